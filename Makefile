@@ -1,0 +1,60 @@
+# `make help` lists what there is. Everything runs in .venv, made from requirements.lock on first use.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.made-from-lock
+
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+# Nothing reports home unless you ask for it: MLflow here, DVC in .dvc/config.
+export MLFLOW_DISABLE_TELEMETRY ?= true
+export DO_NOT_TRACK ?= true
+export DVC_NO_ANALYTICS ?= true
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo ui register test test-slow lint format bench quality readme lock
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | awk -F '\t' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+setup: $(STAMP) ## make the environment .venv (Python 3.11) from requirements.lock
+
+$(STAMP): requirements.lock pyproject.toml scripts/setup
+	@scripts/setup "$(PYTHON)" $(VENV) $(STAMP)
+
+demo: $(STAMP) ## sample data, all six steps, a promoted model, and a summary
+	@scripts/demo
+
+ui: $(STAMP) ## MLflow's page on the runs and models of this checkout
+	@scripts/ui
+
+register: $(STAMP) ## judge the trained model again, against the champion of this moment
+	dvc repro --force --single-item register
+
+test: $(STAMP) ## the tests: seconds to minutes, no network
+	python -m pytest -m "not slow"
+
+test-slow: $(STAMP) ## the tests that take minutes: a browser, memory at 20,000 images
+	scripts/install-test-tools
+	python -m pytest -m slow
+
+lint: $(STAMP) ## ruff, the formatter, the type checker
+	ruff check .
+	ruff format --check .
+	mypy
+
+format: $(STAMP) ## let ruff put the code in order
+	ruff check --fix .
+	ruff format .
+
+bench: $(STAMP) ## speed beside a peer on the same work: make bench, or make bench B=B2
+	python -m bench $(B)
+
+quality: $(STAMP) ## five seeds on the sample data beside the published figures (an hour)
+	python -m bench.quality
+
+readme: $(STAMP) ## write the parameter tables into README.md
+	twofold params table --write README.md
+
+lock: ## resolve pyproject.toml anew into requirements.lock (needs uv)
+	uv pip compile pyproject.toml --all-extras --generate-hashes --no-emit-index-url --no-header --upgrade \
+	  --python-version 3.11 --python-platform x86_64-manylinux_2_28 -o requirements.lock
