@@ -1,0 +1,38 @@
+"""The errors that Twofold raises for people to read; every one ends a command with exit status 1.
+
+    TwofoldError
+    ├── ParameterError   params.yaml: a wrong, missing or unknown key
+    ├── DataError        images, labels, splits
+    ├── WeightsError     pretrained weights: missing, altered, of another architecture
+    ├── ArtifactError    a step's files: missing, of another kind, altered
+    ├── TrainingError    training that cannot go on
+    └── RegistryError    MLflow: tracking, registry, promotion
+"""
+
+
+class TwofoldError(Exception):
+    """What went wrong, in words that name the file or key, what was found and what is allowed."""
+
+
+class ParameterError(TwofoldError):
+    pass
+
+
+class DataError(TwofoldError):
+    pass
+
+
+class WeightsError(TwofoldError):
+    pass
+
+
+class ArtifactError(TwofoldError):
+    pass
+
+
+class TrainingError(TwofoldError):
+    pass
+
+
+class RegistryError(TwofoldError):
+    pass

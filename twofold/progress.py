@@ -1,0 +1,45 @@
+"""Progress of long work: a bar on a terminal, a plain line every ten seconds elsewhere."""
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+from tqdm import tqdm
+
+T = TypeVar("T")
+EVERY = 10.0  # seconds between plain lines
+
+
+def track(items: Iterable[T], label: str, total: int, unit: str = "image", per_item: int = 1) -> Iterator[T]:
+    """Yield `items` and show how far they have come.
+
+    Args:
+        total: in units, not in items.
+        per_item: units that one item counts for (a batch of 16 images: 16); the last item may hold fewer.
+    """
+    if sys.stderr.isatty():
+        with tqdm(total=total, desc=label, unit=unit, leave=True) as bar:
+            for item in items:
+                yield item
+                bar.update(min(per_item, total - bar.n))
+        return
+    begin = last = time.monotonic()
+    done = 0
+    for item in items:
+        yield item
+        done = min(done + per_item, total)
+        now = time.monotonic()
+        if now - last >= EVERY:
+            last = now
+            rate = done / (now - begin)
+            print(f"{label}: {done} of {total} {unit}s ({rate:.0f}/s)", file=sys.stderr, flush=True)
+    spent = time.monotonic() - begin
+    if spent >= EVERY:
+        print(f"{label}: {done} {unit}s in {spent:.0f} s", file=sys.stderr, flush=True)
+
+
+def say(text: str) -> None:
+    """A line for the person who watches."""
+    # tqdm.write keeps a bar in one piece when one is on the screen.
+    tqdm.write(text, file=sys.stderr)
