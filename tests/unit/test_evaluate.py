@@ -1,0 +1,230 @@
+"""The step evaluate, on a case worked out on paper (see evaluation_case.py)."""
+
+import csv
+import json
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.unit.evaluation_case import (
+    IMAGES,
+    LABELS,
+    PARAMS,
+    SIZE,
+    THRESHOLD,
+    chance,
+    known_backbone,
+    make_data,
+    make_model,
+    sha256,
+)
+from twofold import artifacts, predictions
+from twofold.errors import ArtifactError, DataError, ParameterError
+from twofold.params import check
+from twofold.steps.evaluate import Evaluate, evaluate
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Call the step on the paper case, changed as asked; returns (evaluation folder, metrics)."""
+    monkeypatch.setenv("TWOFOLD_DEVICE", "cpu")
+    known_backbone(monkeypatch)
+
+    def call(name="evaluation", images=IMAGES, pixels=None, about=None, **params):
+        data = make_data(tmp_path / f"data-{name}", images, pixels)
+        model = make_model(tmp_path / f"model-{name}", **(about or {}))
+        evaluation, metrics = tmp_path / name, tmp_path / f"{name}.json"
+        evaluate(PARAMS.model_copy(update=params), data, model, evaluation=evaluation, metrics=metrics)
+        return evaluation, json.loads(metrics.read_text())
+
+    return call
+
+
+def rows(path):
+    with path.open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_figures_are_those_worked_out_on_paper(run):
+    _, metrics = run()
+    assert metrics["threshold"] == pytest.approx(THRESHOLD, abs=1e-6)
+    assert (metrics["n"], metrics["n_positive"], metrics["n_negative"]) == (7, 3, 4)
+    outcomes = [metrics[name] for name in ("true_positive", "false_positive", "true_negative", "false_negative")]
+    assert outcomes == [2, 1, 3, 1]
+    assert metrics["accuracy"] == 5 / 7
+    assert metrics["precision"] == metrics["recall"] == metrics["f1"] == 2 / 3
+    assert metrics["specificity"] == 3 / 4
+    assert metrics["roc_auc"] == 10 / 12
+    # Precision at 240, 125, 110: 1/1, 2/3, 3/4.
+    assert metrics["average_precision"] == pytest.approx((1 + 2 / 3 + 3 / 4) / 3)
+    truth = [chance(grey) if target else 1 - chance(grey) for split, grey, target, _ in IMAGES if split == "test"]
+    assert metrics["log_loss"] == pytest.approx(-np.log(truth).mean(), abs=1e-6)
+    assert metrics["brier"] == pytest.approx(np.square(1 - np.array(truth)).mean(), abs=1e-6)
+    assert "undefined" not in metrics
+    assert metrics["slices"]["type"]["mono"]["n"] == 4
+    assert metrics["slices"]["type"]["mono"]["accuracy"] == 3 / 4
+    assert metrics["slices"]["type"]["poly"]["false_positive"] == 1
+    alone = metrics["slices"]["type"]["(not given)"]
+    assert "roc_auc" not in alone
+    assert alone["undefined"]["roc_auc"] == "no image of the positive class"
+
+
+def test_predictions_hold_validation_and_test_and_nothing_of_train(run):
+    evaluation, _ = run()
+    table = predictions.read(evaluation / predictions.PREDICTIONS)
+    expected = sorted((split, sha256(grey), grey) for split, grey, _, _ in IMAGES if split != "train")
+    assert list(zip(table.split, table.sha256, strict=True)) == [(split, name) for split, name, _ in expected]
+    greys = np.array([grey for _, _, grey in expected])
+    assert table.probability == pytest.approx(np.array([chance(grey) for grey in greys]), abs=1e-6)
+    assert table.predicted.tolist() == (greys > 120).astype(int).tolist()
+    assert table.label.tolist() == [LABELS[target] for target in table.target]
+
+
+def test_the_decision_says_what_a_server_must_do(run, tmp_path):
+    evaluation, _ = run(policy="precision_at_recall", recall_at_least=0.5, views=1)
+    decision = json.loads((evaluation / "decision.json").read_text())
+    assert decision.pop("threshold") == pytest.approx(THRESHOLD, abs=1e-6)
+    chosen_on = decision.pop("chosen_on")
+    assert (chosen_on["split"], chosen_on["n"], chosen_on["n_positive"], chosen_on["accuracy"]) == (
+        "validation",
+        6,
+        3,
+        1.0,
+    )
+    assert decision == {
+        "schema_version": 1,
+        "policy": "precision_at_recall",
+        "recall_at_least": 0.5,
+        "positive": "bad",
+        "labels": ["good", "bad"],
+        "views": 1,
+        "fingerprint": "f" * 64,
+        "model_digest": artifacts.digest(tmp_path / "model-evaluation"),
+    }
+
+
+def test_a_parameter_that_the_policy_does_not_use_changes_no_decision(run):
+    first, _ = run("a", recall_at_least=0.1)
+    second, _ = run("b", recall_at_least=0.9)
+    assert (first / "decision.json").read_bytes() == (second / "decision.json").read_bytes()
+
+
+def test_views_are_averaged(run):
+    # Upper left 200, lower right 100, the other two corners 0: mirrored and upside down it shows each corner once.
+    odd = np.zeros((SIZE, SIZE, 1), np.uint8)
+    odd[0, 0], odd[-1, -1] = 200, 100
+    for views, expected in ((1, chance(200)), (4, (chance(200) + chance(100) + 2 * chance(0)) / 4)):
+        evaluation, _ = run(f"views{views}", pixels={125: odd}, views=views)
+        table = predictions.read(evaluation / predictions.PREDICTIONS)
+        assert table.probability[table.sha256 == sha256(125)][0] == pytest.approx(expected, abs=1e-6)
+        assert json.loads((evaluation / "decision.json").read_text())["views"] == views
+
+
+def test_csv_files_agree_with_the_figures(run):
+    evaluation, metrics = run()
+    pairs = [(row["actual"], row["predicted"]) for row in rows(evaluation / "confusion.csv")]
+    assert len(pairs) == 7
+    assert (pairs.count(("bad", "bad")), pairs.count(("good", "bad")), pairs.count(("bad", "good"))) == (2, 1, 1)
+    roc = rows(evaluation / "roc.csv")
+    points = [(float(row["fpr"]), float(row["tpr"])) for row in roc]
+    assert points == [(0, 0), (0, 1 / 3), (0.25, 1 / 3), (0.25, 1), (1, 1)]
+    assert all(np.isfinite(float(row["threshold"])) for row in roc)
+    trade = [(float(row["recall"]), float(row["precision"])) for row in rows(evaluation / "precision_recall.csv")]
+    assert trade[:4] == [(1 / 3, 1), (1 / 3, 1 / 2), (2 / 3, 2 / 3), (1, 3 / 4)]
+    bars = rows(evaluation / "scores.csv")
+    assert (sum(int(row["negative"]) for row in bars), sum(int(row["positive"]) for row in bars)) == (4, 3)
+    slices = {row["value"]: row for row in rows(evaluation / "slices.csv")}
+    assert float(slices["mono"]["accuracy"]) == metrics["slices"]["type"]["mono"]["accuracy"]
+    assert slices["(not given)"]["roc_auc"] == ""
+    # Four were called good: 10, 50, 90 rightly, and the missed 110.
+    good, bad = rows(evaluation / "classes.csv")
+    assert (good["class"], good["n"], good["called"], good["correct"], good["precision"]) == (
+        "good",
+        "4",
+        "4",
+        "3",
+        "0.75",
+    )
+    assert (bad["class"], bad["n"], bad["called"], bad["correct"]) == ("bad", "3", "3", "2")
+
+
+def test_the_same_work_gives_the_same_bytes_and_no_trace_of_where(run, tmp_path):
+    first, metrics = run("a")
+    second, again = run("b", images=IMAGES[::-1])
+    assert artifacts.digest(first) == artifacts.digest(second)
+    assert metrics == again
+    assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
+    for path in first.iterdir():
+        assert str(tmp_path).encode() not in path.read_bytes(), path.name
+
+
+def test_pictures_and_page_are_there_and_readable(run):
+    evaluation, metrics = run()
+    names = ("confusion", "roc", "precision_recall", "scores")
+    for name in names:
+        with Image.open(evaluation / f"{name}.png") as drawn:
+            assert drawn.size[0] > 400
+        assert (evaluation / f"{name}.svg").read_text().startswith("<?xml")
+    html = (evaluation / "evaluation.html").read_text()
+    for key in ("accuracy", "precision", "recall", "f1", "specificity", "roc_auc", "log_loss", "brier"):
+        assert re.search(rf'data-figure="{key}">([\d.]+)', html)[1] == f"{metrics[key]:.3f}"
+    assert html.count("<img") == 2  # the false alarm and the missed one
+    meta = artifacts.read_meta(evaluation, "evaluation", 1)
+    assert meta["params"] == PARAMS.model_dump()
+    assert meta["n"] == {"validation": 6, "test": 7}
+
+
+def test_without_pictures_no_pixel_of_an_image_leaves(run):
+    evaluation, _ = run(pictures=False)
+    html = (evaluation / "evaluation.html").read_text()
+    assert "<img" not in html
+    assert "data:image" not in html
+    assert sha256(150)[:12] in html
+    assert "Pictures are left out" in html
+
+
+def test_a_model_that_calls_nothing_positive_is_reported_openly(run):
+    # The validation labels turned round: calling nothing is the most accurate there.
+    turned = [(s, g, 1 - t if s == "validation" else t, k) for s, g, t, k in IMAGES if g not in (20, 60)]
+    turned += [("validation", 230, 0, None), ("validation", 240 - 5, 0, None)]
+    evaluation, metrics = run(images=turned)
+    assert "precision" not in metrics
+    assert metrics["undefined"] == {"precision": "no image was called positive at this threshold"}
+    html = (evaluation / "evaluation.html").read_text()
+    assert "No value: no image was called positive at this threshold." in html
+    assert "There was no image that it called bad." in html
+    assert not re.search(r"\b(nan|None|inf)\b", html)
+
+
+@pytest.mark.parametrize(
+    ("about", "message"),
+    [
+        ({"labels": ["bad", "good"]}, r"made for labels \['bad', 'good'\], the data has \['good', 'bad'\]"),
+        ({"image_size": 16}, "made for image_size 16, the data has 8"),
+    ],
+)
+def test_a_model_for_other_data_is_refused_at_the_door(run, tmp_path, about, message):
+    with pytest.raises(ArtifactError, match=message):
+        run(about=about)
+    assert not (tmp_path / "evaluation").exists()
+    assert not (tmp_path / "evaluation.json").exists()
+
+
+def test_a_split_without_a_class_is_refused(run):
+    with pytest.raises(DataError, match="split 'test': no image of class 'bad'"):
+        run(images=[image for image in IMAGES if image[0] != "test" or not image[2]])
+
+
+def test_parameters_are_closed():
+    values = PARAMS.model_dump()
+    assert check(Evaluate, "evaluate", values | {"views": 4.0}).views == 4
+    with pytest.raises(ParameterError, match=r"evaluate\.views: found 3; .*allowed are 1, 2, 4, 8"):
+        check(Evaluate, "evaluate", values | {"views": 3})
+    with pytest.raises(ParameterError, match=r"evaluate\.policy: found 'best'"):
+        check(Evaluate, "evaluate", values | {"policy": "best"})
+    with pytest.raises(ParameterError, match=r"evaluate\.recall_at_least: found 1.5"):
+        check(Evaluate, "evaluate", values | {"recall_at_least": 1.5})
+    with pytest.raises(ParameterError, match=r"evaluate\.pictures: found 'no'"):
+        check(Evaluate, "evaluate", values | {"pictures": "no"})

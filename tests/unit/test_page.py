@@ -1,0 +1,76 @@
+"""The shell of the pages: complete in itself, safe with any value, charts in the page's colours."""
+
+import re
+
+import pytest
+from jinja2 import UndefinedError
+
+from twofold import charts, page
+from twofold.metrics import Counts
+
+
+def chart(found=3):
+    return charts.confusion(Counts(found, 1, 4, 1), ("good", 'b"<a>d'))
+
+
+def test_a_page_asks_nothing_of_the_network_and_runs_nothing():
+    html = page.render("Title", "<h1>{{ x }}</h1>{{ figure(chart) }}", {"x": 1, "chart": chart()})
+    assert "http" not in html.replace("http-equiv", "")
+    assert "<script" not in html
+    assert not re.search(r"@import|<iframe|<object|srcset|\bon\w+=", html)
+    assert all(address.startswith(("#", "data:")) for address in re.findall(r'(?:href|src)="([^"]*)"', html))
+    assert all(address.startswith("#") for address in re.findall(r"url\(([^)]*)\)", html))
+    assert "default-src 'none'; img-src data:; style-src 'unsafe-inline'" in html
+    assert html.startswith("<!DOCTYPE html>\n<html lang=")
+
+
+def test_values_are_escaped_in_body_title_and_chart():
+    evil = "<script>alert(1)</script>"
+    html = page.render(evil, "<p>{{ x }}</p>{{ figure(chart, x) }}{{ x | code }}", {"x": evil, "chart": chart()})
+    assert "<script" not in html
+    assert html.count("&lt;script&gt;") == 4
+    assert "b&#34;&lt;a&gt;d images" in html
+
+
+def test_a_name_that_the_context_lacks_is_an_error():
+    with pytest.raises(UndefinedError, match="'missing' is undefined"):
+        page.render("Title", "{{ missing }}", {})
+
+
+def test_charts_take_the_colours_of_the_page_and_do_not_share_names():
+    html = page.render("Title", "{{ figure(a) }}{{ figure(b) }}", {"a": chart(3), "b": chart(7)})
+    drawings = html[html.index("<figure>") :]
+    for colour in charts.COLOURS.values():
+        assert colour not in drawings
+    assert "var(--right)" in drawings
+    for name in charts.COLOURS:
+        # Once for light and print, once for dark.
+        assert html.count(f"--{name}:") == 2
+    names = re.findall(r'\bid="([^"]+)"', html)
+    assert len(names) == len(set(names))
+    used = set(re.findall(r'href="#([^"]+)"', html)) | set(re.findall(r"url\(#([^)]+)\)", html))
+    assert used <= set(names)
+    assert html.count('role="img" aria-label="Confusion matrix. Of ') == 2
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.8841, "88.4 %"),
+        (0.0, "0.0 %"),
+        (1.0, "100.0 %"),
+        (0.99999, "99.9 %"),  # not everything
+        (None, "\N{EN DASH}"),
+    ],
+)
+def test_percent(value, text):
+    assert page.percent(value).replace("\N{NARROW NO-BREAK SPACE}", " ") == text
+
+
+def test_number_and_count():
+    assert (page.number(0.88416), page.number(None), page.count(12345), page.count(None)) == (
+        "0.884",
+        "\N{EN DASH}",
+        "12,345",
+        "\N{EN DASH}",
+    )

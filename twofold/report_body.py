@@ -1,0 +1,176 @@
+"""The text of evaluation.html, for a reader who knows the images and not machine learning; `twofold.report` fills it.
+
+The values are in the Jinja names below; the two class names appear as the data gives them.
+"""
+
+BODY = """
+{% macro name(label) %}<b>{{ label }}</b>{% endmacro %}
+{% macro share(rate) %}
+{{ rate.value | percent }}{% if rate.interval %} <small>{{ rate.interval }}</small>{% endif %}
+{% endmacro %}
+<header>
+<h1>Can the model tell {{ positive }} from {{ negative }}?</h1>
+<p class="quiet">Evaluation on {{ images(c.n) }} of the test split</p>
+<p class="lead">On {{ images(c.n) }} that it had never seen, the model gave the right answer for
+{{ c.correct | count }}: {{ accuracy.value | percent }}. Answering {{ name(common) }} every time, without looking,
+would be right for {{ baseline | percent }}.</p>
+</header>
+
+<dl class="facts">
+{% for tile in tiles %}
+<div><dt>{{ tile.title }}</dt><dd>{{ tile.rate.value | percent }}
+<small>{{ tile.rate.hits | count }} of {{ tile.rate.n | count }} {{ tile.of }}</small>
+{% if tile.rate.interval %}<small>95 % interval {{ tile.rate.interval }}</small>{% endif %}</dd></div>
+{% endfor %}
+</dl>
+<p class="quiet">The 95 % interval says how far chance may have moved a figure: the model's true rate on images of
+this kind most likely lies within it. The more images, the narrower.</p>
+
+<h2>In plain words</h2>
+<div class="charts">
+<div>
+<ul>
+<li>{{ found }}</li>
+<li>{{ passed }}</li>
+<li>{{ trusted }}</li>
+</ul>
+<p>The last figure depends on how common {{ name(positive) }} is. In this test it is {{ prevalence | percent }} of the
+images. Where it is rarer, a larger part of the {{ name(positive) }} answers will be wrong, with the very same
+model.</p>
+</div>
+{{ figure(charts.confusion, "Every test image, by what it is and by what the model said. Blue is right, orange is "
+"wrong; the stronger the colour, the larger the share of its row.") }}
+</div>
+
+<h2>What was tested</h2>
+<p>The images were split into three parts. The model learned from the first. The second chose when to stop and where to
+draw the line between the classes. The third, the test, is kept for this report; no figure here comes from an image
+that the model learned from.</p>
+<div class="scroll" role="region" aria-label="What was tested" tabindex="0"><table>
+<thead><tr><th scope="col">part</th><th scope="col" class="num">{{ positive }}</th>
+<th scope="col" class="num">{{ negative }}</th><th scope="col" class="num">together</th></tr></thead>
+<tbody>
+{% for row in splits %}
+<tr><th scope="row">{{ row.name }} <small>{{ row.role }}</small></th><td class="num">{{ row.positive | count }}</td>
+<td class="num">{{ row.negative | count }}</td><td class="num">{{ row.n | count }}</td></tr>
+{% endfor %}
+</tbody></table></div>
+{% if groups %}<p>The test images belong to {{ groups | count }} groups that stay together in one part. Images of one
+group resemble each other, so the true intervals are wider than the ones given.</p>{% endif %}
+
+<h2>Where the line is drawn</h2>
+<div class="charts">
+<p>The model gives each image a probability of being {{ name(positive) }}, from 0 to 1. At
+<b>{{ threshold | number }}</b> or above it answers {{ name(positive) }}, below it {{ name(negative) }}. Of all
+possible thresholds this is {{ rule }}, judged on the {{ images(chosen_on.n) }} of the validation part, not on the test.
+{% if views > 1 %}The probability is the mean over {{ views }} ways to turn and mirror the image.{% endif %}</p>
+{{ figure(charts.scores, "How the test images lie on either side of the threshold. A good model keeps the two classes "
+"apart: the upper panel far right, the lower one far left. Orange is wrong.") }}
+</div>
+
+<h2>What other thresholds would give</h2>
+<p>A lower threshold finds more {{ name(positive) }} images and raises more false alarms; a higher one does the reverse.
+The curves show every such exchange; the dot is where the model works now.</p>
+<div class="charts">
+{{ figure(charts.roc, "ROC curve: what is found against the false alarms that it costs. The closer to the upper left "
+"corner the better.") }}
+{{ figure(charts.precision_recall, "Precision-recall curve: how far an answer can be trusted against how much is "
+"found. The closer to the upper right corner the better.") }}
+</div>
+
+<h2>All figures</h2>
+<div class="scroll" role="region" aria-label="All figures" tabindex="0"><table class="explained">
+<thead><tr><th scope="col">figure</th><th scope="col" class="num">value</th>
+<th scope="col">what it says</th></tr></thead>
+<tbody>
+{% for row in rows %}
+<tr><th scope="row">{{ row.title }}</th><td class="num" data-figure="{{ row.key }}">{{ row.value | number }}
+{% if row.interval %}<small>{{ row.interval }}</small>{% endif %}</td>
+<td>{{ row.words }}{% if row.why %} <strong>No value: {{ row.why }}.</strong>{% endif %}</td></tr>
+{% endfor %}
+</tbody></table></div>
+<p class="quiet">Below a value: its 95 % interval. 1 is best, except for the last two, where 0 is best.</p>
+
+<h2>Each class by itself</h2>
+<div class="scroll" role="region" aria-label="Each class by itself" tabindex="0"><table>
+<thead><tr><th scope="col">class</th><th scope="col" class="num">images</th><th scope="col" class="num">of these
+found</th><th scope="col" class="num">answered</th><th scope="col" class="num">of these right</th>
+<th scope="col" class="num">F1</th></tr></thead>
+<tbody>
+{% for row in classes %}
+<tr><th scope="row">{{ row.label }}</th><td class="num">{{ row.n | count }}</td>
+<td class="num">{{ share(row.recall) }}</td><td class="num">{{ row.called | count }}</td>
+<td class="num">{{ share(row.precision) }}</td><td class="num">{{ row.f1 | number }}</td></tr>
+{% endfor %}
+</tbody></table></div>
+
+{% for slice in slices %}
+<h2>By {{ slice.name }}</h2>
+<div class="scroll" role="region" aria-label="By {{ slice.name }}" tabindex="0"><table>
+<thead><tr><th scope="col">{{ slice.name }}</th><th scope="col" class="num">images</th><th scope="col"
+class="num">{{ positive }}</th><th scope="col" class="num">right answers</th><th scope="col" class="num">{{ positive }}
+found</th><th scope="col" class="num">false alarms</th><th scope="col" class="num">ROC-AUC</th></tr></thead>
+<tbody>
+{% for row in slice.rows %}
+<tr><th scope="row">{{ row.value }}</th><td class="num">{{ row.n | count }}</td>
+<td class="num">{{ row.positive | count }}</td>
+<td class="num">{{ share(row.accuracy) }}</td><td class="num">{{ share(row.recall) }}</td>
+<td class="num">{{ share(row.alarms) }}</td><td class="num">{{ row.roc_auc | number }}</td></tr>
+{% endfor %}
+</tbody></table></div>
+{% if slice.more %}<p class="quiet">{{ slice.more | count }} rarer values are in slices.csv.</p>{% endif %}
+{% for line in slice.missing %}<p class="quiet">&ndash; {{ line }}</p>{% endfor %}
+<p class="quiet">Where two intervals overlap widely, the difference may be chance.</p>
+{% endfor %}
+
+<h2>{{ heading }}</h2>
+{% if not cases %}
+<p>The model made no error on the test images.</p>
+{% else %}
+<p>{{ "These are" if cases | length > 1 else "This is" }} the wrong answer{{ "s" if cases | length > 1 }} of which the
+model was surest. An error here can be the model's, or the label's: have someone who knows the images look at them
+first.</p>
+{% if pictures %}
+<div class="gallery">
+{% for case in cases %}
+<figure class="case"><img src="{{ case.image }}" width="{{ case.size }}" height="{{ case.size }}"
+alt="Test image {{ case.sha256[:12] }}: labelled {{ case.label }}, the model says {{ case.answer }}">
+<figcaption>Labelled {{ name(case.label) }},<br>model says {{ name(case.answer) }},<br>{{ case.sure | percent }} sure
+{%- for text in case.slices %}<br>{{ text }}{% endfor %}<br>{{ case.sha256[:12] | code }}</figcaption></figure>
+{% endfor %}
+</div>
+{% else %}
+<div class="scroll" role="region" aria-label="The most confident errors" tabindex="0"><table>
+<thead><tr><th scope="col">image</th><th scope="col">labelled</th><th scope="col">the model says</th>
+<th scope="col" class="num">how sure</th></tr></thead>
+<tbody>
+{% for case in cases %}
+<tr class="case"><th scope="row">{{ case.sha256[:12] | code }}
+{% for text in case.slices %}<small>{{ text }}</small> {% endfor %}</th><td>{{ case.label }}</td>
+<td>{{ case.answer }}</td><td class="num">{{ case.sure | percent }}</td></tr>
+{% endfor %}
+</tbody></table></div>
+<p class="quiet">Pictures are left out of this report (<code>evaluate.pictures: false</code>).</p>
+{% endif %}
+<p class="quiet">An image's code is the beginning of its SHA-256; the manifest of the data names its file.</p>
+{% endif %}
+
+<h2>What this report cannot say</h2>
+<ul>
+<li>How the model does on images of another kind: another camera, another place, another year. The test images come
+from the same collection as the training images.</li>
+<li>Whether the labels are right. The figures measure agreement with the labels.</li>
+<li>What an error costs. A missed {{ name(positive) }} image and a false alarm count the same here, unless the rule for
+the threshold says otherwise.</li>
+<li>How it does after many tries. If models are changed again and again until this test looks good, the test itself
+has become something to learn from, and its figures are too good.</li>
+</ul>
+
+<h2>Technical details</h2>
+<div class="scroll" role="region" aria-label="Technical details" tabindex="0"><table>
+<tbody>
+{% for key, value in details %}
+<tr><th scope="row">{{ key }}</th><td>{{ value }}</td></tr>
+{% endfor %}
+</tbody></table></div>
+"""
