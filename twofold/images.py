@@ -1,0 +1,242 @@
+"""From a file's bytes to pixels, in training and in serving alike.
+
+In: the bytes of one image file. Out: uint8 pixels (H, W, C), C 1 for grey and 3 for colour, and their resized form.
+
+What a file holds decides, never its name:
+
+| the file | becomes |
+|---|---|
+| JPEG, PNG, WebP, BMP, TIFF | accepted; everything else is refused |
+| an EXIF orientation | turned upright |
+| black and white, grey, grey palette | one channel |
+| 16 (12) bits a channel | the upper 8 bits; never stretched to the darkest and brightest of the single image |
+| 32-bit integers or floats, LAB | refused: they have no range that holds for every file |
+| colour palette, YCbCr | RGB |
+| CMYK | RGB by the plain formula; colour profiles are not applied, here or anywhere |
+| transparency | laid over white |
+| several pages or frames | refused, as nobody can tell which of them the label is about |
+| several pictures of one camera shot (MPO) | the first one, which is the photograph |
+| a PNG with a wrong checksum | refused; the others have none, so damage shows there only if it stops the decoder |
+
+This file travels inside the sealed model, so it imports nothing but numpy, Pillow and the errors.
+"""
+
+import io
+import warnings
+import zlib
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from twofold.errors import DataError
+
+Pixels = NDArray[np.uint8]
+Fit = Literal["squash", "crop", "pad"]
+
+# Pillow's name -> the extension under which such a file is stored. MPO is what Pillow calls a JPEG of several pictures.
+FORMATS = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp", "BMP": "bmp", "TIFF": "tif"}
+BACKGROUND = 255  # white, under what is transparent
+PADDING = 0  # black, beside a picture that is not square
+# The filter of torchvision's own ImageNet evaluation; widened by the scale, which is what makes it antialiased.
+FILTER = Image.Resampling.BILINEAR
+
+_GREY = ("1", "L", "LA", "La")
+_KNOWN = {b"GIF8": "GIF", b"%PDF": "PDF", b"<svg": "SVG", b"<?xml": "XML", b"PK\x03\x04": "ZIP", b"\x1f\x8b": "gzip"}
+_OURS = {b"\x89PNG": "PNG", b"\xff\xd8": "JPEG", b"RIFF": "WebP", b"BM": "BMP", b"II*\0": "TIFF", b"MM\0*": "TIFF"}
+_ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_TIFF_BITS, _TIFF_PHOTOMETRIC = 258, 262
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a file may cost before it is opened, and how small a picture may be.
+
+    `max_bytes`: of the file. `max_pixels`: width x height, at most 89,478,485, where Pillow itself sees a bomb.
+    `min_side`: pixels of the shorter side.
+    """
+
+    max_bytes: int
+    max_pixels: int
+    min_side: int
+
+
+class Decoded(NamedTuple):
+    """One image, upright: `pixels` (H, W, C) uint8 with C 1 or 3; `mode` and `format` as Pillow names the file's."""
+
+    pixels: Pixels
+    width: int
+    height: int
+    mode: str
+    format: str
+
+
+def decode(data: bytes, limits: Limits) -> Decoded:
+    """Decode a whole file, every pixel of it.
+
+    Raises:
+        DataError: with the reason alone; the caller knows the file's name.
+    """
+    if not data:
+        raise DataError("the file is empty")
+    if len(data) > limits.max_bytes:
+        raise DataError(f"{len(data)} bytes, allowed are at most {limits.max_bytes}")
+    with warnings.catch_warnings():
+        # Pillow warns of odd metadata, which does not touch the pixels; a bomb does.
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        try:
+            return _decode(data, limits)
+        except (DataError, MemoryError):
+            raise
+        except UnidentifiedImageError:
+            raise DataError(_unidentified(data)) from None
+        except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+            raise DataError(f"too many pixels: {error}") from None
+        except Exception as error:  # a damaged file makes Pillow raise almost anything
+            raise DataError(f"damaged or cut short: {type(error).__name__}: {error}") from None
+
+
+def resize(pixels: Pixels, size: int, fit: Fit) -> Pixels:
+    """Scale to a square, antialiased.
+
+    Args:
+        pixels: (H, W, C) uint8, C 1 or 3.
+        size: pixels of a side of the result.
+        fit: `squash` changes the proportions; `crop` keeps the largest central square; `pad` keeps everything and
+            fills up with black.
+
+    Returns:
+        (size, size, C) uint8.
+    """
+    channels = pixels.shape[2]
+    image = Image.fromarray(pixels[:, :, 0] if channels == 1 else pixels)
+    width, height = image.size
+    target, box = (size, size), (0.0, 0.0, float(width), float(height))
+    if fit == "crop":
+        side = min(width, height)
+        left, top = (width - side) / 2, (height - side) / 2
+        box = (left, top, left + side, top + side)
+    elif fit == "pad":
+        scale = size / max(width, height)
+        target = (max(1, round(width * scale)), max(1, round(height * scale)))
+    elif fit != "squash":
+        raise DataError(f"fit: found {fit!r}; allowed are squash, crop, pad")
+    # Pillow halves very large images in whole steps first; from a gap of 3 on the result is the same to the eye.
+    image = image.resize(target, FILTER, box=box, reducing_gap=3.0)
+    if target != (size, size):
+        canvas = Image.new(image.mode, (size, size), (PADDING,) * channels if channels == 3 else PADDING)
+        canvas.paste(image, ((size - target[0]) // 2, (size - target[1]) // 2))
+        image = canvas
+    return np.asarray(image).reshape(size, size, channels)
+
+
+def histogram(pixels: Pixels) -> NDArray[np.int64]:
+    """How often each level occurs in each channel of (H, W, C) uint8 pixels: (C, 256)."""
+    image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+    return np.array(image.histogram(), np.int64).reshape(pixels.shape[2], 256)
+
+
+def _decode(data: bytes, limits: Limits) -> Decoded:
+    formats = [name for name in FORMATS if name != "MPO"]
+    image: Any = Image.open(io.BytesIO(data), formats=formats)
+    width, height = image.size
+    if width * height > limits.max_pixels:
+        raise DataError(f"{width}x{height} are {width * height} pixels, allowed are at most {limits.max_pixels}")
+    if min(width, height) < limits.min_side:
+        raise DataError(f"{width}x{height}: the shorter side must have at least {limits.min_side} pixels")
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1 and image.format != "MPO":
+        raise DataError(f"{frames} pages or frames in one file; save the one that the label is about on its own")
+    if image.format == "PNG":
+        _check_sums(data)  # decoding does not look at them
+    kind, mode = str(image.format), str(image.mode)
+    depth = _depth(image)
+    image.load()
+    # A TIFF has been turned by Pillow at this point, and has lost the tag.
+    turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
+    if turn is not None:
+        info = image.info
+        image = image.transpose(turn)
+        image.info = info
+    pixels = _eight_bits(image, depth) if mode.startswith("I;16") else _channels(image)
+    return Decoded(np.ascontiguousarray(pixels), image.width, image.height, mode, kind)
+
+
+def _check_sums(data: bytes) -> None:
+    """Walk over the chunks of a PNG: length (4 bytes), name (4), content, CRC-32 of name and content (4)."""
+    view, place = memoryview(data), 8
+    while place + 12 <= len(view):
+        end = place + 8 + int.from_bytes(view[place : place + 4])
+        name = bytes(view[place + 4 : place + 8])
+        if zlib.crc32(view[place + 4 : end]) != int.from_bytes(view[end : end + 4]):
+            raise DataError(f"damaged or cut short: the checksum of chunk {name!r} is wrong")
+        if name == b"IEND":
+            return
+        place = end + 4
+    raise DataError("damaged or cut short: the end of the PNG is missing")
+
+
+def _depth(image: Any) -> tuple[int, bool]:
+    """Bits of a sample, and whether 0 stands for white; Pillow leaves both to the caller in deep TIFF files."""
+    tags = getattr(image, "tag_v2", {})
+    return int(tags.get(_TIFF_BITS, (16,))[0]), tags.get(_TIFF_PHOTOMETRIC, 1) == 0
+
+
+def _eight_bits(image: Any, depth: tuple[int, bool]) -> Pixels:
+    bits, white_is_zero = depth
+    deep = np.asarray(image).astype(np.uint16)
+    grey = (deep >> (bits - 8)).astype(np.uint8)
+    if white_is_zero:
+        grey = 255 - grey
+    if "transparency" in image.info:
+        grey[deep == image.info["transparency"]] = BACKGROUND
+    return grey[:, :, None]
+
+
+def _channels(image: Any) -> Pixels:
+    mode = image.mode
+    grey = mode in _GREY
+    if mode in ("P", "PA"):
+        palette = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
+        grey = bool((palette == palette[:, :1]).all())
+    elif not grey and mode not in ("RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr"):
+        raise DataError(f"pixels of Pillow's mode {mode} have no fixed range; save it as 8 or 16 bit grey, or as RGB")
+    if image.has_transparency_data:
+        layers = np.asarray(image.convert("LA" if mode in _GREY else "RGBA")).astype(np.uint16)
+        colour, alpha = layers[:, :, :-1], layers[:, :, -1:]
+        flat = ((colour * alpha + BACKGROUND * (255 - alpha) + 127) // 255).astype(np.uint8)
+    else:
+        plain = np.asarray(image.convert("L" if mode in _GREY else "RGB"))
+        flat = plain[:, :, None] if plain.ndim == 2 else plain
+    return flat[:, :, :1] if grey else flat
+
+
+def _unidentified(data: bytes) -> str:
+    for start, name in _OURS.items():
+        if data.startswith(start):
+            return f"damaged or cut short: begins like a {name} file, but its header cannot be read"
+    accepted = ", ".join(name for name in FORMATS if name != "MPO")
+    return f"not an image of an accepted format ({accepted}); found {_sniff(data)}"
+
+
+def _sniff(data: bytes) -> str:
+    if data[4:8] == b"ftyp":
+        return f"a file of the family of {data[8:12].decode('latin-1')}"
+    if data[128:132] == b"DICM":
+        return "a DICOM file"
+    for start, name in _KNOWN.items():
+        if data.startswith(start):
+            return f"a {name} file"
+    return f"a file that begins with {data[:8].hex(' ')}"

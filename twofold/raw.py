@@ -1,0 +1,246 @@
+"""The artifact `data/raw`: the images as they came, in few large files.
+
+In: images and what is known of each. Out: a folder with
+
+- `images-00000.tar`…: shards that only ever grow at the end, members `<sha256>.<extension>`; `tar` and WebDataset
+  read them;
+- `manifest.parquet`: one row an image, sorted by sha256, with shard and offset of its bytes;
+- `duplicates.csv`: files that repeat another one, and `quarantine.csv`: files that were refused or left aside;
+- `meta.json`: labels, slices, counts, and the fingerprint of the data.
+
+Images are read by shard and offset; nothing has to scan a shard.
+"""
+
+import csv
+import hashlib
+import json
+import tarfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from twofold.artifacts import read_meta, write_meta
+from twofold.errors import ArtifactError
+
+KIND, VERSION = "raw", 1
+MANIFEST, DUPLICATES, QUARANTINE = "manifest.parquet", "duplicates.csv", "quarantine.csv"
+SHARD_BYTES = 256 * 1024 * 1024
+_BLOCK, _RECORD = 512, 10240  # what tar files are measured in, bytes
+
+
+class Image(NamedTuple):
+    """One row of the manifest, without the slices' names.
+
+    `bytes`, `shard` and `offset` say where the file lies; `width` and `height` are those of the upright image;
+    `content` is the SHA-256 of the decoded pixels, the same for two files that show the same picture.
+    """
+
+    sha256: str
+    key: str
+    label: str
+    group: str | None
+    split: str | None
+    bytes: int
+    width: int
+    height: int
+    mode: str
+    format: str
+    channels: int
+    content: str
+    shard: int
+    offset: int
+    slices: tuple[str | None, ...]
+
+
+class Duplicate(NamedTuple):
+    """A row of `duplicates.csv`: `key` repeats `of`, as a file (`bytes`) or only to the eye (`pixels`)."""
+
+    key: str
+    sha256: str
+    kind: str
+    of: str
+    of_sha256: str
+    label: str
+
+
+class Quarantined(NamedTuple):
+    """A row of `quarantine.csv`; `kind` is `refused`, or `ignored` for what was never meant as an image."""
+
+    key: str
+    label: str
+    kind: str
+    reason: str
+    sha256: str
+
+
+class Shards:
+    """Writes the shards of a folder, member after member."""
+
+    def __init__(self, directory: Path, limit: int = SHARD_BYTES) -> None:
+        self._directory = directory
+        self._limit = limit
+        self._number = -1
+        self._size = 0
+        self._stream: IO[bytes] | None = None
+
+    def add(self, name: str, data: bytes) -> tuple[int, int]:
+        """Append a file; returns (shard, offset of its bytes)."""
+        padded = -len(data) % _BLOCK
+        stream = self._stream
+        if stream is None or (self._size and self._size + _BLOCK + len(data) + padded > self._limit):
+            stream = self._next()
+        header = tarfile.TarInfo(name)  # mtime 0, uid 0, mode 0644
+        header.size = len(data)
+        stream.write(header.tobuf(tarfile.USTAR_FORMAT))
+        offset = self._size + _BLOCK
+        stream.write(data)
+        stream.write(bytes(padded))
+        self._size = offset + len(data) + padded
+        return self._number, offset
+
+    def close(self) -> None:
+        """End the last shard."""
+        if self._stream is not None:
+            end = self._size + 2 * _BLOCK
+            self._stream.write(bytes(2 * _BLOCK + -end % _RECORD))
+            self._stream.close()
+            self._stream = None
+
+    def _next(self) -> IO[bytes]:
+        self.close()
+        self._number += 1
+        self._size = 0
+        self._stream = (self._directory / shard_name(self._number)).open("wb")
+        return self._stream
+
+
+class Raw(NamedTuple):
+    """An opened `data/raw`: its folder, its meta.json, and its images sorted by sha256."""
+
+    directory: Path
+    meta: dict[str, Any]
+    images: list[Image]
+
+    @classmethod
+    def open(cls, directory: Path) -> "Raw":
+        """Read meta.json and the manifest.
+
+        Raises:
+            ArtifactError: it is missing, of another kind or version, or its manifest does not fit its meta.json.
+        """
+        meta = read_meta(directory, KIND, VERSION)
+        try:
+            table = pq.read_table(directory / MANIFEST, use_threads=False)
+            names = [f"slice.{name}" for name in meta["slices"]]
+            columns = [table.column(name).to_pylist() for name in Image._fields[:-1]]
+            slices = [table.column(name).to_pylist() for name in names]
+        except (OSError, KeyError, pa.ArrowInvalid) as error:
+            raise ArtifactError(f"{directory / MANIFEST}: not the manifest that meta.json tells of: {error}") from None
+        values = zip(*slices, strict=True) if slices else ((),) * table.num_rows
+        images = [Image._make((*row, tuple(value))) for *row, value in zip(*columns, values, strict=True)]
+        if fingerprint(images, meta["slices"]) != meta["fingerprint"]:
+            raise ArtifactError(f"{directory / MANIFEST}: its fingerprint is not that of meta.json; run ingest again")
+        return cls(directory, meta, images)
+
+    def read(self, image: Image) -> bytes:
+        """The bytes of an image's file, checked against its sha256."""
+        return read_member(self.directory, image.shard, image.offset, image.bytes, image.sha256)
+
+
+def shard_name(number: int) -> str:
+    """File name of a shard."""
+    return f"images-{number:05d}.tar"
+
+
+def read_member(directory: Path, shard: int, offset: int, size: int, sha256: str) -> bytes:
+    """The bytes of one image out of its shard.
+
+    Raises:
+        ArtifactError: the shard is missing or its bytes have changed.
+    """
+    path = directory / shard_name(shard)
+    try:
+        with path.open("rb", buffering=0) as stream:
+            stream.seek(offset)
+            data = stream.read(size)
+    except OSError as error:
+        raise ArtifactError(f"{path}: {error.strerror}; run ingest again") from None
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise ArtifactError(f"{path}: the bytes at {offset} are not those of {sha256}; run ingest again")
+    return data
+
+
+def fingerprint(images: Iterable[Image], slices: Sequence[str]) -> str:
+    """SHA-256 over the sorted (sha256, label, group, slices, split) rows: what the data is, wherever it came from."""
+    rows = sorted(
+        json.dumps([i.sha256, i.label, i.group, list(zip(slices, i.slices, strict=True)), i.split]) for i in images
+    )
+    return hashlib.sha256("\n".join(rows).encode()).hexdigest()
+
+
+def write_tables(
+    directory: Path,
+    images: Sequence[Image],
+    duplicates: Sequence[Duplicate],
+    quarantined: Sequence[Quarantined],
+    *,
+    labels: tuple[str, str],
+    slices: Sequence[str],
+    params: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Write everything beside the shards, and return the content of meta.json.
+
+    Args:
+        directory: where the shards lie.
+        images: of those shards, one for every sha256.
+        duplicates: rows of `duplicates.csv`, in any order.
+        quarantined: rows of `quarantine.csv`, in any order.
+        labels: the negative class, then the positive one.
+        slices: names of the slice columns, in the order of each image's `slices`.
+        params: the section that ingest ran with, without the source's address.
+    """
+    images = sorted(images)
+    integers = {"bytes": pa.int64(), "width": pa.int32(), "height": pa.int32(), "channels": pa.int8()}
+    integers |= {"shard": pa.int32(), "offset": pa.int64()}
+    columns = {
+        name: pa.array([getattr(image, name) for image in images], integers.get(name, pa.string()))
+        for name in Image._fields[:-1]
+    }
+    for place, name in enumerate(slices):
+        columns[f"slice.{name}"] = pa.array([image.slices[place] for image in images], pa.string())
+    pq.write_table(pa.table(columns), directory / MANIFEST, compression="zstd")
+    write_csv(directory / DUPLICATES, Duplicate._fields, sorted(duplicates))
+    write_csv(directory / QUARANTINE, Quarantined._fields, sorted(quarantined))
+    values: dict[str, Any] = {
+        "labels": list(labels),
+        "positive": labels[1],
+        "slices": list(slices),
+        "fingerprint": fingerprint(images, slices),
+        "n": len(images),
+        "counts": {label: sum(image.label == label for image in images) for label in labels},
+        "bytes": sum(image.bytes for image in images),
+        "shards": 1 + max((image.shard for image in images), default=-1),
+        "params": dict(params),
+    }
+    write_meta(directory, KIND, VERSION, **values)
+    return values
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write a CSV file with a header and plain line ends."""
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file that `write_csv` wrote."""
+    try:
+        with path.open(encoding="utf-8", newline="") as stream:
+            return list(csv.DictReader(stream))
+    except OSError as error:
+        raise ArtifactError(f"{path}: {error.strerror}") from None

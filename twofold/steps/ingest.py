@@ -1,0 +1,267 @@
+"""ingest: take labelled images in, decode every one in full, and keep them as they came.
+
+In: `ingest.source`, a local folder (see `twofold/sources/folder.py`). Out: `data/raw` (see `twofold/raw.py`).
+
+Nothing that comes later sees a file that was not decoded here under the limits. A file that occurs twice is kept
+once; a content that stands under both labels ends the step.
+"""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from pydantic import Field
+
+from twofold.artifacts import publish, write_json
+from twofold.errors import DataError
+from twofold.images import FORMATS, Limits, decode
+from twofold.params import Fraction, Integer, Section, Text
+from twofold.pool import ordered, workers
+from twofold.progress import say, track
+from twofold.raw import Duplicate, Image, Quarantined, Shards, write_tables
+from twofold.sources.folder import Entry, Folder, Listing
+
+_SHOWN = 10  # refused files in an error
+_PAIRS_SHOWN = 50
+_TASK_FILES, _TASK_BYTES = 32, 8 * 1024 * 1024  # one task: few enough bytes that the window of tasks stays small
+# Where copies of one image were given to several splits, the one that is held back furthest from training counts.
+_RANK = {"test": 0, "validation": 1, "train": 2, None: 3}
+
+
+class Ingest(Section):
+    """Where the images come from, and what is accepted."""
+
+    source: Text = Field(description="Folder with one subfolder per class, or with a labels.csv")
+    positive: Text = Field(description="The class that is to be found (as the folder or label is named)")
+    max_bytes: Integer = Field(description="Largest file accepted, bytes, 1 to 1073741824", ge=1, le=2**30)
+    # Above this Pillow sees a decompression bomb.
+    max_pixels: Integer = Field(description="Largest image accepted, width x height, 1 to 89478485", ge=1, le=89478485)
+    min_side: Integer = Field(description="Smallest shorter side accepted, pixels, 1 or more", ge=1)
+    max_refused_fraction: Fraction = Field(description="Share of files that may be refused before the step fails, 0-1")
+    min_per_class: Integer = Field(description="Fewest different images of each class, 2 or more", ge=2)
+
+
+class Seen(NamedTuple):
+    """One file as a worker saw it: its bytes and what they hold, or why it is refused."""
+
+    key: str
+    data: bytes
+    sha256: str
+    reason: str
+    content: str = ""
+    width: int = 0
+    height: int = 0
+    channels: int = 0
+    mode: str = ""
+    format: str = ""
+
+
+def ingest(params: Ingest, *, raw: Path, metrics: Path) -> None:
+    """Decode every image of the source in full and store the files in shards, with a manifest.
+
+    Raises:
+        DataError: not two classes, too many refused files, too few images, or one content under both labels.
+    """
+    source = Folder(Path(params.source))
+    listing = source.listing()
+    labels = _labels(listing, params, source)
+    with publish(raw) as draft:
+        copies, quarantined = _store(source, listing, params, draft)
+        quarantined += [
+            Quarantined(item.key, item.label, "refused" if item.counts else "ignored", item.reason, "")
+            for item in listing.aside
+        ]
+        files = len(listing.entries) + sum(item.counts for item in listing.aside)
+        _check_refused(quarantined, files, params)
+        images, duplicates = _one_each(copies)
+        _check_classes(images, labels, params, quarantined)
+        meta = write_tables(
+            draft,
+            images,
+            duplicates,
+            quarantined,
+            labels=labels,
+            slices=listing.slices,
+            params=params.model_dump(mode="json", exclude={"source"}),
+        )
+    refused = sum(item.kind == "refused" for item in quarantined)
+    figures = {
+        "images": len(images),
+        "positive": meta["counts"][labels[1]],
+        "negative": meta["counts"][labels[0]],
+        "refused": refused,
+        "ignored": len(quarantined) - refused,
+        "duplicate_files": sum(item.kind == "bytes" for item in duplicates),
+        "duplicate_pictures": sum(item.kind == "pixels" for item in duplicates),
+        "bytes": meta["bytes"],
+        "shards": meta["shards"],
+    }
+    write_json(metrics, figures)
+    say(
+        f"ingest: {figures['images']} images ({figures['positive']} {labels[1]}, {figures['negative']} {labels[0]}), "
+        f"{refused} refused, {figures['ignored']} ignored, {figures['duplicate_files']} duplicate files"
+    )
+
+
+def _labels(listing: Listing, params: Ingest, source: Folder) -> tuple[str, str]:
+    """(negative, positive)"""
+    found = sorted({entry.label for entry in listing.entries})
+    if len(found) != 2:
+        names = ", ".join(found[:_SHOWN]) or "none"
+        raise DataError(f"{source.name}: exactly two classes are needed, found {len(found)}: {names}")
+    if params.positive not in found:
+        raise DataError(f"ingest.positive: found {params.positive!r}; the classes of {source.name} are {found}")
+    found.remove(params.positive)
+    return found[0], params.positive
+
+
+def _store(source: Folder, listing: Listing, params: Ingest, draft: Path) -> tuple[list[Image], list[Quarantined]]:
+    """Write every accepted file once; returns an image for every accepted file, repeated ones included."""
+    limits = Limits(params.max_bytes, params.max_pixels, params.min_side)
+    look = partial(_look, source=source, limits=limits)
+    batches = ordered(look, _tasks(listing.entries, source), workers())
+    seen = track((one for batch in batches for one in batch), "ingest", len(listing.entries))
+    places: dict[str, tuple[int, int]] = {}
+    images: list[Image] = []
+    quarantined: list[Quarantined] = []
+    shards = Shards(draft)
+    for entry, one in zip(listing.entries, seen, strict=True):
+        if one.reason:
+            quarantined.append(Quarantined(one.key, entry.label, "refused", one.reason, one.sha256))
+            continue
+        if one.sha256 not in places:
+            places[one.sha256] = shards.add(f"{one.sha256}.{FORMATS[one.format]}", one.data)
+        images.append(_image(entry, one, places[one.sha256]))
+    shards.close()
+    return images, quarantined
+
+
+def _tasks(entries: Iterable[Entry], source: Folder) -> Iterator[list[str]]:
+    keys: list[str] = []
+    total = 0
+    for entry in entries:
+        size = source.size(entry.key)
+        if keys and (len(keys) == _TASK_FILES or total + size > _TASK_BYTES):
+            yield keys
+            keys, total = [], 0
+        keys.append(entry.key)
+        total += size
+    if keys:
+        yield keys
+
+
+def _look(keys: list[str], source: Folder, limits: Limits) -> list[Seen]:
+    return [_see(key, source, limits) for key in keys]
+
+
+def _see(key: str, source: Folder, limits: Limits) -> Seen:
+    sha256 = ""
+    try:
+        data = source.read(key, limits.max_bytes)
+        # Of a file over the limit only the beginning was read: it has no SHA-256 to speak of.
+        sha256 = hashlib.sha256(data).hexdigest() if len(data) <= limits.max_bytes else ""
+        decoded = decode(data, limits)
+    except DataError as error:
+        return Seen(key, b"", sha256, str(error))
+    height, width, channels = decoded.pixels.shape
+    content = hashlib.sha256(f"{height} {width} {channels}\n".encode())
+    content.update(decoded.pixels.data)
+    digest = content.hexdigest()
+    return Seen(key, data, sha256, "", digest, width, height, channels, decoded.mode, decoded.format)
+
+
+def _image(entry: Entry, one: Seen, place: tuple[int, int]) -> Image:
+    return Image(
+        one.sha256,
+        entry.key,
+        entry.label,
+        entry.group,
+        entry.split,
+        len(one.data),
+        one.width,
+        one.height,
+        one.mode,
+        one.format,
+        one.channels,
+        one.content,
+        *place,
+        entry.slices,
+    )
+
+
+def _one_each(copies: list[Image]) -> tuple[list[Image], list[Duplicate]]:
+    """One image for every SHA-256, and the list of what repeats what.
+
+    Files that differ but show the same pixels all stay; preprocess leaves the repeats out, as it knows the splits.
+
+    Raises:
+        DataError: a content stands under both labels; every such set of files is listed.
+    """
+    by_content: dict[str, list[Image]] = defaultdict(list)
+    for image in copies:
+        by_content[image.content].append(image)
+    torn = [same for same in by_content.values() if len({image.label for image in same}) > 1]
+    if torn:
+        lines = [" = ".join(f"{image.key} ({image.label})" for image in same) for same in torn[:_PAIRS_SHOWN]]
+        more = [f"… and {len(torn) - _PAIRS_SHOWN} more"] if len(torn) > _PAIRS_SHOWN else []
+        raise DataError(
+            "\n  ".join(
+                [f"{len(torn)} contents stand under both labels; keep each under the right one:", *lines, *more]
+            )
+        )
+    images: list[Image] = []
+    duplicates: list[Duplicate] = []
+    for same in by_content.values():
+        by_file: dict[str, list[Image]] = defaultdict(list)
+        for image in sorted(same, key=_precedence):
+            by_file[image.sha256].append(image)
+        kept = [files[0] for files in by_file.values()]
+        images += kept
+        duplicates += [_duplicate(image, files[0], "bytes") for files in by_file.values() for image in files[1:]]
+        duplicates += [_duplicate(image, kept[0], "pixels") for image in kept[1:]]
+    return images, duplicates
+
+
+def _precedence(image: Image) -> tuple[int, str, tuple[str, ...], str]:
+    return _RANK[image.split], image.group or "", tuple(value or "" for value in image.slices), image.key
+
+
+def _duplicate(image: Image, of: Image, kind: str) -> Duplicate:
+    return Duplicate(image.key, image.sha256, kind, of.key, of.sha256, image.label)
+
+
+def _check_refused(quarantined: list[Quarantined], files: int, params: Ingest) -> None:
+    refused = [item for item in quarantined if item.kind == "refused"]
+    if len(refused) > params.max_refused_fraction * files:
+        raise DataError(
+            f"{len(refused)} of {files} files are refused, ingest.max_refused_fraction allows "
+            f"{params.max_refused_fraction}; mend or remove them, or raise it:{_first(refused)}"
+        )
+
+
+def _check_classes(
+    images: list[Image], labels: tuple[str, str], params: Ingest, quarantined: list[Quarantined]
+) -> None:
+    counts = {label: sum(image.label == label for image in images) for label in labels}
+    if min(counts.values()) < params.min_per_class:
+        found = ", ".join(f"{count} of {label}" for label, count in counts.items())
+        refused = [item for item in quarantined if item.kind == "refused"]
+        raise DataError(
+            f"too few different images: {found}; ingest.min_per_class asks for {params.min_per_class} of each"
+            + (f"; {len(refused)} files were refused:{_first(refused)}" if refused else "")
+        )
+
+
+def _first(refused: list[Quarantined]) -> str:
+    lines = [f"{item.key}: {item.reason}" for item in sorted(refused)[:_SHOWN]]
+    more = [f"… and {len(refused) - _SHOWN} more"] if len(refused) > _SHOWN else []
+    return "".join(f"\n  {line}" for line in [*lines, *more])
+
+
+if __name__ == "__main__":
+    from twofold.runner import main
+
+    main(ingest)
