@@ -1,0 +1,29 @@
+"""Fixtures of the unit tests: one thread, no live runs, folders of their own, and one small data set for all."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+# Before torch is imported: several processes with several threads each would wait for one another.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`data/prepared` of 30 generated grey images of 32 px."""
+    from tests.training_maker import make_prepared
+
+    return make_prepared(tmp_path_factory.mktemp("prepared"))
+
+
+@pytest.fixture
+def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty current folder, with memo, checkpoints, caches and weights of its own and without live runs."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("TWOFOLD_CACHE", "TWOFOLD_CHECKPOINTS", "TWOFOLD_WEIGHTS", "TWOFOLD_DEVICE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TWOFOLD_LIVE", "off")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    return tmp_path

@@ -1,0 +1,44 @@
+import pytest
+import torch
+
+from twofold import numerics
+from twofold.errors import TrainingError
+
+
+def test_the_device_is_environment(monkeypatch):
+    monkeypatch.setenv("TWOFOLD_DEVICE", "cpu")
+    assert numerics.device() == torch.device("cpu")
+    monkeypatch.delenv("TWOFOLD_DEVICE")
+    assert numerics.device().type == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:99", "mps", ""])
+def test_a_device_that_is_not_here_is_refused(monkeypatch, name):
+    monkeypatch.setenv("TWOFOLD_DEVICE", name)
+    with pytest.raises(TrainingError, match=rf"TWOFOLD_DEVICE={name}: .* allowed are auto, cpu, cuda"):
+        numerics.device()
+
+
+@pytest.mark.parametrize("has", [True, False])
+def test_mixed_precision_only_where_the_processor_has_it(monkeypatch, has):
+    monkeypatch.setattr(numerics, "has_bf16", lambda where: has)
+    with numerics.autocast(torch.device("cpu")):
+        product = torch.ones(2, 2) @ torch.ones(2, 2)
+    assert product.dtype == (torch.bfloat16 if has else torch.float32)
+
+
+def test_the_description_names_what_last_bits_depend_on(monkeypatch):
+    monkeypatch.setenv("TWOFOLD_DEVICE", "cpu")
+    found = numerics.description()
+    assert found["torch"] == torch.__version__
+    assert found["threads"] == str(torch.get_num_threads())
+    assert found["device"] == "cpu"
+    assert set(found) == {"torch", "device", "processor", "threads", "precision"}
+
+
+def test_settling_makes_a_gpu_deterministic(monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    numerics.settle()
+    assert torch.backends.cudnn.deterministic
+    assert not torch.backends.cudnn.benchmark

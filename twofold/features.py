@@ -1,0 +1,73 @@
+"""What the frozen base sees in each image, computed once and kept.
+
+In: a classifier, prepared images, the rows wanted. Out: one pooled feature vector a row. The memo keeps them under the
+image's content, the base, the code and the numerics of the machine, so a cached vector is the one that would be
+computed.
+"""
+
+import hashlib
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from twofold import memo
+from twofold.folding import folded
+from twofold.imports import code_digest
+from twofold.model import BACKBONES, Classifier
+from twofold.numerics import autocast, description
+from twofold.predicting import normalise, view
+from twofold.prepared import Prepared
+from twofold.progress import track
+
+BATCH = 16  # best on a CPU, and always whole: the last bits of a feature may depend on the size of its batch
+
+
+def extract(
+    classifier: Classifier, backbone: str, base: str, images: Prepared, rows: npt.NDArray[np.int64], number: int
+) -> npt.NDArray[np.float32]:
+    """The pooled features (N, F) of rows of prepared images, as the frozen base sees them.
+
+    Args:
+        classifier: on the device to compute on; put into evaluation mode.
+        backbone: its name.
+        base: SHA-256 of its weights.
+        images: prepared.
+        rows: row numbers, in the order of the result.
+        number: the view of `predicting.view`; 0 is the image as it is.
+    """
+    fixed = [backbone, base, f"view {number}", code_digest(__name__), *description().values()]
+    keys = [memo.key("features", *fixed, content) for content in _contents(images, rows)]
+    known = memo.get(keys)
+    vectors = np.empty((len(rows), BACKBONES[backbone].features), np.float32)
+    missing = [i for i, key in enumerate(keys) if key not in known]
+    for i, key in enumerate(keys):
+        if key in known:
+            vectors[i] = np.frombuffer(known[key], np.float32)
+    batches = [missing[start : start + BATCH] for start in range(0, len(missing), BATCH)]
+    label = f"features, view {number + 1}"
+    for chosen in track(batches, label, len(missing), per_item=BATCH):
+        vectors[chosen] = _batch(classifier, backbone, images.pixels(rows[chosen]), number)
+        memo.put((keys[i], str(images.sha256[rows[i]]), vectors[i].tobytes()) for i in chosen)
+    return vectors
+
+
+def _batch(
+    classifier: Classifier, backbone: str, pixels: npt.NDArray[np.uint8], number: int
+) -> npt.NDArray[np.float32]:
+    architecture = BACKBONES[backbone]
+    device = next(classifier.parameters()).device
+    filled = np.concatenate([pixels, np.zeros((BATCH - len(pixels), *pixels.shape[1:]), np.uint8)])
+    batch = normalise(torch.from_numpy(filled).to(device), architecture.mean, architecture.std)
+    classifier.eval()
+    with torch.inference_mode(), autocast(device), folded(classifier.backbone):
+        seen = classifier.features(view(batch, number).contiguous(memory_format=torch.channels_last))
+    vectors: npt.NDArray[np.float32] = seen[: len(pixels)].float().cpu().numpy()
+    return vectors
+
+
+def _contents(images: Prepared, rows: npt.NDArray[np.int64]) -> Iterator[str]:
+    for start in range(0, len(rows), 1024):
+        for pixels in images.pixels(rows[start : start + 1024]):
+            yield hashlib.sha256(f"{pixels.shape}".encode() + pixels.tobytes()).hexdigest()

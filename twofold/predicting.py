@@ -1,0 +1,79 @@
+"""Probabilities of the positive class: uint8 images in, float64 out.
+
+Training, evaluation and serving all predict through here. A sealed model carries a copy of this file, so it imports
+nothing else of Twofold but the model.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from twofold.model import Classifier
+
+# How many views are averaged, and which (see `view`). The four rotations of an image say more than itself and its
+# mirror images: docs/recipe.md.
+VIEWS = {1: (0,), 2: (0, 1), 4: (0, 3, 5, 6), 8: (0, 1, 2, 3, 4, 5, 6, 7)}
+
+
+def probabilities(
+    classifier: Classifier,
+    batches: Iterable[npt.NDArray[np.uint8]],
+    *,
+    mean: Sequence[float],
+    std: Sequence[float],
+    views: int,
+) -> npt.NDArray[np.float64]:
+    """Probability of the positive class (index 1), averaged over `views` views of each image.
+
+    Args:
+        classifier: on any device; it is put into evaluation mode.
+        batches: (n, S, S, C) each, C 1 (grey, repeated) or 3; how they are cut decides speed and memory.
+        mean, std: per channel, pixels in 0..1.
+        views: 1 as it is; 2 and mirrored; 4 its rotations by right angles; 8 those and their mirror images.
+
+    Returns:
+        (N,), in the order of the images; computed in float32 unless the caller has switched autocast on.
+    """
+    if views not in VIEWS:
+        raise ValueError(f"views: found {views}, allowed are {', '.join(map(str, VIEWS))}")
+    device = next(classifier.parameters()).device
+    classifier.eval()
+    found = []
+    # On a GPU, float32 convolutions would otherwise keep ten bits of their 23.
+    exact = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
+    with torch.inference_mode(), exact:
+        for batch in batches:
+            # A batch may be a read-only file map, which torch does not take.
+            pixels = torch.from_numpy(np.require(batch, requirements=["C", "W"]))
+            images = normalise(pixels.to(device), mean, std)
+            total = torch.zeros(len(images), dtype=torch.float64, device=device)
+            for number in VIEWS[views]:
+                logits = classifier(view(images, number).contiguous(memory_format=torch.channels_last))
+                total += logits.double().softmax(dim=1)[:, 1]
+            found.append((total / views).cpu().numpy())
+    return np.concatenate(found) if found else np.zeros(0, np.float64)
+
+
+def normalise(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """(N, S, S, C) in 0..255, C 1 or 3 -> (N, 3, S, S) float32, channels last, as the backbone was pretrained."""
+    scaled = images.permute(0, 3, 1, 2).float() / 255  # (N, C, S, S)
+    centre = torch.tensor(mean, device=images.device).view(1, 3, 1, 1)
+    spread = torch.tensor(std, device=images.device).view(1, 3, 1, 1)
+    return ((scaled - centre) / spread).contiguous(memory_format=torch.channels_last)
+
+
+def view(images: Tensor, number: int) -> Tensor:
+    """One of the eight ways to lay a square down: bit 0 mirrors, bit 1 turns upside down, bit 2 swaps the axes.
+
+    Args:
+        images: (..., S, S)
+        number: 0 (as it is) to 7; 3, 5 and 6 are the rotations by 180 and 90 degrees.
+    """
+    if number & 1:
+        images = images.flip(-1)
+    if number & 2:
+        images = images.flip(-2)
+    return images.transpose(-1, -2) if number & 4 else images
