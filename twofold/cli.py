@@ -127,3 +127,7 @@ def _run_forget(options: argparse.Namespace) -> int:
 
     print(forget(options.sha256, options.root))
     return 0
+
+
+if __name__ == "__main__":
+    main()

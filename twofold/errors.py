@@ -1,12 +1,12 @@
 """The errors that Twofold raises for people to read; every one ends a command with exit status 1.
 
-    TwofoldError
-    ├── ParameterError   params.yaml: a wrong, missing or unknown key
-    ├── DataError        images, labels, splits
-    ├── WeightsError     pretrained weights: missing, altered, of another architecture
-    ├── ArtifactError    a step's files: missing, of another kind, altered
-    ├── TrainingError    training that cannot go on
-    └── RegistryError    MLflow: tracking, registry, promotion
+TwofoldError
+├── ParameterError   params.yaml: a wrong, missing or unknown key
+├── DataError        images, labels, splits
+├── WeightsError     pretrained weights: missing, altered, of another architecture
+├── ArtifactError    a step's files: missing, of another kind, altered
+├── TrainingError    training that cannot go on
+└── RegistryError    MLflow: tracking, registry, promotion
 """
 
 

@@ -44,6 +44,9 @@ def main(step: Callable[..., None], arguments: Sequence[str] | None = None) -> N
     for path in contract.writes:
         parser.add_argument(f"--{path}", type=Path, required=True, help="written")
     options = vars(parser.parse_args(arguments))
+    # Read when torch is first imported. By default its threads spin while they wait for each other: on a machine that
+    # does anything else besides, the same work took four to ten times as long.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         # All sections, not only this step's: a mistake in the last one must not cost the hours of the first ones.
         sections = read(options.pop("params"))

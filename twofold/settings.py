@@ -77,6 +77,7 @@ def set_values(path: Path, assignments: list[str]) -> str:
     yaml = YAML()
     yaml.preserve_quotes = True
     yaml.width = 4096
+    yaml.indent(mapping=2, sequence=4, offset=2)
     load_yaml(path)
     document = yaml.load(before)
     for assignment in assignments:

@@ -34,7 +34,9 @@ def make_findings(
 ) -> Findings:
     rng = np.random.default_rng(7)
     target = (np.arange(n) % 3 == 0).astype(int)
-    probability = np.where(target == 1, 0.9, 0.1) if perfect else np.clip(0.3 + 0.4 * target + rng.normal(0, 0.2, n), 0, 1)
+    probability = (
+        np.where(target == 1, 0.9, 0.1) if perfect else np.clip(0.3 + 0.4 * target + rng.normal(0, 0.2, n), 0, 1)
+    )
     predicted = probability >= 0.5
     columns = {
         "sha256": [f"{number:064x}" for number in range(n)],
@@ -64,7 +66,9 @@ def make_findings(
     )
 
 
-def draw(test: predictions.Predictions, metrics: Any, counts: Counts, labels: tuple[str, str]) -> dict[str, charts.Picture]:
+def draw(
+    test: predictions.Predictions, metrics: Any, counts: Counts, labels: tuple[str, str]
+) -> dict[str, charts.Picture]:
     points = (test.target, test.probability)
     on_roc = charts.Point(1 - metrics["specificity"], metrics["recall"], 0.5)
     on_trade = charts.Point(metrics["recall"], metrics["precision"], 0.5)

@@ -45,8 +45,8 @@ class Evaluate(Section):
     )
     views: Annotated[Integer, AfterValidator(_known)] = Field(
         description="ways to lay an image down over which its probability is averaged, in the test and when serving: "
-        "1 as it is, 2 mirrored too, 4 upside down too, 8 turned by a right angle too (only where orientation means "
-        "nothing)"
+        "1 as it is, 2 mirrored too, 4 its rotations by right angles, 8 their mirror images too (4 and 8 only where "
+        "orientation means nothing)"
     )
     batch_size: Integer = Field(description="images predicted at once, 1 to 1024; speed and memory", ge=1, le=1024)
     pictures: bool = Field(

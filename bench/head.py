@@ -1,0 +1,121 @@
+"""B2: ten epochs of the head on a frozen ResNet-50, against running the base every epoch as most people write it."""
+
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from bench.images import generated
+from bench.rounds import Comparison, compare
+from twofold.features import extract
+from twofold.model import BACKBONES, build, make_head
+from twofold.numerics import device, settle
+from twofold.optimisation import groups
+from twofold.predicting import normalise
+from twofold.training import Plan, train, validation_figures
+
+TRAIN, VALIDATION, SIZE, EPOCHS = 80, 16, 224, 10
+FEATURES = BACKBONES["resnet50"].features
+
+
+def run() -> Comparison:
+    """Random weights: speed does not depend on their values."""
+    settle()
+    torch.manual_seed(0)
+    images_of = BACKBONES["resnet50"]
+    classifier = build("resnet50", 0.5)
+    plain = build("resnet50", 0.5)
+    plain.load_state_dict(classifier.state_dict())
+    classifier.to(device()).to(memory_format=torch.channels_last)
+    plain.to(device()).eval()
+    with tempfile.TemporaryDirectory(prefix="twofold-bench-") as place:
+        data = generated(Path(place) / "data", TRAIN, VALIDATION, SIZE)
+        rows = {split: data.rows(split) for split in ("train", "validation")}
+        targets = {split: data.target[found] for split, found in rows.items()}
+
+        def ours() -> None:
+            # A new memo each time: what is measured is the work, not the memory of it.
+            os.environ["TWOFOLD_CACHE"] = tempfile.mkdtemp(dir=place)
+            seen = {
+                split: torch.from_numpy(extract(classifier, "resnet50", "bench", data, found, 0)).to(device())
+                for split, found in rows.items()
+            }
+            head = make_head(FEATURES, 0.5).to(device())
+
+            def judge() -> dict[str, float]:
+                head.eval()
+                with torch.inference_mode():
+                    found = head(seen["validation"]).double().softmax(dim=1)[:, 1]
+                return validation_figures(targets["validation"], found.cpu().numpy())
+
+            train(
+                head,
+                lambda chosen, random: seen["train"][torch.from_numpy(chosen).to(device())],
+                targets["train"],
+                groups(list(head.parameters()), 1e-3, 0.01),
+                plan(),
+                judge=judge,
+                label="head",
+            )
+
+        def peer(epochs: int = EPOCHS) -> None:
+            head = make_head(FEATURES, 0.5).to(device())
+            optimizer = torch.optim.AdamW(head.parameters(), lr=1e-3)
+            for _ in range(epochs):
+                for split, found in rows.items():
+                    head.train(split == "train")
+                    for start in range(0, len(found), 32):
+                        chosen = found[start : start + 32]
+                        pixels = torch.from_numpy(data.pixels(chosen)).to(device())
+                        batch = normalise(pixels, images_of.mean, images_of.std).contiguous()
+                        with torch.no_grad():
+                            features = plain.features(batch)
+                        loss = F.cross_entropy(head(features), torch.from_numpy(data.target[chosen]).to(device()))
+                        if split == "train":
+                            optimizer.zero_grad()
+                            loss.backward()
+                            optimizer.step()
+
+        os.environ["TWOFOLD_CACHE"] = tempfile.mkdtemp(dir=place)
+        found = extract(classifier, "resnet50", "bench", data, rows["validation"], 0)
+        with torch.no_grad():
+            batch = normalise(torch.from_numpy(data.pixels(rows["validation"])).to(device()), *statistics())
+            other = plain.features(batch.contiguous()).cpu().numpy()
+        likeness = float((found * other).sum() / np.sqrt((found**2).sum() * (other**2).sum()))
+        if likeness < 0.999:
+            raise SystemExit(f"B2: the cosine of both sides' features is {likeness:.5f}; that is not the same work")
+        return compare(
+            "B2",
+            f"train_head, {EPOCHS} epochs, ResNet-50, {TRAIN} + {VALIDATION} images of {SIZE} px",
+            ours=("features once, then the head on them", ours),
+            peer=("the frozen base in every epoch; torch's defaults (fp32, NCHW, batch 32)", peer),
+            warm_up=lambda: [ours(), peer(1)],  # type: ignore[func-returns-value]
+            goal=28,
+            equal=f"cosine of the features {likeness:.5f} (at least 0.999)",
+        )
+
+
+def statistics() -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    """Mean and standard deviation that the base was pretrained with."""
+    return BACKBONES["resnet50"].mean, BACKBONES["resnet50"].std
+
+
+def plan() -> Plan:
+    """The head's training as in params.yaml, ten epochs of it."""
+    return Plan(
+        epochs=EPOCHS,
+        patience=None,
+        batch_size=32,
+        warmup_epochs=1,
+        label_smoothing=0,
+        class_weights=None,
+        ema_decay=0,
+        clip_norm=1,
+        frozen_norms=True,
+        mixed_precision=False,
+        select_by="log_loss",
+        seed=0,
+    )

@@ -1,0 +1,79 @@
+"""A small project of its own in a temporary folder: 60 generated images, a random ResNet-50 at 64 px."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.makers import make_folder
+from twofold.settings import set_values
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+class Project:
+    """A folder with dvc.yaml, params.yaml and images, and the commands that a person would type in it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        home = root.parent / "home"
+        home.mkdir(exist_ok=True)
+        kept = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "GIT_", "DVC_"))}
+        self.env = kept | {
+            "HOME": str(home),
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "PYTHONPATH": str(root),
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "DVC_NO_ANALYTICS": "true",
+            "GIT_CONFIG_NOSYSTEM": "1",
+        }
+
+    def run(self, *words: str, check: bool = True, **env: str) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            words, cwd=self.root, env=self.env | env, capture_output=True, text=True, timeout=900, check=False
+        )
+        assert not check or done.returncode == 0, f"{words}:\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def digests(self, *parts: str) -> dict[str, str]:
+        from twofold.artifacts import digest
+
+        return {part: digest(self.root / part) for part in parts}
+
+
+def make_project(root: Path) -> Project:
+    root.mkdir()
+    for folder in ("twofold", ".dvc"):
+        ignored = shutil.ignore_patterns("__pycache__", "tmp", "cache", "config.local")
+        shutil.copytree(ROOT / folder, root / folder, ignore=ignored)
+    for name in ("dvc.yaml", "params.yaml", ".dvcignore", ".gitignore"):
+        shutil.copy(ROOT / name, root / name)
+    make_folder(root / "data" / "images", per_class=30)
+    set_values(root / "params.yaml", SMALL)
+    project = Project(root)
+    project.run("git", "init", "--quiet")
+    return project
+
+
+SMALL = [
+    "ingest.source=data/images",
+    "ingest.positive=bad",
+    "ingest.min_per_class=10",
+    "preprocess.image_size=64",
+    "preprocess.validation_fraction=0.25",
+    "preprocess.test_fraction=0.3",
+    "train_head.weights=random",
+    "train_head.epochs=4",
+    "finetune_all.epochs=2",
+]
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The pipeline has run in it once."""
+    project = make_project(tmp_path_factory.mktemp("pipeline") / "project")
+    project.run("dvc", "repro")
+    return project

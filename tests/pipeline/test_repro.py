@@ -1,0 +1,131 @@
+"""The whole way through `dvc repro`, as a person would run it on a laptop."""
+
+import json
+import shutil
+
+import pytest
+from ruamel.yaml import YAML
+
+from twofold.artifacts import digest
+from twofold.settings import STEPS, set_values
+
+PURE = ("data/raw", "data/prepared", "models/head", "models/finetuned", "reports/evaluation", "reports/metrics.json")
+
+
+def would_run(project):
+    """The stages that `dvc repro` would run now."""
+    lines = project.run("dvc", "repro", "--dry").stdout.splitlines()
+    return [line.split("'")[1] for line in lines if line.startswith("Running stage")]
+
+
+def verdict(project):
+    return json.loads((project.root / "reports" / "registration.json").read_text())
+
+
+def test_every_output_is_there_and_says_what_it_is(project):
+    kinds = {path: json.loads((project.root / path / "meta.json").read_text())["kind"] for path in PURE[:-1]}
+    assert list(kinds.values()) == ["raw", "prepared", "head", "model", "evaluation"]
+    metrics = json.loads((project.root / "reports" / "metrics.json").read_text())
+    assert 0 <= metrics["accuracy"] <= 1
+    assert metrics["n"] == 18
+    assert (project.root / "reports" / "registration" / "decision.html").stat().st_size > 1000
+    assert verdict(project)["gates"]
+
+
+def test_a_second_run_runs_nothing(project):
+    done = project.run("dvc", "repro")
+    assert "Running stage" not in done.stdout
+    assert "up to date" in done.stdout
+
+
+def test_changing_one_parameter_runs_its_step_and_what_follows(project):
+    before = (project.root / "params.yaml").read_text()
+    expected = {
+        "ingest.max_pixels=1000000": STEPS,
+        "preprocess.validation_fraction=0.2": STEPS[1:],
+        "train_head.epochs=3": STEPS[2:],
+        "finetune_all.epochs=1": STEPS[3:],
+        "evaluate.pictures=false": STEPS[4:],
+        "register.experiment=another": STEPS[5:],
+    }
+    for assignment, steps in expected.items():
+        set_values(project.root / "params.yaml", [assignment])
+        # Without running them, DVC cannot know whether what follows would really change, and names the first alone.
+        assert would_run(project)[:1] == [steps[0]]
+        (project.root / "params.yaml").write_text(before)
+    graph = project.run("dvc", "dag", "--mermaid").stdout
+    assert all(step in graph for step in STEPS)
+
+
+def test_a_step_that_follows_is_not_run_when_what_it_reads_is_the_same(project):
+    project.run("dvc", "repro", "--force", "--single-item", "evaluate")
+    assert would_run(project) == []
+
+
+def test_a_wrong_parameter_of_the_last_step_stops_the_first_one(project):
+    before = (project.root / "params.yaml").read_text()
+    text = before.replace("epochs: 2", "epochs: 0").replace("max_pixels:", "max_pixels: 9  # ")
+    (project.root / "params.yaml").write_text(text)
+    done = project.run("dvc", "repro", check=False)
+    (project.root / "params.yaml").write_text(before)
+    assert done.returncode != 0
+    assert "finetune_all.epochs: found 0" in done.stderr
+    project.run("dvc", "checkout")
+
+
+def test_the_same_seed_twice_gives_the_same_bytes(project):
+    before = project.digests(*PURE)
+    commands = YAML(typ="safe").load((project.root / "dvc.yaml").read_text())["stages"]
+    place = project.root.parent / "again"
+    for step in STEPS[:5]:
+        command = commands[step]["cmd"]
+        for folder in ("data/", "models/", "reports/"):
+            command = command.replace(f" {folder}", f" {place}/{folder}")
+        project.run("sh", "-c", command, TWOFOLD_LIVE="off", TWOFOLD_CACHE=str(place / "memo"))
+    again = {path: digest(place / path) for path in PURE}
+    shutil.rmtree(place)
+    assert again == before
+
+
+def test_metrics_and_plots_are_shown(project):
+    shown = json.loads(project.run("dvc", "metrics", "show", "--json").stdout)
+    files = shown[""]["data"]
+    assert files["reports/metrics.json"]["data"]["accuracy"] >= 0
+    page = project.run("dvc", "plots", "show", "--out", "plots").stdout
+    assert "index.html" in page
+    html = (project.root / "plots" / "index.html").read_text()
+    for name in ("roc", "confusion", "precision_recall"):
+        assert name in html
+    shutil.rmtree(project.root / "plots")
+
+
+def test_register_judges_again_and_finds_nothing_new(project):
+    first = verdict(project)
+    project.run("dvc", "repro", "--force", "--single-item", "register")
+    second = verdict(project)
+    assert second["version"] == first["version"]
+    assert second["nothing_new"] is True
+
+
+@pytest.mark.parametrize("key", ["finetune_all.epochs"])
+def test_an_experiment_shows_up_and_moves_no_alias(project, key):
+    before = verdict(project)
+    project.run("git", "config", "user.name", "Tester")
+    project.run("git", "config", "user.email", "tester@example.org")
+    project.run("git", "add", ".")
+    project.run("git", "commit", "--quiet", "--message", "the first run")
+    project.run("dvc", "exp", "run", "-S", f"{key}=1", "--name", "short")
+    assert verdict(project)["promoted"] is False
+    table = project.run("dvc", "exp", "show", "--csv").stdout
+    assert "short" in table
+    assert champion(project) == before["version"]
+
+
+def champion(project):
+    code = (
+        "import sys; from twofold.tracking import address; from mlflow import MlflowClient;"
+        "c = MlflowClient(address(), address());"
+        "print(c.get_model_version_by_alias(sys.argv[1], 'champion').version)"
+    )
+    name = YAML(typ="safe").load((project.root / "params.yaml").read_text())["register"]["model_name"]
+    return int(project.run("python", "-W", "ignore", "-c", code, name).stdout)

@@ -1,0 +1,129 @@
+"""The sealed model in a fresh process: it answers as evaluate did, with pickles forbidden and no Twofold in reach."""
+
+import shutil
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from tests import registration_case as case
+from twofold import model as models
+from twofold import sealing
+from twofold.artifacts import read_json, write_json, write_meta
+from twofold.candidate import read, sample
+from twofold.decision import DECISION
+from twofold.errors import RegistryError
+from twofold.gates import Minimum
+from twofold.serving.packing import pack
+from twofold.serving.rehearsal import TOLERANCE, rehearse
+from twofold.steps.evaluate import Evaluate, evaluate
+
+pytestmark = pytest.mark.slow
+BACKBONE = "efficientnet_lite0"
+ANY = case.PARAMS.model_copy(update={"gates": [Minimum(figure="accuracy", min=0.0)]})
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """What register reads, of a random EfficientNet-Lite0."""
+    root = tmp_path_factory.mktemp("made")
+    raw, data = case.make_data(root)
+    torch.manual_seed(0)
+    classifier = models.build(BACKBONE, 0.5)
+    with torch.no_grad():
+        classifier.head[3].weight.mul_(20)
+    known = models.BACKBONES[BACKBONE]
+    with pytest.MonkeyPatch.context() as patch:
+        case.know_corner(patch)
+        head, model = (case.make_model(root / kind, kind, 8.0) for kind in ("head", "model"))
+    save_file(
+        {name: value.contiguous() for name, value in classifier.state_dict().items()}, model / "model.safetensors"
+    )
+    about = read_json(model / "meta.json") | {"backbone": BACKBONE, "mean": list(known.mean), "std": list(known.std)}
+    write_meta(model, about.pop("kind"), about.pop("schema_version"), **about)
+    paths = case.Paths(raw, data, head, model, root / "evaluation", root / "metrics.json")
+    asked = Evaluate(policy="max_accuracy", recall_at_least=0.9, views=4, batch_size=4, pictures=False)
+    evaluate(asked, data, model, evaluation=paths.evaluation, metrics=paths.metrics)
+    return paths
+
+
+@pytest.fixture(scope="module")
+def packed(made, tmp_path_factory):
+    return make_packed(made, tmp_path_factory.mktemp("packed"), made.evaluation / DECISION)
+
+
+def make_packed(made, folder, decision, **pixels):
+    about = read_json(made.data / "meta.json")["pixels"]
+    pack(sealing.seal(made.model, decision, {**about, **pixels}, folder / "seal"), folder / "model")
+    return folder / "model"
+
+
+def tried(made, packed):
+    candidate = read(*made)
+    images, expected = sample(candidate, 16)
+    return rehearse(packed, images, expected, threshold=candidate.decision["threshold"], labels=candidate.labels)
+
+
+def test_registered_for_real_it_is_promoted_and_served(made, mlflow_store, tmp_path, monkeypatch):
+    import mlflow.pyfunc
+
+    verdict = case.run(made, tmp_path, ANY)
+    assert verdict["promoted"] is True
+    assert verdict["rehearsal"]["largest_difference"] < 1e-6 < TOLERANCE
+    monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+    served = mlflow.pyfunc.load_model("models:/corner@champion")
+    candidate = read(*made)
+    images, expected = sample(candidate, 16)
+    answers = served.predict(pd.DataFrame({"image": images}))
+    np.testing.assert_allclose(answers["probability"], expected, atol=1e-6)
+    assert answers["positive"].tolist() == (expected >= candidate.decision["threshold"]).tolist()
+
+
+def test_other_pixels_are_noticed(made, tmp_path):
+    with pytest.raises(RegistryError, match="does not predict what evaluate did"):
+        tried(made, make_packed(made, tmp_path, made.evaluation / DECISION, image_size=40))
+
+
+def test_labels_the_wrong_way_round_are_noticed(made, tmp_path):
+    decision = read_json(made.evaluation / DECISION)
+    write_json(tmp_path / DECISION, decision | {"labels": decision["labels"][::-1]})
+    with pytest.raises(RegistryError, match="the label sealed with it is wrong"):
+        tried(made, make_packed(made, tmp_path, tmp_path / DECISION))
+
+
+def test_weights_that_were_altered_do_not_load(made, packed, tmp_path):
+    folder = shutil.copytree(packed, tmp_path / "model")
+    weights = folder / "artifacts" / "sealed" / "model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-20] ^= 1
+    weights.write_bytes(data)
+    with pytest.raises(RegistryError, match=r"model\.safetensors: altered"):
+        tried(made, folder)
+
+
+def test_a_model_that_leans_on_an_installed_twofold_does_not_load(made, packed, tmp_path):
+    folder = shutil.copytree(packed, tmp_path / "model")
+    entry = folder / "served.py"
+    entry.write_text("import twofold.errors\n" + entry.read_text())
+    with pytest.raises(RegistryError, match="does not load in a fresh process"):
+        tried(made, folder)
+
+
+def test_a_pickle_does_not_load(made, tmp_path):
+    import cloudpickle
+    import mlflow.pyfunc
+
+    class Pickled(mlflow.pyfunc.PythonModel):
+        def predict(self, context, model_input: pd.DataFrame) -> pd.DataFrame:
+            return model_input
+
+    folder = tmp_path / "model"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what is about to be tried
+        pinned = [f"cloudpickle=={cloudpickle.__version__}"]
+        mlflow.pyfunc.save_model(folder, python_model=Pickled(), pip_requirements=pinned)
+    with pytest.raises(RegistryError, match="pickle is disallowed"):
+        tried(made, folder)

@@ -1,0 +1,181 @@
+"""The steps, dvc.yaml, params.yaml, the Makefile and the README agree; imports go one way."""
+
+import ast
+import importlib
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from twofold.imports import closure
+from twofold.runner import signature
+from twofold.settings import STEPS, check_all, load_yaml, section_model
+
+ROOT = Path(__file__).resolve().parent.parent
+STAGES = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
+
+
+def step_function(step):
+    return getattr(importlib.import_module(f"twofold.steps.{step}"), step)
+
+
+def names(entries):
+    return [next(iter(entry)) if isinstance(entry, dict) else entry for entry in entries]
+
+
+def paths_of(step):
+    """{argument: path} of the stage's command."""
+    words = shlex.split(STAGES[step]["cmd"])
+    assert words[:3] == ["python", "-m", f"twofold.steps.{step}"]
+    return {option.removeprefix("--"): path for option, path in zip(words[3::2], words[4::2], strict=True)}
+
+
+def test_the_stages_are_the_steps_in_order():
+    assert tuple(STAGES) == STEPS
+    files = {path.stem for path in (ROOT / "twofold" / "steps").glob("*.py")} - {"__init__"}
+    assert files == set(STEPS)
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_stage_reads_and_writes_what_its_steps_signature_says(step):
+    contract, paths = signature(step_function(step)), paths_of(step)
+    assert tuple(paths) == contract.reads + contract.writes
+    stage = STAGES[step]
+    data = [dep for dep in names(stage["deps"]) if not dep.endswith(".py")]
+    outs = names(stage.get("outs", [])) + names(stage.get("metrics", []))
+    expected = [paths[name] for name in contract.reads]
+    assert data == (["${ingest.source}"] if step == "ingest" else []) + expected
+    assert sorted(outs) == sorted(paths[name] for name in contract.writes)
+    assert stage["params"] == [step]
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_stages_code_dependencies_are_its_steps_imports(step):
+    imported = sorted(path.relative_to(ROOT).as_posix() for path in closure(f"twofold.steps.{step}"))
+    listed = [dep for dep in names(STAGES[step]["deps"]) if dep.endswith(".py")]
+    assert listed == imported, "dvc.yaml should list:\n" + "\n".join(f"      - {path}" for path in imported)
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_step_has_a_section_without_defaults_and_a_public_function_with_a_docstring(step):
+    function, section = step_function(step), section_model(step)
+    assert function.__doc__
+    first = next(iter(function.__annotations__.values()))
+    assert first in (section, section.__name__)
+    assert section.model_fields
+    for name, field in section.model_fields.items():
+        assert field.is_required(), f"{step}.{name} has a default; params.yaml is the only place for values"
+        assert field.description, f"{step}.{name} has no description"
+
+
+def test_params_yaml_holds_every_key_and_no_other():
+    values = load_yaml(ROOT / "params.yaml")
+    assert tuple(values) == STEPS
+    sections = check_all(values)
+    for step in STEPS:
+        assert list(values[step]) == list(type(sections[step]).model_fields), f"order of keys in section {step}"
+
+
+def test_resnet50_is_the_default():
+    assert load_yaml(ROOT / "params.yaml")["train_head"]["backbone"] == "resnet50"
+
+
+def test_the_demos_parameters_are_valid():
+    values = load_yaml(ROOT / "params.yaml")
+    for line in (ROOT / "scripts" / "demo.params").read_text().splitlines():
+        if line and not line.startswith("#"):
+            address, text = line.split("=")
+            section, key = address.split(".")
+            assert key in values[section]
+            values[section][key] = YAML(typ="safe").load(text)
+    check_all(values)
+
+
+def imports_of(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def test_imports_go_one_way():
+    for path in (ROOT / "twofold").rglob("*.py"):
+        rooms = {name.split(".")[0] for name in imports_of(path)}
+        assert not rooms & {"kfp", "components", "pipelines", "tests", "bench"}, path
+        if path != ROOT / "twofold" / "sources" / "dvc.py":
+            assert "dvc" not in rooms, path
+        # Forgetting an image prepares the others anew, as the step does.
+        if "steps" not in path.parts and path.name != "forget.py":
+            steps = [name for name in imports_of(path) if name.startswith("twofold.steps")]
+            assert not steps, f"{path} imports a step"
+
+
+def test_only_the_tracking_room_knows_mlflow():
+    allowed = {"tracking.py", "runs.py", "registry.py"}
+    for path in (ROOT / "twofold").rglob("*.py"):
+        if any(name.split(".")[0] == "mlflow" for name in imports_of(path)):
+            assert path.name in allowed or path.parent.name == "serving", path
+
+
+@pytest.mark.parametrize("module", ["twofold.steps.ingest", "twofold.steps.preprocess"])
+def test_the_data_steps_import_no_torch(module):
+    heavy = {"torch", "torchvision", "timm", "mlflow", "sklearn"}
+    for path in closure(module):
+        assert not {name.split(".")[0] for name in imports_of(path)} & heavy, path
+
+
+@pytest.mark.parametrize("module", ["twofold.cli", "twofold.settings", *(f"twofold.steps.{s}" for s in STEPS)])
+def test_importing_is_light(module):
+    heavy = "{'torch', 'mlflow', 'timm', 'sklearn', 'matplotlib', 'dvc'}"
+    code = f"import sys, {module}; sys.exit(str(sorted({heavy} & set(sys.modules)) or ''))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert found.stderr.strip() == ""
+
+
+def test_package_init_files_are_empty_and_no_python_file_is_long():
+    tracked = subprocess.run(["git", "ls-files", "*.py"], capture_output=True, text=True, cwd=ROOT, check=True)
+    for name in tracked.stdout.split():
+        text = (ROOT / name).read_text() if (ROOT / name).exists() else ""
+        assert len(text.splitlines()) <= 300, f"{name}: past 300 lines it holds two nouns"
+        if name.endswith("__init__.py"):
+            assert text == "", name
+
+
+def test_the_lock_holds_every_dependency_with_its_hash_and_no_address():
+    lock = (ROOT / "requirements.lock").read_text()
+    assert "://" not in lock
+    for block in re.split(r"\n(?=[a-z0-9])", lock):
+        if block[:1].isalnum():
+            assert "==" in block.splitlines()[0], block[:60]
+            assert "--hash=sha256:" in block, block[:60]
+
+
+def test_the_readmes_commands_exist():
+    readme = (ROOT / "README.md").read_text()
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    mentioned = set(re.findall(r"(?:`|^)make ([a-z][a-z-]*)", readme, re.MULTILINE))
+    assert {"demo", "test"} <= mentioned
+    assert mentioned <= targets
+    for command in set(re.findall(r"^\s*(?:\$ )?twofold ([a-z]+(?: [a-z]+)?)", readme, re.MULTILINE)):
+        words = [*command.split(), "--help"]
+        done = subprocess.run([sys.executable, "-m", "twofold.cli", *words], capture_output=True, cwd=ROOT, check=False)
+        assert done.returncode == 0, f"README: twofold {command}"
+
+
+def test_the_readmes_first_two_commands_are_demo_and_test():
+    blocks = re.findall(r"```(?:sh|bash|console)\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    commands = [line.split("#")[0].strip() for block in blocks for line in block.splitlines() if line.strip()]
+    assert commands[:2] == ["make demo", "make test"]
+
+
+def test_the_readmes_parameter_tables_are_those_of_the_models():
+    from twofold.tables import replace_tables
+
+    assert not replace_tables(ROOT / "README.md", ROOT / "params.yaml", write=False), "run: make readme"

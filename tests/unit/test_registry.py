@@ -1,0 +1,146 @@
+"""The registry's single steps: who holds an alias, what is fetched, and that aliases move on fresh knowledge only."""
+
+import hashlib
+from dataclasses import replace
+
+import pytest
+
+from tests import registration_case as case
+from twofold import champion, registry, runs, tracking
+from twofold.artifacts import read_json
+from twofold.candidate import read, sample
+from twofold.errors import ArtifactError, RegistryError
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    root = tmp_path_factory.mktemp("candidate")
+    with pytest.MonkeyPatch.context() as patch:
+        case.know_corner(patch)
+        return case.make_candidate(root, case.make_data(root))
+
+
+@pytest.fixture
+def store(mlflow_store, monkeypatch):
+    case.hurry(monkeypatch)
+    return tracking.connect()
+
+
+@pytest.fixture
+def version(store, made, tmp_path):
+    """The champion, version 1."""
+    case.run(made, tmp_path)
+    return registry.holder(store, "corner")
+
+
+def another(store, version):
+    """A version 2 of the same files, without an alias."""
+    tags = {key: value for key, value in version.tags.items() if key != registry.KEY}
+    return store.client.create_model_version(version.name, version.source, version.run_id, tags)
+
+
+def test_an_alias_has_a_holder_or_none(store, version):
+    assert (version.version, registry.holder(store, "corner", "challenger")) == (1, None)
+    assert registry.holder(store, "unheard-of") is None
+
+
+def test_a_version_is_found_by_what_it_holds(store, version):
+    key = version.tags[registry.KEY]
+    another(store, version)
+    assert registry.version_with(store, "corner", key).version == 1
+    assert registry.version_with(store, "corner", "0" * 64) is None
+    assert registry.version_with(store, "unheard-of", key) is None
+
+
+def test_an_alias_moves_only_from_where_it_was_seen(store, version):
+    newer = another(store, version)
+    with pytest.raises(RegistryError, match="was version none when this model was judged and is version 1 now"):
+        registry.move_alias(store, newer, "champion", expected=None)
+    assert registry.holder(store, "corner").version == 1
+    registry.move_alias(store, newer, "champion", expected="1")
+    assert registry.holder(store, "corner").version == 2
+    registry.move_alias(store, newer, "champion", expected="1")  # already there: nothing to be stale about
+
+
+def test_a_sealed_model_is_fetched_and_held_to_its_tag(store, version, made, tmp_path):
+    folder = registry.fetch_sealed(store, version, tmp_path / "one")
+    assert read_json(folder / "decision.json") == read_json(made.evaluation / "decision.json")
+    version.tags[registry.SEAL] = "0" * 64
+    with pytest.raises(ArtifactError, match=r"seal\.json: altered"):
+        registry.fetch_sealed(store, version, tmp_path / "two")
+    del version.tags[registry.SEAL]
+    with pytest.raises(RegistryError, match="was not sealed by Twofold"):
+        registry.fetch_sealed(store, version, tmp_path / "three")
+
+
+def test_a_champion_whose_files_are_gone_is_a_problem_with_a_remedy(store, version, made, mlflow_store):
+    for path in mlflow_store.rglob("artifacts/sealed"):
+        path.rename(path.with_name("moved"))
+    judged = champion.score(store, version, read(*made))
+    assert (judged.version, judged.figures) == ("1", {})
+    assert "take the alias 'champion' off it" in judged.problem
+
+
+def test_a_champion_is_scored_on_the_same_images_at_its_own_threshold(store, version, made):
+    judged = champion.score(store, version, read(*made))
+    metrics = read_json(made.metrics)
+    assert judged.problem == ""
+    assert judged.figures == {name: pytest.approx(metrics[name], abs=1e-9) for name in judged.figures}
+    assert {"accuracy", "roc_auc", "threshold"} <= set(judged.figures)
+
+
+def test_a_champion_that_wants_other_pixels_gets_the_files_decoded_its_way(store, version, made, monkeypatch):
+    candidate = read(*made)
+    expected = champion.score(store, version, candidate)
+    # Of square images all fits make the same pixels, so the same figures must come out of the raw files.
+    monkeypatch.setitem(candidate.prepared.meta, "pixels", {**candidate.prepared.meta["pixels"], "fit": "crop"})
+    monkeypatch.setattr(candidate.prepared, "pixels", None)
+    assert champion.score(store, version, candidate) == expected
+
+
+def test_only_what_makes_other_pixels_counts_as_another_preprocessing():
+    one = {"image_size": 32, "fit": "squash", "limits": {"max_bytes": 1}}
+    assert champion.same_pixels(one, {**one, "limits": {"max_bytes": 2}})
+    assert not champion.same_pixels(one, {**one, "image_size": 64})
+
+
+def test_the_key_is_of_model_decision_and_test_images(made):
+    candidate = read(*made)
+    assert candidate.key == read(*made).key
+    for name in ("finetune_all", "decision"):
+        assert replace(candidate, digests={**candidate.digests, name: "0"}).key != candidate.key
+    assert replace(candidate, test_fingerprint="0").key != candidate.key
+    assert replace(candidate, digests={**candidate.digests, "train_head": "0"}).key == candidate.key
+
+
+def test_the_sample_holds_the_files_of_the_test_images_and_their_probabilities(made):
+    candidate = read(*made)
+    files, probability = sample(candidate, 3)
+    by_sha256 = dict(zip(candidate.test.sha256, candidate.test.probability, strict=True))
+    assert [by_sha256[hashlib.sha256(data).hexdigest()] for data in files] == probability.tolist()
+    assert len(sample(candidate, 16)[0]) == 7
+
+
+def test_a_history_that_is_no_history_is_refused(store, tmp_path):
+    run = store.client.create_run(tracking.experiment(store, "e"))
+    path = tmp_path / "history.csv"
+    with pytest.raises(ArtifactError, match="No such file"):
+        runs.replay(store, run, "train_head", path)
+    for text in ("step,loss\n1,2\n", "epoch,loss\n1,low\n"):
+        path.write_text(text)
+        with pytest.raises(ArtifactError, match="needs a column 'epoch' and numbers"):
+            runs.replay(store, run, "train_head", path)
+
+
+def test_figures_get_names_that_mlflow_takes():
+    found = runs.numbers({"slices": {"größe/kind": {"n": 3, "why": "text", "ok": True}}, "f1": 0.5})
+    assert found == {"slices.gr__e_kind.n": 3.0, "f1": 0.5}
+    assert runs.numbers({"slices": {"serial": {str(number): {"n": 1} for number in range(51)}}}) == {}
+    assert [len(name) for name in runs.numbers({"x" * 300: 1})] == [250]
+
+
+def test_a_description_is_cut_to_what_every_store_keeps():
+    assert registry.shortened("short") == "short"
+    cut = registry.shortened("x" * 9000)
+    assert len(cut) == 5000
+    assert cut.endswith("of the run.)")

@@ -1,0 +1,138 @@
+"""The candidate: a trained model with everything that was found out about it, read from the steps' artifacts.
+
+In: the paths of all artifacts. Out: one object whose parts are known to belong together, and its key: the digest of
+model, decision and test images by which a registry recognises it.
+"""
+
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twofold.artifacts import digest, file_sha256, read_json, read_meta
+from twofold.decision import DECISION
+from twofold.errors import ArtifactError
+from twofold.metrics import figures
+from twofold.predictions import PREDICTIONS, Predictions
+from twofold.predictions import read as read_predictions
+from twofold.prepared import Prepared
+from twofold.raw import Raw
+
+KINDS = {"ingest": "raw", "preprocess": "prepared", "train_head": "head", "finetune_all": "model"}
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model to be judged.
+
+    Attributes:
+        raw, head, model, evaluation: folders of the artifacts.
+        about: each step's meta.json, by the step's name.
+        metrics: metrics.json; `decision`: decision.json.
+        test: evaluate's predictions on the test images, in the order of `rows`.
+        rows: of the test images in `prepared`.
+        digests: SHA-256 of `train_head` and `finetune_all` (folders) and `decision` (file).
+        test_fingerprint: SHA-256 over the sorted (sha256, label) rows of the test images.
+    """
+
+    raw: Path
+    head: Path
+    model: Path
+    evaluation: Path
+    prepared: Prepared
+    about: Mapping[str, dict[str, Any]]
+    metrics: dict[str, Any]
+    decision: dict[str, Any]
+    test: Predictions
+    rows: NDArray[np.int64]
+    digests: Mapping[str, str]
+    test_fingerprint: str
+
+    @property
+    def key(self) -> str:
+        """What makes this candidate another one: model, decision, test images."""
+        parts = (self.digests["finetune_all"], self.digests["decision"], self.test_fingerprint)
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+    @property
+    def labels(self) -> tuple[str, str]:
+        """(negative, positive)."""
+        negative, positive = self.decision["labels"]
+        return negative, positive
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """Every earlier step's section of parameters, by the step's name."""
+        return {step: meta["params"] for step, meta in self.about.items()}
+
+
+def read(raw: Path, data: Path, head: Path, model: Path, evaluation: Path, metrics: Path) -> Candidate:
+    """Read all artifacts and check that they were made from each other.
+
+    Raises:
+        ArtifactError: one is missing, or belongs to other data, another model or another threshold.
+    """
+    folders = {"ingest": raw, "preprocess": data, "train_head": head, "finetune_all": model}
+    about = {step: read_meta(folders[step], kind, 1) for step, kind in KINDS.items()}
+    about["evaluate"] = read_meta(evaluation, "evaluation", 1)
+    decision, measured = read_json(evaluation / DECISION), read_json(metrics)
+    digests = {
+        "train_head": digest(head),
+        "finetune_all": digest(model),
+        "decision": file_sha256(evaluation / DECISION),
+    }
+    fingerprint = about["ingest"]["fingerprint"]
+    _same(data, "the data's fingerprint", about["preprocess"]["fingerprint"], fingerprint, "preprocess")
+    _same(evaluation / DECISION, "the data's fingerprint", decision["fingerprint"], fingerprint, "evaluate")
+    _same(evaluation / DECISION, "the model's digest", decision["model_digest"], digests["finetune_all"], "evaluate")
+    _same(
+        head, "the base weights", about["train_head"]["base_sha256"], about["finetune_all"]["base_sha256"], "dvc repro"
+    )
+    prepared = Prepared.open(data)
+    test = read_predictions(evaluation / PREDICTIONS).of("test")
+    rows = prepared.rows("test")
+    expected = list(zip(prepared.sha256[rows], prepared.target[rows], strict=True))
+    if list(zip(test.sha256, test.target, strict=True)) != expected:
+        raise ArtifactError(f"{evaluation / PREDICTIONS}: its test images are not those of {data}; run evaluate again")
+    again = figures(test.target, test.probability, decision["threshold"])
+    for name, value in {**again, "threshold": decision["threshold"], "n": len(test)}.items():
+        found = measured.get(name)
+        if not isinstance(found, int | float) or not math.isclose(found, value, rel_tol=1e-9, abs_tol=1e-9):
+            raise ArtifactError(f"{metrics}: {name} is {found}, the predictions give {value}; run evaluate again")
+    return Candidate(
+        raw=raw,
+        head=head,
+        model=model,
+        evaluation=evaluation,
+        prepared=prepared,
+        about=about,
+        metrics=measured,
+        decision=decision,
+        test=test,
+        rows=rows,
+        digests=digests,
+        test_fingerprint=_fingerprint(prepared, rows),
+    )
+
+
+def sample(candidate: Candidate, most: int) -> tuple[list[bytes], NDArray[np.float64]]:
+    """The files' bytes of up to `most` test images, spread evenly over all, and evaluate's probability of each."""
+    chosen = np.unique(np.linspace(0, len(candidate.rows) - 1, most).astype(int))
+    raw = Raw.open(candidate.raw)
+    images = {image.sha256: image for image in raw.images}
+    return [raw.read(images[candidate.test.sha256[i]]) for i in chosen], candidate.test.probability[chosen]
+
+
+def _fingerprint(prepared: Prepared, rows: NDArray[np.int64]) -> str:
+    pairs = sorted(zip(prepared.sha256[rows], prepared.column("label")[rows], strict=True))
+    return hashlib.sha256("".join(f"{sha256}\0{label}\n" for sha256, label in pairs).encode()).hexdigest()
+
+
+def _same(path: Path, what: str, found: Any, expected: Any, step: str) -> None:
+    if found != expected:
+        raise ArtifactError(f"{path}: {what} is {found}, expected {expected}; run {step} again")

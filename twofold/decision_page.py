@@ -1,0 +1,223 @@
+"""decision.html: in come a judgement and what followed from it, out goes the page on which a team decides.
+
+The verdict and the gates come first, then the figures beside the champion's, the curves, the slices, and where all of
+it comes from. Its text is in `decision_body.py`.
+"""
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from twofold import charts, curves, page
+from twofold.charts import Picture
+from twofold.decision_body import BODY
+from twofold.gates import LESS_IS_BETTER, Result
+from twofold.intervals import wilson
+from twofold.judgement import Judgement, Outcome, headline, reasons
+from twofold.metrics import FIGURES, Counts
+
+TITLES = {
+    "accuracy": "Accuracy",
+    "precision": "Precision",
+    "recall": "Recall",
+    "f1": "F1",
+    "specificity": "Specificity",
+    "roc_auc": "ROC-AUC",
+    "average_precision": "Average precision",
+    "log_loss": "Log loss",
+    "brier": "Brier score",
+}
+STEPS = {"train_head": "The head, on the frozen base", "finetune_all": "The whole network"}
+MOST_VALUES = 20  # of a slice column that the page shows
+
+
+def render(judgement: Judgement, outcome: Outcome, recorded: Mapping[str, Any]) -> str:
+    """The page as text.
+
+    Args:
+        judgement: what was judged.
+        outcome: what followed.
+        recorded: where: `run_id`, `experiment`, `tracking_uri`, `open`, and the training runs; see register.
+    """
+    candidate = judgement.candidate
+    negative, positive = candidate.labels
+    metrics = candidate.metrics
+    head = headline(judgement, outcome)
+    context = {
+        "headline": head,
+        "good": judgement.verdict.passed,
+        "name": judgement.name,
+        "positive": positive,
+        "negative": negative,
+        "n": metrics["n"],
+        "n_positive": metrics["n_positive"],
+        "consequence": _consequence(judgement, outcome),
+        "reasons": reasons(judgement, outcome),
+        "gates": [_gate(gate) for gate in judgement.verdict.gates],
+        "champion": judgement.champion,
+        "rows": _rows(judgement),
+        "charts": _charts(judgement),
+        "trainings": [
+            picture
+            for step, folder in (("train_head", candidate.head), ("finetune_all", candidate.model))
+            if (picture := training(folder / "history.csv", STEPS[step], candidate.about[step]["best_epoch"]))
+        ],
+        "slices": [_slice(name, values) for name, values in metrics.get("slices", {}).items()],
+        "lineage": _lineage(judgement, recorded),
+        "recorded": recorded,
+    }
+    return page.render(f"{judgement.name}: {head}", BODY, context)
+
+
+def training(history: Path, title: str, best: int) -> tuple[str, Picture] | None:
+    """A training's loss over its epochs, from history.csv; None if it holds no validation loss."""
+    with history.open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    columns = {"train_loss": "on the training images", "validation_log_loss": "on the validation images"}
+    series = {
+        words: [float(row[name]) if row[name] else None for row in rows]
+        for name, words in columns.items()
+        if rows and name in rows[0] and any(row[name] for row in rows)
+    }
+    if columns["validation_log_loss"] not in series:
+        return None
+    return title, charts.history([int(row["epoch"]) for row in rows], series, "loss (log loss, nats)", best)
+
+
+def _consequence(judgement: Judgement, outcome: Outcome) -> str:
+    stays = (
+        f"Version {outcome.champion} stays the champion."
+        if outcome.champion is not None
+        else "There is still no champion."
+    )
+    if judgement.dvc_experiment:
+        return f"This was the DVC experiment “{judgement.dvc_experiment}”. An experiment never moves an alias. {stays}"
+    if outcome.promoted and outcome.nothing_new:
+        return f"Version {outcome.version} of “{judgement.name}” holds this very model and is the champion."
+    if outcome.promoted and judgement.champion is None:
+        return f"It is the first champion of “{judgement.name}”."
+    if outcome.promoted and judgement.champion is not None:
+        return f"It takes the place of version {judgement.champion.version} of “{judgement.name}”."
+    if outcome.version is not None:
+        return f"Version {outcome.version} of “{judgement.name}” holds this model. {stays}"
+    return f"No version was made. {stays}"
+
+
+def _gate(gate: Result) -> dict[str, Any]:
+    word = ("passed" if gate.passed else "failed") if gate.applies else "does not apply"
+    return {
+        "name": gate.name,
+        "value": gate.value,
+        "limit": gate.limit,
+        "word": word,
+        "tone": ("good" if gate.passed else "bad") if gate.applies else "quiet",
+        # A number beside its limit needs no words.
+        "detail": "" if gate.applies and gate.limit is not None and gate.value is not None else gate.detail,
+    }
+
+
+def _rows(judgement: Judgement) -> list[dict[str, Any]]:
+    metrics = judgement.candidate.metrics
+    before = judgement.champion.figures if judgement.champion else {}
+    counts = Counts(*(metrics[name] for name in Counts._fields))
+    shares = {
+        "accuracy": (counts.correct, counts.n),
+        "precision": (counts.true_positive, counts.called),
+        "recall": (counts.true_positive, counts.positive),
+        "specificity": (counts.true_negative, counts.negative),
+    }
+    rows = []
+    for name in (*FIGURES, "threshold"):
+        own, other = metrics.get(name), before.get(name)
+        ends = wilson(*shares[name]) if name in shares else None
+        better = None
+        if own is not None and other is not None and own != other and name != "threshold":
+            better = (own < other) == (name in LESS_IS_BETTER)
+        rows.append(
+            {
+                "key": name,
+                "title": TITLES.get(name, "Threshold"),
+                "own": own,
+                "interval": None if ends is None else f"{ends.low:.3f} to {ends.high:.3f}",
+                "other": other,
+                "difference": page.NOTHING if own is None or other is None else _signed(own - other),
+                "tone": "" if better is None else "good" if better else "bad",
+            }
+        )
+    return rows
+
+
+def _signed(difference: float) -> str:
+    text = f"{difference:+.3f}"
+    return text[1:] if float(text) == 0 else text
+
+
+def _charts(judgement: Judgement) -> dict[str, Picture]:
+    candidate = judgement.candidate
+    metrics, test = candidate.metrics, candidate.test
+    counts = Counts(*(metrics[name] for name in Counts._fields))
+    found = {
+        "confusion": charts.confusion(counts, candidate.labels),
+        "scores": charts.scores(
+            curves.histogram(test.target, test.probability), counts, metrics["threshold"], candidate.labels
+        ),
+    }
+    if "roc_auc" in metrics:
+        point = charts.Point(1 - metrics["specificity"], metrics["recall"], metrics["threshold"])
+        curve = curves.roc(test.target, test.probability)
+        found["roc"] = charts.roc(curve, metrics["roc_auc"], point, candidate.labels)
+    return found
+
+
+def _slice(name: str, values: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    shown = sorted(values, key=lambda value: (-values[value]["n"], value))[:MOST_VALUES]
+    fields = ("n", "n_positive", "accuracy", "recall", "specificity", "roc_auc")
+    rows = [{"value": value, **{field: values[value].get(field) for field in fields}} for value in shown]
+    return {"name": name, "rows": rows, "more": len(values) - len(shown)}
+
+
+def _lineage(judgement: Judgement, recorded: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, Any]]]]:
+    candidate, origin = judgement.candidate, judgement.provenance
+    code = page.code
+
+    def starting(prefix: str) -> str:
+        return ", ".join(
+            f"{key.removeprefix(prefix)} {value}" for key, value in origin.items() if key.startswith(prefix)
+        )
+
+    model = candidate.about["finetune_all"]
+    made = [
+        ("Git commit", code(origin.get("git.commit", "unknown"))),
+        ("Files changed since that commit", origin.get("git.changed", "unknown")),
+        ("Network and start weights", f"{model['backbone']}, {model['weights']}"),
+        ("Start weights, SHA-256", code(model["base_sha256"])),
+        ("Libraries", starting("library.")),
+        ("Hardware of this step", starting("hardware.")),
+    ]
+    optional = {"Image": "image", "Pipeline run": "pipeline_run", "DVC experiment": "dvc_experiment"}
+    made += [(title, code(origin[key])) for title, key in optional.items() if key in origin]
+    digests: list[tuple[str, Any]] = [
+        ("Data, fingerprint", code(candidate.decision["fingerprint"])),
+        ("Test images, fingerprint", code(candidate.test_fingerprint)),
+        ("Model, SHA-256", code(candidate.digests["finetune_all"])),
+        ("Decision, SHA-256", code(candidate.digests["decision"])),
+    ]
+    rehearsed = recorded.get("rehearsal")
+    if recorded.get("seal"):
+        digests.append(("Seal of the logged model, SHA-256", code(recorded["seal"])))
+    if rehearsed:
+        words = (
+            f"loaded in a fresh process, pickles forbidden; on {rehearsed['images']} test images its probabilities "
+            f"differ from the evaluation's by at most {rehearsed['largest_difference']} (allowed: "
+            f"{rehearsed['tolerance']:g})"
+        )
+        digests.append(("Rehearsal of the logged model", words))
+    places = [
+        ("Store", code(recorded["tracking_uri"])),
+        ("Experiment", recorded["experiment"]),
+        ("Run", code(recorded["run_id"])),
+        ("Logged model", code(recorded.get("model_id") or "none")),
+    ]
+    places += [(f"Training run of {step}", code(run)) for step, run in recorded["training_runs"].items()]
+    return [("What it was made with", made), ("What was judged", digests), ("Where it is recorded", places)]

@@ -1,0 +1,182 @@
+"""MLflow's model registry: logged models, versions, and the one place where an alias moves.
+
+In: a store, a registered model's name, a packed model. Out: a logged model, a version with its tags, an alias.
+Everything is found again by tags, so that a register that was killed goes on where it stopped.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from mlflow import set_tracking_uri
+from mlflow.artifacts import download_artifacts
+from mlflow.entities import LoggedModel as LoggedModel
+from mlflow.entities import LoggedModelOutput, LoggedModelStatus
+from mlflow.entities.model_registry import ModelVersion as ModelVersion
+from mlflow.exceptions import MlflowException
+
+from twofold.errors import RegistryError
+from twofold.judgement import CHAMPION
+from twofold.runs import Run
+from twofold.sealed import check
+from twofold.tracking import Store, shown
+
+KEY = "twofold.key"  # of a candidate: digest of model, decision and test images
+SEAL = "twofold.seal"  # SHA-256 of seal.json
+REHEARSED = "twofold.rehearsed"  # of a logged model: the largest difference in its rehearsal
+JUDGED_AGAINST = "twofold.judged_against"  # of a version: the champion's version at the time, or nothing
+SETTLED = "twofold.settled"  # of a version: the alias that it was given; its promotion is done
+DESCRIPTION = 5000  # characters that every store keeps
+
+
+def holder(store: Store, name: str, alias: str = CHAMPION) -> ModelVersion | None:
+    """The version that an alias points to now."""
+    try:
+        model = store.client.get_registered_model(name)
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return None
+        raise
+    version = model.aliases.get(alias)
+    return None if version is None else store.client.get_model_version(name, str(version))
+
+
+def version_with(store: Store, name: str, key: str) -> ModelVersion | None:
+    """The version that holds this candidate, if it was registered before."""
+    # Filtered here as well: not every store filters versions by tags.
+    found = store.client.search_model_versions(f"name = '{name}' AND tags.`{KEY}` = '{key}'")
+    versions = [version for version in found if version.tags.get(KEY) == key]
+    return min(versions, key=lambda version: int(version.version), default=None)
+
+
+def version(store: Store, name: str, number: str) -> ModelVersion | None:
+    """A version by its number; None if it has been deleted."""
+    try:
+        return store.client.get_model_version(name, number)
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return None
+        raise
+
+
+def logged_model(store: Store, experiment_id: str, key: str, seal: str) -> LoggedModel | None:
+    """The logged model of this candidate and seal, whole or begun."""
+    found = store.client.search_logged_models([experiment_id], f"tags.`{KEY}` = '{key}' AND tags.`{SEAL}` = '{seal}'")
+    # A whole one before one whose upload was interrupted.
+    return min(found, key=lambda model: model.status != LoggedModelStatus.READY, default=None)
+
+
+def begin_model(store: Store, run: Run, name: str, tags: Mapping[str, str]) -> LoggedModel:
+    """Make the logged model's entry, to which its files are then uploaded."""
+    return store.client.create_logged_model(
+        run.info.experiment_id, name=name, source_run_id=run.info.run_id, tags=dict(tags)
+    )
+
+
+def upload(store: Store, model: LoggedModel, packed: Path) -> None:
+    """Upload a packed model's files and declare it whole."""
+    store.client.log_model_artifacts(model.model_id, str(packed))
+    store.client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
+
+
+def name_output(store: Store, run: Run, model: LoggedModel) -> None:
+    """Name a logged model as a run's output, once."""
+    outputs = store.client.get_run(run.info.run_id).outputs
+    if model.model_id not in [output.model_id for output in (outputs.model_outputs if outputs else [])]:
+        store.client.log_outputs(run.info.run_id, [LoggedModelOutput(model.model_id, step=0)])
+
+
+def download(store: Store, model: LoggedModel, folder: Path) -> Path:
+    """The files of a logged model as the store gives them back."""
+    return Path(download_artifacts(model.artifact_location, dst_path=str(folder), tracking_uri=store.uri))
+
+
+def fetch_sealed(store: Store, version: ModelVersion, folder: Path) -> Path:
+    """Download a version's sealed folder and hold it to the seal in the version's tags; nothing of it is run.
+
+    Raises:
+        RegistryError: the version was not sealed by Twofold, or its files are not in the store.
+        ArtifactError: a file is missing or altered.
+    """
+    seal = version.tags.get(SEAL)
+    if not seal:
+        raise RegistryError(f"version {version.version} has no tag {SEAL}: it was not sealed by Twofold")
+    place = store.client.get_model_version_download_uri(version.name, version.version)
+    try:
+        found = Path(download_artifacts(f"{place}/artifacts/sealed", dst_path=str(folder), tracking_uri=store.uri))
+    except (MlflowException, OSError) as error:
+        raise RegistryError(f"its files cannot be fetched from {shown(place)}: {error}") from error
+    check(found, seal)
+    return found
+
+
+def create_version(
+    store: Store, name: str, model: LoggedModel, run: Run, tags: Mapping[str, str], description: str
+) -> ModelVersion:
+    """Make a version of a logged model, its tags in the same write; the registered model is made if need be."""
+    try:
+        store.client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    with _default(store):
+        return store.client.create_model_version(
+            name,
+            source=f"models:/{model.model_id}",
+            run_id=run.info.run_id,
+            model_id=model.model_id,
+            tags=dict(tags),
+            description=shortened(description),
+        )
+
+
+def move_alias(store: Store, version: ModelVersion, alias: str, *, expected: str | None) -> None:
+    """Give an alias to a version: the one function through which aliases move.
+
+    Args:
+        store: of the registry.
+        version: that gets the alias.
+        alias: `champion` or `challenger`.
+        expected: the version that the alias must still point to, or None for nothing; read again just before the
+            write, so that nothing is decided on stale knowledge.
+
+    Raises:
+        RegistryError: the alias has moved since the model was judged.
+    """
+    present = holder(store, version.name, alias)
+    found = None if present is None else str(present.version)
+    if found == str(version.version):
+        return
+    if found != expected:
+        raise RegistryError(
+            f"'{alias}' of {version.name} was version {expected or 'none'} when this model was judged and is version "
+            f"{found or 'none'} now; someone else has moved it: run register again"
+        )
+    store.client.set_registered_model_alias(version.name, alias, version.version)
+
+
+def tag_version(store: Store, version: ModelVersion, tags: Mapping[str, str]) -> None:
+    """Set the tags that the version lacks or has with another value."""
+    for key, value in tags.items():
+        if version.tags.get(key) != value:
+            store.client.set_model_version_tag(version.name, version.version, key, value)
+
+
+def shortened(description: str) -> str:
+    """A description that every store keeps whole."""
+    end = "\n\n(The whole card is `registration/model_card.md` of the run.)"
+    return description if len(description) <= DESCRIPTION else description[: DESCRIPTION - len(end)] + end
+
+
+@contextmanager
+def _default(store: Store) -> Iterator[None]:
+    # A SQL registry looks a logged model up in MLflow's process-wide store, not in the client's.
+    before = os.environ.get("MLFLOW_TRACKING_URI")
+    set_tracking_uri(store.uri)
+    try:
+        yield
+    finally:
+        set_tracking_uri(None)  # type: ignore[arg-type]
+        if before is not None:
+            os.environ["MLFLOW_TRACKING_URI"] = before

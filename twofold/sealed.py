@@ -1,0 +1,154 @@
+"""A sealed model: whole weights, decision, preprocessing and labels in one folder, each file held to its SHA-256.
+
+In: the folder that `twofold.sealing` wrote. Out: a model that maps the bytes of image files to probabilities. Reads
+safetensors and JSON only; nothing of the folder is ever run. A sealed model carries a copy of this file.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twofold.errors import ArtifactError
+from twofold.images import Limits, decode, resize
+from twofold.model import Classifier, load
+from twofold.predicting import probabilities
+
+SEAL = "seal.json"
+WEIGHTS, ARCHITECTURE = "model.safetensors", "meta.json"
+DECISION, PREPROCESSING = "decision.json", "preprocessing.json"
+FILES = (WEIGHTS, ARCHITECTURE, DECISION, PREPROCESSING)
+SCHEMA_VERSION = 1
+BATCH = 16  # images a forward pass; more is slower on a CPU
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """A model with all that it takes to answer for an image.
+
+    Attributes:
+        labels: (negative, positive).
+        threshold: an image is called positive when its probability is at or above it.
+        preprocessing: `image_size`, `fit` and `limits`: what turns a file's bytes into the model's pixels.
+        digest: SHA-256 of seal.json, which holds every other file's.
+    """
+
+    classifier: Classifier
+    architecture: dict[str, Any]
+    decision: dict[str, Any]
+    preprocessing: dict[str, Any]
+    digest: str
+
+    @property
+    def labels(self) -> tuple[str, str]:
+        negative, positive = self.decision["labels"]
+        return str(negative), str(positive)
+
+    @property
+    def threshold(self) -> float:
+        return float(self.decision["threshold"])
+
+    def pixels(self, data: bytes) -> NDArray[np.uint8]:
+        """One file's bytes to (S, S, C) uint8, C 1 or 3.
+
+        Raises:
+            DataError: not an image that the model accepts.
+        """
+        limits = Limits(**self.preprocessing["limits"])
+        return resize(decode(data, limits).pixels, self.preprocessing["image_size"], self.preprocessing["fit"])
+
+    def probabilities(self, batches: Iterable[NDArray[np.uint8]]) -> NDArray[np.float64]:
+        """Probability of the positive class for batches of pixels (n, S, S, C)."""
+        return probabilities(
+            self.classifier,
+            batches,
+            mean=self.architecture["mean"],
+            std=self.architecture["std"],
+            views=self.decision["views"],
+        )
+
+    def score(self, images: Iterable[NDArray[np.uint8]]) -> NDArray[np.float64]:
+        """Probability of the positive class for single images (S, S, C), grey and colour mixed, in their order."""
+        return self.probabilities(_batches(images))
+
+
+def open_sealed(directory: Path, digest: str | None = None) -> Sealed:
+    """Read a sealed model after checking every file of it.
+
+    Args:
+        digest: what seal.json must hash to, known from elsewhere (a registry's tag); None takes the seal as it is.
+
+    Raises:
+        ArtifactError: a file is missing, altered or cannot be read.
+    """
+    found = check(directory, digest)
+    classifier, architecture = load(directory)
+    decision = _object(directory / DECISION)
+    preprocessing = _object(directory / PREPROCESSING)
+    missing = {"labels", "threshold", "views"} - decision.keys() | {
+        "image_size",
+        "fit",
+        "limits",
+    } - preprocessing.keys()
+    if missing:
+        raise ArtifactError(f"{directory}: the sealed model lacks {', '.join(sorted(missing))}; seal it again")
+    return Sealed(classifier, architecture, decision, preprocessing, found)
+
+
+def check(directory: Path, digest: str | None = None) -> str:
+    """Hold every sealed file to its SHA-256 and return that of the seal.
+
+    Raises:
+        ArtifactError: a file is missing or altered, or the seal is not the one asked for.
+    """
+    seal = _object(directory / SEAL)
+    found = sha256(directory / SEAL)
+    if digest is not None and found != digest:
+        raise ArtifactError(
+            f"{directory / SEAL}: altered: SHA-256 is {found}, expected {digest}; do not use this model"
+        )
+    files = seal.get("files")
+    if seal.get("schema_version") != SCHEMA_VERSION or not isinstance(files, dict) or set(files) != set(FILES):
+        raise ArtifactError(f"{directory / SEAL}: not the seal of a model of schema version {SCHEMA_VERSION}")
+    for name in FILES:
+        actual = sha256(directory / name)
+        if actual != files[name]:
+            raise ArtifactError(
+                f"{directory / name}: altered: SHA-256 is {actual}, sealed was {files[name]}; do not use this model"
+            )
+    return found
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a regular file, as 64 hexadecimal digits."""
+    if not path.is_file() or path.is_symlink():
+        raise ArtifactError(f"{path}: no such file; the sealed model is incomplete")
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _object(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{path}: cannot be read: {error}; the sealed model is incomplete") from None
+    if not isinstance(value, dict):
+        raise ArtifactError(f"{path}: must be a JSON object, found {type(value).__name__}")
+    return value
+
+
+def _batches(images: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:
+    batch: list[NDArray[np.uint8]] = []
+    for image in images:
+        # Grey and colour images of one request share a batch.
+        batch.append(np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image)
+        if len(batch) == BATCH:
+            yield np.stack(batch)
+            batch = []
+    if batch:
+        yield np.stack(batch)

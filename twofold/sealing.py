@@ -1,0 +1,88 @@
+"""Sealing a model: from a trained model and its decision to one folder that Twofold can check and MLflow can serve.
+
+In: `models/finetuned`, `decision.json`, what turns bytes into pixels. Out: `sealed/` (weights and JSON, each held to
+its SHA-256 by seal.json; see `twofold.sealed`) and `code/<package>/`, a copy of the sources that serve it. The
+package's name holds the digest of those sources: MLflow puts the folder on the import path, and two models sealed by
+different versions of the code must not get each other's modules.
+"""
+
+import ast
+import hashlib
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from twofold.artifacts import file_sha256, write_json
+from twofold.errors import ArtifactError
+from twofold.imports import ROOT, closure
+from twofold.sealed import ARCHITECTURE, DECISION, FILES, PREPROCESSING, SCHEMA_VERSION, SEAL, WEIGHTS
+
+SERVED = "twofold.serving.served"
+SEALED, CODE = "sealed", "code"
+_IMPORT = re.compile(r"^(\s*)from twofold((?:\.\w+)*) import ", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Seal:
+    """A sealed model's folder, the SHA-256 of its seal.json, and the name of the package that serves it."""
+
+    directory: Path
+    digest: str
+    package: str
+
+
+def seal(model: Path, decision: Path, preprocessing: Mapping[str, Any], directory: Path) -> Seal:
+    """Write `sealed/` and `code/` into a folder.
+
+    Args:
+        model: the artifact of finetune_all.
+        decision: decision.json of evaluate.
+        preprocessing: `image_size`, `fit`, `limits`: how a file's bytes became the model's pixels.
+        directory: made if need be; holds no sealed model yet.
+    """
+    folder = directory / SEALED
+    folder.mkdir(parents=True)
+    for source, name in ((model / WEIGHTS, WEIGHTS), (model / ARCHITECTURE, ARCHITECTURE), (decision, DECISION)):
+        if not source.is_file():
+            raise ArtifactError(f"{source}: no such file; has the step that writes it run?")
+        shutil.copyfile(source, folder / name)
+    write_json(folder / PREPROCESSING, preprocessing)
+    package, sources = served_code()
+    files = {name: file_sha256(folder / name) for name in FILES}
+    code = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in sources.items()}
+    write_json(
+        folder / SEAL, {"schema_version": SCHEMA_VERSION, "files": files, "code": {"package": package, "files": code}}
+    )
+    for name, text in sources.items():
+        path = directory / CODE / package / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    return Seal(directory, file_sha256(folder / SEAL), package)
+
+
+def served_code() -> tuple[str, dict[str, str]]:
+    """The package that serves a sealed model: its name, and the text of each of its files by relative path."""
+    home = ROOT / "twofold"
+    originals = {path.relative_to(home).as_posix(): path.read_text(encoding="utf-8") for path in closure(SERVED)}
+    originals |= {(Path(name).parent / "__init__.py").as_posix(): "" for name in list(originals)}
+    lines = "".join(
+        f"{name}\0{hashlib.sha256(text.encode()).hexdigest()}\n" for name, text in sorted(originals.items())
+    )
+    package = f"twofold_sealed_{hashlib.sha256(lines.encode()).hexdigest()[:12]}"
+    return package, {name: _renamed(name, text, package) for name, text in sorted(originals.items())}
+
+
+def _renamed(name: str, text: str, package: str) -> str:
+    changed = _IMPORT.sub(rf"\1from {package}\2 import ", text)
+    for node in ast.walk(ast.parse(changed)):
+        modules: list[str] = []
+        if isinstance(node, ast.Import):
+            modules = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            modules = [node.module or ""]
+        if any(module.partition(".")[0] in ("twofold", "") for module in modules):
+            raise ArtifactError(f"{name}: write its imports as `from twofold.… import …`, so that it can be sealed")
+    return changed

@@ -1,0 +1,229 @@
+"""register: judge the model, and promote it in MLflow if it passes its gates.
+
+In: everything that the other steps wrote. Out: `decision.html`, `model_card.md`, and the verdict as JSON; in MLflow a
+run with parameters, figures, curves, pictures and provenance, the sealed model, and, if every gate is passed, a
+version with the alias `champion`. The only step that knows the registry. A refusal is a result, not an error.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field
+
+from twofold.gates import Gate
+from twofold.params import Section, Text
+
+if TYPE_CHECKING:
+    from twofold.judgement import Judgement, Outcome
+    from twofold.runs import Run
+    from twofold.tracking import Store
+
+KIND, SCHEMA_VERSION = "registration", 1
+PAGE, CARD, RECORD = "decision.html", "model_card.md", "registration.json"
+
+
+class Register(Section):
+    """What a model must show before it is promoted, and where that is recorded."""
+
+    experiment: Text = Field(description="MLflow experiment of the training runs and of the candidate's run, a name")
+    model_name: Annotated[Text, Field(pattern=r"^[A-Za-z0-9_-]+$", max_length=100)] = Field(
+        description="registered model in MLflow: letters, digits, _ and -, at most 100"
+    )
+    gates: list[Gate] = Field(
+        description="conditions, all of which must hold; each a figure of reports/metrics.json with one of min, max or "
+        "non_inferior_by (how much worse than the champion it may be on the same test images, 0 or more); at least one",
+        min_length=1,
+    )
+    promotion: Literal["auto", "review"] = Field(
+        description="auto: a model that passes becomes the champion; review: it becomes the challenger, and a person "
+        "promotes it"
+    )
+
+
+def register(
+    params: Register,
+    raw: Path,
+    data: Path,
+    head: Path,
+    model: Path,
+    evaluation: Path,
+    metrics: Path,
+    *,
+    registration: Path,
+    verdict: Path,
+) -> None:
+    """Judge the candidate, record it in MLflow, and give it its alias if it passes.
+
+    Run twice on the same model it makes no second version; killed at any point and run again, it finishes the job.
+
+    Raises:
+        ArtifactError: the artifacts are not made from each other.
+        RegistryError: MLflow cannot be reached, the sealed model does not predict what evaluate did, or the champion
+            has changed in the meantime.
+    """
+    from twofold import tracking
+
+    tracking.quieten()  # before MLflow is imported
+    from twofold import judgement as judging
+    from twofold import promotion
+    from twofold.artifacts import publish, write_json, write_meta
+    from twofold.candidate import read
+    from twofold.champion import score
+    from twofold.gates import judge
+    from twofold.progress import say
+    from twofold.provenance import provenance
+
+    candidate = read(raw, data, head, model, evaluation, metrics)
+    store = tracking.connect()
+    with tracking.plain_errors(store.uri):
+        stands = promotion.standing(store, params.model_name, candidate.key)
+        champion = None if stands.rival is None else score(store, stands.rival, candidate)
+        judged = judging.Judgement(
+            name=params.model_name,
+            candidate=candidate,
+            verdict=judge(params.gates, candidate.metrics, champion),
+            champion=champion,
+            provenance=provenance(),
+            dvc_experiment=os.environ.get("DVC_EXP_NAME"),
+        )
+        with tempfile.TemporaryDirectory() as scratch:
+            written = Path(scratch)
+            values = _record(store, params, judged, stands, written)
+            with publish(registration) as draft:
+                for name in (PAGE, CARD):
+                    (draft / name).write_bytes((written / name).read_bytes())
+                write_meta(draft, KIND, SCHEMA_VERSION, params=params.model_dump(mode="json"))
+    write_json(verdict, values)
+    say(f"register: {values['headline']}")
+    for reason in values["reasons"]:
+        say(f"register: {reason}")
+
+
+def _record(store: "Store", params: Register, judged: "Judgement", stands: Any, folder: Path) -> dict[str, Any]:
+    """Write into MLflow what is not there yet, and the page and the card into `folder`; returns the verdict."""
+    from twofold import promotion, runs, tracking
+    from twofold.judgement import CHALLENGER, CHAMPION, as_json, digest
+    from twofold.model_card import render
+
+    alias = CHAMPION if params.promotion == "auto" else CHALLENGER
+    sections = {**judged.candidate.params, "register": params.model_dump(mode="json")}
+    joined = os.environ.get("MLFLOW_RUN_ID")
+    if joined:
+        experiment_id = str(store.client.get_run(joined).info.experiment_id)
+    else:
+        experiment_id = tracking.experiment(store, params.experiment)
+    # An experiment that comes to the very model of a candidate is still a record of its own.
+    parts = [judged.candidate.key, sections, judged.dvc_experiment]
+    run_key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    found = runs.find(store, experiment_id, run_key, joined)
+    outcome = promotion.settled(stands, judged, alias)
+    if outcome and found and found.data.tags.get(runs.OUTCOME) == digest(as_json(judged, outcome)):
+        return _write(store, found, judged, outcome, params, folder)
+    if outcome and outcome.nothing_new and found and runs.OUTCOME not in found.data.tags:
+        # Promoted by a register that was killed before it had said so: this one says it.
+        outcome = replace(outcome, nothing_new=False)
+
+    run = runs.open_run(store, experiment_id, found, _name(judged), _tags(judged) | {runs.RUN_KEY: run_key})
+    _log_candidate(store, run, judged, sections)
+    if outcome is None or (outcome.version is None and judged.dvc_experiment is None):
+        logged, seal = promotion.log_model(store, run, judged)
+        outcome = outcome or promotion.promote(
+            store, run, stands, judged, model=logged, seal_digest=seal, alias=alias, card=render(judged)
+        )
+    values = _write(store, store.client.get_run(run.info.run_id), judged, outcome, params, folder)
+    store.client.log_artifacts(run.info.run_id, str(folder), KIND)
+    words = {"twofold.verdict": values["headline"], "twofold.reasons": "\n".join(values["reasons"])}
+    runs.set_tags(store, run, {**words, "mlflow.note.content": "\n\n".join([values["headline"], *values["reasons"]])})
+    runs.close(store, run, digest(as_json(judged, outcome)), terminate=joined is None)
+    return values
+
+
+def _log_candidate(store: "Store", run: "Run", judged: "Judgement", sections: Mapping[str, Any]) -> None:
+    from twofold import runs, tracking
+
+    candidate = judged.candidate
+    tracking.log_params(store, run, tracking.flatten(sections))
+    runs.log_figures(store, run, candidate.metrics)
+    runs.log_figures(store, run, {f"{step}.validation": candidate.about[step]["validation"] for step in _TRAININGS})
+    for step, folder in (("train_head", candidate.head), ("finetune_all", candidate.model)):
+        runs.link_training(store, run, step, candidate.digests[step], folder / "history.csv")
+    store.client.log_artifacts(run.info.run_id, str(candidate.evaluation), "evaluation")
+
+
+def _write(
+    store: "Store", run: "Run", judged: "Judgement", outcome: "Outcome", params: Register, folder: Path
+) -> dict[str, Any]:
+    """Page, card and verdict into the folder."""
+    from twofold import decision_page, model_card
+    from twofold.artifacts import write_json
+    from twofold.judgement import as_json
+
+    recorded = _where(store, run, params)
+    (folder / PAGE).write_text(decision_page.render(judged, outcome, recorded), encoding="utf-8", newline="\n")
+    (folder / CARD).write_text(model_card.render(judged), encoding="utf-8", newline="\n")
+    values = as_json(judged, outcome) | recorded
+    write_json(folder / RECORD, values)
+    return values
+
+
+def _where(store: "Store", run: "Run", params: Register) -> dict[str, Any]:
+    """Where the judgement is recorded, and how to look at it."""
+    from twofold.promotion import MODEL_ID
+    from twofold.registry import REHEARSED, SEAL
+    from twofold.serving.rehearsal import IMAGES, TOLERANCE
+    from twofold.tracking import shown
+
+    tags, uri = run.data.tags, shown(store.uri)
+    place = f"#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
+    rehearsal = {"images": IMAGES, "tolerance": TOLERANCE, "largest_difference": float(tags.get(REHEARSED, "nan"))}
+    web = uri.startswith("http")
+    return {
+        "experiment": params.experiment,
+        "experiment_id": run.info.experiment_id,
+        "run_id": run.info.run_id,
+        "tracking_uri": uri,
+        "open": f"{uri.rstrip('/')}/{place}" if web else "make ui",
+        "page": "" if web else f"http://127.0.0.1:5000/{place}",
+        "model_id": tags.get(MODEL_ID),
+        "seal": tags.get(SEAL),
+        "rehearsal": rehearsal if REHEARSED in tags else None,
+        "training_runs": {step: tags.get(f"twofold.run.{step}", "curves logged here") for step in _TRAININGS},
+    }
+
+
+def _tags(judged: "Judgement") -> dict[str, str]:
+    from twofold.registry import KEY
+    from twofold.tracking import STEP
+
+    candidate = judged.candidate
+    tags = {
+        KEY: candidate.key,
+        STEP: "register",
+        "twofold.model_digest": candidate.digests["finetune_all"],
+        "twofold.decision_digest": candidate.digests["decision"],
+        "twofold.test_fingerprint": candidate.test_fingerprint,
+        "twofold.data_fingerprint": candidate.decision["fingerprint"],
+        "mlflow.source.name": "twofold.steps.register",
+    }
+    commit = judged.provenance.get("git.commit")
+    tags |= {"mlflow.source.git.commit": commit} if commit else {}
+    return tags | {f"twofold.{key}": value for key, value in judged.provenance.items()}
+
+
+def _name(judged: "Judgement") -> str:
+    return judged.dvc_experiment or f"candidate-{judged.candidate.key[:8]}"
+
+
+_TRAININGS = ("train_head", "finetune_all")
+
+
+if __name__ == "__main__":
+    from twofold.runner import main
+
+    main(register)
