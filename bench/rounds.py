@@ -5,12 +5,15 @@ In: two callables that do the same work. Out: a Comparison, printed and written 
 
 import importlib.metadata
 import json
+import multiprocessing
 import os
 import platform
 import statistics
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +38,42 @@ class Comparison:
     def ratios(self) -> list[float]:
         """Peer's seconds over ours, round by round: above 1 means that ours is faster."""
         return [peer / ours for ours, peer in zip(self.seconds_ours, self.seconds_peer, strict=True)]
+
+
+class Apart:
+    """Work in a process of its own, so that no setting of ours (memory, determinism) reaches the peer.
+
+    Args:
+        prepare: an importable function; called once in that process, it returns what each call here then runs there.
+        arguments: for `prepare`.
+    """
+
+    def __init__(self, prepare: Callable[..., Callable[..., object]], *arguments: object) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, prepare, arguments), daemon=True)
+        self._process.start()
+        theirs.close()
+
+    def __call__(self, *arguments: object) -> None:
+        self._pipe.send(arguments)
+        failure = self._pipe.recv()
+        if failure:
+            raise SystemExit(f"bench: the peer failed:\n{failure}")
+
+
+def _serve(pipe: Connection, prepare: Callable[..., Callable[..., object]], arguments: tuple[object, ...]) -> None:
+    work = prepare(*arguments)
+    while True:
+        try:
+            call = pipe.recv()
+        except EOFError:
+            return
+        try:
+            work(*call)
+            pipe.send("")
+        except Exception:
+            pipe.send(traceback.format_exc())
 
 
 def compare(

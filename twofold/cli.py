@@ -57,7 +57,7 @@ def _params(parser: argparse.ArgumentParser) -> None:
     get.add_argument("address", metavar="SECTION.KEY")
     get.set_defaults(run=_run_get)
     add("check", "check every section; silent when all is well").set_defaults(run=_run_check)
-    table = add("table", "every parameter's meaning, as Markdown")
+    table = commands.add_parser("table", help="every parameter's meaning, as Markdown")
     where = table.add_mutually_exclusive_group()
     where.add_argument("--write", type=Path, metavar="FILE", help="replace the tables in this file")
     where.add_argument("--check", type=Path, metavar="FILE", help="exit 1 if this file's tables are out of date")
@@ -99,9 +99,9 @@ def _run_table(options: argparse.Namespace) -> int:
     from twofold.tables import parameter_tables, replace_tables
 
     if options.write is None and options.check is None:
-        print(parameter_tables(options.params))
+        print(parameter_tables())
         return 0
-    changed = replace_tables(options.write or options.check, options.params, write=options.check is None)
+    changed = replace_tables(options.write or options.check, write=options.check is None)
     if changed and options.check is not None:
         print(f"{options.check}: the parameter tables are out of date; run: make readme", file=sys.stderr)
         return 1

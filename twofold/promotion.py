@@ -63,10 +63,10 @@ def settled(stands: Standing, judgement: Judgement, alias: str) -> Outcome | Non
         return Outcome(held, None, nothing_new=False, champion=now)
     if stands.version is not None:
         given = stands.version.tags.get(SETTLED)
-        if given in (CHAMPION, alias):
-            return Outcome(held, given, nothing_new=True, champion=now)
-        if now == held:
-            return None  # killed between the alias and the tag that says so
+        # A register that was killed between the alias and the tag that says so is finished by one that passes.
+        kept = CHAMPION if now == held and not judgement.verdict.passed else None
+        if kept or given in (CHAMPION, alias):
+            return Outcome(held, kept or given, nothing_new=True, champion=now)
     return None if judgement.verdict.passed else Outcome(held, None, nothing_new=False, champion=now)
 
 

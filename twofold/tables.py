@@ -1,40 +1,32 @@
-"""Every parameter's meaning as Markdown tables, made from the sections' models and the values in params.yaml."""
+"""Every parameter's meaning as Markdown tables, made from the sections' models."""
 
-import json
 from pathlib import Path
 
 from twofold.artifacts import write_bytes
 from twofold.errors import ParameterError
-from twofold.settings import describe, load_yaml
+from twofold.settings import describe
 
 BEGIN = "<!-- parameters: made by `make readme` -->"
 END = "<!-- parameters: end -->"
 
 
-def parameter_tables(params: Path) -> str:
-    """One table a step: key, value in `params`, meaning with unit and range."""
-    values = load_yaml(params)
+def parameter_tables() -> str:
+    """One table a step: key and meaning, with unit and range."""
     parts = []
     for step, fields in describe():
-        rows = [f"| `{key}` | `{_short(values[step][key])}` | {text} |" for key, text in fields]
-        parts.append(f"**{step}**\n\n| key | value | meaning |\n|---|---|---|\n" + "\n".join(rows))
+        rows = [f"| `{key}` | {text} |" for key, text in fields]
+        parts.append(f"**{step}**\n\n| key | meaning |\n|---|---|\n" + "\n".join(rows))
     return "\n\n".join(parts)
 
 
-def replace_tables(page: Path, params: Path, *, write: bool) -> bool:
+def replace_tables(page: Path, *, write: bool) -> bool:
     """Put the tables between the two marks of a page; return whether the page differed from them."""
     text = page.read_text(encoding="utf-8")
     if text.count(BEGIN) != 1 or text.count(END) != 1:
         raise ParameterError(f"{page}: must hold the marks '{BEGIN}' and '{END}' once each")
     before, rest = text.split(BEGIN)
     after = rest.split(END)[1]
-    renewed = f"{before}{BEGIN}\n\n{parameter_tables(params)}\n\n{END}{after}"
+    renewed = f"{before}{BEGIN}\n\n{parameter_tables()}\n\n{END}{after}"
     if write and renewed != text:
         write_bytes(page, renewed.encode())
     return renewed != text
-
-
-def _short(value: object) -> str:
-    if isinstance(value, list | dict):
-        return "…" if len(json.dumps(value)) > 40 else json.dumps(value)
-    return value if isinstance(value, str) else json.dumps(value)

@@ -49,8 +49,9 @@ def make_project(root: Path) -> Project:
     for folder in ("twofold", ".dvc"):
         ignored = shutil.ignore_patterns("__pycache__", "tmp", "cache", "config.local")
         shutil.copytree(ROOT / folder, root / folder, ignore=ignored)
-    for name in ("dvc.yaml", "params.yaml", ".dvcignore", ".gitignore"):
+    for name in ("dvc.yaml", ".dvcignore", ".gitignore"):
         shutil.copy(ROOT / name, root / name)
+    shutil.copy(ROOT / "tests" / "params.yaml", root)
     make_folder(root / "data" / "images", per_class=30)
     set_values(root / "params.yaml", SMALL)
     project = Project(root)

@@ -94,8 +94,8 @@ def test_metrics_and_plots_are_shown(project):
     page = project.run("dvc", "plots", "show", "--out", "plots").stdout
     assert "index.html" in page
     html = (project.root / "plots" / "index.html").read_text()
-    for name in ("roc", "confusion", "precision_recall"):
-        assert name in html
+    for title in ("ROC curve (test split)", "Confusion matrix (test split)", "Precision and recall (test split)"):
+        assert title in html
     shutil.rmtree(project.root / "plots")
 
 

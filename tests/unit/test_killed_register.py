@@ -87,6 +87,21 @@ def test_killed_before_any_write_it_finishes_the_job(standing, tmp_path, mlflow_
     assert len(tried) >= 20
 
 
+def test_killed_when_it_was_champion_and_judged_by_other_gates_it_stays_champion(standing, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        watched = case.watch(patch)
+        patch.setattr(watched, "set_model_version_tag", killed, raising=False)
+        with pytest.raises(case.Killed):
+            case.run(standing, tmp_path)
+    verdict = case.run(standing, tmp_path, case.REFUSING)
+    assert (verdict["nothing_new"], verdict["passed"], verdict["alias"]) == (True, False, "champion")
+    assert (verdict["version"], verdict["champion"]) == (2, 2)
+
+
+def killed(*args):
+    raise case.Killed
+
+
 def test_a_refusal_that_was_killed_is_recorded_when_run_again(standing, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         watched = case.watch(patch)

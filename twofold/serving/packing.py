@@ -4,7 +4,6 @@ It is loaded from code, holds no pickle, says what it takes and gives, and pins 
 """
 
 import ast
-import shutil
 import sys
 import warnings
 from collections.abc import Iterator
@@ -62,8 +61,6 @@ def pack(sealed: Seal, target: Path, *, model_id: str | None = None, run_id: str
     model.flavors[FLAVOR_NAME]["model_code_path"] = ENTRY
     model.flavors[FLAVOR_NAME]["artifacts"][SEALED]["uri"] = SEALED
     model.save(str(target / "MLmodel"))
-    for folder in target.rglob("__pycache__"):
-        shutil.rmtree(folder)
 
 
 @cache
