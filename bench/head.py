@@ -19,7 +19,7 @@ from twofold.predicting import normalise
 from twofold.prepared import Prepared
 from twofold.training import Plan, train, validation_figures
 
-TRAIN, VALIDATION, SIZE, EPOCHS = 64, 16, 224, 10
+TRAIN, VALIDATION, SIZE, EPOCHS = 48, 16, 224, 10
 FEATURES = BACKBONES["resnet50"].features
 
 
