@@ -2,7 +2,7 @@
 
 import difflib
 import importlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -80,12 +80,39 @@ def set_values(path: Path, assignments: list[str]) -> str:
     yaml.indent(mapping=2, sequence=4, offset=2)
     load_yaml(path)
     document = yaml.load(before)
+    assign(document, assignments, path)
+    stream = StringIO()
+    yaml.dump(document, stream)
+    after = stream.getvalue()
+    check_all(YAML(typ="safe").load(after))
+    if after != before:
+        write_bytes(path, after.encode())
+    return "".join(
+        difflib.unified_diff(before.splitlines(True), after.splitlines(True), f"{path} (before)", str(path), n=0)
+    )
+
+
+def assign(document: MutableMapping[str, Any], assignments: Sequence[str], path: Path) -> list[str]:
+    """Set `section.key=value` pairs in values that are in memory; their types and ranges are for `check_all`.
+
+    Args:
+        document: the values of every section.
+        assignments: the pairs; a value is written as in YAML.
+        path: the file that the values come from, for the errors.
+
+    Returns:
+        The sections that were named, each once.
+
+    Raises:
+        ParameterError: a pair is not written so, or names a section or key that is not there.
+    """
+    sections: dict[str, None] = {}
     for assignment in assignments:
         address, equals, text = assignment.partition("=")
         parts = address.split(".")
         if not equals or len(parts) < 2:
             raise ParameterError(f"{assignment}: write it as section.key=value")
-        place = document
+        place: Any = document
         for part in parts[:-1]:
             if not isinstance(place, dict) or part not in place:
                 raise ParameterError(f"{address}: no '{part}' in {path}; see the README for every key")
@@ -97,15 +124,8 @@ def set_values(path: Path, assignments: list[str]) -> str:
             place[parts[-1]] = YAML(typ="safe").load(text)
         except YAMLError as error:
             raise ParameterError(f"{assignment}: not a YAML value: {error}") from None
-    stream = StringIO()
-    yaml.dump(document, stream)
-    after = stream.getvalue()
-    check_all(YAML(typ="safe").load(after))
-    if after != before:
-        write_bytes(path, after.encode())
-    return "".join(
-        difflib.unified_diff(before.splitlines(True), after.splitlines(True), f"{path} (before)", str(path), n=0)
-    )
+        sections[parts[0]] = None
+    return list(sections)
 
 
 def get_value(path: Path, address: str) -> Any:
