@@ -4,6 +4,7 @@ In: images, resources, parameters. Out: YAML, the same bytes for the same input.
 """
 
 import argparse
+import re
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,6 +14,9 @@ from pipelines import options as common
 from pipelines.images import Images
 from pipelines.resources import Resources
 from twofold.artifacts import write_bytes
+
+# kfp repeats each section's defaults in a comment at the top, their keys in an order that changes from call to call.
+_DEFAULT = re.compile(rb"^(#    \w+: dict) \[Default: .*\]$", re.MULTILINE)
 
 Sections = Mapping[str, Mapping[str, Any]]
 
@@ -43,7 +47,7 @@ def compile_to(path: Path, *, cpu: bool, images: Images, resources: Resources, p
     with tempfile.TemporaryDirectory() as scratch:
         draft = Path(scratch) / "training.yaml"
         Compiler().compile(build(images, resources, cpu=cpu, params=params), str(draft))
-        write_bytes(path, draft.read_bytes())
+        write_bytes(path, _DEFAULT.sub(r"\1", draft.read_bytes()))
 
 
 def build(images: Images, resources: Resources, *, cpu: bool, params: Sections) -> Callable[..., Any]:

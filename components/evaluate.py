@@ -1,0 +1,28 @@
+"""The Kubeflow face of evaluate."""
+
+from typing import NamedTuple
+
+from kfp import dsl
+from kfp.dsl import HTML, Artifact, ClassificationMetrics, Dataset, Input, Metrics, Model, Output
+
+
+@dsl.component(base_image="twofold-python:unset", install_kfp_package=False)
+def evaluate(
+    params: dict, force: str,
+    data: Input[Dataset], data_digest: str,
+    model: Input[Model], model_digest: str,
+    evaluation: Output[Artifact], metrics: Output[Metrics], curves: Output[ClassificationMetrics], report: Output[HTML],
+) -> NamedTuple("Outputs", digest=str):  # type: ignore[valid-type]  # fmt: skip
+    """Figures, curves and a report on unseen images."""
+    from twofold.display import confusion, numbers, roc
+    from twofold.steps.evaluate import evaluate
+    from twofold.task import copy, perform
+
+    paths = {"data": data.path, "model": model.path, "evaluation": evaluation.path, "metrics": metrics.path}
+    digest = perform(evaluate, params, {"data": data_digest, "model": model_digest}, {}, **paths)
+    for key, value in numbers(metrics.path).items():
+        metrics.log_metric(key, value)
+    curves.log_roc_curve(*roc(evaluation.path))
+    curves.log_confusion_matrix(*confusion(evaluation.path))
+    copy(f"{evaluation.path}/evaluation.html", report.path)
+    return (digest,)

@@ -1,0 +1,26 @@
+"""The Kubeflow face of finetune_all."""
+
+from typing import NamedTuple
+
+from kfp import dsl
+from kfp.dsl import Dataset, Input, Metrics, Model, Output
+
+
+@dsl.component(base_image="twofold-python:unset", install_kfp_package=False)
+def finetune_all(
+    params: dict, experiment: str, force: str,
+    data: Input[Dataset], data_digest: str,
+    head: Input[Model], head_digest: str,
+    model: Output[Model], metrics: Output[Metrics],
+) -> NamedTuple("Outputs", digest=str):  # type: ignore[valid-type]  # fmt: skip
+    """Every weight, from the head's."""
+    from twofold.display import numbers
+    from twofold.steps.finetune_all import finetune_all
+    from twofold.task import perform
+
+    digests, environment = {"data": data_digest, "head": head_digest}, {"MLFLOW_EXPERIMENT_NAME": experiment}
+    paths = {"data": data.path, "head": head.path, "model": model.path, "metrics": metrics.path}
+    digest = perform(finetune_all, params, digests, environment, **paths)
+    for key, value in numbers(metrics.path).items():
+        metrics.log_metric(key, value)
+    return (digest,)

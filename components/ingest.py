@@ -1,0 +1,28 @@
+"""The Kubeflow face of ingest. It gets every section: a mistake in any of them ends the run here, in its first minute.
+
+Faces hold no `from __future__ import annotations`: kfp reads the annotations.
+"""
+
+from typing import NamedTuple
+
+from kfp import dsl
+from kfp.dsl import Dataset, Metrics, Output
+
+
+# kfp takes outputs by name from a NamedTuple made in place, which mypy knows as a call only.
+@dsl.component(base_image="twofold-python:unset", install_kfp_package=False)
+def ingest(
+    params: dict, preprocess: dict, train_head: dict, finetune_all: dict, evaluate: dict, register: dict, force: str,
+    raw: Output[Dataset], metrics: Output[Metrics],
+) -> NamedTuple("Outputs", digest=str, experiment=str):  # type: ignore[valid-type]  # fmt: skip
+    """Images as they came, in shards with a manifest."""
+    from twofold.display import numbers
+    from twofold.steps.ingest import ingest
+    from twofold.task import experiment, perform
+
+    others = {"preprocess": preprocess, "train_head": train_head, "finetune_all": finetune_all}
+    name = experiment(ingest=params, evaluate=evaluate, register=register, **others)
+    digest = perform(ingest, params, {}, {}, raw=raw.path, metrics=metrics.path)
+    for key, value in numbers(metrics.path).items():
+        metrics.log_metric(key, value)
+    return digest, name

@@ -1,0 +1,24 @@
+"""The Kubeflow face of preprocess."""
+
+from typing import NamedTuple
+
+from kfp import dsl
+from kfp.dsl import Dataset, Input, Metrics, Output
+
+
+@dsl.component(base_image="twofold-python:unset", install_kfp_package=False)
+def preprocess(
+    params: dict, force: str,
+    raw: Input[Dataset], raw_digest: str,
+    data: Output[Dataset], metrics: Output[Metrics],
+) -> NamedTuple("Outputs", digest=str):  # type: ignore[valid-type]  # fmt: skip
+    """Decoded, resized and split arrays."""
+    from twofold.display import numbers
+    from twofold.steps.preprocess import preprocess
+    from twofold.task import perform
+
+    paths = {"raw": raw.path, "data": data.path, "metrics": metrics.path}
+    digest = perform(preprocess, params, {"raw": raw_digest}, {}, **paths)
+    for key, value in numbers(metrics.path).items():
+        metrics.log_metric(key, value)
+    return (digest,)

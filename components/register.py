@@ -1,0 +1,32 @@
+"""The Kubeflow face of register, the only step that knows the registry."""
+
+from typing import NamedTuple
+
+from kfp import dsl
+from kfp.dsl import HTML, Artifact, Dataset, Input, Markdown, Metrics, Model, Output
+
+
+@dsl.component(base_image="twofold-python:unset", install_kfp_package=False)
+def register(
+    params: dict, force: str, run: str, metrics: Input[Metrics],
+    raw: Input[Dataset], raw_digest: str, data: Input[Dataset], data_digest: str,
+    head: Input[Model], head_digest: str, model: Input[Model], model_digest: str,
+    evaluation: Input[Artifact], evaluation_digest: str,
+    registration: Output[Artifact], verdict: Output[Artifact], gates: Output[Markdown], decision: Output[HTML],
+) -> NamedTuple("Outputs", digest=str):  # type: ignore[valid-type]  # fmt: skip
+    """The gates, and the registry if they pass."""
+    from twofold.display import verdict as shown
+    from twofold.notice import remember
+    from twofold.steps.register import register
+    from twofold.task import copy, perform, write
+
+    digests = {"raw": raw_digest, "data": data_digest, "head": head_digest, "model": model_digest}
+    reads = {"raw": raw.path, "data": data.path, "head": head.path, "model": model.path}
+    judged = {"evaluation": evaluation.path, "metrics": metrics.path}
+    writes = {"registration": registration.path, "verdict": verdict.path}
+    digests["evaluation"] = evaluation_digest
+    digest = perform(register, params, digests, {"TWOFOLD_PIPELINE_RUN": run}, **reads, **judged, **writes)
+    remember(verdict.path, run)
+    write(gates.path, shown(verdict.path))
+    copy(f"{registration.path}/decision.html", decision.path)
+    return (digest,)
