@@ -11,10 +11,10 @@ export DO_NOT_TRACK ?= true
 export DVC_NO_ANALYTICS ?= true
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ui register test test-slow lint format bench quality readme lock
+.PHONY: help setup demo ui register test test-slow lint format bench quality readme lock images push test-containers
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | awk -F '\t' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | awk -F '\t' '{printf "  make %-15s %s\n", $$1, $$2}'
 
 setup: $(STAMP) ## make the environment .venv (Python 3.11) from requirements.lock
 
@@ -37,6 +37,9 @@ test-slow: $(STAMP) ## the tests that take minutes: a browser, memory at 20,000 
 	scripts/install-test-tools
 	python -m pytest -m slow
 
+test-containers: $(STAMP) ## of those, the ones in containers: images built, all six steps run in them
+	python -m pytest -m containers
+
 lint: $(STAMP) ## ruff, the formatter, the type checker
 	ruff check .
 	ruff format --check .
@@ -55,6 +58,11 @@ quality: $(STAMP) ## five seeds on the sample data beside the published figures 
 readme: $(STAMP) ## write the parameter tables into README.md
 	twofold params table --write README.md
 
-lock: ## resolve pyproject.toml anew into requirements.lock (needs uv)
-	uv pip compile pyproject.toml --all-extras --generate-hashes --no-emit-index-url --no-header --upgrade \
-	  --python-version 3.11 --python-platform x86_64-manylinux_2_28 -o requirements.lock
+lock: ## resolve pyproject.toml anew into requirements.lock and docker/*.lock (needs uv)
+	scripts/lock
+
+images: ## the container images, tagged with the git commit (docker or podman)
+	@scripts/images
+
+push: ## push them: make push REGISTRY=ghcr.io/team
+	@scripts/push
