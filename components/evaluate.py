@@ -12,7 +12,7 @@ def evaluate(
     data: Input[Dataset], data_digest: str,
     model: Input[Model], model_digest: str,
     evaluation: Output[Artifact], metrics: Output[Metrics], curves: Output[ClassificationMetrics], report: Output[HTML],
-) -> NamedTuple("Outputs", digest=str):  # type: ignore[valid-type]  # fmt: skip
+) -> NamedTuple("Outputs", digest=str):  # fmt: skip
     """Figures, curves and a report on unseen images."""
     from twofold.display import confusion, numbers, roc
     from twofold.steps.evaluate import evaluate

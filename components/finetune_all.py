@@ -12,7 +12,7 @@ def finetune_all(
     data: Input[Dataset], data_digest: str,
     head: Input[Model], head_digest: str,
     model: Output[Model], metrics: Output[Metrics],
-) -> NamedTuple("Outputs", digest=str):  # type: ignore[valid-type]  # fmt: skip
+) -> NamedTuple("Outputs", digest=str):  # fmt: skip
     """Every weight, from the head's."""
     from twofold.display import numbers
     from twofold.steps.finetune_all import finetune_all

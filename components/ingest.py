@@ -9,12 +9,11 @@ from kfp import dsl
 from kfp.dsl import Dataset, Metrics, Output
 
 
-# kfp takes outputs by name from a NamedTuple made in place, which mypy knows as a call only.
 @dsl.component(base_image="twofold-python:unset", install_kfp_package=False)
 def ingest(
     params: dict, preprocess: dict, train_head: dict, finetune_all: dict, evaluate: dict, register: dict, force: str,
     raw: Output[Dataset], metrics: Output[Metrics],
-) -> NamedTuple("Outputs", digest=str, experiment=str):  # type: ignore[valid-type]  # fmt: skip
+) -> NamedTuple("Outputs", digest=str, experiment=str):  # fmt: skip
     """Images as they came, in shards with a manifest."""
     from twofold.display import numbers
     from twofold.steps.ingest import ingest

@@ -11,7 +11,7 @@ def preprocess(
     params: dict, force: str,
     raw: Input[Dataset], raw_digest: str,
     data: Output[Dataset], metrics: Output[Metrics],
-) -> NamedTuple("Outputs", digest=str):  # type: ignore[valid-type]  # fmt: skip
+) -> NamedTuple("Outputs", digest=str):  # fmt: skip
     """Decoded, resized and split arrays."""
     from twofold.display import numbers
     from twofold.steps.preprocess import preprocess

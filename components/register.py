@@ -13,7 +13,7 @@ def register(
     head: Input[Model], head_digest: str, model: Input[Model], model_digest: str,
     evaluation: Input[Artifact], evaluation_digest: str,
     registration: Output[Artifact], verdict: Output[Artifact], gates: Output[Markdown], decision: Output[HTML],
-) -> NamedTuple("Outputs", digest=str):  # type: ignore[valid-type]  # fmt: skip
+) -> NamedTuple("Outputs", digest=str):  # fmt: skip
     """The gates, and the registry if they pass."""
     from twofold.display import verdict as shown
     from twofold.notice import remember

@@ -11,7 +11,7 @@ def train_head(
     params: dict, experiment: str, force: str,
     data: Input[Dataset], data_digest: str,
     model: Output[Model], metrics: Output[Metrics],
-) -> NamedTuple("Outputs", digest=str):  # type: ignore[valid-type]  # fmt: skip
+) -> NamedTuple("Outputs", digest=str):  # fmt: skip
     """The head, on the features of the frozen base."""
     from twofold.display import numbers
     from twofold.steps.train_head import train_head

@@ -46,15 +46,21 @@ def compile_to(path: Path, *, cpu: bool, images: Images, resources: Resources, p
 
     with tempfile.TemporaryDirectory() as scratch:
         draft = Path(scratch) / "training.yaml"
-        Compiler().compile(build(images, resources, cpu=cpu, params=params), str(draft))
-        write_bytes(path, _DEFAULT.sub(r"\1", draft.read_bytes()))
+        Compiler().compile(build(images, None if cpu else resources, params=params), str(draft))
+        write_bytes(path, _DEFAULT.sub(rb"\1", draft.read_bytes()))
 
 
-def build(images: Images, resources: Resources, *, cpu: bool, params: Sections) -> Callable[..., Any]:
-    """The pipeline as kfp's object: to be compiled, or called to run it on this machine."""
+def build(images: Images | None, resources: Resources | None, *, params: Sections) -> Callable[..., Any]:
+    """The pipeline as kfp's object: to be compiled, or called to run it on this machine.
+
+    Args:
+        images: None for processes of this machine.
+        resources: None to ask for nothing.
+        params: every section, checked.
+    """
     from pipelines.training import pipeline
 
-    return pipeline(images, None if cpu else resources, params)
+    return pipeline(images, resources, params)
 
 
 def _compile(options: argparse.Namespace) -> int:

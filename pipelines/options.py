@@ -19,14 +19,7 @@ from twofold.settings import assign, check_all, load_yaml
 def add_compile_options(parser: argparse.ArgumentParser) -> None:
     """`--image`, `--cpu`, `--resources`, `--params`: what the compiled pipeline depends on."""
     group = parser.add_argument_group("the pipeline")
-    group.add_argument(
-        "--image",
-        action="append",
-        default=[],
-        metavar="data=NAME | train=NAME",
-        help="an image by tag or, better, by digest (twofold-data and twofold-train, tagged with the git commit, as "
-        "`make images` builds them); may be given twice",
-    )
+    add_image_option(group)
     group.add_argument(
         "--cpu",
         action="store_true",
@@ -36,6 +29,23 @@ def add_compile_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--resources", type=Path, default=DEFAULT, metavar="FILE", help="where the tasks run (%(default)s)"
     )
+    add_params_option(group)
+
+
+def add_image_option(group: argparse._ActionsContainer) -> None:
+    """`--image`, up to twice."""
+    group.add_argument(
+        "--image",
+        action="append",
+        default=[],
+        metavar="data=NAME | train=NAME",
+        help="an image by tag or, better, by digest (twofold-data and twofold-train, tagged with the git commit, as "
+        "`make images` builds them); may be given twice",
+    )
+
+
+def add_params_option(group: argparse._ActionsContainer) -> None:
+    """`--params`."""
     group.add_argument(
         "--params", type=Path, default=Path("params.yaml"), metavar="FILE", help="the parameters (%(default)s)"
     )

@@ -18,7 +18,7 @@ from components.register import register as register_face
 from components.train_head import train_head as train_head_face
 from pipelines.images import Images
 from pipelines.placing import place
-from pipelines.resources import Resources
+from pipelines.resources import Resources, Task
 
 NAME = "twofold-training"
 ON_DATA_IMAGE = ("ingest", "preprocess")  # the rest needs torch or MLflow
@@ -36,7 +36,7 @@ def pipeline(
     """
     defaults = {name: dict(section) for name, section in params.items()}
 
-    def put(task: Any, name: str, *, cached: bool) -> Any:
+    def put(task: Any, name: Task, *, cached: bool) -> Any:
         task.set_caching_options(cached)
         if images is not None:
             image = images.data if name in ON_DATA_IMAGE else images.train
@@ -45,12 +45,12 @@ def pipeline(
 
     @dsl.pipeline(name=NAME, description="From a folder of images to a judged, registered classifier")
     def training(
-        ingest: dict = defaults["ingest"],  # type: ignore[type-arg]
-        preprocess: dict = defaults["preprocess"],  # type: ignore[type-arg]
-        train_head: dict = defaults["train_head"],  # type: ignore[type-arg]
-        finetune_all: dict = defaults["finetune_all"],  # type: ignore[type-arg]
-        evaluate: dict = defaults["evaluate"],  # type: ignore[type-arg]
-        register: dict = defaults["register"],  # type: ignore[type-arg]
+        ingest: dict = defaults["ingest"],
+        preprocess: dict = defaults["preprocess"],
+        train_head: dict = defaults["train_head"],
+        finetune_all: dict = defaults["finetune_all"],
+        evaluate: dict = defaults["evaluate"],
+        register: dict = defaults["register"],
         force: str = "",
     ) -> None:
         run = dsl.PIPELINE_JOB_ID_PLACEHOLDER

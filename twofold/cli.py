@@ -116,9 +116,9 @@ def _run_fetch(options: argparse.Namespace) -> int:
 
 
 def _run_summary(options: argparse.Namespace) -> int:
-    from twofold.summary import summary
+    from twofold.summary import Files, summary
 
-    print(summary(options.root))
+    print(summary(Files.of(options.root)))
     return 0
 
 

@@ -1,36 +1,66 @@
-"""What the last run of the pipeline came to, for a terminal: read from the metrics and the verdict, nothing heavier.
+"""What a run of the pipeline came to, for a terminal: read from the metrics and the verdict, nothing heavier.
 
-In: the folder of a project whose `dvc repro` has run. Out: text.
+In: where the run's files lie, by default those of `dvc repro`. Out: text.
 """
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from twofold.artifacts import read_json
 
 SHOWN = ("accuracy", "precision", "recall", "f1", "specificity", "roc_auc", "average_precision", "log_loss", "brier")
 
 
-def summary(root: Path) -> str:
+class Files(NamedTuple):
+    """What a summary reads, and the pages that it points to."""
+
+    ingest: Path  # metrics of the step of that name, as are the next three
+    preprocess: Path
+    finetuned: Path
+    metrics: Path
+    verdict: Path
+    model: Path  # folder of the whole model
+    report: Path
+    decision: Path
+
+    @classmethod
+    def of(cls, root: Path) -> "Files":
+        """Those of `dvc repro` in a project's folder."""
+        reports = root / "reports"
+        return cls(
+            ingest=reports / "ingest.json",
+            preprocess=reports / "preprocess.json",
+            finetuned=reports / "finetuned.json",
+            metrics=reports / "metrics.json",
+            verdict=reports / "registration.json",
+            model=root / "models" / "finetuned",
+            report=reports / "evaluation" / "evaluation.html",
+            decision=reports / "registration" / "decision.html",
+        )
+
+
+def summary(files: Files, ui: str = "make ui") -> str:
     """Data, splits, model, test figures, gates, registration and where to look on, a line or a few each.
+
+    Args:
+        files: of the run.
+        ui: the command that opens MLflow's page on it.
 
     Raises:
         ArtifactError: a file is missing; the message names it.
     """
-    reports = root / "reports"
-    read = {name: read_json(reports / f"{name}.json") for name in ("ingest", "preprocess", "finetuned", "metrics")}
-    verdict = read_json(reports / "registration.json")
-    meta = read_json(root / "models" / "finetuned" / "meta.json")
+    verdict = read_json(files.verdict)
+    meta = read_json(files.model / "meta.json")
     negative, positive = meta["labels"]
     parts = [
-        ("data", _data(read["ingest"], negative, positive)),
-        ("splits", _splits(read["preprocess"], positive)),
-        ("model", _model(meta, read["finetuned"])),
-        ("test", _figures(read["metrics"])),
+        ("data", _data(read_json(files.ingest), negative, positive)),
+        ("splits", _splits(read_json(files.preprocess), positive)),
+        ("model", _model(meta, read_json(files.finetuned))),
+        ("test", _figures(read_json(files.metrics))),
         ("gates", _gates(verdict)),
         ("registry", _registry(verdict)),
-        ("look", _look(reports)),
+        ("look", _look(files, ui)),
     ]
     width = max(len(name) for name, _ in parts)
     lines = []
@@ -90,9 +120,9 @@ def _registry(verdict: Mapping[str, Any]) -> list[str]:
     return [f"{line}; it {alias}" if verdict["registered"] or verdict["nothing_new"] else line, *verdict["reasons"]]
 
 
-def _look(reports: Path) -> list[str]:
+def _look(files: Files, ui: str) -> list[str]:
     return [
-        f"{reports / 'evaluation' / 'evaluation.html'}   how good it is, with pictures",
-        f"{reports / 'registration' / 'decision.html'}   the verdict, gate by gate",
-        "make ui   MLflow's page on the runs and the registered model",
+        f"{files.report}   how good it is, with pictures",
+        f"{files.decision}   the verdict, gate by gate",
+        f"{ui}   MLflow's page on the runs and the registered model",
     ]

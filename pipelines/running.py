@@ -1,0 +1,118 @@
+"""`run`: the whole pipeline on this machine, through kfp.local, in processes or in containers.
+
+In: parameters, and for containers the images and a docker engine. Out: every task's files below `--root`, a summary,
+and an exit status that looks at the files: what the runner says counts for nothing.
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pipelines import options as common
+from pipelines.compiling import Sections, build
+from pipelines.images import Images
+from pipelines.outputs import check, files
+from twofold.errors import TwofoldError
+from twofold.summary import summary
+
+ROOT = Path(".twofold/kubeflow")
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add `run` to the command line."""
+    parser = subparsers.add_parser("run", help="run the whole pipeline on this machine")
+    parser.add_argument(
+        "--runner",
+        choices=("subprocess", "docker"),
+        default="subprocess",
+        help="subprocess: in this environment, recorded in its MLflow store; docker: in the images, as non-root, with "
+        "an MLflow server of its own (%(default)s)",
+    )
+    parser.add_argument(
+        "--root", type=Path, default=ROOT, metavar="DIR", help="where the runs' files go, a folder a run (%(default)s)"
+    )
+    common.add_image_option(parser)
+    common.add_params_option(parser)
+    common.add_argument_options(parser)
+    parser.set_defaults(func=_run)
+
+
+def _run(options: argparse.Namespace) -> int:
+    params = common.params_from(options)
+    arguments = common.overrides_from(options)
+    root = options.root.absolute()
+    if options.runner == "docker":
+        from pipelines.containers import run_in_containers
+
+        folder, ui = run_in_containers(root, common.images_from(options), params, arguments)
+    else:
+        folder, ui = run_in_processes(root, params, arguments), "make ui"
+    print(summary(files(folder), ui))
+    return 0
+
+
+def run_in_processes(root: Path, params: Sections, arguments: Mapping[str, Any]) -> Path:
+    """Run every task as a process in this environment and this folder; returns the run's folder.
+
+    Raises:
+        TwofoldError: a task failed, or an expected output is missing.
+    """
+    from kfp.local import SubprocessRunner
+
+    return execute(root / "runs", SubprocessRunner(use_venv=False), None, params, arguments)
+
+
+def execute(root: Path, runner: Any, images: Images | None, params: Sections, arguments: Mapping[str, Any]) -> Path:
+    """Run the pipeline with one of kfp's local runners and look at what it wrote.
+
+    Args:
+        root: gets a folder for this run.
+        runner: kfp's.
+        images: of the tasks; None where the runner has no use for them.
+        params: every section, checked.
+        arguments: of this run.
+
+    Returns:
+        The run's folder, which holds a folder a task.
+
+    Raises:
+        TwofoldError: a task failed, or an expected output is missing.
+    """
+    from kfp import local
+
+    root.mkdir(parents=True, exist_ok=True)
+    pipeline = build(images, None, params=params)
+    before = set(root.iterdir())
+    failure = ""
+    with tempfile.TemporaryDirectory() as scratch, _quiet_environment():
+        # kfp deletes its workspace: it gets an empty folder of its own, never one with data in it.
+        local.init(runner=runner, pipeline_root=str(root), workspace_root=str(Path(scratch) / "workspace"))
+        try:
+            pipeline(**arguments)
+        except RuntimeError as error:
+            failure = str(error)
+    made = sorted(path for path in root.iterdir() if path not in before and path.is_dir())
+    if failure or len(made) != 1:
+        raise TwofoldError(f"the pipeline failed: {failure or 'it left no folder'}; see the lines above, and {root}")
+    check(made[0], pipeline)
+    return made[0]
+
+
+@contextmanager
+def _quiet_environment() -> Iterator[None]:
+    """Tasks whose lines appear as they are written."""
+    before = os.environ.get("PYTHONUNBUFFERED")
+    os.environ["PYTHONUNBUFFERED"] = "1"
+    sys.stdout.flush()
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PYTHONUNBUFFERED"]
+        else:
+            os.environ["PYTHONUNBUFFERED"] = before
