@@ -2,13 +2,16 @@
 
 In: the state of a training and the parts that it depends on. Out: that state again, only if every part is the same.
 The files lie in TWOFOLD_CHECKPOINTS (default: `.twofold/checkpoints` in the current folder), never among a step's
-outputs.
+outputs. They are named by what the training depends on, not by where its output goes: in a cluster that is another
+place in every run, and the folder is one for many trainings.
 """
 
 import hashlib
 import json
 import os
 import pickle
+import socket
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -37,21 +40,26 @@ def dependencies(step: str, parameters: Mapping[str, Any], **inputs: Path) -> di
     }
 
 
-class Checkpoint:
-    """The one checkpoint of one output of one step."""
+ABANDONED = 7 * 24 * 3600  # seconds after which nobody will come back for a checkpoint
+TORN = 3600  # seconds after which nobody is writing a draft any more
 
-    def __init__(self, step: str, output: Path, parts: Mapping[str, str]) -> None:
-        """Name the checkpoint of a step's output; nothing is read or written yet.
+
+class Checkpoint:
+    """The one checkpoint of one training."""
+
+    def __init__(self, step: str, parts: Mapping[str, str]) -> None:
+        """Name the checkpoint of a training; nothing is read or written yet.
 
         Args:
             step: its name.
-            output: the path that the step will write.
             parts: everything that decides the training's result, by a name that a person understands.
         """
-        folder = Path(os.environ.get("TWOFOLD_CHECKPOINTS", ".twofold/checkpoints"))
-        place = hashlib.sha256(str(output).encode()).hexdigest()[:8]
-        self.path = folder / f"{step}-{place}.pt"
         self.parts = dict(parts)
+        self.step = step
+        self.folder = Path(os.environ.get("TWOFOLD_CHECKPOINTS", ".twofold/checkpoints"))
+        self.path = self.folder / f"{step}-{self.key[:16]}.pt"
+        # The same training may be under way twice, in two pods: neither writes into the other's file.
+        self._draft = self.path.with_suffix(f".{socket.gethostname()}-{os.getpid()}.draft")
 
     @property
     def key(self) -> str:
@@ -60,34 +68,60 @@ class Checkpoint:
         return hashlib.sha256(lines.encode()).hexdigest()
 
     def load(self) -> dict[str, Any] | None:
-        """The state to go on from; None if there is none, or (and then it says so) one of another training."""
-        if not self.path.exists():
-            return None
-        try:
-            kept = torch.load(self.path, map_location="cpu", weights_only=True)
-            parts, state = kept["parts"], kept["state"]
-        except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError, ValueError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            say(f"{self.path}: not readable as a checkpoint ({reason}); training starts from scratch")
-            return None
-        names = sorted(self.parts.keys() | parts.keys())
-        other = [name for name in names if parts.get(name) != self.parts.get(name)]
-        if other:
-            say(f"{self.path}: of another training (its {', '.join(other)} differ); training starts from scratch")
-            return None
-        return dict(state)
+        """The state to go on from; None if there is none (where another training has left one, it says so)."""
+        if self.path.exists():
+            kept = _read(self.path)
+            return None if kept is None else dict(kept["state"])
+        others = sorted(self.folder.glob(f"{self.step}-*.pt"), key=_touched)
+        kept = _read(others[-1]) if others else None
+        if kept is not None:
+            names = sorted(self.parts.keys() | kept["parts"].keys())
+            differ = [name for name in names if kept["parts"].get(name) != self.parts.get(name)]
+            say(f"{others[-1]}: of another training (its {', '.join(differ)} differ); training starts from scratch")
+        return None
 
     def save(self, state: Mapping[str, Any]) -> None:
         """Replace the checkpoint; a kill at any moment leaves the old one or the new one."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        draft = self.path.with_suffix(".draft")
-        with draft.open("wb") as stream:
-            torch.save({"parts": self.parts, "state": dict(state)}, stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        draft.replace(self.path)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._sweep()
+        try:
+            with self._draft.open("wb") as stream:
+                torch.save({"parts": self.parts, "state": dict(state)}, stream)
+                stream.flush()
+                os.fsync(stream.fileno())
+            self._draft.replace(self.path)
+        except BaseException:
+            self._draft.unlink(missing_ok=True)
+            raise
 
     def remove(self) -> None:
         """After success: the step's output takes its place."""
         self.path.unlink(missing_ok=True)
-        self.path.with_suffix(".draft").unlink(missing_ok=True)
+        self._draft.unlink(missing_ok=True)
+
+    def _sweep(self) -> None:
+        """Remove what trainings of this step have left that nobody goes on with."""
+        now = time.time()
+        for pattern, age in ((f"{self.step}-*.pt", ABANDONED), (f"{self.step}-*.draft", TORN)):
+            for path in self.folder.glob(pattern):
+                if path != self.path and now - _touched(path) > age:
+                    path.unlink(missing_ok=True)
+
+
+def _touched(path: Path) -> float:
+    """When a file was written; one that another training has removed in the meantime, never."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """A checkpoint's parts and state; None, and it says so, if the file is not a whole one."""
+    try:
+        kept = torch.load(path, map_location="cpu", weights_only=True)
+        return {"parts": dict(kept["parts"]), "state": dict(kept["state"])}
+    except (pickle.UnpicklingError, RuntimeError, OSError, EOFError, KeyError, TypeError, ValueError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        say(f"{path}: not readable as a checkpoint ({reason}); training starts from scratch")
+        return None

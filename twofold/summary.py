@@ -50,14 +50,16 @@ def summary(files: Files, ui: str = "make ui") -> str:
     Raises:
         ArtifactError: a file is missing; the message names it.
     """
+    steps = [read_json(path) for path in (files.ingest, files.preprocess, files.finetuned, files.metrics)]
+    ingest, preprocess, finetuned, metrics = steps
     verdict = read_json(files.verdict)
     meta = read_json(files.model / "meta.json")
     negative, positive = meta["labels"]
     parts = [
-        ("data", _data(read_json(files.ingest), negative, positive)),
-        ("splits", _splits(read_json(files.preprocess), positive)),
-        ("model", _model(meta, read_json(files.finetuned))),
-        ("test", _figures(read_json(files.metrics))),
+        ("data", _data(ingest, negative, positive)),
+        ("splits", _splits(preprocess, positive)),
+        ("model", _model(meta, finetuned)),
+        ("test", _figures(metrics)),
         ("gates", _gates(verdict)),
         ("registry", _registry(verdict)),
         ("look", _look(files, ui)),

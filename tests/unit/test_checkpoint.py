@@ -1,26 +1,28 @@
+import os
+import socket
+import time
+
 import pytest
 import torch
 
-from twofold.checkpoint import Checkpoint, dependencies
+from twofold.checkpoint import ABANDONED, TORN, Checkpoint, dependencies
 
 PARTS = {"data": "1", "head": "2", "finetune_all.epochs": "6", "code": "3", "threads": "2"}
 
 
 @pytest.fixture
 def saved(alone):
-    checkpoint = Checkpoint("finetune_all", alone / "models" / "finetuned", PARTS)
+    checkpoint = Checkpoint("finetune_all", PARTS)
     checkpoint.save({"weights": torch.arange(3.0), "history": [{"epoch": 0, "lr": None}]})
     return checkpoint
 
 
-def again(checkpoint, **changes):
-    made = Checkpoint("finetune_all", "unused", PARTS | changes)
-    made.path = checkpoint.path
-    return made
+def again(**changes):
+    return Checkpoint("finetune_all", PARTS | changes)
 
 
 def test_the_state_comes_back_for_the_same_parts(saved):
-    state = again(saved).load()
+    state = again().load()
     assert torch.equal(state["weights"], torch.arange(3.0))
     assert state["history"] == [{"epoch": 0, "lr": None}]
     assert saved.path.parent.name == "checkpoints"
@@ -28,7 +30,7 @@ def test_the_state_comes_back_for_the_same_parts(saved):
 
 @pytest.mark.parametrize("part", PARTS)
 def test_another_part_is_refused_and_named(saved, capsys, part):
-    assert again(saved, **{part: "other"}).load() is None
+    assert again(**{part: "other"}).load() is None
     assert f"of another training (its {part} differ" in capsys.readouterr().err
 
 
@@ -57,12 +59,46 @@ def test_removed_after_success(saved):
     assert list(saved.path.parent.iterdir()) == []
 
 
-def test_two_outputs_have_two_checkpoints_and_the_folder_is_environment(alone, monkeypatch):
+def test_two_trainings_have_two_checkpoints_wherever_their_outputs_go_and_the_folder_is_environment(alone, monkeypatch):
     monkeypatch.setenv("TWOFOLD_CHECKPOINTS", str(alone / "kept"))
-    first, second = (Checkpoint("finetune_all", alone / name, PARTS) for name in ("a", "b"))
-    assert first.path != second.path
+    first, other = Checkpoint("finetune_all", PARTS), Checkpoint("finetune_all", PARTS | {"data": "9"})
     assert first.path.parent == alone / "kept"
-    assert first.key == second.key != Checkpoint("finetune_all", alone / "a", PARTS | {"data": "9"}).key
+    assert first.path == Checkpoint("finetune_all", PARTS).path != other.path
+    assert first.key == Checkpoint("finetune_all", PARTS).key != other.key
+    first.save({"a": 1})
+    other.save({"a": 2})
+    assert (first.load(), other.load()) == ({"a": 1}, {"a": 2})
+
+
+def test_a_training_under_way_in_another_pod_is_not_written_into(saved, monkeypatch):
+    monkeypatch.setattr(socket, "gethostname", lambda: "another-pod")
+    other = again()
+    real = torch.save
+
+    def meanwhile(value, stream):
+        real(value, stream)
+        monkeypatch.setattr(torch, "save", real)
+        saved.save({"a": "whole"})
+        saved.remove()
+
+    monkeypatch.setattr(torch, "save", meanwhile)
+    other.save({"a": "its own"})
+    assert other.load() == {"a": "its own"}
+
+
+def test_what_nobody_goes_on_with_is_swept_away_and_nothing_else(alone):
+    left = {name: Checkpoint("finetune_all", PARTS | {"data": name}) for name in ("old", "fresh")}
+    for checkpoint in left.values():
+        checkpoint.save({"a": 1})
+    draft = left["old"].path.with_suffix(".pod-1.draft")
+    step = left["old"].path.with_name("train_head-0.pt")
+    for path in (draft, step):
+        path.write_bytes(b"half")
+    for path, age in ((left["old"].path, ABANDONED), (draft, TORN), (step, 2 * ABANDONED)):
+        os.utime(path, (time.time() - age - 60,) * 2)
+    saved = Checkpoint("finetune_all", PARTS)
+    saved.save({"a": 1})
+    assert sorted(saved.folder.iterdir()) == sorted([saved.path, left["fresh"].path, step])
 
 
 def test_dependencies_follow_inputs_parameters_and_numerics(alone, monkeypatch):

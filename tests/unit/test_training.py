@@ -165,7 +165,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_others():
 @pytest.mark.parametrize("changes", [{"ema_decay": 0.9}, {"frozen_norms": False, "warmup_epochs": 1.5}])
 def test_a_training_that_stopped_goes_on_to_the_same_weights_and_history(alone, epoch, changes):
     whole = run(**changes)
-    checkpoint = Checkpoint("step", alone / "out", {"data": "1"})
+    checkpoint = Checkpoint("step", {"data": "1"})
     calls = []
 
     def stopping(chosen, random):

@@ -154,7 +154,7 @@ def finetune_all(params: FinetuneAll, data: Path, head: Path, *, model: Path, me
         weight_decay=params.weight_decay,
     )
     values = params.model_dump(mode="json")
-    checkpoint = Checkpoint("finetune_all", model, dependencies("finetune_all", values, data=data, head=head))
+    checkpoint = Checkpoint("finetune_all", dependencies("finetune_all", values, data=data, head=head))
     with live_run("finetune_all", values, resume_key=checkpoint.key) as run, ExitStack() as arithmetic:
         if plan.frozen_norms:
             arithmetic.enter_context(folded(classifier.backbone))
