@@ -6,7 +6,8 @@ TwofoldError
 ├── WeightsError     pretrained weights: missing, altered, of another architecture
 ├── ArtifactError    a step's files: missing, of another kind, altered
 ├── TrainingError    training that cannot go on
-└── RegistryError    MLflow: tracking, registry, promotion
+├── RegistryError    MLflow: tracking, registry, promotion
+└── ServerError      Kubeflow's server: connection, authentication, what it refuses
 """
 
 
@@ -35,4 +36,8 @@ class TrainingError(TwofoldError):
 
 
 class RegistryError(TwofoldError):
+    pass
+
+
+class ServerError(TwofoldError):
     pass

@@ -47,7 +47,8 @@ def _holds(resource: dict[str, Any], predicate: dict[str, Any]) -> bool:
     names = {"stringValue": "string_value", "intValue": "int_value", "stringValues": "string_values"}
     named = {names.get(key, key): value for key, value in predicate.items()}
     # protobuf reads an enum by its name or by its number; kfp.Client sends the number.
-    named["operation"] = OPERATIONS.get(named.get("operation"), named.get("operation"))  # type: ignore[call-overload]
+    operation: Any = named.get("operation")
+    named["operation"] = OPERATIONS.get(operation, operation)
     check(named, "V2beta1Predicate", "filter")
     if named["key"] not in ("display_name", "name", "created_at", "status", "storage_state"):
         raise Refused(400, f"no support for filtering on unrecognized field {named['key']!r}")

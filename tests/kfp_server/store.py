@@ -134,7 +134,13 @@ class Store:
         run |= {"error": {"code": 9, "message": frame.error}} if frame.error else {}
         details = run.get("run_details", {}).get("task_details", [])
         known = {task["display_name"]: task for task in details}
-        run["run_details"] = {"task_details": [self._task(run, n, s, known.get(n)) for n, s in frame.tasks.items()]}
+        nodes = []
+        for name, state in frame.tasks.items():
+            # As Argo's nodes: the driver's, the executor's, and the task's own.
+            task = self._task(run, name, state, known.get(name))
+            nodes += [{**task, "display_name": f"{name}-driver", "state": "SUCCEEDED"}, task]
+            nodes += [{**task, "display_name": "executor"}]
+        run["run_details"] = {"task_details": nodes}
         return run
 
     def _task(self, run: Resource, name: str, state: str, before: Resource | None) -> Resource:
@@ -159,7 +165,8 @@ class Store:
         if recurring.get("no_catchup") is False:
             del recurring["no_catchup"]
         status = "ENABLED" if recurring.get("mode") == "ENABLE" else "DISABLED"
-        return self._add(self.recurring, "recurring_run_id", {**recurring, "status": status})
+        recurring = {"service_account": "pipeline-runner", **recurring, "status": status}
+        return self._add(self.recurring, "recurring_run_id", recurring)
 
     def switch(self, identity: str, enabled: bool) -> Resource:
         recurring = self._get(self.recurring, identity, "RecurringRun")
