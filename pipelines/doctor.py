@@ -22,6 +22,7 @@ from twofold.services import mlflow, s3
 from twofold.surroundings import bucket_of
 
 INSIDE = "use --in-cluster"
+TOLD_BY_PODS = ("image pull", "ingest.source")  # by having run, and by a finding of their own
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -60,9 +61,13 @@ def doctor(options: argparse.Namespace) -> int:
     # Without a namespace of one's own the runs are where Kubeflow Pipelines itself is.
     place = Place(options.namespace or "kubeflow", options.kubeconfig, options.context)
     findings = [server_finding(options), *findings, *cluster_findings(place, resources, images)]
-    findings += from_here(options, sections)
+    findings += [source_finding(sections["ingest"]["source"], resources), *from_here(options, sections)]
     if options.in_cluster:
-        findings += inside(options, place, images, resources, sections, findings)
+        found = inside(options, place, images, resources, sections, findings)
+        if found[-1].level == "ok":
+            # What only pods could tell, they have told.
+            findings = [each for each in findings if each.check not in TOLD_BY_PODS or each.level == "failure"]
+        findings += found
     else:
         findings += from_inside_only(sections, resources)
     print("\n".join(lines(findings)))
@@ -108,6 +113,21 @@ def image_findings(options: argparse.Namespace) -> tuple[Images | None, list[Fin
     return images, findings
 
 
+def source_finding(address: str, resources: Resources | None) -> Finding:
+    """Whether the pods can see the images at all; only they know whether there are any."""
+    check = "ingest.source"
+    remedy = "put the images on a volume that ingest mounts (resources.yaml) and name it: -p ingest.source=/data/…"
+    if bucket_of(address) is None:
+        if not address.startswith("/"):
+            return failure(check, f"{address}: a folder beside this project, which no pod sees", remedy)
+        mounted = [volume.path for volume in (resources.volumes if resources else []) if "ingest" in volume.tasks]
+        if not any(Path(address).is_relative_to(path) for path in mounted):
+            return failure(
+                check, f"{address}: on none of ingest's volumes ({', '.join(mounted) or 'it has none'})", remedy
+            )
+    return unseen(check, f"whether the pods find images at {address}", INSIDE)
+
+
 def from_here(options: argparse.Namespace, sections: dict[str, dict[str, Any]]) -> list[Finding]:
     """S3 and MLflow, where this machine's own environment names them. The pods have their own."""
     findings = []
@@ -126,7 +146,6 @@ def from_inside_only(sections: dict[str, dict[str, Any]], resources: Resources |
     wanted = {
         "S3 from the pods": "whether it answers there and takes the secret's keys",
         "MLflow from the pods": "whether it answers there, in what version, and takes the secret's credentials",
-        "ingest.source": f"whether the pods see {sections['ingest']['source']}",
         f"weights {head['backbone']} {head['weights']}": "whether they are in the image or can be fetched there",
         "user and folders": "whether the pods can write where they must, and run as no root",
     }

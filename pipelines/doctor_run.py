@@ -199,9 +199,10 @@ def _text(client: Client, path: str) -> str:
     headers = dict(api.default_headers) | ({"Cookie": api.cookie} if api.cookie else {})
     api.update_params_for_auth(headers, [], ["Bearer"])
     try:
-        return str(api.rest_client.GET(api.configuration.host + path, headers=headers, _request_timeout=PATIENCE).data)
+        answer = api.rest_client.GET(api.configuration.host + path, headers=headers, _request_timeout=PATIENCE)
     except ApiException:
         return ""
+    return answer.data.decode("utf-8", "replace") if isinstance(answer.data, bytes) else str(answer.data)
 
 
 def _pod_names(run: Any, labels: int) -> Iterator[str]:

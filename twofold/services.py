@@ -41,7 +41,7 @@ def s3(bucket: str | None) -> Finding:
     where = shown(endpoint) if endpoint else "AWS"
     patience = Config(connect_timeout=PATIENCE / 2, read_timeout=PATIENCE, retries={"total_max_attempts": 2})
     try:
-        boto3.client("s3", endpoint_url=endpoint, config=patience).head_bucket(Bucket=bucket)
+        boto3.Session().client("s3", endpoint_url=endpoint, config=patience).head_bucket(Bucket=bucket)
     except (NoCredentialsError, PartialCredentialsError):
         keys = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         return failure(check, "no credentials in this process's environment", f"set {keys} by the secret for S3")

@@ -159,9 +159,8 @@ def weights(backbone: str, name: str) -> Finding:
             found = file_sha256(place)
             if found.startswith(wanted.sha256):
                 return ok(check_name, f"{place}, SHA-256 as published")
-            return failure(
-                check_name, f"{place}: SHA-256 {found}", f"expected {wanted.sha256}: put the right file there"
-            )
+            remedy = f"put the right file there: its SHA-256 begins with {wanted.sha256[:16]}"
+            return failure(check_name, f"{place}: another file, SHA-256 {found}", remedy)
     looked = " nor ".join(map(str, places))
     remedy = "build the image with the weights in it, or mount a volume and set TWOFOLD_WEIGHTS to its folder"
     if reason := _out_of_reach(wanted.url):

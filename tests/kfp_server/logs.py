@@ -1,10 +1,11 @@
 """The stand-in with pods' logs, with runs of a pipeline that nobody has uploaded, and with an end to a run.
 
 In: each pod's log by the pod's name, and which of Kubeflow's two servers the client talks to. Out: the log as the API
-server gives it (`/apis/v1alpha1/…/log`) or as the UI's server does (`/k8s/pod/logs`); a 500 for a pod that is not there.
+server gives it (`/apis/v1alpha1/…/log`) or as the UI's server does (`/k8s/pod/logs`); a 500 where there is no such pod.
 """
 
 import re
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -24,6 +25,7 @@ class KfpWithLogs(KfpServer):
         self.logs: dict[str, str] = {}
         self.nodes: dict[str, str] = {}
         self.stopped: list[str] = []
+        self.started: Callable[[str], None] = lambda run_id: None  # what else happens when a run begins
         self._http.RequestHandlerClass = type("Handler", (_LogHandler,), {"kfp": self})
 
     def _runnable(self, resource: Resource) -> Resource:
@@ -37,6 +39,11 @@ class KfpWithLogs(KfpServer):
             raise Refused(400, f"Failed to parse the PipelineSpec: {error}") from None
         self._get(self.experiments, resource.get("experiment_id", ""), "Experiment")
         return resource
+
+    def create_run(self, body: Any) -> Resource:
+        run = super().create_run(body)
+        self.started(run["run_id"])
+        return run
 
     def _task(self, run: Resource, name: str, state: str, before: Resource | None) -> Resource:
         task = super()._task(run, name, state, before)
@@ -54,8 +61,9 @@ class KfpWithLogs(KfpServer):
 
 class _LogHandler(_Handler):
     kfp: KfpWithLogs
+    disable_nagle_algorithm = True  # head and body are two packets: the second would wait 40 ms for the first one's ACK
 
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: N802
         address, kfp = urlsplit(self.path), self.kfp
         pod = ""
         if found := re.fullmatch(r"/apis/v1alpha1/runs/[^/]+/nodes/([^/]+)/log", address.path):

@@ -27,6 +27,8 @@ class Case:
     def words(self, *more: str) -> list[str]:
         words = ["doctor", "--host", self.kfp.host, "--namespace", NAMESPACE, "--params", str(ROOT / "params.yaml")]
         words += ["--kubeconfig", str(self.folder / "kubeconfig")]
+        if "-p" not in more:
+            words += ["-p", "ingest.source=/data/parts"]
         if "--image" not in more:
             words += ["--image", f"data={IMAGES[0]}", "--image", f"train={IMAGES[1]}"]
         return [*words, *more]

@@ -145,7 +145,7 @@ def test_what_the_user_may_not_read_is_not_checked_and_no_failure(all_there, cap
 
 
 def test_without_a_cluster_that_answers_nothing_of_it_is_called_ok(all_there, capsys):
-    refused = kubeconfig(all_there.folder / "other", all_there.kube.host, token="another")
+    refused = kubeconfig(all_there.folder / "other", all_there.kube.host, token="another")  # noqa: S106
     gone = kubeconfig(all_there.folder / "gone", "http://127.0.0.1:9")
     for path, check in ((refused, f"namespace {NAMESPACE}"), (gone, "cluster"), (all_there.folder / "none", "cluster")):
         assert all_there.run("--kubeconfig", str(path)) == 0

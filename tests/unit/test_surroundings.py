@@ -1,0 +1,157 @@
+"""What a pod finds around it: each thing there, and missing."""
+
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+
+from twofold import surroundings, weights
+from twofold.errors import ParameterError
+from twofold.findings import from_log
+from twofold.weights import Source
+
+PROMISE = {
+    "task": "finetune_all",
+    "gpus": 0.0,  # as Kubeflow hands whole numbers over
+    "shm": 0.0,
+    "source": "/nowhere",
+    "bucket": "",
+    "backbone": "resnet50",
+    "weights": "random",
+}
+
+
+@pytest.fixture
+def place(alone, monkeypatch):
+    for name in ("MLFLOW_TRACKING_URI", "AWS_ACCESS_KEY_ID"):
+        monkeypatch.delenv(name, raising=False)
+    return alone
+
+
+def test_every_finding_is_printed_as_it_comes_and_stands_on_the_page(place, capsys, monkeypatch):
+    monkeypatch.setenv("TWOFOLD_CHECKPOINTS", str(place / "checkpoints"))
+    surroundings.examine(PROMISE, str(place / "page.md"))
+    found = from_log(capsys.readouterr().out)
+    assert [each.check for each in found] == [
+        "finetune_all: user in the pod",
+        "finetune_all: GPU in the pod",
+        "finetune_all: /dev/shm",
+        "finetune_all: checkpoints",
+        "finetune_all: weights resnet50 random",
+        "finetune_all: MLflow",
+        "finetune_all: S3",
+    ]
+    page = (place / "page.md").read_text()
+    assert all(each.check in page for each in found)
+    assert found[5].level == "failure"
+    assert "MLFLOW_TRACKING_URI is not set" in found[5].seen
+
+
+def test_the_data_image_is_asked_for_nothing_that_needs_torch(place, capsys, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "torch", None)
+    surroundings.examine(PROMISE | {"task": "ingest"}, str(place / "page.md"))
+    checks = [each.check for each in from_log(capsys.readouterr().out)]
+    assert checks == ["ingest: user in the pod", "ingest: ingest.source", "ingest: S3"]
+
+
+def test_a_promise_with_an_unknown_or_missing_key_is_refused(place):
+    with pytest.raises(ParameterError, match="gpus"):
+        surroundings.examine({key: PROMISE[key] for key in PROMISE if key != "gpus"}, "page.md")
+
+
+def test_root_fails_and_a_plain_user_does_not(monkeypatch):
+    monkeypatch.setattr(os, "getuid", lambda: 0)
+    assert surroundings.user().level == "failure"
+    monkeypatch.setattr(os, "getuid", lambda: 10001)
+    assert surroundings.user().level == "ok"
+
+
+@pytest.mark.parametrize(("there", "asked", "level"), [(0, 0, "ok"), (0, 1, "failure"), (1, 1, "ok"), (2, 1, "ok")])
+def test_gpus_are_those_that_torch_sees(monkeypatch, there, asked, level):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: there > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: there)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda number: f"GPU {number}")
+    assert surroundings.gpus(asked).level == level
+
+
+def test_shared_memory_that_is_smaller_than_asked_or_missing_fails(tmp_path):
+    assert surroundings.shared_memory(1 << 20, tmp_path).level == "ok"
+    assert surroundings.shared_memory(1 << 60, tmp_path).level == "failure"
+    assert surroundings.shared_memory(0, tmp_path / "none").level == "failure"
+
+
+def test_checkpoints_need_a_folder_that_can_be_written(place, monkeypatch):
+    assert surroundings.checkpoints().level == "failure"
+    monkeypatch.setenv("TWOFOLD_CHECKPOINTS", str(place / "new" / "folder"))
+    assert surroundings.checkpoints().level == "ok"
+    assert list((place / "new" / "folder").iterdir()) == []
+    monkeypatch.setattr(surroundings, "ROOM", 1 << 60)
+    assert surroundings.checkpoints().level == "warning"
+    (place / "file").write_text("")
+    monkeypatch.setenv("TWOFOLD_CHECKPOINTS", str(place / "file"))
+    found = surroundings.checkpoints()
+    assert (found.level, "File exists" in found.seen) == ("failure", True), found
+
+
+def test_the_source_is_a_folder_with_content_or_in_s3(tmp_path):
+    assert surroundings.source(str(tmp_path / "none")).level == "failure"
+    assert surroundings.source(str(tmp_path)).level == "failure"
+    (tmp_path / "good").mkdir()
+    assert surroundings.source(str(tmp_path)).level == "ok"
+    assert surroundings.source("s3://parts/2026").level == "ok"
+    assert surroundings.bucket_of("s3://parts/2026") == "parts"
+    assert surroundings.bucket_of("/data/parts") is None
+
+
+@pytest.fixture
+def published(place, monkeypatch):
+    """A table in which ResNet-50's weights are a small file."""
+    content = b"weights"
+    sha256 = hashlib.sha256(content).hexdigest()
+    entry = Source(file="resnet50.pth", sha256=sha256, url="http://127.0.0.1:9/resnet50.pth")
+    monkeypatch.setitem(weights.SOURCES, ("resnet50", "imagenet1k_v1"), entry)
+    return content
+
+
+def look():
+    return surroundings.weights("resnet50", "imagenet1k_v1")
+
+
+def test_weights_are_at_hand_where_training_looks_for_them(published, place, monkeypatch):
+    folder = place / "baked"
+    folder.mkdir()
+    (folder / "resnet50.pth").write_bytes(published)
+    for given in (folder, folder / "resnet50.pth"):
+        monkeypatch.setenv("TWOFOLD_WEIGHTS", str(given))
+        assert look().level == "ok"
+    monkeypatch.delenv("TWOFOLD_WEIGHTS")
+    cached = place / "torch" / "hub" / "checkpoints" / "resnet50.pth"
+    cached.parent.mkdir(parents=True)
+    cached.write_bytes(published)
+    assert str(cached) in look().seen
+    cached.write_bytes(published + b"!")
+    found = look()
+    assert (found.level, "another file" in found.seen) == ("failure", True), found
+
+
+def test_weights_that_are_nowhere_warn_where_they_can_be_fetched_and_fail_in_a_closed_network(published, monkeypatch):
+    found = look()
+    assert (found.level, "out of reach" in found.seen) == ("failure", True), found
+    monkeypatch.setattr(surroundings, "_out_of_reach", lambda url: "")
+    assert look().level == "warning"
+
+
+def test_weights_of_a_package_are_found_in_it_or_it_is_named(place, monkeypatch):
+    source = Source(file="some.pth", sha256="0" * 64, package=("no_such_package", "models"))
+    monkeypatch.setitem(weights.SOURCES, ("efficientnet_lite0", "packaged"), source)
+    found = surroundings.weights("efficientnet_lite0", "packaged")
+    assert (found.level, "no-such-package" in found.seen) == ("failure", True), found
+    assert surroundings.weights("resnet50", "imagenet9k").level == "failure"
+
+
+def test_the_door_of_the_weights_publisher_is_knocked_at_without_fetching(place):
+    assert surroundings._out_of_reach("http://127.0.0.1:9/x")
+    assert Path.cwd() == place
