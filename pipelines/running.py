@@ -94,8 +94,9 @@ def execute(root: Path, runner: Any, images: Images | None, params: Sections, ar
         local.init(runner=runner, pipeline_root=str(root), workspace_root=str(Path(scratch) / "workspace"))
         try:
             pipeline(**arguments)
-        except RuntimeError as error:
-            failure = str(error)
+        except (RuntimeError, ValueError, OSError) as error:
+            # A task that failed; an output that is not there; an engine that has no such image.
+            failure = str(error) or type(error).__name__
     made = sorted(path for path in root.iterdir() if path not in before and path.is_dir())
     if failure or len(made) != 1:
         raise TwofoldError(f"the pipeline failed: {failure or 'it left no folder'}; see the lines above, and {root}")

@@ -114,6 +114,87 @@ def test_imports_go_one_way():
             assert not steps, f"{path} imports a step"
 
 
+def at_the_top(path):
+    """What a module imports when it is imported itself."""
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module
+
+
+AROUND = ("twofold.task", "twofold.display", "twofold.notice")
+FACES = sorted(path for path in (ROOT / "components").glob("*.py") if path.stem != "__init__")
+
+
+@pytest.mark.parametrize("path", FACES, ids=lambda path: path.stem)
+def test_a_face_knows_kfp_at_its_top_and_twofold_in_its_body_and_decides_nothing(path):
+    tree = ast.parse(path.read_text())
+    assert {name.split(".")[0] for name in at_the_top(path)} <= {"kfp", "typing"}, path
+    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+    assert [function.name for function in functions] == [path.stem]
+    inside = {name.split(".")[0] for name in imports_of(path)} - {"kfp", "typing"}
+    assert inside == {"twofold"}, path
+    (function,) = functions
+    assert function.end_lineno - function.lineno <= 30
+    assert not [node for node in ast.walk(function) if isinstance(node, ast.If | ast.IfExp | ast.Try | ast.While)]
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_face_reads_and_writes_what_its_steps_signature_says(step):
+    face = getattr(importlib.import_module(f"components.{step}"), step)
+    contract, spec = signature(step_function(step)), face.component_spec
+    reads = {name for name, found in spec.inputs.items() if found.type.startswith("system.")}
+    assert reads == set(contract.reads)
+    shown = {"evaluate": {"curves", "report"}, "register": {"gates", "decision"}}.get(step, set())
+    writes = {name for name, found in spec.outputs.items() if found.type.startswith("system.")}
+    assert writes == set(contract.writes) | shown
+    parameters = set(spec.inputs) - reads
+    # register's metrics are held to the predictions by the step itself.
+    assert {f"{name}_digest" for name in reads - {"metrics"}} | {"params", "force"} <= parameters
+    assert "digest" in set(spec.outputs) - writes
+
+
+def test_pipelines_know_the_order_and_no_step_from_within():
+    for path in (ROOT / "pipelines").rglob("*.py"):
+        for name in imports_of(path):
+            assert name.split(".")[0] not in {"torch", "mlflow", "sklearn", "timm", "tests", "bench"}, path
+            assert not name.startswith("twofold.steps"), path
+
+
+def test_what_serves_the_faces_alone_is_no_steps_dependency():
+    around = {ROOT / f"{module.replace('.', '/')}.py" for module in AROUND}
+    assert all(path.exists() for path in around)
+    for step in STEPS:
+        assert not around & set(closure(f"twofold.steps.{step}"))
+
+
+def test_ingests_face_needs_nothing_that_the_data_image_lacks():
+    lacks = [
+        "torch",
+        "torchvision",
+        "mlflow",
+        "timm",
+        "sklearn",
+        "scipy",
+        "matplotlib",
+        "jinja2",
+        "safetensors",
+        "pandas",
+    ]
+    code = (
+        f"import sys; sys.modules |= dict.fromkeys({lacks})\n"
+        "from pathlib import Path\n"
+        "from twofold.display import numbers\n"
+        "from twofold.settings import load_yaml\n"
+        "from twofold.task import experiment, perform\n"
+        "from twofold.steps.preprocess import preprocess\n"
+        "print(experiment(**load_yaml(Path('tests/params.yaml'))))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert (done.stdout, done.stderr) == ("twofold\n", "")
+
+
 def test_only_the_tracking_room_knows_mlflow():
     allowed = {"tracking.py", "runs.py", "registry.py"}
     for path in (ROOT / "twofold").rglob("*.py"):
@@ -128,7 +209,7 @@ def test_the_data_steps_import_no_torch(module):
         assert not {name.split(".")[0] for name in imports_of(path)} & heavy, path
 
 
-@pytest.mark.parametrize("module", ["twofold.cli", "twofold.settings", *(f"twofold.steps.{s}" for s in STEPS)])
+@pytest.mark.parametrize("module", ["twofold.cli", "twofold.settings", *AROUND, *(f"twofold.steps.{s}" for s in STEPS)])
 def test_importing_is_light(module):
     heavy = "{'torch', 'mlflow', 'timm', 'sklearn', 'matplotlib', 'dvc'}"
     code = f"import sys, {module}; sys.exit(str(sorted({heavy} & set(sys.modules)) or ''))"

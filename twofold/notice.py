@@ -5,6 +5,7 @@ in MLflow by which the verdict of a run is found again; one POST of `{"text": ..
 Teams' workflows take.
 """
 
+import http.client
 import json
 import os
 import urllib.error
@@ -117,6 +118,6 @@ def _post(text: str) -> None:
     except urllib.error.HTTPError as error:
         error.close()
         raise TwofoldError(f"the webhook answered {error.code}; nobody was told") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         raise TwofoldError(f"the webhook cannot be reached ({type(error).__name__}); nobody was told") from None
     say(f"notify: sent ({status})")

@@ -14,11 +14,26 @@ from twofold.settings import set_values
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
+WRITTEN = (  # by the first five steps: pure, the same bytes whoever runs them
+    "data/raw",
+    "reports/ingest.json",
+    "data/prepared",
+    "reports/preprocess.json",
+    "models/head",
+    "reports/head.json",
+    "models/finetuned",
+    "reports/finetuned.json",
+    "reports/evaluation",
+    "reports/metrics.json",
+)
+
+
 class Project:
     """A folder with dvc.yaml, params.yaml and images, and the commands that a person would type in it."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.first: dict[str, str] = {}  # digests of what the first run wrote
         home = root.parent / "home"
         home.mkdir(exist_ok=True)
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "GIT_", "DVC_"))}
@@ -46,7 +61,7 @@ class Project:
 
 def make_project(root: Path) -> Project:
     root.mkdir()
-    for folder in ("twofold", ".dvc"):
+    for folder in ("twofold", "components", "pipelines", ".dvc"):
         ignored = shutil.ignore_patterns("__pycache__", "tmp", "cache", "config.local")
         shutil.copytree(ROOT / folder, root / folder, ignore=ignored)
     for name in ("dvc.yaml", ".dvcignore", ".gitignore"):
@@ -77,4 +92,5 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """The pipeline has run in it once."""
     project = make_project(tmp_path_factory.mktemp("pipeline") / "project")
     project.run("dvc", "repro")
+    project.first = project.digests(*WRITTEN)
     return project

@@ -1,0 +1,262 @@
+"""The compiled pipeline: its golden files, its schema, and everything that the resources file asks for."""
+
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from google.protobuf.json_format import ParseDict
+from kfp.kubernetes.kubernetes_executor_config_pb2 import KubernetesExecutorConfig
+from kfp.pipeline_spec.pipeline_spec_pb2 import PipelineSpec, PlatformSpec
+
+from twofold.settings import STEPS, load_yaml
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+GOLDEN = ROOT / "tests" / "golden"
+DIGEST = "sha256:" + 64 * "a"
+OPTIONS = (
+    "--params tests/params.yaml --resources tests/golden/resources.yaml "
+    f"--image data=registry.example/twofold-data:1a2b@{DIGEST} --image train=registry.example/twofold-train@{DIGEST}"
+)
+TASKS = (*STEPS, "notify")
+WITH_GPU = ("train_head", "finetune_all", "evaluate")
+
+
+def dashed(name):
+    return name.replace("_", "-")
+
+
+def compiled(output, *words, **env):
+    command = [sys.executable, "-m", "pipelines", "compile", "-o", str(output), *shlex.split(OPTIONS), *words]
+    done = subprocess.run(command, cwd=ROOT, env=os.environ | env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def documents(path):
+    spec, *platform = yaml.safe_load_all(path.read_text())
+    return spec, platform[0] if platform else {}
+
+
+@pytest.fixture(scope="module")
+def golden():
+    return documents(GOLDEN / "training.yaml")
+
+
+@pytest.fixture(scope="module")
+def bare():
+    return documents(GOLDEN / "training_cpu.yaml")
+
+
+@pytest.fixture(scope="module")
+def pods(golden):
+    """{task: what Kubernetes is asked for}."""
+    executors = golden[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    return {name: executors[f"exec-{dashed(name)}"] for name in TASKS}
+
+
+@pytest.fixture(scope="module")
+def containers(golden):
+    executors = golden[0]["deploymentSpec"]["executors"]
+    return {name: executors[f"exec-{dashed(name)}"]["container"] for name in TASKS}
+
+
+def steps_of(spec):
+    return spec["components"]["comp-exit-handler-1"]["dag"]["tasks"]
+
+
+@pytest.mark.parametrize(("file", "words"), [("training.yaml", []), ("training_cpu.yaml", ["--cpu"])])
+def test_the_golden_file_is_what_is_compiled_and_two_compiles_give_the_same_bytes(tmp_path, file, words):
+    done = compiled(tmp_path / "first.yaml", *words, PYTHONHASHSEED="1")
+    compiled(tmp_path / "second.yaml", *words, PYTHONHASHSEED="2")
+    assert "warning" not in done.stderr
+    assert (tmp_path / "first.yaml").read_bytes() == (tmp_path / "second.yaml").read_bytes()
+    again = f"python -m pipelines compile -o tests/golden/{file} {' '.join(words)} {OPTIONS}"
+    assert (tmp_path / "first.yaml").read_text() == (GOLDEN / file).read_text(), f"if that is meant to be so: {again}"
+
+
+def test_the_files_fit_kubeflows_schema(golden, bare):
+    for spec, platform in (golden, bare):
+        assert ParseDict(spec, PipelineSpec()).pipeline_info.name == "twofold-training"
+        ParseDict(platform, PlatformSpec())
+        pods = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"] if platform else {}
+        for pod in pods.values():
+            ParseDict(pod, KubernetesExecutorConfig())
+
+
+def test_six_tasks_in_order_and_an_exit_task(golden):
+    spec, _ = golden
+    tasks = steps_of(spec)
+    done = []
+    while len(done) < len(tasks):
+        ready = [
+            name
+            for name, task in tasks.items()
+            if name not in done and set(task.get("dependentTasks", [])) <= set(done)
+        ]
+        assert len(ready) == 1, "the steps run one after the other"
+        done += ready
+    assert done == [dashed(step) for step in STEPS]
+    outer = spec["root"]["dag"]["tasks"]
+    assert set(outer) == {"exit-handler-1", "notify"}
+    assert outer["notify"]["triggerPolicy"] == {"strategy": "ALL_UPSTREAM_TASKS_COMPLETED"}
+    assert outer["notify"]["dependentTasks"] == ["exit-handler-1"]
+
+
+def test_one_argument_a_section_and_force_with_the_defaults_of_the_parameter_file(golden):
+    arguments = golden[0]["root"]["inputDefinitions"]["parameters"]
+    assert set(arguments) == {*STEPS, "force"}
+    params = load_yaml(ROOT / "tests" / "params.yaml")
+    assert {step: arguments[step]["defaultValue"] for step in STEPS} == params
+    assert arguments["force"]["defaultValue"] == ""
+
+
+def test_ingest_register_and_notify_are_never_cached_and_the_others_are(golden):
+    spec, _ = golden
+    options = {**steps_of(spec), "notify": spec["root"]["dag"]["tasks"]["notify"]}
+    cached = {name for name, task in options.items() if task.get("cachingOptions", {}).get("enableCache")}
+    assert cached == {"preprocess", "train-head", "finetune-all", "evaluate"}
+
+
+def test_every_cache_key_holds_force_and_the_digest_of_every_artifact_that_is_read(golden):
+    """Kubeflow's key knows the names of artifacts, not their bytes; parameters it knows by value."""
+    for name, task in steps_of(golden[0]).items():
+        inputs = task["inputs"]
+        parameters = inputs["parameters"]
+        assert "force" in parameters, name
+        digests = {
+            found["taskOutputParameter"]["producerTask"]
+            for found in parameters.values()
+            if found.get("taskOutputParameter", {}).get("outputParameterKey") == "digest"
+        }
+        read = {found["taskOutputArtifact"]["producerTask"] for found in inputs.get("artifacts", {}).values()}
+        assert digests == read, name
+        for key, found in inputs.get("artifacts", {}).items():
+            if key != "metrics":  # evaluate's second output, of which its digest of the first one says enough
+                producer = found["taskOutputArtifact"]["producerTask"]
+                assert parameters[f"{key}_digest"]["taskOutputParameter"]["producerTask"] == producer
+
+
+def test_nothing_is_installed_when_a_pod_starts(containers):
+    for name, container in containers.items():
+        assert "pip install" not in " ".join(container["command"]), name
+
+
+def test_images_by_step(containers):
+    for name, container in containers.items():
+        target = "data" if name in ("ingest", "preprocess") else "train"
+        assert f"/twofold-{target}" in container["image"], name
+        assert {"name": "TWOFOLD_IMAGE", "value": container["image"]} in container["env"]
+
+
+def test_gpu_cpu_and_memory(containers):
+    for name, container in containers.items():
+        asked = container["resources"]
+        assert asked["resourceCpuLimit"] == asked["resourceCpuRequest"]
+        assert asked["resourceMemoryLimit"] == asked["resourceMemoryRequest"]
+        accelerator = asked.get("accelerator")
+        if name in WITH_GPU:
+            assert (accelerator["resourceType"], accelerator["resourceCount"]) == ("nvidia.com/gpu", "1"), name
+        else:
+            assert accelerator is None, name
+    assert containers["preprocess"]["resources"]["resourceCpuLimit"] == "500m"
+    assert containers["finetune_all"]["resources"]["resourceMemoryLimit"] == "16Gi"
+
+
+def test_nodes_and_shared_memory(pods):
+    for name, pod in pods.items():
+        if name not in WITH_GPU:
+            assert not {"tolerations", "nodeSelector", "emptyDirMounts"} & set(pod), name
+            continue
+        assert pod["tolerations"] == [
+            {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"},
+            {"key": "team", "operator": "Equal", "value": "vision", "effect": "NoExecute"},
+        ]
+        assert pod["nodeSelector"]["labels"] == {"nvidia.com/gpu.product": "NVIDIA-H200"}
+        shm = {"volumeName": "shm", "mountPath": "/dev/shm", "medium": "Memory", "sizeLimit": "2Gi"}
+        assert pod["emptyDirMounts"] == [shm]
+
+
+def test_never_root_and_what_all_pods_share(pods, containers):
+    for name, pod in pods.items():
+        assert pod["securityContext"] == {"runAsUser": "10001", "runAsGroup": "10002", "runAsNonRoot": True}, name
+        assert pod["podMetadata"]["labels"] == {"team": "vision"}
+        assert [secret["secretName"] for secret in pod["imagePullSecret"]] == ["registry-login"]
+        assert {"name": "TWOFOLD_WORKERS", "value": "4"} in containers[name]["env"]
+
+
+def test_secrets_become_variables_in_the_tasks_that_need_them(pods):
+    given = {
+        name: {
+            secret["secretName"]: {pair["envVar"] for pair in secret["keyToEnv"]}
+            for secret in pod.get("secretAsEnv", [])
+        }
+        for name, pod in pods.items()
+    }
+    s3, mlflow = {"s3-login": {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}}, {"mlflow-login": {"MLFLOW_TRACKING_URI"}}
+    assert given == {
+        "ingest": s3,
+        "preprocess": {},
+        "train_head": mlflow,
+        "finetune_all": mlflow,
+        "evaluate": {},
+        "register": s3 | mlflow,
+        "notify": mlflow | {"channel": {"TWOFOLD_WEBHOOK"}},
+    }
+    optional = {
+        secret["secretName"]: secret["optional"] for pod in pods.values() for secret in pod.get("secretAsEnv", [])
+    }
+    assert optional == {"s3-login": False, "mlflow-login": False, "channel": True}
+
+
+def test_a_retry_of_finetune_all_finds_its_checkpoint(pods, containers):
+    mounts = {
+        name: [(mount["constant"], mount["mountPath"]) for mount in pod.get("pvcMount", [])]
+        for name, pod in pods.items()
+    }
+    assert mounts["finetune_all"] == [("checkpoints", "/checkpoints")]
+    assert mounts["ingest"] == [("images", "/data")]
+    assert {"name": "TWOFOLD_CHECKPOINTS", "value": "/checkpoints"} in containers["finetune_all"]["env"]
+
+
+def test_time_and_retries(golden, pods):
+    spec, _ = golden
+    assert {name: pod["activeDeadlineSeconds"] for name, pod in pods.items()}["preprocess"] == "5400"
+    policies = {name: task.get("retryPolicy") for name, task in steps_of(spec).items()}
+    assert policies["finetune-all"] == {
+        "maxRetryCount": 2,
+        "backoffDuration": "30s",
+        "backoffFactor": 3.0,
+        "backoffMaxDuration": "900s",
+    }
+    assert policies["preprocess"] is None
+    assert spec["root"]["dag"]["tasks"]["notify"]["retryPolicy"]["maxRetryCount"] == 1
+
+
+def test_cpu_asks_the_cluster_for_nothing(bare):
+    spec, platform = bare
+    assert platform == {}
+    tasks = {**steps_of(spec), "notify": spec["root"]["dag"]["tasks"]["notify"]}
+    assert set(tasks) == {dashed(name) for name in TASKS}
+    assert not any("retryPolicy" in task for task in tasks.values())
+    for name, executor in spec["deploymentSpec"]["executors"].items():
+        assert "resources" not in executor["container"], name
+        assert [variable["name"] for variable in executor["container"]["env"]] == ["TWOFOLD_IMAGE"]
+
+
+def test_a_refused_image_writes_no_file(tmp_path):
+    command = [sys.executable, "-m", "pipelines", "compile", "-o", str(tmp_path / "p.yaml")]
+    done = subprocess.run([*command, "--image", "data=x:latest"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "the tag latest" in done.stderr
+    assert not (tmp_path / "p.yaml").exists()
+
+
+def test_kubeflows_own_noise_in_the_file_is_the_only_comment_that_changes(golden):
+    lines = (GOLDEN / "training.yaml").read_text().splitlines()
+    comments = [line for line in lines if line.startswith("#")]
+    assert not any("Default: {" in line for line in comments)
+    assert "#    ingest: dict" in comments

@@ -1,0 +1,75 @@
+"""A runner's word counts for nothing, its workspace is nobody's data, and a register that fails leaves no verdict."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from kfp import local
+from kfp.local import SubprocessRunner, subprocess_task_handler
+
+from components.register import register as register_face
+from pipelines.running import execute
+from tests.pipeline.conftest import ROOT
+from twofold.artifacts import digest
+from twofold.errors import TwofoldError
+from twofold.settings import load_yaml
+
+
+@pytest.fixture
+def params(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    return load_yaml(ROOT / "tests" / "params.yaml")
+
+
+def test_a_runner_that_claims_success_is_not_believed(params, tmp_path, monkeypatch):
+    monkeypatch.setattr(subprocess_task_handler, "run_local_subprocess", lambda **words: 0)
+    with pytest.raises(TwofoldError, match="Tried to get output"):
+        execute(tmp_path / "runs", SubprocessRunner(use_venv=False), None, params, {})
+
+
+def test_the_runner_is_given_an_empty_workspace_of_its_own_which_it_deletes(params, tmp_path, monkeypatch):
+    given = {}
+    real = local.init
+
+    def seen(**words):
+        given.update(words)
+        real(**words)
+
+    monkeypatch.setattr(local, "init", seen)
+    monkeypatch.setattr(subprocess_task_handler, "run_local_subprocess", lambda **words: 1)
+    (tmp_path / "data").write_text("kept")
+    with pytest.raises(TwofoldError, match="the pipeline failed"):
+        execute(tmp_path / "runs", SubprocessRunner(use_venv=False), None, params, {})
+    workspace = Path(given["workspace_root"])
+    assert not workspace.exists()
+    assert not workspace.parent.exists()
+    assert not tmp_path.is_relative_to(workspace)
+    assert (tmp_path / "data").read_text() == "kept"
+
+
+def test_a_register_that_fails_fails_its_task_and_leaves_no_verdict(project, params, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'nowhere' / 'mlflow.db'}")
+    monkeypatch.delenv("TWOFOLD_PIPELINE_RUN", raising=False)
+    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
+    places = {"raw": "data/raw", "data": "data/prepared", "head": "models/head"}
+    places |= {"model": "models/finetuned", "evaluation": "reports/evaluation"}
+    reads = {name: SimpleNamespace(path=str(project.root / place)) for name, place in places.items()}
+    digests = {f"{name}_digest": digest(project.root / place) for name, place in places.items()}
+    writes = {
+        name: SimpleNamespace(path=str(tmp_path / name)) for name in ("registration", "verdict", "gates", "decision")
+    }
+    metrics = SimpleNamespace(path=str(project.root / "reports" / "metrics.json"))
+    section = json.loads(json.dumps(params["register"]))
+    with pytest.raises(SystemExit) as failed:
+        register_face.python_func(params=section, force="", run="42", metrics=metrics, **reads, **digests, **writes)
+    assert failed.value.code == 1
+    assert "its folder does not exist or cannot be written" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+    # An input that is not what its task has named is refused before anything else.
+    with pytest.raises(SystemExit):
+        register_face.python_func(
+            params=section, force="", run="42", metrics=metrics, **reads, **writes, **(digests | {"raw_digest": "0"})
+        )
+    assert "was changed or cut short on its way" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
