@@ -3,7 +3,8 @@ import json
 import pytest
 from ruamel.yaml import YAML
 
-from pipelines.resources import DEFAULT, TASKS, WITH_GPU, load, seconds
+from pipelines.reference import PAGE, with_table
+from pipelines.resources import DEFAULT, TASKS, WITH_GPU, Part, load, seconds
 from twofold.errors import ParameterError
 
 
@@ -113,3 +114,11 @@ def test_no_file_and_no_yaml(tmp_path):
 
 def test_durations():
     assert [seconds(text) for text in ("90s", "10m", "6h")] == [90, 600, 21600]
+
+
+def test_the_page_explains_every_key_as_the_model_does():
+    text = PAGE.read_text(encoding="utf-8")
+    assert with_table(text) == text, "run: python -m pipelines.reference"
+    for model in (Part, *Part.__subclasses__()):
+        for name, field in model.model_fields.items():
+            assert field.description, f"{model.__name__}.{name}"
