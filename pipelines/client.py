@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from google.auth.exceptions import GoogleAuthError
 from kfp.client.token_credentials_base import TokenCredentialsBase
 
 from pipelines.calling import Client, redact, secrets_of
@@ -104,7 +105,7 @@ def open_client(options: argparse.Namespace) -> Client:
         settings["existing_token"] = _visible(options.token or os.environ["KFP_TOKEN"], name)
     try:
         return Client(settings)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, GoogleAuthError) as error:
         # What kfp.Client reads by itself: ~/.config/kfp, service accounts, Google's credentials.
         raise ServerError(f"no connection to {options.host}: {redact(str(error), secrets_of(settings))}") from None
 

@@ -121,10 +121,11 @@ def _field(text: str, bounds: Bounds, whole: str) -> Field:
         found = _part(part, bounds, whole)
         star |= part[:1] in ("*", "?")
         stepped |= part[:1] in ("*", "?") and "/" in part and not part.endswith("/1")
-        sevens |= bounds.sunday in found
+        # As a value or as a bound (4-7/2), KFP refuses it.
+        sevens |= str(bounds.sunday) in part.partition("/")[0].split("-")
         values |= {0 if value == bounds.sunday else value for value in found}
     full = len(values) == bounds.high - bounds.low + 1
-    if sevens:  # which KFP refuses
+    if sevens:
         text = f"{bounds.low}-{bounds.high}" if full else ",".join(map(str, sorted(values)))
     return Field(text.lower(), frozenset(values), star, stepped, full)
 

@@ -74,7 +74,7 @@ def patiently(ask: Callable[[], T], link: str) -> T:
             answer = ask()
         except (NoAnswerError, RefusedError) as error:
             if isinstance(error, RefusedError) and error.status != 429 and error.status < 500:
-                raise ServerError(f"{error}\nthe run goes on: {link}") from None
+                raise ServerError(f"{error}\nno longer followed: {link}") from None
             now = time.monotonic()
             if lost is None:
                 lost = now

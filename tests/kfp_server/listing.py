@@ -11,6 +11,7 @@ OPERATIONS = {1: "EQUALS", 2: "NOT_EQUALS", 8: "IN", 9: "IS_SUBSTRING"}
 
 def page(resources: list[dict[str, Any]], query: dict[str, str]) -> tuple[list[dict[str, Any]], int, str]:
     """(resources of this page, how many there are in all, token of the next page or "")."""
+    matches({}, query.get("filter", ""))  # refused even where there is nothing to list
     kept = [resource for resource in resources if matches(resource, query.get("filter", ""))]
     field, _, order = (query.get("sort_by") or "created_at").partition(" ")
     kept.sort(key=lambda resource: (str(resource.get(field, "")), resource["created_at"]), reverse=order == "desc")

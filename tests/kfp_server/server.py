@@ -8,6 +8,7 @@ It keeps every call in `calls`, and does what a test tells it: `token`, `version
 
 import json
 import re
+import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -41,7 +42,7 @@ class Fault:
 class KfpServer(Store):
     """Starts when entered, stops when left; its attributes may be set at any time."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         super().__init__()
         self.version = "2.17.0"
         self.token = ""  # where set, what every call must bear
@@ -54,7 +55,9 @@ class KfpServer(Store):
         self.lock = threading.RLock()
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"kfp": self}))
         self._http.daemon_threads = True
-        self.host = f"http://127.0.0.1:{self._http.server_address[1]}"
+        if tls:
+            self._http.socket = tls.wrap_socket(self._http.socket, server_side=True)
+        self.host = f"http{'s' if tls else ''}://127.0.0.1:{self._http.server_address[1]}"
 
     def __enter__(self) -> Self:
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True)
@@ -134,6 +137,9 @@ class KfpServer(Store):
 class _Handler(BaseHTTPRequestHandler):
     kfp: KfpServer
     protocol_version = "HTTP/1.1"
+    # One packet an answer: of two, the second would wait 40 ms for the first one's receipt.
+    wbufsize = -1
+    disable_nagle_algorithm = True
 
     def do_GET(self) -> None:
         self._serve()

@@ -16,7 +16,7 @@ TYPES = {"STRUCT": dict, "STRING": str, "BOOLEAN": bool, "LIST": list}
 def parse(package: bytes) -> dict[str, Any]:
     """`pipeline_spec` and, if there is one, `platform_spec`, as a version's spec holds them."""
     try:
-        spec, *platform = yaml.safe_load_all(package)
+        spec, *platform = yaml.load_all(package, yaml.CSafeLoader)
         json_format.ParseDict(spec, pipeline_spec_pb2.PipelineSpec())
         for document in platform:
             json_format.ParseDict(document, pipeline_spec_pb2.PlatformSpec())
