@@ -89,8 +89,8 @@ def make_data(root: Path) -> tuple[Path, Path]:
     return root / "raw", root / "data"
 
 
-def make_model(folder: Path, kind: str, slope: float) -> Path:
-    """A folder like that of train_head (`head`) or finetune_all (`model`)."""
+def make_model(folder: Path, kind: str, slope: float, data: Path) -> Path:
+    """A folder like that of train_head (`head`) or finetune_all (`model`), as if trained on that data."""
     folder.mkdir(parents=True)
     classifier = models.build("corner", 0.5)
     with torch.no_grad():
@@ -111,6 +111,7 @@ def make_model(folder: Path, kind: str, slope: float) -> Path:
         backbone="corner",
         weights="random",
         base_sha256="b" * 64,
+        data_digest=artifacts.digest(data),
         dropout=0.5,
         image_size=SIZE,
         channels=1,
@@ -128,8 +129,9 @@ def make_model(folder: Path, kind: str, slope: float) -> Path:
 
 def make_candidate(root: Path, data: tuple[Path, Path], slope: float = 8.0) -> Paths:
     """All that register reads, for a model of this slope; evaluated by evaluate."""
-    model = make_model(root / "model", "model", slope)
-    paths = Paths(*data, make_model(root / "head", "head", slope), model, root / "evaluation", root / "metrics.json")
+    model = make_model(root / "model", "model", slope, data[1])
+    head = make_model(root / "head", "head", slope, data[1])
+    paths = Paths(*data, head, model, root / "evaluation", root / "metrics.json")
     asked = Evaluate(policy="max_accuracy", recall_at_least=0.9, views=1, batch_size=4, pictures=False)
     evaluate(asked, paths.data, model, evaluation=paths.evaluation, metrics=paths.metrics)
     return paths

@@ -38,7 +38,7 @@ def made(tmp_path_factory):
     known = models.BACKBONES[BACKBONE]
     with pytest.MonkeyPatch.context() as patch:
         case.know_corner(patch)
-        head, model = (case.make_model(root / kind, kind, 8.0) for kind in ("head", "model"))
+        head, model = (case.make_model(root / kind, kind, 8.0, data) for kind in ("head", "model"))
     save_file(
         {name: value.contiguous() for name, value in classifier.state_dict().items()}, model / "model.safetensors"
     )

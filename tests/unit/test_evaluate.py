@@ -34,7 +34,7 @@ def run(tmp_path, monkeypatch):
 
     def call(name="evaluation", images=IMAGES, pixels=None, about=None, **params):
         data = make_data(tmp_path / f"data-{name}", images, pixels)
-        model = make_model(tmp_path / f"model-{name}", **(about or {}))
+        model = make_model(tmp_path / f"model-{name}", **({"data_digest": artifacts.digest(data)} | (about or {})))
         evaluation, metrics = tmp_path / name, tmp_path / f"{name}.json"
         evaluate(PARAMS.model_copy(update=params), data, model, evaluation=evaluation, metrics=metrics)
         return evaluation, json.loads(metrics.read_text())
@@ -203,6 +203,7 @@ def test_a_model_that_calls_nothing_positive_is_reported_openly(run):
     [
         ({"labels": ["bad", "good"]}, r"made for labels \['bad', 'good'\], the data has \['good', 'bad'\]"),
         ({"image_size": 16}, "made for image_size 16, the data has 8"),
+        ({"data_digest": "0" * 64}, "trained on other data than .*, or on other splits; run finetune_all again"),
     ],
 )
 def test_a_model_for_other_data_is_refused_at_the_door(run, tmp_path, about, message):

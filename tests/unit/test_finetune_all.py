@@ -67,6 +67,7 @@ def test_the_artifact_is_the_whole_model_and_says_what_it_is(prepared, head, who
     from_head = json.loads((head / "meta.json").read_text())
     for name in ("backbone", "weights", "base_sha256", "image_size", "channels", "mean", "std", "labels", "positive"):
         assert meta[name] == from_head[name]
+    assert meta["data_digest"] == from_head["data_digest"] == digest(prepared)
     assert meta["params"] == FINETUNE
     assert set(meta["validation"]) == {"head_only", "finetuned"}
     assert all(tensor.dtype in (torch.float32, torch.int64) for tensor in classifier.state_dict().values())
@@ -176,6 +177,7 @@ def test_a_head_of_another_size_or_base_is_refused(prepared, head, alone):
     for change, error, said in (
         ({"image_size": 64}, ArtifactError, "64 px, .* has 32"),
         ({"base_sha256": "0" * 64}, WeightsError, "fits the base 0000"),
+        ({"data_digest": "0" * 64}, ArtifactError, "trained on other data"),
         ({"kind": "model"}, ArtifactError, "kind"),
     ):
         other = alone / str(*change)

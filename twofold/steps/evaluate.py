@@ -68,7 +68,7 @@ def evaluate(params: Evaluate, data: Path, model: Path, *, evaluation: Path, met
 
     prepared = Prepared.open(data)
     classifier, about = load(model)
-    _check(prepared, about, model)
+    _check(prepared, about, data, model)
     probability = _predict(params, prepared, classifier, about)
     digest = artifacts.digest(model)
     decided = _decide(params, prepared, probability, digest)
@@ -99,7 +99,8 @@ def evaluate(params: Evaluate, data: Path, model: Path, *, evaluation: Path, met
     artifacts.write_json(metrics, figures)
 
 
-def _check(prepared: "Prepared", about: Mapping[str, Any], model: Path) -> None:
+def _check(prepared: "Prepared", about: Mapping[str, Any], data: Path, model: Path) -> None:
+    from twofold.artifacts import digest
     from twofold.errors import ArtifactError, DataError
 
     for key in ("labels", "positive", "image_size"):
@@ -107,6 +108,9 @@ def _check(prepared: "Prepared", about: Mapping[str, Any], model: Path) -> None:
             raise ArtifactError(
                 f"{model}: made for {key} {about[key]!r}, the data has {prepared.meta[key]!r}; train on this data again"
             )
+    if about.get("data_digest") != digest(data):
+        # It may have learned from what is a test image here.
+        raise ArtifactError(f"{model}: trained on other data than {data}, or on other splits; run finetune_all again")
     for split in SPLITS:
         targets = prepared.target[prepared.rows(split)]
         for value, label in enumerate(prepared.meta["labels"]):

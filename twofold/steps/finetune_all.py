@@ -155,6 +155,9 @@ def finetune_all(params: FinetuneAll, data: Path, head: Path, *, model: Path, me
     )
     values = params.model_dump(mode="json")
     checkpoint = Checkpoint("finetune_all", dependencies("finetune_all", values, data=data, head=head))
+    if start.get("data_digest") != checkpoint.parts["data"]:
+        # It may have learned from what is a test image here.
+        raise ArtifactError(f"{head}: trained on other data than {data}, or on other splits; run train_head again")
     with live_run("finetune_all", values, resume_key=checkpoint.key) as run, ExitStack() as arithmetic:
         if plan.frozen_norms:
             arithmetic.enter_context(folded(classifier.backbone))
@@ -184,6 +187,7 @@ def finetune_all(params: FinetuneAll, data: Path, head: Path, *, model: Path, me
                 KIND,
                 SCHEMA_VERSION,
                 **{key: start[key] for key in _FROM_HEAD},
+                data_digest=checkpoint.parts["data"],
                 dropout=params.dropout,
                 winner=winner,
                 best_epoch=outcome.best_epoch,

@@ -120,8 +120,8 @@ def train_head(params: TrainHead, data: Path, *, model: Path, metrics: Path) -> 
     )
     values = params.model_dump(mode="json")
     # Seconds of work: a killed step finds its features in the memo and trains anew. The key ties the live run together.
-    key = Checkpoint("train_head", dependencies("train_head", values, data=data)).key
-    with live_run("train_head", values, resume_key=key) as run:
+    checkpoint = Checkpoint("train_head", dependencies("train_head", values, data=data))
+    with live_run("train_head", values, resume_key=checkpoint.key) as run:
         rates = groups(list(head.parameters()), params.learning_rate, params.weight_decay)
         outcome = train(head, inputs, targets, rates, plan, judge=judge, label="head", log=run.log)
         figures = outcome.figures(outcome.best_epoch)
@@ -135,6 +135,7 @@ def train_head(params: TrainHead, data: Path, *, model: Path, metrics: Path) -> 
                 backbone=params.backbone,
                 weights=params.weights,
                 base_sha256=base,
+                data_digest=checkpoint.parts["data"],
                 image_size=images.size,
                 channels=images.meta["channels"],
                 mean=list(architecture.mean),
