@@ -55,7 +55,8 @@ def _holds(resource: dict[str, Any], predicate: dict[str, Any]) -> bool:
         raise Refused(400, f"no support for filtering on unrecognized field {named['key']!r}")
     found, wanted = resource.get(named["key"]), named.get("string_value")
     if named["operation"] == "EQUALS":
-        return bool(found == wanted)
+        # As MySQL, KFP's usual database, compares.
+        return str(found).lower() == str(wanted).lower()
     if named["operation"] == "IS_SUBSTRING":
         return str(wanted) in str(found)
     raise Refused(400, f"the stand-in knows no {named['operation']}")

@@ -111,6 +111,9 @@ def test_a_version_that_was_removed_meanwhile_is_uploaded_again(server, cli):
     cli(*CRON)
     server.versions.clear()
     assert "replaced" in cli(*CRON).out
+    server.versions.clear()
+    cli("submit")  # which uploads the same bytes anew, as another version
+    assert "replaced" in cli(*CRON).out
     assert only(server.recurring)["pipeline_version_reference"]["pipeline_version_id"] in server.versions
 
 
