@@ -25,6 +25,7 @@ from urllib3.exceptions import HTTPError
 from components.doctor import doctor as face
 from pipelines.calling import Client
 from pipelines.doctor_cluster import PATIENCE, Place
+from pipelines.following import patiently
 from pipelines.images import Images
 from pipelines.placing import place
 from pipelines.resources import Resources, Retries, Task
@@ -62,7 +63,7 @@ def in_cluster(client: Client, cluster: Place, asked: Asked, patience: float) ->
     link = f"{client.link}/#/runs/details/{run_id}"
     say(f"{NAME}: {link}")
     begin = time.monotonic()
-    run = _wait(client, run_id, begin + patience)
+    run = _wait(client, run_id, link, begin + patience)
     spent = time.monotonic() - begin
     state = str(run.state) if run.state in ENDED else f"still {run.state or 'PENDING'} after {patience:.0f} s: stopped"
     labels = len(asked.resources.labels) if asked.resources else 0
@@ -134,10 +135,10 @@ def _start(client: Client, namespace: str, asked: Asked) -> str:
     return str(started.run_id)
 
 
-def _wait(client: Client, run_id: str, until: float) -> Any:
+def _wait(client: Client, run_id: str, link: str, until: float) -> Any:
     last = ""
     while True:
-        run = client.get_run(run_id)
+        run = patiently(lambda: client.get_run(run_id), link)
         if (run.state or "PENDING") != last:
             last = run.state or "PENDING"
             say(f"{NAME}: {last}")
