@@ -5,6 +5,7 @@ and, read-only, the images' source and weights that lie in a folder: nothing els
 """
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +37,6 @@ def run_in_containers(root: Path, images: Images, params: Sections, arguments: M
     from docker.types import Mount
     from kfp.local import DockerRunner
 
-    try:
-        from_env().close()
-    except DockerException as error:
-        raise TwofoldError(
-            f"no container engine answers ({str(error).splitlines()[0]}); start docker, or podman with its socket in "
-            "DOCKER_HOST"
-        ) from None
     section = dict(arguments.get("ingest", params["ingest"]))
     readable = []
     if "://" not in section["source"]:
@@ -54,6 +48,13 @@ def run_in_containers(root: Path, images: Images, params: Sections, arguments: M
     for path in readable:
         if not Path(path).exists():
             raise TwofoldError(f"{path}: no such file or folder; the containers would be given an empty one")
+    try:
+        from_env().close()
+    except DockerException as error:
+        raise TwofoldError(
+            f"no container engine answers ({str(error).splitlines()[0]}); start docker, or podman with its socket in "
+            "DOCKER_HOST"
+        ) from None
     runs = root / "runs"
     runs.mkdir(parents=True, exist_ok=True)
     # Whoever the process in the image is has to write here, and nobody may remove another one's files.
@@ -110,9 +111,17 @@ def mlflow_server(folder: Path) -> Iterator[str]:
             _wait(server, address, log)
             yield address
         finally:
-            # Its workers are processes of their own, in its session.
-            os.killpg(server.pid, 15)
+            _stop(server)
+
+
+def _stop(server: "subprocess.Popen[bytes]") -> None:
+    """End the server and its workers, which are processes of its session."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.killpg(server.pid, number)
+        with suppress(subprocess.TimeoutExpired):
             server.wait(timeout=30)
+            return
 
 
 def _wait(server: "subprocess.Popen[bytes]", address: str, log: Path) -> None:

@@ -47,9 +47,11 @@ def test_a_failed_save_leaves_the_old_one(saved, monkeypatch):
         raise OSError("disk full")
 
     monkeypatch.setattr(torch, "save", torn)
+    os.utime(saved.path, (time.time() - 2 * ABANDONED,) * 2)
     with pytest.raises(OSError, match="disk full"):
         saved.save({"weights": torch.zeros(3)})
     assert torch.equal(saved.load()["weights"], torch.arange(3.0))
+    assert list(saved.folder.iterdir()) == [saved.path]
 
 
 def test_removed_after_success(saved):

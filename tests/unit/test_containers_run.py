@@ -1,0 +1,103 @@
+"""What a container of `run --runner docker` is given; the run itself is in tests/slow/, with an engine."""
+
+import gc
+import os
+from contextlib import contextmanager
+
+import pytest
+
+from pipelines import containers
+from pipelines.images import Images
+from twofold.errors import TwofoldError
+from twofold.settings import load_yaml
+
+IMAGES = Images("twofold-data:1", "twofold-train:1")
+
+
+@pytest.fixture
+def params(alone, request):
+    (alone / "images").mkdir()
+    values = load_yaml(request.config.rootpath / "tests" / "params.yaml")
+    values["ingest"]["source"] = "images"
+    return values
+
+
+@pytest.fixture
+def given(alone, monkeypatch):
+    """Everything that the runner and the pipeline are given, without an engine and a server."""
+    seen = {}
+
+    @contextmanager
+    def server(folder):
+        yield "http://127.0.0.1:5055"
+
+    def execute(root, runner, images, params, arguments):
+        seen.update(runner.container_run_args, root=root, images=images, arguments=arguments)
+        return root / "run"
+
+    class Engine:
+        def close(self):
+            pass
+
+    monkeypatch.setattr("docker.client.from_env", Engine)
+    monkeypatch.setattr(containers, "mlflow_server", server)
+    monkeypatch.setattr(containers, "execute", execute)
+    return seen
+
+
+def test_a_container_sees_the_images_source_read_only_and_nothing_else_of_this_machine(
+    alone, params, given, monkeypatch
+):
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.delenv("TWOFOLD_LIVE")
+    folder, ui = containers.run_in_containers(alone / "root", IMAGES, params, {"force": "a"})
+    assert folder == alone / "root" / "runs" / "run"
+    mounts = [(mount["Source"], mount["Target"], mount["ReadOnly"]) for mount in given["mounts"]]
+    assert mounts == [(str(alone / "images"), str(alone / "images"), True)]
+    assert given["arguments"]["ingest"]["source"] == str(alone / "images")
+    assert given["arguments"]["force"] == "a"
+    assert given["images"] == IMAGES
+    assert given["environment"] == {"MLFLOW_TRACKING_URI": "http://127.0.0.1:5055", "PYTHONUNBUFFERED": "1"}
+    assert (given["network_mode"], given["cap_drop"]) == ("host", ["ALL"])
+    assert given.get("user", "the image's own") == (
+        f"{os.getuid()}:{os.getgid()}" if os.getuid() else "the image's own"
+    )
+    assert (alone / "root" / "runs").stat().st_mode & 0o7777 == 0o1777
+    assert str(alone / "root" / "mlflow" / "mlflow.db") in ui
+
+
+def test_weights_in_a_folder_are_seen_too_and_an_address_is_passed_on(alone, params, given, monkeypatch):
+    (alone / "weights").mkdir()
+    monkeypatch.setenv("TWOFOLD_WEIGHTS", "weights")
+    containers.run_in_containers(alone / "root", IMAGES, params, {})
+    assert [mount["Source"] for mount in given["mounts"]] == [str(alone / "images"), str(alone / "weights")]
+    assert all(mount["ReadOnly"] for mount in given["mounts"])
+    assert given["environment"]["TWOFOLD_WEIGHTS"] == str(alone / "weights")
+    monkeypatch.setenv("TWOFOLD_WEIGHTS", "s3://bucket/weights")
+    containers.run_in_containers(alone / "root", IMAGES, params, {})
+    assert given["environment"]["TWOFOLD_WEIGHTS"] == "s3://bucket/weights"
+    assert len(given["mounts"]) == 1
+
+
+def test_a_source_that_is_not_there_is_refused_before_anything_starts(alone, params):
+    params["ingest"]["source"] = "nowhere"
+    with pytest.raises(TwofoldError, match="nowhere: no such file or folder"):
+        containers.run_in_containers(alone / "root", IMAGES, params, {})
+    assert not (alone / "root").exists()
+
+
+# docker's client leaves the socket open with which it could not connect.
+@pytest.mark.filterwarnings("ignore:Exception ignored in.*socket:pytest.PytestUnraisableExceptionWarning")
+def test_no_engine(alone, params, monkeypatch):
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{alone}/none.sock")
+    with pytest.raises(TwofoldError, match="no container engine answers"):
+        containers.run_in_containers(alone / "root", IMAGES, params, {})
+    gc.collect()
+    assert not (alone / "root").exists()
+
+
+def test_a_server_that_does_not_start_says_where_its_log_is(alone, monkeypatch):
+    monkeypatch.setattr(containers.sys, "executable", "false")
+    with pytest.raises(TwofoldError, match=r"did not start; see .*server\.log"), containers.mlflow_server(alone / "m"):
+        pass
