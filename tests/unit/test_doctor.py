@@ -75,6 +75,28 @@ def test_a_server_that_takes_no_credentials_or_is_not_there_fails_and_the_rest_i
     assert "no answer" in line(capsys.readouterr().out, "Kubeflow Pipelines")[1]
 
 
+def test_a_server_that_tells_its_version_to_all_but_lets_only_some_in_fails(all_there, capsys):
+    all_there.kfp.faults = [Fault("GET /experiments", status=401)]
+    assert all_there.run() == 1
+    assert "401" in line(capsys.readouterr().out, "Kubeflow Pipelines")[1]
+
+
+@pytest.mark.parametrize(
+    ("address", "level", "said"),
+    [
+        ("/data/parts", "not checked from here", "/data/parts"),
+        ("s3://parts/2026", "not checked from here", "s3://parts/2026"),
+        ("data/elpv", "failure", "no pod sees"),
+        ("/other/parts", "failure", "/data"),
+        ("/database/parts", "failure", "/data"),
+    ],
+)
+def test_images_that_no_pod_can_see_fail(all_there, capsys, address, level, said):
+    assert all_there.run("-p", f"ingest.source={address}") == int(level == "failure")
+    found = line(capsys.readouterr().out, "ingest.source")
+    assert (found[0], said in found[1]) == (level, True), found
+
+
 @pytest.mark.parametrize("wanted", SECRETS.values(), ids=lambda wanted: wanted.name)
 def test_a_secret_that_is_not_there_fails_unless_it_is_optional(all_there, capsys, wanted):
     all_there.kube.remove("Secret", wanted.name)

@@ -132,10 +132,11 @@ def test_a_run_that_finds_no_node_is_stopped(cluster, capsys):
 
 def test_no_run_is_started_where_the_server_or_the_images_fail(cluster, capsys):
     assert cluster.run("--in-cluster", "--image", "train=twofold-train:latest") == 1
+    assert line(capsys.readouterr().out, "run in the cluster")[0] == "not checked from here"
     cluster.kfp.version = "2.4.0"
     assert cluster.run("--in-cluster") == 1
-    assert cluster.kfp.runs == {}
     assert line(capsys.readouterr().out, "run in the cluster")[0] == "not checked from here"
+    assert cluster.kfp.runs == {}
 
 
 def test_the_two_tasks_have_their_steps_images_and_places_and_are_tried_once(tmp_path):

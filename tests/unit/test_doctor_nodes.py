@@ -99,6 +99,12 @@ def test_a_taint_is_tolerated_by_kubernetes_rule(toleration, level):
     assert node_for("finetune_all", step, nodes(gpu_node())).level == level
 
 
+def test_a_toleration_of_one_effect_does_not_bear_another():
+    step = changed(tolerations=[Toleration(key="nvidia.com/gpu", operator="Exists", effect="NoSchedule")])
+    evicting = node("gpu-1", gpus=1, taints=("nvidia.com/gpu=present:NoExecute",))
+    assert node_for("finetune_all", step, nodes(evicting)).level == "failure"
+
+
 def test_a_taint_that_only_prefers_and_a_label_that_fits_are_no_obstacle():
     thing = node("gpu-1", gpus=1, taints=("team=other:PreferNoSchedule",), **{"nvidia.com/gpu.product": "H200"})
     step = changed(node_selector={"nvidia.com/gpu.product": "H200"}, tolerations=[])
