@@ -1,0 +1,79 @@
+"""All six steps in containers, as non-root: by their commands, and as Kubeflow's pipeline on a container engine."""
+
+import shlex
+import subprocess
+import sys
+
+import pytest
+
+from tests.pipeline.conftest import make_project
+from tests.tools.engine import RESTRICTED, ROOT
+from twofold.artifacts import digest, read_json
+from twofold.settings import STEPS, load_yaml
+
+pytestmark = [pytest.mark.slow, pytest.mark.containers]
+
+DATA_STEPS = ("ingest", "preprocess")
+# What the tasks of the pipeline wrote, by the path that `dvc repro` gives the same thing.
+TASKS = {
+    "data/raw": "ingest/raw",
+    "data/prepared": "preprocess/data",
+    "models/head": "train-head/model",
+    "models/finetuned": "finetune-all/model",
+    "reports/evaluation": "evaluate/evaluation",
+}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """60 generated images and what `dvc repro` makes of them outside of any container."""
+    found = make_project(tmp_path_factory.mktemp("containers") / "project")
+    found.run("dvc", "repro")
+    return found
+
+
+def test_the_steps_do_the_same_in_a_restricted_container_as_outside(engine, images, project, tmp_path):
+    for folder in (".", "data", "data/images", "models", "reports"):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder).chmod(0o1777)  # for the user of the containers, who is nobody here
+    options = [
+        *RESTRICTED,
+        f"--volume={tmp_path}:/work",
+        f"--volume={project.root}/data/images:/work/data/images:ro",
+        f"--volume={project.root}/params.yaml:/work/params.yaml:ro",
+        "--workdir=/work",
+        "--env=MLFLOW_TRACKING_URI=sqlite:////work/mlflow.db",
+    ]
+    stages = load_yaml(project.root / "dvc.yaml")["stages"]
+    for step in STEPS:
+        image = images["data" if step in DATA_STEPS else "train"]
+        engine.within(image, *shlex.split(stages[step]["cmd"]), options=options)
+    same = [*TASKS, "reports/metrics.json"]
+    assert {path: digest(tmp_path / path) for path in same} == project.digests(*same)
+    verdict = read_json(tmp_path / "reports" / "registration.json")
+    assert verdict["registered"] == read_json(project.root / "reports" / "registration.json")["registered"]
+
+
+def test_the_pipeline_in_containers_gives_what_the_run_outside_gave(engine, images, project, tmp_path):
+    words = [sys.executable, "-m", "pipelines", "run", "--runner", "docker", "--root", tmp_path / "runs"]
+    given = [word for target in ("data", "train") for word in ("--image", f"{target}={images[target]}")]
+    done = subprocess.run(
+        [*words, *given, "--params", project.root / "params.yaml"],
+        cwd=project.root,
+        env=engine.env | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=1800,
+        check=False,
+    )
+    assert done.returncode == 0, f"{done.stdout[-6000:]}\n{done.stderr[-6000:]}"
+    (run,) = (tmp_path / "runs" / "runs").iterdir()
+    found = {path: digest(run / task) for path, task in TASKS.items()}
+    assert found == project.digests(*TASKS)
+    assert read_json(run / "evaluate" / "metrics") == read_json(project.root / "reports" / "metrics.json")
+    verdict = read_json(run / "register" / "verdict")
+    outside = read_json(project.root / "reports" / "registration.json")
+    assert [gate["passed"] for gate in verdict["gates"]] == [gate["passed"] for gate in outside["gates"]]
+    owners = {path.stat().st_uid for path in run.rglob("*") if path.is_file()}
+    assert owners == {10001}
+    assert not [line for line in done.stdout.splitlines() if "pip install" in line or "Collecting " in line]
