@@ -1,7 +1,8 @@
 """Where a result comes from: git commit, libraries, hardware, image, pipeline run; names to texts.
 
-In: the git checkout around the current folder, what is installed, TWOFOLD_IMAGE (the image's name and digest),
-TWOFOLD_PIPELINE_RUN (a Kubeflow run's id), DVC_EXP_NAME. Out: a flat dictionary; what is not known is left out.
+In: the git checkout around the current folder, else TWOFOLD_COMMIT (which an image is built with); what is installed,
+TWOFOLD_IMAGE (the image's name and digest), TWOFOLD_PIPELINE_RUN (a Kubeflow run's id), DVC_EXP_NAME. Out: a flat
+dictionary; what is not known is left out.
 """
 
 import os
@@ -23,6 +24,8 @@ ENVIRONMENT = {
 def provenance() -> dict[str, str]:
     """`git.*`, `library.*`, `hardware.*`, and `image`, `pipeline_run`, `dvc_experiment` where the environment says."""
     found = git(Path.cwd())
+    if not found and os.environ.get("TWOFOLD_COMMIT", "unknown") != "unknown":
+        found["git.commit"] = os.environ["TWOFOLD_COMMIT"]
     found["library.python"] = platform.python_version()
     for name in LIBRARIES:
         try:

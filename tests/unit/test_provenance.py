@@ -56,6 +56,10 @@ def test_libraries_hardware_and_what_the_environment_knows(repository, monkeypat
     assert {"library.python", "library.torch", "library.mlflow", "hardware.device", "hardware.threads"} <= set(found)
     assert not {"git.commit", "image", "pipeline_run", "dvc_experiment"} & set(found)
     monkeypatch.setenv("TWOFOLD_IMAGE", "registry/twofold@sha256:1")
+    monkeypatch.setenv("TWOFOLD_COMMIT", "unknown")
+    assert "git.commit" not in provenance.provenance()
+    monkeypatch.setenv("TWOFOLD_COMMIT", "4f2c")
+    assert provenance.provenance()["git.commit"] == "4f2c"
     monkeypatch.setenv("TWOFOLD_PIPELINE_RUN", "run-7")
     found = provenance.provenance()
     assert (found["image"], found["pipeline_run"]) == ("registry/twofold@sha256:1", "run-7")
