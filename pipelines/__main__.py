@@ -1,10 +1,10 @@
 """The command `python -m pipelines` (or `twofold-pipelines`): compile, run, submit, schedule, doctor."""
 
-import argparse
 import importlib
 import sys
 from collections.abc import Sequence
 
+from pipelines.arguments import Parser
 from twofold.errors import TwofoldError
 
 # Each command's module, which adds its parser and is imported only when it is the one that is called: `--help` must
@@ -32,10 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     raise SystemExit(status)
 
 
-def _parser(called: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="twofold-pipelines", description="The six steps as one Kubeflow pipeline.", allow_abbrev=False
-    )
+def _parser(called: str) -> Parser:
+    parser = Parser(prog="twofold-pipelines", description="The six steps as one Kubeflow pipeline.")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
     for name, (module, help_) in COMMANDS.items():
         if name == called:

@@ -40,6 +40,7 @@ class Client(kfp.Client):  # type: ignore[misc]  # kfp has no types
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         self._settings = settings
+        self.given_namespace = ""
         self.health: dict[str, Any] = {}
         with warnings.catch_warnings():
             # Says to everyone that servers of before 2.0 will not do; check_version says it to those who have one.
@@ -55,6 +56,10 @@ class Client(kfp.Client):  # type: ignore[misc]  # kfp has no types
     @property
     def multi_user(self) -> bool:
         return bool(self.health.get("multi_user"))
+
+    def get_user_namespace(self) -> str:
+        """As kfp.Client's, which takes the namespace `kubeflow` for none given, and then uses one of ~/.config/kfp."""
+        return self.given_namespace if self.given_namespace and self.multi_user else str(super().get_user_namespace())
 
     def set_user_namespace(self, namespace: str) -> None:
         """For this client; kfp.Client would write it into ~/.config/kfp, for every server there is."""

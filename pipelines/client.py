@@ -104,10 +104,12 @@ def open_client(options: argparse.Namespace) -> Client:
         name = "--token" if options.token else "KFP_TOKEN"
         settings["existing_token"] = _visible(options.token or os.environ["KFP_TOKEN"], name)
     try:
-        return Client(settings)
+        client = Client(settings)
     except (OSError, ValueError, GoogleAuthError) as error:
         # What kfp.Client reads by itself: ~/.config/kfp, service accounts, Google's credentials.
         raise ServerError(f"no connection to {options.host}: {redact(str(error), secrets_of(settings))}") from None
+    client.given_namespace = options.namespace or ""
+    return client
 
 
 class TokenFile(TokenCredentialsBase):  # type: ignore[misc]  # kfp has no types
@@ -141,6 +143,7 @@ def _address(text: str) -> str:
     parts = urlsplit(text)
     if parts.username or parts.password:
         raise argparse.ArgumentTypeError("credentials in the address would be printed with it; use --token-file")
-    if parts.scheme not in ("http", "https") or not parts.netloc:
-        raise argparse.ArgumentTypeError(f"{text!r} is no address; write http://HOST:PORT or https://HOST/PATH")
+    # The text is not repeated: what was meant may have been user:password@host.
+    if parts.scheme not in ("http", "https") or not parts.netloc or parts.query or parts.fragment:
+        raise argparse.ArgumentTypeError("no address; write http://HOST:PORT or https://HOST/PATH")
     return text.rstrip("/")

@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 from google.auth.exceptions import GoogleAuthError
 
+from pipelines.__main__ import main
 from pipelines.client import connect
 from tests.kfp_server.case import SECRET, Cli, fails, options, quick
 from tests.kfp_server.server import Fault, KfpServer
@@ -91,6 +92,48 @@ def test_no_output_of_any_failure_holds_the_token(server, cli, monkeypatch):
         assert err.startswith("twofold-pipelines: error: http://127.0.0.1")
         assert SECRET[:8] not in err
         assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("submit", "--tokn", SECRET),
+        ("submit", f"--tokn={SECRET}"),
+        ("submit", f"--tok={SECRET}"),
+        ("submit", "--token-fil", SECRET),
+        ("submit", f"-t{SECRET}"),
+        ("submit", "--cpu", SECRET),
+        ("schedule", "list", "--tokn", SECRET),
+        ("--token", SECRET, "submit"),
+        ("schedule", "--token", SECRET, "list"),
+        ("submit", "--ui-host", f"someone:{SECRET}@host"),
+        ("submit", "--ui-host", f"http:/someone:{SECRET}@host"),
+        ("submit", "--ui-host", f"http://someone:{SECRET}@host"),
+        ("submit", "--ui-host", f"http://host/?token={SECRET}"),
+    ],
+)
+def test_no_complaint_of_the_command_line_repeats_the_token(server, cli, words):
+    err = cli(*words, status=2).err  # which looks for the whole of it
+    assert SECRET[:8] not in err
+    assert "error: " in err
+
+
+def test_the_help_shows_no_secret_of_the_environment(server, capfd, monkeypatch):
+    for name in ("KFP_TOKEN", "KFP_COOKIES"):
+        monkeypatch.setenv(name, SECRET)
+    with pytest.raises(SystemExit):
+        main(["submit", "--help"])
+    assert SECRET not in "".join(capfd.readouterr())
+
+
+def test_the_namespace_that_is_given_counts_even_if_it_is_called_kubeflow(server, tmp_path, monkeypatch):
+    context = tmp_path / "context.json"
+    context.write_text('{"namespace": "from-a-file"}')
+    monkeypatch.setattr("kfp.Client._LOCAL_KFP_CONTEXT", str(context))
+    server.multi_user = True
+    assert connect(options(server)).get_user_namespace() == "from-a-file"
+    assert connect(options(server, "--namespace", "kubeflow")).get_user_namespace() == "kubeflow"
+    assert connect(options(server, "--namespace", "mine")).get_user_namespace() == "mine"
 
 
 def test_cookies_are_sent_and_not_shown(server, monkeypatch):
