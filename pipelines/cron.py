@@ -79,9 +79,13 @@ class Cron:
         clock = croniter(" ".join(listed), after.astimezone(zone))
         while True:
             try:
-                yield clock.get_next(datetime).astimezone(UTC)
+                time = clock.get_next(datetime)
             except CroniterBadDateError:
                 return
+            # Where the clock is put forward, croniter moves a time that is not there to the next that is; KFP's
+            # scheduler (robfig/cron) leaves it out.
+            if time.minute in self.fields[0].values and time.hour in self.fields[1].values:
+                yield time.astimezone(UTC)
 
 
 def parse(text: str) -> Cron:
@@ -205,6 +209,12 @@ class Timing:
             if self.end is not None and time > self.end:
                 return
             yield time
+
+    def would_catch_up(self, now: datetime, zone: tzinfo) -> bool:
+        """Whether a schedule made now runs at once: KFP, even with no_catchup, makes up for the latest time missed."""
+        if self.start is None:
+            return False
+        return next(self.upcoming(self.start, zone), now + timedelta(days=1)) <= now
 
     def _periods(self, now: datetime, base: datetime) -> Iterator[datetime]:
         # KFP counts from the start (else from when it was made), and the first run comes one interval after it.

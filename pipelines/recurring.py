@@ -91,13 +91,13 @@ def all_of_pipeline(client: Client) -> tuple[list[Any], int]:
     return ours, len(every) - len(ours)
 
 
-def make(client: Client, wanted: Wanted, version: Any, experiment_id: str, *, enabled: bool) -> None:
-    """Make it; where the answer is lost, look whether it was made before trying once more."""
+def make(client: Client, wanted: Wanted, version: Any, experiment_id: str, *, enabled: bool) -> str:
+    """Make it and give its identity; where the answer is lost, look whether it was made before trying once more."""
     timing = wanted.timing
     before = {one.recurring_run_id for one in of_name(client, wanted.name)}
     for last in (False, True):
         try:
-            client.create_recurring_run(
+            made = client.create_recurring_run(
                 experiment_id=experiment_id,
                 job_name=wanted.name,
                 description=f"applied by twofold-pipelines, {wanted.mark}",
@@ -113,15 +113,46 @@ def make(client: Client, wanted: Wanted, version: Any, experiment_id: str, *, en
                 enabled=enabled,
                 service_account=wanted.service_account,
             )
-            return
+            return str(made.recurring_run_id)
         except NoAnswerError as lost:
             say(f"connection lost while the schedule was being made ({lost}); looking whether it was")
-            if {one.recurring_run_id for one in of_name(client, wanted.name)} - before:
+            new = [one.recurring_run_id for one in of_name(client, wanted.name) if one.recurring_run_id not in before]
+            if new:
                 say("it was")
-                return
+                return str(new[-1])
             if last:
                 raise ServerError(f"schedule {wanted.name}: not made, what was there stays: {lost}") from None
             say("it was not; trying once more")
+    raise AssertionError("unreachable")
+
+
+def settle(client: Client, name: str, made: str, old: list[Any]) -> bool:
+    """Leave one of that name: the newest, by which everyone who applies at the same time leaves the same.
+
+    Args:
+        made: the identity of the one just made.
+        old: those that it replaces.
+
+    Returns:
+        Whether it is the one that stays.
+
+    Raises:
+        ServerError: not all others could be removed.
+    """
+    try:
+        there = of_name(client, name)
+    except ServerError as error:
+        raise ServerError(
+            f"{error}\nschedule {name}: the new one is made, {len(old)} of that name that should go may still run; do "
+            "it again"
+        ) from None
+    if made not in [one.recurring_run_id for one in there]:
+        # Removed already by a later one, or not shown yet: all that is sure is that the old ones go.
+        remove(client, name, old)
+        return not any(one.recurring_run_id not in {each.recurring_run_id for each in old} for one in there)
+    newest = max(there, key=lambda one: (one.created_at, one.recurring_run_id))
+    remove(client, name, [one for one in there if one is not newest])
+    return bool(newest.recurring_run_id == made)
 
 
 def switch(client: Client, one: Any, *, enabled: bool) -> None:

@@ -24,6 +24,8 @@ from pipelines.training import NAME
 from pipelines.uploading import ensure_experiment, ensure_version, find_experiment, find_version
 from twofold.errors import ParameterError, ServerError
 
+MISSED = "if one was missed while it was paused: KFP makes up for the latest, no_catchup spares only those before it"
+
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add `schedule` and its commands to the command line."""
@@ -42,9 +44,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "apply",
         _apply,
         "make the schedule, or replace it",
-        "Make the schedule NAME as told, in place of the one there is. Missed runs are not caught up with, and no run "
-        "starts while the one before it goes on. A schedule that is as told already is left alone; one that is paused "
-        "stays paused. A schedule keeps the pipeline that it was made with: after a change, apply it again.",
+        "Make the schedule NAME as told, in place of the one there is. Of missed runs only the latest is made up for, "
+        "and no run starts while the one before it goes on. A schedule that is as told already is left alone; one that "
+        "is paused stays paused. A schedule keeps the pipeline that it was made with: after a change, apply it again.",
     )
     _add_when(apply)
     group = apply.add_argument_group("the runs")
@@ -55,7 +57,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     others = (
         add("list", _list, "the schedules of this pipeline"),
         add("pause", lambda options: _switch(options, enabled=False), "no more runs until it is resumed"),
-        add("resume", lambda options: _switch(options, enabled=True), "let it run again; missed runs are not made up"),
+        add("resume", lambda options: _switch(options, enabled=True), f"let it run again; at once, {MISSED}"),
         add("delete", _delete, "remove the schedule; runs under way go on"),
     )
     for command in (apply, *others):
@@ -107,8 +109,8 @@ def _apply(options: argparse.Namespace) -> int:
         if keep is not None and not old:
             print(f"schedule {options.name}: unchanged{', paused' if paused else ''}")
             return 0
-        if keep is None and timing.every and timing.start and timing.start <= now:
-            raise ParameterError(f"--start {timing.start:%Y-%m-%dT%H:%MZ} is past: with --every, KFP would run at once")
+        if keep is None and timing.start and timing.would_catch_up(now, options.server_timezone):
+            raise ParameterError(f"--start {timing.start:%Y-%m-%dT%H:%MZ} is past: KFP would run at once; leave it out")
         done = "duplicates removed" if keep else "replaced" if old else "made"
         state = ("paused" if paused else "enabled") + (f" ({len(old)} of that name before)" if len(old) > 1 else "")
         if options.dry_run:
@@ -117,9 +119,12 @@ def _apply(options: argparse.Namespace) -> int:
         if keep is None:
             version, _ = ensure_version(client, NAME, package)
             experiment = ensure_experiment(client, experiment_name)
-            recurring.make(client, wanted, version, experiment.experiment_id, enabled=not paused)
+            made = recurring.make(client, wanted, version, experiment.experiment_id, enabled=not paused)
     # First the new one, then the old: should this break off, two may run, but never is there none.
-    recurring.remove(client, options.name, old)
+    if keep is not None:
+        recurring.remove(client, options.name, old)
+    elif not recurring.settle(client, options.name, made, old):
+        raise ServerError(f"schedule {options.name}: somebody applied it at the same time, and theirs stays")
     print(f"schedule {options.name}: {done}, {state}")
     return 0
 
@@ -132,6 +137,8 @@ def _foretell(timing: Timing, now: datetime, zone: ZoneInfo, keep: Any | None, p
         if zone.key == "UTC":
             print("(unless CRON_SCHEDULE_TIMEZONE is set there: then give --server-timezone)")
     print("next runs, were it resumed now:" if paused else "next runs:")
+    if paused:
+        print(f"  at once, {MISSED}")
     for time in islice(timing.upcoming(now, zone, keep.created_at if keep else None), 3):
         print(f"  {time:%a %Y-%m-%d %H:%M} UTC, here {time.astimezone():%a %Y-%m-%d %H:%M %Z}")
     sys.stdout.flush()

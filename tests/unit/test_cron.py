@@ -174,3 +174,22 @@ def test_nothing_comes_after_the_end_or_before_the_start():
     assert upcoming(Timing(every=43200, end=end)) == ["01 00:34", "01 12:34"]
     assert upcoming(Timing(cron=parse("0 3 * * *"), end=end)) == ["01 03:00"]
     assert upcoming(Timing(cron=parse("0 3 * * *"), start=end)) == ["02 03:00", "03 03:00", "04 03:00"]
+
+
+@pytest.mark.parametrize(
+    "text", ["30 2 * * *", "30 2,3 * * *", "*/30 2 * * *", "0 * * * *", "0 2 * * *", "30 0-3 * * 0"]
+)
+@pytest.mark.parametrize("after", ["2027-03-27T12:00+00:00", "2027-10-30T12:00+00:00"])
+def test_where_the_clock_is_changed_a_time_that_is_not_there_is_left_out_and_one_that_is_there_twice_runs_twice(
+    text, after
+):
+    berlin, begin = ZoneInfo("Europe/Berlin"), datetime.fromisoformat(after)
+    cron = parse(text)
+    expected, time = [], begin
+    while len(expected) < 6:  # every minute, with no thought of how a scheduler gets there
+        time += timedelta(minutes=1)
+        there = time.astimezone(berlin)
+        values = (there.minute, there.hour, there.day, there.month, there.isoweekday() % 7)
+        if all(value in field.values for value, field in zip(values, cron.fields, strict=True)):
+            expected.append(time)
+    assert list(islice(cron.times(begin, berlin), 6)) == expected
