@@ -6,8 +6,6 @@ called good; `--in-cluster` looks from inside. No secret's value is read or show
 """
 
 import argparse
-import contextlib
-import io
 import os
 from pathlib import Path
 from typing import Any
@@ -58,9 +56,9 @@ def doctor(options: argparse.Namespace) -> int:
         name: value for name, value in common.overrides_from(options).items() if name != "force"
     }
     images, findings = image_findings(options)
-    # Without a namespace of one's own the runs are where Kubeflow Pipelines itself is.
-    place = Place(options.namespace or "kubeflow", options.kubeconfig, options.context)
-    findings = [server_finding(options), *findings, *cluster_findings(place, resources, images)]
+    server, namespace = server_finding(options)
+    place = Place(namespace, options.kubeconfig, options.context)
+    findings = [server, *findings, *cluster_findings(place, resources, images)]
     findings += [source_finding(sections["ingest"]["source"], resources), *from_here(options, sections)]
     if options.in_cluster:
         found = inside(options, place, images, resources, sections, findings)
@@ -74,37 +72,44 @@ def doctor(options: argparse.Namespace) -> int:
     return int(failed(findings))
 
 
-def server_finding(options: argparse.Namespace) -> Finding:
-    """Whether Kubeflow Pipelines answers, lets us in, and is of a version that knows what it is sent."""
+def server_finding(options: argparse.Namespace) -> tuple[Finding, str]:
+    """Whether Kubeflow Pipelines answers, lets us in, and is of a version that knows what it is sent.
+
+    Returns:
+        The finding, and the namespace in which the runs would be.
+    """
     import kfp
 
     check = "Kubeflow Pipelines"
+    # Where it has no users, the runs are where Kubeflow Pipelines itself is.
+    namespace = options.namespace or "kubeflow"
     try:
         client = open_client(options)
         old = client.check_version()
         if client.multi_user and not client.get_user_namespace():
-            return failure(check, "the server has many users", "give your namespace with --namespace")
+            remedy = "give your namespace with --namespace"
+            return failure(check, "the server has many users", remedy), namespace
+        if client.multi_user:
+            namespace = client.get_user_namespace()
         # Only a call that needs a login says whether the credentials are taken: the version is told to everyone.
         client.list_experiments(page_size=1, namespace=client.get_user_namespace())
     except ServerError as error:
         seen, _, remedy = str(error).partition(". ")
-        return failure(check, seen, remedy or "see docs/cluster.md")
+        return failure(check, seen, remedy or "see docs/cluster.md"), namespace
     if old:
-        return warning(check, old, "update the server, or take the SDK of its version")
-    return ok(check, f"{client.version} at {options.host}, SDK {kfp.__version__}")
+        return warning(check, old, "update the server, or take the SDK of its version"), namespace
+    return ok(check, f"{client.version} at {options.host}, SDK {kfp.__version__}"), namespace
 
 
 def image_findings(options: argparse.Namespace) -> tuple[Images | None, list[Finding]]:
     """The images, if their names say which ones are meant; and how well they say it."""
     try:
-        # It warns of tags on stderr: here a finding does.
-        with contextlib.redirect_stderr(io.StringIO()):
-            images = common.images_from(options)
+        images = common.images_named(options)
     except ParameterError as error:
         return None, [failure("images", str(error), "--image data=NAME@sha256:… --image train=NAME@sha256:…")]
     findings = []
     for target, name in zip(Images._fields, images, strict=True):
-        if "@sha256:" in name:
+        if common.by_digest(name):
             findings.append(ok(f"image {target}", name))
         else:
             seen = f"{name}: a tag, which can be moved to other content without the cache noticing"

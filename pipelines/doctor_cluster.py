@@ -14,6 +14,7 @@ from kubernetes import config
 from kubernetes.client import ApiClient, ApiException, CoreV1Api
 from kubernetes.config import ConfigException
 from urllib3.exceptions import HTTPError
+from yaml import YAMLError
 
 from pipelines.doctor_nodes import node_for
 from pipelines.images import Images
@@ -42,10 +43,14 @@ class Place(NamedTuple):
         """The API's client.
 
         Raises:
-            ConfigException: there is no kubeconfig, or no such context in it.
+            ConfigException: there is no kubeconfig, it is none, or it has no such context.
         """
         name = str(self.kubeconfig) if self.kubeconfig else None
-        client = config.new_client_from_config(config_file=name, context=self.context)
+        try:
+            client = config.new_client_from_config(config_file=name, context=self.context)
+        except (YAMLError, TypeError, ValueError, KeyError, AttributeError, OSError) as error:
+            # Not the error's own words: they may quote the line that holds the token.
+            raise ConfigException(f"{name or 'the one found'} cannot be read ({type(error).__name__})") from None
         # urllib3 would try three times: a cluster that cannot be reached shall not cost minutes.
         client.configuration.retries = False
         return ApiClient(client.configuration)

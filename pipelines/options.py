@@ -75,6 +75,23 @@ def images_from(options: argparse.Namespace) -> Images:
     """The two images; a warning is printed for one without a digest.
 
     Raises:
+        ParameterError: as `images_named`.
+    """
+    images = images_named(options)
+    for name in images:
+        if not by_digest(name):
+            print(
+                f"warning: {name} is named by its tag, which can be moved to other content without the cache noticing; "
+                "name it by digest (NAME@sha256:...)",
+                file=sys.stderr,
+            )
+    return images
+
+
+def images_named(options: argparse.Namespace) -> Images:
+    """The two images, nothing printed.
+
+    Raises:
         ParameterError: an unknown target, no tag, or the tag `latest`.
     """
     given: dict[str, str] = {}
@@ -86,14 +103,12 @@ def images_from(options: argparse.Namespace) -> Images:
     if len(given) < len(Images._fields):
         commit = _commit()
         given = {target: f"twofold-{target}:{commit}" for target in Images._fields} | given
-    for name in given.values():
-        if "@sha256:" not in name:
-            print(
-                f"warning: {name} is named by its tag, which can be moved to other content without the cache noticing; "
-                "name it by digest (NAME@sha256:...)",
-                file=sys.stderr,
-            )
     return Images(**given)
+
+
+def by_digest(image: str) -> bool:
+    """Whether the name can mean one content only."""
+    return "@sha256:" in image
 
 
 def resources_from(options: argparse.Namespace) -> Resources:

@@ -14,6 +14,7 @@ from tests.kube_server.server import Kube, kubeconfig, serve
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGES = tuple(f"registry.example/twofold-{target}@sha256:{'a' * 64}" for target in ("data", "train"))
+GIVEN = ("--namespace", NAMESPACE)
 
 
 @dataclass
@@ -25,7 +26,7 @@ class Case:
     folder: Path
 
     def words(self, *more: str) -> list[str]:
-        words = ["doctor", "--host", self.kfp.host, "--namespace", NAMESPACE, "--params", str(ROOT / "params.yaml")]
+        words = ["doctor", "--host", self.kfp.host, *GIVEN, "--params", str(ROOT / "params.yaml")]
         words += ["--kubeconfig", str(self.folder / "kubeconfig")]
         if "-p" not in more:
             words += ["-p", "ingest.source=/data/parts"]

@@ -169,6 +169,15 @@ def test_what_the_user_may_not_read_is_not_checked_and_no_failure(all_there, cap
 def test_without_a_cluster_that_answers_nothing_of_it_is_called_ok(all_there, capsys):
     refused = kubeconfig(all_there.folder / "other", all_there.kube.host, token="another")  # noqa: S106
     gone = kubeconfig(all_there.folder / "gone", "http://127.0.0.1:9")
+    broken, folder = all_there.folder / "broken", all_there.folder / "a-folder"
+    broken.write_text("users: [{name: a, user: {token: s3cret}}]\n- [\n")
+    folder.mkdir()
+    (all_there.folder / "list").write_text("- s3cret\n")
+    for path in (broken, folder, all_there.folder / "list"):
+        assert all_there.run("--kubeconfig", str(path)) == 0
+        printed = capsys.readouterr().out
+        assert line(printed, "cluster")[0] == "not checked from here"
+        assert "s3cret" not in printed
     for path, check in ((refused, f"namespace {NAMESPACE}"), (gone, "cluster"), (all_there.folder / "none", "cluster")):
         assert all_there.run("--kubeconfig", str(path)) == 0
         printed = capsys.readouterr().out
@@ -190,6 +199,16 @@ def test_an_image_by_tag_warns_and_latest_fails(all_there, capsys, image, level,
     found = line(printed, "images" if level == "failure" else "image train")
     assert (found[0], said in found[1]) == (level, True), found
     assert "warning" not in errors
+
+
+def test_without_a_namespace_given_that_of_the_runs_is_looked_into(all_there, capsys, monkeypatch, tmp_path):
+    context = tmp_path / "context.json"
+    context.write_text(f'{{"namespace": "{NAMESPACE}"}}')
+    monkeypatch.setattr("kfp.Client._LOCAL_KFP_CONTEXT", str(context))
+    monkeypatch.setattr("tests.unit.doctor_case.GIVEN", ())
+    all_there.kfp.multi_user = True
+    assert all_there.run() == 0
+    assert line(capsys.readouterr().out, f"namespace {NAMESPACE}")[0] == "ok"
 
 
 def test_the_command_is_part_of_the_command_line(all_there, capsys):

@@ -63,6 +63,8 @@ def test_two_images_by_digest_need_no_warning_and_one_by_tag_does(capsys):
     warning = capsys.readouterr().err
     assert "a/train:1 is named by its tag" in warning
     assert "a/data" not in warning
+    common.images_named(parsed("--image", f"data=a/data@{DIGEST}", "--image", "train=a/train:1"))
+    assert capsys.readouterr().err == ""
 
 
 def test_an_image_that_is_not_given_is_the_one_that_make_images_builds(capsys):
