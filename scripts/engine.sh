@@ -22,8 +22,14 @@ revision() { # the commit, with -dirty where what goes into the images differs f
   echo "$commit"
 }
 
-source_address() { # where the sources are, without the user or token that a remote's address may hold
-  { git remote get-url origin 2>/dev/null || echo unknown; } | sed -E 's#^([a-z+]+://)[^/@]*@#\1#'
+source_address() { # where others find the sources, without the user or token that a remote's address may hold
+  local address
+  address=$(git remote get-url origin 2>/dev/null || true)
+  case $address in
+    file://* | /* | .*) echo unknown ;; # a folder of this machine
+    *:*) sed -E 's#^([a-z+]+://)[^/@]*@#\1#' <<< "$address" ;;
+    *) echo unknown ;;
+  esac
 }
 
 local_name() { # ENGINE TARGET TAG: podman keeps images without a registry under localhost/

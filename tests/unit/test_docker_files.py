@@ -106,6 +106,26 @@ def test_images_are_tagged_with_the_commit_and_labelled(clone):
         assert "hunter2" not in line
 
 
+@pytest.mark.parametrize(
+    ("remote", "shown"),
+    [
+        ("https://git.example/vision.git", "https://git.example/vision.git"),
+        ("https://oauth2:s3cret@git.example/vision.git", "https://git.example/vision.git"),
+        ("ssh://git@git.example:22/vision.git", "ssh://git.example:22/vision.git"),
+        ("git@git.example:team/vision.git", "git@git.example:team/vision.git"),
+        ("/home/bob/vision", "unknown"),
+        ("../vision", "unknown"),
+        ("file:///home/bob/vision", "unknown"),
+        (None, "unknown"),
+    ],
+)
+def test_the_label_of_the_source_holds_no_secret_and_no_folder_of_this_machine(clone, remote, shown):
+    folder, _ = clone
+    if remote:
+        bash(f"git remote add origin {remote}", folder)
+    assert bash("source scripts/engine.sh; source_address", folder).stdout.strip() == shown
+
+
 @pytest.mark.parametrize("changed", ["twofold/model.py", "twofold/new.py", "docker/data.lock", "pyproject.toml"])
 def test_a_changed_tree_is_marked_and_not_pushed(clone, changed):
     folder, commit = clone
