@@ -9,4 +9,6 @@ def notify(status: PipelineTaskFinalStatus, register: dict, run: str) -> None:
     """Tell the webhook when the run failed or its model was refused."""
     from twofold.notice import notify
 
-    notify(state=status.state, message=status.error_message or "", register=register, run=run)
+    # Servers that keep their records in ML Metadata, as those of KFP 2.16 do, call it COMPLETE.
+    state = "SUCCEEDED" if status.state == "COMPLETE" else status.state
+    notify(state=state, message=status.error_message or "", register=register, run=run)

@@ -109,7 +109,7 @@ def pipeline(asked: Asked) -> Callable[..., Any]:
 
 
 def _once(resources: Resources) -> Resources:
-    once = {"retries": Retries(count=0, backoff="1s", factor=1, longest="1s"), "timeout": "10m"}
+    once = {"retries": Retries(count=0, backoff="1s", factor=1), "timeout": "10m"}
     steps = {name: step.model_copy(update=once) for name, step in resources.steps.items()}
     # What finetune_all has no use for, register and the others on its image have.
     secrets = {

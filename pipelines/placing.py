@@ -9,6 +9,10 @@ from kfp import kubernetes
 
 from pipelines.resources import Resources, Step, Task, seconds
 
+# No limit on a wait, whatever its name says: counted from the start of the first try, after it nothing is tried again.
+# KFP's own value, an hour, would leave a training that fails in its second hour without a retry.
+ALWAYS = f"{365 * 24 * 3600}s"
+
 
 def place(task: Any, name: Task, resources: Resources) -> Any:
     """Apply everything that the file says about one task."""
@@ -63,5 +67,5 @@ def _patience(task: Any, step: Step) -> None:
             num_retries=step.retries.count,
             backoff_duration=step.retries.backoff,
             backoff_factor=step.retries.factor,
-            backoff_max_duration=step.retries.longest,
+            backoff_max_duration=ALWAYS,
         )

@@ -69,7 +69,13 @@ class Retries(Part):
     count: int = Field(description="tries after the first one, 0 to 20", ge=0, le=20)
     backoff: Duration = Field(description="wait before the first retry, such as 60s")
     factor: int = Field(description="by which the wait grows from retry to retry, 1 to 10", ge=1, le=10)
-    longest: Duration = Field(description="wait at most, such as 600s")
+
+    @model_validator(mode="after")
+    def _within_a_day(self) -> "Retries":
+        last = seconds(self.backoff) * self.factor ** max(self.count - 1, 0)
+        if last > 24 * 3600:
+            raise ValueError(f"the wait before retry {self.count} would be {last} seconds; a day (86400) at most")
+        return self
 
 
 class Step(Part):

@@ -1,7 +1,9 @@
 import json
 
 import pytest
+from kfp.dsl import PipelineTaskFinalStatus
 
+from components.notify import notify as notify_face
 from tests.channel import SECRET, channel
 from twofold.notice import TAG, notify, remember
 from twofold.tracking import connect, experiment
@@ -88,6 +90,19 @@ def test_the_same_model_judged_in_many_runs_has_a_verdict_for_each(webhook, judg
     assert [text.split("(")[1].split(")")[0] for text in webhook.texts] == ["pipeline run run-a", "pipeline run run-c"]
     tags = connect().client.get_run(run).data.tags
     assert {key for key in tags if key.startswith(TAG)} == {f"{TAG}.run-a", f"{TAG}.run-b", f"{TAG}.run-c"}
+
+
+@pytest.mark.parametrize(
+    ("state", "told"),
+    [("COMPLETE", 0), ("SUCCEEDED", 0), ("FAILED", 1), ("RUNNING", 1), ("CANCELED", 1)],  # RUNNING: its pod was killed
+)
+def test_whatever_the_server_calls_a_success_is_no_failure(webhook, judged, state, told):
+    judged("run-a", passed=True, headline="Promoted: version 2 is the champion")
+    status = PipelineTaskFinalStatus(
+        state=state, pipeline_job_resource_name="r", pipeline_task_name="t", error_code=None, error_message=None
+    )
+    notify_face.python_func(status=status, register={"experiment": "cells"}, run="run-a")
+    assert len(webhook.texts) == told
 
 
 def test_a_run_opened_by_the_server_is_the_one_that_is_asked(webhook, judged, monkeypatch):

@@ -64,6 +64,8 @@ def test_register_may_ask_for_one(values, tmp_path):
         ("steps.ingest.timeout", "0s"),
         ("steps.ingest.retries.count", 21),
         ("steps.ingest.retries.backoff", "1d"),
+        ("steps.ingest.retries", {"count": 20, "backoff": "60s", "factor": 2}),
+        ("steps.ingest.retries", {"count": 2, "backoff": "60s", "factor": 2, "longest": "600s"}),
         ("steps.train_head.shm", "lots"),
         ("steps.train_head.tolerations", [{"operator": "Equal"}]),
         ("steps.train_head.tolerations", [{"key": "a", "operator": "Exists", "value": "b"}]),
