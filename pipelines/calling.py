@@ -27,6 +27,10 @@ class NoAnswerError(ServerError):
     """No answer came: whether what was asked has been done is not known."""
 
 
+class TooOldError(ServerError):
+    """The server would drop parts of what it is sent."""
+
+
 class RefusedError(ServerError):
     """The server answered that it will not."""
 
@@ -83,6 +87,12 @@ class Client(kfp.Client):  # type: ignore[misc]  # kfp has no types
             ) from None
         # kfp's model of the answer leaves out the version.
         self.health = json.loads(self._api.last_response.data)
+        if self.health.get("apiServerReady") is False:
+            # The UI's server is well by itself, and answers 200.
+            raise NoAnswerError(
+                f"{self._settings['host']}: Kubeflow's UI answers, but the API server behind it does not. Wait for its "
+                "pods: kubectl get pods -l app=ml-pipeline"
+            )
         return answer
 
     @property
@@ -104,7 +114,7 @@ class Client(kfp.Client):  # type: ignore[misc]  # kfp has no types
             return f"{host} does not say its version ({self.version!r}); {_needed()}"
         version = (int(found[1]), int(found[2]))
         if version < OLDEST:
-            raise ServerError(
+            raise TooOldError(
                 f"{host} is Kubeflow Pipelines {self.version}, too old: {_needed()}. An older server drops "
                 "parts of the pipeline without a word, such as that its pods do not run as root"
             )

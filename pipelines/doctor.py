@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines import options as common
+from pipelines.calling import TooOldError
 from pipelines.client import add_connection_options, connect, open_client
 from pipelines.images import Images
 from pipelines.resources import Resources
@@ -93,6 +94,8 @@ def server_finding(options: argparse.Namespace) -> tuple[Finding, str]:
             namespace = client.get_user_namespace()
         # Only a call that needs a login says whether the credentials are taken: the version is told to everyone.
         client.list_experiments(page_size=1, namespace=client.get_user_namespace())
+    except TooOldError as error:
+        return failure(check, str(error), "update Kubeflow Pipelines (docs/cluster.md, step 2)"), namespace
     except ServerError as error:
         seen, _, remedy = str(error).partition(". ")
         return failure(check, seen, remedy or "see docs/cluster.md"), namespace

@@ -23,6 +23,7 @@ from pipelines.submitting import add_experiment_option, compiled, interval
 from pipelines.training import NAME
 from pipelines.uploading import ensure_experiment, ensure_version, find_experiment, find_version
 from twofold.errors import ParameterError, ServerError
+from twofold.progress import say
 
 MISSED = "if one was missed while it was paused: KFP makes up for the latest, no_catchup spares only those before it"
 
@@ -121,10 +122,14 @@ def _apply(options: argparse.Namespace) -> int:
             experiment = ensure_experiment(client, experiment_name)
             made = recurring.make(client, wanted, version, experiment.experiment_id, enabled=not paused)
     # First the new one, then the old: should this break off, two may run, but never is there none.
-    if keep is not None:
-        recurring.remove(client, options.name, old)
-    elif not recurring.settle(client, options.name, made, old):
-        raise ServerError(f"schedule {options.name}: somebody applied it at the same time, and theirs stays")
+    try:
+        if keep is not None:
+            recurring.remove(client, options.name, old)
+        elif not recurring.settle(client, options.name, made, old):
+            raise ServerError(f"schedule {options.name}: somebody applied it at the same time, and theirs stays")
+    except KeyboardInterrupt:
+        say(f"schedule {options.name}: broken off; more than one of that name may run: do it again")
+        raise
     print(f"schedule {options.name}: {done}, {state}")
     return 0
 

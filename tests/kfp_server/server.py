@@ -47,6 +47,7 @@ class KfpServer(Store):
         self.version = "2.17.0"
         self.token = ""  # where set, what every call must bear
         self.v1_only = False  # a server of before v2beta1
+        self.ready = True  # whether the UI's server, if that is what answers, finds the API server
         self.behind_ui = False  # called through the UI's server, which words healthz in its own way
         self.faults: list[Fault] = []
         self.calls: list[str] = []  # "METHOD /path", without the root, in order
@@ -84,6 +85,8 @@ class KfpServer(Store):
 
     def healthz(self) -> Resource:
         plain: Resource = {"commit_sha": "0" * 40, "tag_name": self.version, "multi_user": self.multi_user}
+        if self.behind_ui and not self.ready:
+            return {"apiServerReady": False, "frontendTagName": self.version}
         if self.behind_ui:
             plain = {"apiServerReady": True, "apiServerTagName": self.version, "multi_user": self.multi_user}
         return {**plain, "pipeline_store": "database"}

@@ -58,6 +58,8 @@ def test_the_servers_version_is_held_against_the_sdk(all_there, capsys, version,
     assert all_there.run() == int(level == "failure")
     found = line(capsys.readouterr().out, "Kubeflow Pipelines")
     assert (found[0], said in found[1]) == (level, True), found
+    assert (level == "ok") == (found[2] == "")
+    assert level == "ok" or "update" in found[2], "the remedy is something to do"
 
 
 def test_a_server_that_takes_no_credentials_or_is_not_there_fails_and_the_rest_is_checked_all_the_same(

@@ -45,6 +45,9 @@ def test_a_server_that_may_not_do_is_taken_with_a_warning(server, version, capfd
 
 def test_the_uis_server_tells_the_version_in_its_own_words(server):
     server.behind_ui = True
+    server.ready = False
+    assert "the API server behind it does not" in fails(server)
+    server.ready = True
     server.version = "2.15.0"
     assert "2.15.0, too old" in fails(server)
 

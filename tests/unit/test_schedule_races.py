@@ -99,3 +99,13 @@ def test_that_a_paused_one_makes_up_for_the_latest_run_it_missed_is_said(server,
     cli("schedule", "pause", "nightly")
     out = cli(*APPLY, "--every", "24h").out
     assert "at once, if one was missed while it was paused" in out
+
+
+def test_stopping_it_between_the_two_says_that_both_may_run(server, cli, monkeypatch):
+    cli(*CRON)
+
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(recurring, "settle", stopped)
+    assert "more than one of that name may run: do it again" in cli(*APPLY, "--every", "24h", status=130).err
