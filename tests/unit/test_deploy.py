@@ -242,3 +242,17 @@ def test_the_resources_for_kind_differ_in_what_is_asked_only():
     assert not any(step.gpu or step.tolerations or step.node_selector for step in small.steps.values())
     for field in ("security", "secrets", "volumes", "labels"):
         assert getattr(small, field) == getattr(RESOURCES, field), field
+
+
+def test_every_policy_that_limits_what_a_pod_may_call_lets_it_ask_for_names():
+    dns = {"kubernetes.io/metadata.name": "kube-system"}
+    for policy in of_kind("NetworkPolicy"):
+        rules = policy["spec"].get("egress", [])
+        asking = [
+            rule
+            for rule in rules
+            if {"namespaceSelector": {"matchLabels": dns}} in rule.get("to", [])
+            and {"ipBlock": {"cidr": "169.254.20.10/32"}} in rule["to"]
+            and {(port["protocol"], port["port"]) for port in rule["ports"]} == {("UDP", 53), ("TCP", 53)}
+        ]
+        assert bool(asking) == bool(rules), policy["metadata"]["name"]
