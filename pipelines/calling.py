@@ -20,6 +20,7 @@ from twofold.errors import ServerError
 # drops it without a word and runs the pods as they are.
 OLDEST = (2, 16)
 TIMEOUT = (10, 60)  # seconds to connect, and between two bytes of an answer; kfp.Client itself waits for ever
+SHORTEST = 8  # characters of a cookie that lets somebody in
 PAUSES = (0.5, 2.0)  # seconds before a question (GET) is put again
 
 
@@ -224,7 +225,9 @@ def _needed() -> str:
 def secrets_of(settings: Mapping[str, Any]) -> set[str]:
     cookies = str(settings.get("cookies") or "")
     parts = {part.partition("=")[2].strip() for part in cookies.split(";")}
-    return {text for text in {cookies, str(settings.get("existing_token") or ""), *parts} if text}
+    # `lang=en` is no secret, and without every "en" no message can be read.
+    long = {part for part in parts if len(part) >= SHORTEST}
+    return {text for text in {cookies, str(settings.get("existing_token") or ""), *long} if text}
 
 
 def redact(text: str, secrets: set[str]) -> str:

@@ -142,6 +142,9 @@ def test_cookies_are_sent_and_not_shown(server, monkeypatch):
     assert server.headers[-1]["cookie"] == f"authservice_session={SECRET}; a=b"
     server.faults = [Fault("", status=403, message=f"no such session: {SECRET}")]
     assert "no such session: ***" in fails(server)
+    monkeypatch.setenv("KFP_COOKIES", f"authservice_session={SECRET}; lang=en; a=b")
+    server.faults = [Fault("", status=403, message="no such bench")]
+    assert "forbidden (403): no such bench. You" in fails(server), "a short value is no secret, and may be in any word"
 
 
 def test_a_403_speaks_of_rights(server):
