@@ -25,6 +25,8 @@ def publish(directory: Path) -> Iterator[Path]:
         yield draft
         for path in sorted(draft.rglob("*")):
             if path.is_file():
+                # safetensors lets only the owner read; a later step may run as someone else.
+                path.chmod(path.stat().st_mode | (draft.stat().st_mode & 0o444))
                 _sync(path)
         if directory.is_dir() and not directory.is_symlink():
             old = directory.with_name(f".{directory.name}.{uuid.uuid4().hex[:8]}.old")

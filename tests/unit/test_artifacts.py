@@ -1,5 +1,7 @@
 import json
 import math
+import os
+import stat
 
 import pytest
 
@@ -19,6 +21,18 @@ def test_a_published_folder_replaces_the_old_one_whole(tmp_path):
             assert not (target / "new.txt").exists()
     assert names(target) == ["new.txt"]
     assert names(tmp_path / "out") == ["thing"]
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640), (0o077, 0o600)])
+def test_who_may_read_a_published_file_is_what_the_umask_says(tmp_path, umask, mode):
+    before = os.umask(umask)
+    try:
+        with publish(tmp_path / "thing") as draft:
+            (draft / "a").write_text("a")
+            (draft / "a").chmod(0o600)  # as safetensors leaves its files
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "thing" / "a").stat().st_mode) == mode
 
 
 def test_a_failed_publication_leaves_the_old_folder_and_no_draft(tmp_path):
