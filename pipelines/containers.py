@@ -55,10 +55,6 @@ def run_in_containers(root: Path, images: Images, params: Sections, arguments: M
             f"no container engine answers ({str(error).splitlines()[0]}); start docker, or podman with its socket in "
             "DOCKER_HOST"
         ) from None
-    runs = root / "runs"
-    runs.mkdir(parents=True, exist_ok=True)
-    # Whoever the process in the image is has to write here, and nobody may remove another one's files.
-    runs.chmod(0o1777)
     with mlflow_server(root / "mlflow") as address:
         environment = {key: os.environ[key] for key in PASSED_ON if key in os.environ}
         environment |= {"MLFLOW_TRACKING_URI": address, "PYTHONUNBUFFERED": "1"}
@@ -75,7 +71,7 @@ def run_in_containers(root: Path, images: Images, params: Sections, arguments: M
         if os.getuid():
             # What is written belongs to whoever asked for it; for root the image's own user stays, who is none.
             options["user"] = f"{os.getuid()}:{os.getgid()}"
-        folder = execute(runs, DockerRunner(**options), images, params, {**arguments, "ingest": section})
+        folder = execute(root / "runs", DockerRunner(**options), images, params, {**arguments, "ingest": section})
     return folder, f"{Path(sys.executable).name} -m mlflow server {' '.join(_store(root / 'mlflow'))}"
 
 

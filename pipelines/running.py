@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -71,35 +72,38 @@ def execute(root: Path, runner: Any, images: Images | None, params: Sections, ar
     """Run the pipeline with one of kfp's local runners and look at what it wrote.
 
     Args:
-        root: gets a folder for this run.
+        root: gets a folder for this run, which is all that the runner is shown of it.
         runner: kfp's.
         images: of the tasks; None where the runner has no use for them.
         params: every section, checked.
         arguments: of this run.
 
     Returns:
-        The run's folder, which holds a folder a task.
+        The folder that holds a folder a task.
 
     Raises:
         TwofoldError: a task failed, or an expected output is missing.
     """
     from kfp import local
 
-    root.mkdir(parents=True, exist_ok=True)
     pipeline = build(images, None, params=params)
-    before = set(root.iterdir())
+    root.mkdir(parents=True, exist_ok=True)
+    # Another run may be under way beside this one, and an earlier one's files are no business of a container.
+    own = Path(tempfile.mkdtemp(prefix=f"{datetime.now().astimezone():%Y-%m-%d-%H-%M-%S}-", dir=root))
+    # Whoever the process in an image is has to write here, and nobody may remove another one's files.
+    own.chmod(0o1777 if images else 0o755)
     failure = ""
     with tempfile.TemporaryDirectory() as scratch, _quiet_environment():
         # kfp deletes its workspace: it gets an empty folder of its own, never one with data in it.
-        local.init(runner=runner, pipeline_root=str(root), workspace_root=str(Path(scratch) / "workspace"))
+        local.init(runner=runner, pipeline_root=str(own), workspace_root=str(Path(scratch) / "workspace"))
         try:
             pipeline(**arguments)
         except (RuntimeError, ValueError, OSError) as error:
             # A task that failed; an output that is not there; an engine that has no such image.
             failure = str(error) or type(error).__name__
-    made = sorted(path for path in root.iterdir() if path not in before and path.is_dir())
+    made = sorted(own.iterdir())
     if failure or len(made) != 1:
-        raise TwofoldError(f"the pipeline failed: {failure or 'it left no folder'}; see the lines above, and {root}")
+        raise TwofoldError(f"the pipeline failed: {failure or 'it left no folder'}; see the lines above, and {own}")
     check(made[0], pipeline)
     return made[0]
 

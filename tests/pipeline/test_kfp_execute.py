@@ -9,6 +9,8 @@ from kfp import local
 from kfp.local import SubprocessRunner, subprocess_task_handler
 
 from components.register import register as register_face
+from pipelines import running
+from pipelines.images import Images
 from pipelines.running import execute
 from tests.pipeline.conftest import ROOT
 from twofold.artifacts import digest
@@ -46,6 +48,23 @@ def test_the_runner_is_given_an_empty_workspace_of_its_own_which_it_deletes(para
     assert not workspace.parent.exists()
     assert not tmp_path.is_relative_to(workspace)
     assert (tmp_path / "data").read_text() == "kept"
+
+
+@pytest.mark.parametrize(("images", "mode"), [(None, 0o755), (Images("data:1", "train:1"), 0o1777)])
+def test_a_run_sees_its_own_folder_and_no_other_that_is_made_meanwhile(params, tmp_path, monkeypatch, images, mode):
+    roots = []
+
+    def tasks(**arguments):
+        roots.append(Path(local.config.LocalExecutionConfig.instance.pipeline_root))
+        for begun in (roots[0], roots[0].parent):
+            (begun / "twofold-training-now").mkdir()
+
+    monkeypatch.setattr(running, "build", lambda *words, **named: tasks)
+    monkeypatch.setattr(running, "check", lambda folder, pipeline: None)
+    found = running.execute(tmp_path / "runs", SubprocessRunner(use_venv=False), images, params, {})
+    assert found == roots[0] / "twofold-training-now"
+    assert roots[0].parent == tmp_path / "runs"
+    assert roots[0].stat().st_mode & 0o7777 == mode
 
 
 def test_a_register_that_fails_fails_its_task_and_leaves_no_verdict(project, params, tmp_path, monkeypatch, capsys):
