@@ -12,6 +12,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -23,6 +24,7 @@ from pipelines.running import execute
 from twofold.errors import TwofoldError
 
 PATIENCE = 120  # seconds for MLflow's server to answer
+MARK = "twofold.run"  # label of the containers of one run
 PASSED_ON = ("OMP_NUM_THREADS", "TWOFOLD_DEVICE", "TWOFOLD_LIVE", "TWOFOLD_WEIGHTS", "TWOFOLD_WORKERS")
 
 
@@ -55,7 +57,8 @@ def run_in_containers(root: Path, images: Images, params: Sections, arguments: M
             f"no container engine answers ({str(error).splitlines()[0]}); start docker, or podman with its socket in "
             "DOCKER_HOST"
         ) from None
-    with mlflow_server(root / "mlflow") as address:
+    mark = uuid.uuid4().hex
+    with _ended_as_by_ctrl_c(), mlflow_server(root / "mlflow") as address, _none_left(mark):
         environment = {key: os.environ[key] for key in PASSED_ON if key in os.environ}
         environment |= {"MLFLOW_TRACKING_URI": address, "PYTHONUNBUFFERED": "1"}
         if weights and "://" not in weights:
@@ -67,12 +70,44 @@ def run_in_containers(root: Path, images: Images, params: Sections, arguments: M
             "security_opt": ["no-new-privileges"],
             "cap_drop": ["ALL"],
             "shm_size": "1g",
+            "labels": {MARK: mark},
         }
         if os.getuid():
             # What is written belongs to whoever asked for it; for root the image's own user stays, who is none.
             options["user"] = f"{os.getuid()}:{os.getgid()}"
         folder = execute(root / "runs", DockerRunner(**options), images, params, {**arguments, "ingest": section})
     return folder, f"{Path(sys.executable).name} -m mlflow server {' '.join(_store(root / 'mlflow'))}"
+
+
+@contextmanager
+def _none_left(mark: str) -> Iterator[None]:
+    """End the containers that bear the mark: kfp leaves them to themselves when a run is broken off."""
+    from docker.client import from_env
+    from docker.errors import DockerException
+
+    try:
+        yield
+    finally:
+        with suppress(DockerException):
+            engine = from_env()
+            for container in engine.containers.list(filters={"label": f"{MARK}={mark}"}, ignore_removed=True):
+                with suppress(DockerException):  # it has ended by itself meanwhile
+                    container.kill()
+            engine.close()
+
+
+@contextmanager
+def _ended_as_by_ctrl_c() -> Iterator[None]:
+    """SIGTERM, too, leaves neither a server nor a container behind."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _store(folder: Path) -> list[str]:

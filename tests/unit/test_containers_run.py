@@ -2,7 +2,10 @@
 
 import gc
 import os
+import signal
+import time
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 
@@ -22,6 +25,25 @@ def params(alone, request):
     return values
 
 
+class Engine:
+    """Containers by the label that they bear; of those that are asked for, what has been killed."""
+
+    def __init__(self, running, seen):
+        self.containers, self._running, self._seen = self, running, seen
+
+    def list(self, filters, ignore_removed):
+        return [self._one(label) for label in self._running if label == filters["label"] and ignore_removed]
+
+    def _one(self, label):
+        def kill():
+            self._seen["killed"] = [*self._seen.get("killed", []), label]
+
+        return SimpleNamespace(kill=kill)
+
+    def close(self):
+        pass
+
+
 @pytest.fixture
 def given(alone, monkeypatch):
     """Everything that the runner and the pipeline are given, without an engine and a server."""
@@ -35,11 +57,7 @@ def given(alone, monkeypatch):
         seen.update(runner.container_run_args, root=root, images=images, arguments=arguments)
         return root / "run"
 
-    class Engine:
-        def close(self):
-            pass
-
-    monkeypatch.setattr("docker.client.from_env", Engine)
+    monkeypatch.setattr("docker.client.from_env", lambda: Engine([], seen))
     monkeypatch.setattr(containers, "mlflow_server", server)
     monkeypatch.setattr(containers, "execute", execute)
     return seen
@@ -94,6 +112,23 @@ def test_no_engine(alone, params, monkeypatch):
         containers.run_in_containers(alone / "root", IMAGES, params, {})
     gc.collect()
     assert not (alone / "root").exists()
+
+
+def test_a_run_that_is_ended_leaves_no_container_and_no_other_handler(alone, params, given, monkeypatch):
+    running = ["twofold.run=another"]
+
+    def ended(root, runner, images, params, arguments):
+        running.append(f"twofold.run={runner.container_run_args['labels']['twofold.run']}")
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(10)
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr("docker.client.from_env", lambda: Engine(running, given))
+    monkeypatch.setattr(containers, "execute", ended)
+    with pytest.raises(KeyboardInterrupt):
+        containers.run_in_containers(alone / "root", IMAGES, params, {})
+    assert given["killed"] == running[1:]
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_a_server_that_does_not_start_says_where_its_log_is(alone, monkeypatch):
