@@ -94,6 +94,7 @@ def pipeline(asked: Asked) -> Callable[..., Any]:
                     "task": name,
                     "gpus": step.gpu.count if step and step.gpu else 0,
                     "shm": int(parse_quantity(step.shm)) if step and step.shm else 0,
+                    "checkpoints": resources is not None,
                     "source": asked.source,
                     "bucket": asked.bucket,
                     "backbone": asked.backbone,

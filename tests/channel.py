@@ -27,6 +27,12 @@ def channel() -> Iterator[Channel]:
             if made.answer == 200:
                 made.texts.append(json.loads(body)["text"])
             self.send_response(made.answer)
+            if made.answer == 302:
+                self.send_header("Location", "/login")
+            self.end_headers()
+
+        def do_GET(self) -> None:  # the page to log in
+            self.send_response(200)
             self.end_headers()
 
         def log_message(self, *words: object) -> None:

@@ -30,6 +30,7 @@ class Promise(Section):
     task: Literal["ingest", "finetune_all"] = Field(description="the step in whose place and image this runs")
     gpus: Integer = Field(description="GPUs that it was given, 0 or more", ge=0)
     shm: Integer = Field(description="size of /dev/shm that was asked for, bytes; 0: none was", ge=0)
+    checkpoints: bool = Field(description="whether a place for checkpoints was asked for")
     source: str = Field(description="ingest.source: a folder that the pods see, or s3://bucket/…")
     bucket: str = Field(description="a bucket to look at; empty: the one of ingest.source")
     backbone: str = Field(description="train_head.backbone")
@@ -57,7 +58,8 @@ def _checks(asked: Promise) -> Iterator[Finding]:
     else:
         yield gpus(asked.gpus)
         yield shared_memory(asked.shm)
-        yield checkpoints()
+        if asked.checkpoints:
+            yield checkpoints()
         yield weights(asked.backbone, asked.weights)
         yield from mlflow()
     yield s3(asked.bucket or bucket_of(asked.source))

@@ -126,7 +126,7 @@ def test_without_a_webhook_nobody_is_told_and_the_log_says_so(judged, monkeypatc
     assert "TWOFOLD_WEBHOOK is not set, so nobody was told" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("answer", [404, 500])
+@pytest.mark.parametrize("answer", [302, 404, 500])
 def test_a_webhook_that_refuses_fails_the_task_and_stays_secret(webhook, answer, capsys):
     webhook.answer = answer
     with pytest.raises(SystemExit):

@@ -15,6 +15,7 @@ PROMISE = {
     "task": "finetune_all",
     "gpus": 0.0,  # as Kubeflow hands whole numbers over
     "shm": 0.0,
+    "checkpoints": True,
     "source": "/nowhere",
     "bucket": "",
     "backbone": "resnet50",
@@ -53,6 +54,11 @@ def test_the_data_image_is_asked_for_nothing_that_needs_torch(place, capsys, mon
     surroundings.examine(PROMISE | {"task": "ingest"}, str(place / "page.md"))
     checks = [each.check for each in from_log(capsys.readouterr().out)]
     assert checks == ["ingest: user in the pod", "ingest: ingest.source", "ingest: S3"]
+
+
+def test_who_asked_for_no_place_for_checkpoints_does_not_lack_one(place, capsys):
+    surroundings.examine(PROMISE | {"checkpoints": False}, str(place / "page.md"))
+    assert "finetune_all: checkpoints" not in [each.check for each in from_log(capsys.readouterr().out)]
 
 
 def test_a_promise_with_an_unknown_or_missing_key_is_refused(place):
