@@ -14,6 +14,7 @@ from pipelines import options as common
 from pipelines.images import Images
 from pipelines.resources import Resources
 from twofold.artifacts import write_bytes
+from twofold.errors import ParameterError
 
 # kfp repeats each section's defaults in a comment at the top, their keys in an order that changes from call to call.
 _DEFAULT = re.compile(rb"^(#    \w+: dict) \[Default: .*\]$", re.MULTILINE)
@@ -41,13 +42,19 @@ def compile_to(path: Path, *, cpu: bool, images: Images, resources: Resources, p
         resources: where the tasks run; `options.resources_from`.
         params: every section, checked, which become the pipeline's defaults; `options.params_from`. What one run
             changes (`options.overrides_from`) is no part of the file: it goes into the run's arguments.
+
+    Raises:
+        ParameterError: the file cannot be written.
     """
     from kfp.compiler import Compiler
 
     with tempfile.TemporaryDirectory() as scratch:
         draft = Path(scratch) / "training.yaml"
         Compiler().compile(build(images, None if cpu else resources, params=params), str(draft))
-        write_bytes(path, _DEFAULT.sub(rb"\1", draft.read_bytes()))
+        try:
+            write_bytes(path, _DEFAULT.sub(rb"\1", draft.read_bytes()))
+        except OSError as error:
+            raise ParameterError(f"{path}: cannot be written: {error.strerror}") from None
 
 
 def build(images: Images | None, resources: Resources | None, *, params: Sections) -> Callable[..., Any]:

@@ -47,6 +47,10 @@ def _run(options: argparse.Namespace) -> int:
     params = common.params_from(options)
     arguments = common.overrides_from(options)
     root = options.root.absolute()
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TwofoldError(f"{root}: cannot be made ({error.strerror}); name another folder with --root") from None
     if options.runner == "docker":
         from pipelines.containers import run_in_containers
 

@@ -247,6 +247,16 @@ def test_cpu_asks_the_cluster_for_nothing(bare):
         assert [variable["name"] for variable in executor["container"]["env"]] == ["TWOFOLD_IMAGE"]
 
 
+@pytest.mark.parametrize(("words", "message"), [("compile -o", "cannot be written"), ("run --root", "cannot be made")])
+def test_a_place_that_takes_no_files_is_named(tmp_path, words, message):
+    (tmp_path / "file").write_text("")
+    command = [sys.executable, "-m", "pipelines", *words.split(), str(tmp_path / "file" / "p.yaml")]
+    images = shlex.split(OPTIONS)[4:] if "compile" in words else []
+    done = subprocess.run([*command, *images], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False)
+    assert f"file/p.yaml: {message}" in done.stderr
+
+
 def test_a_refused_image_writes_no_file(tmp_path):
     command = [sys.executable, "-m", "pipelines", "compile", "-o", str(tmp_path / "p.yaml")]
     done = subprocess.run([*command, "--image", "data=x:latest"], cwd=ROOT, capture_output=True, text=True, check=False)
