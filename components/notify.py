@@ -9,6 +9,4 @@ def notify(status: PipelineTaskFinalStatus, register: dict, run: str) -> None:
     """Tell the webhook when the run failed or its model was refused."""
     from twofold.notice import notify
 
-    # Servers that keep their records in ML Metadata, as those of KFP 2.16 do, call it COMPLETE.
-    state = "SUCCEEDED" if status.state == "COMPLETE" else status.state
-    notify(state=state, message=status.error_message or "", register=register, run=run)
+    notify(state=status.state, message=status.error_message or "", register=register, run=run)

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from twofold.artifacts import digest
+from twofold.errors import ArtifactError
 from twofold.imports import code_digest
 from twofold.numerics import description
 from twofold.progress import say
@@ -68,7 +69,17 @@ class Checkpoint:
         return hashlib.sha256(lines.encode()).hexdigest()
 
     def load(self) -> dict[str, Any] | None:
-        """The state to go on from; None if there is none (where another training has left one, it says so)."""
+        """The state to go on from; None if there is none (where another training has left one, it says so).
+
+        Raises:
+            ArtifactError: the folder cannot be made or written, which would show only after an epoch was paid for.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ArtifactError(f"{self.folder}: {error.strerror}; see TWOFOLD_CHECKPOINTS") from None
+        if not os.access(self.folder, os.W_OK):
+            raise ArtifactError(f"{self.folder}: cannot be written; see TWOFOLD_CHECKPOINTS")
         if self.path.exists():
             kept = _read(self.path)
             return None if kept is None else dict(kept["state"])

@@ -21,6 +21,8 @@ from twofold.progress import say
 from twofold.task import plain_failure
 
 TAG = "twofold.pipeline_run"  # and the run's id: what that run's register came to, as JSON
+# Servers that keep their records in ML Metadata, as those of KFP 2.16 do, call it COMPLETE.
+SUCCESS = ("SUCCEEDED", "COMPLETE")
 LONGEST = 4000  # characters of a verdict that are kept; every store of MLflow takes them
 PATIENCE = 30  # seconds for the webhook to answer
 
@@ -60,10 +62,17 @@ def notify(*, state: str, message: str, register: Mapping[str, Any], run: str) -
         run: the id of the pipeline's run.
     """
     with plain_failure("notify"):
-        if state != "SUCCEEDED":
+        if state not in SUCCESS:
             _post(f"Twofold: pipeline run {run} ended as {state or 'unknown'}. {message}".strip())
             return
-        found = _recall(str(register["experiment"]), run)
+        # MLflow's own patience is longer than this task is given.
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+        try:
+            found = _recall(str(register["experiment"]), run)
+        except RegistryError as error:
+            _post(f"Twofold: pipeline run {run} ended well, but its verdict cannot be read: {error}")
+            raise
         text = f"{found['model']}: {found['headline']} (pipeline run {run}). {found['open']}"
         if found["refused"]:
             _post(f"Twofold: {text}\n{found['reasons']}")

@@ -60,6 +60,8 @@ def load_yaml(path: Path) -> dict[str, Any]:
         values = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ParameterError(f"{path}: no such file; run from the project's root or name it with --params") from None
+    except OSError as error:
+        raise ParameterError(f"{path}: {error.strerror}") from None
     except (YAMLError, UnicodeDecodeError) as error:
         raise ParameterError(f"{path}: not YAML: {error}") from None
     if not isinstance(values, dict):

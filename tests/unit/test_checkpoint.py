@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from twofold.checkpoint import ABANDONED, TORN, Checkpoint, dependencies
+from twofold.errors import ArtifactError
 
 PARTS = {"data": "1", "head": "2", "finetune_all.epochs": "6", "code": "3", "threads": "2"}
 
@@ -26,6 +27,17 @@ def test_the_state_comes_back_for_the_same_parts(saved):
     assert torch.equal(state["weights"], torch.arange(3.0))
     assert state["history"] == [{"epoch": 0, "lr": None}]
     assert saved.path.parent.name == "checkpoints"
+
+
+def test_a_place_that_takes_no_checkpoint_is_refused_before_any_epoch(alone, monkeypatch):
+    (alone / "file").write_text("")
+    monkeypatch.setenv("TWOFOLD_CHECKPOINTS", str(alone / "file" / "checkpoints"))
+    with pytest.raises(ArtifactError, match=r"file/checkpoints: Not a directory; see TWOFOLD_CHECKPOINTS"):
+        again().load()
+    monkeypatch.setenv("TWOFOLD_CHECKPOINTS", str(alone))
+    monkeypatch.setattr("os.access", lambda path, mode: False)  # root may write anywhere
+    with pytest.raises(ArtifactError, match="cannot be written; see TWOFOLD_CHECKPOINTS"):
+        again().load()
 
 
 @pytest.mark.parametrize("part", PARTS)

@@ -117,6 +117,8 @@ def test_a_run_that_succeeded_without_a_verdict_is_an_error(webhook, judged, cap
         end("run-b")
     assert failed.value.code == 1
     assert "knows no verdict of it" in capsys.readouterr().err
+    assert len(webhook.texts) == 1
+    assert "ended well, but its verdict cannot be read" in webhook.texts[0]
 
 
 def test_without_a_webhook_nobody_is_told_and_the_log_says_so(judged, monkeypatch, capsys):

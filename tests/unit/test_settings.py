@@ -61,6 +61,11 @@ def test_every_problem_of_every_section_is_listed_at_once(params):
         assert words in str(caught.value)
 
 
+def test_a_folder_is_no_parameter_file(tmp_path):
+    with pytest.raises(ParameterError, match="Is a directory"):
+        read(tmp_path)
+
+
 def test_a_missing_section_is_named(params):
     text = params.read_text()
     params.write_text(text[: text.index("register:")])

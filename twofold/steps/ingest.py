@@ -39,9 +39,11 @@ class Ingest(Section):
     max_bytes: Integer = Field(description="Largest file accepted, bytes, 1 to 1073741824", ge=1, le=2**30)
     # Above this Pillow sees a decompression bomb.
     max_pixels: Integer = Field(description="Largest image accepted, width x height, 1 to 89478485", ge=1, le=89478485)
-    min_side: Integer = Field(description="Smallest shorter side accepted, pixels, 1 or more", ge=1)
+    min_side: Integer = Field(description="Smallest shorter side accepted, pixels, 1 to 65535", ge=1, le=65535)
     max_refused_fraction: Fraction = Field(description="Share of files that may be refused before the step fails, 0-1")
-    min_per_class: Integer = Field(description="Fewest different images of each class, 2 or more", ge=2)
+    min_per_class: Integer = Field(
+        description="Fewest different images of each class, 2 to 2147483647", ge=2, le=2147483647
+    )
 
 
 class Seen(NamedTuple):
