@@ -61,7 +61,7 @@ def test_a_number_that_is_none_fails_the_task_before_anything_is_written(section
 
 
 def test_no_whole_number_that_kubeflow_could_round_is_allowed_where_it_matters():
-    """A float holds whole numbers up to 2^53. Of `min_*`, greater ones mean the same; `views` is one of four."""
+    """A float holds whole numbers up to 2^53. `views` is one of four."""
     from twofold.settings import STEPS, section_model
 
     unbounded = set()
@@ -70,7 +70,7 @@ def test_no_whole_number_that_kubeflow_could_round_is_allowed_where_it_matters()
             if field.annotation is int:
                 bounds = [found.le for found in field.metadata if hasattr(found, "le")]
                 unbounded |= set() if bounds and max(bounds) <= 2**53 else {f"{step}.{name}"}
-    assert unbounded == {"ingest.min_side", "ingest.min_per_class", "evaluate.views"}
+    assert unbounded == {"evaluate.views"}
 
 
 def test_what_is_read_must_be_what_was_written(section, places, alone, capsys):
