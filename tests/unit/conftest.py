@@ -1,9 +1,15 @@
-"""Fixtures of the unit tests: one thread, no live runs, folders of their own, and one small data set for all."""
+"""Fixtures of the unit tests: one thread, no live runs, folders of their own, one small data set, a Kubeflow server."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.kfp_server.case import Cli
+    from tests.kfp_server.server import KfpServer
 
 # Before torch is imported: several processes with several threads each would wait for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -27,3 +33,22 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     return tmp_path
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> "Iterator[KfpServer]":
+    """A stand-in for Kubeflow's API over HTTP, and commands that do not wait long for it."""
+    from tests.kfp_server.case import quick
+    from tests.kfp_server.server import KfpServer
+
+    quick(monkeypatch)
+    with KfpServer() as server:
+        yield server
+
+
+@pytest.fixture
+def cli(server: "KfpServer", capfd: pytest.CaptureFixture[str]) -> "Cli":
+    """The command line, calling that server."""
+    from tests.kfp_server.case import Cli
+
+    return Cli(server, capfd)

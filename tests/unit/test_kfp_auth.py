@@ -12,21 +12,9 @@ from google.auth.exceptions import GoogleAuthError
 
 from pipelines.__main__ import main
 from pipelines.client import connect
-from tests.kfp_server.case import SECRET, Cli, fails, options, quick
+from tests.kfp_server.case import SECRET, fails, options
 from tests.kfp_server.server import Fault, KfpServer
 from twofold.errors import ServerError
-
-
-@pytest.fixture
-def server(monkeypatch):
-    quick(monkeypatch)
-    with KfpServer() as server:
-        yield server
-
-
-@pytest.fixture
-def cli(server, capfd):
-    return Cli(server, capfd)
 
 
 @pytest.mark.parametrize("how", ["option", "variable", "file"])

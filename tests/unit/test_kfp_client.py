@@ -7,15 +7,8 @@ import pytest
 from pipelines.calling import NoAnswerError, RefusedError, listed, named
 from pipelines.client import add_connection_options, connect, open_client
 from tests.kfp_server.case import SECRET, fails, options, quick
-from tests.kfp_server.server import Fault, KfpServer
+from tests.kfp_server.server import Fault
 from twofold.errors import ServerError
-
-
-@pytest.fixture
-def server(monkeypatch):
-    quick(monkeypatch)
-    with KfpServer() as server:
-        yield server
 
 
 @pytest.mark.parametrize("version", ["2.0.5", "2.15.3", "1.8.5"])

@@ -5,23 +5,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from pipelines import recurring
-from tests.kfp_server.case import Cli, only, quick
-from tests.kfp_server.server import Fault, KfpServer
+from tests.kfp_server.case import only
+from tests.kfp_server.server import Fault
 
 APPLY = ("schedule", "apply", "nightly")
 CRON = (*APPLY, "--cron", "0 3 * * *")
-
-
-@pytest.fixture
-def server(monkeypatch):
-    quick(monkeypatch)
-    with KfpServer() as server:
-        yield server
-
-
-@pytest.fixture
-def cli(server, capfd):
-    return Cli(server, capfd)
 
 
 def meanwhile(monkeypatch, server, *, first):

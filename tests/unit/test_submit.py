@@ -3,24 +3,12 @@ import re
 import pytest
 
 from pipelines import following
-from tests.kfp_server.case import Cli, only, positions, quick
-from tests.kfp_server.server import Fault, KfpServer
+from tests.kfp_server.case import only, positions
+from tests.kfp_server.server import Fault
 from tests.kfp_server.store import Frame
 from twofold.settings import STEPS
 
 LINK = r"http://127\.0\.0\.1:\d+/#/runs/details/[0-9a-f-]{36}\n"
-
-
-@pytest.fixture
-def server(monkeypatch):
-    quick(monkeypatch)
-    with KfpServer() as server:
-        yield server
-
-
-@pytest.fixture
-def cli(server, capfd):
-    return Cli(server, capfd)
 
 
 def test_a_run_is_started_and_its_link_is_all_of_standard_output(server, cli):
