@@ -53,11 +53,12 @@ def make_folder(root: Path, per_class: int = 30, size: int = 64, seed: int = 0) 
     return root
 
 
-def make_raw(source: Path, out: Path, **changes: Any) -> Path:
-    """Run ingest on a folder of `bad` and `good`; `changes` are parameters. The metrics lie beside `out`."""
+def make_raw(source: Path | str, out: Path, **changes: Any) -> Path:
+    """Run ingest on a source of `bad` and `good`; `changes` are parameters. The metrics lie beside `out`."""
     values = {
         "source": str(source),
         "positive": "bad",
+        "require_checksum": False,
         "max_bytes": 10_000_000,
         "max_pixels": 1_000_000,
         "min_side": 4,

@@ -3,6 +3,7 @@
 TwofoldError
 ├── ParameterError   params.yaml: a wrong, missing or unknown key
 ├── DataError        images, labels, splits
+│   └── SourceError  a source that does not answer, refuses, or changes while it is read
 ├── WeightsError     pretrained weights: missing, altered, of another architecture
 ├── ArtifactError    a step's files: missing, of another kind, altered
 ├── TrainingError    training that cannot go on
@@ -20,6 +21,10 @@ class ParameterError(TwofoldError):
 
 
 class DataError(TwofoldError):
+    pass
+
+
+class SourceError(DataError):
     pass
 
 

@@ -23,7 +23,18 @@ from twofold.images import FORMATS
 from twofold.params import check
 from twofold.prepared import INDEX, LEFT_OUT, Prepared
 from twofold.progress import say
-from twofold.raw import DUPLICATES, QUARANTINE, Duplicate, Quarantined, Raw, Shards, read_csv, write_tables
+from twofold.raw import (
+    DUPLICATES,
+    QUARANTINE,
+    VERSIONS,
+    Duplicate,
+    Quarantined,
+    Raw,
+    Shards,
+    read_csv,
+    write_csv,
+    write_tables,
+)
 from twofold.settings import load_yaml
 from twofold.steps.preprocess import Preprocess, preprocess
 
@@ -86,6 +97,11 @@ def _raw(sha256: str, root: Path) -> str:
                 shard, offset = shards.add(f"{image.sha256}.{FORMATS[image.format]}", raw.read(image))
                 images.append(image._replace(shard=shard, offset=offset))
         shards.close()
+        if (directory / VERSIONS).exists():
+            gone = {image.key for image in raw.images if image.sha256 == sha256}
+            gone |= {item.key for item in duplicates if item.sha256 == sha256}
+            rows = [(row["key"], row["version"]) for row in read_csv(directory / VERSIONS) if row["key"] not in gone]
+            write_csv(draft / VERSIONS, ("key", "version"), rows)
         write_tables(
             draft,
             images,
@@ -152,6 +168,8 @@ def _left(sha256: str, root: Path, twins: list[str]) -> list[str]:
         lines.append("delete the source, and its row if there is a labels.csv; if a script or `dvc add` made that")
         lines.append("folder, delete it there too, or it comes back with the next `dvc repro`:")
         lines += _some(given, root)
+    if source is None and (address := _address(root)):
+        lines.append(f"delete the object with that SHA-256, and its old versions, if it lies in {address}")
     if twins:
         lines.append(f"other files show the same pixels; forget them too: {', '.join(twins)}")
     cached = [path for path in _files(root / DVC / "cache") if holds(path, sha256)]
@@ -203,10 +221,15 @@ def _in_table(path: Path, sha256: str) -> bool:
 
 def _source(root: Path) -> Path | None:
     """The folder that ingest reads; None if params.yaml names none."""
+    address = _address(root)
+    return root / address if address and "://" not in address else None
+
+
+def _address(root: Path) -> str:
     try:
-        return root / str(load_yaml(root / "params.yaml")["ingest"]["source"])
+        return str(load_yaml(root / "params.yaml")["ingest"]["source"])
     except (ParameterError, KeyError, TypeError):
-        return None
+        return ""
 
 
 def _files(path: Path) -> Iterator[Path]:

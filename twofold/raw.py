@@ -6,6 +6,7 @@ In: images and what is known of each. Out: a folder with
   read them;
 - `manifest.parquet`: one row an image, sorted by sha256, with shard and offset of its bytes;
 - `duplicates.csv`: files that repeat another one, and `quarantine.csv`: files that were refused or left aside;
+- `versions.csv`, from a versioned bucket alone: in which version each object was fetched;
 - `meta.json`: labels, slices, counts, and the fingerprint of the data.
 
 Images are read by shard and offset; nothing has to scan a shard.
@@ -27,6 +28,7 @@ from twofold.errors import ArtifactError
 
 KIND, VERSION = "raw", 1
 MANIFEST, DUPLICATES, QUARANTINE = "manifest.parquet", "duplicates.csv", "quarantine.csv"
+VERSIONS = "versions.csv"
 SHARD_BYTES = 256 * 1024 * 1024
 _BLOCK, _RECORD = 512, 10240  # what tar files are measured in, bytes
 

@@ -82,7 +82,10 @@ def s3(folder: Path) -> Iterator[str]:
     # Each of its servers also takes a port 10,000 above its own.
     ports = {name: free_port() % 20000 + 20000 for name in ("master", "volume", "filer", "s3")}
     words = [weed, "server", f"-dir={folder}", "-ip=127.0.0.1", "-s3", f"-s3.config={folder / 'identities.json'}"]
-    words += [f"-{name}.port={port}" for name, port in ports.items()] + ["-master.volumeSizeLimitMB=64"]
+    words += [f"-{name}.port={port}" for name, port in ports.items()] + [
+        "-master.volumeSizeLimitMB=64",
+        "-volume.max=200",
+    ]
     address = f"http://127.0.0.1:{ports['s3']}"
     with running(words, folder, lambda: answers(f"{address}/status")):
         yield address

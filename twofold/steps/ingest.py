@@ -1,6 +1,6 @@
 """ingest: take labelled images in, decode every one in full, and keep them as they came.
 
-In: `ingest.source`, a local folder (see `twofold/sources/folder.py`). Out: `data/raw` (see `twofold/raw.py`).
+In: `ingest.source`, a folder or a bucket (see `twofold/sources/opening.py`). Out: `data/raw` (see `twofold/raw.py`).
 
 Nothing that comes later sees a file that was not decoded here under the limits. A file that occurs twice is kept
 once; a content that stands under both labels ends the step.
@@ -21,8 +21,9 @@ from twofold.images import FORMATS, Limits, decode
 from twofold.params import Fraction, Integer, Section, Text
 from twofold.pool import ordered, workers
 from twofold.progress import say, track
-from twofold.raw import Duplicate, Image, Quarantined, Shards, write_tables
-from twofold.sources.folder import Entry, Folder, Listing
+from twofold.raw import VERSIONS, Duplicate, Image, Quarantined, Shards, write_csv, write_tables
+from twofold.sources.listing import Entry, Fetched, Listing, Wanted
+from twofold.sources.opening import Source, open_source
 
 _SHOWN = 10  # refused files in an error
 _PAIRS_SHOWN = 50
@@ -34,8 +35,11 @@ _RANK = {"test": 0, "validation": 1, "train": 2, None: 3}
 class Ingest(Section):
     """Where the images come from, and what is accepted."""
 
-    source: Text = Field(description="Folder with one subfolder per class, or with a labels.csv")
+    source: Text = Field(description="Folder or s3://bucket/prefix, with one subfolder per class or with a labels.csv")
     positive: Text = Field(description="The class that is to be found (as the folder or label is named)")
+    require_checksum: bool = Field(
+        description="Refuse a file whose store keeps no checksum to verify its transfer by (false: it is counted)"
+    )
     max_bytes: Integer = Field(description="Largest file accepted, bytes, 1 to 1073741824", ge=1, le=2**30)
     # Above this Pillow sees a decompression bomb.
     max_pixels: Integer = Field(description="Largest image accepted, width x height, 1 to 89478485", ge=1, le=89478485)
@@ -59,6 +63,16 @@ class Seen(NamedTuple):
     channels: int = 0
     mode: str = ""
     format: str = ""
+    version: str = ""
+    verified: bool = True
+
+
+class Arrival(NamedTuple):
+    """How an accepted file came: the version that its bucket gave it, and whether a checksum held."""
+
+    key: str
+    version: str
+    verified: bool
 
 
 def ingest(params: Ingest, *, raw: Path, metrics: Path) -> None:
@@ -67,11 +81,11 @@ def ingest(params: Ingest, *, raw: Path, metrics: Path) -> None:
     Raises:
         DataError: not two classes, too many refused files, too few images, or one content under both labels.
     """
-    source = Folder(Path(params.source))
+    source = open_source(params.source)
     listing = source.listing()
     labels = _labels(listing, params, source)
     with publish(raw) as draft:
-        copies, quarantined = _store(source, listing, params, draft)
+        copies, quarantined, arrivals = _store(source, listing, params, draft)
         quarantined += [
             Quarantined(item.key, item.label, "refused" if item.counts else "ignored", item.reason, "")
             for item in listing.aside
@@ -80,6 +94,8 @@ def ingest(params: Ingest, *, raw: Path, metrics: Path) -> None:
         _check_refused(quarantined, files, params)
         images, duplicates = _one_each(copies)
         _check_classes(images, labels, params, quarantined)
+        if any(arrival.version for arrival in arrivals):
+            write_csv(draft / VERSIONS, Arrival._fields[:2], sorted(arrival[:2] for arrival in arrivals))
         meta = write_tables(
             draft,
             images,
@@ -98,6 +114,7 @@ def ingest(params: Ingest, *, raw: Path, metrics: Path) -> None:
         "ignored": len(quarantined) - refused,
         "duplicate_files": sum(item.kind == "bytes" for item in duplicates),
         "duplicate_pictures": sum(item.kind == "pixels" for item in duplicates),
+        "unverified": sum(not arrival.verified for arrival in arrivals),
         "bytes": meta["bytes"],
         "shards": meta["shards"],
     }
@@ -105,10 +122,11 @@ def ingest(params: Ingest, *, raw: Path, metrics: Path) -> None:
     say(
         f"ingest: {figures['images']} images ({figures['positive']} {labels[1]}, {figures['negative']} {labels[0]}), "
         f"{refused} refused, {figures['ignored']} ignored, {figures['duplicate_files']} duplicate files"
+        + (f", {figures['unverified']} without a checksum" if figures["unverified"] else "")
     )
 
 
-def _labels(listing: Listing, params: Ingest, source: Folder) -> tuple[str, str]:
+def _labels(listing: Listing, params: Ingest, source: Source) -> tuple[str, str]:
     """(negative, positive)"""
     found = sorted({entry.label for entry in listing.entries})
     if len(found) != 2:
@@ -120,15 +138,18 @@ def _labels(listing: Listing, params: Ingest, source: Folder) -> tuple[str, str]
     return found[0], params.positive
 
 
-def _store(source: Folder, listing: Listing, params: Ingest, draft: Path) -> tuple[list[Image], list[Quarantined]]:
+def _store(
+    source: Source, listing: Listing, params: Ingest, draft: Path
+) -> tuple[list[Image], list[Quarantined], list[Arrival]]:
     """Write every accepted file once; returns an image for every accepted file, repeated ones included."""
     limits = Limits(params.max_bytes, params.max_pixels, params.min_side)
-    look = partial(_look, source=source, limits=limits)
+    look = partial(_look, source=source, limits=limits, strict=params.require_checksum)
     batches = ordered(look, _tasks(listing.entries, source), workers())
     seen = track((one for batch in batches for one in batch), "ingest", len(listing.entries))
     places: dict[str, tuple[int, int]] = {}
     images: list[Image] = []
     quarantined: list[Quarantined] = []
+    arrivals: list[Arrival] = []
     shards = Shards(draft)
     for entry, one in zip(listing.entries, seen, strict=True):
         if one.reason:
@@ -137,34 +158,39 @@ def _store(source: Folder, listing: Listing, params: Ingest, draft: Path) -> tup
         if one.sha256 not in places:
             places[one.sha256] = shards.add(f"{one.sha256}.{FORMATS[one.format]}", one.data)
         images.append(_image(entry, one, places[one.sha256]))
+        arrivals.append(Arrival(one.key, one.version, one.verified))
     shards.close()
-    return images, quarantined
+    return images, quarantined, arrivals
 
 
-def _tasks(entries: Iterable[Entry], source: Folder) -> Iterator[list[str]]:
-    keys: list[str] = []
+def _tasks(entries: Iterable[Entry], source: Source) -> Iterator[list[Wanted]]:
+    task: list[Wanted] = []
     total = 0
     for entry in entries:
-        size = source.size(entry.key)
-        if keys and (len(keys) == _TASK_FILES or total + size > _TASK_BYTES):
-            yield keys
-            keys, total = [], 0
-        keys.append(entry.key)
-        total += size
-    if keys:
-        yield keys
+        one = source.wanted(entry.key)
+        if task and (len(task) == _TASK_FILES or total + one.bytes > _TASK_BYTES):
+            yield task
+            task, total = [], 0
+        task.append(one)
+        total += one.bytes
+    if task:
+        yield task
 
 
-def _look(keys: list[str], source: Folder, limits: Limits) -> list[Seen]:
-    return [_see(key, source, limits) for key in keys]
+def _look(task: list[Wanted], source: Source, limits: Limits, strict: bool) -> list[Seen]:
+    fetched = source.fetch(task, limits.max_bytes)
+    return [_see(wanted.key, one, limits, strict) for wanted, one in zip(task, fetched, strict=True)]
 
 
-def _see(key: str, source: Folder, limits: Limits) -> Seen:
-    sha256 = ""
+def _see(key: str, fetched: Fetched, limits: Limits, strict: bool) -> Seen:
+    data = fetched.data
+    if fetched.reason:
+        return Seen(key, b"", "", fetched.reason)
+    if strict and not fetched.verified:
+        return Seen(key, b"", "", "its store keeps no checksum; ingest.require_checksum asks for one")
+    # Of a file over the limit only the beginning was read: it has no SHA-256 to speak of.
+    sha256 = hashlib.sha256(data).hexdigest() if len(data) <= limits.max_bytes else ""
     try:
-        data = source.read(key, limits.max_bytes)
-        # Of a file over the limit only the beginning was read: it has no SHA-256 to speak of.
-        sha256 = hashlib.sha256(data).hexdigest() if len(data) <= limits.max_bytes else ""
         decoded = decode(data, limits)
     except DataError as error:
         return Seen(key, b"", sha256, str(error))
@@ -172,7 +198,8 @@ def _see(key: str, source: Folder, limits: Limits) -> Seen:
     content = hashlib.sha256(f"{height} {width} {channels}\n".encode())
     content.update(decoded.pixels.data)
     digest = content.hexdigest()
-    return Seen(key, data, sha256, "", digest, width, height, channels, decoded.mode, decoded.format)
+    shape = (width, height, channels)
+    return Seen(key, data, sha256, "", digest, *shape, decoded.mode, decoded.format, fetched.version, fetched.verified)
 
 
 def _image(entry: Entry, one: Seen, place: tuple[int, int]) -> Image:

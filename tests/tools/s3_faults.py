@@ -1,0 +1,117 @@
+"""A small proxy between boto3 and an S3 server that does what networks and stores do on bad days."""
+
+import http.client
+import http.server
+import re
+import threading
+import time
+from contextlib import contextmanager
+from urllib.parse import urlsplit
+
+
+class Proxy(http.server.BaseHTTPRequestHandler):
+    """Hands everything on to the server, except what `server.fault` does with it."""
+
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_):
+        pass
+
+    def do_GET(self):
+        self.server.calls += 1
+        place = urlsplit(self.server.behind)
+        onward = http.client.HTTPConnection(place.hostname, place.port)
+        # The Host header as it came: the signature covers it.
+        onward.putrequest("GET", self.path, skip_host=True, skip_accept_encoding=True)
+        for name, value in self.headers.items():
+            onward.putheader(name, value)
+        onward.endheaders()
+        answer = onward.getresponse()
+        headers = {k.lower(): v for k, v in answer.getheaders() if k.lower() not in ("connection", "transfer-encoding")}
+        status, body = answer.status, answer.read()
+        onward.close()
+        fault = self.server.fault
+        listing = "list-type=2" in self.path
+        if fault is not None:
+            changed = fault(self, listing, status, headers, body)
+            if changed is None:
+                self.close_connection = True
+                return
+            status, headers, body = changed
+        self.send_response(status)
+        headers.setdefault("content-length", str(len(body)))
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+        if int(headers["content-length"]) != len(body):
+            self.close_connection = True
+
+    def handle_one_request(self):
+        try:
+            super().handle_one_request()
+        except ConnectionError:
+            self.close_connection = True
+
+
+@contextmanager
+def between(behind, fault, monkeypatch):
+    """A proxy with a fault; its address is in the environment. The server's own Host is kept for the signature."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Proxy)
+    server.daemon_threads = True
+    server.behind, server.fault, server.calls = behind, fault, 0
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+ERROR = "<Error><Code>{}</Code><Message>no</Message></Error>"
+
+
+class Faults:
+    """Each fault strikes the first `times` requests of its kind."""
+
+    def __init__(self, kind, times=2):
+        self.kind, self.left = kind, times
+
+    def strikes(self, listing):
+        if listing != self.kind.startswith("list") or self.left == 0:
+            return False
+        self.left -= 1
+        return True
+
+    def __call__(self, handler, listing, status, headers, body):
+        if not self.strikes(listing):
+            return status, headers, body
+        kind = self.kind.removeprefix("list ")
+        if kind.isdigit() or kind in ("SlowDown", "InternalError", "ExpiredToken"):
+            codes = {"SlowDown": 503, "InternalError": 500, "ExpiredToken": 400, "403": 403, "404": 404}
+            names = {"403": "AccessDenied", "404": "NoSuchKey"}
+            return codes[kind], {"content-type": "application/xml"}, ERROR.format(names.get(kind, kind)).encode()
+        if kind == "stall":
+            time.sleep(2)
+            return None
+        if kind == "reset":
+            handler.wfile.write(
+                b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % max(len(body), 2) + body[: len(body) // 2]
+            )
+            return None
+        if kind == "short":
+            return status, headers | {"content-length": str(len(body) // 2)}, body[: len(body) // 2]
+        if kind == "flip":
+            return status, headers, bytes([body[0] ^ 1]) + body[1:] if body else body
+        if kind == "flip without a sum":
+            kept = {name: value for name, value in headers.items() if "checksum" not in name}
+            return status, kept, bytes([body[0] ^ 1]) + body[1:] if body else body
+        if kind == "drop":
+            return status, {"content-type": "application/xml"}, re.sub(rb"<Contents>.*?</Contents>", b"", body, count=1)
+        if kind.startswith("repeat"):
+            if kind.endswith("uncounted"):
+                body = re.sub(rb"<KeyCount>.*?</KeyCount>", b"", body)
+            again = re.search(rb"<Contents>.*?</Contents>", body, re.DOTALL).group()
+            return status, {"content-type": "application/xml"}, body.replace(again, again + again, 1)
+        raise AssertionError(kind)

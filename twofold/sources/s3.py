@@ -1,0 +1,260 @@
+"""Objects in an S3 bucket as the source of labelled images.
+
+In: `s3://bucket/prefix`, laid out as a folder would be (see `twofold/sources/listing.py`), and the credentials, region
+and endpoint of boto3's own environment (AWS_ACCESS_KEY_ID, AWS_PROFILE, AWS_ENDPOINT_URL…), which are in no parameter.
+Out: what lies below the prefix, and its bytes.
+
+- The listing is asked for twice, and again until two in a row agree: a page that is lost or repeated on the way, or a
+  bucket that is being filled, shows itself in no other way.
+- An object is fetched in the version that was listed (`If-Match`); one that was replaced meanwhile ends the step.
+- Its bytes are held to the length listed, to the checksum if the store keeps one, else to an ETag that is an MD5. Where
+  there is neither, they count as unverified.
+- What does not arrive whole is fetched again a few times; then the step fails. No object is left out because the
+  network was bad.
+- Keys are names and never paths: nothing is ever written under them.
+"""
+
+import hashlib
+import os
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, TypeVar
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
+from urllib3.exceptions import HTTPError
+
+from twofold.errors import DataError, SourceError
+from twofold.sources.listing import LABELS, Aside, Fetched, Listing, Wanted, from_classes, from_table, hidden, shown
+
+T = TypeVar("T")
+THREADS = 8  # downloads at once in each worker: an answer takes far longer than its bytes
+CONNECT_TIMEOUT, READ_TIMEOUT = 10, 30  # seconds
+TRIES = 4  # of one object, beside botocore's own of one request
+PAUSE = 0.5  # seconds before the second try, twice as long before each further one
+LISTINGS = 5  # at most, until two in a row agree
+LARGEST_TABLE = 1 << 28  # bytes of a labels.csv
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
+_MD5 = re.compile(r"[0-9a-f]{32}")
+_REMEDIES = {
+    "NoSuchBucket": "no such bucket",
+    "NoSuchKey": "no such object any more; it was there when the bucket was listed",
+    "404": "no such bucket or object",
+    "AccessDenied": "access denied; the credentials need s3:ListBucket on the bucket and s3:GetObject on its objects",
+    "403": "access denied; the credentials need s3:ListBucket on the bucket and s3:GetObject on its objects",
+    "ExpiredToken": "the credentials have expired; get new ones",
+    "TokenRefreshRequired": "the credentials have expired; get new ones",
+    "InvalidToken": "the session token is not valid; get new credentials",
+    "InvalidAccessKeyId": "the access key is not known there; check AWS_ACCESS_KEY_ID and the endpoint",
+    "SignatureDoesNotMatch": "the secret key is wrong; check AWS_SECRET_ACCESS_KEY",
+    "RequestTimeTooSkewed": "this machine's clock is wrong",
+    "PermanentRedirect": "the bucket lies in another region; set AWS_DEFAULT_REGION",
+    "AuthorizationHeaderMalformed": "the bucket lies in another region; set AWS_DEFAULT_REGION",
+    "InvalidObjectState": "the object is archived; restore it first",
+}
+
+
+class Bucket:
+    """The objects below a prefix.
+
+    Raises:
+        DataError: the address is not `s3://bucket/prefix`.
+    """
+
+    def __init__(self, address: str) -> None:
+        # The address is shown, logged and kept; credentials in it would be too.
+        if "@" in address.removeprefix("s3://").partition("/")[0]:
+            raise DataError("ingest.source: an s3:// address holds no credentials; boto3 takes them from AWS_…")
+        bucket, _, prefix = address.removeprefix("s3://").partition("/")
+        if not _BUCKET.fullmatch(bucket) or not prefix.isprintable():
+            raise DataError(f"ingest.source: found {address!r}; must be s3://bucket or s3://bucket/prefix")
+        self.bucket = bucket
+        # With the slash, s3://bucket/cells does not take in the objects of s3://bucket/cells-old.
+        self.prefix = f"{prefix.rstrip('/')}/" if prefix.strip("/") else ""
+        self.name = f"s3://{bucket}/{self.prefix}".rstrip("/")
+        self._objects: dict[str, Wanted] = {}
+        self._clients: dict[int, Any] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        # To a worker goes neither the listing, which may be long, nor the client, which cannot.
+        return self.__dict__ | {"_objects": {}, "_clients": {}}
+
+    def listing(self) -> Listing:
+        """What lies below the prefix.
+
+        Raises:
+            SourceError: it cannot be listed, there is nothing, or it does not hold still.
+        """
+        found = self._settled()
+        if not found:
+            raise SourceError(f"{self.name}: no object lies there; a prefix ends at a slash")
+        self._objects = {}
+        aside: list[Aside] = []
+        for key, size, etag in found:
+            parts = key.split("/")
+            if size == 0 and (not key or key.endswith("/")):
+                continue  # a console's picture of a folder
+            if not key.isprintable() or any(part in ("", ".", "..") for part in parts):
+                names = [shown(part) for part in parts]
+                aside.append(Aside("/".join(names), names[0] if len(names) > 1 else "", _WRONG_NAME, True))
+            elif any(hidden(part) for part in parts):
+                continue
+            else:
+                self._objects[key] = Wanted(key, size, etag)
+        files = [key for key in self._objects if key != LABELS]
+        if LABELS not in self._objects:
+            return from_classes(files, aside)
+        table = self._objects[LABELS]
+        content = self._fetched(table, LARGEST_TABLE)
+        if content.reason:
+            raise DataError(f"{self.name}/{LABELS}: {content.reason}")
+        return from_table(f"{self.name}/{LABELS}", content.data, files, aside, self._problem)
+
+    def wanted(self, key: str) -> Wanted:
+        """What `fetch` takes for a key of the listing."""
+        return self._objects[key]
+
+    def fetch(self, wanted: Sequence[Wanted], limit: int) -> list[Fetched]:
+        """The objects' bytes, in their order; one above `limit` bytes is not fetched.
+
+        Raises:
+            SourceError: an object is gone, was replaced, or does not arrive whole.
+        """
+        if len(wanted) < 2:
+            return [self._fetched(one, limit) for one in wanted]
+        self._client()  # made here: making one in several threads at once is not safe
+        with ThreadPoolExecutor(min(THREADS, len(wanted))) as pool:
+            return list(pool.map(lambda one: self._fetched(one, limit), wanted))
+
+    def _problem(self, key: str) -> str | None:
+        return None if key in self._objects else "no such object"
+
+    def _settled(self) -> list[tuple[str, int, str]]:
+        """(key below the prefix, bytes, ETag) of every object, as two listings in a row give them."""
+        last: list[tuple[str, int, str]] | None = None
+        for _ in range(LISTINGS):
+            found = list(self._pages())
+            if found == last:
+                return found
+            last = found
+        raise SourceError(f"{self.name}: {LISTINGS} listings in a row differ; run again when nobody writes there")
+
+    def _pages(self) -> Iterator[tuple[str, int, str]]:
+        token: dict[str, str] = {}
+        seen: set[str] = set()
+        while True:
+            page = self._tried(self.name, partial(self._page, token))
+            for item in page.get("Contents", []):
+                if item["Key"] in seen or not item["Key"].startswith(self.prefix):
+                    raise SourceError(f"{self.name}: the listing holds {item['Key']!r} twice, or by mistake; run again")
+                seen.add(item["Key"])
+                yield item["Key"][len(self.prefix) :], int(item["Size"]), item["ETag"]
+            if not page.get("IsTruncated"):
+                return
+            following = page.get("NextContinuationToken")
+            if not following or following == token.get("ContinuationToken"):
+                raise SourceError(f"{self.name}: the listing breaks off after {len(seen)} objects; run again")
+            token = {"ContinuationToken": following}
+
+    def _page(self, token: dict[str, str]) -> dict[str, Any]:
+        page: dict[str, Any] = self._client().list_objects_v2(Bucket=self.bucket, Prefix=self.prefix, **token)
+        found, told = len(page.get("Contents", [])), page.get("KeyCount")
+        if told is not None and told != found:
+            raise _DamagedError(f"a page of the listing holds {found} objects and tells of {told}")
+        return page
+
+    def _fetched(self, wanted: Wanted, limit: int) -> Fetched:
+        if wanted.bytes > limit:
+            return Fetched(b"", f"{wanted.bytes} bytes, allowed are at most {limit}")
+        return self._tried(f"{self.name}/{wanted.key}", lambda: self._once(wanted))
+
+    def _once(self, wanted: Wanted) -> Fetched:
+        answer = self._client().get_object(
+            Bucket=self.bucket, Key=self.prefix + wanted.key, IfMatch=wanted.version, ChecksumMode="ENABLED"
+        )
+        try:
+            with answer["Body"] as body:
+                data = body.read()
+        except (BotoCoreError, HTTPError, OSError) as error:
+            raise _DamagedError(_first_line(error)) from None
+        if len(data) != wanted.bytes:
+            raise _DamagedError(f"{len(data)} bytes came of {wanted.bytes}")
+        verified = any(name.startswith("Checksum") and name != "ChecksumType" for name in answer)
+        etag = wanted.version.strip('"')
+        # An object that came in parts, or is encrypted by a key of its owner's, has another ETag.
+        own_key = "SSECustomerAlgorithm" in answer or "kms" in answer.get("ServerSideEncryption", "")
+        if not verified and _MD5.fullmatch(etag) and not own_key:
+            if hashlib.md5(data, usedforsecurity=False).hexdigest() != etag:
+                raise _DamagedError("the bytes are not those of its ETag")
+            verified = True
+        version = answer.get("VersionId", "")
+        return Fetched(data, version="" if version == "null" else version, verified=verified)
+
+    def _tried(self, what: str, work: Callable[[], T]) -> T:
+        for attempt in range(1, TRIES + 1):
+            try:
+                return work()
+            except ClientError as error:
+                raise SourceError(f"{what}: {_reason(error)}") from None
+            except (NoCredentialsError, PartialCredentialsError):
+                keys = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
+                raise SourceError(f"{what}: no credentials for S3 in the environment; set {keys}") from None
+            except _DamagedError as error:
+                if attempt == TRIES:
+                    raise SourceError(f"{what}: {error} (tried {TRIES} times)") from None
+                time.sleep(PAUSE * 2 ** (attempt - 1))
+            except (BotoCoreError, HTTPError, OSError, ValueError) as error:
+                # botocore has tried again already, where that could help.
+                raise SourceError(f"{what}: {_first_line(error)}") from None
+        raise AssertionError("unreachable")
+
+    def _client(self) -> Any:
+        # One a process: a connection that two processes share mixes up their answers.
+        process = os.getpid()
+        if process not in self._clients:
+            self._clients = {process: client()}
+        return self._clients[process]
+
+
+_WRONG_NAME = "the key is no relative path of printable UTF-8 (.., an empty part, a control character); rename it"
+
+
+class _DamagedError(OSError):
+    pass
+
+
+def client() -> Any:
+    """boto3's client for S3, with everything said that its versions have as changing defaults."""
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    endpoint = endpoint or os.environ.get("MLFLOW_S3_ENDPOINT_URL") or None
+    settings = Config(
+        connect_timeout=CONNECT_TIMEOUT,
+        read_timeout=READ_TIMEOUT,
+        retries={"mode": "standard", "total_max_attempts": 5},
+        max_pool_connections=THREADS,
+        tcp_keepalive=True,
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_supported",
+        # Other stores than AWS seldom have a name in DNS for each bucket.
+        s3={"addressing_style": "path"} if endpoint else None,
+    )
+    try:
+        return boto3.Session().client("s3", endpoint_url=endpoint, config=settings)
+    except (BotoCoreError, ValueError) as error:
+        raise SourceError(f"S3: {error}") from None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _reason(error: ClientError) -> str:
+    code = str(error.response.get("Error", {}).get("Code", ""))
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    if status == 412 or code in ("PreconditionFailed", "412"):
+        return "replaced while it was read; run again when nobody writes there"
+    return f"{_REMEDIES.get(code, 'refused by the server')} ({code or 'no code'}, HTTP {status})"
