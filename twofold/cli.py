@@ -1,4 +1,4 @@
-"""The `twofold` command: parameters, weights, the summary of a run, forgetting an image."""
+"""The `twofold` command: parameters, weights, the cache, the summary of a run, forgetting an image."""
 
 import argparse
 import sys
@@ -30,6 +30,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _params(commands.add_parser("params", help="read, check and edit params.yaml"))
     _weights(commands.add_parser("weights", help="fetch and find pretrained weights"))
+    _cache(commands.add_parser("cache", help="see and prune what is kept in TWOFOLD_CACHE"))
 
     summary = commands.add_parser("summary", help="what the last run of the pipeline came to")
     summary.add_argument("--root", type=Path, default=Path(), help="the project's folder (%(default)s)")
@@ -73,6 +74,21 @@ def _weights(parser: argparse.ArgumentParser) -> None:
     fetch.set_defaults(run=_run_fetch)
 
 
+def _cache(parser: argparse.ArgumentParser) -> None:
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    show = commands.add_parser("show", help="where it lies, its limit, and what it holds")
+    show.add_argument("--verify", action="store_true", help="read every value too, and count those that are damaged")
+    show.set_defaults(run=_run_cache_show)
+    prune = commands.add_parser("prune", help="remove entries and give their room back to the disk")
+    which = prune.add_mutually_exclusive_group(required=True)
+    which.add_argument(
+        "--to", metavar="SIZE", help="leave no more than this (500M, 2G); those used longest ago go first"
+    )
+    which.add_argument("--damaged", action="store_true", help="those that fail their hash")
+    which.add_argument("--all", action="store_true", help="every entry")
+    prune.set_defaults(run=_run_cache_prune)
+
+
 def _run_set(options: argparse.Namespace) -> int:
     from twofold.settings import set_values
 
@@ -112,6 +128,24 @@ def _run_fetch(options: argparse.Namespace) -> int:
     from twofold.weights import fetch
 
     print(fetch(options.backbone, options.weights, retry=options.retry))
+    return 0
+
+
+def _run_cache_show(options: argparse.Namespace) -> int:
+    from twofold.cache import show
+
+    print(show(options.verify))
+    return 0
+
+
+def _run_cache_prune(options: argparse.Namespace) -> int:
+    from twofold.cache import prune
+    from twofold.memo import parse_size
+
+    if options.damaged:
+        print(prune(damaged=True))
+    else:
+        print(prune(to=0 if options.all else parse_size(options.to, "--to")))
     return 0
 
 

@@ -49,7 +49,7 @@ def extract(
     label = f"features, view {number + 1}"
     for chosen in track(batches, label, len(missing), per_item=BATCH):
         vectors[chosen] = _batch(classifier, backbone, images.pixels(rows[chosen]), number)
-        memo.put((keys[i], str(images.sha256[rows[i]]), vectors[i].tobytes()) for i in chosen)
+        memo.put(((keys[i], str(images.sha256[rows[i]]), vectors[i].tobytes()) for i in chosen), "features")
     return vectors
 
 

@@ -13,7 +13,7 @@ from twofold import memo
 from twofold.errors import DataError
 from twofold.forget import forget, holds
 from twofold.prepared import Prepared
-from twofold.raw import Raw
+from twofold.raw import Raw, read_csv, write_csv
 
 KEY = "bad/00003.png"
 
@@ -62,11 +62,21 @@ def test_every_other_image_is_still_readable(project):
     assert all(raw.read(one) for one in raw.images)
 
 
+def test_versions_of_a_bucket_lose_its_line_and_the_object_is_named(project):
+    keys = sorted(image.key for image in Raw.open(project / "data" / "raw").images)
+    write_csv(project / "data" / "raw" / "versions.csv", ("key", "version"), [(key, "v1") for key in keys])
+    sha256 = sha256_of(project)
+    (project / "params.yaml").write_text("ingest:\n  source: s3://bucket/parts\n")
+    assert "if it lies in s3://bucket/parts" in forget(sha256, project)
+    left = read_csv(project / "data" / "raw" / "versions.csv")
+    assert left == [{"key": key, "version": "v1"} for key in keys if key != KEY]
+
+
 def test_memo(project):
     sha256 = sha256_of(project)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(project)
-        memo.put([(memo.key("a"), sha256, b"secret features"), (memo.key("b"), "0" * 64, b"others")])
+        memo.put([(memo.key("a"), sha256, b"secret features"), (memo.key("b"), "0" * 64, b"others")], "features")
     text = forget(sha256, project)
     assert "memo: 1 entries" in text
     left = (project / memo.database()).read_bytes()

@@ -1,16 +1,55 @@
+import hashlib
+import os
 import sqlite3
+import subprocess
+import sys
+import tempfile
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 
 from twofold import memo
+from twofold.errors import ParameterError
 
 IMAGE, OTHER = "a" * 64, "b" * 64
+OLD = """
+CREATE TABLE entries (key TEXT PRIMARY KEY, image TEXT NOT NULL, sha256 BLOB NOT NULL, value BLOB NOT NULL);
+CREATE INDEX by_image ON entries (image);
+"""
 
 
 @pytest.fixture
 def filled(alone):
-    memo.put([("k1", IMAGE, b"one" * 500), ("k2", IMAGE, b"two"), ("k3", OTHER, b"three")])
+    put([("k1", IMAGE, b"one" * 500), ("k2", IMAGE, b"two"), ("k3", OTHER, b"three")])
     return alone / ".twofold" / "memo" / "memo.sqlite"
+
+
+@pytest.fixture
+def small(alone, monkeypatch):
+    """A memo of no more than 1000 bytes, and time that goes on by one at each look at the clock."""
+    monkeypatch.setenv("TWOFOLD_CACHE_LIMIT", "1K")
+    ticks = iter(range(1, 1000))
+    monkeypatch.setattr("time.time_ns", lambda: next(ticks))
+    return alone / ".twofold" / "memo" / "memo.sqlite"
+
+
+def put(entries):
+    memo.put(entries, "features")
+
+
+def rows(query):
+    with closing(sqlite3.connect(memo.database())) as database:
+        return database.execute(query).fetchall()
+
+
+def held():
+    """The keys there, read past `get`; and the total agrees with what there is."""
+    assert rows("SELECT bytes FROM total") == rows("SELECT coalesce(sum(length(value)), 0) FROM entries")
+    assert rows("SELECT key, size FROM uses ORDER BY key") == rows(
+        "SELECT key, length(value) FROM entries ORDER BY key"
+    )
+    return [key for (key,) in rows("SELECT key FROM entries ORDER BY key")]
 
 
 def test_values_come_back_and_missing_ones_do_not(filled):
@@ -25,18 +64,18 @@ def test_nothing_is_written_by_reading(alone):
 
 def test_many_keys_at_once(alone):
     entries = {f"k{i}": bytes([i % 251]) for i in range(1300)}
-    memo.put((key, IMAGE, value) for key, value in entries.items())
+    put((key, IMAGE, value) for key, value in entries.items())
     assert memo.get(list(entries)) == entries
 
 
 def test_a_key_is_replaced(filled):
-    memo.put([("k2", OTHER, b"again")])
+    put([("k2", OTHER, b"again")])
     assert memo.get(["k2"]) == {"k2": b"again"}
 
 
 def test_the_folder_is_environment(alone, monkeypatch):
     monkeypatch.setenv("TWOFOLD_CACHE", str(alone / "elsewhere"))
-    memo.put([("k", IMAGE, b"v")])
+    put([("k", IMAGE, b"v")])
     assert (alone / "elsewhere" / "memo.sqlite").exists()
 
 
@@ -51,24 +90,24 @@ def test_a_damaged_file_is_begun_again(filled, capsys):
     filled.write_bytes(b"no database at all, and long enough to be read as a header" * 20)
     assert memo.get(["k1"]) == {}
     assert "memo.sqlite: not readable as a memo" in capsys.readouterr().err
-    memo.put([("k1", IMAGE, b"new")])
+    put([("k1", IMAGE, b"new")])
     assert memo.get(["k1"]) == {"k1": b"new"}
 
 
 def test_a_page_damaged_in_the_middle_is_begun_again(filled):
-    memo.put((f"m{i}", IMAGE, bytes(2000)) for i in range(200))
+    put((f"m{i}", IMAGE, bytes(2000)) for i in range(200))
     data = bytearray(filled.read_bytes())
     data[4096 : len(data) // 2] = b"\xff" * (len(data) // 2 - 4096)
     filled.write_bytes(data)
     assert memo.get([f"m{i}" for i in range(200)]) == {}
-    memo.put([("k", IMAGE, b"v")])
+    put([("k", IMAGE, b"v")])
     assert memo.get(["k"]) == {"k": b"v"}
 
 
 def test_forgetting_an_image_removes_its_entries_and_their_bytes(filled):
     assert b"oneone" in filled.read_bytes()
     before = filled.stat().st_size
-    memo.put((f"m{i}", IMAGE, bytes(2000)) for i in range(200))
+    put((f"m{i}", IMAGE, bytes(2000)) for i in range(200))
     assert memo.forget(IMAGE) == 202
     assert memo.get(["k1", "k2", "k3", "m0"]) == {"k3": b"three"}
     assert b"oneone" not in filled.read_bytes()
@@ -78,3 +117,176 @@ def test_forgetting_an_image_removes_its_entries_and_their_bytes(filled):
 def test_keys_depend_on_every_part_and_on_where_one_ends():
     assert memo.key("ab", "c") != memo.key("a", "bc")
     assert memo.key("ab", "c") == memo.key("ab", "c")
+
+
+def test_what_was_used_longest_ago_makes_room(small):
+    for name in ("a", "b", "c"):
+        put([(name, IMAGE, bytes(300))])
+    memo.get(["a"])
+    put([("d", IMAGE, bytes(300))])
+    assert held() == ["a", "c", "d"]
+    put([("c", IMAGE, bytes(100))])  # putting is using, and less is counted for it now
+    put([("e", IMAGE, bytes(600))])
+    assert held() == ["c", "d", "e"]
+
+
+def test_the_limit_itself_is_not_too_much(small):
+    put([("a", IMAGE, bytes(400)), ("b", IMAGE, bytes(600))])
+    assert held() == ["a", "b"]
+    put([("c", IMAGE, b"1")])
+    assert held() == ["b", "c"]
+
+
+def test_a_value_larger_than_the_limit_is_not_kept_and_drives_nothing_out(small):
+    put([("a", IMAGE, bytes(500))])
+    put([("large", IMAGE, bytes(1001)), ("b", IMAGE, bytes(400))])
+    assert held() == ["a", "b"]
+
+
+def test_many_are_marked_at_once(small, monkeypatch):
+    monkeypatch.setenv("TWOFOLD_CACHE_LIMIT", "1300")
+    put([(f"k{i:04}", IMAGE, b"1") for i in range(1200)])
+    put([(f"n{i:04}", IMAGE, b"1") for i in range(100)])
+    memo.get([f"k{i:04}" for i in range(1200)])
+    put([("last", IMAGE, bytes(100))])
+    assert held() == [*(f"k{i:04}" for i in range(1200)), "last"]
+
+
+def test_a_damaged_value_is_replaced_when_it_is_computed_again(filled):
+    with closing(sqlite3.connect(filled)) as database, database:
+        database.execute("UPDATE entries SET value = ? WHERE key = 'k2'", (b"twO",))
+    put([("k2", IMAGE, b"two")])
+    assert memo.get(["k2"]) == {"k2": b"two"}
+    assert held() == ["k1", "k2", "k3"]
+
+
+def test_forgetting_counts(filled):
+    assert memo.forget(IMAGE) == 2
+    assert held() == ["k3"]
+
+
+def make_old(names):
+    memo.database().parent.mkdir(parents=True)
+    with closing(sqlite3.connect(memo.database())) as database, database:
+        database.executescript(OLD)
+        for name in names:
+            value = name.encode() * 300
+            entry = (name, IMAGE, hashlib.sha256(value).digest(), value)
+            database.execute("INSERT INTO entries VALUES (?, ?, ?, ?)", entry)
+
+
+def test_the_file_of_an_older_twofold_is_taken_over(small, capsys):
+    make_old(["a", "b", "c"])
+    assert memo.get(["a"]) == {"a": b"a" * 300}
+    assert held() == ["a", "b", "c"]
+    assert rows("SELECT key, kind, used > 0 FROM uses") == [
+        ("a", "features", 1),
+        ("b", "features", 0),
+        ("c", "features", 0),
+    ]
+    put([("d", IMAGE, bytes(200))])
+    assert held() == ["a", "c", "d"]
+    assert capsys.readouterr().err == ""
+
+
+def read_only(monkeypatch):
+    def connect(patience=0.0):
+        return sqlite3.connect(f"file:{memo.database()}?mode=ro", uri=True, timeout=patience)
+
+    monkeypatch.setattr(memo, "_connect", connect)
+
+
+def test_a_memo_that_cannot_be_written_is_read(filled, monkeypatch):
+    read_only(monkeypatch)
+    before = filled.read_bytes()
+    assert memo.get(["k2", "k4"]) == {"k2": b"two"}
+    assert filled.read_bytes() == before
+    with pytest.raises(sqlite3.OperationalError, match="readonly"):
+        put([("k4", IMAGE, b"four")])
+
+
+def test_an_old_memo_that_cannot_be_written_is_read(alone, monkeypatch):
+    make_old(["a"])
+    read_only(monkeypatch)
+    assert memo.get(["a"]) == {"a": b"a" * 300}
+
+
+@pytest.fixture
+def no_root():
+    """A folder of one's own, and rights that a read-only folder can withhold."""
+    root = os.geteuid() == 0
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
+        if root:
+            os.seteuid(0)
+        folder.chmod(0o755)
+
+
+def test_a_folder_that_cannot_be_written_is_read(no_root, monkeypatch):
+    monkeypatch.setenv("TWOFOLD_CACHE", str(no_root))
+    put([("k2", IMAGE, b"two")])
+    memo.database().chmod(0o444)
+    no_root.chmod(0o555)
+    if os.geteuid() == 0:
+        os.seteuid(65534)
+    with pytest.raises(PermissionError):
+        (no_root / "journal").touch()
+    assert memo.get(["k2"]) == {"k2": b"two"}
+
+
+def test_a_memo_that_another_process_writes_is_read_without_its_patience(filled, monkeypatch):
+    monkeypatch.setattr(memo, "PATIENCE_TO_MARK", 0.0)
+    with closing(sqlite3.connect(filled)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert memo.get(["k2"]) == {"k2": b"two"}
+
+
+def test_an_empty_file_holds_nothing(alone):
+    memo.database().parent.mkdir(parents=True)
+    memo.database().touch()
+    assert memo.get(["k"]) == {}
+
+
+WRITER = """
+import sys
+from twofold import memo
+name = sys.argv[1]
+for i in range(60):
+    memo.put([(f"{name}{i:02}", "a" * 64, name.encode() * 100), ("both", "a" * 64, b"the same")], "features")
+"""
+
+
+def test_two_processes_put_at_once(alone):
+    make_old(["old"])
+    writers = [subprocess.Popen([sys.executable, "-c", WRITER, name], stderr=subprocess.PIPE) for name in "xy"]
+    errors = [writer.communicate(timeout=120)[1] for writer in writers]
+    assert (errors, [writer.returncode for writer in writers]) == ([b"", b""], [0, 0])
+    assert held() == ["both", "old", *(f"{name}{i:02}" for name in "xy" for i in range(60))]
+    assert memo.get(["x59", "y00", "both"]) == {"x59": b"x" * 100, "y00": b"y" * 100, "both": b"the same"}
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("0", 0), ("1234", 1234), ("2K", 2000), ("500M", 500_000_000), ("10g", 10_000_000_000), (" 3T ", 3 * 10**12)],
+)
+def test_sizes(text, size, monkeypatch):
+    monkeypatch.setenv("TWOFOLD_CACHE_LIMIT", text)
+    assert memo.limit() == size
+
+
+def test_the_limit_without_environment(monkeypatch):
+    monkeypatch.delenv("TWOFOLD_CACHE_LIMIT", raising=False)
+    assert memo.limit() == 10_000_000_000
+
+
+@pytest.mark.parametrize("text", ["", "ten", "-1", "1.5G", "10GB", "G", "1e9", "\u0663"])
+def test_a_wrong_limit_is_named(text, alone, monkeypatch):
+    monkeypatch.setenv("TWOFOLD_CACHE_LIMIT", text)
+    with pytest.raises(
+        ParameterError, match=r"TWOFOLD_CACHE_LIMIT: .* is not a size; allowed: .*K, M, G or T"
+    ) as caught:
+        put([("k", IMAGE, b"v")])
+    assert repr(text) in str(caught.value)
+    assert not memo.database().exists()
