@@ -80,7 +80,7 @@ def make_data(root: Path) -> tuple[Path, Path]:
             (source / f"{grey}.png").write_bytes(image(grey))
             rows.writerow((f"{grey}.png", "bad" if bad else "good", split, "mono" if grey < 100 else "poly"))
     accepted = {"max_bytes": 1 << 20, "max_pixels": 1 << 20, "min_side": 8}
-    allowed = {"max_refused_fraction": 0.0, "min_per_class": 2}
+    allowed = {"max_refused_fraction": 0.0, "min_per_class": 2, "require_checksum": False}
     taken = Ingest(source=str(source), positive="bad", **accepted, **allowed)
     ingest(taken, raw=root / "raw", metrics=root / "ingest.json")
     shares = {"test_fraction": 0.3, "validation_fraction": 0.3}

@@ -58,7 +58,7 @@ FINETUNE: dict[str, Any] = {
 def make_prepared(root: Path, per_class: int = 15, size: int = 32) -> Path:
     """`data/prepared` of generated grey images of two classes, `bad` being the positive one."""
     taken = {"max_bytes": 1 << 20, "max_pixels": 1 << 20, "min_side": 8}
-    allowed = {"max_refused_fraction": 0.0, "min_per_class": 2}
+    allowed = {"max_refused_fraction": 0.0, "min_per_class": 2, "require_checksum": False}
     source = make_folder(root / "images", per_class, size)
     ingest(
         Ingest(source=str(source), positive="bad", **taken, **allowed), raw=root / "raw", metrics=root / "ingest.json"
