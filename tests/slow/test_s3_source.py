@@ -207,7 +207,8 @@ def tree(source):
     ],
 )
 def test_a_fault_that_passes_leaves_no_trace(kind, address, sizes, monkeypatch):
-    monkeypatch.setattr(module, "READ_TIMEOUT", 1)
+    if "stall" in kind:  # for these alone: on a busy machine an honest answer may take seconds
+        monkeypatch.setattr(module, "READ_TIMEOUT", 3)
     with between(address, Faults(kind), monkeypatch) as proxy:
         assert tree(Bucket("s3://sizes")) == sizes
         assert proxy.fault.left == 0

@@ -93,7 +93,7 @@ class Faults:
             names = {"403": "AccessDenied", "404": "NoSuchKey"}
             return codes[kind], {"content-type": "application/xml"}, ERROR.format(names.get(kind, kind)).encode()
         if kind == "stall":
-            time.sleep(2)
+            time.sleep(4)
             return None
         if kind == "reset":
             handler.wfile.write(
