@@ -35,13 +35,13 @@ def s3(bucket: str | None) -> Finding:
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
 
-    check = f"S3 bucket {bucket}"
-    given = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "MLFLOW_S3_ENDPOINT_URL")
-    endpoint = next((os.environ[name] for name in given if os.environ.get(name)), None)
-    where = shown(endpoint) if endpoint else "AWS"
+    from twofold.sources.s3 import endpoint
+
+    check, address = f"S3 bucket {bucket}", endpoint()
+    where = shown(address) if address else "AWS"
     patience = Config(connect_timeout=PATIENCE / 2, read_timeout=PATIENCE, retries={"total_max_attempts": 2})
     try:
-        boto3.Session().client("s3", endpoint_url=endpoint, config=patience).head_bucket(Bucket=bucket)
+        boto3.Session().client("s3", endpoint_url=address, config=patience).head_bucket(Bucket=bucket)
     except (NoCredentialsError, PartialCredentialsError):
         keys = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         return failure(check, "no credentials in this process's environment", f"set {keys} by the secret for S3")

@@ -54,11 +54,11 @@ class Listing(NamedTuple):
 
 
 class Wanted(NamedTuple):
-    """One file to fetch: its key, its size in bytes, and the version in which it was listed (an ETag), if known."""
+    """One file to fetch: its key, its size in bytes, and the ETag with which it was listed, if there is one."""
 
     key: str
     bytes: int
-    version: str = ""
+    etag: str = ""
 
 
 class Fetched(NamedTuple):

@@ -7,8 +7,8 @@ Out: what lies below the prefix, and its bytes.
 - The listing is asked for twice, and again until two in a row agree: a page that is lost or repeated on the way, or a
   bucket that is being filled, shows itself in no other way.
 - An object is fetched in the version that was listed (`If-Match`); one that was replaced meanwhile ends the step.
-- Its bytes are held to the length listed, to the checksum if the store keeps one, else to an ETag that is an MD5. Where
-  there is neither, they count as unverified.
+- Its bytes are held to the length listed, to the checksum if the store keeps one that botocore knows how to compare,
+  else to an ETag that is an MD5. Where there is neither, they count as unverified.
 - What does not arrive whole is fetched again a few times; then the step fails. No object is left out because the
   network was bad.
 - Keys are names and never paths: nothing is ever written under them.
@@ -20,12 +20,14 @@ import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from functools import partial
 from typing import Any, TypeVar
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
+from botocore.httpchecksum import StreamingChecksumBody
 from urllib3.exceptions import HTTPError
 
 from twofold.errors import DataError, SourceError
@@ -34,7 +36,9 @@ from twofold.sources.listing import LABELS, Aside, Fetched, Listing, Wanted, fro
 T = TypeVar("T")
 THREADS = 8  # downloads at once in each worker: an answer takes far longer than its bytes
 CONNECT_TIMEOUT, READ_TIMEOUT = 10, 30  # seconds
-TRIES = 4  # of one object, beside botocore's own of one request
+ATTEMPTS = 5  # of one request, botocore's own
+TRIES = 4  # of one object or page whose answer came damaged, each with those attempts
+PAGE = 1000  # objects in a page of a listing; S3 gives no more
 PAUSE = 0.5  # seconds before the second try, twice as long before each further one
 LISTINGS = 5  # at most, until two in a row agree
 LARGEST_TABLE = 1 << 28  # bytes of a labels.csv
@@ -152,7 +156,7 @@ class Bucket:
                 if item["Key"] in seen or not item["Key"].startswith(self.prefix):
                     raise SourceError(f"{self.name}: the listing holds {item['Key']!r} twice, or by mistake; run again")
                 seen.add(item["Key"])
-                yield item["Key"][len(self.prefix) :], int(item["Size"]), item["ETag"]
+                yield item["Key"][len(self.prefix) :], int(item["Size"]), item.get("ETag", "")
             if not page.get("IsTruncated"):
                 return
             following = page.get("NextContinuationToken")
@@ -161,7 +165,9 @@ class Bucket:
             token = {"ContinuationToken": following}
 
     def _page(self, token: dict[str, str]) -> dict[str, Any]:
-        page: dict[str, Any] = self._client().list_objects_v2(Bucket=self.bucket, Prefix=self.prefix, **token)
+        page: dict[str, Any] = self._client().list_objects_v2(
+            Bucket=self.bucket, Prefix=self.prefix, MaxKeys=PAGE, **token
+        )
         found, told = len(page.get("Contents", [])), page.get("KeyCount")
         if told is not None and told != found:
             raise _DamagedError(f"a page of the listing holds {found} objects and tells of {told}")
@@ -173,18 +179,22 @@ class Bucket:
         return self._tried(f"{self.name}/{wanted.key}", lambda: self._once(wanted))
 
     def _once(self, wanted: Wanted) -> Fetched:
+        same = {"IfMatch": wanted.etag} if wanted.etag else {}
         answer = self._client().get_object(
-            Bucket=self.bucket, Key=self.prefix + wanted.key, IfMatch=wanted.version, ChecksumMode="ENABLED"
+            Bucket=self.bucket, Key=self.prefix + wanted.key, ChecksumMode="ENABLED", **same
         )
         try:
-            with answer["Body"] as body:
+            # Not `with answer["Body"] as body`: that is the stream underneath, of which nobody takes the checksum.
+            with closing(answer["Body"]) as body:
                 data = body.read()
         except (BotoCoreError, HTTPError, OSError) as error:
             raise _DamagedError(_first_line(error)) from None
         if len(data) != wanted.bytes:
             raise _DamagedError(f"{len(data)} bytes came of {wanted.bytes}")
-        verified = any(name.startswith("Checksum") and name != "ChecksumType" for name in answer)
-        etag = wanted.version.strip('"')
+        # A checksum in the answer is not enough: one over the sums of parts, or of a kind that botocore lacks
+        # (CRC-64), is passed by without a word.
+        verified = isinstance(body, StreamingChecksumBody)
+        etag = wanted.etag.strip('"')
         # An object that came in parts, or is encrypted by a key of its owner's, has another ETag.
         own_key = "SSECustomerAlgorithm" in answer or "kms" in answer.get("ServerSideEncryption", "")
         if not verified and _MD5.fullmatch(etag) and not own_key:
@@ -227,23 +237,28 @@ class _DamagedError(OSError):
     pass
 
 
+def endpoint() -> str | None:
+    """The S3 server's address, None for AWS: of boto3's own variables, or MLflow's where those are not set."""
+    given = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "MLFLOW_S3_ENDPOINT_URL")
+    return next((os.environ[name] for name in given if os.environ.get(name)), None)
+
+
 def client() -> Any:
     """boto3's client for S3, with everything said that its versions have as changing defaults."""
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    endpoint = endpoint or os.environ.get("MLFLOW_S3_ENDPOINT_URL") or None
+    address = endpoint()
     settings = Config(
         connect_timeout=CONNECT_TIMEOUT,
         read_timeout=READ_TIMEOUT,
-        retries={"mode": "standard", "total_max_attempts": 5},
+        retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
         max_pool_connections=THREADS,
         tcp_keepalive=True,
         request_checksum_calculation="when_required",
         response_checksum_validation="when_supported",
         # Other stores than AWS seldom have a name in DNS for each bucket.
-        s3={"addressing_style": "path"} if endpoint else None,
+        s3={"addressing_style": "path"} if address else None,
     )
     try:
-        return boto3.Session().client("s3", endpoint_url=endpoint, config=settings)
+        return boto3.Session().client("s3", endpoint_url=address, config=settings)
     except (BotoCoreError, ValueError) as error:
         raise SourceError(f"S3: {error}") from None
 
