@@ -1,9 +1,11 @@
 """An S3 bucket as the source: a real server, and faults put between boto3 and it."""
 
+import contextlib
 import hashlib
 import io
 import json
 import re
+import socket
 import threading
 
 import boto3
@@ -14,7 +16,7 @@ from PIL import Image
 
 from tests.makers import make_folder, make_raw
 from tests.tools.s3_faults import Faults, between
-from tests.tools.servers import KEY, SECRET, s3
+from tests.tools.servers import KEY, LISTER, SECRET, s3
 from twofold.errors import DataError, SourceError
 from twofold.raw import Raw, read_csv
 from twofold.sources import s3 as module
@@ -184,12 +186,29 @@ def test_hostile_keys(store, tmp_path):
 SIZES = {"empty": 0, "small": 1_000_000, "large": 20_000_000}
 
 
-@pytest.fixture(scope="module")
-def sizes(store):
-    store.create_bucket(Bucket="sizes")
+def put_sizes(store, bucket, **how):
+    store.create_bucket(Bucket=bucket)
     bodies = {f"good/{name}.png": np.random.default_rng(1).bytes(size) for name, size in SIZES.items()}
     for key, body in bodies.items():
-        store.put_object(Bucket="sizes", Key=key, Body=body)
+        store.put_object(Bucket=bucket, Key=key, Body=body, **how)
+    return bodies
+
+
+@pytest.fixture(scope="module")
+def sizes(store):
+    """Objects without a checksum: what they are held to is the MD5 that is their ETag."""
+    bodies = put_sizes(store, "sizes")
+    answer = store.get_object(Bucket="sizes", Key="good/small.png", ChecksumMode="ENABLED")
+    assert not [name for name in answer if name.startswith("Checksum")]
+    return bodies
+
+
+@pytest.fixture(scope="module")
+def sums(store):
+    """Objects with a checksum of the store's."""
+    bodies = put_sizes(store, "sums", ChecksumAlgorithm="SHA256")
+    answer = store.get_object(Bucket="sums", Key="good/small.png", ChecksumMode="ENABLED")
+    assert answer["ChecksumSHA256"]
     return bodies
 
 
@@ -202,7 +221,7 @@ def tree(source):
 @pytest.mark.parametrize(
     "kind",
     [
-        *("InternalError", "SlowDown", "stall", "reset", "short", "flip", "flip without a sum"),
+        *("InternalError", "SlowDown", "stall", "reset", "short", "flip"),
         *("list InternalError", "list SlowDown", "list stall", "list reset", "list drop"),
     ],
 )
@@ -219,8 +238,7 @@ def test_a_fault_that_passes_leaves_no_trace(kind, address, sizes, monkeypatch):
     [
         ("reset", "tried 4 times"),
         ("short", "tried 4 times"),
-        ("flip", "tried 4 times"),
-        ("flip without a sum", "not those of its ETag"),
+        ("flip", "not those of its ETag"),
         ("403", r"s3://sizes/good/.*access denied"),
         ("404", "no such object any more"),
         ("list 403", "s3://sizes: access denied"),
@@ -233,6 +251,67 @@ def test_a_fault_that_passes_leaves_no_trace(kind, address, sizes, monkeypatch):
 def test_a_fault_that_stays_is_named(kind, message, address, sizes, monkeypatch):
     with between(address, Faults(kind, times=-1), monkeypatch), pytest.raises(SourceError, match=message):
         tree(Bucket("s3://sizes"))
+
+
+def test_a_flipped_byte_is_known_by_the_stores_checksum(address, sums, monkeypatch):
+    # Its ETag is an MD5 too, which is taken away here: the checksum alone must do.
+    monkeypatch.setattr(module, "_MD5", re.compile("none"))
+    with between(address, Faults("flip"), monkeypatch) as proxy:
+        assert tree(Bucket("s3://sums")) == sums
+        assert proxy.fault.left == 0
+    with (
+        between(address, Faults("flip", times=-1), monkeypatch),
+        pytest.raises(SourceError, match=r"s3://sums/good/.*checksum.*tried 4 times"),
+    ):
+        tree(Bucket("s3://sums"))
+
+
+@pytest.mark.parametrize("name", ["x-amz-checksum-crc64nvme", "x-amz-checksum-sha256"])
+def test_a_checksum_that_nobody_compares_verifies_nothing(name, address, sizes, monkeypatch):
+    # The first is of a kind that botocore lacks, the second stands for the sums of parts.
+    def mark(handler, listing, status, headers, body):
+        return status, headers if listing else headers | {name: "AAAAAAAAAAA=-3"}, body
+
+    monkeypatch.setattr(module, "_MD5", re.compile("none"))
+    with between(address, mark, monkeypatch):
+        source = Bucket("s3://sizes")
+        found = source.fetch([source.wanted(entry.key) for entry in source.listing().entries], LIMIT)
+    assert [one.verified for one in found] == [False] * 3
+
+
+@pytest.mark.parametrize("kind", ["list lost page", "list page again"])
+def test_a_page_of_the_listing_that_is_lost_or_comes_again(kind, address, sizes, monkeypatch):
+    monkeypatch.setattr(module, "PAGE", 1)
+    with between(address, Faults(kind, times=1), monkeypatch) as proxy:
+        if kind == "list lost page":
+            assert tree(Bucket("s3://sizes")) == sizes
+        else:
+            with pytest.raises(SourceError, match=r"s3://sizes: the listing holds .* twice"):
+                Bucket("s3://sizes").listing()
+        assert proxy.fault.left == 0
+
+
+def test_a_server_that_takes_no_connection(monkeypatch):
+    monkeypatch.setattr(module, "CONNECT_TIMEOUT", 0.5)
+    monkeypatch.setattr(module, "ATTEMPTS", 2)
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full, contextlib.ExitStack() as held:
+        port = full.getsockname()[1]
+        for _ in range(3):  # the queue of those who wait is full, so that the next one hears nothing
+            one = held.enter_context(socket.socket())
+            one.setblocking(False)
+            one.connect_ex(("127.0.0.1", port))
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+        with pytest.raises(SourceError, match=r"s3://sizes: Connect timeout"):
+            Bucket("s3://sizes").listing()
+
+
+def test_a_user_who_may_list_and_not_read(store, tmp_path, monkeypatch):
+    fill(store, "closed", make_folder(tmp_path / "images", per_class=2, size=24))
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", LISTER)
+    assert len(Bucket("s3://closed").listing().entries) == 4
+    with pytest.raises(SourceError, match=r"s3://closed/(bad|good)/.*\.png: access denied.*s3:GetObject"):
+        run("s3://closed", tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["images"]
 
 
 def test_an_object_replaced_between_listing_and_reading(store, sizes):
@@ -248,29 +327,20 @@ def test_an_object_replaced_between_listing_and_reading(store, sizes):
         source.fetch(wanted, LIMIT)
 
 
-def test_without_checksum_and_md5_a_file_counts_as_unverified_or_is_refused(store, address, tmp_path, monkeypatch):
-    fill(store, "parts", make_folder(tmp_path / "images", per_class=12, size=24))
+def put_in_parts(store, bucket, key, data):
+    """As large uploads are: the ETag is no MD5 of the bytes then, and here no checksum is kept."""
+    upload = store.create_multipart_upload(Bucket=bucket, Key=key)
+    place = {"Bucket": bucket, "Key": key, "UploadId": upload["UploadId"]}
+    part = store.upload_part(**place, PartNumber=1, Body=data)
+    store.complete_multipart_upload(**place, MultipartUpload={"Parts": [{"PartNumber": 1, "ETag": part["ETag"]}]})
 
-    def parts(handler, listing, status, headers, body):
-        if listing:
-            return (
-                status,
-                {"content-type": "application/xml"},
-                re.sub(rb"(&#34;|&quot;|\")</ETag>", rb"-2\1</ETag>", body),
-            )
-        return status, {k: v for k, v in headers.items() if "checksum" not in k}, body
 
-    original = Bucket._once
-
-    def once(self, wanted):  # the server knows the ETag without the mark of an object in parts
-        plain = wanted._replace(version=wanted.version.replace("-2", ""))
-        monkeypatch.setattr(module, "_MD5", re.compile("none"))
-        return original(self, plain)
-
-    monkeypatch.setattr(Bucket, "_once", once)
-    monkeypatch.setenv("TWOFOLD_WORKERS", "1")
-    with between(address, parts, monkeypatch):
-        run("s3://parts", tmp_path)
-        assert json.loads((tmp_path / "raw.json").read_text())["unverified"] == 24
-        with pytest.raises(DataError, match=r"24 of 24 files are refused.*\n.*ingest\.require_checksum"):
-            run("s3://parts", tmp_path, require_checksum=True)
+def test_without_checksum_and_md5_a_file_counts_as_unverified_or_is_refused(store, tmp_path):
+    folder = make_folder(tmp_path / "images", per_class=12, size=24)
+    store.create_bucket(Bucket="parts")
+    for path in sorted(folder.glob("*/*.png")):
+        put_in_parts(store, "parts", path.relative_to(folder).as_posix(), path.read_bytes())
+    run("s3://parts", tmp_path)
+    assert json.loads((tmp_path / "raw.json").read_text())["unverified"] == 24
+    with pytest.raises(DataError, match=r"24 of 24 files are refused.*\n.*ingest\.require_checksum"):
+        run("s3://parts", tmp_path, require_checksum=True)

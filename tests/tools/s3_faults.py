@@ -39,7 +39,7 @@ class Proxy(http.server.BaseHTTPRequestHandler):
                 return
             status, headers, body = changed
         self.send_response(status)
-        headers.setdefault("content-length", str(len(body)))
+        headers = {"content-length": str(len(body))} | headers
         for name, value in headers.items():
             self.send_header(name, value)
         self.end_headers()
@@ -69,6 +69,7 @@ def between(behind, fault, monkeypatch):
         server.server_close()
 
 
+XML = {"content-type": "application/xml"}
 ERROR = "<Error><Code>{}</Code><Message>no</Message></Error>"
 
 
@@ -76,7 +77,7 @@ class Faults:
     """Each fault strikes the first `times` requests of its kind."""
 
     def __init__(self, kind, times=2):
-        self.kind, self.left = kind, times
+        self.kind, self.left, self.last = kind, times, None
 
     def strikes(self, listing):
         if listing != self.kind.startswith("list") or self.left == 0:
@@ -85,13 +86,20 @@ class Faults:
         return True
 
     def __call__(self, handler, listing, status, headers, body):
+        last, self.last = self.last, body
+        if self.kind == "list page again":
+            # In place of a later page comes the one before it.
+            if not listing or b"continuation-token=" not in handler.path.encode() or self.left == 0 or last is None:
+                return status, headers, body
+            self.left -= 1
+            return status, XML, last
         if not self.strikes(listing):
             return status, headers, body
         kind = self.kind.removeprefix("list ")
         if kind.isdigit() or kind in ("SlowDown", "InternalError", "ExpiredToken"):
             codes = {"SlowDown": 503, "InternalError": 500, "ExpiredToken": 400, "403": 403, "404": 404}
             names = {"403": "AccessDenied", "404": "NoSuchKey"}
-            return codes[kind], {"content-type": "application/xml"}, ERROR.format(names.get(kind, kind)).encode()
+            return codes[kind], XML, ERROR.format(names.get(kind, kind)).encode()
         if kind == "stall":
             time.sleep(4)
             return None
@@ -104,14 +112,15 @@ class Faults:
             return status, headers | {"content-length": str(len(body) // 2)}, body[: len(body) // 2]
         if kind == "flip":
             return status, headers, bytes([body[0] ^ 1]) + body[1:] if body else body
-        if kind == "flip without a sum":
-            kept = {name: value for name, value in headers.items() if "checksum" not in name}
-            return status, kept, bytes([body[0] ^ 1]) + body[1:] if body else body
+        if kind == "lost page":
+            # The page is there, and what it should hold is not.
+            empty = re.sub(rb"<Contents>.*?</Contents>", b"", body, flags=re.DOTALL)
+            return status, XML, re.sub(rb"<KeyCount>\d+</KeyCount>", b"<KeyCount>0</KeyCount>", empty)
         if kind == "drop":
-            return status, {"content-type": "application/xml"}, re.sub(rb"<Contents>.*?</Contents>", b"", body, count=1)
+            return status, XML, re.sub(rb"<Contents>.*?</Contents>", b"", body, count=1)
         if kind.startswith("repeat"):
             if kind.endswith("uncounted"):
                 body = re.sub(rb"<KeyCount>.*?</KeyCount>", b"", body)
             again = re.search(rb"<Contents>.*?</Contents>", body, re.DOTALL).group()
-            return status, {"content-type": "application/xml"}, body.replace(again, again + again, 1)
+            return status, XML, body.replace(again, again + again, 1)
         raise AssertionError(kind)

@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 KEY, SECRET = "key-of-the-tests", "s3cret-of-the-tests"
+LISTER = "key-that-lists"  # with the same secret
 
 
 def free_port() -> int:
@@ -71,20 +72,21 @@ def answers(url: str) -> bool:
 
 @contextmanager
 def s3(folder: Path) -> Iterator[str]:
-    """SeaweedFS with one user, KEY and SECRET, who may do everything."""
+    """SeaweedFS with a user, KEY and SECRET, who may do everything, and one, LISTER, who may only list."""
     folder.mkdir(parents=True)
-    credentials = [{"accessKey": KEY, "secretKey": SECRET}]
-    actions = ["Admin", "Read", "Write", "List", "Tagging"]
-    (folder / "identities.json").write_text(
-        json.dumps({"identities": [{"name": "tests", "credentials": credentials, "actions": actions}]})
-    )
+    rights = {KEY: ["Admin", "Read", "Write", "List", "Tagging"], LISTER: ["List"]}
+    identities = [
+        {"name": name, "credentials": [{"accessKey": name, "secretKey": SECRET}], "actions": actions}
+        for name, actions in rights.items()
+    ]
+    (folder / "identities.json").write_text(json.dumps({"identities": identities}))
     weed = shutil.which("weed") or str(Path(sys.executable).parent / "weed")
     # Each of its servers also takes a port 10,000 above its own.
     ports = {name: free_port() % 20000 + 20000 for name in ("master", "volume", "filer", "s3")}
     words = [weed, "server", f"-dir={folder}", "-ip=127.0.0.1", "-s3", f"-s3.config={folder / 'identities.json'}"]
     words += [f"-{name}.port={port}" for name, port in ports.items()] + [
         "-master.volumeSizeLimitMB=64",
-        "-volume.max=200",
+        "-volume.max=200",  # each bucket takes several volumes for itself, and eight are the default
     ]
     address = f"http://127.0.0.1:{ports['s3']}"
     with running(words, folder, lambda: answers(f"{address}/status")):
