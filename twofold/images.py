@@ -15,15 +15,17 @@ What a file holds decides, never its name:
 | CMYK | RGB by the plain formula; colour profiles are not applied, here or anywhere |
 | transparency | laid over white |
 | several pages or frames | refused, as nobody can tell which of them the label is about |
+| thousands of scans, chunks, strips; BMP of run lengths | refused (`twofold/anatomy.py`): a decoder's time and memory |
 | several pictures of one camera shot (MPO) | the first one, which is the photograph |
 | a PNG with a wrong checksum | refused; the others have none, so damage shows there only if it stops the decoder |
 
-This file travels inside the sealed model, so it imports nothing but numpy, Pillow and the errors.
+Decoding takes up to 17 bytes a pixel (WebP; 8 for a PNG or a plain JPEG), the result included.
+
+This file travels inside the sealed model, so it imports nothing but numpy, Pillow, its neighbour and the errors.
 """
 
 import io
 import warnings
-import zlib
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -31,6 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from twofold.anatomy import examine
 from twofold.errors import DataError
 
 Pixels = NDArray[np.uint8]
@@ -47,6 +50,7 @@ _GREY = ("1", "L", "LA", "La")
 _KNOWN = {b"GIF8": "GIF", b"%PDF": "PDF", b"<svg": "SVG", b"<?xml": "XML", b"PK\x03\x04": "ZIP", b"\x1f\x8b": "gzip"}
 _OURS = {b"\x89PNG": "PNG", b"\xff\xd8": "JPEG", b"RIFF": "WebP", b"BM": "BMP", b"II*\0": "TIFF", b"MM\0*": "TIFF"}
 _ORIENTATION = 0x0112
+_BAND = 1 << 22  # pixels that are turned into numbers at a time
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -149,6 +153,7 @@ def histogram(pixels: Pixels) -> NDArray[np.int64]:
 
 
 def _decode(data: bytes, limits: Limits) -> Decoded:
+    examine(data, limits.max_pixels)
     formats = [name for name in FORMATS if name != "MPO"]
     image: Any = Image.open(io.BytesIO(data), formats=formats)
     width, height = image.size
@@ -156,36 +161,34 @@ def _decode(data: bytes, limits: Limits) -> Decoded:
         raise DataError(f"{width}x{height} are {width * height} pixels, allowed are at most {limits.max_pixels}")
     if min(width, height) < limits.min_side:
         raise DataError(f"{width}x{height}: the shorter side must have at least {limits.min_side} pixels")
-    frames = getattr(image, "n_frames", 1)
-    if frames > 1 and image.format != "MPO":
-        raise DataError(f"{frames} pages or frames in one file; save the one that the label is about on its own")
-    if image.format == "PNG":
-        _check_sums(data)  # decoding does not look at them
+    if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
+        raise DataError("several frames in one file; save the one that the label is about on its own")
     kind, mode = str(image.format), str(image.mode)
     depth = _depth(image)
     image.load()
+    if kind == "WEBP":  # Pillow keeps the decoder, with two more copies of the pixels, and the decoder's answer
+        vars(image).update(_decoder=None, fp=None)
     # A TIFF has been turned by Pillow at this point, and has lost the tag.
     turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
     if turn is not None:
         info = image.info
         image = image.transpose(turn)
         image.info = info
-    pixels = _eight_bits(image, depth) if mode.startswith("I;16") else _channels(image)
-    return Decoded(np.ascontiguousarray(pixels), image.width, image.height, mode, kind)
+    return Decoded(_pixels(image, mode, depth), image.width, image.height, mode, kind)
 
 
-def _check_sums(data: bytes) -> None:
-    """Walk over the chunks of a PNG: length (4 bytes), name (4), content, CRC-32 of name and content (4)."""
-    view, place = memoryview(data), 8
-    while place + 12 <= len(view):
-        end = place + 8 + int.from_bytes(view[place : place + 4])
-        name = bytes(view[place + 4 : place + 8])
-        if zlib.crc32(view[place + 4 : end]) != int.from_bytes(view[end : end + 4]):
-            raise DataError(f"damaged or cut short: the checksum of chunk {name!r} is wrong")
-        if name == b"IEND":
-            return
-        place = end + 4
-    raise DataError("damaged or cut short: the end of the PNG is missing")
+def _pixels(image: Any, mode: str, depth: tuple[int, bool]) -> Pixels:
+    """(H, W, C), a band of rows at a time: nothing but the image and the result is held in full."""
+    width, height = image.size
+    rows = max(1, _BAND // width)
+    bands = (image.crop((0, top, width, min(height, top + rows))) for top in range(0, height, rows))
+    parts = (_eight_bits(band, depth) if mode.startswith("I;16") else _channels(band) for band in bands)
+    first = next(parts)
+    result = np.empty((height, width, first.shape[2]), np.uint8)
+    result[:rows] = first
+    for number, part in enumerate(parts, 1):
+        result[number * rows : (number + 1) * rows] = part
+    return result
 
 
 def _depth(image: Any) -> tuple[int, bool]:

@@ -129,12 +129,12 @@ REFUSED = {
     "too many pixels": (encode(np.zeros((1001, 1000), np.uint8)), "1001000 pixels, allowed are at most 1000000"),
     "too many bytes": (bytes(1_000_001), "1000001 bytes, allowed are at most 1000000"),
     "too small": (encode(np.zeros((3, 90), np.uint8)), "at least 4 pixels"),
-    "animated png": (encode(GREY, save_all=True, append_images=[Image.fromarray(255 - GREY)]), "2 pages or frames"),
+    "animated png": (encode(GREY, save_all=True, append_images=[Image.fromarray(255 - GREY)]), "several frames"),
     "animated webp": (
         encode(COLOUR, "WEBP", save_all=True, append_images=[Image.fromarray(255 - COLOUR)]),
-        "2 pages or frames",
+        "several frames",
     ),
-    "two pages": (encode(GREY, "TIFF", save_all=True, append_images=[Image.fromarray(GREY)]), "2 pages or frames"),
+    "two pages": (encode(GREY, "TIFF", save_all=True, append_images=[Image.fromarray(GREY)]), "several pages"),
     "floats": (encode(GREY.astype(np.float32), "TIFF"), "mode F"),
     "32 bits": (encode(GREY.astype(np.int32), "TIFF"), "mode I"),
 }
