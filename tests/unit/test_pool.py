@@ -1,9 +1,13 @@
 """Work in several processes: in order, bounded, and loud when a worker dies."""
 
 import os
+import signal
+import time
+from functools import partial
 
 import pytest
 
+from twofold import pool
 from twofold.errors import DataError, ParameterError
 from twofold.pool import AHEAD, ordered, workers
 
@@ -48,6 +52,57 @@ def test_an_error_of_a_worker_arrives(count):
 def test_a_worker_that_dies_ends_the_work():
     with pytest.raises(DataError, match="a worker process died"):
         list(ordered(die, range(5), 2))
+
+
+def numbers(task):
+    return [(f"number {number}", [number]) for number in task]
+
+
+def die_of_seven(task):
+    if 7 in task:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if 8 in task:
+        raise DataError("eight")
+    return sum(task)
+
+
+def test_the_file_that_ends_a_worker_is_named():
+    tasks = [[1, 2, 3], [4, 5, 6], [7, 9, 10], [11, 12, 13], [8], [14]]
+    with pytest.raises(DataError) as caught:
+        list(ordered(die_of_seven, tasks, 2, numbers))
+    title, *lines = str(caught.value).split("\n  ")
+    assert "a worker process died" in title
+    assert lines == ["number 7: its process was ended by signal 9 (Killed)"]
+
+
+def hang_of_seven(task, mark):
+    if not mark.exists():
+        mark.touch()
+        os._exit(1)
+    if 7 in task:
+        time.sleep(60)
+
+
+def test_a_file_that_never_ends_is_named_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(pool, "ALONE", 0.5)
+    work = partial(hang_of_seven, mark=tmp_path / "mark")
+    with pytest.raises(DataError, match=r"\n  number 7: its process did not end in 0 seconds$"):
+        list(ordered(work, [[5, 6], [7]], 2, numbers))
+
+
+def die_once(task, mark):
+    if not mark.exists():
+        mark.touch()
+        os._exit(1)
+
+
+def test_where_no_file_alone_is_to_blame_those_under_way_are_named(tmp_path):
+    with pytest.raises(
+        DataError, match=r"want of memory.*each readable alone, were:\n  number 0\n  number 1"
+    ) as caught:
+        list(ordered(partial(die_once, mark=tmp_path / "mark"), [[n, n + 1] for n in range(0, 60, 2)], 2, numbers))
+    lines = str(caught.value).split("\n  ")
+    assert len(lines) <= 12  # of sixty files, those of the few tasks that were under way
 
 
 def test_the_number_of_workers_is_environment(monkeypatch):
