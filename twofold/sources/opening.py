@@ -4,6 +4,7 @@
 |---|---|
 | `data/photos`, `/mnt/photos` | a local folder (`twofold/sources/folder.py`) |
 | `s3://bucket/prefix` | objects in an S3 bucket (`twofold/sources/s3.py`) |
+| `dvc+<git url or path>@<rev>:<path>` | a folder in a revision of a DVC repository (`twofold/sources/dvc.py`) |
 """
 
 import re
@@ -47,11 +48,18 @@ def open_source(address: str) -> Source:
     Raises:
         DataError: it is not there, or not an address of a known kind.
     """
+    if address.startswith("dvc+"):
+        from twofold.sources.dvc import Version  # DVC takes a while to import, and a folder does not need it
+
+        return Version(address)
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", address)
     if scheme is None:
         return Folder(Path(address))
     if scheme[1] == "s3":
-        from twofold.sources.s3 import Bucket  # boto3 takes a while, and a folder does not need it
+        from twofold.sources.s3 import Bucket  # so does boto3
 
         return Bucket(address)
-    raise DataError(f"ingest.source: found an address of kind {scheme[1]}://; allowed are a local folder and s3://")
+    raise DataError(
+        f"ingest.source: found an address of kind {scheme[1]}://; allowed are a local folder, s3://bucket/prefix and "
+        "dvc+<git url or path>@<rev>:<path>"
+    )
