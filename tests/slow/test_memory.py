@@ -3,15 +3,14 @@
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.makers import encode, pixels
+from tests.tools.memory import MIB, peak
 
-MIB = 1024 * 1024
 LIMIT = 1024 * MIB
 PER_CLASS = 10_000
 SCRIPT = """
@@ -34,35 +33,15 @@ def make_many(root):
     return root
 
 
-def tree(pid):
-    """A process and everything below it."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [pid, *(below for child in children for below in tree(int(child)))]
-
-
-def anonymous(pid):
-    """Memory of a process that is not a file map, in bytes."""
-    text = Path(f"/proc/{pid}/status").read_text()
-    fields = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
-    return sum(int(fields.get(name, "0").split()[0]) * 1024 for name in ("RssAnon", "RssShmem"))
-
-
 @pytest.mark.slow
 def test_memory_stays_below_a_gigabyte_at_20000_images(tmp_path):
     make_many(tmp_path / "images")
     root = Path(__file__).resolve().parents[2]
     environment = {**os.environ, "PYTHONPATH": str(root)}
     process = subprocess.Popen([sys.executable, "-c", SCRIPT, str(tmp_path)], cwd=root, env=environment)
-    peak = most = 0
-    while process.poll() is None:
-        try:
-            pids = tree(process.pid)
-            peak, most = max(peak, sum(map(anonymous, pids))), max(most, len(pids))
-        except (FileNotFoundError, ProcessLookupError):
-            pass  # one of them ended while it was looked at
-        time.sleep(0.05)
+    held, most = peak(process)
     assert process.returncode == 0
     assert np.load(tmp_path / "data" / "part-00000.npy", mmap_mode="r").shape[1:] == (224, 224, 1)
-    print(f"peak {peak / MIB:.0f} MiB in {most} processes")
+    print(f"peak {held / MIB:.0f} MiB in {most} processes")
     assert most > 1 or len(os.sched_getaffinity(0)) == 1
-    assert 0 < peak < LIMIT
+    assert 0 < held < LIMIT

@@ -34,6 +34,14 @@ class Cost(NamedTuple):
     stderr: str
 
 
+def limits_of_params() -> Limits:
+    """Those of params.yaml."""
+    from twofold.settings import read  # not in the small process
+
+    values = dict(read(ROOT / "params.yaml")["ingest"])
+    return Limits(*(int(values[name]) for name in Limits.__slots__))
+
+
 def fate(data: bytes, limits: Limits) -> str:
     """The digest of what a file decodes to, or why it is refused; any other error goes on."""
     try:
@@ -56,12 +64,13 @@ def digest(decoded: Decoded, limits: Limits) -> str:
 
 def confined(folder: Path, limits: Limits, seconds: float) -> dict[str, Cost]:
     """Decode every file of a folder apart."""
-    command = [sys.executable, "-m", "tests.tools.confined", folder, json.dumps([*_values(limits), seconds])]
+    command = [sys.executable, "-m", "tests.tools.confined", folder, json.dumps([*values(limits), seconds])]
     done = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
     return {name: Cost(*cost) for name, cost in json.loads(done.stdout).items()}
 
 
-def _values(limits: Limits) -> list[int]:
+def values(limits: Limits) -> list[int]:
+    """In the order of the class."""
     return [limits.max_bytes, limits.max_pixels, limits.min_side]
 
 
@@ -95,8 +104,8 @@ def _apart(path: Path, limits: Limits, seconds: float) -> Cost:
 
 def _main() -> None:
     folder = Path(sys.argv[1])
-    *values, seconds = json.loads(sys.argv[2])
-    limits = Limits(*values)
+    *three, seconds = json.loads(sys.argv[2])
+    limits = Limits(*three)
     print(json.dumps({path.name: _apart(path, limits, seconds) for path in sorted(folder.iterdir())}))
 
 
