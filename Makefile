@@ -11,7 +11,7 @@ export DO_NOT_TRACK ?= true
 export DVC_NO_ANALYTICS ?= true
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ui register test test-slow lint format bench quality readme lock images push test-containers
+.PHONY: help setup demo ui register test test-slow soak lint format bench quality readme lock images push test-containers
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | awk -F '\t' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -36,6 +36,9 @@ test: $(STAMP) ## the tests: seconds to minutes, no network
 test-slow: $(STAMP) ## the tests that take minutes: a browser, memory at 20,000 images
 	scripts/install-test-tools
 	python -m pytest -m slow
+
+soak: $(STAMP) ## the full counts: 10,000 image files changed at random, each decoded twice or refused
+	TWOFOLD_SOAK=10000 python -m pytest -s tests/slow/test_mutations.py
 
 test-containers: $(STAMP) ## of those, the ones in containers: images built, all six steps run in them
 	python -m pytest -m containers
