@@ -124,8 +124,14 @@ def image_findings(options: argparse.Namespace) -> tuple[Images | None, list[Fin
 def source_finding(address: str, resources: Resources | None) -> Finding:
     """Whether the pods can see the images at all; only they know whether there are any."""
     check = "ingest.source"
-    remedy = "put the images on a volume that ingest mounts (resources.yaml) and name it: -p ingest.source=/data/…"
-    if bucket_of(address) is None:
+    remedy = (
+        "put the images on a volume that ingest mounts (resources.yaml) and name it, -p ingest.source=/data/…, or "
+        "into a bucket (s3://bucket/prefix), or into DVC's remote (dvc+<git url>@<rev>:<path>)"
+    )
+    if address.startswith("dvc+"):
+        if Path(address.removeprefix("dvc+").partition("@")[0]).exists():
+            return failure(check, f"{address}: a repository on this machine, which no pod sees", "name it by its URL")
+    elif bucket_of(address) is None:
         if not address.startswith("/"):
             return failure(check, f"{address}: a folder beside this project, which no pod sees", remedy)
         mounted = [volume.path for volume in (resources.volumes if resources else []) if "ingest" in volume.tasks]

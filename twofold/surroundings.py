@@ -18,7 +18,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from twofold.artifacts import file_sha256, write_bytes
-from twofold.errors import WeightsError
+from twofold.errors import DataError, WeightsError
 from twofold.findings import Finding, failure, in_log, markdown, ok, warning
 from twofold.params import Integer, Section, check
 from twofold.services import mlflow, s3
@@ -31,7 +31,7 @@ class Promise(Section):
     gpus: Integer = Field(description="GPUs that it was given, 0 or more", ge=0)
     shm: Integer = Field(description="size of /dev/shm that was asked for, bytes; 0: none was", ge=0)
     checkpoints: bool = Field(description="whether a place for checkpoints was asked for")
-    source: str = Field(description="ingest.source: a folder that the pods see, or s3://bucket/…")
+    source: str = Field(description="ingest.source: a folder that the pods see, s3://bucket/… or dvc+…@…:…")
     bucket: str = Field(description="a bucket to look at; empty: the one of ingest.source")
     backbone: str = Field(description="train_head.backbone")
     weights: str = Field(description="train_head.weights")
@@ -126,6 +126,8 @@ def source(address: str) -> Finding:
     name = "ingest.source"
     if bucket_of(address):
         return ok(name, f"{address}: see S3")
+    if address.startswith("dvc+"):
+        return _version(name, address)
     place = Path(address)
     try:
         holds = any(place.iterdir())
@@ -135,6 +137,18 @@ def source(address: str) -> Finding:
     if not holds:
         return failure(name, f"{address}: empty", "copy the images onto the volume")
     return ok(name, f"{address}: a folder with content")
+
+
+def _version(name: str, address: str) -> Finding:
+    """Whether Git and DVC give the listing of that version; the images' own objects are not asked for."""
+    from twofold.sources.opening import open_source
+
+    try:
+        found = len(open_source(address).listing().entries)
+    except DataError as error:
+        remedy = "correct the address, or give the pods Git's and the DVC remote's credentials by a secret"
+        return failure(name, str(error), remedy)
+    return ok(name, f"{address}: {found} images are listed there")
 
 
 def weights(backbone: str, name: str) -> Finding:

@@ -35,7 +35,9 @@ _RANK = {"test": 0, "validation": 1, "train": 2, None: 3}
 class Ingest(Section):
     """Where the images come from, and what is accepted."""
 
-    source: Text = Field(description="Folder or s3://bucket/prefix, with one subfolder per class or with a labels.csv")
+    source: Text = Field(
+        description="Folder, s3://bucket/prefix or dvc+<git url>@<rev>:<path>, with a folder a class or a labels.csv"
+    )
     positive: Text = Field(description="The class that is to be found (as the folder or label is named)")
     require_checksum: bool = Field(
         description="Refuse a file whose store keeps no checksum to verify its transfer by (false: it is counted)"

@@ -1,0 +1,143 @@
+"""An S3 bucket as the source: faults put between boto3 and a real server."""
+
+import contextlib
+import re
+import socket
+
+import numpy as np
+import pytest
+
+from tests.slow.s3.case import LIMIT, png, tree
+from tests.tools.s3_faults import Faults, between
+from twofold.errors import SourceError
+from twofold.sources import s3 as module
+from twofold.sources.s3 import Bucket
+
+pytestmark = pytest.mark.slow
+SIZES = {"empty": 0, "small": 1_000_000, "large": 20_000_000}
+
+
+def put_sizes(store, bucket, **how):
+    store.create_bucket(Bucket=bucket)
+    bodies = {f"good/{name}.png": np.random.default_rng(1).bytes(size) for name, size in SIZES.items()}
+    for key, body in bodies.items():
+        store.put_object(Bucket=bucket, Key=key, Body=body, **how)
+    return bodies
+
+
+@pytest.fixture(scope="module")
+def sizes(store):
+    """Objects without a checksum: what they are held to is the MD5 that is their ETag."""
+    bodies = put_sizes(store, "sizes")
+    answer = store.get_object(Bucket="sizes", Key="good/small.png", ChecksumMode="ENABLED")
+    assert not [name for name in answer if name.startswith("Checksum")]
+    return bodies
+
+
+@pytest.fixture(scope="module")
+def sums(store):
+    """Objects with a checksum of the store's."""
+    bodies = put_sizes(store, "sums", ChecksumAlgorithm="SHA256")
+    answer = store.get_object(Bucket="sums", Key="good/small.png", ChecksumMode="ENABLED")
+    assert answer["ChecksumSHA256"]
+    return bodies
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *("InternalError", "SlowDown", "stall", "reset", "short", "flip"),
+        *("list InternalError", "list SlowDown", "list stall", "list reset", "list drop"),
+    ],
+)
+def test_a_fault_that_passes_leaves_no_trace(kind, address, sizes, monkeypatch):
+    if "stall" in kind:  # for these alone: on a busy machine an honest answer may take seconds
+        monkeypatch.setattr(module, "READ_TIMEOUT", 3)
+    with between(address, Faults(kind), monkeypatch) as proxy:
+        assert tree(Bucket("s3://sizes")) == sizes
+        assert proxy.fault.left == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("reset", "tried 4 times"),
+        ("short", "tried 4 times"),
+        ("flip", "not those of its ETag"),
+        ("403", r"s3://sizes/good/.*access denied"),
+        ("404", "no such object any more"),
+        ("list 403", "s3://sizes: access denied"),
+        ("list repeat", "tells of"),
+        ("list repeat uncounted", "twice"),
+        ("list ExpiredToken", "the credentials have expired"),
+        ("ExpiredToken", "the credentials have expired"),
+    ],
+)
+def test_a_fault_that_stays_is_named(kind, message, address, sizes, monkeypatch):
+    with between(address, Faults(kind, times=-1), monkeypatch), pytest.raises(SourceError, match=message):
+        tree(Bucket("s3://sizes"))
+
+
+def test_a_flipped_byte_is_known_by_the_stores_checksum(address, sums, monkeypatch):
+    # Its ETag is an MD5 too, which is taken away here: the checksum alone must do.
+    monkeypatch.setattr(module, "_MD5", re.compile("none"))
+    with between(address, Faults("flip"), monkeypatch) as proxy:
+        assert tree(Bucket("s3://sums")) == sums
+        assert proxy.fault.left == 0
+    with (
+        between(address, Faults("flip", times=-1), monkeypatch),
+        pytest.raises(SourceError, match=r"s3://sums/good/.*checksum.*tried 4 times"),
+    ):
+        tree(Bucket("s3://sums"))
+
+
+@pytest.mark.parametrize("name", ["x-amz-checksum-crc64nvme", "x-amz-checksum-sha256"])
+def test_a_checksum_that_nobody_compares_verifies_nothing(name, address, sizes, monkeypatch):
+    # The first is of a kind that botocore lacks, the second stands for the sums of parts.
+    def mark(handler, listing, status, headers, body):
+        return status, headers if listing else headers | {name: "AAAAAAAAAAA=-3"}, body
+
+    monkeypatch.setattr(module, "_MD5", re.compile("none"))
+    with between(address, mark, monkeypatch):
+        source = Bucket("s3://sizes")
+        found = source.fetch([source.wanted(entry.key) for entry in source.listing().entries], LIMIT)
+    assert [one.verified for one in found] == [False] * 3
+
+
+@pytest.mark.parametrize("kind", ["list lost page", "list page again"])
+def test_a_page_of_the_listing_that_is_lost_or_comes_again(kind, address, sizes, monkeypatch):
+    monkeypatch.setattr(module, "PAGE", 1)
+    with between(address, Faults(kind, times=1), monkeypatch) as proxy:
+        if kind == "list lost page":
+            assert tree(Bucket("s3://sizes")) == sizes
+        else:
+            with pytest.raises(SourceError, match=r"s3://sizes: the listing holds .* twice"):
+                Bucket("s3://sizes").listing()
+        assert proxy.fault.left == 0
+
+
+def test_a_server_that_takes_no_connection(monkeypatch):
+    monkeypatch.setattr(module, "CONNECT_TIMEOUT", 0.5)
+    monkeypatch.setattr(module, "ATTEMPTS", 2)
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full, contextlib.ExitStack() as held:
+        port = full.getsockname()[1]
+        for _ in range(3):  # the queue of those who wait is full, so that the next one hears nothing
+            one = held.enter_context(socket.socket())
+            one.setblocking(False)
+            one.connect_ex(("127.0.0.1", port))
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+        with pytest.raises(SourceError, match=r"s3://sizes: Connect timeout"):
+            Bucket("s3://sizes").listing()
+
+
+def test_an_object_replaced_between_listing_and_reading(store, sizes):
+    store.create_bucket(Bucket="moving")
+    store.put_object(Bucket="moving", Key="good/a.png", Body=png(1))
+    source = Bucket("s3://moving")
+    wanted = [source.wanted(entry.key) for entry in source.listing().entries]
+    store.put_object(Bucket="moving", Key="good/a.png", Body=png(2))
+    with pytest.raises(SourceError, match=r"s3://moving/good/a\.png: replaced while it was read"):
+        source.fetch(wanted, LIMIT)
+    store.delete_object(Bucket="moving", Key="good/a.png")
+    with pytest.raises(SourceError, match=r"no such object any more"):
+        source.fetch(wanted, LIMIT)
