@@ -88,6 +88,8 @@ def test_a_server_that_tells_its_version_to_all_but_lets_only_some_in_fails(all_
     [
         ("/data/parts", "not checked from here", "/data/parts"),
         ("s3://parts/2026", "not checked from here", "s3://parts/2026"),
+        ("dvc+https://git.example/parts.git@v1:data", "not checked from here", "parts.git@v1:data"),
+        ("dvc+.@v1:data", "failure", "no pod sees"),
         ("data/elpv", "failure", "no pod sees"),
         ("/other/parts", "failure", "/data"),
         ("/database/parts", "failure", "/data"),

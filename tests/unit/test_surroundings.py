@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.dvc_case import make_repository
 from twofold import surroundings, weights
 from twofold.errors import ParameterError
 from twofold.findings import from_log
@@ -108,6 +109,16 @@ def test_the_source_is_a_folder_with_content_or_in_s3(tmp_path):
     (tmp_path / "good").mkdir()
     assert surroundings.source(str(tmp_path)).level == "ok"
     assert surroundings.source("s3://parts/2026").level == "ok"
+
+
+def test_the_source_is_a_version_of_a_dvc_repository(tmp_path, monkeypatch):
+    monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(tmp_path / "site"))
+    root = make_repository(tmp_path / "repository", "../remote", per_class=2)
+    # Beside its clone there is no remote.
+    found = surroundings.source(f"dvc+file://{root}@v1:data/images")
+    assert (found.level, "not in the DVC remote" in found.seen) == ("failure", True)
+    assert surroundings.source(f"dvc+{root}@v1:data/images").seen.endswith("4 images are listed there")
+    assert "unknown Git revision" in surroundings.source(f"dvc+{root}@v9:data/images").seen
     assert surroundings.bucket_of("s3://parts/2026") == "parts"
     assert surroundings.bucket_of("/data/parts") is None
 
