@@ -4,17 +4,23 @@ In: a folder with one subfolder per class, or with a `labels.csv` (see `twofold/
 offers, sorted by key, and what it holds besides.
 
 - Hidden files and folders (a leading dot) and `__MACOSX` are left aside without a word.
+- A name is never made into a path that is written to, so `A.png` and `a.png`, or two spellings of one accent, are two
+  images. Names that do not print (line ends, marks that turn the direction of reading, no UTF-8) are refused.
+- Only regular files are read, which a pipe, a socket or a device is not: it might never end.
 - Symbolic links to files are followed as long as they stay inside the folder. Links that leave it are refused, and
   links to folders are never followed: either could bring in what nobody meant to give, or one image twice.
+  Hard links are plain files; nothing tells them apart.
 """
 
 import os
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 
 from twofold.errors import DataError
 from twofold.sources.listing import (
     LABELS,
+    LARGEST_TABLE,
     Aside,
     Fetched,
     Listing,
@@ -43,11 +49,15 @@ class Folder:
         """What the folder offers."""
         files, aside = self._walk()
         table = self.root / LABELS
-        if not table.exists():
+        if not os.path.lexists(table):
             return from_classes(files, aside)
-        if not table.resolve().is_relative_to(self.root):
-            raise DataError(f"{table}: a symbolic link that leaves the folder")
-        return from_table(str(table), _content(table), files, aside, self.problem)
+        try:
+            content = self.read(LABELS, LARGEST_TABLE)
+        except DataError as error:
+            raise DataError(f"{table}: {error}") from None
+        if len(content) > LARGEST_TABLE:
+            raise DataError(f"{table}: more than {LARGEST_TABLE} bytes")
+        return from_table(str(table), content, files, aside, self.problem)
 
     def problem(self, key: str) -> str | None:
         """Why a file on offer may not be read, if so."""
@@ -91,7 +101,10 @@ class Folder:
         if problem is not None:
             raise DataError(problem)
         try:
-            with (self.root / key).open("rb") as stream:
+            # Without waiting, should a pipe have taken the file's place since.
+            with open(self.root / key, "rb", opener=_at_once) as stream:
+                if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+                    raise DataError("not a regular file")
                 return stream.read(limit + 1)
         except OSError as error:
             raise DataError(f"cannot be read: {error.strerror}") from None
@@ -99,34 +112,44 @@ class Folder:
     def _walk(self) -> tuple[list[str], list[Aside]]:
         files: list[str] = []
         aside: list[Aside] = []
-        for place, folders, names in os.walk(self.root, onerror=_stop):
-            base = Path(place)
-            for name in folders:
-                if not hidden(name) and (base / name).is_symlink():
-                    aside.append(self._aside(base / name, "a symbolic link to a folder; links are not followed", True))
-            folders[:] = [name for name in folders if not hidden(name)]  # links are not walked into anyway
-            for name in names:
-                if hidden(name):
+        waiting = [""]
+        while waiting:
+            base = waiting.pop()
+            for item in _items(self.root / base):
+                key = base + item.name
+                if hidden(item.name):
                     continue
-                key = (base / name).relative_to(self.root).as_posix()
-                if not key.isprintable():  # what is not UTF-8 shows up as lone surrogates
-                    aside.append(self._aside(base / name, "the name is not printable UTF-8; rename it", True))
+                if _is_folder(item):
+                    if item.is_symlink():
+                        aside.append(_aside(key, "a symbolic link to a folder; links are not followed"))
+                    else:
+                        waiting.append(f"{key}/")
+                elif not key.isprintable():  # what is not UTF-8 shows up as lone surrogates
+                    aside.append(_aside(key, "the name is not printable UTF-8; rename it"))
                 elif key != LABELS:
                     files.append(key)
         return files, aside
 
-    def _aside(self, path: Path, reason: str, counts: bool) -> Aside:
-        names = [shown(name) for name in path.relative_to(self.root).parts]
-        key, label = "/".join(names), names[0] if len(names) > 1 else ""
-        return Aside(key, label, reason, counts)
+
+def _aside(key: str, reason: str) -> Aside:
+    names = [shown(name) for name in key.split("/")]
+    return Aside("/".join(names), names[0] if len(names) > 1 else "", reason, True)
 
 
-def _content(table: Path) -> bytes:
+def _items(folder: Path) -> list[os.DirEntry[str]]:
     try:
-        return table.read_bytes()
+        with os.scandir(folder) as items:
+            return list(items)
     except OSError as error:
-        raise DataError(f"{table}: cannot be read: {error.strerror}") from None
+        raise DataError(f"{shown(str(folder))}: cannot be read: {error.strerror}") from None
 
 
-def _stop(error: OSError) -> None:
-    raise DataError(f"{error.filename}: cannot be read: {error.strerror}")
+def _is_folder(item: os.DirEntry[str]) -> bool:
+    try:
+        return item.is_dir()
+    except OSError:  # a ring of links
+        return False
+
+
+def _at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))

@@ -19,6 +19,7 @@ from typing import NamedTuple
 from twofold.errors import DataError
 
 LABELS = "labels.csv"
+LARGEST_TABLE = 1 << 28  # bytes of it
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 SPLITS = ("train", "validation", "test")
 # Pictures that their owner would miss; other files beside images (notes, sidecars) are no loss.
