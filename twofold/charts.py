@@ -19,14 +19,8 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from twofold.curves import Curve, Histogram
 from twofold.metrics import Counts
+from twofold.picture import GRID, INK, MUTED, PAPER, RIGHT, WRONG, Picture
 
-PAPER = "#fffffe"
-INK = "#1d2429"
-MUTED = "#59656e"
-GRID = "#dfe3e6"
-RIGHT = "#1f6fb2"  # the model's curves, and what it got right
-WRONG = "#c4501b"  # its errors
-COLOURS = {"paper": PAPER, "ink": INK, "muted": MUTED, "grid": GRID, "right": RIGHT, "wrong": WRONG}
 SIZE = (4.9, 4.1)  # inches
 DOTS = 144  # of the PNG, an inch
 
@@ -55,14 +49,6 @@ STYLE: dict[Any, Any] = {
     "lines.linewidth": 2.0,
     "legend.frameon": False,
 }
-
-
-class Picture(NamedTuple):
-    """One picture twice, and in words for who cannot see it."""
-
-    svg: bytes
-    png: bytes
-    alt: str
 
 
 class Point(NamedTuple):

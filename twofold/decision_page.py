@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from twofold import charts, curves, page
-from twofold.charts import Picture
 from twofold.decision_body import BODY
 from twofold.gates import LESS_IS_BETTER, Result
 from twofold.intervals import wilson
 from twofold.judgement import Judgement, Outcome, headline, reasons
 from twofold.metrics import FIGURES, Counts
+from twofold.picture import Picture
 
 TITLES = {
     "accuracy": "Accuracy",

@@ -28,7 +28,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from twofold.charts import COLOURS, Picture
+from twofold.picture import COLOURS, Picture
 
 NOTHING = "\N{EN DASH}"
 

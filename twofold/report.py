@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from twofold import page
-from twofold.charts import Picture
 from twofold.decision import explain
 from twofold.intervals import wilson
 from twofold.metrics import Counts, by_class
 from twofold.mistakes import Pixels, worst
+from twofold.picture import Picture
 from twofold.predictions import Predictions
 from twofold.report_body import BODY
 

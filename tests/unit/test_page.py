@@ -5,7 +5,7 @@ import re
 import pytest
 from jinja2 import UndefinedError
 
-from twofold import charts, page
+from twofold import charts, page, picture
 from twofold.metrics import Counts
 
 
@@ -40,10 +40,10 @@ def test_a_name_that_the_context_lacks_is_an_error():
 def test_charts_take_the_colours_of_the_page_and_do_not_share_names():
     html = page.render("Title", "{{ figure(a) }}{{ figure(b) }}", {"a": chart(3), "b": chart(7)})
     drawings = html[html.index("<figure>") :]
-    for colour in charts.COLOURS.values():
+    for colour in picture.COLOURS.values():
         assert colour not in drawings
     assert "var(--right)" in drawings
-    for name in charts.COLOURS:
+    for name in picture.COLOURS:
         # Once for light and print, once for dark.
         assert html.count(f"--{name}:") == 2
     names = re.findall(r'\bid="([^"]+)"', html)

@@ -17,8 +17,8 @@ from twofold.params import Fraction, Integer, Section
 if TYPE_CHECKING:
     import numpy as np
 
-    from twofold.charts import Picture
     from twofold.model import Classifier
+    from twofold.picture import Picture
     from twofold.predictions import Predictions
     from twofold.prepared import Prepared
 
