@@ -9,6 +9,7 @@ A body is a Jinja template (values are escaped). Beside its own values it may us
     figure(picture, caption)    a chart of `twofold.charts`, in the page's colours
     {{ x | percent }}           0.8841 -> 88.4 %      {{ x | number }}   0.8841 -> 0.884
     {{ n | count }}             12345 -> 12,345       {{ text | code }}  a digest; it may break anywhere
+    {{ value | shown }}         whichever of these fits
 
 where None becomes an en dash, and these classes:
 
@@ -17,6 +18,7 @@ where None becomes an en dash, and these classes:
     note        an aside                            charts      figures side by side
     scroll      around every table                  num         cells with figures
     explained   a table whose last column is prose  gallery     figures with an image each
+    pair        images side by side, in a figure
 """
 
 import math
@@ -75,6 +77,7 @@ figure svg{display:block;width:100%;height:auto;max-width:34rem}
 figure svg text{font-family:inherit!important}
 figcaption{margin-top:.4rem;max-width:34rem}
 .gallery{display:grid;grid-template-columns:repeat(auto-fill,minmax(10.5rem,1fr));gap:1.5rem 1.2rem;margin:1.2rem 0}
+.pair{display:flex;gap:.3rem;align-items:start}.pair>*{flex:1 1 0;min-width:0}
 .gallery img{display:block;width:100%;height:auto;background:var(--soft);image-rendering:auto}
 code{font:.9em ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;overflow-wrap:anywhere}
 footer{margin-top:3rem;padding-top:1rem;border-top:1px solid var(--grid);color:var(--muted);font-size:.9rem}
@@ -144,6 +147,13 @@ def count(value: float | None) -> str:
     return NOTHING if value is None else f"{value:,}"
 
 
+def shown(value: float | str | None) -> str:
+    """A value of a table: a whole number, a figure or text."""
+    if isinstance(value, str):
+        return value
+    return number(value) if isinstance(value, float) else count(value)
+
+
 def code(text: str) -> Markup:
     """Something to copy: a digest, a file's name."""
     return Markup("<code>{}</code>").format(text)
@@ -171,6 +181,6 @@ def figure(picture: Picture, caption: str = "") -> Markup:
 
 def _environment() -> Environment:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(percent=percent, number=number, count=count, code=code)
+    environment.filters.update(percent=percent, number=number, count=count, code=code, shown=shown)
     environment.globals.update(figure=figure)
     return environment

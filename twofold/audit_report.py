@@ -1,0 +1,117 @@
+"""The artifact `reports/audit/<step>`: what an audit found, for people and for programs.
+
+In: checks with their findings, figures, and the pictures. Out: a folder with
+
+- `audit.html`: what was found, with pictures; what was looked for and not found; the figures;
+- `audit.json`: every check with its policy and count, and the figures;
+- `findings.csv`: one row a finding;
+- `meta.json`: which step's audit it is.
+
+Keys and labels are other people's text: the page escapes them, and in the CSV a cell that a spreadsheet would take for
+a formula begins with an apostrophe (OWASP, "CSV Injection").
+"""
+
+import base64
+import io
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from twofold.artifacts import publish, write_bytes, write_json, write_meta
+from twofold.audit import Check, Found
+from twofold.audit_body import BODY
+from twofold.images import FILTER, Pixels
+from twofold.page import render
+from twofold.raw import write_csv
+
+KIND, VERSION = "audit", 1
+PAGE, FINDINGS, SUMMARY = "audit.html", "findings.csv", "audit.json"
+PICTURES = 12  # of a check
+SIDE = 160  # pixels of a picture's longer side
+QUALITY = 80  # of its JPEG
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def write_audit(
+    directory: Path,
+    step: str,
+    checks: Sequence[Check],
+    *,
+    figures: Mapping[str, Any],
+    pixels: Callable[[str], Pixels | None],
+) -> None:
+    """Write an audit, whole or not at all.
+
+    Args:
+        directory: to write; what was there goes.
+        step: whose audit it is.
+        checks: in the order in which the page shows them.
+        figures: {name: number, text, or a table as {row: {column: value}}}; the page shows them under their names.
+        pixels: an image's (H, W, C) uint8, C 1 or 3, by its file's SHA-256; None where there is none to show.
+    """
+    found = [finding for check in checks for finding in check.found]
+    with publish(directory) as draft:
+        write_csv(draft / FINDINGS, Found._fields, [[_plain(cell) for cell in finding] for finding in found])
+        summary = {
+            check.name: {"policy": check.policy, "found": len(check.found), "title": check.title} for check in checks
+        }
+        write_json(draft / SUMMARY, {"step": step, "checks": summary, "figures": dict(figures)})
+        write_bytes(draft / PAGE, render(f"Audit of {step}", BODY, _context(step, checks, figures, pixels)).encode())
+        write_meta(draft, KIND, VERSION, step=step)
+
+
+def _context(
+    step: str, checks: Sequence[Check], figures: Mapping[str, Any], pixels: Callable[[str], Pixels | None]
+) -> dict[str, Any]:
+    return {
+        "step": step,
+        "total": sum(len(check.found) for check in checks),
+        "raised": [_section(check, pixels) for check in checks if check.found],
+        "quiet": [check for check in checks if not check.found and check.policy != "ignore"],
+        "ignored": [check for check in checks if check.policy == "ignore"],
+        "numbers": {name: value for name, value in figures.items() if not isinstance(value, Mapping)},
+        "tables": {name: _table(value) for name, value in figures.items() if isinstance(value, Mapping) and value},
+        "findings": FINDINGS,
+    }
+
+
+def _section(check: Check, pixels: Callable[[str], Pixels | None]) -> dict[str, Any]:
+    of_images = [found for found in check.found if found.sha256]
+    return {
+        "check": check,
+        "done": {
+            "warn": "listed, nothing else was done",
+            "quarantine": "left out",
+            "fail": "ends the step",
+        }.get(check.policy, ""),
+        "whole": [found for found in check.found if not found.sha256],
+        "shown": [
+            {"found": found, "pictures": [_address(pixels(name)) for name in (found.sha256, found.of) if name]}
+            for found in of_images[:PICTURES]
+        ],
+        "more": max(0, len(of_images) - PICTURES),
+    }
+
+
+def _table(rows: Mapping[str, Any]) -> dict[str, Any]:
+    columns = list(dict.fromkeys(column for row in rows.values() for column in row))
+    return {"columns": columns, "rows": {name: [row.get(column) for column in columns] for name, row in rows.items()}}
+
+
+def _address(pixels: Pixels | None) -> str | None:
+    """A small picture as a data address, so that the page holds it within itself."""
+    if pixels is None:
+        return None
+    image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+    image.thumbnail((SIDE, SIDE), FILTER, reducing_gap=3.0)
+    stream = io.BytesIO()
+    image.save(stream, "JPEG", quality=QUALITY, optimize=True)
+    return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()
+
+
+def _plain(cell: Any) -> Any:
+    if isinstance(cell, float):
+        return f"{cell:.6g}"
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell
