@@ -12,6 +12,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from twofold.imports import closure
+from twofold.params import nested
 from twofold.runner import signature
 from twofold.settings import STEPS, check_all, load_yaml, section_model
 
@@ -67,9 +68,24 @@ def test_a_step_has_a_section_without_defaults_and_a_public_function_with_a_docs
     first = next(iter(function.__annotations__.values()))
     assert first in (section, section.__name__)
     assert section.model_fields
-    for name, field in section.model_fields.items():
+    for name, field in fields_of(section):
         assert field.is_required(), f"{step}.{name} has a default; params.yaml is the only place for values"
         assert field.description, f"{step}.{name} has no description"
+
+
+def fields_of(section, prefix=""):
+    """(key, field) of a section and of the sections within it."""
+    for name, field in section.model_fields.items():
+        yield prefix + name, field
+        if inner := nested(field):
+            yield from fields_of(inner, f"{prefix}{name}.")
+
+
+def keys_of(values, prefix=""):
+    for name, value in values.items():
+        yield prefix + name
+        if isinstance(value, dict):
+            yield from keys_of(value, f"{prefix}{name}.")
 
 
 @pytest.mark.parametrize("file", ["params.yaml", "tests/params.yaml"])
@@ -78,7 +94,8 @@ def test_a_parameter_file_holds_every_key_in_order_and_no_other(file):
     assert tuple(values) == STEPS
     sections = check_all(values)
     for step in STEPS:
-        assert list(values[step]) == list(type(sections[step]).model_fields), f"order of keys in section {step}"
+        expected = [name for name, _ in fields_of(type(sections[step]))]
+        assert list(keys_of(values[step])) == expected, f"order of keys in section {step}"
 
 
 def test_the_demos_parameters_are_valid():

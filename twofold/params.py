@@ -1,14 +1,15 @@
 """The types that a section of params.yaml is made of, and how one section is checked.
 
 A section is a pydantic model that lives beside its step (`twofold/steps/<step>.py`). No field has a default: every
-value is in params.yaml, once. Unit and range are in each field's description, from which the README's tables are
-made.
+value is in params.yaml, once. A field may hold a section of its own (`train_head.audit`). Unit and range are in each
+field's description, from which the README's tables are made.
 """
 
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
 
 from twofold.errors import ParameterError
 
@@ -54,14 +55,25 @@ def check(model: type[S], name: str, values: Any) -> S:
         raise ParameterError("params.yaml:\n  " + "\n  ".join(lines)) from None
 
 
+def nested(field: FieldInfo) -> type[Section] | None:
+    """The section that a field holds, if it holds one: `train_head.audit`."""
+    inner = field.annotation
+    return inner if isinstance(inner, type) and issubclass(inner, Section) else None
+
+
 def _explain(model: type[Section], name: str, problem: Any) -> str:
     place = [str(part) for part in problem["loc"]]
     key = ".".join([name, *place])
-    field = model.model_fields.get(place[0]) if place else None
+    holder, field = model, None
+    for part in place:
+        if part not in holder.model_fields:
+            break
+        field = holder.model_fields[part]
+        holder = nested(field) or holder
     about = f" ({field.description})" if field is not None and field.description else ""
     if problem["type"] == "missing":
         return f"{key}: missing; add it{about}"
     if problem["type"] == "extra_forbidden":
-        known = ", ".join(sorted(model.model_fields))
+        known = ", ".join(sorted(holder.model_fields))
         return f"{key}: unknown key; known in this section: {known}"
     return f"{key}: found {problem['input']!r}; {problem['msg']}{about}"

@@ -12,7 +12,7 @@ from ruamel.yaml.error import YAMLError
 
 from twofold.artifacts import write_bytes
 from twofold.errors import ParameterError
-from twofold.params import Section, check
+from twofold.params import Section, check, nested
 
 STEPS = ("ingest", "preprocess", "train_head", "finetune_all", "evaluate", "register")
 
@@ -148,5 +148,13 @@ def get_value(path: Path, address: str) -> Any:
 def describe() -> Iterator[tuple[str, list[tuple[str, str]]]]:
     """(step, [(key, description)]) for every section, in the order of the pipeline."""
     for step in STEPS:
-        fields = section_model(step).model_fields
-        yield step, [(key, field.description or "") for key, field in fields.items()]
+        yield step, list(_fields(section_model(step), ""))
+
+
+def _fields(model: type[Section], prefix: str) -> Iterator[tuple[str, str]]:
+    for key, field in model.model_fields.items():
+        inner = nested(field)
+        if inner is None:
+            yield prefix + key, field.description or ""
+        else:
+            yield from _fields(inner, f"{prefix}{key}.")

@@ -71,3 +71,32 @@ def test_a_section_cannot_be_changed_afterwards():
     toy = check(Toy, "toy", GOOD)
     with pytest.raises(ValueError, match="frozen"):
         toy.epochs = 4
+
+
+class Watch(Section):
+    blur: Literal["ignore", "warn"] = Field(description="about blur")
+    share: Fraction = Field(description="a share, 0 to 1")
+
+
+class Step(Section):
+    size: Integer = Field(description="a size")
+    audit: Watch = Field(description="what is looked for")
+
+
+@pytest.mark.parametrize(
+    ("audit", "said"),
+    [
+        ({"blur": "fail", "share": 0.5}, r"step\.audit\.blur: found 'fail'; .*'ignore' or 'warn'.*\(about blur\)"),
+        ({"blur": "warn", "share": 2}, r"step\.audit\.share: found 2.*\(a share, 0 to 1\)"),
+        ({"blur": "warn"}, r"step\.audit\.share: missing; add it \(a share, 0 to 1\)"),
+        (
+            {"blur": "warn", "share": 0, "blurr": 1},
+            r"step\.audit\.blurr: unknown key; known in this section: blur, share$",
+        ),
+        (3, r"step\.audit: found 3; .*\(what is looked for\)"),
+    ],
+)
+def test_a_section_within_a_section_is_as_strict(audit, said):
+    assert check(Step, "step", {"size": 1, "audit": {"blur": "warn", "share": 0.5}}).audit.share == 0.5
+    with pytest.raises(ParameterError, match=said):
+        check(Step, "step", {"size": 1, "audit": audit})
