@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from bench.memory import MIB, peak
 from tests.hostile_cases import BOMBS, CASES, ODD, TURNED
 from tests.hostile_images import BASES, DECODED, EITHER, Case
 from tests.makers import file_bytes, make_folder
 from tests.tools.confined import ROOT, confined, fate, limits_of_params
-from tests.tools.memory import MIB, peak
 from twofold.images import Limits
 from twofold.pool import ordered
 from twofold.raw import read_csv

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bench.memory import MIB, peak
 from tests.makers import encode, pixels
-from tests.tools.memory import MIB, peak
 
 LIMIT = 1024 * MIB
 PER_CLASS = 10_000
