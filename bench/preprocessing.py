@@ -34,7 +34,13 @@ def run() -> Comparison:
         ingest(taking, raw=root / "raw", metrics=root / "ingest.json")
 
         def ours() -> None:
-            preprocess(preparing, root / "raw", data=root / "data", metrics=root / "preprocess.json")
+            preprocess(
+                preparing,
+                root / "raw",
+                data=root / "data",
+                metrics=root / "preprocess.json",
+                audit=root / "audit",
+            )
 
         ours()
         pixels = Prepared.open(root / "data").pixels(np.arange(200))

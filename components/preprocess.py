@@ -3,22 +3,23 @@
 from typing import NamedTuple
 
 from kfp import dsl
-from kfp.dsl import Dataset, Input, Metrics, Output
+from kfp.dsl import HTML, Artifact, Dataset, Input, Metrics, Output
 
 
 @dsl.component(base_image="twofold-python:unset", install_kfp_package=False)
 def preprocess(
     params: dict, force: str,
     raw: Input[Dataset], raw_digest: str,
-    data: Output[Dataset], metrics: Output[Metrics],
+    data: Output[Dataset], metrics: Output[Metrics], audit: Output[Artifact], audit_page: Output[HTML],
 ) -> NamedTuple("Outputs", digest=str):  # fmt: skip
     """Decoded, resized and split arrays."""
     from twofold.display import numbers
     from twofold.steps.preprocess import preprocess
-    from twofold.task import perform
+    from twofold.task import copy, perform
 
-    paths = {"raw": raw.path, "data": data.path, "metrics": metrics.path}
+    paths = {"raw": raw.path, "data": data.path, "metrics": metrics.path, "audit": audit.path}
     digest = perform(preprocess, params, {"raw": raw_digest}, {}, **paths)
     for key, value in numbers(metrics.path).items():
         metrics.log_metric(key, value)
+    copy(f"{audit.path}/audit.html", audit_page.path)
     return (digest,)

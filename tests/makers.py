@@ -18,6 +18,8 @@ from twofold.steps.ingest import Ingest, ingest
 from twofold.steps.preprocess import Preprocess, preprocess
 
 CLASSES = ("bad", "good")  # `bad` is the positive one
+# Of preprocess: generated images are alike on purpose in some tests.
+UNAUDITED = dict.fromkeys(("leaks", "groups", "label_conflicts", "near_duplicates"), "ignore")
 
 
 def pixels(rng: np.random.Generator, size: int, bad: bool, channels: int = 1) -> np.ndarray:
@@ -77,8 +79,10 @@ def make_prepared(raw: Path, out: Path, **changes: Any) -> Path:
         "test_fraction": 0.25,
         "validation_fraction": 0.25,
         "split_salt": "tests",
+        "audit": UNAUDITED,
     }
-    preprocess(check(Preprocess, "preprocess", values | changes), raw, data=out, metrics=out.with_suffix(".json"))
+    made = check(Preprocess, "preprocess", values | changes)
+    preprocess(made, raw, data=out, metrics=out.with_suffix(".json"), audit=out.with_suffix(".audit"))
     return out
 
 

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from tests.makers import encode
+from tests.makers import UNAUDITED, encode
 from twofold import artifacts
 from twofold import model as models
 from twofold.gates import Maximum, Minimum, NonInferior
@@ -84,8 +84,8 @@ def make_data(root: Path) -> tuple[Path, Path]:
     taken = Ingest(source=str(source), positive="bad", **accepted, **allowed)
     ingest(taken, raw=root / "raw", metrics=root / "ingest.json")
     shares = {"test_fraction": 0.3, "validation_fraction": 0.3}
-    made = Preprocess(image_size=SIZE, fit="squash", split_salt="x", **shares)
-    preprocess(made, root / "raw", data=root / "data", metrics=root / "preprocess.json")
+    made = Preprocess(image_size=SIZE, fit="squash", split_salt="x", audit=UNAUDITED, **shares)
+    preprocess(made, root / "raw", data=root / "data", metrics=root / "preprocess.json", audit=root / "audit")
     return root / "raw", root / "data"
 
 

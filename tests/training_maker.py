@@ -6,7 +6,7 @@ In: a folder. Out: `data/prepared` of generated images, and parameters that trai
 from pathlib import Path
 from typing import Any
 
-from tests.makers import make_folder
+from tests.makers import UNAUDITED, make_folder
 from twofold.steps.finetune_all import FinetuneAll, finetune_all
 from twofold.steps.ingest import Ingest, ingest
 from twofold.steps.preprocess import Preprocess, preprocess
@@ -29,6 +29,7 @@ HEAD: dict[str, Any] = {
     "ema_decay": 0.9,
     "clip_norm": 1.0,
     "seed": 0,
+    "audit": {"label_issues": "warn"},
 }
 FINETUNE: dict[str, Any] = {
     "epochs": 2,
@@ -65,17 +66,19 @@ def make_prepared(root: Path, per_class: int = 15, size: int = 32) -> Path:
     )
     drawn = {"test_fraction": 0.2, "validation_fraction": 0.3, "split_salt": "tests"}
     preprocess(
-        Preprocess(image_size=size, fit="squash", **drawn),
+        Preprocess(image_size=size, fit="squash", audit=UNAUDITED, **drawn),
         root / "raw",
         data=root / "prepared",
         metrics=root / "preprocess.json",
+        audit=root / "audit",
     )
     return root / "prepared"
 
 
 def make_head(data: Path, root: Path, **changes: Any) -> Path:
     """A head trained by its step, with `HEAD` but for the changes."""
-    train_head(TrainHead(**(HEAD | changes)), data, model=root / "head", metrics=root / "head.json")
+    written = {"model": root / "head", "metrics": root / "head.json", "audit": root / "audit"}
+    train_head(TrainHead(**(HEAD | changes)), data, **written)
     return root / "head"
 
 

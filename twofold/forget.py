@@ -131,6 +131,7 @@ def _prepared(sha256: str, root: Path) -> str:
             root / RAW,
             data=directory,
             metrics=root / REPORTS / "preprocess.json",
+            audit=root / REPORTS / "audit" / "preprocess",
         )
     except TwofoldError as error:
         shutil.rmtree(directory)

@@ -81,7 +81,8 @@ def pairs(thumbnails: Sequence[Thumbnails] | Thumbnails) -> list[Pair]:
     """The near duplicates among images, sorted by place.
 
     Args:
-        thumbnails: (N, SIDE, SIDE), as `thumbnail` makes them. 50,000 take half a gigabyte more than they are while this runs.
+        thumbnails: (N, SIDE, SIDE), as `thumbnail` makes them. 50,000 of them take half a gigabyte beside their
+            own while this runs.
     """
     shown = np.asarray(thumbnails, np.float16).reshape(-1, SIDE, SIDE)
     places = np.flatnonzero(shown.any(axis=(1, 2)))

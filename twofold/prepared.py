@@ -147,6 +147,40 @@ def create_part(path: Path, shape: tuple[int, int, int, int]) -> None:
         stream.truncate(stream.tell() + math.prod(shape))
 
 
+def repack(
+    directory: Path,
+    images: Sequence[Image],
+    places: Sequence[Place],
+    shapes: Sequence[tuple[int, int, int, int]],
+    stays: Sequence[int],
+    size: int,
+) -> tuple[list[Place], list[tuple[int, int, int, int]]]:
+    """Take the rows of some images out of the parts in a folder, as if they had never been written.
+
+    Args:
+        directory: with the parts.
+        images: of the rows, with `places` and `shapes` as `plan` returned them for all of them.
+        stays: places in `images` of those that stay, ascending.
+        size: pixels of a side.
+
+    Returns:
+        What `plan` returns for those that stay.
+    """
+    new_places, new_shapes = plan([images[place] for place in stays], size)
+    old = [np.load(directory / part_name(number), mmap_mode="r") for number in range(len(shapes))]
+    for number, shape in enumerate(new_shapes):
+        create_part(directory / f"new-{number}", shape)
+    new = [np.load(directory / f"new-{number}", mmap_mode="r+") for number in range(len(new_shapes))]
+    for place, to in zip(stays, new_places, strict=True):
+        new[to.part][to.row] = old[places[place].part][places[place].row]
+    del old, new  # closes the maps
+    for number in range(len(shapes)):
+        (directory / part_name(number)).unlink()
+    for number in range(len(new_shapes)):
+        (directory / f"new-{number}").rename(directory / part_name(number))
+    return new_places, new_shapes
+
+
 def write_row(path: Path, shape: tuple[int, int, int, int], row: int, pixels: Pixels) -> None:
     """Put one image (S, S, C) into its row of an array file."""
     length = math.prod(shape[1:])

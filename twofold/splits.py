@@ -16,7 +16,7 @@ from twofold.raw import Image
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 SPLITS = (TRAIN, VALIDATION, TEST)
 # Of images that repeat each other the one that is held back furthest from training stays.
-_RANK = {TEST: 0, VALIDATION: 1, TRAIN: 2}
+RANK = {TEST: 0, VALIDATION: 1, TRAIN: 2}
 
 
 class LeftOut(NamedTuple):
@@ -55,7 +55,7 @@ def repeats(images: Sequence[Image], splits: Sequence[str]) -> dict[int, LeftOut
     """
     kept: dict[str, int] = {}
     out: dict[int, LeftOut] = {}
-    for place in sorted(range(len(images)), key=lambda n: (_RANK[splits[n]], images[n].sha256)):
+    for place in sorted(range(len(images)), key=lambda n: (RANK[splits[n]], images[n].sha256)):
         image = images[place]
         first = kept.setdefault(image.content, place)
         if first != place:

@@ -23,6 +23,8 @@ def project(tmp_path, monkeypatch):
     """A project in its usual places, its source folder `images`."""
     monkeypatch.delenv("TWOFOLD_CACHE", raising=False)
     root = tmp_path / "project"
+    root.mkdir()
+    monkeypatch.chdir(root)
     make_folder(root / "images", per_class=15, size=16)
     (root / "params.yaml").write_text("ingest:\n  source: images\n")
     (root / "reports").mkdir()
@@ -78,7 +80,7 @@ def test_memo(project):
         patch.chdir(project)
         memo.put([(memo.key("a"), sha256, b"secret features"), (memo.key("b"), "0" * 64, b"others")], "features")
     text = forget(sha256, project)
-    assert "memo: 1 entries" in text
+    assert "memo: 2 entries" in text  # what ingest saw of it is the other
     left = (project / memo.database()).read_bytes()
     assert b"secret features" not in left
     assert b"others" in left
@@ -96,7 +98,8 @@ def test_reports_that_list_or_show_it_are_deleted(project):
     (reports / "other" / "metrics.json").write_text("{}")
     (reports / "metrics.json").write_text("{}")
     text = forget(sha256, project)
-    assert sorted(file_bytes(reports)) == ["metrics.json", "other/metrics.json", "preprocess.json"]
+    audit = [f"audit/preprocess/{name}" for name in ("audit.html", "audit.json", "findings.csv", "meta.json")]
+    assert sorted(file_bytes(reports)) == [*audit, "metrics.json", "other/metrics.json", "preprocess.json"]
     for name in ("evaluation", "registration", "page.html"):
         assert f"reports/{name}: deleted; `dvc repro` makes it again" in text
 

@@ -1,6 +1,7 @@
-"""preprocess: decide the splits, and turn every image into uint8 pixels of one size.
+"""preprocess: decide the splits, turn every image into uint8 pixels of one size, and look for leaks.
 
-In: `data/raw`. Out: `data/prepared` (see `twofold/prepared.py`).
+In: `data/raw`. Out: `data/prepared` (see `twofold/prepared.py`), and beside it the audit of the splits (see
+`twofold/leaks.py`).
 
 Workers write their rows straight into the array files; only counts and sums travel back, so memory does not grow with
 the data, and neither the number of workers nor their speed changes a byte.
@@ -16,12 +17,26 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from twofold import images as decoding
+from twofold import leaks, near
 from twofold.artifacts import publish, write_json, write_meta
+from twofold.audit import Check, Found, Policy, enforce
+from twofold.audit_report import PAGE, write_audit
 from twofold.errors import ArtifactError, DataError
 from twofold.images import Limits, decode, resize
 from twofold.params import Fraction, Integer, Section, Text
 from twofold.pool import ordered, workers
-from twofold.prepared import KIND, LEFT_OUT, VERSION, Place, create_part, part_name, plan, write_index, write_row
+from twofold.prepared import (
+    KIND,
+    LEFT_OUT,
+    VERSION,
+    Place,
+    create_part,
+    part_name,
+    plan,
+    repack,
+    write_index,
+    write_row,
+)
 from twofold.progress import say, track
 from twofold.raw import Image, Raw, read_member, write_csv
 from twofold.splits import SPLITS, TRAIN, LeftOut, assign, check, groups_across, repeats
@@ -29,6 +44,22 @@ from twofold.splits import SPLITS, TRAIN, LeftOut, assign, check, groups_across,
 _TASK_IMAGES, _TASK_BYTES = 16, 8 * 1024 * 1024
 _LEVELS = np.arange(256, dtype=np.int64)
 Shape = tuple[int, int, int, int]
+
+
+class Audit(Section):
+    leaks: Policy = Field(
+        description="the same picture in two splits, also resized, encoded anew, flipped or turned: ignore, warn, "
+        "quarantine (the one that is held back less is left out) or fail; the very same pixels are always left out"
+    )
+    groups: Policy = Field(
+        description="one group in two given splits: ignore, warn, quarantine (the less held-back is left out) or fail"
+    )
+    label_conflicts: Policy = Field(
+        description="nearly the same picture under both labels: ignore, warn, quarantine (both are left out) or fail"
+    )
+    near_duplicates: Policy = Field(
+        description="nearly the same picture twice in one split: ignore, warn, quarantine (one stays) or fail"
+    )
 
 
 class Preprocess(Section):
@@ -46,6 +77,7 @@ class Preprocess(Section):
         description="Expected share of the validation split, of all images, 0-1; unused with a split column"
     )
     split_salt: Text = Field(description="Any text; another one draws other splits")
+    audit: Audit = Field(description="what is looked for among the splits, and what is done about it")
 
     @model_validator(mode="after")
     def _leaves_some_to_train(self) -> Self:
@@ -62,19 +94,20 @@ class Job(NamedTuple):
     train: bool
 
 
-class Sums(NamedTuple):
-    """Of the pixels of train: how many images, and the sums of values and of their squares for each channel."""
+class Seen(NamedTuple):
+    """Of one image: its thumbnail, and for train the sums of each channel's values and of their squares."""
 
-    images: int
-    values: tuple[int, ...]
-    squares: tuple[int, ...]
+    thumbnail: near.Thumbnails
+    values: tuple[int, ...] = ()
+    squares: tuple[int, ...] = ()
 
 
-def preprocess(params: Preprocess, raw: Path, *, data: Path, metrics: Path) -> None:
-    """Assign splits, leave repeats out, resize every image and measure the channels of train.
+def preprocess(params: Preprocess, raw: Path, *, data: Path, metrics: Path, audit: Path) -> None:
+    """Assign splits, leave repeats and leaks out, resize every image and measure the channels of train.
 
     Raises:
-        DataError: a split lacks a class, or an image cannot be decoded as ingest decoded it.
+        DataError: a split lacks a class, an image cannot be decoded as ingest decoded it, or the audit found what a
+            policy forbids; then the audit is written, and `data` is not.
         ArtifactError: `raw` is not what ingest wrote.
     """
     source = Raw.open(raw)
@@ -83,26 +116,34 @@ def preprocess(params: Preprocess, raw: Path, *, data: Path, metrics: Path) -> N
     splits = assign(images, test=params.test_fraction, validation=params.validation_fraction, salt=params.split_salt)
     left_out = repeats(images, splits)
     crossing = groups_across(images, splits)
+    across, within = leaks.exact(images, left_out)
     kept = [place for place in range(len(images)) if place not in left_out]
+    torn = leaks.groups(images, splits, kept, params.audit.groups)
+    left_out |= torn.left_out
+    kept = [place for place in kept if place not in left_out]
     images, splits = [images[place] for place in kept], [splits[place] for place in kept]
-    counts = check([image.label for image in images], splits, source.meta["labels"])
-    places, shapes = plan(images, params.image_size)
-    channels = max(shape[3] for shape in shapes)
+    check([image.label for image in images], splits, source.meta["labels"])
     with publish(data) as draft:
-        for number, shape in enumerate(shapes):
-            create_part(draft / part_name(number), shape)
-        jobs = [Job(*job) for job in zip(images, places, [split == TRAIN for split in splits], strict=True)]
-        sums = _fill(jobs, source, draft, shapes, params, channels)
-        write_csv(draft / LEFT_OUT, LeftOut._fields, sorted(left_out.values()))
+        places, shapes, seen = _fill(images, splits, source, draft, params)
+        judged = leaks.near(images, splits, _pairs(seen, params.audit), params.audit.model_dump())
+        stays = [place for place in range(len(images)) if place not in judged.left_out]
+        if judged.left_out:
+            places, shapes = repack(draft, images, places, shapes, stays, params.image_size)
+            images, splits = [images[place] for place in stays], [splits[place] for place in stays]
+            seen = [seen[place] for place in stays]
+        out = sorted([*left_out.values(), *judged.left_out.values()])
+        checks = _checks(judged, torn, across, within)
+        figures = {"images": len(images), "left out": len(out)}
+        figures |= leaks.figures(images, splits, source.meta["labels"])
+        write_audit(audit, "preprocess", checks, figures=figures, pixels=partial(_shown, source=source))
+        enforce("preprocess", checks, audit / PAGE)
+        counts = check([image.label for image in images], splits, source.meta["labels"])
+        channels = max(shape[3] for shape in shapes)
+        sums = _summed(seen, channels)
+        write_csv(draft / LEFT_OUT, LeftOut._fields, out)
         write_index(draft, images, splits, places, positive=source.meta["positive"], slices=source.meta["slices"])
         write_meta(draft, KIND, VERSION, **_meta(params, source, counts, shapes, sums, channels))
-    figures = {f"{split}_{label}": count for split in SPLITS for label, count in counts[split].items()}
-    figures |= {split: sum(counts[split].values()) for split in SPLITS}
-    figures |= {"images": len(images), "left_out": len(left_out), "groups_in_several_splits": crossing}
-    write_json(metrics, figures)
-    say("preprocess: " + ", ".join(f"{split} {figures[split]}" for split in SPLITS) + f"; {len(left_out)} left out")
-    if crossing:
-        say(f"preprocess: the given splits tear {crossing} groups apart, so test figures may be too good")
+    _tell(metrics, counts, len(images), len(out), crossing, checks)
 
 
 def _meta(
@@ -110,12 +151,13 @@ def _meta(
     source: Raw,
     counts: dict[str, dict[str, int]],
     shapes: Sequence[Shape],
-    sums: Sums,
+    sums: tuple[int, list[int], list[int]],
     channels: int,
 ) -> dict[str, Any]:
-    total = 255 * sums.images * params.image_size**2
-    mean = [value / total for value in sums.values]
-    spread = [square / (255 * total) - m * m for square, m in zip(sums.squares, mean, strict=True)]
+    number, values, squares = sums
+    total = 255 * number * params.image_size**2
+    mean = [value / total for value in values]
+    spread = [square / (255 * total) - m * m for square, m in zip(squares, mean, strict=True)]
     return {
         "image_size": params.image_size,
         "channels": channels,
@@ -145,9 +187,13 @@ def _limit_values(source: Raw) -> dict[str, int]:
 
 
 def _fill(
-    jobs: Sequence[Job], source: Raw, draft: Path, shapes: Sequence[Shape], params: Preprocess, channels: int
-) -> Sums:
-    """Write the pixels of every job into the parts; returns the sums over train."""
+    images: Sequence[Image], splits: Sequence[str], source: Raw, draft: Path, params: Preprocess
+) -> tuple[list[Place], list[Shape], list[Seen]]:
+    """Write the pixels of every image into parts."""
+    places, shapes = plan(images, params.image_size)
+    for number, shape in enumerate(shapes):
+        create_part(draft / part_name(number), shape)
+    jobs = [Job(*job) for job in zip(images, places, [split == TRAIN for split in splits], strict=True)]
     work = partial(
         _prepare,
         raw=source.directory,
@@ -156,16 +202,56 @@ def _fill(
         limits=Limits(**_limit_values(source)),
         params=params,
     )
-    images, values, squares = 0, [0] * channels, [0] * channels
     batches = track(ordered(work, _tasks(jobs), workers()), "preprocess", len(jobs), per_item=_TASK_IMAGES)
-    for found in (sums for batch in batches for sums in batch):
-        images += found.images
+    return places, shapes, [seen for batch in batches for seen in batch]
+
+
+def _summed(seen: Sequence[Seen], channels: int) -> tuple[int, list[int], list[int]]:
+    """Over train: how many images, and the sums of the values and of their squares for each channel."""
+    images, values, squares = 0, [0] * channels, [0] * channels
+    for found in (one for one in seen if one.values):
+        images += 1
         for channel in range(channels):
             # A grey image counts the same in all three channels.
             from_channel = channel % len(found.values)
             values[channel] += found.values[from_channel]
             squares[channel] += found.squares[from_channel]
-    return Sums(images, tuple(values), tuple(squares))
+    return images, values, squares
+
+
+def _pairs(seen: Sequence[Seen], policies: Audit) -> list[near.Pair]:
+    if policies.leaks == policies.label_conflicts == policies.near_duplicates == "ignore":
+        return []
+    return near.pairs([one.thumbnail for one in seen])
+
+
+def _checks(judged: leaks.Judged, torn: leaks.Judged, across: list[Found], within: list[Found]) -> list[Check]:
+    """Every check in the order of the page, the very same pixels before what only looks alike."""
+    before = {"leaks": across, "near_duplicates": within}
+    near_ones = [check._replace(found=[*before.get(check.name, []), *check.found]) for check in judged.checks]
+    return [near_ones[0], *torn.checks, *near_ones[1:]]
+
+
+def _shown(sha256: str, source: Raw) -> decoding.Pixels | None:
+    """The picture of an image on the audit's page."""
+    image = next((image for image in source.images if image.sha256 == sha256), None)
+    return None if image is None else decode(source.read(image), Limits(**_limit_values(source))).pixels
+
+
+def _tell(
+    metrics: Path, counts: dict[str, dict[str, int]], images: int, left_out: int, crossing: int, checks: list[Check]
+) -> None:
+    figures = {f"{split}_{label}": count for split in SPLITS for label, count in counts[split].items()}
+    figures |= {split: sum(counts[split].values()) for split in SPLITS}
+    figures |= {"images": images, "left_out": left_out, "groups_in_several_splits": crossing}
+    figures |= {f"found_{each.name}": len(each.found) for each in checks}
+    write_json(metrics, figures)
+    found = ", ".join(f"{len(each.found)} {each.name.replace('_', ' ')}" for each in checks if each.found)
+    say(
+        "preprocess: "
+        + ", ".join(f"{split} {figures[split]}" for split in SPLITS)
+        + f"; {left_out} left out; the audit found {found or 'nothing'}"
+    )
 
 
 def _tasks(jobs: Iterable[Job]) -> Iterator[list[Job]]:
@@ -181,13 +267,11 @@ def _tasks(jobs: Iterable[Job]) -> Iterator[list[Job]]:
 
 def _prepare(
     task: Sequence[Job], raw: Path, draft: Path, shapes: Sequence[Shape], limits: Limits, params: Preprocess
-) -> list[Sums]:
-    return [sums for job in task if (sums := _prepare_one(job, raw, draft, shapes, limits, params)) is not None]
+) -> list[Seen]:
+    return [_prepare_one(job, raw, draft, shapes, limits, params) for job in task]
 
 
-def _prepare_one(
-    job: Job, raw: Path, draft: Path, shapes: Sequence[Shape], limits: Limits, params: Preprocess
-) -> Sums | None:
+def _prepare_one(job: Job, raw: Path, draft: Path, shapes: Sequence[Shape], limits: Limits, params: Preprocess) -> Seen:
     image, place = job.image, job.place
     data = read_member(raw, image.shard, image.offset, image.bytes, image.sha256)
     try:
@@ -201,11 +285,12 @@ def _prepare_one(
         )
     pixels = resize(decoded, params.image_size, params.fit)
     write_row(draft / part_name(place.part), shapes[place.part], place.row, pixels)
+    thumbnail = near.thumbnail(decoded)
     if not job.train:
-        return None
+        return Seen(thumbnail)
     # Whole numbers, so that the order in which images are added cannot change the last digit.
     counts = decoding.histogram(pixels)
-    return Sums(1, tuple(map(int, counts @ _LEVELS)), tuple(map(int, counts @ _LEVELS**2)))
+    return Seen(thumbnail, tuple(map(int, counts @ _LEVELS)), tuple(map(int, counts @ _LEVELS**2)))
 
 
 if __name__ == "__main__":

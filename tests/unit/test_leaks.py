@@ -1,0 +1,174 @@
+"""Leaks between splits: found, repaired by leaving out and never by moving, listed; clean data stays as it is."""
+
+import json
+
+import numpy as np
+import pytest
+
+from tests.makers import UNAUDITED, encode, make_prepared, make_raw, write_labels
+from tests.unit.test_near import CHANGES, part
+from twofold import leaks, near
+from twofold.errors import DataError
+from twofold.prepared import Prepared
+from twofold.raw import read_csv
+
+DEFAULT = {"leaks": "quarantine", "groups": "quarantine", "label_conflicts": "warn", "near_duplicates": "warn"}
+SPLITS = ("train", "validation", "test")
+
+
+class Folder:
+    """A folder with a labels.csv, whose images are told apart by their seeds."""
+
+    def __init__(self, root):
+        self.root, self.rows = root, []
+        root.mkdir()
+
+    def add(self, name, picture, split, label=None, group=""):
+        (self.root / name).write_bytes(picture if isinstance(picture, bytes) else encode(picture))
+        label = label or ("bad" if len(self.rows) % 2 else "good")
+        self.rows.append((name, label, split, group))
+
+    def prepared(self, place, **policies):
+        write_labels(self.root, self.rows, "path,label,split,group")
+        place.mkdir(exist_ok=True)
+        raw = make_raw(self.root, place / "raw")
+        return make_prepared(raw, place / "data", audit=DEFAULT | policies)
+
+
+def clean(root, count=90):
+    folder = Folder(root)
+    for seed in range(count):
+        folder.add(f"{seed:03}.png", part(seed, 1), SPLITS[seed % 3], group=f"g{seed}")
+    return folder
+
+
+def found(place, check):
+    return [row for row in read_csv(place / "data.audit" / "findings.csv") if row["check"] == check]
+
+
+def left_out(place):
+    return {row["key"]: row["reason"] for row in read_csv(place / "data" / "left_out.csv")}
+
+
+def test_clean_data_stays_as_it_is(tmp_path):
+    data = clean(tmp_path / "images", 300).prepared(tmp_path / "a")
+    assert len(Prepared.open(data)) == 300
+    assert left_out(tmp_path / "a") == {}
+    assert read_csv(tmp_path / "a" / "data.audit" / "findings.csv") == []
+    assert "Nothing." in (tmp_path / "a" / "data.audit" / "audit.html").read_text()
+
+
+def test_planted_leaks_are_found_and_left_out(tmp_path):
+    folder = clean(tmp_path / "images", 240)
+    kinds = list(CHANGES.values())
+    for number in range(20):  # exact, as another file of the same pixels
+        seed = 3 * number + 2  # of test
+        folder.add(f"exact{number}.png", encode(part(seed, 1), compress_level=1), SPLITS[number % 2], _label(seed))
+    for number in range(20):
+        seed = 3 * (number + 20) + 2
+        copy = np.ascontiguousarray(kinds[number % len(kinds)](part(seed, 1)))
+        folder.add(f"near{number:02}.png", copy, SPLITS[number % 2], _label(seed))
+    for number in range(10):
+        folder.add(f"group{number}.png", part(1000 + number, 1), "train", group=f"g{3 * number + 1}")  # validation's
+    for number in range(10):
+        seed = 3 * (number + 60)  # of train, under the other label
+        other = "good" if _label(seed) == "bad" else "bad"
+        folder.add(f"pair{number}.png", part(seed, 1)[:, ::-1], "train", other)
+    data = folder.prepared(tmp_path / "a")
+    out = left_out(tmp_path / "a")
+    assert {f"exact{n}.png" for n in range(20)} <= set(out)
+    assert len([name for name in out if name.startswith("near")]) >= 19
+    assert {f"group{n}.png" for n in range(10)} <= set(out)
+    assert not [name for name in out if name[0].isdigit()], "what is held back further stays"
+    assert len(found(tmp_path / "a", "label_conflicts")) == 10
+    assert len(found(tmp_path / "a", "groups")) == 10
+    assert len(found(tmp_path / "a", "leaks")) >= 39
+    assert len(Prepared.open(data)) == 300 - len(out)
+    kept = set(Prepared.open(data).sha256)
+    assert not kept & {row["sha256"] for row in read_csv(data / "left_out.csv")}
+    figures = json.loads((tmp_path / "a" / "data.json").read_text())
+    assert figures["left_out"] == len(out)
+    assert figures["found_groups"] == 10
+
+
+def _label(seed):
+    return "bad" if seed % 2 else "good"
+
+
+def test_what_stays_is_as_if_the_others_had_never_been_there(tmp_path, monkeypatch):
+    folder = clean(tmp_path / "images")
+    expected = folder.prepared(tmp_path / "a")
+    folder.add("copy.png", part(2, 1)[:, ::-1], "train", _label(2))
+    folder.add("colour.png", np.stack([part(5, 1)] * 3, axis=2), "validation", _label(5))
+    for workers in ("1", "2"):
+        monkeypatch.setenv("TWOFOLD_WORKERS", workers)
+        data = folder.prepared(tmp_path / workers)
+        assert set(left_out(tmp_path / workers)) == {"copy.png", "colour.png"}
+        one, other = Prepared.open(expected), Prepared.open(data)
+        assert list(one.sha256) == list(other.sha256)
+        assert one.meta["statistics"] == other.meta["statistics"]
+        assert np.array_equal(one.pixels(np.arange(90)), other.pixels(np.arange(90)))
+        assert sorted(p.name for p in expected.iterdir()) == sorted(p.name for p in data.iterdir())
+    for path in (tmp_path / "1" / "data").iterdir():
+        assert path.read_bytes() == (tmp_path / "2" / "data" / path.name).read_bytes()
+
+
+def test_policies(tmp_path):
+    folder = clean(tmp_path / "images")
+    folder.add("copy.png", part(2, 1)[:, ::-1], "train", _label(2))
+    folder.add("torn.png", part(3, 1)[::-1], "train", "good" if _label(3) == "bad" else "bad")
+    folder.add("twice.png", part(6, 1)[::-1], "train", _label(6))
+    folder.add("group.png", part(500, 1), "train", group="g1")
+
+    def of(name, **policies):
+        folder.prepared(tmp_path / name, **policies)
+        return set(left_out(tmp_path / name))
+
+    assert of("default") == {"copy.png", "group.png"}
+    assert of("warn", leaks="warn", groups="warn") == set()
+    assert len(found(tmp_path / "warn", "leaks")) == 1
+    everything = dict.fromkeys(DEFAULT, "quarantine")
+    assert of("all", **everything) - {"006.png", "twice.png"} == {"copy.png", "group.png", "torn.png", "003.png"}
+    assert len(of("all", **everything) & {"006.png", "twice.png"}) == 1
+    assert of("ignore", **UNAUDITED) == set()
+    assert "Not looked for" in (tmp_path / "ignore" / "data.audit" / "audit.html").read_text()
+
+
+@pytest.mark.parametrize("name", DEFAULT)
+def test_the_policy_fail_writes_the_audit_and_no_data(name, tmp_path):
+    folder = clean(tmp_path / "images")
+    folder.add("copy.png", part(2, 1)[:, ::-1], "train", _label(2))
+    folder.add("torn.png", part(3, 1)[::-1], "train", "good" if _label(3) == "bad" else "bad")
+    folder.add("twice.png", part(6, 1)[::-1], "train", _label(6))
+    folder.add("group.png", part(500, 1), "train", group="g1")
+    with pytest.raises(DataError, match=rf"preprocess\.audit\.{name} is fail"):
+        folder.prepared(tmp_path / "a", **{name: "fail"})
+    assert found(tmp_path / "a", name)
+    assert not (tmp_path / "a" / "data").exists()
+
+
+def test_along_a_chain_only_what_stays_counts():
+    def image(name, split):
+        return _Image(name, name, "bad", None), split
+
+    images, splits = zip(*(image("t", "test"), image("v", "validation"), image("r", "train")), strict=True)
+    chain = [near.Pair(0, 1, 0.99, "as it is"), near.Pair(1, 2, 0.99, "as it is")]
+    judged = leaks.near(images, splits, chain, DEFAULT)
+    assert set(judged.left_out) == {1}
+    closed = [*chain, near.Pair(0, 2, 0.98, "mirrored")]
+    judged = leaks.near(images, splits, closed, DEFAULT)
+    assert set(judged.left_out) == {1, 2}
+    assert judged.left_out[2].of == "t"
+
+
+class _Image:
+    def __init__(self, sha256, key, label, group):
+        self.sha256, self.key, self.label, self.group = sha256, key, label, group
+
+
+def test_a_file_that_shows_nothing_is_like_no_other(tmp_path):
+    folder = clean(tmp_path / "images")
+    for number, level in enumerate((0, 90, 200)):
+        folder.add(f"flat{number}.png", np.full((64, 64 + number), level, np.uint8), SPLITS[number])
+    folder.prepared(tmp_path / "a")
+    assert left_out(tmp_path / "a") == {}
