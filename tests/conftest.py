@@ -1,13 +1,33 @@
-"""For all tests: threads that do not spin, and an MLflow store of a test's own."""
+"""For all tests: threads that do not spin, a memo and an MLflow store of a test's own."""
 
 import os
 import shutil
+from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
 
 # Before anything imports torch, for the tests as for a step's command: threads that wait shall not spin.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+_memos = count()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def memo_of_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A memo for what several tests share; never that of the project around them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TWOFOLD_CACHE", str(tmp_path_factory.mktemp("memo")))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def memo_of_its_own(
+    memo_of_all: None, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What another test has seen is not known, so that a test sees it done."""
+    monkeypatch.setenv("TWOFOLD_CACHE", str(tmp_path_factory.getbasetemp() / f"memo-of-{next(_memos)}"))
 
 
 @pytest.fixture(scope="session")

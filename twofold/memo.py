@@ -1,8 +1,9 @@
 """A content-addressed memory of what is expensive and depends only on content; never needed for correctness.
 
 In: keys made of everything that a value depends on. Out: the values that are there and whole; one that is damaged is
-as good as missing. One SQLite file in TWOFOLD_CACHE (default: `.twofold/memo` in the current folder), whose values
-together are no larger than TWOFOLD_CACHE_LIMIT: those that were used longest ago make room for new ones.
+as good as missing, and a memo that cannot be read or written is done without, with a line said. One SQLite file in
+TWOFOLD_CACHE (default: `.twofold/memo` in the current folder), whose values together are no larger than
+TWOFOLD_CACHE_LIMIT: those that were used longest ago make room for new ones.
 """
 
 import hashlib
@@ -10,8 +11,8 @@ import os
 import re
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,7 +23,8 @@ T = TypeVar("T")
 PATIENCE = 60.0  # seconds to wait for another process's write
 PATIENCE_TO_MARK = 1.0  # seconds; a use that is not marked costs little
 AT_ONCE = 500  # keys a query; SQLite allows 32,766 variables
-LIMIT = "TWOFOLD_CACHE_LIMIT"
+PLACE, LIMIT = "TWOFOLD_CACHE", "TWOFOLD_CACHE_LIMIT"
+LARGEST = 1 << 28  # bytes of one value; SQLite holds no more than 10^9, and three times that in memory
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 VERSION = 1  # of the tables; the last line of TABLES writes it
 # Uses have a table of their own: to mark one must not write the value beside it anew. The total is kept by triggers:
@@ -46,14 +48,24 @@ COMMIT;
 """
 
 
+_done_without: set[tuple[str, Path]] = set()  # what failed once in this process: ("read" or "written", which memo)
+
+
 def key(*parts: str) -> str:
     """The key of a value: SHA-256 over everything that it depends on."""
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
 def database() -> Path:
-    """The memo's file."""
-    return Path(os.environ.get("TWOFOLD_CACHE", ".twofold/memo")) / "memo.sqlite"
+    """The memo's file.
+
+    Raises:
+        ParameterError: TWOFOLD_CACHE is an address, and no folder.
+    """
+    place = os.environ.get(PLACE) or ".twofold/memo"
+    if "://" in place:
+        raise ParameterError(f"{PLACE}: found {place!r}; the memo lies in a folder: name one that can be written")
+    return Path(place) / "memo.sqlite"
 
 
 def limit() -> int:
@@ -96,9 +108,12 @@ def get(keys: Sequence[str]) -> dict[str, bytes]:
             found |= {name: value for name, sha256, value in rows if hashlib.sha256(value).digest() == sha256}
         return found
 
-    if not database().exists():
-        return {}
-    found = _run(look)
+    found: dict[str, bytes] = {}
+    if keys and ("read", database().absolute()) not in _done_without:
+        try:
+            found = _run(look) if database().exists() else {}
+        except (sqlite3.Error, OSError) as error:
+            _do_without("read", error)
     if found:
         _mark(list(found))
     return found
@@ -109,7 +124,7 @@ def put(entries: Iterable[tuple[str, str, bytes]], kind: str) -> None:
 
     Args:
         entries: (key, SHA-256 of the image that the value was made from, value); a key that is there is replaced, and
-            a value larger than the limit is not kept.
+            a value larger than the limit, or than LARGEST, is not kept.
         kind: what sort of values they are, for `twofold cache`; such as "features".
 
     Raises:
@@ -117,7 +132,7 @@ def put(entries: Iterable[tuple[str, str, bytes]], kind: str) -> None:
     """
     most, now = limit(), time.time_ns()
     rows = [(name, image, hashlib.sha256(value).digest(), value) for name, image, value in entries]
-    kept = [row for row in rows if len(row[3]) <= most]
+    kept = [row for row in rows if len(row[3]) <= min(most, LARGEST)]
 
     def write(memo: sqlite3.Connection) -> None:
         for row in kept:
@@ -127,7 +142,11 @@ def put(entries: Iterable[tuple[str, str, bytes]], kind: str) -> None:
             memo.execute("INSERT INTO uses VALUES (?, ?, ?, ?)", (row[0], kind, len(row[3]), now))
         trim(memo, most)
 
-    change(write)
+    if kept and ("written", database().absolute()) not in _done_without:
+        try:
+            _change(write)
+        except (sqlite3.Error, OSError) as error:
+            _do_without("written", error)
 
 
 def forget(image: str) -> int:
@@ -135,6 +154,9 @@ def forget(image: str) -> int:
 
     Returns:
         How many entries there were.
+
+    Raises:
+        ParameterError: the memo cannot be written.
     """
     if not database().exists():
         return 0
@@ -155,18 +177,40 @@ def trim(memo: sqlite3.Connection, size: int) -> None:
 
 
 def compact() -> None:
-    """Give the file's free pages back to the disk."""
-    with closing(_connect()) as memo:
+    """Give the file's free pages back to the disk.
+
+    Raises:
+        ParameterError: the memo cannot be written.
+    """
+    with _told(), closing(_connect()) as memo:
         memo.execute("VACUUM")
 
 
-def change(work: Callable[[sqlite3.Connection], T], patience: float = PATIENCE) -> T:
+def change(work: Callable[[sqlite3.Connection], T]) -> T:
     """What `work` returns, given the memo with its tables; what it writes is kept as a whole or not at all.
 
-    Args:
-        patience: seconds to wait for another process's write.
+    Raises:
+        ParameterError: the memo cannot be written.
     """
+    with _told():
+        return _change(work)
 
+
+@contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        raise ParameterError(f"{PLACE}: {database()} cannot be used: {error}; name a folder that can be") from None
+
+
+def _do_without(what: str, error: Exception) -> None:
+    """Say so once, and try no more in this process: a lock may have cost a minute."""
+    _done_without.add((what, database().absolute()))
+    say(f"memo: {database()} cannot be {what} ({error}); going on without it")
+
+
+def _change(work: Callable[[sqlite3.Connection], T], patience: float = PATIENCE) -> T:
     def with_tables(memo: sqlite3.Connection) -> T:
         if memo.execute("PRAGMA user_version").fetchone()[0] < VERSION:
             memo.executescript(TABLES)
@@ -186,8 +230,8 @@ def _mark(keys: list[str]) -> None:
             memo.execute(f"UPDATE uses SET used = ? WHERE key IN ({marks})", [now, *some])  # noqa: S608
 
     # Read-only, full, or busy: the values have been read all the same.
-    with suppress(sqlite3.OperationalError):
-        change(write, PATIENCE_TO_MARK)
+    with suppress(sqlite3.Error, OSError):
+        _change(write, PATIENCE_TO_MARK)
 
 
 def _run(work: Callable[[sqlite3.Connection], T], patience: float = PATIENCE) -> T:
@@ -195,7 +239,7 @@ def _run(work: Callable[[sqlite3.Connection], T], patience: float = PATIENCE) ->
         return _once(work, patience)
     except sqlite3.DatabaseError as error:
         # Locked, read-only, disk full: not for us to mend.
-        if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
             raise
         say(f"{database()}: not readable as a memo ({error}); it is begun again")
         database().unlink(missing_ok=True)

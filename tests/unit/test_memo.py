@@ -1,11 +1,8 @@
 import hashlib
-import os
 import sqlite3
 import subprocess
 import sys
-import tempfile
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 
@@ -187,53 +184,6 @@ def test_the_file_of_an_older_twofold_is_taken_over(small, capsys):
     put([("d", IMAGE, bytes(200))])
     assert held() == ["a", "c", "d"]
     assert capsys.readouterr().err == ""
-
-
-def read_only(monkeypatch):
-    def connect(patience=0.0):
-        return sqlite3.connect(f"file:{memo.database()}?mode=ro", uri=True, timeout=patience)
-
-    monkeypatch.setattr(memo, "_connect", connect)
-
-
-def test_a_memo_that_cannot_be_written_is_read(filled, monkeypatch):
-    read_only(monkeypatch)
-    before = filled.read_bytes()
-    assert memo.get(["k2", "k4"]) == {"k2": b"two"}
-    assert filled.read_bytes() == before
-    with pytest.raises(sqlite3.OperationalError, match="readonly"):
-        put([("k4", IMAGE, b"four")])
-
-
-def test_an_old_memo_that_cannot_be_written_is_read(alone, monkeypatch):
-    make_old(["a"])
-    read_only(monkeypatch)
-    assert memo.get(["a"]) == {"a": b"a" * 300}
-
-
-@pytest.fixture
-def no_root():
-    """A folder of one's own, and rights that a read-only folder can withhold."""
-    root = os.geteuid() == 0
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        folder.chmod(0o755)
-        yield folder
-        if root:
-            os.seteuid(0)
-        folder.chmod(0o755)
-
-
-def test_a_folder_that_cannot_be_written_is_read(no_root, monkeypatch):
-    monkeypatch.setenv("TWOFOLD_CACHE", str(no_root))
-    put([("k2", IMAGE, b"two")])
-    memo.database().chmod(0o444)
-    no_root.chmod(0o555)
-    if os.geteuid() == 0:
-        os.seteuid(65534)
-    with pytest.raises(PermissionError):
-        (no_root / "journal").touch()
-    assert memo.get(["k2"]) == {"k2": b"two"}
 
 
 def test_a_memo_that_another_process_writes_is_read_without_its_patience(filled, monkeypatch):

@@ -56,9 +56,10 @@ def open_source(address: str) -> Source:
     if scheme is None:
         return Folder(Path(address))
     if scheme[1] == "s3":
-        from twofold.sources.s3 import Bucket  # so does boto3
+        from twofold.sources.remembered import Remembered
+        from twofold.sources.s3 import Bucket, endpoint  # so does boto3
 
-        return Bucket(address)
+        return Remembered(Bucket(address), endpoint() or "")
     raise DataError(
         f"ingest.source: found an address of kind {scheme[1]}://; allowed are a local folder, s3://bucket/prefix and "
         "dvc+<git url or path>@<rev>:<path>"

@@ -6,7 +6,6 @@ Nothing that comes later sees a file that was not decoded here under the limits.
 once; a content that stands under both labels ends the step.
 """
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from functools import partial
@@ -17,17 +16,19 @@ from pydantic import Field
 
 from twofold.artifacts import publish, write_json
 from twofold.errors import DataError
-from twofold.images import FORMATS, Limits, decode
+from twofold.images import FORMATS, Limits
 from twofold.params import Fraction, Integer, Section, Text
 from twofold.pool import ordered, workers
 from twofold.progress import say, track
 from twofold.raw import VERSIONS, Duplicate, Image, Quarantined, Shards, write_csv, write_tables
+from twofold.seen import Seen, see
 from twofold.sources.listing import Entry, Fetched, Listing, Wanted
 from twofold.sources.opening import Source, open_source
 
 _SHOWN = 10  # refused files in an error
 _PAIRS_SHOWN = 50
 _TASK_FILES, _TASK_BYTES = 32, 8 * 1024 * 1024  # one task: few enough bytes that the window of tasks stays small
+_UNVERIFIED = "its store keeps no checksum; ingest.require_checksum asks for one"
 # Where copies of one image were given to several splits, the one that is held back furthest from training counts.
 _RANK = {"test": 0, "validation": 1, "train": 2, None: 3}
 
@@ -52,19 +53,12 @@ class Ingest(Section):
     )
 
 
-class Seen(NamedTuple):
-    """One file as a worker saw it: its bytes and what they hold, or why it is refused."""
+class Taken(NamedTuple):
+    """One file as a worker took it: its bytes, none if it is refused, and what they hold or why not."""
 
     key: str
     data: bytes
-    sha256: str
-    reason: str
-    content: str = ""
-    width: int = 0
-    height: int = 0
-    channels: int = 0
-    mode: str = ""
-    format: str = ""
+    seen: Seen
     version: str = ""
     verified: bool = True
 
@@ -145,21 +139,22 @@ def _store(
 ) -> tuple[list[Image], list[Quarantined], list[Arrival]]:
     """Write every accepted file once; returns an image for every accepted file, repeated ones included."""
     limits = Limits(params.max_bytes, params.max_pixels, params.min_side)
-    look = partial(_look, source=source, limits=limits, strict=params.require_checksum)
-    batches = ordered(look, _tasks(listing.entries, source), workers())
-    seen = track((one for batch in batches for one in batch), "ingest", len(listing.entries))
+    take = partial(_take, source=source, limits=limits, strict=params.require_checksum)
+    batches = ordered(take, _tasks(listing.entries, source), workers(), _files)
+    taken = track((one for batch in batches for one in batch), "ingest", len(listing.entries))
     places: dict[str, tuple[int, int]] = {}
     images: list[Image] = []
     quarantined: list[Quarantined] = []
     arrivals: list[Arrival] = []
     shards = Shards(draft)
-    for entry, one in zip(listing.entries, seen, strict=True):
-        if one.reason:
-            quarantined.append(Quarantined(one.key, entry.label, "refused", one.reason, one.sha256))
+    for entry, one in zip(listing.entries, taken, strict=True):
+        seen = one.seen
+        if seen.reason:
+            quarantined.append(Quarantined(one.key, entry.label, "refused", seen.reason, seen.sha256))
             continue
-        if one.sha256 not in places:
-            places[one.sha256] = shards.add(f"{one.sha256}.{FORMATS[one.format]}", one.data)
-        images.append(_image(entry, one, places[one.sha256]))
+        if seen.sha256 not in places:
+            places[seen.sha256] = shards.add(f"{seen.sha256}.{FORMATS[seen.format]}", one.data)
+        images.append(_image(entry, one, places[seen.sha256]))
         arrivals.append(Arrival(one.key, one.version, one.verified))
     shards.close()
     return images, quarantined, arrivals
@@ -179,45 +174,41 @@ def _tasks(entries: Iterable[Entry], source: Source) -> Iterator[list[Wanted]]:
         yield task
 
 
-def _look(task: list[Wanted], source: Source, limits: Limits, strict: bool) -> list[Seen]:
+def _files(task: list[Wanted]) -> list[tuple[str, list[Wanted]]]:
+    return [(one.key, [one]) for one in task]
+
+
+def _take(task: list[Wanted], source: Source, limits: Limits, strict: bool) -> list[Taken]:
     fetched = source.fetch(task, limits.max_bytes)
-    return [_see(wanted.key, one, limits, strict) for wanted, one in zip(task, fetched, strict=True)]
+    reasons = [one.reason or (_UNVERIFIED if strict and not one.verified else "") for one in fetched]
+    seen = iter(see([one.data for one, reason in zip(fetched, reasons, strict=True) if not reason], limits))
+    return [
+        _taken(wanted.key, one, Seen("", reason) if reason else next(seen))
+        for wanted, one, reason in zip(task, fetched, reasons, strict=True)
+    ]
 
 
-def _see(key: str, fetched: Fetched, limits: Limits, strict: bool) -> Seen:
-    data = fetched.data
-    if fetched.reason:
-        return Seen(key, b"", "", fetched.reason)
-    if strict and not fetched.verified:
-        return Seen(key, b"", "", "its store keeps no checksum; ingest.require_checksum asks for one")
-    # Of a file over the limit only the beginning was read: it has no SHA-256 to speak of.
-    sha256 = hashlib.sha256(data).hexdigest() if len(data) <= limits.max_bytes else ""
-    try:
-        decoded = decode(data, limits)
-    except DataError as error:
-        return Seen(key, b"", sha256, str(error))
-    height, width, channels = decoded.pixels.shape
-    content = hashlib.sha256(f"{height} {width} {channels}\n".encode())
-    content.update(decoded.pixels.data)
-    digest = content.hexdigest()
-    shape = (width, height, channels)
-    return Seen(key, data, sha256, "", digest, *shape, decoded.mode, decoded.format, fetched.version, fetched.verified)
+def _taken(key: str, fetched: Fetched, seen: Seen) -> Taken:
+    if seen.reason:
+        return Taken(key, b"", seen)
+    return Taken(key, fetched.data, seen, fetched.version, fetched.verified)
 
 
-def _image(entry: Entry, one: Seen, place: tuple[int, int]) -> Image:
+def _image(entry: Entry, one: Taken, place: tuple[int, int]) -> Image:
+    seen = one.seen
     return Image(
-        one.sha256,
+        seen.sha256,
         entry.key,
         entry.label,
         entry.group,
         entry.split,
         len(one.data),
-        one.width,
-        one.height,
-        one.mode,
-        one.format,
-        one.channels,
-        one.content,
+        seen.width,
+        seen.height,
+        seen.mode,
+        seen.format,
+        seen.channels,
+        seen.content,
         *place,
         entry.slices,
     )

@@ -1,0 +1,99 @@
+"""What is learnt of a file by decoding it, learnt once.
+
+In: the bytes of image files, and the limits. Out: for each what its pixels are, or why it is refused. The memo keeps
+that under the file's content, the limits, the code and the decoders, so a file that was seen is not decoded again.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import astuple
+from functools import cache
+from typing import NamedTuple
+
+import PIL
+from PIL import features
+
+from twofold import memo
+from twofold.errors import DataError
+from twofold.images import Decoded, Limits, decode
+from twofold.imports import code_digest
+
+KIND = "decoded"
+_LIBRARIES = ("libjpeg_turbo", "jpg", "jpg_2000", "zlib", "libtiff", "webp")
+
+
+class Seen(NamedTuple):
+    """A file as its decoder saw it. What else is measured of its pixels is one more field,
+    a str, int or float, filled in by `_seen`.
+
+    Attributes:
+        sha256: of the file; empty if only its beginning was read.
+        reason: why it is refused; then nothing below is known.
+        content: SHA-256 of the shape and the pixels: the same for two files that show the same picture.
+        width, height: pixels, upright.
+        channels: 1 or 3.
+        mode, format: as Pillow names the file's.
+    """
+
+    sha256: str
+    reason: str = ""
+    content: str = ""
+    width: int = 0
+    height: int = 0
+    channels: int = 0
+    mode: str = ""
+    format: str = ""
+
+
+def see(files: Sequence[bytes], limits: Limits) -> list[Seen]:
+    """Decode the files that the memo does not know; in their order."""
+    # Of a file over the limit only the beginning was read: it has no SHA-256 to speak of.
+    digests = [hashlib.sha256(data).hexdigest() if len(data) <= limits.max_bytes else "" for data in files]
+    keys = [memo.key(KIND, sha256, *_circumstances(limits)) if sha256 else "" for sha256 in digests]
+    known = memo.get([key for key in keys if key])
+    found: list[Seen] = []
+    fresh: list[tuple[str, str, bytes]] = []
+    for data, sha256, key in zip(files, digests, keys, strict=True):
+        one = _parsed(known[key]) if key in known else None
+        if one is None:
+            one = _decoded(data, sha256, limits)
+            fresh += [(key, sha256, json.dumps(one).encode())] if key else []
+        found.append(one)
+    memo.put(fresh, KIND)
+    return found
+
+
+def decoders() -> list[str]:
+    """Pillow's version and those of the libraries that it decodes with."""
+    built = [f"{name} {features.version(name)}" for name in _LIBRARIES if features.check(name)]
+    return [f"Pillow {PIL.__version__}", *built]
+
+
+def _decoded(data: bytes, sha256: str, limits: Limits) -> Seen:
+    try:
+        return _seen(decode(data, limits), sha256)
+    except DataError as error:
+        return Seen(sha256, str(error))
+
+
+def _seen(decoded: Decoded, sha256: str) -> Seen:
+    height, width, channels = decoded.pixels.shape
+    content = hashlib.sha256(f"{height} {width} {channels}\n".encode())
+    content.update(decoded.pixels.data)
+    return Seen(sha256, "", content.hexdigest(), width, height, channels, decoded.mode, decoded.format)
+
+
+def _parsed(value: bytes) -> Seen | None:
+    """What `see` kept; None if it is something else."""
+    try:
+        one = Seen._make(json.loads(value))
+    except (ValueError, TypeError):
+        return None
+    types = Seen.__annotations__
+    return one if all(type(found) is types[name] for name, found in one._asdict().items()) else None
+
+
+@cache
+def _circumstances(limits: Limits) -> list[str]:
+    return [str(astuple(limits)), code_digest(__name__), *decoders()]
