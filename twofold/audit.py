@@ -56,6 +56,7 @@ class Check(NamedTuple):
         title: a heading for people.
         meaning: a sentence or two: what it is, how it is found, what it would do to a model.
         found: the findings, in the order in which they are shown; empty for `ignore`.
+        parameter: what sets it, if it has no policy of its own in params.yaml.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Check(NamedTuple):
     title: str
     meaning: str
     found: Sequence[Found]
+    parameter: str = ""
 
 
 def enforce(step: str, checks: Sequence[Check], page: Path) -> None:

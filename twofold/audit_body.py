@@ -20,7 +20,8 @@ are there to be looked at. <code>{{ findings }}</code> beside this page lists al
 {% for section in raised %}
 <tr><th scope="row"><a href="#{{ section.check.name }}">{{ section.check.title }}</a></th>
 <td class="num">{{ section.check.found | length | count }}</td>
-<td>{{ section.done }} <small>policy {{ section.check.policy }}</small></td></tr>
+<td>{{ section.done }}
+<small>{{ section.check.parameter or "policy " ~ section.check.policy }}</small></td></tr>
 {% endfor %}
 </tbody></table></div>
 {% endif %}
@@ -29,10 +30,14 @@ are there to be looked at. <code>{{ findings }}</code> beside this page lists al
 <section>
 <h2 id="{{ section.check.name }}">{{ section.check.title }}: {{ section.check.found | length | count }}</h2>
 <p>{{ section.check.meaning }}</p>
+{% if section.check.parameter %}
+<p class="quiet">Set by <code>{{ section.check.parameter }}</code>: {{ section.done }}.</p>
+{% else %}
 <p class="quiet">Policy <code>{{ step }}.audit.{{ section.check.name }}</code>: {{ section.check.policy }}
 ({{ section.done }}).</p>
+{% endif %}
 {% for found in section.whole %}
-<p class="note">{{ found.detail }}</p>
+<p class="note">{% if found.key %}{{ found.key | code }}: {% endif %}{{ found.detail }}</p>
 {% endfor %}
 {% if section.shown %}
 <div class="gallery">

@@ -78,6 +78,7 @@ def _context(
 
 
 def _section(check: Check, pixels: Callable[[str], Pixels | None]) -> dict[str, Any]:
+    whole = [found for found in check.found if not found.sha256]
     of_images = [found for found in check.found if found.sha256]
     return {
         "check": check,
@@ -86,12 +87,12 @@ def _section(check: Check, pixels: Callable[[str], Pixels | None]) -> dict[str, 
             "quarantine": "left out",
             "fail": "ends the step",
         }.get(check.policy, ""),
-        "whole": [found for found in check.found if not found.sha256],
+        "whole": whole[:PICTURES],
         "shown": [
             {"found": found, "pictures": [_address(pixels(name)) for name in (found.sha256, found.of) if name]}
             for found in of_images[:PICTURES]
         ],
-        "more": max(0, len(of_images) - PICTURES),
+        "more": max(0, len(of_images) - PICTURES) + max(0, len(whole) - PICTURES),
     }
 
 
