@@ -3,22 +3,23 @@
 from typing import NamedTuple
 
 from kfp import dsl
-from kfp.dsl import Dataset, Input, Metrics, Model, Output
+from kfp.dsl import HTML, Artifact, Dataset, Input, Metrics, Model, Output
 
 
 @dsl.component(base_image="twofold-python:unset", install_kfp_package=False)
 def train_head(
     params: dict, experiment: str, force: str,
     data: Input[Dataset], data_digest: str,
-    model: Output[Model], metrics: Output[Metrics],
+    model: Output[Model], metrics: Output[Metrics], audit: Output[Artifact], audit_page: Output[HTML],
 ) -> NamedTuple("Outputs", digest=str):  # fmt: skip
     """The head, on the features of the frozen base."""
     from twofold.display import numbers
     from twofold.steps.train_head import train_head
-    from twofold.task import perform
+    from twofold.task import copy, perform
 
-    paths = {"data": data.path, "model": model.path, "metrics": metrics.path}
+    paths = {"data": data.path, "model": model.path, "metrics": metrics.path, "audit": audit.path}
     digest = perform(train_head, params, {"data": data_digest}, {"MLFLOW_EXPERIMENT_NAME": experiment}, **paths)
     for key, value in numbers(metrics.path).items():
         metrics.log_metric(key, value)
+    copy(f"{audit.path}/audit.html", audit_page.path)
     return (digest,)

@@ -26,7 +26,7 @@ def test_the_artifact_says_what_it_is(prepared, alone):
     assert shapes == {"0.weight": (256, 1280), "0.bias": (256,), "3.weight": (2, 256), "3.bias": (2,)}
     meta = json.loads((head / "meta.json").read_text())
     assert (meta["kind"], meta["schema_version"]) == ("head", 1)
-    assert meta["params"] == HEAD
+    assert meta["params"] == {name: value for name, value in HEAD.items() if name != "audit"}
     assert len(meta["base_sha256"]) == 64
     expected = {
         "backbone": "efficientnet_lite0",
@@ -59,9 +59,10 @@ def test_the_base_sees_every_image_once_and_each_cached_view_of_it_once_more(pre
         monkeypatch.setenv("TWOFOLD_CACHE", str(alone / f"memo{len(views)}"))
         make_head(prepared, alone, epochs=1, **switches)
         meta = json.loads((prepared / "meta.json").read_text())["counts"]
-        train, validation = (sum(meta[split].values()) for split in ("train", "validation"))
+        train, validation, test = (sum(meta[split].values()) for split in ("train", "validation", "test"))
         assert set(seen) == views
-        assert len(seen) == train * len(views) + validation
+        # The test's are looked at by the audit, whose head is thrown away.
+        assert len(seen) == train * len(views) + validation + test
 
 
 @pytest.mark.parametrize(
@@ -81,5 +82,5 @@ def test_a_wrong_parameter_is_refused(changes, said):
 
 def test_training_leaves_no_other_files(prepared, alone):
     make_head(prepared, alone)
-    assert sorted(path.name for path in alone.iterdir()) == [".twofold", "head", "head.json"]
+    assert sorted(path.name for path in alone.iterdir()) == [".twofold", "audit", "head", "head.json"]
     assert torch.get_num_threads() >= 1

@@ -2,6 +2,7 @@
 
 In: prepared images. Out: the head's weights (`head.safetensors`), `history.csv`, and in `meta.json` the SHA-256 of the
 base that they fit. The base sees every image once (and each cached mirror image of it); the head trains on what it saw.
+Beside it the audit's page: labels that are likely wrong, by the same features (see `twofold/suspects.py`).
 """
 
 from pathlib import Path
@@ -9,7 +10,16 @@ from typing import Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
+from twofold.audit import PolicyOfAll
 from twofold.params import Integer, Number, Section
+
+
+class Audit(Section):
+    # Nothing can be left out any more: the splits are drawn, and the head and finetune_all learn from the same images.
+    label_issues: PolicyOfAll = Field(
+        description="labels that are likely wrong, by predictions of heads that did not see the image: ignore, warn, "
+        "or fail"
+    )
 
 
 class TrainHead(Section):
@@ -39,6 +49,7 @@ class TrainHead(Section):
     ema_decay: Number = Field(description="of the average of the weights that is kept, 0 (none) to below 1", ge=0, lt=1)
     clip_norm: Number = Field(description="greatest norm of a step's gradient, above 0", gt=0)
     seed: Integer = Field(description="of the start, the order and dropout, 0 to 2147483647", ge=0, le=2147483647)
+    audit: Audit = Field(description="what is looked for in the data, and what is done about it")
 
     @field_validator("weights")
     @classmethod
@@ -50,14 +61,21 @@ class TrainHead(Section):
         return weights
 
 
-def train_head(params: TrainHead, data: Path, *, model: Path, metrics: Path) -> None:
-    """Train the head on features of the frozen base, until validation stops getting better."""
+def train_head(params: TrainHead, data: Path, *, model: Path, metrics: Path, audit: Path) -> None:
+    """Train the head on features of the frozen base, until validation stops getting better.
+
+    Raises:
+        DataError: labels are likely wrong, and the policy is `fail`; the audit is written, the model is not.
+    """
     import numpy as np
     import numpy.typing as npt
     import torch
     from safetensors.torch import save_file
 
+    from twofold import suspects
     from twofold.artifacts import digest, publish, write_json, write_meta
+    from twofold.audit import enforce
+    from twofold.audit_report import PAGE, write_audit
     from twofold.checkpoint import Checkpoint, dependencies
     from twofold.features import extract
     from twofold.model import BACKBONES, make_head
@@ -88,12 +106,22 @@ def train_head(params: TrainHead, data: Path, *, model: Path, metrics: Path) -> 
 
     ways = VIEWS[1 if not params.flips else 4 if params.orientation_free else 2]
 
-    def features(split: str, number: int) -> torch.Tensor:
-        rows = images.rows(split)
-        return torch.from_numpy(extract(classifier, params.backbone, base, images, rows, number)).to(where)
+    def features(split: str, number: int) -> npt.NDArray[np.float32]:
+        return extract(classifier, params.backbone, base, images, images.rows(split), number)
 
-    seen = torch.stack([features("train", number) for number in ways])  # (views, N, F)
-    judged = features("validation", 0)
+    train_views, validation = np.stack([features("train", number) for number in ways]), features("validation", 0)
+    known = {"train": train_views[0], "validation": validation}  # view 0 is the first way of all
+    check, found = suspects.look(
+        params.audit.label_issues, images, lambda split: known[split] if split in known else features(split, 0)
+    )
+    row_of = {sha256: row for row, sha256 in enumerate(images.sha256)}
+    write_audit(audit, "train_head", [check], figures=found, pixels=lambda sha256: images.pixels([row_of[sha256]])[0])
+    if check.found:
+        say(f"head: {len(check.found)} labels are likely wrong; see {audit / PAGE}")
+    enforce("train_head", [check], audit / PAGE)
+
+    seen = torch.from_numpy(train_views).to(where)  # (views, N, F)
+    judged = torch.from_numpy(validation).to(where)
     targets, truth = (images.target[images.rows(split)] for split in ("train", "validation"))
 
     with torch.random.fork_rng():
@@ -118,7 +146,8 @@ def train_head(params: TrainHead, data: Path, *, model: Path, metrics: Path) -> 
         mixed_precision=False,
         select_by="log_loss",
     )
-    values = params.model_dump(mode="json")
+    # What makes the model: the audit's policy is not in it, or a change of policy would train everything anew.
+    values = params.model_dump(mode="json", exclude={"audit"})
     # Seconds of work: a killed step finds its features in the memo and trains anew. The key ties the live run together.
     checkpoint = Checkpoint("train_head", dependencies("train_head", values, data=data))
     with live_run("train_head", values, resume_key=checkpoint.key) as run:
