@@ -21,8 +21,7 @@ from twofold import leaks, near
 from twofold.artifacts import publish, write_json, write_meta
 from twofold.audit import Check, Found, Policy, enforce
 from twofold.audit_report import PAGE, write_audit
-from twofold.errors import ArtifactError, DataError
-from twofold.images import Limits, decode, resize
+from twofold.images import Limits, decode
 from twofold.params import Fraction, Integer, Section, Text
 from twofold.pool import ordered, workers
 from twofold.prepared import (
@@ -37,8 +36,9 @@ from twofold.prepared import (
     write_index,
     write_row,
 )
+from twofold.preparing import Ready, ready
 from twofold.progress import say, track
-from twofold.raw import Image, Raw, read_member, write_csv
+from twofold.raw import Image, Raw, write_csv
 from twofold.splits import SPLITS, TRAIN, LeftOut, assign, check, groups_across, repeats
 
 _TASK_IMAGES, _TASK_BYTES = 16, 8 * 1024 * 1024
@@ -268,29 +268,18 @@ def _tasks(jobs: Iterable[Job]) -> Iterator[list[Job]]:
 def _prepare(
     task: Sequence[Job], raw: Path, draft: Path, shapes: Sequence[Shape], limits: Limits, params: Preprocess
 ) -> list[Seen]:
-    return [_prepare_one(job, raw, draft, shapes, limits, params) for job in task]
+    made = ready([job.image for job in task], raw, params.image_size, params.fit, limits)
+    for job, one in zip(task, made, strict=True):
+        write_row(draft / part_name(job.place.part), shapes[job.place.part], job.place.row, one.pixels)
+    return [_seen(one, job.train) for job, one in zip(task, made, strict=True)]
 
 
-def _prepare_one(job: Job, raw: Path, draft: Path, shapes: Sequence[Shape], limits: Limits, params: Preprocess) -> Seen:
-    image, place = job.image, job.place
-    data = read_member(raw, image.shard, image.offset, image.bytes, image.sha256)
-    try:
-        decoded = decode(data, limits).pixels
-    except DataError as error:
-        raise DataError(f"{image.key} ({image.sha256}): {error}; ingest accepted it: run ingest again") from None
-    if decoded.shape != (image.height, image.width, image.channels):
-        raise ArtifactError(
-            f"{image.key} ({image.sha256}): decodes as {decoded.shape}, ingest saw "
-            f"{(image.height, image.width, image.channels)}; run ingest again with this version of Pillow"
-        )
-    pixels = resize(decoded, params.image_size, params.fit)
-    write_row(draft / part_name(place.part), shapes[place.part], place.row, pixels)
-    thumbnail = near.thumbnail(decoded)
-    if not job.train:
-        return Seen(thumbnail)
+def _seen(one: Ready, train: bool) -> Seen:
+    if not train:
+        return Seen(one.thumbnail)
     # Whole numbers, so that the order in which images are added cannot change the last digit.
-    counts = decoding.histogram(pixels)
-    return Seen(thumbnail, tuple(map(int, counts @ _LEVELS)), tuple(map(int, counts @ _LEVELS**2)))
+    counts = decoding.histogram(one.pixels)
+    return Seen(one.thumbnail, tuple(map(int, counts @ _LEVELS)), tuple(map(int, counts @ _LEVELS**2)))
 
 
 if __name__ == "__main__":
