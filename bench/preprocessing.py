@@ -31,7 +31,7 @@ def run() -> Comparison:
         sections = read(ROOT / "params.yaml")
         taking = Ingest.model_validate(dict(sections["ingest"]) | {"source": str(elpv)})
         preparing = Preprocess.model_validate(dict(sections["preprocess"]) | {"image_size": SIZE})
-        ingest(taking, raw=root / "raw", metrics=root / "ingest.json")
+        ingest(taking, raw=root / "raw", metrics=root / "ingest.json", audit=root / "audit-ingest")
 
         def ours() -> None:
             preprocess(

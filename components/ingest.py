@@ -6,22 +6,23 @@ Faces hold no `from __future__ import annotations`: kfp reads the annotations.
 from typing import NamedTuple
 
 from kfp import dsl
-from kfp.dsl import Dataset, Metrics, Output
+from kfp.dsl import HTML, Artifact, Dataset, Metrics, Output
 
 
 @dsl.component(base_image="twofold-python:unset", install_kfp_package=False)
 def ingest(
     params: dict, preprocess: dict, train_head: dict, finetune_all: dict, evaluate: dict, register: dict, force: str,
-    raw: Output[Dataset], metrics: Output[Metrics],
+    raw: Output[Dataset], metrics: Output[Metrics], audit: Output[Artifact], audit_page: Output[HTML],
 ) -> NamedTuple("Outputs", digest=str, experiment=str):  # fmt: skip
     """Images as they came, in shards with a manifest."""
     from twofold.display import numbers
     from twofold.steps.ingest import ingest
-    from twofold.task import experiment, perform
+    from twofold.task import copy, experiment, perform
 
     others = {"preprocess": preprocess, "train_head": train_head, "finetune_all": finetune_all}
     name = experiment(ingest=params, evaluate=evaluate, register=register, **others)
-    digest = perform(ingest, params, {}, {}, raw=raw.path, metrics=metrics.path)
+    digest = perform(ingest, params, {}, {}, raw=raw.path, metrics=metrics.path, audit=audit.path)
     for key, value in numbers(metrics.path).items():
         metrics.log_metric(key, value)
+    copy(f"{audit.path}/audit.html", audit_page.path)
     return digest, name

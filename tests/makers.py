@@ -13,11 +13,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from twofold.intake import Audit as Judged
 from twofold.params import check
 from twofold.steps.ingest import Ingest, ingest
 from twofold.steps.preprocess import Preprocess, preprocess
 
 CLASSES = ("bad", "good")  # `bad` is the positive one
+# Of ingest: generated images are too alike, or too odd, in most tests. A contradiction is never let pass.
+UNJUDGED = dict.fromkeys(Judged.model_fields, "ignore") | {"both_labels": "fail"}
 # Of preprocess: generated images are alike on purpose in some tests.
 UNAUDITED = dict.fromkeys(("leaks", "groups", "label_conflicts", "near_duplicates"), "ignore")
 
@@ -66,8 +69,10 @@ def make_raw(source: Path | str, out: Path, **changes: Any) -> Path:
         "min_side": 4,
         "max_refused_fraction": 0.0,
         "min_per_class": 2,
+        "audit": UNJUDGED,
     }
-    ingest(check(Ingest, "ingest", values | changes), raw=out, metrics=out.with_suffix(".json"))
+    taken = check(Ingest, "ingest", values | changes)
+    ingest(taken, raw=out, metrics=out.with_suffix(".json"), audit=out.with_suffix(".audit"))
     return out
 
 

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from tests.makers import UNAUDITED, encode
+from tests.makers import UNAUDITED, UNJUDGED, encode
 from twofold import artifacts
 from twofold import model as models
 from twofold.gates import Maximum, Minimum, NonInferior
@@ -81,8 +81,8 @@ def make_data(root: Path) -> tuple[Path, Path]:
             rows.writerow((f"{grey}.png", "bad" if bad else "good", split, "mono" if grey < 100 else "poly"))
     accepted = {"max_bytes": 1 << 20, "max_pixels": 1 << 20, "min_side": 8}
     allowed = {"max_refused_fraction": 0.0, "min_per_class": 2, "require_checksum": False}
-    taken = Ingest(source=str(source), positive="bad", **accepted, **allowed)
-    ingest(taken, raw=root / "raw", metrics=root / "ingest.json")
+    taken = Ingest(source=str(source), positive="bad", audit=UNJUDGED, **accepted, **allowed)
+    ingest(taken, raw=root / "raw", metrics=root / "ingest.json", audit=root / "audit-ingest")
     shares = {"test_fraction": 0.3, "validation_fraction": 0.3}
     made = Preprocess(image_size=SIZE, fit="squash", split_salt="x", audit=UNAUDITED, **shares)
     preprocess(made, root / "raw", data=root / "data", metrics=root / "preprocess.json", audit=root / "audit")

@@ -211,7 +211,7 @@ def test_only_the_tracking_room_knows_mlflow():
 
 @pytest.mark.parametrize("module", ["twofold.steps.ingest", "twofold.steps.preprocess"])
 def test_the_data_steps_import_no_torch(module):
-    heavy = {"torch", "torchvision", "timm", "mlflow", "sklearn"}
+    heavy = {"torch", "torchvision", "timm", "mlflow"}
     for path in closure(module):
         assert not {name.split(".")[0] for name in imports_of(path)} & heavy, path
 

@@ -6,7 +6,7 @@ In: a folder. Out: `data/prepared` of generated images, and parameters that trai
 from pathlib import Path
 from typing import Any
 
-from tests.makers import UNAUDITED, make_folder
+from tests.makers import UNAUDITED, UNJUDGED, make_folder
 from twofold.steps.finetune_all import FinetuneAll, finetune_all
 from twofold.steps.ingest import Ingest, ingest
 from twofold.steps.preprocess import Preprocess, preprocess
@@ -62,7 +62,10 @@ def make_prepared(root: Path, per_class: int = 15, size: int = 32) -> Path:
     allowed = {"max_refused_fraction": 0.0, "min_per_class": 2, "require_checksum": False}
     source = make_folder(root / "images", per_class, size)
     ingest(
-        Ingest(source=str(source), positive="bad", **taken, **allowed), raw=root / "raw", metrics=root / "ingest.json"
+        Ingest(source=str(source), positive="bad", audit=UNJUDGED, **taken, **allowed),
+        raw=root / "raw",
+        metrics=root / "ingest.json",
+        audit=root / "audit-ingest",
     )
     drawn = {"test_fraction": 0.2, "validation_fraction": 0.3, "split_salt": "tests"}
     preprocess(

@@ -85,6 +85,27 @@ def examine(
     return checks, figures(ordered, labels, readable)
 
 
+def leave_out(copies: Sequence[Image], checks: Sequence[Check]) -> list[Quarantined]:
+    """Every file that shows what a check with the policy `quarantine` found, with the reason.
+
+    Args:
+        copies: an image for every accepted file, repeated ones included.
+        checks: as `examine` returns them.
+    """
+    reasons: dict[str, str] = {}
+    content = {image.sha256: image.content for image in copies}
+    for check in checks:
+        if check.policy == "quarantine":
+            for found in check.found:
+                if found.sha256:
+                    reasons.setdefault(content[found.sha256], f"{check.name}: {found.detail}")
+    return [
+        Quarantined(image.key, image.label, "audit", reasons[image.content], image.sha256)
+        for image in copies
+        if image.content in reasons
+    ]
+
+
 def figures(images: Sequence[Image], labels: tuple[str, str], readable: Sequence[Reading] = ()) -> dict[str, Any]:
     """Numbers and tables about the images, for the page and for programs."""
     by_label = {label: [image for image in images if image.label == label] for label in labels}

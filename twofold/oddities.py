@@ -109,12 +109,12 @@ def oddities(policies: Mapping[str, Policy], images: Sequence[Image], looks: Seq
         A check for each; an image stands in the first one alone that it belongs to. The oddest come first.
     """
     rest = list(zip(images, looks, strict=True))
-    blank = [(image, look) for image, look in rest if look.spread <= BLANK_SPREAD]
+    blank = [(image, look) for image, look in rest if look.spread <= BLANK_SPREAD and policies["blank"] != "ignore"]
     found = [
         _found("blank", image, f"all within {look.spread:.3g} levels of 255", look.spread)
         for image, look in sorted(blank, key=lambda row: (row[1].spread, row[0].key))
     ]
-    checks = [Check("blank", policies["blank"], *BLANK, found if policies["blank"] != "ignore" else [])]
+    checks = [Check("blank", policies["blank"], *BLANK, found)]
     taken = {image.sha256 for image, _ in blank}
     for name, oddity in ODDITIES.items():
         found = []

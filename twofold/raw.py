@@ -15,6 +15,7 @@ Images are read by shard and offset; nothing has to scan a shard.
 import csv
 import hashlib
 import json
+import shutil
 import tarfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -25,6 +26,7 @@ import pyarrow.parquet as pq
 
 from twofold.artifacts import read_meta, write_meta
 from twofold.errors import ArtifactError
+from twofold.images import FORMATS
 
 KIND, VERSION = "raw", 1
 MANIFEST, DUPLICATES, QUARANTINE = "manifest.parquet", "duplicates.csv", "quarantine.csv"
@@ -69,7 +71,9 @@ class Duplicate(NamedTuple):
 
 
 class Quarantined(NamedTuple):
-    """A row of `quarantine.csv`; `kind` is `refused`, or `ignored` for what was never meant as an image."""
+    """A row of `quarantine.csv`; `kind` is `refused`, `ignored` for what was never meant as an image, or `audit` for an
+    image that a check's policy left out.
+    """
 
     key: str
     label: str
@@ -173,6 +177,22 @@ def read_member(directory: Path, shard: int, offset: int, size: int, sha256: str
     if hashlib.sha256(data).hexdigest() != sha256:
         raise ArtifactError(f"{path}: the bytes at {offset} are not those of {sha256}; run ingest again")
     return data
+
+
+def rewrite(directory: Path, images: Iterable[Image]) -> list[Image]:
+    """Write the shards of a folder anew, with these images of theirs alone; returns them with their new places."""
+    old = directory / "old"
+    old.mkdir()
+    for path in sorted(directory.glob("images-*.tar")):
+        path.rename(old / path.name)
+    shards, found = Shards(directory), []
+    for image in sorted(images, key=lambda image: (image.shard, image.offset)):
+        data = read_member(old, image.shard, image.offset, image.bytes, image.sha256)
+        shard, offset = shards.add(f"{image.sha256}.{FORMATS[image.format]}", data)
+        found.append(image._replace(shard=shard, offset=offset))
+    shards.close()
+    shutil.rmtree(old)
+    return found
 
 
 def fingerprint(images: Iterable[Image], slices: Sequence[str]) -> str:

@@ -18,14 +18,14 @@ from twofold import memo
 from twofold.errors import DataError
 from twofold.images import Decoded, Limits, decode
 from twofold.imports import code_digest
+from twofold.looks import Look, look
 
 KIND = "decoded"
 _LIBRARIES = ("libjpeg_turbo", "jpg", "jpg_2000", "zlib", "libtiff", "webp")
 
 
 class Seen(NamedTuple):
-    """A file as its decoder saw it. What else is measured of its pixels is one more field,
-    a str, int or float, filled in by `_seen`.
+    """A file as its decoder saw it.
 
     Attributes:
         sha256: of the file; empty if only its beginning was read.
@@ -34,6 +34,7 @@ class Seen(NamedTuple):
         width, height: pixels, upright.
         channels: 1 or 3.
         mode, format: as Pillow names the file's.
+        look: what an audit judges it by.
     """
 
     sha256: str
@@ -44,6 +45,7 @@ class Seen(NamedTuple):
     channels: int = 0
     mode: str = ""
     format: str = ""
+    look: Look = Look()
 
 
 def see(files: Sequence[bytes], limits: Limits) -> list[Seen]:
@@ -72,26 +74,32 @@ def decoders() -> list[str]:
 
 def _decoded(data: bytes, sha256: str, limits: Limits) -> Seen:
     try:
-        return _seen(decode(data, limits), sha256)
+        return _seen(decode(data, limits), sha256, data)
     except DataError as error:
         return Seen(sha256, str(error))
 
 
-def _seen(decoded: Decoded, sha256: str) -> Seen:
+def _seen(decoded: Decoded, sha256: str, data: bytes) -> Seen:
     height, width, channels = decoded.pixels.shape
     content = hashlib.sha256(f"{height} {width} {channels}\n".encode())
     content.update(decoded.pixels.data)
-    return Seen(sha256, "", content.hexdigest(), width, height, channels, decoded.mode, decoded.format)
+    figures = look(decoded.pixels, data)
+    return Seen(sha256, "", content.hexdigest(), width, height, channels, decoded.mode, decoded.format, figures)
 
 
 def _parsed(value: bytes) -> Seen | None:
     """What `see` kept; None if it is something else."""
     try:
         one = Seen._make(json.loads(value))
+        one = one._replace(look=Look._make(one.look))
     except (ValueError, TypeError):
         return None
-    types = Seen.__annotations__
-    return one if all(type(found) is types[name] for name, found in one._asdict().items()) else None
+    return one if _typed(one) and _typed(one.look) else None
+
+
+def _typed(values: Seen | Look) -> bool:
+    types = type(values).__annotations__
+    return all(type(found) is types[name] for name, found in values._asdict().items())
 
 
 @cache

@@ -184,9 +184,14 @@ def test_the_same_content_under_both_labels_is_an_error_that_lists_the_pairs(ima
     with pytest.raises(DataError) as caught:
         make_raw(images, tmp_path / "raw")
     assert str(caught.value).splitlines()[1:] == [
-        "  bad/00000.png (bad) = good/wrong0.png (good)",
-        "  bad/00001.png (bad) = good/wrong1.png (good)",
+        "  The same picture under both labels: 2 found, and ingest.audit.both_labels is fail",
+        "    bad/00000.png: bad/00000.png (bad) = good/wrong0.png (good)",
+        "    bad/00001.png: bad/00001.png (bad) = good/wrong1.png (good)",
     ]
+    # The audit is there to be read, and nothing else is.
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["images", "raw.audit"]
+    assert str(tmp_path / "raw.audit" / "audit.html") in str(caught.value)
+    assert "good/wrong0.png" in (tmp_path / "raw.audit" / "audit.html").read_text()
 
 
 def test_slices_and_groups_are_kept(images, tmp_path):

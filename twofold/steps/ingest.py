@@ -1,12 +1,12 @@
 """ingest: take labelled images in, decode every one in full, and keep them as they came.
 
-In: `ingest.source`, a folder or a bucket (see `twofold/sources/opening.py`). Out: `data/raw` (see `twofold/raw.py`).
+In: `ingest.source`, a folder or a bucket (see `twofold/sources/opening.py`). Out: `data/raw` (see `twofold/raw.py`),
+and the audit of the images (see `twofold/intake.py`), which is written before a policy of its can end the step.
 
 Nothing that comes later sees a file that was not decoded here under the limits. A file that occurs twice is kept
-once; a content that stands under both labels ends the step.
+once; a content that stands under both labels is not kept.
 """
 
-from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
@@ -15,22 +15,33 @@ from typing import NamedTuple
 from pydantic import Field
 
 from twofold.artifacts import publish, write_json
+from twofold.audit import enforce
+from twofold.audit_report import PAGE, write_audit
+from twofold.copies import sort_out
 from twofold.errors import DataError
-from twofold.images import FORMATS, Limits
+from twofold.images import FORMATS, Limits, Pixels, decode
+from twofold.intake import Audit, examine, leave_out
+from twofold.looks import Look
 from twofold.params import Fraction, Integer, Section, Text
 from twofold.pool import ordered, workers
 from twofold.progress import say, track
-from twofold.raw import VERSIONS, Duplicate, Image, Quarantined, Shards, write_csv, write_tables
+from twofold.raw import (
+    VERSIONS,
+    Image,
+    Quarantined,
+    Shards,
+    read_member,
+    rewrite,
+    write_csv,
+    write_tables,
+)
 from twofold.seen import Seen, see
 from twofold.sources.listing import Entry, Fetched, Listing, Wanted
 from twofold.sources.opening import Source, open_source
 
 _SHOWN = 10  # refused files in an error
-_PAIRS_SHOWN = 50
 _TASK_FILES, _TASK_BYTES = 32, 8 * 1024 * 1024  # one task: few enough bytes that the window of tasks stays small
 _UNVERIFIED = "its store keeps no checksum; ingest.require_checksum asks for one"
-# Where copies of one image were given to several splits, the one that is held back furthest from training counts.
-_RANK = {"test": 0, "validation": 1, "train": 2, None: 3}
 
 
 class Ingest(Section):
@@ -51,6 +62,7 @@ class Ingest(Section):
     min_per_class: Integer = Field(
         description="Fewest different images of each class, 2 to 2147483647", ge=2, le=2147483647
     )
+    audit: Audit = Field(description="What is looked for among the images, and what is done about it")
 
 
 class Taken(NamedTuple):
@@ -71,25 +83,39 @@ class Arrival(NamedTuple):
     verified: bool
 
 
-def ingest(params: Ingest, *, raw: Path, metrics: Path) -> None:
+def ingest(params: Ingest, *, raw: Path, metrics: Path, audit: Path) -> None:
     """Decode every image of the source in full and store the files in shards, with a manifest.
 
     Raises:
-        DataError: not two classes, too many refused files, too few images, or one content under both labels.
+        DataError: not two classes, too many refused files, too few images, or the audit found what a policy forbids;
+            then the audit is written, and `raw` is not.
     """
     source = open_source(params.source)
     listing = source.listing()
     labels = _labels(listing, params, source)
     with publish(raw) as draft:
-        copies, quarantined, arrivals = _store(source, listing, params, draft)
+        copies, looks, quarantined, arrivals = _store(source, listing, params, draft)
         quarantined += [
             Quarantined(item.key, item.label, "refused" if item.counts else "ignored", item.reason, "")
             for item in listing.aside
         ]
         files = len(listing.entries) + sum(item.counts for item in listing.aside)
         _check_refused(quarantined, files, params)
-        images, duplicates = _one_each(copies)
-        _check_classes(images, labels, params, quarantined)
+        refused = [item for item in quarantined if item.kind == "refused"]
+        images, duplicates, torn = sort_out(copies)
+        checks, figures = examine(
+            params.audit, images, looks, labels=labels, duplicates=duplicates, torn=torn, refused=refused
+        )
+        show = partial(_pixels, {image.sha256: image for image in copies}, draft, params)
+        write_audit(audit, "ingest", checks, figures=figures, pixels=show)
+        enforce("ingest", checks, audit / PAGE)
+        left_out = {item.key: item for item in leave_out(copies, checks)}
+        if left_out:
+            images = rewrite(draft, [image for image in images if image.key not in left_out])
+            duplicates = [item for item in duplicates if item.key not in left_out]
+            arrivals = [arrival for arrival in arrivals if arrival.key not in left_out]
+            quarantined += left_out.values()
+        _check_classes(images, labels, params, refused)
         if any(arrival.version for arrival in arrivals):
             write_csv(draft / VERSIONS, Arrival._fields[:2], sorted(arrival[:2] for arrival in arrivals))
         meta = write_tables(
@@ -99,26 +125,30 @@ def ingest(params: Ingest, *, raw: Path, metrics: Path) -> None:
             quarantined,
             labels=labels,
             slices=listing.slices,
-            params=params.model_dump(mode="json", exclude={"source"}),
+            # Of the audit what matters to later steps shows in the images: a policy that changes none changes nothing.
+            params=params.model_dump(mode="json", exclude={"source", "audit"}),
         )
-    refused = sum(item.kind == "refused" for item in quarantined)
-    figures = {
+    told = {
         "images": len(images),
         "positive": meta["counts"][labels[1]],
         "negative": meta["counts"][labels[0]],
-        "refused": refused,
-        "ignored": len(quarantined) - refused,
+        "refused": len(refused),
+        "ignored": len(quarantined) - len(refused) - len(left_out),
+        "left_out": len(left_out),
         "duplicate_files": sum(item.kind == "bytes" for item in duplicates),
         "duplicate_pictures": sum(item.kind == "pixels" for item in duplicates),
         "unverified": sum(not arrival.verified for arrival in arrivals),
         "bytes": meta["bytes"],
         "shards": meta["shards"],
     }
-    write_json(metrics, figures)
+    write_json(metrics, told | {f"found_{check.name}": len(check.found) for check in checks})
+    found = ", ".join(f"{len(check.found)} {check.name.replace('_', ' ')}" for check in checks if check.found)
     say(
-        f"ingest: {figures['images']} images ({figures['positive']} {labels[1]}, {figures['negative']} {labels[0]}), "
-        f"{refused} refused, {figures['ignored']} ignored, {figures['duplicate_files']} duplicate files"
-        + (f", {figures['unverified']} without a checksum" if figures["unverified"] else "")
+        f"ingest: {told['images']} images ({told['positive']} {labels[1]}, {told['negative']} {labels[0]}), "
+        f"{told['refused']} refused, {told['ignored']} ignored, {told['duplicate_files']} duplicate files"
+        + (f", {told['unverified']} without a checksum" if told["unverified"] else "")
+        + (f", {told['left_out']} left out" if left_out else "")
+        + f"; the audit found {found or 'nothing'}"
     )
 
 
@@ -136,14 +166,17 @@ def _labels(listing: Listing, params: Ingest, source: Source) -> tuple[str, str]
 
 def _store(
     source: Source, listing: Listing, params: Ingest, draft: Path
-) -> tuple[list[Image], list[Quarantined], list[Arrival]]:
-    """Write every accepted file once; returns an image for every accepted file, repeated ones included."""
-    limits = Limits(params.max_bytes, params.max_pixels, params.min_side)
+) -> tuple[list[Image], dict[str, Look], list[Quarantined], list[Arrival]]:
+    """Write every accepted file once; returns an image for every accepted file, repeated ones included, and its look
+    by its SHA-256.
+    """
+    limits = _limits(params)
     take = partial(_take, source=source, limits=limits, strict=params.require_checksum)
     batches = ordered(take, _tasks(listing.entries, source), workers(), _files)
     taken = track((one for batch in batches for one in batch), "ingest", len(listing.entries))
     places: dict[str, tuple[int, int]] = {}
     images: list[Image] = []
+    looks: dict[str, Look] = {}
     quarantined: list[Quarantined] = []
     arrivals: list[Arrival] = []
     shards = Shards(draft)
@@ -154,10 +187,22 @@ def _store(
             continue
         if seen.sha256 not in places:
             places[seen.sha256] = shards.add(f"{seen.sha256}.{FORMATS[seen.format]}", one.data)
+            looks[seen.sha256] = seen.look
         images.append(_image(entry, one, places[seen.sha256]))
         arrivals.append(Arrival(one.key, one.version, one.verified))
     shards.close()
-    return images, quarantined, arrivals
+    return images, looks, quarantined, arrivals
+
+
+def _limits(params: Ingest) -> Limits:
+    return Limits(params.max_bytes, params.max_pixels, params.min_side)
+
+
+def _pixels(images: dict[str, Image], draft: Path, params: Ingest, sha256: str) -> Pixels | None:
+    image = images.get(sha256)
+    if image is None:
+        return None
+    return decode(read_member(draft, image.shard, image.offset, image.bytes, sha256), _limits(params)).pixels
 
 
 def _tasks(entries: Iterable[Entry], source: Source) -> Iterator[list[Wanted]]:
@@ -214,47 +259,6 @@ def _image(entry: Entry, one: Taken, place: tuple[int, int]) -> Image:
     )
 
 
-def _one_each(copies: list[Image]) -> tuple[list[Image], list[Duplicate]]:
-    """One image for every SHA-256, and the list of what repeats what.
-
-    Files that differ but show the same pixels all stay; preprocess leaves the repeats out, as it knows the splits.
-
-    Raises:
-        DataError: a content stands under both labels; every such set of files is listed.
-    """
-    by_content: dict[str, list[Image]] = defaultdict(list)
-    for image in copies:
-        by_content[image.content].append(image)
-    torn = [same for same in by_content.values() if len({image.label for image in same}) > 1]
-    if torn:
-        lines = [" = ".join(f"{image.key} ({image.label})" for image in same) for same in torn[:_PAIRS_SHOWN]]
-        more = [f"… and {len(torn) - _PAIRS_SHOWN} more"] if len(torn) > _PAIRS_SHOWN else []
-        raise DataError(
-            "\n  ".join(
-                [f"{len(torn)} contents stand under both labels; keep each under the right one:", *lines, *more]
-            )
-        )
-    images: list[Image] = []
-    duplicates: list[Duplicate] = []
-    for same in by_content.values():
-        by_file: dict[str, list[Image]] = defaultdict(list)
-        for image in sorted(same, key=_precedence):
-            by_file[image.sha256].append(image)
-        kept = [files[0] for files in by_file.values()]
-        images += kept
-        duplicates += [_duplicate(image, files[0], "bytes") for files in by_file.values() for image in files[1:]]
-        duplicates += [_duplicate(image, kept[0], "pixels") for image in kept[1:]]
-    return images, duplicates
-
-
-def _precedence(image: Image) -> tuple[int, str, tuple[str, ...], str]:
-    return _RANK[image.split], image.group or "", tuple(value or "" for value in image.slices), image.key
-
-
-def _duplicate(image: Image, of: Image, kind: str) -> Duplicate:
-    return Duplicate(image.key, image.sha256, kind, of.key, of.sha256, image.label)
-
-
 def _check_refused(quarantined: list[Quarantined], files: int, params: Ingest) -> None:
     refused = [item for item in quarantined if item.kind == "refused"]
     if len(refused) > params.max_refused_fraction * files:
@@ -264,13 +268,10 @@ def _check_refused(quarantined: list[Quarantined], files: int, params: Ingest) -
         )
 
 
-def _check_classes(
-    images: list[Image], labels: tuple[str, str], params: Ingest, quarantined: list[Quarantined]
-) -> None:
+def _check_classes(images: list[Image], labels: tuple[str, str], params: Ingest, refused: list[Quarantined]) -> None:
     counts = {label: sum(image.label == label for image in images) for label in labels}
     if min(counts.values()) < params.min_per_class:
         found = ", ".join(f"{count} of {label}" for label, count in counts.items())
-        refused = [item for item in quarantined if item.kind == "refused"]
         raise DataError(
             f"too few different images: {found}; ingest.min_per_class asks for {params.min_per_class} of each"
             + (f"; {len(refused)} files were refused:{_first(refused)}" if refused else "")
