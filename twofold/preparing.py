@@ -6,6 +6,7 @@ under the file's content and everything else that they depend on, so an image th
 
 from collections.abc import Sequence
 from dataclasses import astuple
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -44,7 +45,7 @@ def ready(images: Sequence[Image], raw: Path, size: int, fit: Fit, limits: Limit
         DataError: an image cannot be decoded.
         ArtifactError: a shard has changed, or an image decodes otherwise than ingest saw it.
     """
-    fixed = [str(size), fit, str(astuple(limits)), code_digest(__name__), *decoders()]
+    fixed = _circumstances(size, fit, limits)
     shapes = [f"{image.width} {image.height} {image.channels}" for image in images]
     keys = [memo.key(KIND, *fixed, image.sha256, shape) for image, shape in zip(images, shapes, strict=True)]
     known = memo.get(keys)
@@ -58,6 +59,11 @@ def ready(images: Sequence[Image], raw: Path, size: int, fit: Fit, limits: Limit
         found.append(one)
     memo.put(fresh, KIND)
     return found
+
+
+@cache
+def _circumstances(size: int, fit: Fit, limits: Limits) -> list[str]:
+    return [str(size), fit, str(astuple(limits)), code_digest(__name__), *decoders()]
 
 
 def _made(image: Image, raw: Path, size: int, fit: Fit, limits: Limits) -> Ready:
