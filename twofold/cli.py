@@ -1,4 +1,4 @@
-"""The `twofold` command: parameters, weights, the cache, the summary of a run, forgetting an image."""
+"""The `twofold` command: parameters, weights, the cache, audits, the summary of a run, forgetting an image."""
 
 import argparse
 import sys
@@ -35,6 +35,12 @@ def _parser() -> argparse.ArgumentParser:
     summary = commands.add_parser("summary", help="what the last run of the pipeline came to")
     summary.add_argument("--root", type=Path, default=Path(), help="the project's folder (%(default)s)")
     summary.set_defaults(run=_run_summary)
+
+    audit = commands.add_parser("audit", help="look through images before a pipeline takes them")
+    audit.add_argument("source", metavar="SOURCE", help="as ingest.source: a folder, s3://… or dvc+…")
+    audit.add_argument("--params", type=Path, default=Path("params.yaml"), help="policies and limits (%(default)s)")
+    audit.add_argument("--to", type=Path, default=Path("audit"), help="where the pages go (%(default)s)")
+    audit.set_defaults(run=_run_audit)
 
     forget = commands.add_parser("forget", help="remove an image for good, from every artifact that holds it")
     forget.add_argument("sha256", metavar="SHA256", help="of the image file, as in manifest.parquet and the reports")
@@ -154,6 +160,14 @@ def _run_summary(options: argparse.Namespace) -> int:
 
     print(summary(Files.of(options.root)))
     return 0
+
+
+def _run_audit(options: argparse.Namespace) -> int:
+    from twofold.auditing import audit
+
+    verdict = audit(options.source, options.params, options.to)
+    print(verdict.text)
+    return int(verdict.fails)
 
 
 def _run_forget(options: argparse.Namespace) -> int:
