@@ -1,4 +1,4 @@
-"""`python -m bench [B1 B2 B3]`: each benchmark beside a peer on the same work, in turn, in this one run."""
+"""`python -m bench [B1 B2 B3 B9]`: each benchmark beside a peer on the same work, in turn, in this one run."""
 
 import importlib
 import os
@@ -6,7 +6,7 @@ import sys
 
 from bench.rounds import report
 
-BENCHMARKS = {"B1": "bench.preprocessing", "B2": "bench.head", "B3": "bench.finetuning"}
+BENCHMARKS = {"B1": "bench.preprocessing", "B2": "bench.head", "B3": "bench.finetuning", "B9": "bench.growth"}
 
 
 def main(names: list[str]) -> None:

@@ -1,0 +1,80 @@
+"""B9: a data set that grew by 1 %: fetch, decode and features with the memo, against doing it all again.
+
+`python -m bench.growth [COUNT]` runs it with fewer than the 20,000 JPEGs of `python -m bench B9`. The peer is the very
+same code with an empty memo. One round, as the first takes minutes; the frozen base has random weights, which cost
+what pretrained ones do.
+"""
+
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+from bench.ingestion import SIZE, draw_texture, make, spread
+from bench.rounds import Comparison, report
+from twofold.artifacts import digest
+from twofold.features import extract
+from twofold.model import build
+from twofold.numerics import device, settle
+from twofold.prepared import Prepared
+from twofold.settings import load_yaml
+from twofold.steps.ingest import Ingest, ingest
+from twofold.steps.preprocess import Preprocess, preprocess
+
+ROOT = Path(__file__).resolve().parent.parent
+COUNT, GROWN, GOAL = 20_000, 1.01, 20.0
+BACKBONE = "efficientnet_lite0"
+
+
+def run(count: int = COUNT) -> Comparison:
+    """Everything once, one hundredth more images, then with the memo and once more without it."""
+    settle()
+    torch.manual_seed(0)
+    classifier = build(BACKBONE, 0.5).to(device()).to(memory_format=torch.channels_last)
+    sections = load_yaml(ROOT / "params.yaml")
+    with tempfile.TemporaryDirectory(prefix="twofold-bench-", dir=os.environ.get("TMPDIR")) as name:
+        place = Path(name)
+        for label in ("bad", "good"):
+            (place / "images" / label).mkdir(parents=True)
+        draw_texture().save(place / "texture.png", compress_level=1)
+        taking = sections["ingest"] | {"source": str(place / "images"), "positive": "bad"}
+        preparing = sections["preprocess"] | {"image_size": SIZE}
+
+        def work(out: str, memo: str) -> float:
+            os.environ["TWOFOLD_CACHE"] = str(place / memo)
+            to = place / out
+            begin = time.perf_counter()
+            written = {"metrics": to / "ingest.json", "audit": to / "audit" / "ingest"}
+            ingest(Ingest.model_validate(taking), raw=to / "raw", **written)
+            written = {"metrics": to / "preprocess.json", "audit": to / "audit" / "preprocess"}
+            preprocess(Preprocess.model_validate(preparing), to / "raw", data=to / "data", **written)
+            images = Prepared.open(to / "data")
+            for split in ("train", "validation"):
+                extract(classifier, BACKBONE, "bench", images, images.rows(split), 0)
+            return time.perf_counter() - begin
+
+        spread(make, place, count)
+        work("before", "memo")
+        spread(make, place, round(count * GROWN))
+        ours = work("grown", "memo")
+        peer = work("fresh", "empty")
+        same = digest(place / "grown" / "data") == digest(place / "fresh" / "data")
+        if not same:
+            raise SystemExit("bench: the grown data set is not the fresh one; that is not the same work")
+    return Comparison(
+        name="B9",
+        work=f"ingest, preprocess and features of {count} JPEGs of 500x375 after 1 % more were added",
+        ours="with the memo",
+        peer="all again, with an empty memo",
+        seconds_ours=[ours],
+        seconds_peer=[peer],
+        goal=GOAL,
+        equal="data/prepared has the same digest",
+    )
+
+
+if __name__ == "__main__":
+    print(report(run(int(sys.argv[1]) if len(sys.argv) > 1 else COUNT)), flush=True)
