@@ -89,10 +89,15 @@ alt="{{ item.found.key if loop.first else "the image that it is compared with" }
 <div class="scroll" role="region" aria-label="{{ name }}" tabindex="0"><table>
 <caption>{{ name }}</caption>
 <thead><tr><th scope="col"></th>
-{% for column in table.columns %}<th scope="col" class="num">{{ column }}</th>{% endfor %}</tr></thead>
+{% for column in table.columns %}
+<th scope="col"{% if column not in table.words %} class="num"{% endif %}>{{ column }}</th>
+{% endfor %}</tr></thead>
 <tbody>
 {% for row, values in table.rows.items() %}
-<tr><th scope="row">{{ row }}</th>{% for value in values %}<td class="num">{{ value | shown }}</td>{% endfor %}</tr>
+<tr><th scope="row">{{ row }}</th>
+{% for value in values %}
+<td{% if table.columns[loop.index0] not in table.words %} class="num"{% endif %}>{{ value | shown }}</td>
+{% endfor %}</tr>
 {% endfor %}
 </tbody></table></div>
 {% endfor %}

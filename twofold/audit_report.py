@@ -31,6 +31,7 @@ PAGE, FINDINGS, SUMMARY = "audit.html", "findings.csv", "audit.json"
 PICTURES = 12  # of a check
 SIDE = 160  # pixels of a picture's longer side
 QUALITY = 80  # of its JPEG
+WORDS = 24  # characters, above which a cell is text and no figure
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -98,7 +99,10 @@ def _section(check: Check, pixels: Callable[[str], Pixels | None]) -> dict[str, 
 
 def _table(rows: Mapping[str, Any]) -> dict[str, Any]:
     columns = list(dict.fromkeys(column for row in rows.values() for column in row))
-    return {"columns": columns, "rows": {name: [row.get(column) for column in columns] for name, row in rows.items()}}
+    # What is long reads badly at the right of a cell that may not break.
+    words = [column for column in columns if any(len(str(row.get(column, ""))) > WORDS for row in rows.values())]
+    cells = {name: [row.get(column) for column in columns] for name, row in rows.items()}
+    return {"columns": columns, "words": words, "rows": cells}
 
 
 def _address(pixels: Pixels | None) -> str | None:

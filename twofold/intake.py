@@ -111,13 +111,13 @@ def figures(images: Sequence[Image], labels: tuple[str, str], readable: Sequence
     by_label = {label: [image for image in images if image.label == label] for label in labels}
     found: dict[str, Any] = {
         "images": len(images),
-        "bytes": sum(image.bytes for image in images),
+        "size of all files": f"{sum(image.bytes for image in images) / 1e6:,.1f} MB",
         "classes": {
             label: {
                 "images": len(some),
                 "share": f"{len(some) / max(1, len(images)):.1%}",
-                "groups": len({image.group for image in some if image.group is not None}),
-                "median kB": round(median(image.bytes for image in some) / 1000, 1) if some else None,
+                "groups": len({image.group for image in some if image.group is not None}) or None,
+                "median file": f"{median(image.bytes for image in some) / 1000:,.1f} kB" if some else None,
             }
             for label, some in by_label.items()
         },
@@ -127,7 +127,7 @@ def figures(images: Sequence[Image], labels: tuple[str, str], readable: Sequence
         "source folders": _table(by_label, lambda image: str(PurePosixPath(image.key).parent)),
     }
     if readable:
-        found["label read from … alone (ROC-AUC, 0.5 is guessing)"] = {
+        found["the label read from one kind of facts alone (0.5 is guessing)"] = {
             one.family: {"ROC-AUC": one.auc, f"at least ({CONFIDENCE})": one.bound, "from": one.facts}
             for one in readable
         }

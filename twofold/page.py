@@ -50,6 +50,7 @@ h2{font-size:1.3rem;line-height:1.3;margin:3rem 0 .5rem;padding-top:1.1rem;borde
 h3{font-size:1rem;margin:1.8rem 0 .4rem}
 p{margin:.5rem 0 .9rem}
 li{margin:.3rem 0}
+a{color:var(--right)}
 .lead{font-size:1.15rem;line-height:1.5}
 .quiet,figcaption,caption{color:var(--muted);font-size:.9rem}
 .note{border-left:3px solid var(--grid);padding:.1rem 0 .1rem 1rem}
