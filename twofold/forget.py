@@ -148,7 +148,10 @@ def _memo(sha256: str, root: Path) -> str:
 
 def _reports(sha256: str, root: Path) -> list[str]:
     """Delete every report that lists or shows the image, whole: its figures were made with it."""
-    found = [path for path in sorted((root / REPORTS).glob("*")) if any(holds(file, sha256) for file in _files(path))]
+    # Each step's audit is a report of its own.
+    reports = [*(root / REPORTS).glob("*"), *(root / REPORTS / "audit").glob("*")]
+    reports = sorted(path for path in reports if path != root / REPORTS / "audit")
+    found = [path for path in reports if any(holds(file, sha256) for file in _files(path))]
     # The page on which a team decides is made from the evaluation, and may show its pictures.
     if root / EVALUATION in found and (root / REGISTRATION).exists():
         found = sorted({*found, root / REGISTRATION})

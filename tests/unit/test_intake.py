@@ -8,6 +8,7 @@ import pytest
 
 from tests.makers import CLASSES, UNJUDGED, encode, file_bytes, make_raw
 from twofold.errors import DataError, ParameterError
+from twofold.forget import forget
 from twofold.raw import Raw, read_csv
 
 WARN = dict.fromkeys(UNJUDGED, "warn") | {"both_labels": "fail"}
@@ -174,3 +175,16 @@ def test_the_classes_are_told_in_tables(images, tmp_path):
     assert figures["classes"]["bad"]["images"] == 60
     assert figures["sizes"] == {f"{SIDE} x {SIDE}": {"bad": 60, "good": 60}}
     assert figures["source folders"] == {"bad": {"bad": 60, "good": 0}, "good": {"bad": 0, "good": 60}}
+
+
+def test_forgetting_an_image_takes_the_audit_that_shows_it(images, tmp_path):
+    dirt = soil(images)
+    taken = Raw.open(ingested(images, tmp_path / "data" / "raw"))
+    reports = tmp_path / "reports" / "audit"
+    reports.mkdir(parents=True)
+    (tmp_path / "data" / "raw.audit").rename(reports / "ingest")
+    (reports / "other").mkdir()
+    (reports / "other" / "audit.json").write_text("{}")
+    (sha256,) = [one.sha256 for one in taken.images if one.key == dirt["blurred"]]
+    assert "reports/audit/ingest: deleted" in forget(sha256, tmp_path)
+    assert [path.name for path in reports.iterdir()] == ["other"]
