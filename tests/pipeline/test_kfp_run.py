@@ -186,7 +186,10 @@ def test_a_task_that_fails_after_half_of_its_output_fails_the_run_and_tells_the_
     assert failed.returncode == 1
     assert "disk full" in failed.stdout
     assert "the pipeline failed" in failed.stderr
-    assert {path.name for path in newest(broken).iterdir() if any(path.iterdir())} == {"ingest", "notify"}
+    ended = newest(broken)
+    assert {path.name for path in ended.iterdir() if any(path.iterdir())} == {"ingest", "notify", "preprocess"}
+    # An audit is there before what it speaks of, so that it can be read where a policy ends the step.
+    assert {path.name for path in (ended / "preprocess").iterdir()} == {"audit"}
     assert len(heard.texts) == 1
     assert "ended as FAILED" in heard.texts[0]
     assert SECRET not in failed.stdout + failed.stderr
