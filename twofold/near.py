@@ -27,13 +27,15 @@ from scipy.fft import dctn
 from twofold.images import Pixels
 
 SIDE = 32  # pixels of a thumbnail
-# Of 100 copies of photographs of solar cells 95 correlate by more than .99 after JPEG at quality 40, WebP at 60 or half
-# the size, and by more than .985 where a tenth of the picture was driven into white; of noise with structure at every
-# scale, the worst that there is to encode, by more than .96. What is above .965 there, unchanged, are cells of sister
-# wafers, cut from one block, which nobody tells apart by eye.
-ALIKE = 0.965
+# `python -m bench.near` is where this comes from. All of 100 copies of photographs of solar cells reach it
+# after JPEG at quality 30, WebP at 40 or half the size. Of what is unchanged, 9 pairs among 2,624 cells reach it: sister
+# wafers, cut from one block one after the other. At .98, hundreds of pairs do, and one of two cells may be cracked.
+ALIKE = 0.991
 FLAT = 1.0  # levels of 0..255; a thumbnail with a lower standard deviation shows nothing to compare
-_FLOOR = 2e-3  # of the covariance's total, added to each variance: what lies below it is mostly noise of encoding
+# Added to each variance, as a share of what images do not have in common: what lies below it is mostly noise of the
+# camera and of encoding, and must not be blown up. Between .02 and .2 the gap between copies and sisters is the same.
+_FLOOR = 0.1
+_LEAST = 1e-6  # share of what images do not have in common, at least
 _LOW = 16  # cosine coefficients a side that the first look takes
 _BLOCK = 128  # images compared with all at once; 50,000 images make 26 MB of distances
 _PAIRS = 1024  # confirmed at once
@@ -120,7 +122,10 @@ def _whitened(shown: Thumbnails) -> Thumbnails:
             covariance += flat.T @ flat
     covariance /= len(_TURNS) * len(shown)
     values, vectors = np.linalg.eigh(covariance.astype(np.float64))
-    matrix = ((vectors / np.sqrt(np.maximum(values, 0) + _FLOOR)) @ vectors.T).astype(np.float32)
+    values = np.maximum(values, 0)
+    # One picture in its eight ways of lying spans eight directions at most, and those vary most.
+    floor = _FLOOR * max(values[: -len(_TURNS)].sum(), _LEAST)
+    matrix = ((vectors / np.sqrt(values + floor)) @ vectors.T).astype(np.float32)
     white = np.empty_like(shown)
     for start in range(0, len(shown), _BLOCK):
         some = shown[start : start + _BLOCK].astype(np.float32).reshape(-1, SIDE * SIDE) @ matrix
