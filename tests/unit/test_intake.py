@@ -5,6 +5,7 @@ import tarfile
 
 import numpy as np
 import pytest
+from PIL import Image, ImageFilter
 
 from tests.makers import CLASSES, UNJUDGED, encode, file_bytes, make_raw
 from twofold.errors import DataError, ParameterError
@@ -38,8 +39,6 @@ def images(tmp_path):
 
 def soil(images):
     """One of each: {check: key}."""
-    from PIL import Image, ImageFilter
-
     base = Image.fromarray(picture(9, 9, 9))
     dirt = {
         "blank": np.full((SIDE, SIDE), 130, np.uint8),
@@ -117,10 +116,12 @@ def test_fail_writes_the_audit_and_nothing_else(images, tmp_path, name):
 
 def test_of_a_contradiction_every_copy_is_left_out(images, tmp_path):
     data = (images / "bad" / "bad-000.jpg").read_bytes()
-    for name in ("good/wrong.jpg", "good/wrong-again.jpg"):
-        (images / name).write_bytes(data)
+    (images / "good/wrong.jpg").write_bytes(data)
+    with Image.open(images / "bad/bad-000.jpg") as same:
+        (images / "good/wrong-again.jpg").write_bytes(encode(np.asarray(same)))  # other bytes, the same pixels
+    (images / "bad/saved-anew.jpg").write_bytes((images / "good/wrong-again.jpg").read_bytes() + b" ")
     out = ingested(images, tmp_path / "raw", both_labels="quarantine")
-    torn = {"bad/bad-000.jpg", "good/wrong.jpg", "good/wrong-again.jpg"}
+    torn = {"bad/bad-000.jpg", "bad/saved-anew.jpg", "good/wrong.jpg", "good/wrong-again.jpg"}
     assert {row["key"] for row in read_csv(out / "quarantine.csv")} == torn
     assert not torn & {one.key for one in Raw.open(out).images}
     assert found(out) == {("both_labels", "bad/bad-000.jpg")}

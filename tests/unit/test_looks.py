@@ -103,6 +103,14 @@ def test_of_clean_data_at_most_one_image_in_a_hundred_is_flagged(make):
     assert sum(map(len, found.values())) <= 2, found
 
 
+def test_what_is_far_from_the_rest_and_within_the_limits_is_not_odd():
+    alike = [
+        seen(np.clip(scene(1) * (0.97 + number % 7 / 100), 0, 255).astype(np.uint8), number) for number in range(50)
+    ]
+    darker, wider = seen((scene(1) * 0.7).astype(np.uint8), 100), seen(scene(1, width=200, height=90), 101)
+    assert sum(map(len, found_of([*alike, darker, wider]).values())) == 0
+
+
 def test_what_is_ignored_is_not_looked_for(clean):
     rows = [*clean, seen(DIRT["blank"](0), 10_000), seen(DIRT["blurred"](0), 10_001)]
     found = found_of(rows, WARN | {"blurred": "ignore"})
