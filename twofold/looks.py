@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
-from twofold.images import Pixels
+from twofold.images import FORMATS, Pixels
 
 SIDE = 256  # pixels of the longer side; a smaller image stays as it is
 _TAGS = {
@@ -61,10 +61,12 @@ def look(pixels: Pixels, data: bytes) -> Look:
     """
     image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
     image.thumbnail((SIDE, SIDE), Image.Resampling.BOX, reducing_gap=2.0)
-    small = np.asarray(image).reshape(image.height, image.width, -1)
-    grey = np.asarray(image.convert("L")).astype(np.int32)
-    means = [float(value) for value in small.reshape(-1, small.shape[2]).mean(axis=0, dtype=np.float64) / 255]
-    low, high, light, dark = (float(level) for level in np.percentile(grey, [0.1, 99.9, 5, 99]))
+    shades = image.convert("L")
+    grey = np.asarray(shades).astype(np.int16)
+    ranks = np.cumsum(shades.histogram()) / grey.size
+    counts = np.array(image.histogram()).reshape(-1, 256)
+    means = [float(value) for value in counts @ np.arange(256) / grey.size / 255]
+    low, high, light, dark = (float(level) for level in np.searchsorted(ranks, [0.001, 0.999, 0.05, 0.99]))
     return Look(
         _sharpness(grey),
         high - low,
@@ -78,7 +80,7 @@ def look(pixels: Pixels, data: bytes) -> Look:
     )
 
 
-def _sharpness(grey: NDArray[np.int32]) -> float:
+def _sharpness(grey: NDArray[np.int16]) -> float:
     if min(grey.shape) < 3:
         return 0.0
     inner = grey[1:-1, 1:-1]
@@ -91,7 +93,7 @@ def _exif(data: bytes) -> str:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data)) as image:
+            with Image.open(io.BytesIO(data), formats=list(FORMATS)) as image:
                 exif = image.getexif()
                 values = {name: exif.get(tag) for name, tag in _TAGS.items()}
                 date = exif.get(ExifTags.Base.DateTime) or exif.get_ifd(ExifTags.IFD.Exif).get(

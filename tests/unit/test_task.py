@@ -27,7 +27,7 @@ def section(sections, alone):
 
 @pytest.fixture
 def places(alone):
-    return {"raw": str(alone / "out" / "raw"), "metrics": str(alone / "out" / "metrics")}
+    return {name: str(alone / "out" / name) for name in ("raw", "metrics", "audit")}
 
 
 def as_kubeflow_sends_it(values):
