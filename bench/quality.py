@@ -54,9 +54,11 @@ def one(place: Path, seed: int, extra: list[str]) -> dict[str, Any]:
     seeds = [f"train_head.seed={seed}", f"finetune_all.seed={seed}", f"ingest.source={place / 'elpv'}"]
     set_values(params, demo + seeds + extra)
     run(sys.executable, str(ROOT / "data" / "elpv.py"), "--seed", str(seed), "--out", str(place / "elpv"))
-    step("ingest", params, raw=place / "raw", metrics=place / "ingest.json")
-    step("preprocess", params, raw=place / "raw", data=place / "data", metrics=place / "preprocess.json")
-    step("train_head", params, data=place / "data", model=place / "head", metrics=place / "head.json")
+    audit = place / "audit"
+    raw, data, head = place / "raw", place / "data", place / "head"
+    step("ingest", params, raw=raw, metrics=place / "ingest.json", audit=audit / "ingest")
+    step("preprocess", params, raw=raw, data=data, metrics=place / "preprocess.json", audit=audit / "preprocess")
+    step("train_head", params, data=data, model=head, metrics=place / "head.json", audit=audit / "train_head")
     step(
         "finetune_all",
         params,

@@ -27,7 +27,12 @@ def section(sections, alone):
 
 @pytest.fixture
 def places(alone):
-    return {name: str(alone / "out" / name) for name in ("raw", "metrics", "audit")}
+    return {name: str(alone / "out" / name) for name in ("raw", "metrics")}
+
+
+@pytest.fixture
+def audit(alone):
+    return str(alone / "out" / "audit")
 
 
 def as_kubeflow_sends_it(values):
@@ -43,18 +48,18 @@ def environment(monkeypatch):
         monkeypatch.delenv(name)
 
 
-def test_a_step_runs_on_whole_numbers_that_came_as_floats_and_returns_its_digest(section, places):
+def test_a_step_runs_on_whole_numbers_that_came_as_floats_and_returns_its_digest(section, places, audit):
     sent = as_kubeflow_sends_it(section)
     assert isinstance(sent["max_bytes"], float)
-    found = perform(ingest, sent, {}, {}, **places)
+    found = perform(ingest, sent, {}, {}, **places, audit=audit)
     assert found == digest(Path(places["raw"]))
     assert json.loads(Path(places["metrics"]).read_text())["images"] == 20
 
 
 @pytest.mark.parametrize("value", [50_000_000.5, "50000000", True, float("nan"), None])
-def test_a_number_that_is_none_fails_the_task_before_anything_is_written(section, places, alone, capsys, value):
+def test_a_number_that_is_none_fails_the_task_before_anything_is_written(section, places, audit, alone, capsys, value):
     with pytest.raises(SystemExit) as failed:
-        perform(ingest, section | {"max_bytes": value}, {}, {}, **places)
+        perform(ingest, section | {"max_bytes": value}, {}, {}, **places, audit=audit)
     assert failed.value.code == 1
     assert "twofold ingest: error: params.yaml:\n  ingest.max_bytes: found" in capsys.readouterr().err
     assert not (alone / "out").exists()
@@ -129,9 +134,9 @@ def test_in_a_pod_nothing_is_recorded_in_the_pod(sections, step, monkeypatch, ca
     assert "MLFLOW_TRACKING_URI is not set in this pod" in capsys.readouterr().err
 
 
-def test_ingest_needs_no_mlflow_in_a_pod(section, places, monkeypatch):
+def test_ingest_needs_no_mlflow_in_a_pod(section, places, audit, monkeypatch):
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
-    assert perform(ingest, section, {}, {}, **places)
+    assert perform(ingest, section, {}, {}, **places, audit=audit)
 
 
 def test_a_mistake_in_the_last_section_ends_the_run_at_its_door(sections, capsys):
