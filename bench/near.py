@@ -59,9 +59,12 @@ def levels(function: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> Ch
 
 def cut(share: float) -> Change:
     """So much of the width and height taken off each side."""
-    return lambda image: image.crop(
-        (round(image.width * share),) * 2 + tuple(round(side * (1 - share)) for side in image.size)
-    )
+
+    def change(image: Image.Image) -> Image.Image:
+        x, y = round(image.width * share), round(image.height * share)
+        return image.crop((x, y, image.width - x, image.height - y))
+
+    return change
 
 
 def turned(way: Image.Transpose) -> Change:

@@ -27,15 +27,14 @@ from scipy.fft import dctn
 from twofold.images import Pixels
 
 SIDE = 32  # pixels of a thumbnail
-# `python -m bench.near` is where this comes from. All of 100 copies of photographs of solar cells reach it
-# after JPEG at quality 30, WebP at 40 or half the size. Of what is unchanged, 9 pairs among 2,624 cells reach it: sister
-# wafers, cut from one block one after the other. At .98, hundreds of pairs do, and one of two cells may be cracked.
+# `python -m bench.near` is where this comes from. All of 100 copies of photographs of solar cells reach it after JPEG
+# at quality 30, WebP at 40 or half the size. Of what is unchanged, 9 pairs among 2,624 cells reach it: sister wafers,
+# cut from one block one after the other. At .98, hundreds of pairs do, and one of two cells may be cracked.
 ALIKE = 0.991
 FLAT = 1.0  # levels of 0..255; a thumbnail with a lower standard deviation shows nothing to compare
 # Added to each variance, as a share of what images do not have in common: what lies below it is mostly noise of the
 # camera and of encoding, and must not be blown up. Between .02 and .2 the gap between copies and sisters is the same.
 _FLOOR = 0.1
-_LEAST = 1e-6  # share of what images do not have in common, at least
 _LOW = 16  # cosine coefficients a side that the first look takes
 _BLOCK = 128  # images compared with all at once; 50,000 images make 26 MB of distances
 _PAIRS = 1024  # confirmed at once
@@ -124,7 +123,8 @@ def _whitened(shown: Thumbnails) -> Thumbnails:
     values, vectors = np.linalg.eigh(covariance.astype(np.float64))
     values = np.maximum(values, 0)
     # One picture in its eight ways of lying spans eight directions at most, and those vary most.
-    floor = _FLOOR * max(values[: -len(_TURNS)].sum(), _LEAST)
+    # Of few images nobody can say what they have in common.
+    floor = _FLOOR * max(values[: -len(_TURNS)].sum(), min(1, (len(_TURNS) / len(shown)) ** 2))
     matrix = ((vectors / np.sqrt(values + floor)) @ vectors.T).astype(np.float32)
     white = np.empty_like(shown)
     for start in range(0, len(shown), _BLOCK):

@@ -104,3 +104,27 @@ def test_blocks_do_not_change_what_is_found(monkeypatch):
     monkeypatch.setattr("twofold.near._BLOCK", 7)
     monkeypatch.setattr("twofold.near._PAIRS", 3)
     assert [pair[:2] for pair in pairs(thumbnails)] == found == [(n, n + 50) for n in range(50)]
+
+
+def test_what_all_images_share_makes_no_duplicates_of_them():
+    ground = gaussian_filter(np.random.default_rng(5).normal(size=(SIZE, SIZE)), 6)
+    pictures = []
+    for seed in range(100):  # a thousandth of the variance is an image's own
+        own = gaussian_filter(np.random.default_rng(seed).normal(size=(SIZE, SIZE)), 5)
+        pictures.append((128 + 45 * ground / ground.std() + 1.5 * own / own.std()).clip(0, 255).astype(np.uint8))
+    assert look(pictures) == []
+    assert look([*pictures, resized(pictures[7], 0.5)]) == [(7, 100)]
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_a_copy_is_found_among_few_images(count):
+    pictures = [part(seed) for seed in range(count)]
+    assert look([*pictures, encoded(pictures[0], "JPEG", quality=40)]) == [(0, count)]
+
+
+def test_two_cells_of_which_one_is_cracked_are_no_duplicates():
+    sound = [part(seed, 1) for seed in range(60)]
+    y, x = np.mgrid[:SIZE, :SIZE] / SIZE
+    crack = 60 * (np.abs(y - 0.3 - 0.4 * x) < 0.02)
+    broken = [np.clip(picture.astype(int) - crack, 0, 255).astype(np.uint8) for picture in sound[:20]]
+    assert look([*sound, *broken]) == []
