@@ -31,7 +31,7 @@ def run() -> Comparison:
         sections = read(ROOT / "params.yaml")
         taking = Ingest.model_validate(dict(sections["ingest"]) | {"source": str(elpv)})
         # The peer looks for nothing in the data, and remembers nothing.
-        audit = dict.fromkeys(sections["preprocess"]["audit"], "ignore")
+        audit = dict.fromkeys(dict(dict(sections["preprocess"])["audit"]), "ignore")
         preparing = Preprocess.model_validate(dict(sections["preprocess"]) | {"image_size": SIZE, "audit": audit})
         ingest(taking, raw=root / "raw", metrics=root / "ingest.json", audit=root / "audit-ingest")
 
