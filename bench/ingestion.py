@@ -29,6 +29,7 @@ COUNT, WIDTH, HEIGHT, SIZE = 50_000, 500, 375, 224
 LIMIT = 1024 * MIB
 TEXTURE = 3000  # px of its side
 BATCH = 250
+STEP = 1_000_003
 STEPS = {
     "ingest": "make_raw(root / 'images', root / 'raw')",
     "preprocess": f"make_prepared(root / 'raw', root / 'prepared', image_size={SIZE})",
@@ -66,8 +67,8 @@ def make(place: Path, numbers: Iterable[int]) -> None:
     """Windows of the texture, a half in each class; those of `bad` are darker."""
     texture = Image.open(place / "texture.png")
     for number in numbers:
-        rng = np.random.default_rng(number)
-        left, top = (int(rng.integers(0, TEXTURE - side)) for side in (WIDTH, HEIGHT))
+        # A prime step goes round every place once before it comes back: no two windows are the same.
+        top, left = divmod(number * STEP % ((TEXTURE - HEIGHT) * (TEXTURE - WIDTH)), TEXTURE - WIDTH)
         window = texture.crop((left, top, left + WIDTH, top + HEIGHT))
         label = "bad" if number % 2 else "good"
         window = window.point(lambda level, part=0.8 if number % 2 else 1.0: level * part)
