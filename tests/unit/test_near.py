@@ -125,6 +125,6 @@ def test_a_copy_is_found_among_few_images(count):
 def test_two_cells_of_which_one_is_cracked_are_no_duplicates():
     sound = [part(seed, 1) for seed in range(60)]
     y, x = np.mgrid[:SIZE, :SIZE] / SIZE
-    crack = 60 * (np.abs(y - 0.3 - 0.4 * x) < 0.02)
+    crack = 30 * (np.abs(y - 0.3 - 0.4 * x) < 0.01)
     broken = [np.clip(picture.astype(int) - crack, 0, 255).astype(np.uint8) for picture in sound[:20]]
     assert look([*sound, *broken]) == []
