@@ -9,6 +9,7 @@ from bench.near import CHANGES, COUNT, look
 from twofold.near import pairs
 from twofold.pool import workers
 
+pytestmark = pytest.mark.slow
 CUT = [name for name in CHANGES if "cut off each side" in name]  # not found, and the README says so
 
 
