@@ -30,9 +30,12 @@ LIMIT = 1024 * MIB
 TEXTURE = 3000  # px of its side
 BATCH = 250
 STEP = 1_000_003
+# With everything looked for, as users run it; what is found is listed alone, so that no image is left out.
 STEPS = {
-    "ingest": "make_raw(root / 'images', root / 'raw')",
-    "preprocess": f"make_prepared(root / 'raw', root / 'prepared', image_size={SIZE})",
+    "ingest": "make_raw(root / 'images', root / 'raw', "
+    "audit=dict.fromkeys(UNJUDGED, 'warn') | {'both_labels': 'fail'})",
+    "preprocess": f"make_prepared(root / 'raw', root / 'prepared', image_size={SIZE}, "
+    "audit=dict.fromkeys(UNAUDITED, 'warn'))",
 }
 
 

@@ -8,6 +8,7 @@ further from training stays: test before validation before train. Along a chain 
 where test ~ validation ~ train, the image of validation is left out, and then nothing speaks against the one of train.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ from twofold.near import Pair
 from twofold.raw import Image
 from twofold.splits import RANK, SPLITS, LeftOut
 
+VALUES = 20  # of a slice, the most frequent ones, in the page's table
 TITLES = {
     "leaks": (
         "The same picture in two splits",
@@ -145,13 +147,32 @@ def near(
     return Judged([Check(name, policies[name], *TITLES[name], rows) for name, rows in found.items()], out)
 
 
-def figures(images: Sequence[Image], splits: Sequence[str], classes: Sequence[str]) -> dict[str, Any]:
-    """What the audit's page shows of the splits: images of each class, and groups."""
+def figures(
+    images: Sequence[Image], splits: Sequence[str], classes: Sequence[str], slices: Sequence[str]
+) -> dict[str, Any]:
+    """What the audit's page shows of the splits: images of each class, groups, and images of each slice.
+
+    Args:
+        images: that are left.
+        splits: of each.
+        classes: the negative one, then the positive one.
+        slices: names of the slice columns.
+    """
     table: dict[str, dict[str, Any]] = {}
     for split in SPLITS:
         inside = [image for image, name in zip(images, splits, strict=True) if name == split]
         row: dict[str, Any] = {label: sum(image.label == label for image in inside) for label in classes}
         row["images"] = len(inside)
+        row[f"share of {classes[-1]}"] = f"{row[classes[-1]] / max(1, len(inside)):.1%}"
         row["groups"] = len({image.group for image in inside if image.group is not None})
         table[split] = row
-    return {"Images of each class in the splits, after leaving out": table}
+    found: dict[str, Any] = {"Images of each class in the splits, after leaving out": table}
+    for number, name in enumerate(slices):
+        counts = Counter((image.slices[number], split) for image, split in zip(images, splits, strict=True))
+        values = Counter(image.slices[number] for image in images)
+        # A value that a split lacks is trained without being judged, or judged without being trained.
+        found[f"Images of each {name} in the splits"] = {
+            value or "none": {split: counts[value, split] for split in SPLITS}
+            for value in sorted(values, key=lambda value: (-values[value], value or ""))[:VALUES]
+        }
+    return found

@@ -172,3 +172,28 @@ def test_a_file_that_shows_nothing_is_like_no_other(tmp_path):
         folder.add(f"flat{number}.png", np.full((64, 64 + number), level, np.uint8), SPLITS[number])
     folder.prepared(tmp_path / "a")
     assert left_out(tmp_path / "a") == {}
+
+
+def test_the_very_same_pixels_are_left_out_whatever_the_policy_and_not_reported_when_ignored(tmp_path):
+    folder = clean(tmp_path / "images")
+    folder.add("same.png", encode(part(2, 1), compress_level=1), "train", _label(2))
+    folder.prepared(tmp_path / "a", **UNAUDITED)
+    assert set(left_out(tmp_path / "a")) == {"same.png"}
+    assert read_csv(tmp_path / "a" / "data.audit" / "findings.csv") == []
+    folder.prepared(tmp_path / "b")
+    assert [row["key"] for row in found(tmp_path / "b", "leaks")] == ["same.png"]
+
+
+def test_figures_of_the_splits():
+    image = _Image("a", "a.png", "bad", "g")
+    image.slices = ("mono",)
+    other = _Image("b", "b.png", "good", "g")
+    other.slices = (None,)
+    told = leaks.figures([image, image, other], ["train", "test", "train"], ["good", "bad"], ["type"])
+    split, by_type = told.values()
+    assert split["train"] == {"good": 1, "bad": 1, "images": 2, "share of bad": "50.0%", "groups": 1}
+    assert split["validation"]["share of bad"] == "0.0%"
+    assert by_type == {
+        "mono": {"train": 1, "validation": 0, "test": 1},
+        "none": {"train": 1, "validation": 0, "test": 0},
+    }

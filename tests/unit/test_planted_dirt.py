@@ -120,6 +120,7 @@ def test_all_exact_repeats_are_found_and_none_of_them_trains(dirty):
         row = rows[f"exact{number:02}.png"]
         assert row["sha256"] not in kept
         assert kept[row["of"]] == "test"
+        assert row["detail"].startswith("same pixels as an image of test")
 
 
 def test_nineteen_of_twenty_near_repeats_are_found_and_left_out(dirty):

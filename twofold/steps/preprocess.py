@@ -134,7 +134,7 @@ def preprocess(params: Preprocess, raw: Path, *, data: Path, metrics: Path, audi
         out = sorted([*left_out.values(), *judged.left_out.values()])
         checks = _checks(judged, torn, across, within)
         figures = {"images": len(images), "left out": len(out)}
-        figures |= leaks.figures(images, splits, source.meta["labels"])
+        figures |= leaks.figures(images, splits, source.meta["labels"], source.meta["slices"])
         write_audit(audit, "preprocess", checks, figures=figures, pixels=partial(_shown, source=source))
         enforce("preprocess", checks, audit / PAGE)
         counts = check([image.label for image in images], splits, source.meta["labels"])
@@ -228,7 +228,10 @@ def _pairs(seen: Sequence[Seen], policies: Audit) -> list[near.Pair]:
 def _checks(judged: leaks.Judged, torn: leaks.Judged, across: list[Found], within: list[Found]) -> list[Check]:
     """Every check in the order of the page, the very same pixels before what only looks alike."""
     before = {"leaks": across, "near_duplicates": within}
-    near_ones = [check._replace(found=[*before.get(check.name, []), *check.found]) for check in judged.checks]
+    near_ones = [
+        each if each.policy == "ignore" else each._replace(found=[*before.get(each.name, []), *each.found])
+        for each in judged.checks
+    ]
     return [near_ones[0], *torn.checks, *near_ones[1:]]
 
 
