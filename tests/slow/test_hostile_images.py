@@ -103,7 +103,13 @@ def test_ingest_names_each_that_it_refuses_with_one_worker_and_with_two(folder, 
         process = subprocess.Popen(
             [sys.executable, "-c", SCRIPT, images, tmp_path / f"raw{workers}", json.dumps(values)],
             cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "TWOFOLD_WORKERS": str(workers)},
+            # A memo of its own: what the first run saw, the second would not decode.
+            env={
+                **os.environ,
+                "PYTHONPATH": str(ROOT),
+                "TWOFOLD_WORKERS": str(workers),
+                "TWOFOLD_CACHE": str(tmp_path / f"memo{workers}"),
+            },
         )
         held, _ = peak(process)
         assert process.returncode == 0
