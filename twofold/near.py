@@ -13,7 +13,9 @@ gives a quick and exact first look: in the low frequencies of the cosine transfo
 swaps rows for columns, so |a + b| and |a - b| of a coefficient and its mirror image do not change, and two images
 that correlate by ALIKE cannot lie further apart in them than sqrt(2 - 2 ALIKE).
 
-A cut-out of a picture is not found: from 2 % cut off a side on, the thumbnails no longer lie on top of each other.
+A cut-out of a picture is not found: with 1 % cut off each side the thumbnails no longer lie on top of each other. And
+what all images share is learnt from the images at hand: with others beside it, a pair at the limit may fall on the
+other side of it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -31,6 +33,7 @@ SIDE = 32  # pixels of a thumbnail
 # at quality 30, WebP at 40 or half the size. Of what is unchanged, 9 pairs among 2,624 cells reach it: sister wafers,
 # cut from one block one after the other. At .98, hundreds of pairs do, and one of two cells may be cracked.
 ALIKE = 0.991
+DIGITS = 4  # of a correlation; the next ones depend on the processor
 FLAT = 1.0  # levels of 0..255; a thumbnail with a lower standard deviation shows nothing to compare
 # Added to each variance, as a share of what images do not have in common: what lies below it is mostly noise of the
 # camera and of encoding, and must not be blown up. Between .02 and .2 the gap between copies and sisters is the same.
@@ -97,7 +100,7 @@ def pairs(thumbnails: Sequence[Thumbnails] | Thumbnails) -> list[Pair]:
         for row, column, value, number in zip(rows, columns, best, turn, strict=True):
             if value >= ALIKE:
                 first, second = int(places[row]), int(places[column])
-                found[first, second] = Pair(first, second, min(float(value), 1.0), _WORDS[number])
+                found[first, second] = Pair(first, second, min(round(float(value), DIGITS), 1.0), _WORDS[number])
     return sorted(found.values())
 
 

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from tests.makers import UNAUDITED, encode, make_prepared, make_raw, write_labels
+from tests.makers import UNAUDITED, encode, file_bytes, make_prepared, make_raw, write_labels
 from tests.unit.test_near import CHANGES, part
 from twofold import leaks, near
 from twofold.errors import DataError
@@ -109,8 +109,22 @@ def test_what_stays_is_as_if_the_others_had_never_been_there(tmp_path, monkeypat
         assert one.meta["statistics"] == other.meta["statistics"]
         assert np.array_equal(one.pixels(np.arange(90)), other.pixels(np.arange(90)))
         assert sorted(p.name for p in expected.iterdir()) == sorted(p.name for p in data.iterdir())
-    for path in (tmp_path / "1" / "data").iterdir():
-        assert path.read_bytes() == (tmp_path / "2" / "data" / path.name).read_bytes()
+    for folder_name in ("data", "data.audit"):
+        assert file_bytes(tmp_path / "1" / folder_name) == file_bytes(tmp_path / "2" / folder_name)
+
+
+def test_growing_moves_no_image_and_a_new_test_image_pushes_its_repeat_out(tmp_path):
+    folder = clean(tmp_path / "images")
+    before = Prepared.open(folder.prepared(tmp_path / "a"))
+    assert len(before) == 90
+    for seed in range(200, 230):
+        folder.add(f"{seed}.png", part(seed, 1), SPLITS[seed % 3], _label(seed))
+    folder.add("late.png", part(3, 1)[:, ::-1], "test", _label(3))
+    after = Prepared.open(folder.prepared(tmp_path / "b"))
+    assert left_out(tmp_path / "b") == {"003.png": "nearly the same picture as an image of test"}
+    old, new = (dict(zip(one.sha256, one.split, strict=True)) for one in (before, after))
+    assert len(new) == 90 - 1 + 30 + 1
+    assert all(new.get(sha256, split) == split for sha256, split in old.items())
 
 
 def test_policies(tmp_path):
