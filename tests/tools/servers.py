@@ -83,7 +83,16 @@ def s3(folder: Path) -> Iterator[str]:
     weed = shutil.which("weed") or str(Path(sys.executable).parent / "weed")
     # Each of its servers also takes a port 10,000 above its own.
     ports = {name: free_port() % 20000 + 20000 for name in ("master", "volume", "filer", "s3")}
-    words = [weed, "server", f"-dir={folder}", "-ip=127.0.0.1", "-s3", f"-s3.config={folder / 'identities.json'}"]
+    words = [
+        weed,
+        "server",
+        f"-dir={folder}",
+        "-ip=127.0.0.1",
+        "-s3",
+        "-s3.port.iceberg=0",  # this and the next have fixed ports, which a second server could not have
+        "-s3.port.lance=0",
+        f"-s3.config={folder / 'identities.json'}",
+    ]
     words += [f"-{name}.port={port}" for name, port in ports.items()] + [
         "-master.volumeSizeLimitMB=64",
         "-volume.max=200",  # each bucket takes several volumes for itself, and eight are the default

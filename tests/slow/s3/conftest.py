@@ -8,7 +8,7 @@ from tests.tools.servers import KEY, SECRET, s3
 from twofold.sources import s3 as module
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def address(tmp_path_factory):
     with s3(tmp_path_factory.mktemp("server") / "s3") as found:
         yield found
@@ -26,7 +26,7 @@ def environment(address, monkeypatch):
     monkeypatch.setattr(module, "PAUSE", 0.01)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def store(address):
     plain = Config(request_checksum_calculation="when_required", max_pool_connections=16)
     return boto3.client(
