@@ -126,8 +126,11 @@ def _prepared(sha256: str, root: Path) -> str:
     values = prepared.meta["params"]
     del prepared
     try:
+        # The data says all but the policies, which shape it only by what they leave out.
+        section = load_yaml(root / "params.yaml").get("preprocess")
+        policies = section.get("audit") if isinstance(section, dict) else None
         preprocess(
-            check(Preprocess, "preprocess", values),
+            check(Preprocess, "preprocess", values | {"audit": policies}),
             root / RAW,
             data=directory,
             metrics=root / REPORTS / "preprocess.json",

@@ -49,17 +49,22 @@ class Judged(NamedTuple):
     left_out: dict[int, LeftOut]
 
 
-def exact(images: Sequence[Image], left_out: Mapping[int, LeftOut]) -> tuple[list[Found], list[Found]]:
+def exact(
+    images: Sequence[Image], splits: Sequence[str], left_out: Mapping[int, LeftOut]
+) -> tuple[list[Found], list[Found]]:
     """The findings of what `splits.repeats` left out: (across splits, within one)."""
-    label = {image.sha256: image for image in images}
-    found: tuple[list[Found], list[Found]] = ([], [])
-    for place in sorted(left_out):
-        row, image = left_out[place], images[place]
-        across = not row.reason.endswith(f" {row.split}")
-        check = "leaks" if across else "near_duplicates"
-        detail = f"{row.reason}, {label[row.of].key}; left out"
-        found[not across].append(Found(check, row.sha256, row.key, image.label, row.split, detail, row.of, 1.0))
-    return found
+    place_of = {image.sha256: place for place, image in enumerate(images)}
+    across: list[Found] = []
+    within: list[Found] = []
+    for place, row in sorted(left_out.items()):
+        of = place_of[row.of]
+        detail = f"{row.reason}, {images[of].key}; left out"
+        found = Found("", row.sha256, row.key, images[place].label, row.split, detail, row.of, 1.0)
+        if splits[of] == row.split:
+            within.append(found._replace(check="near_duplicates"))
+        else:
+            across.append(found._replace(check="leaks"))
+    return across, within
 
 
 def groups(images: Sequence[Image], splits: Sequence[str], places: Iterable[int], policy: Policy) -> Judged:

@@ -34,8 +34,8 @@ class Look(NamedTuple):
             et al. 2000, "Diatom autofocusing in brightfield microscopy").
         spread: levels between the darkest and the brightest thousandth of the grey image.
         dark: the level above which only the brightest hundredth lies, 0 to 1; little in an under-exposed image.
-        light: the level below which only the darkest twentieth lies, 0 to 1; much in an over-exposed one. Both as in
-            cleanvision (`brightness_percentile_99` and `_5`), of Rec. 601 luma.
+        light: the level below which only the darkest twentieth lies, 0 to 1; much in an over-exposed one. Both are
+            cleanvision's `brightness_perc_99` and `_5`, but of Rec. 601 luma where that takes a root of squares.
         brightness: mean of the grey image, 0 to 1.
         red, green, blue: means of the channels, 0 to 1; all the brightness of a grey file.
         exif: make, model, software and orientation as `name=value` and `date` if there is one, joined by "|".

@@ -20,7 +20,7 @@ from twofold.raw import Image
 
 FAR = 4.0  # of a normal distribution one value in 30,000 lies that far to one side
 BLANK_SPREAD = 8.0  # levels of 255
-DARKEST, DARK_GAP = 0.37, 0.1  # share of white; the limits of cleanvision's "dark" and "light"
+DARKEST, DARK_GAP = 0.32, 0.1  # share of white; the limits of cleanvision 0.3.7 for "dark" and "light"
 LIGHTEST, LIGHT_GAP = 0.95, 0.1
 # Levels squared: the limit that is in common use for the variance of the Laplacian, and a quarter of the usual one.
 SOFTEST, SOFT_GAP = 100.0, math.log(4)

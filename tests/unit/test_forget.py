@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.makers import encode, file_bytes, make_folder, make_prepared, make_raw, write_labels
+from tests.makers import UNAUDITED, encode, file_bytes, make_folder, make_prepared, make_raw, write_labels
 from twofold import memo
 from twofold.errors import DataError
 from twofold.forget import forget, holds
@@ -16,6 +16,7 @@ from twofold.prepared import Prepared
 from twofold.raw import Raw, read_csv, write_csv
 
 KEY = "bad/00003.png"
+POLICIES = "preprocess:\n  audit:\n" + "".join(f"    {name}: {policy}\n" for name, policy in UNAUDITED.items())
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def project(tmp_path, monkeypatch):
     root.mkdir()
     monkeypatch.chdir(root)
     make_folder(root / "images", per_class=15, size=16)
-    (root / "params.yaml").write_text("ingest:\n  source: images\n")
+    (root / "params.yaml").write_text("ingest:\n  source: images\n" + POLICIES)
     (root / "reports").mkdir()
     make_prepared(make_raw(root / "images", root / "data" / "raw"), root / "data" / "prepared")
     return root
@@ -68,7 +69,7 @@ def test_versions_of_a_bucket_lose_its_line_and_the_object_is_named(project):
     keys = sorted(image.key for image in Raw.open(project / "data" / "raw").images)
     write_csv(project / "data" / "raw" / "versions.csv", ("key", "version"), [(key, "v1") for key in keys])
     sha256 = sha256_of(project)
-    (project / "params.yaml").write_text("ingest:\n  source: s3://bucket/parts\n")
+    (project / "params.yaml").write_text("ingest:\n  source: s3://bucket/parts\n" + POLICIES)
     assert "if it lies in s3://bucket/parts" in forget(sha256, project)
     left = read_csv(project / "data" / "raw" / "versions.csv")
     assert left == [{"key": key, "version": "v1"} for key in keys if key != KEY]
@@ -137,6 +138,7 @@ def test_what_is_left_is_named(project):
 def test_other_files_with_the_same_pixels_are_named(tmp_path):
     from PIL import Image
 
+    (tmp_path / "params.yaml").write_text(POLICIES)
     images = make_folder(tmp_path / "images", per_class=15, size=16)
     with Image.open(images / KEY) as image:
         (images / "bad" / "copy.png").write_bytes(encode(image, compress_level=0))
@@ -149,6 +151,7 @@ def test_other_files_with_the_same_pixels_are_named(tmp_path):
 
 
 def test_prepared_data_that_cannot_be_made_again_are_deleted(tmp_path):
+    (tmp_path / "params.yaml").write_text(POLICIES)
     images = make_folder(tmp_path / "images", per_class=3, size=16)
     splits = ["test", "validation", "train"]
     rows = [(f"{label}/{n:05d}.png", label, splits[n]) for label in ("bad", "good") for n in range(3)]

@@ -211,3 +211,12 @@ def test_figures_of_the_splits():
         "mono": {"train": 1, "validation": 0, "test": 1},
         "none": {"train": 1, "validation": 0, "test": 0},
     }
+
+
+def test_a_policy_that_changes_no_image_changes_no_byte_of_the_data(tmp_path):
+    folder = clean(tmp_path / "images", 30)
+    one, other = (
+        folder.prepared(tmp_path / "a"),
+        folder.prepared(tmp_path / "b", near_duplicates="ignore", leaks="fail"),
+    )
+    assert file_bytes(one) == file_bytes(other)

@@ -26,10 +26,9 @@ from urllib.parse import urlsplit
 from twofold.errors import DataError, SourceError
 from twofold.progress import say
 from twofold.sources.dvc_store import Store, first_line
-from twofold.sources.listing import LABELS, Aside, Fetched, Listing, Wanted, from_classes, from_table, hidden, shown
+from twofold.sources.listing import LABELS, LARGEST_TABLE, Aside, Fetched, Listing, Wanted, hidden, labelled, shown
 
 THREADS = 8  # reads at once in each worker: an answer takes far longer than its bytes
-LARGEST_TABLE = 1 << 28  # bytes of a labels.csv or of a manifest
 _GIT = "git"  # the store of what Git keeps; the others are numbered
 _FORM = "dvc+<git url or path>@<revision>:<path in it>"
 _ITS_CACHE = "auto-generated-upstream"  # what DVC calls the cache of a local repository that names no remote
@@ -85,16 +84,16 @@ class Version:
                 self._objects[key] = wanted
         if not self._objects and not aside:
             raise SourceError(f"{self.name}: no file lies there, neither in Git nor in DVC")
-        files = [key for key in self._objects if key != LABELS]
-        if LABELS not in self._objects:
-            return from_classes(files, aside)
-        table = self._fetched(self._objects[LABELS], LARGEST_TABLE)
-        if table.reason:
-            raise DataError(f"{self.name}/{LABELS}: {table.reason}")
-        return from_table(f"{self.name}/{LABELS}", table.data, files, aside, self._problem)
+        return labelled(
+            self.name,
+            self._objects,
+            aside,
+            lambda: self._fetched(self._objects[LABELS], LARGEST_TABLE),
+            lambda key: None if key in self._objects else "no such file in that revision",
+        )
 
     def wanted(self, key: str) -> Wanted:
-        """What `fetch` takes for a key of the listing; its `etag` is the store and the MD5 or the blob."""
+        """What `fetch` takes for a key of the listing; as `etag` the store and the MD5, or Git's commit and path."""
         return self._objects[key]
 
     def fetch(self, wanted: Sequence[Wanted], limit: int) -> list[Fetched]:
@@ -112,9 +111,6 @@ class Version:
                 self._stores[int(place)].open()
         with ThreadPoolExecutor(min(THREADS, len(wanted))) as pool:
             return list(pool.map(lambda one: self._fetched(one, limit), wanted))
-
-    def _problem(self, key: str) -> str | None:
-        return None if key in self._objects else "no such file in that revision"
 
     def _found(self) -> Iterator[tuple[str, Wanted]]:
         """Every file below the path, with its key below it: those of Git, then those of DVC."""
@@ -149,7 +145,7 @@ class Version:
         for path in tracked:
             key, name = self._below(path), PurePosixPath(path).name
             if key is not None and name not in _DVCS_OWN and not name.endswith(".dvc"):
-                yield key, Wanted(key, 0, f"{_GIT}:{path}")
+                yield key, Wanted(key, 0, f"{_GIT}:{self._commit}:{path}")
 
     def _in_dvc(self, repo: Any, path: str, out: Any) -> Iterator[tuple[str, Wanted]]:
         """The files of one output of DVC: a file, or a folder with its manifest."""
@@ -207,7 +203,7 @@ class Version:
         place, _, name = wanted.etag.partition(":")
         if place != _GIT:
             return self._stores[int(place)].read(f"{self.name}: {wanted.key}", name, limit)
-        with self._git().open(f"/{name}", "rb") as stream:
+        with self._git().open(f"/{name.partition(':')[2]}", "rb") as stream:
             return Fetched(stream.read(limit + 1))
 
     def _git(self) -> Any:

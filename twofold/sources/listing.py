@@ -81,6 +81,34 @@ def shown(name: str) -> str:
     return name if name.isprintable() else name.encode("unicode_escape").decode()
 
 
+def labelled(
+    name: str,
+    keys: Collection[str],
+    aside: Sequence[Aside],
+    table: Callable[[], Fetched],
+    problem_of: Callable[[str], str | None],
+) -> Listing:
+    """By `labels.csv` if there is one among the keys, else by folders.
+
+    Args:
+        name: the source's.
+        keys: of the files that lie in it.
+        aside: what is not on offer in any case.
+        table: fetches `labels.csv`, at most `LARGEST_TABLE` bytes of it.
+        problem_of: why a key may not be read, if so.
+
+    Raises:
+        DataError: the table is too large, or every wrong row of it, named by its line.
+    """
+    files = [key for key in keys if key != LABELS]
+    if LABELS not in keys:
+        return from_classes(files, aside)
+    content = table()
+    if content.reason:
+        raise DataError(f"{name}/{LABELS}: {content.reason}")
+    return from_table(f"{name}/{LABELS}", content.data, files, aside, problem_of)
+
+
 def from_classes(files: Sequence[str], aside: Sequence[Aside]) -> Listing:
     """By folders: the first part of a key is its label."""
     entries: list[Entry] = []

@@ -31,7 +31,7 @@ from botocore.httpchecksum import StreamingChecksumBody
 from urllib3.exceptions import HTTPError
 
 from twofold.errors import DataError, SourceError
-from twofold.sources.listing import LABELS, Aside, Fetched, Listing, Wanted, from_classes, from_table, hidden, shown
+from twofold.sources.listing import LABELS, LARGEST_TABLE, Aside, Fetched, Listing, Wanted, hidden, labelled, shown
 
 T = TypeVar("T")
 THREADS = 8  # downloads at once in each worker: an answer takes far longer than its bytes
@@ -41,7 +41,6 @@ TRIES = 4  # of one object or page whose answer came damaged, each with those at
 PAGE = 1000  # objects in a page of a listing; S3 gives no more
 PAUSE = 0.5  # seconds before the second try, twice as long before each further one
 LISTINGS = 5  # at most, until two in a row agree
-LARGEST_TABLE = 1 << 28  # bytes of a labels.csv
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
 _MD5 = re.compile(r"[0-9a-f]{32}")
 _REMEDIES = {
@@ -109,14 +108,13 @@ class Bucket:
                 continue
             else:
                 self._objects[key] = Wanted(key, size, etag)
-        files = [key for key in self._objects if key != LABELS]
-        if LABELS not in self._objects:
-            return from_classes(files, aside)
-        table = self._objects[LABELS]
-        content = self._fetched(table, LARGEST_TABLE)
-        if content.reason:
-            raise DataError(f"{self.name}/{LABELS}: {content.reason}")
-        return from_table(f"{self.name}/{LABELS}", content.data, files, aside, self._problem)
+        return labelled(
+            self.name,
+            self._objects,
+            aside,
+            lambda: self._fetched(self._objects[LABELS], LARGEST_TABLE),
+            lambda key: None if key in self._objects else "no such object",
+        )
 
     def wanted(self, key: str) -> Wanted:
         """What `fetch` takes for a key of the listing."""
@@ -133,9 +131,6 @@ class Bucket:
         self._client()  # made here: making one in several threads at once is not safe
         with ThreadPoolExecutor(min(THREADS, len(wanted))) as pool:
             return list(pool.map(lambda one: self._fetched(one, limit), wanted))
-
-    def _problem(self, key: str) -> str | None:
-        return None if key in self._objects else "no such object"
 
     def _settled(self) -> list[tuple[str, int, str]]:
         """(key below the prefix, bytes, ETag) of every object, as two listings in a row give them."""

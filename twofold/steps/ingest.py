@@ -1,7 +1,8 @@
 """ingest: take labelled images in, decode every one in full, and keep them as they came.
 
-In: `ingest.source`, a folder or a bucket (see `twofold/sources/opening.py`). Out: `data/raw` (see `twofold/raw.py`),
-and the audit of the images (see `twofold/intake.py`), which is written before a policy of its can end the step.
+In: `ingest.source`, a folder, a bucket or a version of a DVC repository (see `twofold/sources/opening.py`). Out:
+`data/raw` (see `twofold/raw.py`), and the audit of the images (see `twofold/intake.py`), which is written before a
+policy of its can end the step.
 
 Nothing that comes later sees a file that was not decoded here under the limits. A file that occurs twice is kept
 once; a content that stands under both labels is not kept.

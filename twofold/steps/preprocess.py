@@ -116,7 +116,7 @@ def preprocess(params: Preprocess, raw: Path, *, data: Path, metrics: Path, audi
     splits = assign(images, test=params.test_fraction, validation=params.validation_fraction, salt=params.split_salt)
     left_out = repeats(images, splits)
     crossing = groups_across(images, splits)
-    across, within = leaks.exact(images, left_out)
+    across, within = leaks.exact(images, splits, left_out)
     kept = [place for place in range(len(images)) if place not in left_out]
     torn = leaks.groups(images, splits, kept, params.audit.groups)
     left_out |= torn.left_out
@@ -178,7 +178,8 @@ def _meta(
             "grey_to_colour": "repeat",
             "limits": _limit_values(source),
         },
-        "params": params.model_dump(mode="json"),
+        # Of the audit what matters to later steps shows in the images: a policy that changes none changes nothing.
+        "params": params.model_dump(mode="json", exclude={"audit"}),
     }
 
 
@@ -202,7 +203,7 @@ def _fill(
         limits=Limits(**_limit_values(source)),
         params=params,
     )
-    batches = track(ordered(work, _tasks(jobs), workers()), "preprocess", len(jobs), per_item=_TASK_IMAGES)
+    batches = track(ordered(work, _tasks(jobs), workers(), _files), "preprocess", len(jobs), per_item=_TASK_IMAGES)
     return places, shapes, [seen for batch in batches for seen in batch]
 
 
@@ -266,6 +267,10 @@ def _tasks(jobs: Iterable[Job]) -> Iterator[list[Job]]:
         task.append(job)
     if task:
         yield task
+
+
+def _files(task: list[Job]) -> list[tuple[str, list[Job]]]:
+    return [(job.image.key, [job]) for job in task]
 
 
 def _prepare(
