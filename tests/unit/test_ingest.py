@@ -38,6 +38,7 @@ def test_another_place_order_and_number_of_workers_give_the_same_bytes(images, t
     write_labels(elsewhere, rows[::-1], "path,label,group")
     for workers in ("1", "3"):
         monkeypatch.setenv("TWOFOLD_WORKERS", workers)
+        monkeypatch.setenv("TWOFOLD_CACHE", str(tmp_path / f"memo{workers}"))  # or the second run would do nothing
         assert file_bytes(make_raw(elsewhere, tmp_path / workers)) == expected
     assert (tmp_path / "1.json").read_bytes() == (tmp_path / "one.json").read_bytes()
 

@@ -102,6 +102,7 @@ def test_what_stays_is_as_if_the_others_had_never_been_there(tmp_path, monkeypat
     folder.add("colour.png", np.stack([part(5, 1)] * 3, axis=2), "validation", _label(5))
     for workers in ("1", "2"):
         monkeypatch.setenv("TWOFOLD_WORKERS", workers)
+        monkeypatch.setenv("TWOFOLD_CACHE", str(tmp_path / f"memo{workers}"))  # or the second run would do nothing
         data = folder.prepared(tmp_path / workers)
         assert set(left_out(tmp_path / workers)) == {"copy.png", "colour.png"}
         one, other = Prepared.open(expected), Prepared.open(data)

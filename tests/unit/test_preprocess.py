@@ -1,6 +1,8 @@
 """preprocess: pixels, splits, statistics, and that nothing but the data decides the bytes."""
 
 import json
+import os
+import sys
 
 import numpy as np
 import pytest
@@ -35,6 +37,7 @@ def test_the_number_of_workers_changes_no_byte(raw, tmp_path, monkeypatch):
     made = []
     for workers in ("1", "3"):
         monkeypatch.setenv("TWOFOLD_WORKERS", workers)
+        monkeypatch.setenv("TWOFOLD_CACHE", str(tmp_path / f"memo{workers}"))  # or the second run would do nothing
         made.append(file_bytes(make_prepared(raw, tmp_path / workers)))
     assert made[0] == made[1]
     assert (tmp_path / "1.json").read_bytes() == (tmp_path / "3.json").read_bytes()
@@ -144,5 +147,19 @@ def test_bytes_that_changed_since_ingest_stop_the_step(tmp_path):
     data[600] ^= 1
     shard.write_bytes(bytes(data))
     with pytest.raises(ArtifactError, match="run ingest again"):
+        make_prepared(raw, tmp_path / "data")
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere workers are not forked, and know nothing of the patch")
+def test_the_file_that_ends_a_worker_is_named(raw, tmp_path, monkeypatch):
+    from twofold import preparing
+
+    fatal = Raw.open(raw).images[7]
+    content = Raw.open(raw).read(fatal)
+    decode = preparing.decode
+    monkeypatch.setenv("TWOFOLD_WORKERS", "2")
+    monkeypatch.setattr(preparing, "decode", lambda data, _: os._exit(3) if data == content else decode(data, _))
+    with pytest.raises(DataError, match=rf"these files end theirs too.*\n  {fatal.key}: .*status 3$"):
         make_prepared(raw, tmp_path / "data")
     assert not (tmp_path / "data").exists()
