@@ -7,8 +7,9 @@ import threading
 import numpy as np
 import pytest
 
-from tests.makers import make_folder
+from tests.makers import file_bytes, make_folder
 from tests.slow.s3.case import LIMIT, fill, png, run
+from tests.tools.s3_faults import between
 from tests.tools.servers import LISTER, SECRET
 from twofold.errors import DataError, SourceError
 from twofold.raw import read_csv
@@ -152,3 +153,37 @@ def test_without_checksum_and_md5_a_file_counts_as_unverified_or_is_refused(stor
     assert json.loads((tmp_path / "raw.json").read_text())["unverified"] == 24
     with pytest.raises(DataError, match=r"24 of 24 files are refused.*\n.*ingest\.require_checksum"):
         run("s3://parts", tmp_path, require_checksum=True)
+
+
+def test_a_second_run_fetches_what_is_new_and_says_the_same(store, address, tmp_path, monkeypatch):
+    store.create_bucket(Bucket="again")
+    store.put_bucket_versioning(Bucket="again", VersioningConfiguration={"Status": "Enabled"})
+    folder = make_folder(tmp_path / "images", per_class=12, size=24)
+    for path in sorted(folder.glob("*/*.png")):
+        store.put_object(Bucket="again", Key=path.relative_to(folder).as_posix(), Body=path.read_bytes())
+    fetched = []
+
+    def note(handler, listing, status, headers, body):
+        fetched.extend([] if listing else [handler.path])
+        return status, headers, body
+
+    def ingested(name):
+        fetched.clear()
+        (tmp_path / name).mkdir()
+        run("s3://again", tmp_path / name)
+        return file_bytes(tmp_path / name)
+
+    # One port for all runs: the server's address is a part of what is remembered.
+    with between(address, note, monkeypatch):
+        first = ingested("a")
+        assert len(fetched) == 24
+        assert "raw/versions.csv" in first
+        assert ingested("b") == first
+        assert fetched == []
+        store.put_object(Bucket="again", Key="good/00003.png", Body=png(77))
+        store.put_object(Bucket="again", Key="good/new.png", Body=png(78))
+        grown = ingested("c")
+        assert sorted(path.split("?")[0] for path in fetched) == ["/again/good/00003.png", "/again/good/new.png"]
+        monkeypatch.setenv("TWOFOLD_CACHE", str(tmp_path / "another"))
+        assert ingested("d") == grown
+        assert len(fetched) == 25
