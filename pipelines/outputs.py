@@ -67,6 +67,7 @@ def files(folder: Path) -> Files:
         metrics=folder / "evaluate" / "metrics",
         verdict=folder / "register" / "verdict",
         model=folder / "finetune-all" / "model",
+        audits=tuple(folder / step / "audit" / "audit.html" for step in ("ingest", "preprocess", "train-head")),
         report=folder / "evaluate" / "evaluation" / "evaluation.html",
         decision=folder / "register" / "registration" / "decision.html",
     )

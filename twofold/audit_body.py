@@ -40,7 +40,7 @@ are there to be looked at. <code>{{ findings }}</code> beside this page lists al
 <p class="note">{% if found.key %}{{ found.key | code }}: {% endif %}{{ found.detail }}</p>
 {% endfor %}
 {% if section.shown %}
-<div class="gallery">
+<div class="gallery{% if section.paired %} pairs{% endif %}">
 {% for item in section.shown %}
 <figure>
 <div class="pair">

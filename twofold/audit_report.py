@@ -93,6 +93,7 @@ def _section(check: Check, pixels: Callable[[str], Pixels | None]) -> dict[str, 
             {"found": found, "pictures": [_address(pixels(name)) for name in (found.sha256, found.of) if name]}
             for found in of_images[:PICTURES]
         ],
+        "paired": any(found.of for found in of_images),
         "more": max(0, len(of_images) - PICTURES) + max(0, len(whole) - PICTURES),
     }
 

@@ -56,7 +56,9 @@ def audit(source: str, params: Path, to: Path) -> Verdict:
         except DataError:
             if not _failing(pages["preprocess"]):
                 raise
-    return Verdict(_table(pages), any(_failing(page) for page in pages.values()))
+    failing = [f"{step}.audit.{name}" for step, page in pages.items() for name in _failing(page)]
+    told = f"\n\nfound, and the policy is fail: {', '.join(failing)}" if failing else ""
+    return Verdict(_table(pages) + told, bool(failing))
 
 
 def _section(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -77,10 +79,11 @@ def _checks(directory: Path) -> dict[str, Any]:
     return dict(read_json(directory / SUMMARY)["checks"])
 
 
-def _failing(directory: Path) -> bool:
+def _failing(directory: Path) -> list[str]:
+    """The checks of an audit that found what their policy forbids; none if it was not written."""
     if not (directory / SUMMARY).exists():
-        return False
-    return any(one["policy"] == "fail" and one["found"] for one in _checks(directory).values())
+        return []
+    return [name for name, one in _checks(directory).items() if one["policy"] == "fail" and one["found"]]
 
 
 def _table(pages: Mapping[str, Path]) -> str:

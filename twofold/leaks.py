@@ -23,7 +23,8 @@ TITLES = {
         "The same picture in two splits",
         "An image of train or validation that shows the same picture as one of test, or an image of train as one of "
         "validation: as it is, resized, encoded anew, brighter or darker, flipped or turned. Test figures that count "
-        "such images are too good. Left out is the one that is held back less; nothing is moved.",
+        "such images are too good. Two parts that look the same in every detail are found too, and as harmful. Left "
+        "out is the one that is held back less; nothing is moved.",
     ),
     "groups": (
         "A group in two splits",

@@ -17,7 +17,7 @@ where None becomes an en dash, and these classes:
     facts       a dl of div(dt, dd), as tiles       verdict     a box for the outcome; with good or bad
     note        an aside                            charts      figures side by side
     scroll      around every table                  num         cells with figures
-    explained   a table whose last column is prose  gallery     figures with an image each
+    explained   a table whose last column is prose  gallery     figures with an image each; pairs: with two
     pair        images side by side, in a figure
 """
 
@@ -79,12 +79,14 @@ figure svg text{font-family:inherit!important}
 figcaption{margin-top:.4rem;max-width:34rem}
 .gallery{display:grid;grid-template-columns:repeat(auto-fill,minmax(10.5rem,1fr));gap:1.5rem 1.2rem;margin:1.2rem 0}
 .pair{display:flex;gap:.3rem;align-items:start}.pair>*{flex:1 1 0;min-width:0}
+.gallery.pairs{grid-template-columns:repeat(auto-fill,minmax(min(100%,18rem),1fr))}
 .gallery img{display:block;width:100%;height:auto;background:var(--soft);image-rendering:auto}
 code{font:.9em ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;overflow-wrap:anywhere}
 footer{margin-top:3rem;padding-top:1rem;border-top:1px solid var(--grid);color:var(--muted);font-size:.9rem}
 @media(max-width:34rem){main{padding-top:1.5rem}h1{font-size:1.55rem}.lead{font-size:1.06rem}
 dl.facts{grid-template-columns:1fr 1fr}dl.facts div{padding:.6rem .7rem}dl.facts dd{font-size:1.35rem}
-.gallery{grid-template-columns:1fr 1fr}table{font-size:.88rem}th,td{padding-right:.8rem}
+.gallery{grid-template-columns:1fr 1fr}.gallery.pairs{grid-template-columns:1fr}
+table{font-size:.88rem}th,td{padding-right:.8rem}
 .explained thead{display:none}.explained tr{display:grid;grid-template-columns:1fr auto;padding:.4rem 0;
 border-bottom:1px solid var(--grid)}.explained th,.explained td{border:0;padding:.1rem 0}
 .explained td:last-child{grid-column:1/-1;color:var(--muted)}}
@@ -93,6 +95,7 @@ figure,tr,dl.facts,.verdict{break-inside:avoid}h2,h3,caption,h2+p{break-after:av
 h2{margin-top:1.8rem}dl.facts{grid-template-columns:repeat(4,1fr)}dl.facts div{padding:.5rem .7rem}
 dl.facts dd{font-size:1.3rem}dl.facts small{font-size:.75rem}
 .charts{grid-template-columns:1fr 1fr}.gallery{grid-template-columns:repeat(5,1fr);gap:1rem}
+.gallery.pairs{grid-template-columns:repeat(3,1fr)}
 .gallery figcaption{font-size:.75rem}}
 """
 

@@ -76,4 +76,8 @@ def _explain(model: type[Section], name: str, problem: Any) -> str:
     if problem["type"] == "extra_forbidden":
         known = ", ".join(sorted(holder.model_fields))
         return f"{key}: unknown key; known in this section: {known}"
+    if problem["type"] == "model_type":
+        return (
+            f"{key}: found {problem['input']!r}; must be a section that holds {', '.join(holder.model_fields)}{about}"
+        )
     return f"{key}: found {problem['input']!r}; {problem['msg']}{about}"

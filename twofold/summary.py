@@ -21,6 +21,7 @@ class Files(NamedTuple):
     metrics: Path
     verdict: Path
     model: Path  # folder of the whole model
+    audits: tuple[Path, ...]  # pages, in the order of the steps
     report: Path
     decision: Path
 
@@ -35,6 +36,7 @@ class Files(NamedTuple):
             metrics=reports / "metrics.json",
             verdict=reports / "registration.json",
             model=root / "models" / "finetuned",
+            audits=tuple(reports / "audit" / step / "audit.html" for step in ("ingest", "preprocess", "train_head")),
             report=reports / "evaluation" / "evaluation.html",
             decision=reports / "registration" / "decision.html",
         )
@@ -124,6 +126,7 @@ def _registry(verdict: Mapping[str, Any]) -> list[str]:
 
 def _look(files: Files, ui: str) -> list[str]:
     return [
+        *(f"{page}   what is odd about the data, with pictures" for page in files.audits),
         f"{files.report}   how good it is, with pictures",
         f"{files.decision}   the verdict, gate by gate",
         f"{ui}   MLflow's page on the runs and the registered model",

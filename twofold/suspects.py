@@ -1,4 +1,4 @@
-"""Labels that are likely wrong: images that a head which never saw them puts, with confidence, into the other class.
+"""Labels that may be wrong: images that a head which never saw them puts, with confidence, into the other class.
 
 In: what the frozen base sees in every image (view 0), the labels, the groups. Out: the audit's check
 `label_issues`, the least believable label first, and figures. Nothing here touches a weight of the model.
@@ -22,12 +22,13 @@ import numpy.typing as npt
 
 from twofold.audit import Check, Found, PolicyOfAll
 from twofold.errors import TrainingError
+from twofold.page import percent
 from twofold.prepared import Prepared
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
-NAME, TITLE = "label_issues", "Labels that are likely wrong"
+NAME, TITLE = "label_issues", "Labels that may be wrong"
 SPLITS = ("train", "validation", "test")
 FOLDS = 5
 STRENGTH = 0.01  # C of the regression: of 0.0001 to 0.1, the best log loss on the sample data
@@ -178,7 +179,7 @@ def _groups(group: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
 def _found(images: Prepared, row: int, probability: float) -> Found:
     labels, target, sha256 = images.meta["labels"], int(images.target[row]), str(images.sha256[row])
     given = float(probability if target else 1 - probability)
-    detail = f"labelled {labels[target]}; a head that never saw it gives {labels[1 - target]} {1 - given:.1%}"
+    detail = f"labelled {labels[target]}; a head that never saw it gives {labels[1 - target]} {percent(1 - given)}"
     return Found(NAME, sha256, sha256, labels[target], str(images.split[row]), detail, value=given)
 
 

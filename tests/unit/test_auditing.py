@@ -56,7 +56,9 @@ def test_what_a_policy_forbids_ends_with_status_1_and_both_pages_all_the_same(pr
     data = (project / "images" / "bad" / "bad-000.jpg").read_bytes()
     (project / "images" / "good" / "wrong.jpg").write_bytes(data)
     assert audit("--to", "audit") == 1
-    assert ["ingest", "both", "labels", "fail", "1"] in [line.split() for line in capsys.readouterr().out.splitlines()]
+    said = capsys.readouterr().out.splitlines()
+    assert ["ingest", "both", "labels", "fail", "1"] in [line.split() for line in said]
+    assert said[-1] == "found, and the policy is fail: ingest.audit.both_labels"
     assert policies("ingest")["both_labels"] == "fail"
     assert Path("audit/preprocess/audit.html").exists()
 

@@ -2,7 +2,7 @@
 
 In: prepared images. Out: the head's weights (`head.safetensors`), `history.csv`, and in `meta.json` the SHA-256 of the
 base that they fit. The base sees every image once (and each cached mirror image of it); the head trains on what it saw.
-Beside it the audit's page: labels that are likely wrong, by the same features (see `twofold/suspects.py`).
+Beside it the audit's page: labels that may be wrong, by the same features (see `twofold/suspects.py`).
 """
 
 from pathlib import Path
@@ -17,7 +17,7 @@ from twofold.params import Integer, Number, Section
 class Audit(Section):
     # Nothing can be left out any more: the splits are drawn, and the head and finetune_all learn from the same images.
     label_issues: PolicyOfAll = Field(
-        description="labels that are likely wrong, by predictions of heads that did not see the image: ignore, warn, "
+        description="labels that may be wrong, by predictions of heads that did not see the image: ignore, warn, "
         "or fail"
     )
 
@@ -65,7 +65,7 @@ def train_head(params: TrainHead, data: Path, *, model: Path, metrics: Path, aud
     """Train the head on features of the frozen base, until validation stops getting better.
 
     Raises:
-        DataError: labels are likely wrong, and the policy is `fail`; the audit is written, the model is not.
+        DataError: labels may be wrong, and the policy is `fail`; the audit is written, the model is not.
     """
     import numpy as np
     import numpy.typing as npt
@@ -117,7 +117,7 @@ def train_head(params: TrainHead, data: Path, *, model: Path, metrics: Path, aud
     row_of = {sha256: row for row, sha256 in enumerate(images.sha256)}
     write_audit(audit, "train_head", [check], figures=found, pixels=lambda sha256: images.pixels([row_of[sha256]])[0])
     if check.found:
-        say(f"head: {len(check.found)} labels are likely wrong; see {audit / PAGE}")
+        say(f"head: {len(check.found)} labels may be wrong; see {audit / PAGE}")
     enforce("train_head", [check], audit / PAGE)
 
     seen = torch.from_numpy(train_views).to(where)  # (views, N, F)
