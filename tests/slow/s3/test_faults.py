@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.slow.s3.case import LIMIT, png, tree
-from tests.tools.s3_faults import Faults, between
+from tests.tools.s3_faults import ERROR, Faults, between
 from twofold.errors import SourceError
 from twofold.sources import s3 as module
 from twofold.sources.s3 import Bucket
@@ -128,6 +128,39 @@ def test_a_server_that_takes_no_connection(monkeypatch):
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
         with pytest.raises(SourceError, match=r"s3://sizes: Connect timeout"):
             Bucket("s3://sizes").listing()
+
+
+def test_access_that_ends_in_the_middle_of_a_listing(address, sizes, monkeypatch):
+    def shut(handler, listing, status, headers, body):
+        if listing and "continuation-token=" in handler.path:
+            return 403, {"content-type": "application/xml"}, ERROR.format("AccessDenied").encode()
+        return status, headers, body
+
+    monkeypatch.setattr(module, "PAGE", 1)
+    with (
+        between(address, shut, monkeypatch) as proxy,
+        pytest.raises(SourceError, match=r"s3://sizes: access denied.*s3:ListBucket"),
+    ):
+        Bucket("s3://sizes").listing()
+    assert proxy.calls == 2
+
+
+def test_an_object_replaced_in_mid_read(store, address, monkeypatch):
+    store.create_bucket(Bucket="midway")
+    store.put_object(Bucket="midway", Key="good/a.png", Body=png(1, 300))
+
+    def replace(handler, listing, status, headers, body):
+        if listing or status != 200:
+            return status, headers, body
+        store.put_object(Bucket="midway", Key="good/a.png", Body=png(2, 300))
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(body) + body[: len(body) // 2])
+        return None
+
+    with (
+        between(address, replace, monkeypatch),
+        pytest.raises(SourceError, match=r"s3://midway/good/a\.png: replaced while it was read"),
+    ):
+        tree(Bucket("s3://midway"))
 
 
 def test_an_object_replaced_between_listing_and_reading(store, sizes):
