@@ -87,4 +87,5 @@ ALTERATIONS = {
 
 
 def _levels(values: NDArray[np.floating]) -> Pixels:
-    return np.rint(np.clip(values, 0, 255)).astype(np.uint8)
+    held: Pixels = np.rint(np.clip(values, 0, 255)).astype(np.uint8)
+    return held
