@@ -79,9 +79,9 @@ def shifted(pixels: Pixels) -> Pixels:
 ALTERATIONS = {
     "jpeg": Alteration(f"saved as JPEG of quality {QUALITY}", jpeg),
     "blur": Alteration(f"blurred, by a Gaussian of {SIGMA:g} pixel", blur),
-    "brighter": Alteration(f"{LIGHT:.0%} brighter", brighter),
-    "darker": Alteration(f"{LIGHT:.0%} darker", darker),
-    "flatter": Alteration(f"{LIGHT:.0%} less contrast", flatter),
+    "brighter": Alteration(f"{100 * LIGHT:g} % brighter", brighter),
+    "darker": Alteration(f"{100 * LIGHT:g} % darker", darker),
+    "flatter": Alteration(f"{100 * LIGHT:g} % less contrast", flatter),
     "shifted": Alteration(f"moved by {SHIFT} pixels right and down", shifted),
 }
 

@@ -22,7 +22,7 @@ from twofold.predictions import Predictions
 
 # From what says little to what says most; they get lighter, so that they can be told apart in grey too.
 RAMP = ((59, 15, 112), (222, 73, 104), (254, 224, 120))
-STRONGEST = 0.7  # how much of the picture the strongest place covers
+STRONGEST = 0.6  # how much of the picture the strongest place covers
 LARGEST = 256  # pixels of an overlay's side
 QUALITY = 88  # of its JPEG
 LEGEND = (240, 14)  # pixels, width and height

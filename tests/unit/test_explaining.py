@@ -114,9 +114,9 @@ def test_what_says_nothing_stays_grey_and_what_says_most_is_lightest():
     grey = np.full((1, 3), 100, np.uint8)
     nothing, middle, most = explaining.paint(grey, np.array([[0.0, 0.5, 1.0]]))[0].astype(int)
     assert nothing.tolist() == [100, 100, 100]
-    # 0.3 of the grey and 0.7 of the ramp's colour
-    assert middle.tolist() == [185, 81, 103]
-    assert most.tolist() == [208, 187, 114]
+    # 0.4 of the grey and 0.6 of the ramp's colour
+    assert middle.tolist() == [173, 84, 102]
+    assert most.tolist() == [192, 174, 112]
 
 
 def test_the_overlay_is_laid_the_right_way_up():
