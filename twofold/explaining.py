@@ -7,14 +7,14 @@ every colour is the map's; what says nothing for the answer stays grey.
 import base64
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from twofold import gradcam
+from twofold.explanations import Explained, Explanations
 from twofold.gradcam import Maps
 from twofold.mistakes import Answer, Pixels, hits, worst
 from twofold.model import Classifier
@@ -27,35 +27,6 @@ LARGEST = 256  # pixels of an overlay's side
 QUALITY = 88  # of its JPEG
 LEGEND = (240, 14)  # pixels, width and height
 NOTHING = "nothing in the map speaks for it"
-
-
-class Explained(NamedTuple):
-    """An answer with its map: a data address, and the same in words."""
-
-    answer: Answer
-    overlay: str | None
-    words: str
-
-
-@dataclass(frozen=True)
-class Explanations:
-    """What a page shows of why a model answered as it did.
-
-    Attributes:
-        errors: the most confident ones.
-        hits: some right answers of each class.
-        legend: the colours, a data address; None if there are no maps.
-        positions: of a map, height and width.
-        untrained: median rank correlation of these maps with those of the same network with random weights.
-        missing: why there are no maps; empty if there are.
-    """
-
-    errors: list[Explained]
-    hits: list[Explained]
-    legend: str | None
-    positions: tuple[int, int] | None
-    untrained: float | None
-    missing: str
 
 
 def explain(
