@@ -46,7 +46,7 @@ def test_where_nothing_was_left_out_it_says_none(tmp_path):
 def test_many_reasons_are_cut_and_the_rest_is_counted(tmp_path):
     refused = [Quarantined(f"{n}.png", "bad", "refused", f"reason {n:02}", "") for n in range(12)]
     refused += [Quarantined("x.png", "bad", "refused", "reason 11", "")]
-    (words, n, reasons), *_ = make(tmp_path, refused)["removed"]
+    (_, n, reasons), *_ = make(tmp_path, refused)["removed"]
     assert n == 13
     assert reasons[0] == ("reason 11", 2)
     assert reasons[-1] == ("other reasons", 5)
