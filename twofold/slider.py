@@ -84,7 +84,7 @@ TEMPLATE = """
 nothing but the figures in this part; a threshold picked here would be fitted to the test, and the test would no longer
 say how good it is.</span></p>
 <div class="slider scripted" hidden>
-<label for="threshold">Threshold: <output id="threshold-at" for="threshold">{{ slider.chosen | number(4) }}</output>
+<label for="threshold">Threshold: <output data-at="threshold" for="threshold">{{ slider.chosen | number(4) }}</output>
 </label>
 <input id="threshold" type="range" min="0" max="{{ slider.last }}" step="1" value="{{ slider.place }}"
 aria-describedby="threshold-words">
@@ -93,8 +93,9 @@ aria-describedby="threshold-words">
 </div>
 <noscript><p class="quiet">Where this page is shown, its script does not run, so the threshold cannot be moved here;
 saved as a file and opened in a browser, it can.</p></noscript>
-<p id="threshold-words" role="status">At this threshold the model finds <b data-at="true_positive">
-{{- slider.counts.true_positive | count }}</b> of {{ slider.counts.positive | count }} {{ positive }} images and raises
+<p id="threshold-words" role="status">At the threshold <span data-at="threshold">{{ slider.chosen | number(4) }}</span>
+the model finds <b data-at="true_positive">{{ slider.counts.true_positive | count }}</b> of
+{{ slider.counts.positive | count }} {{ positive }} images and raises
 <b data-at="false_positive">{{ slider.counts.false_positive | count }}</b> false alarms on
 {{ slider.counts.negative | count }} {{ negative }} ones.</p>
 <div class="charts">
@@ -145,6 +146,7 @@ SCRIPT = """
     const missed = data.positive - found, passed = data.negative - alarms, called = found + alarms;
     const counts = {true_positive: found, false_positive: alarms, true_negative: passed, false_negative: missed};
     const shown = {
+      threshold: threshold.toFixed(4),
       accuracy: share(found + passed, data.positive + data.negative),
       recall: share(found, data.positive),
       specificity: share(passed, data.negative),
@@ -153,8 +155,7 @@ SCRIPT = """
     };
     for (const [name, count] of Object.entries(counts)) shown[name] = count.toLocaleString("en");
     for (const cell of document.querySelectorAll("[data-at]")) cell.textContent = shown[cell.dataset.at];
-    document.getElementById("threshold-at").textContent = threshold.toFixed(4);
-    slider.setAttribute("aria-valuetext", threshold.toFixed(4));
+    slider.setAttribute("aria-valuetext", shown.threshold);
   };
   slider.addEventListener("input", move);
   document.getElementById("threshold-back").addEventListener("click", () => { slider.value = data.chosen; move(); });

@@ -45,7 +45,13 @@ def test_without_scripts_the_figures_at_the_chosen_threshold_stand_there():
     names = {"positive": "<b>bad", "negative": "good"}
     html = page.render("x", slider.TEMPLATE, {"slider": slider.context(TARGET, PROBABILITY, 0.65), **names}, "")
     cells = dict(re.findall(r'data-at="(\w+)">\s*([^<]*)<', html))
-    counts = {"true_positive": "2", "false_negative": "1", "false_positive": "0", "true_negative": "3"}
+    counts = {
+        "threshold": "0.6500",
+        "true_positive": "2",
+        "false_negative": "1",
+        "false_positive": "0",
+        "true_negative": "3",
+    }
     shares = {"accuracy": 5 / 6, "recall": 2 / 3, "specificity": 1.0, "precision": 1.0, "f1": 4 / 5}
     assert cells == counts | {name: page.percent(value) for name, value in shares.items()}
     # What only a script can move stays away without one.
