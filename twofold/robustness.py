@@ -19,7 +19,7 @@ from twofold.uncertainty import METHODS, difference
 FIGURES = ("accuracy", "recall", "specificity", "roc_auc")
 PLAIN = "unaltered"
 CHANGE = "_change"
-Predict = Callable[[Iterable[Pixels]], NDArray[np.float64]]
+Predict = Callable[[str, Iterable[Pixels]], NDArray[np.float64]]
 
 
 def sample(n: int, most: int) -> NDArray[np.int64]:
@@ -42,7 +42,7 @@ def measure(
         target: (N,) 0 or 1.
         probability: (N,) of the positive class, for the images as they are.
         threshold: an image is called positive when its probability is at or above it.
-        predict: what made `probability` from batches of images.
+        predict: what made `probability` from batches of images; it is told the alteration's name.
         batch: images altered and predicted at once.
 
     Returns:
@@ -53,7 +53,7 @@ def measure(
     before = _figures(target, probability, threshold)
     found: dict[str, dict[str, Any]] = {PLAIN: before}
     for name, alteration in ALTERATIONS.items():
-        altered = predict(alteration.apply(images) for images in _batches(pixels, len(target), batch))
+        altered = predict(name, (alteration.apply(images) for images in _batches(pixels, len(target), batch)))
         after = _figures(target, altered, threshold)
         after["changed"] = int(((altered >= threshold) != (probability >= threshold)).sum())
         after["intervals"] = {}

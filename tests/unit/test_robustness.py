@@ -15,7 +15,8 @@ def pixels(numbers):
     return np.broadcast_to(GREY[numbers, None, None, None], (len(numbers), 8, 8, 1)).astype(np.uint8)
 
 
-def predict(batches):
+def predict(name, batches):
+    assert name in ALTERATIONS
     return np.concatenate([batch.mean(axis=(1, 2, 3)) / 255 for batch in batches])
 
 
