@@ -128,6 +128,14 @@ def test_the_overlay_is_laid_the_right_way_up():
     assert max(colour[32:].mean(), colour[:, :32].mean()) < 3
 
 
+def test_the_picture_beneath_is_the_right_way_up():
+    picture = np.zeros((64, 64, 1), np.uint8)
+    picture[:32, :16] = 200
+    image = decode(explaining.overlay(picture, np.zeros((4, 4), np.float32))).astype(int)
+    assert image[4:28, 4:12].min() > 190
+    assert max(image[36:].max(), image[:, 20:].max()) < 10
+
+
 def test_a_large_image_is_shown_small_and_its_colours_become_grey():
     image = decode(explaining.overlay(np.full((512, 512, 3), (255, 0, 0), np.uint8), np.zeros((7, 7), np.float32)))
     assert image.shape == (256, 256, 3)

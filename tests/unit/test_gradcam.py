@@ -81,6 +81,22 @@ def test_the_map_is_the_papers_formula():
     assert found[0] == pytest.approx(np.array([[0.0, 1.0], [0.1, 0.0]]), abs=1e-6)
 
 
+def test_a_channel_counts_by_its_mean_slope_wherever_the_slopes_lie():
+    class First(nn.Module):
+        """Takes the upper left position alone, so that the slope is 0 at the others."""
+
+        def forward(self, seen: torch.Tensor) -> torch.Tensor:
+            return seen[:, :, :1, :1]
+
+    classifier = two_channels()
+    classifier.backbone.pool = First()
+    image = np.zeros((1, 2, 2, 3), np.uint8)
+    image[0, :, :, 0] = [[50, 100], [0, 200]]
+    # alpha is (1.5 / 4, -3 / 4) as before: the map is the red, over its largest.
+    found = gradcam.maps(classifier, "pool", image, [1], **PLAIN)
+    assert found[0] == pytest.approx(np.array([[0.25, 0.5], [0.0, 1.0]]), abs=1e-6)
+
+
 def test_the_map_lights_the_corner_on_which_the_answer_depends():
     images = np.random.default_rng(0).integers(100, 256, (3, 8, 8, 1), np.uint8)
     for heat in gradcam.maps(corner_reader(8), "pool", images, [1, 1, 1], **PLAIN):
