@@ -1,6 +1,6 @@
 """The text of two parts that evaluation.html and decision.html share: answers with their maps, and robustness.
 
-Templates for `twofold.page`. EXPLAINED takes `explained` (see `twofold.explanations`) and `views`; ROBUSTNESS takes
+Templates for `twofold.page`. ANSWERS takes `explained` (see `twofold.explanations`) and `views`; ROBUSTNESS takes
 `robustness`, the rows that `rows` makes of metrics.json.
 """
 
@@ -10,7 +10,7 @@ from typing import Any
 from twofold.alterations import ALTERATIONS
 from twofold.robustness import CHANGE, FIGURES
 
-EXPLAINED = """
+ANSWERS = """
 {% macro gallery(cases) %}
 <div class="gallery pairs">
 {% for answer, overlay, words in cases %}

@@ -20,6 +20,7 @@ where None becomes an en dash, and these classes:
     scroll      around every table                  num         cells with figures
     explained   a table whose last column is prose  gallery     figures with an image each; pairs: with two
     pair        images side by side, in a figure    slider      around an input of a range
+    contents    a ul of links to the parts, in a nav
 """
 
 import base64
@@ -95,6 +96,8 @@ min-height:2.75rem;cursor:pointer}
 a:focus-visible,button:focus-visible,input:focus-visible,[tabindex]:focus-visible{outline:3px solid var(--right);
 outline-offset:2px}
 [hidden]{display:none!important}
+ul.contents{display:flex;flex-wrap:wrap;gap:0 1.4rem;list-style:none;padding:0;margin:1.2rem 0 0;max-width:none}
+ul.contents a{display:inline-block;padding:.35rem 0}
 code{font:.9em ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;overflow-wrap:anywhere}
 footer{margin-top:3rem;padding-top:1rem;border-top:1px solid var(--grid);color:var(--muted);font-size:.9rem}
 @media(max-width:34rem){main{padding-top:1.5rem}h1{font-size:1.55rem}.lead{font-size:1.06rem}

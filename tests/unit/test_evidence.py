@@ -52,7 +52,7 @@ def make(pictures=True, perfect=False):
 
 
 def render(explained, views=1):
-    html = page.render("x", evidence_body.EXPLAINED, {"explained": explained, "views": views})
+    html = page.render("x", evidence_body.ANSWERS, {"explained": explained, "views": views})
     return (html, *read_page(html))
 
 
