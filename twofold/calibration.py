@@ -16,17 +16,15 @@ which what was measured is not unusual. 0 is in it exactly where the measured EC
 """
 
 from collections.abc import Callable
-
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from twofold.curves import checked
-from twofold.intervals import Interval
+from twofold.intervals import LEVEL, Interval
 
 BINS = 15
-LEVEL = 0.95
 METHOD = "simulation"
 _TESTS = 1000  # simulated at each setting
 _SEED = 20170806

@@ -20,10 +20,17 @@ from twofold.errors import ArtifactError
 from twofold.metrics import figures
 from twofold.predictions import PREDICTIONS, Predictions
 from twofold.predictions import read as read_predictions
+from twofold.prepared import VERSION as PREPARED_VERSION
 from twofold.prepared import Prepared
 from twofold.raw import Raw
 
-KINDS = {"ingest": "raw", "preprocess": "prepared", "train_head": "head", "finetune_all": "model"}
+KINDS = {
+    "ingest": ("raw", 1),
+    "preprocess": ("prepared", PREPARED_VERSION),
+    "train_head": ("head", 1),
+    "finetune_all": ("model", 1),
+    "evaluate": ("evaluation", 2),
+}
 
 
 @dataclass(frozen=True)
@@ -75,11 +82,10 @@ def read(raw: Path, data: Path, head: Path, model: Path, evaluation: Path, metri
     """Read all artifacts and check that they were made from each other.
 
     Raises:
-        ArtifactError: one is missing, or belongs to other data, another model or another threshold.
+        ArtifactError: one is missing, or belongs to other data, another model or another decision.
     """
-    folders = {"ingest": raw, "preprocess": data, "train_head": head, "finetune_all": model}
-    about = {step: read_meta(folders[step], kind, 1) for step, kind in KINDS.items()}
-    about["evaluate"] = read_meta(evaluation, "evaluation", 1)
+    folders = {"ingest": raw, "preprocess": data, "train_head": head, "finetune_all": model, "evaluate": evaluation}
+    about = {step: read_meta(folders[step], *kind) for step, kind in KINDS.items()}
     decision, measured = read_json(evaluation / DECISION), read_json(metrics)
     digests = {
         "train_head": digest(head),
@@ -100,7 +106,8 @@ def read(raw: Path, data: Path, head: Path, model: Path, evaluation: Path, metri
     if list(zip(test.sha256, test.target, strict=True)) != expected:
         raise ArtifactError(f"{evaluation / PREDICTIONS}: its test images are not those of {data}; run evaluate again")
     again = figures(test.target, test.probability, decision["threshold"])
-    for name, value in {**again, "threshold": decision["threshold"], "n": len(test)}.items():
+    sealed = {name: decision[name] for name in ("temperature", "threshold")}
+    for name, value in {**again, **sealed, "n": len(test)}.items():
         found = measured.get(name)
         if not isinstance(found, int | float) or not math.isclose(found, value, rel_tol=1e-9, abs_tol=1e-9):
             raise ArtifactError(f"{metrics}: {name} is {found}, the predictions give {value}; run evaluate again")

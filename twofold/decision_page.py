@@ -27,6 +27,7 @@ TITLES = {
     "average_precision": "Average precision",
     "log_loss": "Log loss",
     "brier": "Brier score",
+    "ece": "Calibration error (ECE)",
 }
 STEPS = {"train_head": "The head, on the frozen base", "finetune_all": "The whole network"}
 MOST_VALUES = 20  # of a slice column that the page shows

@@ -56,7 +56,9 @@ class Predictions:
         return Predictions(**plain, slices={name: values[rows] for name, values in self.slices.items()})
 
 
-def gather(columns: Mapping[str, Sequence[Any] | NDArray[Any]], slices: Mapping[str, Sequence[Any]]) -> Predictions:
+def gather(
+    columns: Mapping[str, Sequence[Any] | NDArray[Any]], slices: Mapping[str, Sequence[Any] | NDArray[Any]]
+) -> Predictions:
     """Predictions from columns by name, put into the order of (split, sha256)."""
     whole = {"target": np.int64, "predicted": np.int64, "probability": np.float64}
     table = Predictions(

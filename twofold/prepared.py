@@ -229,7 +229,9 @@ def sources(images: Sequence[Image]) -> list[str | None]:
     `good/c.png` come from "line 1", "line 2" and None.
     """
     folders = [[part for part in PurePosixPath(i.key).parent.parts if part != i.label] for i in images]
-    shared = len(os.path.commonprefix(folders))
+    shared = 0
+    while len({tuple(parts[: shared + 1]) for parts in folders}) == 1 and shared < len(folders[0]):
+        shared += 1
     return [parts[shared] if len(parts) > shared else None for parts in folders]
 
 

@@ -76,7 +76,8 @@ def brightness(pixels: Pixels) -> float:
     if pixels.shape[2] == 3:
         pixels = np.asarray(Pillow.fromarray(pixels).convert("L"))[:, :, None]
     # Whole numbers, so that nothing but the picture decides the last digit.
-    return int(histogram(pixels)[0] @ _LEVELS) / (255 * pixels.shape[0] * pixels.shape[1])
+    total = int(histogram(pixels)[0] @ _LEVELS)
+    return float(total / (255 * pixels.shape[0] * pixels.shape[1]))
 
 
 @cache

@@ -18,6 +18,7 @@ from twofold.errors import ArtifactError
 from twofold.images import Limits, decode, resize
 from twofold.model import Classifier, load
 from twofold.predicting import probabilities
+from twofold.temperature import calibrated
 
 SEAL = "seal.json"
 WEIGHTS, ARCHITECTURE = "model.safetensors", "meta.json"
@@ -53,6 +54,11 @@ class Sealed:
     def threshold(self) -> float:
         return float(self.decision["threshold"])
 
+    @property
+    def temperature(self) -> float:
+        """By which the probabilities are calibrated; a model that was sealed before there was one has 1."""
+        return float(self.decision.get("temperature", 1.0))
+
     def pixels(self, data: bytes) -> NDArray[np.uint8]:
         """One file's bytes to (S, S, C) uint8, C 1 or 3.
 
@@ -63,14 +69,15 @@ class Sealed:
         return resize(decode(data, limits).pixels, self.preprocessing["image_size"], self.preprocessing["fit"])
 
     def probabilities(self, batches: Iterable[NDArray[np.uint8]]) -> NDArray[np.float64]:
-        """Probability of the positive class for batches of pixels (n, S, S, C)."""
-        return probabilities(
+        """Probability of the positive class for batches of pixels (n, S, S, C), calibrated."""
+        found = probabilities(
             self.classifier,
             batches,
             mean=self.architecture["mean"],
             std=self.architecture["std"],
             views=self.decision["views"],
         )
+        return calibrated(found, self.temperature)
 
     def score(self, images: Iterable[NDArray[np.uint8]]) -> NDArray[np.float64]:
         """Probability of the positive class for single images (S, S, C), grey and colour mixed, in their order."""

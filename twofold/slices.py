@@ -11,7 +11,8 @@ test stay the same; up to three different values are a band each. A built-in col
 value says nothing, and one of more than MOST_SOURCES sources is no slice; both are left out.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -20,11 +21,9 @@ from numpy.typing import ArrayLike, NDArray
 from twofold.curves import checked
 from twofold.metrics import summary
 from twofold.prepared import Prepared
+from twofold.slice_names import BRIGHTNESS, FEWEST, NOT_GIVEN, SIZE, SOURCE
+from twofold.uncertainty import intervals
 
-NOT_GIVEN = "(not given)"
-SIZE, BRIGHTNESS, SOURCE = "image size", "brightness", "source"
-BUILT_IN = (SIZE, BRIGHTNESS, SOURCE)
-FEWEST = 30  # images on which a slice is judged; on fewer, chance says more than the model
 MOST_SOURCES = 50
 _BANDS = 3
 Column = NDArray[np.object_]
@@ -49,7 +48,7 @@ def columns(prepared: Prepared, rows: NDArray[np.int64]) -> dict[str, Column]:
     test = prepared.split[rows] == "test"
     for name, values in built_in.items():
         different = len({*values[test]})
-        if name not in given and 1 < different and (name != SOURCE or different <= MOST_SOURCES):
+        if name not in given and different > 1 and (name != SOURCE or different <= MOST_SOURCES):
             given[name] = values
     return given
 
@@ -67,7 +66,7 @@ def _named(values: NDArray[np.int64], highest: list[int], unit: str) -> Column:
     """Each value's band: "up to 300 px", "301 to 600 px", "601 px or more"."""
     if not highest:
         return np.full(len(values), None, object)
-    middle = [f"{low + 1} to {high} {unit}" for low, high in zip(highest, highest[1:], strict=False)]
+    middle = [f"{low + 1} to {high} {unit}" for low, high in pairwise(highest)]
     names = np.array([f"up to {highest[0]} {unit}", *middle, f"{highest[-1] + 1} {unit} or more"], object)
     chosen: Column = names[np.searchsorted(highest, values)]
     return chosen
@@ -78,7 +77,6 @@ def by_value(
     probability: ArrayLike,
     threshold: float,
     slices: Mapping[str, Iterable[str | None]],
-    intervals: Callable[..., Mapping[str, Any]],
 ) -> dict[str, dict[str, dict[str, Any]]]:
     """For every value of every slice column its figures with counts and intervals, and whether it is `judged`.
 
@@ -87,7 +85,6 @@ def by_value(
         probability: (N,) of the positive class.
         threshold: an image is called positive when its probability is at or above it.
         slices: columns of text; an image without a value counts under NOT_GIVEN.
-        intervals: of the figures, for targets, probabilities and a threshold.
     """
     targets, probabilities = checked(target, probability)
     result: dict[str, dict[str, dict[str, Any]]] = {}
@@ -97,18 +94,5 @@ def by_value(
         for value in sorted(set(values.tolist())):
             answers = (targets[values == value], probabilities[values == value], threshold)
             own = summary(*answers)
-            result[name][value] = {**own, "judged": len(answers[0]) >= FEWEST, "intervals": dict(intervals(*answers))}
+            result[name][value] = {**own, "judged": len(answers[0]) >= FEWEST, "intervals": intervals(*answers)}
     return result
-
-
-def in_order(name: str, values: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """The values of a slice column as people read them: bands rising, else the most frequent first."""
-    if name in (SIZE, BRIGHTNESS) and all(_lowest(value) is not None for value in values):
-        return sorted(values, key=lambda value: (_lowest(value), value))
-    return sorted(values, key=lambda value: (-values[value]["n"], value))
-
-
-def _lowest(band: str) -> int | None:
-    """The first number of a band's name, less one for "up to": 300, 301, 601."""
-    numbers = [int(word) for word in band.split() if word.isdecimal()]
-    return numbers[0] if numbers else None

@@ -12,9 +12,13 @@ A sealed model carries a copy of this file.
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-# Where the model takes every validation image right, being surer would always be better, and the best temperature is 0.
-# At a half, a probability that float32 can tell from 1 still differs from 1 in float64: below it, ranks would be lost.
+# Where a threshold takes the validation images apart without an error, being surer is always better, and the best
+# temperature would be 0. At a half, probabilities up to 1 - 1e-8 keep their ranks; below it, ever more would become 1.
 LEAST, MOST = 0.5, 10.0
+WHY = {
+    LEAST: "a threshold takes the validation images apart so well that they do not say how sure the model may be",
+    MOST: "the model's probabilities say next to nothing of the validation images",
+}
 DIGITS = 4  # of a temperature; the next ones depend on the processor
 _HALVINGS = 60
 

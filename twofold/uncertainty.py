@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from twofold import calibration
 from twofold.curves import checked
 from twofold.intervals import LEVEL, Difference, Interval, delong, delong_difference, tango, wilson
 from twofold.resampling import Answers, bca, bca_difference
@@ -79,8 +80,9 @@ def difference(figure: str, target: ArrayLike, one: Answers, other: Answers, lev
 def intervals(target: ArrayLike, probability: ArrayLike, threshold: float) -> dict[str, dict[str, Any]]:
     """The 95 % interval of every figure that has one: {figure: {"low": …, "high": …, "method": …}}."""
     found = {figure: interval(figure, target, Answers(probability, threshold)) for figure in METHODS}
-    return {
+    every = {
         figure: {**ends._asdict(), "method": METHODS[figure].single}
         for figure, ends in found.items()
         if ends is not None
     }
+    return every | {"ece": {**calibration.interval(target, probability)._asdict(), "method": calibration.METHOD}}
