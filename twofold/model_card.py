@@ -4,6 +4,7 @@ It says what the model is for, what it was made from, how well it does and where
 version, being written before there is one.
 """
 
+from twofold.intervals import Interval, mcnemar
 from twofold.judgement import Judgement
 from twofold.metrics import FIGURES
 
@@ -20,7 +21,11 @@ def render(judgement: Judgement) -> str:
     about, metrics, decision = candidate.about, candidate.metrics, candidate.decision
     model, data = about["finetune_all"], about["preprocess"]
     trained = "the whole network, fine-tuned" if model["winner"] == "finetuned" else "the head alone (the base frozen)"
-    figures = [f"| {name} | {metrics[name]:.4f} |" for name in FIGURES if name in metrics]
+    figures = [
+        f"| {name} | {metrics[name]:.4f} | {_ends(candidate.intervals.get(name))} |"
+        for name in FIGURES
+        if name in metrics
+    ]
     gates = [f"- {_mark(gate.applies, gate.passed)} {gate.name}: {gate.detail}" for gate in judgement.verdict.gates]
     counts = [
         f"| {split} | {data['counts'][split][positive]} | {data['counts'][split][negative]} |"
@@ -37,11 +42,12 @@ def render(judgement: Judgement) -> str:
         f"On {metrics['n']} test images ({metrics['n_positive']} {positive}) that neither training nor the threshold "
         "has seen:",
         "",
-        "| figure | value |",
-        "|---|---|",
+        "| figure | value | 95 % interval |",
+        "|---|---|---|",
         *figures,
         "",
         *_slices(judgement),
+        *_beside(judgement),
         "## Gates",
         "",
         *(gates or ["none"]),
@@ -78,6 +84,37 @@ def _slices(judgement: Judgement) -> list[str]:
         words = [f"{value} {own['accuracy']:.3f} (n = {own['n']})" for value, own in shown if "accuracy" in own]
         lines += [f"Accuracy by {column}: {', '.join(words)}.", ""]
     return lines
+
+
+def _ends(ends: Interval | None) -> str:
+    return "none" if ends is None else f"{ends.low:.4f} to {ends.high:.4f}"
+
+
+def _beside(judgement: Judgement) -> list[str]:
+    """How it compares with the champion that it was held against."""
+    champion = judgement.champion
+    if champion is None or champion.problem:
+        return []
+    only = [len(champion.only_right(candidate)) for candidate in (True, False)]
+    rows = [
+        f"| {name} | {champion.figures[name]:.4f} | {ends.estimate:+.4f} | {ends.low:+.4f} to {ends.high:+.4f} |"
+        for name, ends in champion.differences.items()
+    ]
+    left_out = sum(champion.left_out.values())
+    return [
+        f"## Beside version {champion.version}",
+        "",
+        f"On {len(champion.test)} test images that neither model learned from ({left_out} left out), fingerprint "
+        f"`{champion.fingerprint}`:",
+        "",
+        f"| figure | version {champion.version} | difference | 95 % interval |",
+        "|---|---|---|---|",
+        *rows,
+        "",
+        f"This model alone is right on {only[0]} images, version {champion.version} alone on {only[1]} (McNemar: p = "
+        f"{mcnemar(*only):.3f}).",
+        "",
+    ]
 
 
 def _mark(applies: bool, passed: bool) -> str:
