@@ -57,8 +57,8 @@ class _Written(Section):
 
 class _Absolute(_Written):
     figure: Text = Field(description=FIGURE)
-    bound: Literal["lower", "upper"] | None = Field(None, description=BOUND)
-    slice: Slice = Field(None, description=SLICE)
+    bound: Literal["lower", "upper"] | None = Field(default=None, description=BOUND)
+    slice: Slice = Field(default=None, description=SLICE)
 
     @model_validator(mode="after")
     def _tellable(self) -> "_Absolute":
@@ -81,7 +81,7 @@ class Maximum(_Absolute):
 
 class _Relative(_Written):
     figure: Compared = Field(description="accuracy, precision, recall, f1, specificity, roc_auc and the like")
-    slice: Slice = Field(None, description=SLICE)
+    slice: Slice = Field(default=None, description=SLICE)
 
 
 class NonInferior(_Relative):
