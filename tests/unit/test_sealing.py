@@ -169,7 +169,7 @@ def test_a_sealed_model_that_lacks_what_it_needs_is_refused(trained, tmp_path):
 
 def test_the_sealed_code_is_all_that_it_needs_and_imports_no_twofold(seal):
     names = {path.relative_to(ROOT / "twofold").as_posix() for path in closure(sealing.SERVED)}
-    modules = "serving/served sealed predicting anatomy images model errors"
+    modules = "serving/served sealed predicting temperature anatomy images model errors"
     assert {f"{module}.py" for module in modules.split()} == names
     home = seal.directory / "code" / seal.package
     assert {path.relative_to(home).as_posix() for path in home.rglob("*.py")} == names | {
