@@ -161,7 +161,11 @@ def compare(test: Predictions, threshold: float, splits: Splits, rival: Rival) -
     )
     if len(kept):
         return found
-    return _broken(found, f"all {len(test)} test images are among those that one of the two learned from")
+    return _broken(
+        found,
+        f"all {len(test)} test images are among those that one of the two learned from; split the data as it was "
+        "split for that version, or take the alias 'champion' off it, then run register again",
+    )
 
 
 def _broken(found: Comparison, problem: str) -> Comparison:
