@@ -32,17 +32,21 @@ def key(*parts: str) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
+def place() -> str:
+    """What TWOFOLD_CACHE says; empty for the usual folder."""
+    return os.environ.get(PLACE, "")
+
+
 def backend() -> ModuleType:
     """What keeps the values: `memo_file` or `memo_bucket`; both have the same functions.
 
     Raises:
         ParameterError: TWOFOLD_CACHE is neither a folder nor an s3:// address.
     """
-    place = os.environ.get(PLACE, "")
-    if "://" not in place:
+    if "://" not in place():
         return memo_file
-    if not place.startswith("s3://"):
-        raise ParameterError(f"{PLACE}: found {place!r}; the memo lies in a folder or below s3://bucket/prefix")
+    if not place().startswith("s3://"):
+        raise ParameterError(f"{PLACE}: found {place()!r}; the memo lies in a folder or below s3://bucket/prefix")
     from twofold import memo_bucket  # boto3 takes a while to import, and a folder does not need it
 
     return memo_bucket
