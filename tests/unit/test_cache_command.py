@@ -66,7 +66,7 @@ def test_prune_to_a_size_takes_what_was_used_longest_ago(command, filled):
     before = size()
     lines = command("prune", "--to", "200050")
     assert lines == [
-        f"memo: {PLACE}, a file of {size():,} bytes (before: {before:,})",
+        f"memo: {PLACE}, a file of {size():,} bytes (before: a file of {before:,} bytes)",
         "removed: 2 entries, 200,000 bytes",
         "left: 3 entries, 200,050 bytes",
     ]
