@@ -15,6 +15,7 @@ says and what was seen, and beyond, and the test is simulated; the interval hold
 which what was measured is not unusual. 0 is in it exactly where the measured ECE is no more than chance.
 """
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -22,10 +23,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from twofold.curves import checked
-from twofold.intervals import LEVEL, Interval
+from twofold.intervals import LEVEL, Difference, Interval
 
 BINS = 15
-METHOD = "simulation"
+METHOD, PAIRED = "simulation", "mover"  # of one model's interval, and of the difference of two
 _TESTS = 1000  # simulated at each setting
 _SEED = 20170806
 _BEYOND = 8.0  # times as far from the model's word as what was seen
@@ -101,6 +102,21 @@ def interval(target: ArrayLike, probability: ArrayLike, level: float = LEVEL) ->
     low = _first(lambda setting: measured_at(setting, 1 - tail) >= measured, 1.0)
     high = _first(lambda setting: measured_at(setting, tail) >= measured, _BEYOND)
     return Interval(min(true_at(low), measured), max(true_at(high), measured))
+
+
+def difference(target: ArrayLike, one: ArrayLike, other: ArrayLike, level: float = LEVEL) -> Difference:
+    """By how much the ECE of one exceeds that of the other on the same images.
+
+    Put together from the two intervals (Zou and Donner 2008, "Construction of confidence limits about effect measures",
+    the method of variance estimates recovery). It takes the two errors to be independent; on the same images they go
+    together, and the interval is rather too wide than too narrow.
+    """
+    first, second = ece(target, one), ece(target, other)
+    ours, theirs = interval(target, one, level), interval(target, other, level)
+    estimate = first - second
+    low = estimate - math.hypot(first - ours.low, theirs.high - second)
+    high = estimate + math.hypot(ours.high - first, second - theirs.low)
+    return Difference(estimate, max(low, -1.0), min(high, 1.0))
 
 
 def _first(reached: Callable[[float], bool], most: float) -> float:

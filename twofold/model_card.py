@@ -7,6 +7,7 @@ version, being written before there is one.
 from collections.abc import Mapping
 from typing import Any
 
+from twofold.intervals import Interval, mcnemar
 from twofold.judgement import Judgement
 from twofold.metrics import FIGURES
 from twofold.slice_names import in_order
@@ -24,7 +25,11 @@ def render(judgement: Judgement) -> str:
     about, metrics, decision = candidate.about, candidate.metrics, candidate.decision
     model, data = about["finetune_all"], about["preprocess"]
     trained = "the whole network, fine-tuned" if model["winner"] == "finetuned" else "the head alone (the base frozen)"
-    figures = [f"| {name} | {metrics[name]:.4f} | {_ends(metrics, name)} |" for name in FIGURES if name in metrics]
+    figures = [
+        f"| {name} | {metrics[name]:.4f} | {_ends(candidate.intervals.get(name))} |"
+        for name in FIGURES
+        if name in metrics
+    ]
     gates = [f"- {_mark(gate.applies, gate.passed)} {gate.name}: {gate.detail}" for gate in judgement.verdict.gates]
     counts = [
         f"| {split} | {data['counts'][split][positive]} | {data['counts'][split][negative]} |"
@@ -48,6 +53,7 @@ def render(judgement: Judgement) -> str:
         f"As the network gave the probabilities, ece was {metrics['ece_uncalibrated']:.4f}.",
         "",
         *_slices(judgement),
+        *_beside(judgement),
         "## Gates",
         "",
         *(gates or ["none"]),
@@ -82,19 +88,50 @@ def _slices(judgement: Judgement) -> list[str]:
     lines = []
     for column, values in judgement.candidate.metrics["slices"].items():
         shown = [(value, values[value]) for value in in_order(column, values)[:10]]
-        words = [f"{value} {own['accuracy']:.3f} ({_ends(own, 'accuracy')}; {_n(own)})" for value, own in shown]
+        words = [f"{value} {own['accuracy']:.3f} ({_slice_ends(own)}; {_n(own)})" for value, own in shown]
         lines += [f"Accuracy by {column}: {', '.join(words)}.", ""]
     return lines
 
 
-def _ends(figures: Mapping[str, Any], name: str) -> str:
-    """A figure's interval in words."""
-    ends = figures["intervals"].get(name)
+def _slice_ends(own: Mapping[str, Any]) -> str:
+    """The interval of a slice's accuracy, in words."""
+    ends = own["intervals"].get("accuracy")
     return f"{ends['low']:.3f} to {ends['high']:.3f}" if ends else "none"
 
 
 def _n(own: Mapping[str, Any]) -> str:
     return f"n = {own['n']}" + ("" if own["judged"] else ", too few to judge")
+
+
+def _ends(ends: Interval | None) -> str:
+    return "none" if ends is None else f"{ends.low:.4f} to {ends.high:.4f}"
+
+
+def _beside(judgement: Judgement) -> list[str]:
+    """How it compares with the champion that it was held against."""
+    champion = judgement.champion
+    if champion is None or champion.problem:
+        return []
+    only = [len(champion.only_right(candidate)) for candidate in (True, False)]
+    rows = [
+        f"| {name} | {champion.figures[name]:.4f} | {ends.estimate:+.4f} | {ends.low:+.4f} to {ends.high:+.4f} |"
+        for name, ends in champion.differences.items()
+    ]
+    left_out = sum(champion.left_out.values())
+    return [
+        f"## Beside version {champion.version}",
+        "",
+        f"On {len(champion.test)} test images that neither model learned from ({left_out} left out), fingerprint "
+        f"`{champion.fingerprint}`:",
+        "",
+        f"| figure | version {champion.version} | difference | 95 % interval |",
+        "|---|---|---|---|",
+        *rows,
+        "",
+        f"This model alone is right on {only[0]} images, version {champion.version} alone on {only[1]} (McNemar: p = "
+        f"{mcnemar(*only):.3f}).",
+        "",
+    ]
 
 
 def _mark(applies: bool, passed: bool) -> str:

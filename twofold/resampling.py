@@ -3,7 +3,8 @@
 F1, precision, average precision, log loss and the Brier score, of one model or as the difference of two on the same
 images. Efron (1987), "Better bootstrap confidence intervals"; drawn by scipy from a fixed seed, so that the same
 answers have the same interval. Images are drawn anew within each class (the counts of both classes are taken as given,
-as by DeLong), those of the two losses among all.
+as by DeLong), those of the two losses among all. Above PLENTY images of each class the correction (BC and a) is left
+out: it shrinks with their number, and its cost grows with the square of it.
 
 Where no draw differs from the others, as when every image was answered right, a bootstrap sees no uncertainty at all,
 and from a handful of images it sees far too little. Then there is an interval by counts, as said at each figure, or
@@ -24,6 +25,7 @@ from twofold.intervals import LEVEL, TINY, Difference, Interval, exact, tango, w
 RESAMPLES = 2000
 FEWEST = 10  # images to draw from, of each class; draws from fewer lie far closer together than tests do
 SEED = 20140901
+PLENTY = 5000  # images of each class, above which the correction is smaller than the draws' own scatter, and slow
 CELLS = 4_000_000  # of a matrix of draws held at once: 32 MB
 LOSSES = ("log_loss", "brier")
 FIGURES = ("f1", "precision", "average_precision", *LOSSES)
@@ -167,7 +169,7 @@ def _interval(figure: str, target: NDArray[np.int64], values: list[Statistic], l
             batch=max(1, min(RESAMPLES, CELLS // n)),
             vectorized=True,
             confidence_level=level,
-            method="BCa",
+            method="percentile" if min(map(len, groups)) > PLENTY else "BCa",
             rng=np.random.default_rng(SEED),
         )
     draws = found.bootstrap_distribution

@@ -53,12 +53,12 @@ def set_tags(store: Store, run: Run, tags: Mapping[str, str]) -> None:
             store.client.set_tag(run.info.run_id, key, value)
 
 
-def log_figures(store: Store, run: Run, figures: Mapping[str, Any], model_id: str | None = None) -> None:
+def log_figures(store: Store, run: Run, figures: Mapping[str, Any], model_id: str | None = None, step: int = 0) -> None:
     """Log every number of (nested) figures as `a.b`, on the run and, if given, on the logged model."""
     # The run's own time, so that the same figure logged twice is one.
     when = run.info.start_time
     points = [
-        Metric(name, value, when, 0, model_id=model_id, run_id=run.info.run_id if model_id else None)
+        Metric(name, value, when, step, model_id=model_id, run_id=run.info.run_id if model_id else None)
         for name, value in numbers(figures).items()
     ]
     log_metrics(store, run.info.run_id, points)

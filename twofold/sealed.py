@@ -24,6 +24,8 @@ SEAL = "seal.json"
 WEIGHTS, ARCHITECTURE = "model.safetensors", "meta.json"
 DECISION, PREPROCESSING = "decision.json", "preprocessing.json"
 FILES = (WEIGHTS, ARCHITECTURE, DECISION, PREPROCESSING)
+SPLITS = "splits.json"  # SHA-256 of every image of train, validation and test
+EXTRAS = (SPLITS,)  # what a sealed model may hold besides; not needed to answer for an image
 SCHEMA_VERSION = 1
 BATCH = 16  # images a forward pass; more is slower on a CPU
 
@@ -120,9 +122,9 @@ def check(directory: Path, digest: str | None = None) -> str:
             f"{directory / SEAL}: altered: SHA-256 is {found}, expected {digest}; do not use this model"
         )
     files = seal.get("files")
-    if seal.get("schema_version") != SCHEMA_VERSION or not isinstance(files, dict) or set(files) != set(FILES):
+    if seal.get("schema_version") != SCHEMA_VERSION or not isinstance(files, dict) or not _known(files):
         raise ArtifactError(f"{directory / SEAL}: not the seal of a model of schema version {SCHEMA_VERSION}")
-    for name in FILES:
+    for name in files:
         actual = sha256(directory / name)
         if actual != files[name]:
             raise ArtifactError(
@@ -131,12 +133,29 @@ def check(directory: Path, digest: str | None = None) -> str:
     return found
 
 
+def splits(directory: Path) -> dict[str, frozenset[str]]:
+    """The SHA-256 of the images that a sealed model was trained, validated and tested on; checked by `check` before.
+
+    Raises:
+        ArtifactError: they were not sealed with it.
+    """
+    found = _object(directory / SPLITS)
+    names = ("train", "validation", "test")
+    if any(not isinstance(found.get(name), list) for name in names):
+        raise ArtifactError(f"{directory / SPLITS}: needs the lists {', '.join(names)}, found {sorted(found)}")
+    return {name: frozenset(map(str, found[name])) for name in names}
+
+
 def sha256(path: Path) -> str:
     """SHA-256 of a regular file, as 64 hexadecimal digits."""
     if not path.is_file() or path.is_symlink():
         raise ArtifactError(f"{path}: no such file; the sealed model is incomplete")
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _known(files: dict[str, Any]) -> bool:
+    return set(FILES) <= set(files) <= {*FILES, *EXTRAS}
 
 
 def _object(path: Path) -> dict[str, Any]:

@@ -31,6 +31,7 @@ METHODS = {
     "average_precision": Methods("bca", "bca"),
     "log_loss": Methods("bca", "bca"),
     "brier": Methods("bca", "bca"),
+    "ece": Methods(calibration.METHOD, calibration.PAIRED),
 }
 
 
@@ -46,6 +47,8 @@ def interval(figure: str, target: ArrayLike, answers: Answers, level: float = LE
     targets, probability = checked(target, answers.probability)
     if figure == "roc_auc":
         return delong(targets, probability, level)
+    if figure == "ece":
+        return calibration.interval(targets, probability, level)
     if METHODS[figure].single == "bca":
         return bca(figure, targets, answers, level)
     positive, called = targets == 1, probability >= answers.threshold
@@ -69,6 +72,8 @@ def difference(figure: str, target: ArrayLike, one: Answers, other: Answers, lev
     second = checked(target, other.probability)[1]
     if figure == "roc_auc":
         return delong_difference(targets, first, second, level)
+    if figure == "ece":
+        return calibration.difference(targets, first, second, level)
     if METHODS[figure].paired == "bca":
         return bca_difference(figure, targets, one, other, level)
     positive = targets == 1
@@ -80,9 +85,8 @@ def difference(figure: str, target: ArrayLike, one: Answers, other: Answers, lev
 def intervals(target: ArrayLike, probability: ArrayLike, threshold: float) -> dict[str, dict[str, Any]]:
     """The 95 % interval of every figure that has one: {figure: {"low": …, "high": …, "method": …}}."""
     found = {figure: interval(figure, target, Answers(probability, threshold)) for figure in METHODS}
-    every = {
+    return {
         figure: {**ends._asdict(), "method": METHODS[figure].single}
         for figure, ends in found.items()
         if ends is not None
     }
-    return every | {"ece": {**calibration.interval(target, probability)._asdict(), "method": calibration.METHOD}}

@@ -47,6 +47,16 @@ def test_the_interval_of_a_mean_is_that_of_the_normal_distribution():
     assert (estimate - low, high - estimate) == pytest.approx((1.96 * error, 1.96 * error), rel=0.1)
 
 
+def test_above_plenty_of_images_the_correction_is_left_out_and_makes_no_difference(monkeypatch):
+    target, one, other = sampled(3000)
+    corrected = bca("f1", target, one), bca_difference("f1", target, one, other)
+    monkeypatch.setattr(resampling, "PLENTY", 500)
+    plain = bca("f1", target, one), bca_difference("f1", target, one, other)
+    assert plain != corrected
+    assert plain[0] == pytest.approx(corrected[0], abs=0.05 * (corrected[0].high - corrected[0].low))
+    assert plain[1][1:] == pytest.approx(corrected[1][1:], abs=0.05 * (corrected[1].high - corrected[1].low))
+
+
 def test_pairs_make_the_difference_sharper_than_two_intervals_apart():
     target, one, other = sampled(400, noise=0.1)
     apart = math.hypot(*(high - low for low, high in (bca("f1", target, one), bca("f1", target, other))))
