@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from twofold.artifacts import digest, file_sha256, read_json, read_meta
 from twofold.decision import DECISION
 from twofold.errors import ArtifactError
+from twofold.explanations import EXPLANATIONS, Explanations
+from twofold.explanations import read as read_explanations
 from twofold.intervals import Interval
 from twofold.metrics import figures
 from twofold.predictions import PREDICTIONS, Predictions, fingerprint
@@ -46,6 +48,7 @@ class Candidate:
         raw, head, model, evaluation: folders of the artifacts.
         about: each step's meta.json, by the step's name.
         metrics: metrics.json; `decision`: decision.json.
+        explained: what the model looked at in some of the test images.
         test: evaluate's predictions on the test images, in the order of `rows`.
         rows: of the test images in `prepared`.
         digests: SHA-256 of `train_head` and `finetune_all` (folders) and `decision` (file).
@@ -60,6 +63,7 @@ class Candidate:
     about: Mapping[str, dict[str, Any]]
     metrics: dict[str, Any]
     decision: dict[str, Any]
+    explained: Explanations
     test: Predictions
     rows: NDArray[np.int64]
     digests: Mapping[str, str]
@@ -138,6 +142,7 @@ def read(raw: Path, data: Path, head: Path, model: Path, evaluation: Path, metri
         about=about,
         metrics=measured,
         decision=decision,
+        explained=read_explanations(evaluation / EXPLANATIONS),
         test=test,
         rows=rows,
         digests=digests,

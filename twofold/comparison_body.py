@@ -2,7 +2,7 @@
 
 BODY = """
 {% if beside %}
-<h2>Beside the champion</h2>
+<h2 id="champion">Beside the champion</h2>
 {% if beside.problem %}
 <p>Version {{ beside.version }} could not be compared: {{ beside.problem }}</p>
 {% else %}
@@ -43,7 +43,7 @@ alt="A test image that is {{ case.label }}">{% endif %}
 {% endif %}
 {% endif %}
 {% if vanished %}
-<h2>Test images that have vanished</h2>
+<h2 id="gone">Test images that have vanished</h2>
 <p>{{ vanished | length | count }} image{{ "" if vanished | length == 1 else "s" }} on which a champion was tested
 {{ "is" if vanished | length == 1 else "are" }} not in this test any more. A test without its hard images makes any
 model look better.</p>

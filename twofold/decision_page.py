@@ -1,7 +1,8 @@
 """decision.html: in come a judgement and what followed from it, out goes the page on which a team decides.
 
-The verdict and the gates come first, then the figures, the champion's beside them, the curves, the slices, and where
-all of it comes from. Its text is in `decision_body.py`.
+The verdict and the gates come first; then the figures, the champion's beside them, a slider of the threshold, the
+curves, the slices, how small changes of the images tell, the most confident errors with what the model looked at, what
+the audits left of the data, and where all of it comes from. Its text is in `decision_body.py`.
 """
 
 import csv
@@ -9,16 +10,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from twofold import charts, comparison_page, curves, page
+from twofold import charts, comparison_page, evidence_body, exhibits, holdings, page, slices_body, slider
 from twofold.comparison_page import TITLES
 from twofold.decision_body import BODY
 from twofold.judgement import Judgement, Outcome, headline, reasons
-from twofold.metrics import FIGURES, Counts
+from twofold.metrics import FIGURES
 from twofold.picture import Picture
+from twofold.temperature import calibrated
 from twofold.verdict import Result
 
 STEPS = {"train_head": "The head, on the frozen base", "finetune_all": "The whole network"}
-MOST_VALUES = 20  # of a slice column that the page shows
 
 
 def render(judgement: Judgement, outcome: Outcome, recorded: Mapping[str, Any]) -> str:
@@ -46,18 +47,46 @@ def render(judgement: Judgement, outcome: Outcome, recorded: Mapping[str, Any]) 
         "gates": [_gate(gate) for gate in judgement.verdict.gates],
         "champion": judgement.champion,
         "rows": _rows(judgement),
+        "slider": slider.context(candidate.test.target, candidate.test.probability, candidate.decision["threshold"]),
         "charts": _charts(judgement),
+        "temperature": candidate.decision["temperature"],
+        "views": candidate.decision["views"],
+        "slices": slices_body.tables(metrics["slices"]),
+        "robustness": evidence_body.rows(metrics.get("robustness")),
+        "explained": candidate.explained,
+        "data": holdings.count(
+            candidate.raw, candidate.prepared.directory, candidate.prepared.meta["counts"], (positive, negative)
+        ),
         "trainings": [
             picture
             for step, folder in (("train_head", candidate.head), ("finetune_all", candidate.model))
             if (picture := training(folder / "history.csv", STEPS[step], candidate.about[step]["best_epoch"]))
         ],
-        "slices": [_slice(name, values) for name, values in metrics.get("slices", {}).items()],
         "lineage": _lineage(judgement, recorded),
         "recorded": recorded,
         **comparison_page.context(judgement),
     }
-    return page.render(f"{judgement.name}: {head}", BODY, context)
+    context["contents"] = _contents(context)
+    return page.render(f"{judgement.name}: {head}", BODY, context, slider.SCRIPT)
+
+
+def _contents(context: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The parts that the page has: (anchor, words)."""
+    parts = {
+        "gates": ("Gates", True),
+        "figures": ("Figures", True),
+        "champion": ("Beside the champion", context["beside"]),
+        "gone": ("Vanished test images", context["vanished"]),
+        "line": ("Threshold", True),
+        "curves": ("Curves", True),
+        "slices": ("Slices", context["slices"]),
+        "robustness": ("Changed pictures", context["robustness"]),
+        "errors": ("Errors", True),
+        "data": ("Data", True),
+        "training": ("Training", context["trainings"]),
+        "lineage": ("Lineage", True),
+    }
+    return [(anchor, words) for anchor, (words, there) in parts.items() if there]
 
 
 def training(history: Path, title: str, best: int) -> tuple[str, Picture] | None:
@@ -128,26 +157,8 @@ def _rows(judgement: Judgement) -> list[dict[str, Any]]:
 
 def _charts(judgement: Judgement) -> dict[str, Picture]:
     candidate = judgement.candidate
-    metrics, test = candidate.metrics, candidate.test
-    counts = Counts(*(metrics[name] for name in Counts._fields))
-    found = {
-        "confusion": charts.confusion(counts, candidate.labels),
-        "scores": charts.scores(
-            curves.histogram(test.target, test.probability), counts, metrics["threshold"], candidate.labels
-        ),
-    }
-    if "roc_auc" in metrics:
-        point = charts.Point(1 - metrics["specificity"], metrics["recall"], metrics["threshold"])
-        curve = curves.roc(test.target, test.probability)
-        found["roc"] = charts.roc(curve, metrics["roc_auc"], point, candidate.labels)
-    return found
-
-
-def _slice(name: str, values: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    shown = sorted(values, key=lambda value: (-values[value]["n"], value))[:MOST_VALUES]
-    fields = ("n", "n_positive", "accuracy", "recall", "specificity", "roc_auc")
-    rows = [{"value": value, **{field: values[value].get(field) for field in fields}} for value in shown]
-    return {"name": name, "rows": rows, "more": len(values) - len(shown)}
+    uncalibrated = calibrated(candidate.test.probability, 1 / candidate.decision["temperature"])
+    return exhibits.draw(candidate.test, uncalibrated, candidate.metrics, candidate.labels)
 
 
 def _lineage(judgement: Judgement, recorded: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, Any]]]]:

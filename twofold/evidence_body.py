@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from twofold.alterations import ALTERATIONS
-from twofold.robustness import CHANGE, FIGURES
+from twofold.robustness import CHANGE, FIGURES, PLAIN
 
 ANSWERS = """
 {% macro gallery(cases) %}
@@ -90,7 +90,8 @@ area).</p>
 {% for row in robustness %}
 <tr><th scope="row">{{ row.words }}</th><td class="num">{{ row.changed | count }}</td>
 {% for cell in row.cells %}
-<td class="num">{{ cell.value | number }}{% if cell.change %}
+<td class="num">{{ cell.value | number }}
+{% if cell.change %}
 <small><strong class="{{ cell.tone }}">{{ cell.change }}</strong> ({{ cell.low }} to {{ cell.high }})</small>
 {% endif %}</td>
 {% endfor %}</tr>
@@ -103,7 +104,11 @@ in a table like this one do so by chance alone.</p>
 
 
 def rows(measured: Mapping[str, Mapping[str, Any]] | None) -> list[dict[str, Any]]:
-    """The rows of ROBUSTNESS from what `twofold.robustness` measured; none if it was not."""
+    """The rows of ROBUSTNESS from what `twofold.robustness` measured; none if it was not.
+
+    Their order is that of the alterations, whatever that of `measured`: metrics.json is sorted by name.
+    """
+    found = measured or {}
     return [
         {
             "words": ALTERATIONS[name].words if name in ALTERATIONS else "as they are",
@@ -111,7 +116,8 @@ def rows(measured: Mapping[str, Mapping[str, Any]] | None) -> list[dict[str, Any
             "changed": own.get("changed"),
             "cells": [_cell(own, figure) for figure in FIGURES],
         }
-        for name, own in (measured or {}).items()
+        for name in (PLAIN, *ALTERATIONS)
+        if (own := found.get(name))
     ]
 
 

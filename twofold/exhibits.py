@@ -11,7 +11,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
-from twofold import calibration_chart, charts, curves
+from twofold import calibration_chart, charts, curves, robustness
 from twofold.calibration import reliability
 from twofold.intervals import wilson
 from twofold.metrics import FIGURES, Counts, by_class
@@ -95,6 +95,8 @@ def write(
             for value, own in values.items()
         ),
     )
+    if "robustness" in figures:
+        _csv(folder / "robustness.csv", *robustness.table(figures["robustness"]))
 
 
 _ENDS = ("", "_low", "_high")

@@ -5,21 +5,18 @@ What the page says is in `report_body.py`; this module counts, rounds and picks 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
-from twofold import page
+from twofold import evidence_body, page, slices_body
 from twofold.decision import explain
-from twofold.intervals import wilson
+from twofold.explanations import Explanations
 from twofold.metrics import Counts, by_class
-from twofold.mistakes import Pixels, worst
 from twofold.picture import Picture
 from twofold.predictions import Predictions
+from twofold.rates import ends, rate
 from twofold.report_body import BODY
-from twofold.report_words import EXPLAINED, METHODS, TITLES
-from twofold.slice_names import FEWEST, in_order
+from twofold.report_words import METHODS, TITLES
 from twofold.temperature import WHY
-
-MOST_VALUES = 20  # of a slice column that the page shows; slices.csv has all
 
 
 @dataclass(frozen=True)
@@ -33,7 +30,7 @@ class Findings:
         test: the predictions on the test split.
         splits: images by split name, then by target: {"train": (negatives, positives), …}.
         charts: confusion, roc, precision_recall, scores and reliability.
-        pixels: gives the (S, S, C) uint8 array of an image by its SHA-256; None leaves every picture out.
+        explained: the most confident errors and some right answers.
     """
 
     metrics: Mapping[str, Any]
@@ -43,16 +40,7 @@ class Findings:
     test: Predictions
     splits: Mapping[str, tuple[int, int]]
     charts: Mapping[str, Picture]
-    pixels: Pixels | None
-
-
-class Rate(NamedTuple):
-    """A share with the counts behind it; value and interval are None where there is nothing to take a share of."""
-
-    hits: int
-    n: int
-    value: float | None
-    interval: str | None
+    explained: Explanations
 
 
 def render(findings: Findings) -> str:
@@ -61,7 +49,6 @@ def render(findings: Findings) -> str:
     negative, positive = decision["labels"]
     counts = Counts(*(metrics[name] for name in Counts._fields))
     prevalence = counts.positive / counts.n
-    cases = worst(findings.test, (negative, positive), findings.pixels)
     context = {
         "negative": negative,
         "positive": positive,
@@ -94,11 +81,9 @@ def render(findings: Findings) -> str:
         "calibration": _calibration(metrics, decision),
         "rows": _rows(metrics, counts, negative, positive),
         "classes": _classes(counts, negative, positive),
-        "slices": [_slice(name, values) for name, values in metrics["slices"].items()],
-        "fewest": FEWEST,
-        "heading": f"The {len(cases)} most confident errors" if len(cases) > 1 else "The most confident errors",
-        "cases": cases,
-        "pictures": findings.pixels is not None,
+        "slices": slices_body.tables(metrics["slices"]),
+        "robustness": evidence_body.rows(metrics.get("robustness")),
+        "explained": findings.explained,
         "details": _details(findings),
     }
     return page.render(f"Evaluation: {positive} or {negative}", BODY, context)
@@ -107,15 +92,6 @@ def render(findings: Findings) -> str:
 def images(n: int, kind: str = "") -> str:
     """How many images, in words: "1 image", "1,312 images", "181 defective images"."""
     return f"{n:,} {f'{kind} ' if kind else ''}image" + ("" if n == 1 else "s")
-
-
-def rate(hits: int, n: int) -> Rate:
-    """A share with its 95 % interval, "85.9 to 90.8 %"."""
-    interval = wilson(hits, n)
-    if interval is None:
-        return Rate(hits, n, None, None)
-    text = f"{100 * interval.low:.1f} to {page.percent(interval.high)}"
-    return Rate(hits, n, hits / n, text)
 
 
 def of_hundred(hits: int, n: int, noun: str, which: str, hit: str, miss: str) -> str:
@@ -173,18 +149,12 @@ def _calibration(metrics: Mapping[str, Any], decision: Mapping[str, Any]) -> dic
         "effect": effect if temperature != 1 else "",
         "bound": WHY[temperature] if fitted["at_bound"] else "",
         "before": metrics["ece_uncalibrated"],
-        "before_interval": _ends(metrics, "ece_uncalibrated"),
+        "before_interval": ends(metrics, "ece_uncalibrated"),
         "after": metrics["ece"],
-        "after_interval": _ends(metrics, "ece"),
+        "after_interval": ends(metrics, "ece"),
         # The interval reaches down to 0 where so small an error is no more than chance.
         "chance": metrics["intervals"]["ece"]["low"] == 0,
     }
-
-
-def _ends(figures: Mapping[str, Any], key: str) -> str | None:
-    """A figure's interval, "0.851 to 0.912"; None where it has none."""
-    ends = figures["intervals"].get(key)
-    return None if ends is None else f"{ends['low']:.3f} to {ends['high']:.3f}"
 
 
 def _rows(metrics: Mapping[str, Any], counts: Counts, negative: str, positive: str) -> list[dict[str, Any]]:
@@ -201,7 +171,7 @@ def _rows(metrics: Mapping[str, Any], counts: Counts, negative: str, positive: s
             "title": title,
             "of": of.get(key, images(counts.n)),
             "value": metrics.get(key),
-            "interval": _ends(metrics, key),
+            "interval": ends(metrics, key),
             "words": words.format(negative=negative, positive=positive, prevalence=prevalence),
             "why": why.get(key),
         }
@@ -221,41 +191,6 @@ def _classes(counts: Counts, negative: str, positive: str) -> list[dict[str, Any
         }
         for label, own in reversed(by_class(counts, (negative, positive)).items())
     ]
-
-
-def _slice(name: str, values: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    shown = in_order(name, values)[:MOST_VALUES]
-    rows = []
-    reasons: dict[str, list[str]] = {}
-    for value in shown:
-        own = Counts(*(values[value][field] for field in Counts._fields))
-        rows.append(
-            {
-                "value": value,
-                "judged": values[value]["judged"],
-                "n": own.n,
-                "positive": own.positive,
-                "accuracy": rate(own.correct, own.n),
-                "recall": rate(own.true_positive, own.positive),
-                "alarms": rate(own.false_positive, own.negative),
-                "roc_auc": values[value].get("roc_auc"),
-                "roc_auc_interval": _ends(values[value], "roc_auc"),
-            }
-        )
-        for figure in ("recall", "specificity", "roc_auc"):
-            if reason := values[value].get("undefined", {}).get(figure):
-                reasons.setdefault(value, [])
-                if reason not in reasons[value]:
-                    reasons[value].append(reason)
-    missing = [f"{value}: {' and '.join(why)}, so that some figures have no value" for value, why in reasons.items()]
-    return {
-        "name": name,
-        "about": EXPLAINED.get(name, ""),
-        "rows": rows,
-        "few": not all(row["judged"] for row in rows),
-        "more": len(values) - len(shown),
-        "missing": missing,
-    }
 
 
 def _details(findings: Findings) -> list[tuple[str, Any]]:

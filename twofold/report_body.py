@@ -3,7 +3,10 @@
 The values are in the Jinja names below; the two class names appear as the data gives them.
 """
 
-BODY = """
+from twofold import evidence_body, slices_body
+
+BODY = (
+    """
 {% macro name(label) %}<b>{{ label }}</b>{% endmacro %}
 {% macro share(rate) %}
 {{ rate.value | percent }}{% if rate.interval %} <small>{{ rate.interval }}</small>{% endif %}
@@ -127,63 +130,11 @@ found</th><th scope="col" class="num">answered</th><th scope="col" class="num">o
 <td class="num">{{ share(row.precision) }}</td><td class="num">{{ row.f1 | number }}</td></tr>
 {% endfor %}
 </tbody></table></div>
-
-{% for slice in slices %}
-<h2>By {{ slice.name }}</h2>
-{% if slice.about %}<p>{{ slice.about }}</p>{% endif %}
-<div class="scroll" role="region" aria-label="By {{ slice.name }}" tabindex="0"><table>
-<thead><tr><th scope="col">{{ slice.name }}</th><th scope="col" class="num">images</th><th scope="col"
-class="num">{{ positive }}</th><th scope="col" class="num">right answers</th><th scope="col" class="num">{{ positive }}
-found</th><th scope="col" class="num">false alarms</th><th scope="col" class="num">ROC-AUC</th></tr></thead>
-<tbody>
-{% for row in slice.rows %}
-<tr{% if not row.judged %} class="quiet"{% endif %}><th scope="row">{{ row.value }}
-{% if not row.judged %}<small>too few to judge</small>{% endif %}</th><td class="num">{{ row.n | count }}</td>
-<td class="num">{{ row.positive | count }}</td>
-<td class="num">{{ share(row.accuracy) }}</td><td class="num">{{ share(row.recall) }}</td>
-<td class="num">{{ share(row.alarms) }}</td><td class="num">{{ row.roc_auc | number }}
-{% if row.roc_auc_interval %}<small>{{ row.roc_auc_interval }}</small>{% endif %}</td></tr>
-{% endfor %}
-</tbody></table></div>
-{% if slice.more %}<p class="quiet">{{ slice.more | count }} rarer values are in slices.csv.</p>{% endif %}
-{% if slice.few %}<p class="quiet">On fewer than {{ fewest }} images a figure says more about chance than about the
-model. It is shown, and nothing is judged by it.</p>{% endif %}
-{% for line in slice.missing %}<p class="quiet">&ndash; {{ line }}</p>{% endfor %}
-<p class="quiet">Where two intervals overlap widely, the difference may be chance.</p>
-{% endfor %}
-
-<h2>{{ heading }}</h2>
-{% if not cases %}
-<p>The model made no error on the test images.</p>
-{% else %}
-<p>{{ "These are" if cases | length > 1 else "This is" }} the wrong answer{{ "s" if cases | length > 1 }} of which the
-model was surest. An error here can be the model's, or the label's: have someone who knows the images look at them
-first.</p>
-{% if pictures %}
-<div class="gallery">
-{% for case in cases %}
-<figure class="case"><img src="{{ case.image }}" width="{{ case.size }}" height="{{ case.size }}"
-alt="Test image {{ case.sha256[:12] }}: labelled {{ case.label }}, the model says {{ case.answer }}">
-<figcaption>Labelled {{ name(case.label) }},<br>model says {{ name(case.answer) }},<br>{{ case.sure | percent }} sure
-{%- for text in case.slices %}<br>{{ text }}{% endfor %}<br>{{ case.sha256[:12] | code }}</figcaption></figure>
-{% endfor %}
-</div>
-{% else %}
-<div class="scroll" role="region" aria-label="The most confident errors" tabindex="0"><table>
-<thead><tr><th scope="col">image</th><th scope="col">labelled</th><th scope="col">the model says</th>
-<th scope="col" class="num">how sure</th></tr></thead>
-<tbody>
-{% for case in cases %}
-<tr class="case"><th scope="row">{{ case.sha256[:12] | code }}
-{% for text in case.slices %}<small>{{ text }}</small> {% endfor %}</th><td>{{ case.label }}</td>
-<td>{{ case.answer }}</td><td class="num">{{ case.sure | percent }}</td></tr>
-{% endfor %}
-</tbody></table></div>
-<p class="quiet">Pictures are left out of this report (<code>evaluate.pictures: false</code>).</p>
-{% endif %}
-<p class="quiet">An image's code is the beginning of its SHA-256; the manifest of the data names its file.</p>
-{% endif %}
-
+"""
+    + slices_body.TEMPLATE
+    + evidence_body.ROBUSTNESS
+    + evidence_body.ANSWERS
+    + """
 <h2>What this report cannot say</h2>
 <ul>
 <li>How the model does on images of another kind: another camera, another place, another year. The test images come
@@ -203,3 +154,4 @@ has become something to learn from, and its figures are too good.</li>
 {% endfor %}
 </tbody></table></div>
 """
+)

@@ -69,8 +69,8 @@ def numbers(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
     found: dict[str, float] = {}
     for key, value in values.items():
         name = prefix + "".join(c if c.isascii() and (c.isalnum() or c in "_-. ") else "_" for c in str(key))
-        if key == "intervals" and "judged" in values:
-            continue  # those of a slice's figures are in slices.csv
+        if key == "intervals" and prefix:
+            continue  # those of slices and of altered images are in slices.csv and robustness.csv
         if isinstance(value, Mapping):
             # A slice column of hundreds of values is a table (slices.csv), not so many charts.
             found |= numbers(value, f"{name}.") if len(value) <= MOST_VALUES else {}

@@ -11,7 +11,9 @@ so 2 found (125 at a chance of 0.461), 1 false alarm, 3 passed, 1 missed. Ranked
 then the good ones; of 3 x 4 pairs 4 + 3 + 3 = 10 are in the right order.
 """
 
+import csv
 import hashlib
+import json
 import math
 from pathlib import Path
 
@@ -25,7 +27,7 @@ from torch import Tensor, nn
 from twofold import artifacts
 from twofold import model as models
 from twofold.decision import MaxAccuracy
-from twofold.steps.evaluate import Evaluate
+from twofold.steps.evaluate import Evaluate, evaluate
 
 SIZE = 8
 LABELS = ["good", "bad"]
@@ -44,7 +46,7 @@ IMAGES = [
 ]
 TEMPERATURE = 0.5
 THRESHOLD = (1 / (1 + math.exp(8 - 1600 / 255)) + 1 / (1 + math.exp(8 - 2240 / 255))) / 2
-PARAMS = Evaluate(threshold=MaxAccuracy(policy="max_accuracy"), views=1, batch_size=3, pictures=True)
+PARAMS = Evaluate(threshold=MaxAccuracy(policy="max_accuracy"), views=1, batch_size=3, robustness=7, pictures=True)
 
 
 def sha256(grey: int) -> str:
@@ -136,3 +138,18 @@ def make_data(folder: Path, images=IMAGES, pixels=None) -> Path:
         fingerprint="f" * 64,
     )
     return folder
+
+
+def run_evaluate(root: Path, name="evaluation", images=IMAGES, pixels=None, about=None, **params) -> tuple[Path, dict]:
+    """Call the step on this case, changed as asked; returns (evaluation folder, metrics)."""
+    data = make_data(root / f"data-{name}", images, pixels)
+    model = make_model(root / f"model-{name}", **({"data_digest": artifacts.digest(data)} | (about or {})))
+    evaluation, metrics = root / name, root / f"{name}.json"
+    evaluate(PARAMS.model_copy(update=params), data, model, evaluation=evaluation, metrics=metrics)
+    return evaluation, json.loads(metrics.read_text())
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    """A CSV file's rows."""
+    with path.open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))

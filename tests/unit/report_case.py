@@ -5,7 +5,9 @@ from typing import Any
 import numpy as np
 
 from twofold import calibration, exhibits, predictions
+from twofold.explanations import Explained, Explanations
 from twofold.metrics import confusion, summary
+from twofold.mistakes import address, hits, worst
 from twofold.picture import Picture
 from twofold.report import Findings
 from twofold.slices import by_value
@@ -24,6 +26,7 @@ DECISION = {
     "chosen_on": {"split": "validation", "n": 120, "n_positive": 40},
     "calibrated_on": {"at_bound": False},
 }
+MAP = address(np.zeros((1, 2, 1), np.uint8))
 
 
 def noise(sha256: str) -> np.ndarray:
@@ -75,8 +78,18 @@ def make_findings(
         test=test,
         splits={"train": (600, 300), "validation": (80, 40), "test": (counts.negative, counts.positive)},
         charts=draw((labels, n, perfect, decision["temperature"]), test, uncalibrated, metrics),
-        pixels=noise if pictures else None,
+        explained=explained(test, labels, pictures),
     )
+
+
+def explained(test: predictions.Predictions, labels: tuple[str, str], pictures: bool) -> Explanations:
+    """Answers with a map each that shows nothing, or without pictures."""
+    pixels, overlay, words = (noise, MAP, "A map of noise") if pictures else (None, None, "")
+    cases = [[Explained(answer, overlay, words) for answer in choose(test, labels, pixels)] for choose in (worst, hits)]
+    if pictures:
+        return Explanations(*cases, legend=MAP, positions=(1, 2), untrained=0.1, missing="")
+    missing = "pictures are left out of this report (evaluate.pictures: false)"
+    return Explanations(*cases, legend=None, positions=None, untrained=None, missing=missing)
 
 
 _DRAWN: dict[Any, dict[str, Picture]] = {}

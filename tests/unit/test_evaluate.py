@@ -1,8 +1,8 @@
 """The step evaluate, on a case worked out on paper (see evaluation_case.py)."""
 
-import csv
 import json
 import re
+from functools import partial
 
 import numpy as np
 import pytest
@@ -17,15 +17,13 @@ from tests.unit.evaluation_case import (
     THRESHOLD,
     chance,
     known_backbone,
-    make_data,
-    make_model,
+    rows,
+    run_evaluate,
     sha256,
 )
 from twofold import artifacts, predictions
 from twofold.decision import RecallAtLeast
-from twofold.errors import ArtifactError, DataError, ParameterError
-from twofold.params import check
-from twofold.steps.evaluate import Evaluate, evaluate
+from twofold.errors import ArtifactError, DataError
 
 
 @pytest.fixture
@@ -34,19 +32,7 @@ def run(tmp_path, monkeypatch):
     monkeypatch.setenv("TWOFOLD_DEVICE", "cpu")
     known_backbone(monkeypatch)
 
-    def call(name="evaluation", images=IMAGES, pixels=None, about=None, **params):
-        data = make_data(tmp_path / f"data-{name}", images, pixels)
-        model = make_model(tmp_path / f"model-{name}", **({"data_digest": artifacts.digest(data)} | (about or {})))
-        evaluation, metrics = tmp_path / name, tmp_path / f"{name}.json"
-        evaluate(PARAMS.model_copy(update=params), data, model, evaluation=evaluation, metrics=metrics)
-        return evaluation, json.loads(metrics.read_text())
-
-    return call
-
-
-def rows(path):
-    with path.open(encoding="utf-8", newline="") as stream:
-        return list(csv.DictReader(stream))
+    return partial(run_evaluate, tmp_path)
 
 
 def test_figures_are_those_worked_out_on_paper(run):
@@ -224,7 +210,8 @@ def test_pictures_and_page_are_there_and_readable(run):
     html = (evaluation / "evaluation.html").read_text()
     for key in ("accuracy", "precision", "recall", "f1", "specificity", "roc_auc", "log_loss", "brier", "ece"):
         assert re.search(rf'data-figure="{key}">([\d.]+)', html)[1] == f"{metrics[key]:.3f}"
-    assert html.count("<img") == 2  # the false alarm and the missed one
+    assert html.count("<img") == 7  # the false alarm, the missed one, and the five right answers
+    assert "it is not known where the network corner averages its last map" in html
     meta = artifacts.read_meta(evaluation, "evaluation", 2)
     assert meta["params"] == PARAMS.model_dump()
     assert meta["n"] == {"validation": 6, "test": 7}
@@ -236,7 +223,8 @@ def test_without_pictures_no_pixel_of_an_image_leaves(run):
     assert "<img" not in html
     assert "data:image" not in html
     assert sha256(150)[:12] in html
-    assert "Pictures are left out" in html
+    assert "There are none: pictures are left out" in html
+    assert "data:image" not in (evaluation / "explanations.json").read_text()
 
 
 def test_a_model_that_calls_nothing_positive_is_reported_openly(run):
@@ -270,43 +258,3 @@ def test_a_model_for_other_data_is_refused_at_the_door(run, tmp_path, about, mes
 def test_a_split_without_a_class_is_refused(run):
     with pytest.raises(DataError, match="split 'test': no image of class 'bad'"):
         run(images=[image for image in IMAGES if image[0] != "test" or not image[2]])
-
-
-@pytest.mark.parametrize(
-    ("threshold", "said"),
-    [
-        ({"policy": "best"}, r"evaluate\.threshold: found \{'policy': 'best'\}; .*one of max_accuracy, max_f1"),
-        ({"recall": 0.9}, r"evaluate\.threshold: found \{'recall': 0.9\}; a rule has a 'policy'"),
-        (0.5, r"evaluate\.threshold: found 0.5; a rule has a 'policy'"),
-        ({"policy": "recall_at_least"}, r"evaluate\.threshold\.recall: missing; add it \(smallest share of the"),
-        ({"policy": "recall_at_least", "recall": 1.5}, r"evaluate\.threshold\.recall: found 1.5; .*less than or equal"),
-        ({"policy": "recall_at_least", "recall": 0}, r"evaluate\.threshold\.recall: found 0; .*above 0 to 1"),
-        ({"policy": "precision_at_least", "recall": 0.9}, r"evaluate\.threshold\.recall: unknown key"),
-        ({"policy": "max_f1", "recall": 0.9}, r"evaluate\.threshold\.recall: unknown key; .*: policy$"),
-        ({"policy": "min_cost", "missed": 3}, r"evaluate\.threshold\.false_alarm: missing; add it \(what a false"),
-        ({"policy": "min_cost", "missed": "3", "false_alarm": 1}, r"evaluate\.threshold\.missed: found '3'"),
-        ({"policy": "min_cost", "missed": float("inf"), "false_alarm": 1}, r"evaluate\.threshold\.missed: found inf"),
-    ],
-)
-def test_a_rule_has_its_own_numbers_and_no_others(threshold, said):
-    values = PARAMS.model_dump() | {"threshold": threshold}
-    with pytest.raises(ParameterError, match=said):
-        check(Evaluate, "evaluate", values)
-
-
-def test_rules_come_as_kubeflow_hands_them_over():
-    values = PARAMS.model_dump() | {"threshold": {"policy": "min_cost", "missed": 10.0, "false_alarm": 1}}
-    assert check(Evaluate, "evaluate", values).model_dump()["threshold"] == {
-        "policy": "min_cost",
-        "missed": 10.0,
-        "false_alarm": 1.0,
-    }
-
-
-def test_parameters_are_closed():
-    values = PARAMS.model_dump()
-    assert check(Evaluate, "evaluate", values | {"views": 4.0}).views == 4
-    with pytest.raises(ParameterError, match=r"evaluate\.views: found 3; .*allowed are 1, 2, 4, 8"):
-        check(Evaluate, "evaluate", values | {"views": 3})
-    with pytest.raises(ParameterError, match=r"evaluate\.pictures: found 'no'"):
-        check(Evaluate, "evaluate", values | {"pictures": "no"})

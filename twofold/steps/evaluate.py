@@ -1,14 +1,15 @@
 """evaluate: how good the model is, on images that neither it nor its threshold has seen, and how sure that is.
 
 In: the prepared data and the fine-tuned model. Out: a folder with `evaluation.html`, `decision.json`,
-`predictions.parquet`, the points of every curve as CSV and every chart as SVG and PNG; beside it the figures as JSON.
-A pure function of the two and the parameters: it knows neither MLflow nor a champion.
+`predictions.parquet`, the points of every curve as CSV, every chart as SVG and PNG, and `explanations.json`, what the
+model looked at where it was surely wrong; beside it the figures as JSON. A pure function of the two and the parameters:
+it knows neither MLflow nor a champion.
 
 The validation images fix first the temperature and then the threshold. Every probability that leaves this step is
 calibrated by that temperature, but for what is called uncalibrated.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,6 +21,7 @@ from twofold.params import Integer, Section
 if TYPE_CHECKING:
     import numpy as np
 
+    from twofold.explanations import Explanations
     from twofold.model import Classifier
     from twofold.picture import Picture
     from twofold.predictions import Predictions
@@ -52,9 +54,16 @@ class Evaluate(Section):
         "orientation means nothing)"
     )
     batch_size: Integer = Field(description="images predicted at once, 1 to 1024; speed and memory", ge=1, le=1024)
+    robustness: Integer = Field(
+        description="test images that are predicted again under mild JPEG, blur, two changes of brightness, less "
+        "contrast and a shift, to see how the figures change; 0 (leaves it out) to 1000000, spread evenly over the "
+        "test; each costs six predictions more",
+        ge=0,
+        le=1_000_000,
+    )
     pictures: bool = Field(
-        description="whether evaluation.html shows the most confident errors as pictures; false where images must "
-        "not leave the data"
+        description="whether evaluation.html and decision.html show images: the most confident errors and some right "
+        "answers, with maps of what the model looked at; false where images must not leave the data"
     )
 
 
@@ -66,7 +75,7 @@ def evaluate(params: Evaluate, data: Path, model: Path, *, evaluation: Path, met
         DataError: a split lacks a class, the model predicts what is no probability, or no threshold reaches what the
             rule asks for.
     """
-    from twofold import artifacts, decision, exhibits, predictions
+    from twofold import artifacts, decision, exhibits, explanations, predictions
     from twofold.model import load
     from twofold.prepared import Prepared
     from twofold.temperature import calibrated
@@ -81,15 +90,19 @@ def evaluate(params: Evaluate, data: Path, model: Path, *, evaluation: Path, met
     table = _table(prepared, probability, decided["threshold"])
     test = table.of("test")
     figures = _score(test, raw["test"], decided)
+    if params.robustness:
+        figures["robustness"] = _alter(params, prepared, classifier, about, test, decided)
+    explained = _explain(params, prepared, classifier, about, test)
     charts = exhibits.draw(test, raw["test"], figures, decided["labels"])
     with artifacts.publish(evaluation) as draft:
         predictions.write(draft / predictions.PREDICTIONS, table)
         artifacts.write_json(draft / decision.DECISION, decided)
         exhibits.write(draft, test, raw["test"], figures, decided["labels"])
+        explanations.write(draft / explanations.EXPLANATIONS, explained)
         for name, picture in charts.items():
             (draft / f"{name}.svg").write_bytes(picture.svg)
             (draft / f"{name}.png").write_bytes(picture.png)
-        page = _report(params, prepared, about, figures, decided, test, charts)
+        page = _report(prepared, about, figures, decided, test, charts, explained)
         (draft / "evaluation.html").write_text(page, encoding="utf-8", newline="\n")
         artifacts.write_meta(
             draft,
@@ -128,11 +141,7 @@ def _predict(
     params: Evaluate, prepared: "Prepared", classifier: "Classifier", about: Mapping[str, Any]
 ) -> dict[str, "np.ndarray[Any, np.dtype[np.float64]]"]:
     """Probability of the positive class for every image of each split, in the order of its rows."""
-    import torch
-
     from twofold import numerics
-    from twofold.predicting import probabilities
-    from twofold.progress import track
 
     numerics.settle()
     classifier.to(numerics.device())
@@ -141,11 +150,22 @@ def _predict(
         rows = prepared.rows(split)
         starts = range(0, len(rows), params.batch_size)
         batches = (prepared.pixels(rows[start : start + params.batch_size]) for start in starts)
-        shown = track(batches, f"predicting {split}", len(rows), per_item=params.batch_size)
-        # A GPU would otherwise round the inputs of a convolution to 10 bits and call it float32.
-        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
-            found[split] = probabilities(classifier, shown, mean=about["mean"], std=about["std"], views=params.views)
+        found[split] = _answer(params, classifier, about, batches, f"predicting {split}", len(rows))
     return found
+
+
+def _answer(
+    params: Evaluate, classifier: "Classifier", about: Mapping[str, Any], batches: Iterable[Any], words: str, n: int
+) -> "np.ndarray[Any, np.dtype[np.float64]]":
+    import torch
+
+    from twofold.predicting import probabilities
+    from twofold.progress import track
+
+    shown = track(batches, words, n, per_item=params.batch_size)
+    # A GPU would otherwise round the inputs of a convolution to 10 bits and call it float32.
+    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+        return probabilities(classifier, shown, mean=about["mean"], std=about["std"], views=params.views)
 
 
 def _decide(params: Evaluate, prepared: "Prepared", raw: Mapping[str, Any], model_digest: str) -> dict[str, Any]:
@@ -220,20 +240,64 @@ def _score(test: "Predictions", uncalibrated: Any, decided: Mapping[str, Any]) -
     }
 
 
-def _report(
+def _alter(
     params: Evaluate,
+    prepared: "Prepared",
+    classifier: "Classifier",
+    about: Mapping[str, Any],
+    test: "Predictions",
+    decided: Mapping[str, Any],
+) -> dict[str, Any]:
+    """How the figures change when the images change a little; `robustness` in metrics.json."""
+    from twofold import robustness
+    from twofold.temperature import calibrated
+
+    chosen = robustness.sample(len(test), params.robustness)
+    rows = prepared.rows("test")[chosen]
+
+    def predict(name: str, batches: Iterable[Any]) -> Any:
+        raw = _answer(params, classifier, about, batches, f"predicting test, {name}", len(rows))
+        return calibrated(raw, decided["temperature"])
+
+    return robustness.measure(
+        lambda numbers: prepared.pixels(rows[numbers]),
+        test.target[chosen],
+        test.probability[chosen],
+        decided["threshold"],
+        predict,
+        params.batch_size,
+    )
+
+
+def _explain(
+    params: Evaluate, prepared: "Prepared", classifier: "Classifier", about: Mapping[str, Any], test: "Predictions"
+) -> "Explanations":
+    import numpy as np
+
+    from twofold.explaining import explain
+
+    place = {sha256: row for row, sha256 in enumerate(prepared.sha256)}
+
+    def pixels(sha256: str) -> Any:
+        return prepared.pixels(np.array([place[sha256]]))[0]
+
+    negative, positive = prepared.meta["labels"]
+    return explain(classifier, about, test, (negative, positive), pixels if params.pictures else None)
+
+
+def _report(
     prepared: "Prepared",
     about: Mapping[str, Any],
     figures: Mapping[str, Any],
     decided: Mapping[str, Any],
     test: "Predictions",
     charts: Mapping[str, "Picture"],
+    explained: "Explanations",
 ) -> str:
     import numpy as np
 
     from twofold import report
 
-    place = {sha256: row for row, sha256 in enumerate(prepared.sha256)}
     counted = {split: np.bincount(prepared.target[prepared.rows(split)], minlength=2) for split in ("train", *SPLITS)}
     findings = report.Findings(
         metrics=figures,
@@ -243,7 +307,7 @@ def _report(
         test=test,
         splits={split: (int(pair[0]), int(pair[1])) for split, pair in counted.items()},
         charts=charts,
-        pixels=(lambda sha256: prepared.pixels(np.array([place[sha256]]))[0]) if params.pictures else None,
+        explained=explained,
     )
     return report.render(findings)
 
