@@ -53,16 +53,6 @@ def test_a_version_is_found_by_what_it_holds(store, version, monkeypatch):
     assert registry.version_with(store, "corner", "0" * 64) is None
 
 
-def test_an_alias_moves_only_from_where_it_was_seen(store, version):
-    newer = another(store, version)
-    with pytest.raises(RegistryError, match="was version none when this model was judged and is version 1 now"):
-        registry.move_alias(store, newer, "champion", expected=None)
-    assert registry.holder(store, "corner").version == 1
-    registry.move_alias(store, newer, "champion", expected="1")
-    assert registry.holder(store, "corner").version == 2
-    registry.move_alias(store, newer, "champion", expected="1")  # already there: nothing to be stale about
-
-
 def test_a_sealed_model_is_fetched_and_held_to_its_tag(store, version, made, tmp_path):
     folder = registry.fetch_sealed(store, version, tmp_path / "one")
     assert read_json(folder / "decision.json") == read_json(made.evaluation / "decision.json")

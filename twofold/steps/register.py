@@ -134,7 +134,15 @@ def _record(store: "Store", params: Register, judged: "Judgement", stands: Any, 
     if outcome is None or (outcome.version is None and judged.dvc_experiment is None):
         logged, seal = promotion.log_model(store, run, judged)
         outcome = outcome or promotion.promote(
-            store, run, stands, judged, model=logged, seal_digest=seal, alias=alias, card=render(judged)
+            store,
+            run,
+            stands,
+            judged,
+            model=logged,
+            seal_digest=seal,
+            alias=alias,
+            card=render(judged),
+            params=sections,
         )
     values = _write(store, store.client.get_run(run.info.run_id), judged, outcome, params, folder)
     store.client.log_artifacts(run.info.run_id, str(folder), KIND)
