@@ -40,7 +40,7 @@ BEAT_TAG, RELEASED = "twofold.beat", "twofold.released"
 LEASE = 30.0  # seconds without a beat until a lock may be taken over
 BEAT = 5.0  # seconds between two beats
 PATIENCE = 900.0  # seconds until a waiter gives up
-PAUSE = (0.05, 0.5)  # seconds between two looks, drawn between these
+SHORTEST, LONGEST = 0.1, 2.0  # seconds between two looks: longer each time, by chance
 
 
 @dataclass(frozen=True)
@@ -131,8 +131,7 @@ def _acquire(store: Store, model: str, above: int) -> Lock:
     token = uuid.uuid4().hex
     begin = time.monotonic()
     watched: tuple[int, str] | None = None  # number and beat of the lock that is waited for
-    since = begin
-    said = False
+    since, pause = begin, 0.0
     while True:
         top = _top(store, model)
         now = time.monotonic()
@@ -143,15 +142,15 @@ def _acquire(store: Store, model: str, above: int) -> Lock:
             if _take(lock):
                 return lock
             continue
-        if not said:
+        if not pause:
             say(f"waiting for the lock on '{model}', held by {top.holder}")
-            said = True
         if now - begin > PATIENCE:
             raise RegistryError(
                 f"the lock on '{model}' was not free for {PATIENCE:g} s, held now by {top.holder}; if that is no "
                 f"longer running, run again, and it is taken over {LEASE:g} s after its last sign of life"
             )
-        time.sleep(random.uniform(*PAUSE))  # noqa: S311  (that not all look at once)
+        pause = min(max(SHORTEST, 1.5 * pause), LONGEST)
+        time.sleep(random.uniform(SHORTEST, pause))  # noqa: S311  (that not all look at once)
 
 
 def _take(lock: Lock) -> bool:
@@ -160,10 +159,8 @@ def _take(lock: Lock) -> bool:
     claimed = registry.claim(lock.store, lock.name, tags)
     found = _all(lock.store, lock.model)
     if not claimed and all(seen.number < lock.fence for seen in found):
-        raise RegistryError(
-            f"{lock.name} exists in MLflow and cannot be read by this user: give it the permission READ on registered "
-            "models of that name (or as the server's default)"
-        )
+        # Gone by now, or there and not to be seen: then this says that permission is denied.
+        registry.registered(lock.store, lock.name)
     # A request that was repeated after a lost answer finds its own name; its token tells.
     top = max(found, key=lambda seen: seen.number, default=None)
     own = top is not None and (top.number, top.token) == (lock.fence, lock.token)

@@ -167,11 +167,12 @@ def tag_model(store: Store, name: str, key: str, value: str) -> None:
 
 
 def claim(store: Store, name: str, tags: Mapping[str, str]) -> bool:
-    """Create a registered model of that name, which of all processes one alone can do; False if it is there."""
+    """Create a registered model of that name, which of all processes one alone can do; False if that did not succeed."""
     try:
         store.client.create_registered_model(name, tags=dict(tags))
     except MlflowException as error:
-        if error.error_code == "RESOURCE_ALREADY_EXISTS":
+        # MLflow's database looks up what was there first, which may be gone by then; or it is busy, and cannot tell.
+        if error.error_code in ("RESOURCE_ALREADY_EXISTS", "RESOURCE_DOES_NOT_EXIST", "TEMPORARILY_UNAVAILABLE"):
             return False
         raise
     return True
