@@ -94,7 +94,7 @@ def promote_many(name: str, number: int, promotions: int) -> list[dict]:
 
     registry.create_version = cheap_version
     store = tracking.connect()
-    draw = random.Random(number)
+    draw = random.Random(number)  # noqa: S311
     gates = [Minimum(figure=WORD, min=0.5), NonInferior(figure=WORD, non_inferior_by=MARGIN)]
     results: list[dict] = []
     for turn in range(promotions):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from twofold import registry, transitions
+from twofold import registry, transitions, witnesses
 from twofold.artifacts import digest
 from twofold.candidate import Candidate, sample
 from twofold.decision import DECISION
@@ -27,6 +27,7 @@ from twofold.sealing import seal
 from twofold.serving.packing import pack
 from twofold.serving.rehearsal import IMAGES, rehearse
 from twofold.tracking import Store
+from twofold.witnesses import WITNESSES
 
 MODEL_ID = "twofold.model_id"  # of a run: the logged model that it sealed
 CONDITIONS = "twofold.conditions"  # of a version: the gates of params.yaml that it was held to, as JSON
@@ -113,8 +114,16 @@ def log_model(store: Store, run: Run, judgement: Judgement) -> tuple[LoggedModel
     candidate = judgement.candidate
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
+        asked, said = sample(candidate, IMAGES)
+        witnesses.write(
+            folder / WITNESSES, asked, said, pictures=bool(candidate.about["evaluate"]["params"]["pictures"])
+        )
         sealed = seal(
-            candidate.model, candidate.evaluation / DECISION, candidate.prepared.meta["pixels"], folder / "seal"
+            candidate.model,
+            candidate.evaluation / DECISION,
+            candidate.prepared.meta["pixels"],
+            folder / "seal",
+            further={WITNESSES: folder / WITNESSES},
         )
         tags = {KEY: candidate.key, SEAL: sealed.digest}
         found = registry.logged_model(store, run.info.experiment_id, candidate.key, sealed.digest)

@@ -167,7 +167,7 @@ def tag_model(store: Store, name: str, key: str, value: str) -> None:
 
 
 def claim(store: Store, name: str, tags: Mapping[str, str]) -> bool:
-    """Create a registered model of that name, which of all processes one alone can do; False if that did not succeed."""
+    """Create a registered model of that name, which one process alone can do; False if another has done it."""
     try:
         store.client.create_registered_model(name, tags=dict(tags))
     except MlflowException as error:

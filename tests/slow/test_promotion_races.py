@@ -21,7 +21,7 @@ def server(tmp_path_factory):
     """MLflow's server on PostgreSQL, over HTTP."""
     folder = tmp_path_factory.mktemp("servers")
     with postgres(folder / "postgres", "mlflow", "mlflow", PASSWORD) as port:
-        store = f"postgresql://mlflow:{PASSWORD}@127.0.0.1:{port}/mlflow"
+        store = f"postgresql+psycopg2://mlflow:{PASSWORD}@127.0.0.1:{port}/mlflow"
         with mlflow(folder / "server", "--backend-store-uri", store) as address:
             yield address
 
