@@ -25,7 +25,7 @@ from twofold.judgement import CHALLENGER, CHAMPION, REJECTED
 HEAD = "twofold.ledger"
 KEY = re.compile(r"twofold\.ledger\.([0-9]{6,})\.([0-9]+)")
 LONGEST_REASON = 2000  # characters
-Action = Literal["adopt", "challenge", "promote", "reject", "rollback", "reset", "acknowledge"]
+Action = Literal["adopt", "challenge", "promote", "reject", "rollback", "acknowledge"]
 ACTIONS: tuple[Action, ...] = get_args(Action)
 
 
@@ -37,9 +37,8 @@ class Entry:
         number: 1, 2, 3…
         fence: of the lock under which it was written.
         action: adopt (a champion from before there was a ledger), challenge (it waits for review), promote, reject,
-            rollback, reset (what is promoted next is held against the champion alone, not against earlier ones),
-            acknowledge (someone has looked at what is wrong with the ledger).
-        version: that it is about; None for a rollback to no model, a reset without champion, an acknowledgement.
+            rollback, acknowledge (someone has looked at what is wrong with the ledger).
+        version: that it is about; None for a rollback to no model and an acknowledgement.
         champion: before the entry; None if there was none.
         actor: who.
         reason: why, in a person's words or register's.
@@ -141,17 +140,6 @@ class Ledger:
         if about & {"adopt", "promote", "rollback"}:
             return CHAMPION
         return REJECTED if "reject" in about else CHALLENGER if "challenge" in about else None
-
-    def champions(self) -> list[int]:
-        """The versions that were champion since the last reset, oldest first, the present one among them."""
-        found: list[int] = []
-        for entry in self.entries:
-            if entry.action == "reset":
-                found = []
-            for version in (entry.after,) if entry.moves or entry.action == "reset" else ():
-                if version is not None and version not in found:
-                    found.append(version)
-        return found
 
     def before(self) -> list[int]:
         """The versions that were champion before the present one, latest first."""

@@ -45,7 +45,7 @@ def look(store: Store, name: str) -> Ledger:
     Raises:
         RegistryError: an entry is missing or was changed, or an alias was moved by other hands.
     """
-    ledger, told = _read(store, name)
+    ledger, told = state(store, name)
     if not told and (ledger.settled or not ledger.entries):
         return ledger
     # What looks wrong may be someone else's change under way; under the lock there is none.
@@ -56,7 +56,7 @@ def look(store: Store, name: str) -> Ledger:
 @contextmanager
 def changing(store: Store, name: str) -> Iterator[tuple[Lock, Ledger]]:
     """The lock, and the ledger as it is under it; for `commit`."""
-    before, _ = _read(store, name)
+    before, _ = state(store, name)
     with locked(store, name, above=before.fence) as lock:
         yield lock, _sound(lock)
 
@@ -98,9 +98,9 @@ def repair(store: Store, name: str, *, actor: str, reason: str) -> list[str]:
     Raises:
         RegistryError: the ledger is damaged and there is no reason, or a version that it names is gone.
     """
-    before, _ = _read(store, name)
+    before, _ = state(store, name)
     with locked(store, name, above=before.fence) as lock:
-        ledger, _ = _read(store, name)
+        ledger, _ = state(store, name)
         done = []
         if ledger.problems:
             if not reason:
@@ -151,8 +151,8 @@ def _worded(change: Change) -> None:
             )
 
 
-def _read(store: Store, name: str) -> tuple[Ledger, list[str]]:
-    """The ledger, and each alias that does not follow from it."""
+def state(store: Store, name: str) -> tuple[Ledger, list[str]]:
+    """The ledger, and what is wrong with it or with an alias, a sentence each."""
     model = registry.registered(store, name)
     ledger = ledgers.read({} if model is None else model.tags)
     if model is None or not ledger.entries:
@@ -172,7 +172,7 @@ def _read(store: Store, name: str) -> tuple[Ledger, list[str]]:
 
 def _sound(lock: Lock) -> Ledger:
     """The ledger under the lock, what a killed process has left undone being done."""
-    ledger, told = _read(lock.store, lock.model)
+    ledger, told = state(lock.store, lock.model)
     if ledger.problems:
         raise RegistryError(
             f"the ledger of '{lock.model}' is damaged, and nothing is promoted on it: {'; '.join(ledger.problems)}; "
