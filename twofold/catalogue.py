@@ -11,15 +11,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from twofold import registry
+from twofold import grounds, registry
 from twofold.errors import RegistryError
 from twofold.evidence import Evidence, gather
 from twofold.judgement import CHALLENGER, CHAMPION
 from twofold.ledger import Entry, Ledger
 from twofold.lineage import LINEAGE
 from twofold.metrics import FIGURES, figures
-from twofold.promotion import CONDITIONS, GATES
-from twofold.registry import JUDGED_AGAINST, ModelVersion
+from twofold.registry import CONDITIONS, JUDGED_AGAINST, ModelVersion
+from twofold.retrial import on_common_images
 from twofold.review import find
 from twofold.tracking import Store, shown
 from twofold.transitions import state
@@ -71,8 +71,8 @@ def about(store: Store, name: str, which: str) -> dict[str, Any]:
         "version": number,
         "standing": standing(ledger, number),
         "judged_against": version.tags.get(JUDGED_AGAINST) or None,
-        "gates": verdict(version, entries),
-        "conditions": _json(version, CONDITIONS, []),
+        "gates": verdict(store, version, entries),
+        "conditions": _json(version, CONDITIONS, {}),
         "figures": {key: metrics[key] for key in (*FIGURES, "threshold", "n") if key in metrics},
         "lineage": _json(version, LINEAGE, {}),
         "decisions": [asdict(entry) for entry in entries],
@@ -80,13 +80,10 @@ def about(store: Store, name: str, which: str) -> dict[str, Any]:
     }
 
 
-def verdict(version: ModelVersion, entries: list[Entry]) -> list[dict[str, Any]]:
+def verdict(store: Store, version: ModelVersion, entries: list[Entry]) -> list[dict[str, Any]]:
     """The gates on which the last decision on a version rests, each with its figure and limit; none if none does."""
-    for entry in reversed(entries):
-        text = version.tags.get(f"{GATES}.{entry.gates[:12]}") if entry.gates else None
-        if text is not None:
-            return list(json.loads(text))
-    return []
+    digest = next((entry.gates for entry in reversed(entries) if entry.gates), None)
+    return [] if digest is None else grounds.find(store, version, digest)
 
 
 def links(store: Store, version: ModelVersion, experiment_id: str | None) -> dict[str, str]:
@@ -108,12 +105,14 @@ def beside(store: Store, name: str, one: str, other: str) -> dict[str, Any]:
     """Two versions side by side: figures, answers to the images that both were tested on, and what differs in making.
 
     Raises:
-        RegistryError: what was logged with one of them is gone.
+        RegistryError: what was logged with one of them is gone, or an image's label has changed in between.
+        ArtifactError: the files of one were altered, or lack the lists of its images.
     """
     ledger, _ = state(store, name)
     versions = [find(store, name, which, ledger) for which in (one, other)]
     with tempfile.TemporaryDirectory() as scratch:
         pair = [gather(store, version, Path(scratch) / str(place)) for place, version in enumerate(versions)]
+        common = on_common_images(*pair)
     lineages = [flat(_json(version, LINEAGE, {})) for version in versions]
     keys = sorted(lineages[0].keys() | lineages[1].keys())
     return {
@@ -122,38 +121,12 @@ def beside(store: Store, name: str, one: str, other: str) -> dict[str, Any]:
         "standings": [standing(ledger, int(version.version)) for version in versions],
         "same_test": pair[0].fingerprint == pair[1].fingerprint,
         "own_tests": [{"n": len(each.test), "figures": _scored(each)} for each in pair],
-        "same_images": _common(*pair),
+        "same_images": None if common is None else common.as_json(),
         "made_differently": {
             key: [lineage.get(key) for lineage in lineages]
             for key in keys
             if lineages[0].get(key) != lineages[1].get(key)
         },
-    }
-
-
-def _common(one: Evidence, other: Evidence) -> dict[str, Any]:
-    """Both versions on the test images that both have answered, paired."""
-    here = {sha256: row for row, sha256 in enumerate(one.test.sha256)}
-    rows = [(here[sha256], row) for row, sha256 in enumerate(other.test.sha256) if sha256 in here]
-    import numpy as np
-
-    mine, theirs = (np.array([pair[side] for pair in rows], dtype=np.int64) for side in (0, 1))
-    tests = (one.test.take(mine), other.test.take(theirs))
-    if not rows:
-        return {"n": 0}
-    if (tests[0].target != tests[1].target).any():
-        raise RegistryError("the two versions were tested on images whose labels have changed in between")
-    right = [
-        (test.probability >= each.threshold) == (test.target == 1)
-        for test, each in zip(tests, (one, other), strict=True)
-    ]
-    return {
-        "n": len(rows),
-        "figures": [
-            figures(test.target, test.probability, each.threshold)
-            for test, each in zip(tests, (one, other), strict=True)
-        ],
-        "only_one_right": [int((right[0] & ~right[1]).sum()), int((right[1] & ~right[0]).sum())],
     }
 
 

@@ -72,19 +72,7 @@ def beside(found: Mapping[str, Any]) -> str:
         f"version {number}" + (f" ({standing})" if standing else "")
         for number, standing in zip(found["versions"], found["standings"], strict=True)
     )
-    same, parts = found["same_images"], []
-    if same["n"]:
-        whose = "the test images of both" if found["same_test"] else "the test images that both have answered"
-        rows: list[tuple[str, ...]] = [("figure", one, other, "difference")]
-        for key in FIGURES:
-            pair = [figures.get(key) for figures in same["figures"]]
-            if None not in pair:
-                rows.append((key, *(f"{value:.4f}" for value in pair), f"{pair[0] - pair[1]:+.4f}"))
-        only = same["only_one_right"]
-        words = f"only {one} is right on {only[0]} of them, only {other} on {only[1]}"
-        parts.append(f"on {same['n']} images, {whose}\n{_indent(columns(rows))}\n  {words}")
-    else:
-        parts.append("no test image was answered by both: run register again to judge them on the same ones")
+    parts = [_same(found["same_images"], found["same_test"], one, other)]
     if not found["same_test"]:
         rows = [
             (
@@ -105,6 +93,38 @@ def beside(found: Mapping[str, Any]) -> str:
         "made differently\n" + _indent(columns([("", one, other), *rows]) if rows else "in nothing that is recorded")
     )
     return "\n\n".join(parts)
+
+
+def _same(found: Mapping[str, Any] | None, whole: bool, one: str, other: str) -> str:
+    """Two versions on the same images."""
+    if found is None:
+        return "no test image was answered by both: run register again to judge them on the same ones"
+    if found["problem"]:
+        return f"they cannot be compared: {found['problem']}"
+    rows: list[tuple[str, ...]] = [("figure", one, other, "difference", "95 % interval")]
+    for key, pair in found["figures"].items():
+        ends = f"{pair['low']:+.4f} to {pair['high']:+.4f}" if "low" in pair else "too few images"
+        apart = pair["candidate"] - pair["champion"]
+        rows.append((key, f"{pair['candidate']:.4f}", f"{pair['champion']:.4f}", f"{apart:+.4f}", ends))
+    only = found["mcnemar"]
+    words = (
+        f"only {one} is right on {only['candidate_only']} of them, only {other} on {only['champion_only']} "
+        f"(McNemar: p = {only['p_value']:.3f})"
+    )
+    left = sum(found["left_out"].values())
+    whose = "the test images of both" if whole else "the test images that both have answered"
+    lines = [f"on {found['n']} images, {whose}", _indent(columns(rows)), f"  {words}"]
+    return "\n".join([*lines, *([f"  {_left_out(found['left_out'], one, other)}"] if left else [])])
+
+
+def _left_out(counts: Mapping[str, int], one: str, other: str) -> str:
+    names = {"candidate": one, "champion": other}
+    told = [
+        f"{count} in {split} of {names[whose]}"
+        for (whose, split), count in ((key.split("_"), count) for key, count in counts.items())
+        if count
+    ]
+    return f"left out, for one of them has learned from it: {', '.join(told)}"
 
 
 def history(found: Mapping[str, Any]) -> str:

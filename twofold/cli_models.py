@@ -106,12 +106,14 @@ def _run_approve(options: argparse.Namespace) -> int:
         from twofold import catalogue_text, review, transitions
 
         actor = transitions.actor(options.actor)
-        entry, verdict = review.approve(store, name, options.version, actor=actor, reason=options.reason)
+        entry, judged = review.approve(store, name, options.version, actor=actor, reason=options.reason)
+        verdict, champion = judged.verdict, judged.champion
         found = {
             "promoted": entry is not None,
             "version": None if entry is None else entry.version,
             "gates": verdict.as_json(),
             "reasons": list(verdict.reasons),
+            "comparison": None if champion is None else champion.as_json(),
         }
         lines = [catalogue_text.gates(found["gates"])]  # type: ignore[arg-type]
         if entry is None:

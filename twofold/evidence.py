@@ -1,24 +1,26 @@
 """What was recorded of a version's test: the predictions, the decision and the figures that its run has logged.
 
 In: a version in the registry. Out: its evidence, and what of it does not fit together. Nothing is predicted anew and no
-weights are read: it is what a judgement can be made from again.
+weights are loaded: it is what a judgement can be made from again.
 """
 
 import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from twofold.artifacts import file_sha256, read_json
 from twofold.decision import DECISION
 from twofold.errors import RegistryError
-from twofold.metrics import figures
-from twofold.predictions import PREDICTIONS, Predictions
+from twofold.metrics import summary
+from twofold.predictions import PREDICTIONS, Predictions, fingerprint
 from twofold.predictions import read as read_predictions
-from twofold.registry import KEY, ModelVersion
+from twofold.registry import KEY, ModelVersion, fetch_sealed
 from twofold.runs import Run, fetch
+from twofold.sealed import splits
 from twofold.tracking import Store
 
 EVALUATION, METRICS = "evaluation", "metrics.json"  # folder of a run's files, and a file in it
@@ -34,6 +36,7 @@ class Evidence:
         test: what it said of each test image.
         decision: decision.json; `decision_sha256`: of the file.
         metrics: metrics.json.
+        sealed: the folder of the sealed model, held to its seal.
     """
 
     version: ModelVersion
@@ -42,6 +45,7 @@ class Evidence:
     decision: dict[str, Any]
     decision_sha256: str
     metrics: dict[str, Any]
+    sealed: Path
 
     @property
     def number(self) -> int:
@@ -53,17 +57,25 @@ class Evidence:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over the sorted (sha256, label) rows of the test images."""
-        pairs = sorted(zip(self.test.sha256, self.test.label, strict=True))
-        return hashlib.sha256("".join(f"{sha256}\0{label}\n" for sha256, label in pairs).encode()).hexdigest()
+        """SHA-256 over the sorted (sha256, label) of the test images."""
+        return fingerprint(self.test.sha256, self.test.label)
+
+    @cached_property
+    def splits(self) -> dict[str, frozenset[str]]:
+        """The images that the model was trained, validated and tested on.
+
+        Raises:
+            ArtifactError: they were not sealed with it.
+        """
+        return splits(self.sealed)
 
 
 def gather(store: Store, version: ModelVersion, folder: Path) -> Evidence:
     """Fetch a version's evidence.
 
     Raises:
-        RegistryError: the version has no run, or the run's files are gone.
-        ArtifactError: a file cannot be read.
+        RegistryError: the version has no run, or its files or the run's are gone.
+        ArtifactError: a file cannot be read, or the sealed model was altered.
     """
     if not version.run_id:
         raise RegistryError(f"version {version.version} names no run: it was not registered by Twofold")
@@ -79,6 +91,7 @@ def gather(store: Store, version: ModelVersion, folder: Path) -> Evidence:
         decision=read_json(paths[DECISION]),
         decision_sha256=file_sha256(paths[DECISION]),
         metrics=read_json(paths[METRICS]),
+        sealed=fetch_sealed(store, version, place / "model"),
     )
 
 
@@ -93,8 +106,11 @@ def differences(evidence: Evidence) -> dict[str, list[str]]:
         "test images": _differs("fingerprint", evidence.fingerprint, tags.get("twofold.test_fingerprint")),
         "key": _differs("key", key_of(tags), tags.get(KEY)),
     }
-    again = figures(evidence.test.target, evidence.test.probability, evidence.threshold)
-    again |= {"threshold": evidence.threshold, "n": len(evidence.test)}
+    counted = summary(evidence.test.target, evidence.test.probability, evidence.threshold)
+    again = {name: value for name, value in counted.items() if isinstance(value, int | float)}
+    again["threshold"] = evidence.threshold
+    if "temperature" in evidence.decision:  # a version from before there was one has none
+        again["temperature"] = float(evidence.decision["temperature"])
     found["figures in metrics.json"] = _figures(again, evidence.metrics)
     found["figures in MLflow's run"] = _figures(again, evidence.run.data.metrics)
     return found

@@ -5,14 +5,13 @@ an alias. Every write looks first whether it has been done, so that a register t
 the job and makes nothing twice.
 """
 
-import hashlib
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from twofold import registry, transitions, witnesses
+from twofold import grounds, reference, registry, transitions, witnesses
 from twofold.artifacts import digest
 from twofold.candidate import Candidate, sample
 from twofold.decision import DECISION
@@ -21,7 +20,8 @@ from twofold.judgement import CHAMPION, REJECTED, Judgement, Outcome
 from twofold.ledger import Ledger
 from twofold.lineage import LINEAGE, canonical, lineage
 from twofold.progress import say
-from twofold.registry import JUDGED_AGAINST, KEY, REHEARSED, SEAL, LoggedModel, ModelVersion
+from twofold.reference import BEST
+from twofold.registry import CONDITIONS, JUDGED_AGAINST, KEY, REHEARSED, SEAL, LoggedModel, ModelVersion
 from twofold.runs import Run, log_figures, set_tags
 from twofold.sealing import seal
 from twofold.serving.packing import pack
@@ -30,8 +30,6 @@ from twofold.tracking import Store
 from twofold.witnesses import WITNESSES
 
 MODEL_ID = "twofold.model_id"  # of a run: the logged model that it sealed
-CONDITIONS = "twofold.conditions"  # of a version: the gates of params.yaml that it was held to, as JSON
-GATES = "twofold.gates"  # of a version, with a digest: a verdict, gate by gate, as JSON
 
 
 @dataclass(frozen=True)
@@ -123,6 +121,7 @@ def log_model(store: Store, run: Run, judgement: Judgement) -> tuple[LoggedModel
             candidate.evaluation / DECISION,
             candidate.prepared.meta["pixels"],
             folder / "seal",
+            candidate.splits,
             further={WITNESSES: folder / WITNESSES},
         )
         tags = {KEY: candidate.key, SEAL: sealed.digest}
@@ -207,10 +206,12 @@ def _version(
 ) -> tuple[ModelVersion, str]:
     """The candidate's version, made unless it is there, and the SHA-256 of the verdict that it is tagged with."""
     candidate = judgement.candidate
-    gates, tagged = gate_tags(judgement.verdict.as_json())
+    gates, tagged = grounds.keep(store, run.info.run_id, judgement.verdict)
+    conditions = {key: params["register"][key] for key in ("gates", "reference_since")}
     again = {
         JUDGED_AGAINST: "" if judgement.champion is None else judgement.champion.version,
-        CONDITIONS: canonical(params["register"]["gates"]),
+        BEST: reference.as_tag(judgement.heirs),
+        CONDITIONS: canonical(conditions),
         **tagged,
     }
     if found is not None:
@@ -228,14 +229,6 @@ def _version(
         LINEAGE: canonical(lineage(judgement, params)),
     }
     return registry.create_version(store, judgement.name, model, run, tags | again, card), gates
-
-
-def gate_tags(gates: Sequence[Mapping[str, Any]]) -> tuple[str, dict[str, str]]:
-    """The SHA-256 of a verdict's gates, and the tag that keeps them with the version, each verdict under its own."""
-    text = canonical(gates)
-    digest = hashlib.sha256(text.encode()).hexdigest()
-    # One that is too long for a tag is in the run's registration.json alone.
-    return digest, {f"{GATES}.{digest[:12]}": text} if len(text) <= registry.LONGEST_TAG else {}
 
 
 def _rehearse(store: Store, model: LoggedModel, candidate: Candidate, folder: Path) -> float:

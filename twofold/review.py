@@ -9,22 +9,18 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
-
-from twofold import registry, transitions, witnesses
-from twofold.errors import ArtifactError, RegistryError, TwofoldError
-from twofold.evidence import Evidence, differences, gather
-from twofold.gates import Champion, Gate, Verdict, judge
+from twofold import grounds, reference, registry, transitions, witnesses
+from twofold.errors import ArtifactError, RegistryError
+from twofold.evidence import gather
 from twofold.judgement import CHALLENGER, CHAMPION
 from twofold.ledger import Entry, Ledger
-from twofold.metrics import figures
-from twofold.promotion import CONDITIONS, gate_tags
 from twofold.raw import Raw
+from twofold.reference import BEST
 from twofold.registry import JUDGED_AGAINST, SEAL, ModelVersion, fetch_sealed
+from twofold.retrial import Retrial, judge_again, sound
 from twofold.sealed import Sealed, open_sealed
 from twofold.tracking import Store
 
-AGAIN = "run register again (`make register`), which judges it against the champion of that moment"
 NONE = "none"  # in the place of a version: no model
 
 
@@ -47,17 +43,18 @@ def find(store: Store, name: str, which: str, ledger: Ledger) -> ModelVersion:
     )
 
 
-def approve(store: Store, name: str, which: str, *, actor: str, reason: str) -> tuple[Entry | None, Verdict]:
+def approve(store: Store, name: str, which: str, *, actor: str, reason: str) -> tuple[Entry | None, Retrial]:
     """Make a version the champion, if it passes its gates against whoever is champion at this moment.
 
     It is judged from the predictions that were logged with both versions, by the gates recorded with the candidate.
 
     Returns:
-        The ledger's entry, None if the gates were not passed; and the verdict.
+        The ledger's entry, None if the gates were not passed; and what they were judged by.
 
     Raises:
         RegistryError: the two were not tested on the same images, what is recorded does not fit together, its files
-            are gone or altered, or the champion has changed meanwhile.
+            are gone, or the champion has changed meanwhile.
+        ArtifactError: its files were altered.
     """
     ledger = transitions.look(store, name)
     version = find(store, name, which, ledger)
@@ -66,45 +63,25 @@ def approve(store: Store, name: str, which: str, *, actor: str, reason: str) -> 
         raise RegistryError(f"version {number} of '{name}' is the champion already")
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
+        candidate = sound(gather(store, version, folder))
         # What cannot be served must not be promoted, however good its predictions were.
-        open_sealed(fetch_sealed(store, version, folder / "sealed"), version.tags.get(SEAL))
-        candidate = _sound(gather(store, version, folder))
+        open_sealed(candidate.sealed, version.tags.get(SEAL))
         champion = None
         if ledger.champion is not None:
-            champion = _sound(gather(store, find(store, name, CHAMPION, ledger), folder))
-        verdict = judge_again(candidate, champion)
-    if not verdict.passed:
-        return None, verdict
-    gates, tags = gate_tags(verdict.as_json())
+            champion = sound(gather(store, find(store, name, CHAMPION, ledger), folder))
+        judged = judge_again(store, name, candidate, champion, folder)
+    if not judged.verdict.passed:
+        return None, judged
     with transitions.changing(store, name) as (lock, now):
         transitions.unmoved(name, ledger.champion, now.champion)
+        gates, tags = grounds.keep(store, candidate.run.info.run_id, judged.verdict)
         against = "" if champion is None else str(champion.number)
-        registry.tag_version(store, version, tags | {JUDGED_AGAINST: against})
+        registry.tag_version(store, version, tags | {JUDGED_AGAINST: against, BEST: reference.as_tag(judged.heirs)})
         held = f"held against version {against}" if against else "there was no champion to hold it against"
         change = transitions.Change(
             "promote", number, actor, reason, gates=gates, report=version.run_id or "", note=f"judged again; {held}"
         )
-        return transitions.commit(lock, change, expected=ledger.champion), verdict
-
-
-def judge_again(candidate: Evidence, champion: Evidence | None) -> Verdict:
-    """The verdict on a candidate, from what was logged with it and with the champion.
-
-    Raises:
-        RegistryError: the gates are not recorded with it, or the two were not tested on the same images.
-    """
-    gates = _gates(candidate)
-    if champion is None:
-        return judge(gates, candidate.metrics, None)
-    if champion.fingerprint != candidate.fingerprint:
-        mine, theirs = set(candidate.test.sha256), set(champion.test.sha256)
-        raise RegistryError(
-            f"version {candidate.number} was tested on {len(mine)} images and the champion, version {champion.number}, "
-            f"on {len(theirs)}, of which {len(mine & theirs)} are the same: what was logged does not compare them; "
-            f"{AGAIN}"
-        )
-    own = figures(champion.test.target, champion.test.probability, champion.threshold)
-    return judge(gates, candidate.metrics, Champion(str(champion.number), {**own, "threshold": champion.threshold}))
+        return transitions.commit(lock, change, expected=ledger.champion), judged
 
 
 def reject(store: Store, name: str, which: str, *, actor: str, reason: str) -> Entry:
@@ -227,25 +204,3 @@ def _before(ledger: Ledger, name: str) -> str:
     if not found:
         raise RegistryError(f"'{name}' had no other champion before; name a version, or `{NONE}` for no model")
     return str(found[0])
-
-
-def _sound(evidence: Evidence) -> Evidence:
-    wrong = [f"{what}: {line}" for what, lines in differences(evidence).items() for line in lines]
-    if wrong:
-        raise RegistryError(
-            f"what is recorded of version {evidence.number} does not fit together, and nothing is promoted on it: "
-            f"{'; '.join(wrong)}"
-        )
-    return evidence
-
-
-def _gates(candidate: Evidence) -> list[Gate]:
-    text = candidate.version.tags.get(CONDITIONS, "")
-    try:
-        return TypeAdapter(list[Gate]).validate_json(text)
-    except ValidationError as error:
-        raise RegistryError(
-            f"version {candidate.number}: its tag {CONDITIONS} holds no gates ({error.error_count()} errors); {AGAIN}"
-        ) from error
-    except TwofoldError as error:
-        raise RegistryError(f"version {candidate.number}: {error}; {AGAIN}") from error

@@ -4,28 +4,27 @@ In: a version in the registry. Out: a list of checks, each with its verdict: `as
 the latter with the reason. Nothing is repaired and nothing of the version is run.
 """
 
-import hashlib
 import json
+import math
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from twofold import review, runs
+from twofold import grounds, review
 from twofold.artifacts import file_sha256, read_json
 from twofold.errors import RegistryError, TwofoldError
-from twofold.evidence import Evidence, differences, gather
+from twofold.evidence import CLOSE, Evidence, differences, gather
 from twofold.ledger import Entry, Ledger
 from twofold.lineage import LINEAGE, UNKNOWN, params_sha256
-from twofold.promotion import GATES
 from twofold.registry import SEAL, ModelVersion, fetch_sealed
 from twofold.sealed import ARCHITECTURE, DECISION, open_sealed
 from twofold.tracking import Store, flatten
 from twofold.transitions import state
+from twofold.uncertainty import intervals
 
 SAME, DIFFERS, UNCHECKED = "as recorded", "DIFFERS", "not checked"
-REGISTRATION = "registration/registration.json"  # of a run
 
 
 @dataclass(frozen=True)
@@ -128,6 +127,7 @@ def _evidence(
     checks = [
         _check(what, "recomputed from what its run has logged", found) for what, found in differences(evidence).items()
     ]
+    checks.append(_tried("intervals in metrics.json", "recomputed likewise", lambda: _intervals(evidence)))
     checks.append(_tried("parameters", "their SHA-256, and those of its run", lambda: _params(lineage, evidence)))
     checks.append(_tried("lineage", "data and digests by the version's tags", lambda: _digests(lineage, version)))
     deciding = [entry for entry in ledger.entries if entry.version == int(version.version) and entry.gates]
@@ -135,7 +135,7 @@ def _evidence(
         _tried(
             f"gates of entry {entry.number}",
             f"the verdict on which its '{entry.action}' rests, by the SHA-256 in the ledger",
-            lambda entry=entry: _gates(store, version, entry, folder),  # type: ignore[misc]
+            lambda entry=entry: _gates(store, version, entry),  # type: ignore[misc]
         )
         for entry in deciding
     ]
@@ -176,15 +176,27 @@ def _digests(lineage: Mapping[str, Any], version: ModelVersion) -> list[str]:
     ]
 
 
-def _gates(store: Store, version: ModelVersion, entry: Entry, folder: Path) -> list[str]:
-    text = version.tags.get(f"{GATES}.{entry.gates[:12]}")
-    if text is None:
-        # Too long for a tag: the run's own record holds it.
-        recorded = read_json(runs.fetch(store, entry.report, REGISTRATION, folder))
-        text = json.dumps(recorded.get("gates"), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    found = hashlib.sha256(text.encode()).hexdigest()
-    lines = [] if found == entry.gates else [f"their SHA-256 is {found}, the ledger says {entry.gates}"]
-    failed = [gate["name"] for gate in json.loads(text) if not gate["passed"]]
-    if failed and entry.action in ("promote", "challenge"):
-        lines.append(f"gates that were not passed: {', '.join(failed)}")
-    return lines
+def _gates(store: Store, version: ModelVersion, entry: Entry) -> list[str]:
+    failed = [gate["name"] for gate in grounds.find(store, version, entry.gates) if not gate["passed"]]
+    promoting = failed and entry.action in ("promote", "challenge")
+    return [f"gates that were not passed: {', '.join(failed)}"] if promoting else []
+
+
+def _intervals(evidence: Evidence) -> list[str]:
+    """The ends of every figure's interval, as the logged predictions give them."""
+    again = intervals(evidence.test.target, evidence.test.probability, evidence.threshold)
+    recorded = evidence.metrics.get("intervals")
+    if not isinstance(recorded, Mapping):
+        raise RegistryError("metrics.json has no intervals")
+    return [
+        f"{figure} is {recorded.get(figure)}, the logged predictions give {ends}"
+        for figure, ends in again.items()
+        if not _close(recorded.get(figure), ends)
+    ]
+
+
+def _close(found: Any, ends: Mapping[str, Any]) -> bool:
+    return isinstance(found, Mapping) and all(
+        isinstance(found.get(end), float) and math.isclose(found[end], ends[end], rel_tol=CLOSE, abs_tol=CLOSE)
+        for end in ("low", "high")
+    )
