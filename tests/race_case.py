@@ -15,12 +15,15 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
-MARGIN = 0.02
+IMAGES = 100
+TARGET = [number % 2 for number in range(IMAGES)]
+MARGIN = 0.4
 WORD = "accuracy"
 SECTIONS = {
     "register": {
         "promotion": "auto",
         "gates": [{"figure": WORD, "min": 0.5}, {"figure": WORD, "non_inferior_by": MARGIN}],
+        "reference_since": 1,
     }
 }
 
@@ -75,22 +78,25 @@ def _justified(entry, versions) -> None:
     text = tags[f"twofold.gates.{entry.gates[:12]}"]
     assert hashlib.sha256(text.encode()).hexdigest() == entry.gates
     absolute, relative = json.loads(text)
-    own = float(tags["figure"])
+    own = tags["right"].count("1") / IMAGES
     assert (absolute["value"], absolute["limit"], absolute["passed"]) == (own, 0.5, True)
     if entry.champion is None:
         assert not relative["applies"]
     else:
-        before = float(versions[entry.champion].tags["figure"])
-        assert (relative["applies"], relative["value"], relative["limit"]) == (True, own, before - MARGIN)
-        assert own >= before - MARGIN
+        before = versions[entry.champion].tags["right"].count("1") / IMAGES
+        assert (relative["applies"], relative["passed"], relative["against"]) == (True, True, str(entry.champion))
+        assert (relative["value"], relative["other"], relative["limit"]) == (own, before, -MARGIN)
+        assert own - before > relative["bound"] > -MARGIN
 
 
 def promote_many(name: str, number: int, promotions: int) -> list[dict]:
     """One process: as many tries, each of another candidate."""
+    from tests import judging_case
     from twofold import promotion, registry, tracking
     from twofold.errors import RegistryError
-    from twofold.gates import Champion, Minimum, NonInferior, judge
+    from twofold.gates import Minimum, NonInferior
     from twofold.judgement import Judgement
+    from twofold.judging import judge
 
     registry.create_version = cheap_version
     store = tracking.connect()
@@ -99,13 +105,14 @@ def promote_many(name: str, number: int, promotions: int) -> list[dict]:
     results: list[dict] = []
     for turn in range(promotions):
         key = hashlib.sha256(f"{number} {turn}".encode()).hexdigest()
-        figures = {WORD: 0.8 + draw.random() * MARGIN}
+        right = [draw.random() < 0.85 for _ in TARGET]
+        test = judging_case.predictions(TARGET, judging_case.answered(right, TARGET))
         stands = promotion.standing(store, name, key)
         against = None
         if stands.champion is not None:
-            before = float(stands.champion.tags["figure"])
-            against = Champion(str(stands.champion.version), {WORD: before})
-        verdict = judge(gates, figures, against)
+            before = judging_case.answered([bit == "1" for bit in stands.champion.tags["right"]], TARGET)
+            against = judging_case.beside(test, before, version=str(stands.champion.version))
+        verdict = judge(gates, judging_case.subject(test), against)
         assert verdict.passed, verdict.reasons
         candidate = SimpleNamespace(
             key=key,
@@ -114,11 +121,10 @@ def promote_many(name: str, number: int, promotions: int) -> list[dict]:
             digests={"finetune_all": "m", "decision": "d"},
             about={"finetune_all": {"base_sha256": "b"}},
             raw=Path("nowhere"),
-            figure=figures[WORD],
         )
         judged = Judgement(name, candidate, verdict, against, {}, None)
         run = SimpleNamespace(info=SimpleNamespace(run_id=key[:32]))
-        model = SimpleNamespace(figure=repr(figures[WORD]))
+        model = SimpleNamespace(right="".join(str(int(bit)) for bit in right))
         try:
             outcome = promotion.promote(
                 store,
@@ -138,12 +144,12 @@ def promote_many(name: str, number: int, promotions: int) -> list[dict]:
 
 
 def cheap_version(store, name, model, run, tags, description):
-    """A version without files; its figure is a tag."""
+    """A version without files; which images it is right on is a tag."""
     from twofold import registry
 
     registry.claim(store, name, {})
     return store.client.create_model_version(
-        name, source="s3://nowhere/model", tags=tags | {"figure": model.figure}, description=description
+        name, source="s3://nowhere/model", tags=tags | {"right": model.right}, description=description
     )
 
 
@@ -151,7 +157,9 @@ def main(name: str, processes: int, promotions: int, result: Path) -> None:
     from twofold import tracking
 
     tracking.quieten()
-    import twofold.promotion  # noqa: F401  (once, before the processes part)
+    import tests.judging_case  # noqa: F401  (once, before the processes part; and so are the others)
+    import twofold.judging
+    import twofold.promotion  # noqa: F401
 
     # `fork`: what has been imported is there, and nothing has been connected yet.
     with multiprocessing.get_context("fork").Pool(processes) as pool:

@@ -1,14 +1,12 @@
 """`twofold models` on a real MLflow store: what each command says, moves and refuses."""
 
-import json
 import shutil
 
 import pytest
 
 from tests import registration_case as case
-from twofold import cli, registry, tracking
+from twofold import cli, tracking
 from twofold import ledger as ledgers
-from twofold.gates import Minimum, NonInferior
 
 REVIEW = case.PARAMS.model_copy(update={"promotion": "review"})
 WHY = ("--reason", "because", "--actor", "ann")

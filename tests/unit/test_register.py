@@ -6,8 +6,8 @@ import json
 import pytest
 
 from tests import registration_case as case
+from twofold import grounds, promotion, registry, tracking
 from twofold import ledger as ledgers
-from twofold import promotion, registry, tracking
 from twofold.artifacts import read_json, write_json
 from twofold.errors import ArtifactError, RegistryError
 from twofold.gates import Maximum, Minimum
@@ -63,7 +63,7 @@ def test_a_model_that_passes_becomes_version_1_and_champion(made, tmp_path, rehe
     assert version.tags[registry.SEAL] == verdict["seal"]
     (entry,) = ledger()
     assert (entry.action, entry.version, entry.champion, entry.report) == ("promote", 1, None, verdict["run_id"])
-    kept = version.tags[f"{promotion.GATES}.{entry.gates[:12]}"]
+    kept = version.tags[f"{grounds.GATES}.{entry.gates[:12]}"]
     assert (hashlib.sha256(kept.encode()).hexdigest(), json.loads(kept)) == (entry.gates, verdict["gates"])
 
 
