@@ -7,6 +7,7 @@ from typing import Any
 from twofold.metrics import FIGURES
 
 NOTHING = "-"
+FEW = 8  # names that are listed
 
 
 def listing(versions: Sequence[Mapping[str, Any]], name: str) -> str:
@@ -59,11 +60,19 @@ def lineage(values: Mapping[str, Any]) -> list[tuple[str, str]]:
     for key, value in values.items():
         if key == "params":
             continue
-        if isinstance(value, Mapping):
+        if key == "git":
+            rows += [("git commit", value["commit"]), ("git changed", shortened(value["changed"]))]
+        elif isinstance(value, Mapping):
             rows.append((key, ", ".join(f"{name} {each}" for name, each in value.items()) or NOTHING))
         else:
             rows.append((key, str(value)))
     return rows
+
+
+def shortened(names: str) -> str:
+    """The first of many names."""
+    found = names.split(", ")
+    return names if len(found) <= FEW else f"{', '.join(found[:FEW])} and {len(found) - FEW} more"
 
 
 def beside(found: Mapping[str, Any]) -> str:
@@ -72,7 +81,8 @@ def beside(found: Mapping[str, Any]) -> str:
         f"version {number}" + (f" ({standing})" if standing else "")
         for number, standing in zip(found["versions"], found["standings"], strict=True)
     )
-    parts = [_same(found["same_images"], found["same_test"], one, other)]
+    whose = "the test images of both" if found["same_test"] else "the test images that both have answered"
+    parts = [same(found["same_images"], whose, one, other)]
     if not found["same_test"]:
         rows = [
             (
@@ -95,8 +105,8 @@ def beside(found: Mapping[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
-def _same(found: Mapping[str, Any] | None, whole: bool, one: str, other: str) -> str:
-    """Two versions on the same images."""
+def same(found: Mapping[str, Any] | None, whose: str, one: str, other: str) -> str:
+    """Two versions on the same images, which are `whose`."""
     if found is None:
         return "no test image was answered by both: run register again to judge them on the same ones"
     if found["problem"]:
@@ -112,7 +122,6 @@ def _same(found: Mapping[str, Any] | None, whole: bool, one: str, other: str) ->
         f"(McNemar: p = {only['p_value']:.3f})"
     )
     left = sum(found["left_out"].values())
-    whose = "the test images of both" if whole else "the test images that both have answered"
     lines = [f"on {found['n']} images, {whose}", _indent(columns(rows)), f"  {words}"]
     return "\n".join([*lines, *([f"  {_left_out(found['left_out'], one, other)}"] if left else [])])
 

@@ -115,7 +115,11 @@ def _run_approve(options: argparse.Namespace) -> int:
             "reasons": list(verdict.reasons),
             "comparison": None if champion is None else champion.as_json(),
         }
-        lines = [catalogue_text.gates(found["gates"])]  # type: ignore[arg-type]
+        lines = [catalogue_text.gates(verdict.as_json())]
+        if champion is not None:
+            names = (f"version {judged.version}", f"version {champion.version} (champion)")
+            whose = f"the test images of version {judged.version} that neither learned from"
+            lines.append(catalogue_text.same(champion.as_json(), whose, *names))
         if entry is None:
             lines += ["not promoted:", *(f"  {reason}" for reason in verdict.reasons)]
         else:

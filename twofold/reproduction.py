@@ -17,6 +17,8 @@ from typing import Any
 
 from twofold import review
 from twofold.artifacts import digest, file_sha256, read_json
+from twofold.catalogue_text import lineage as facts
+from twofold.catalogue_text import shortened
 from twofold.decision import DECISION
 from twofold.errors import RegistryError
 from twofold.lineage import LINEAGE, UNKNOWN
@@ -57,7 +59,7 @@ class Recipe:
         """Why it may come out otherwise, a sentence each."""
         found = []
         if self.changed != "none":
-            found.append(f"the commit alone does not make it: these files were changed then: {self.changed}")
+            found.append(f"the commit alone does not make it: these files were changed then: {shortened(self.changed)}")
         if self.source is None:
             found.append(
                 "where its images were is not recorded (see its pipeline run): params.yaml of the commit says it"
@@ -105,7 +107,7 @@ def recipe(store: Store, name: str, which: str, source: str | None = None) -> Re
         data=data["fingerprint"],
         model=digests["finetune_all"],
         decision=digests["decision"],
-        about=tuple(f"{key}: {value}" for key, value in _facts(lineage)),
+        about=tuple(f"{key}: {value}" for key, value in facts(lineage)),
     )
 
 
@@ -192,9 +194,3 @@ def _yaml(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.20f}".rstrip("0") + ("0" if value == int(value) else "") if "e" in repr(value) else repr(value)
     return json.dumps(value)
-
-
-def _facts(lineage: Mapping[str, Any]) -> list[tuple[str, str]]:
-    from twofold.catalogue_text import lineage as rows
-
-    return rows(lineage)

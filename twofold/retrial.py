@@ -44,11 +44,13 @@ class Retrial:
     """What came of it.
 
     Attributes:
+        version: that was judged.
         verdict: on every gate.
         champion: the version beside the champion; None if there is none.
         heirs: what the version's tag `twofold.best` is to say if it is promoted; see `reference`.
     """
 
+    version: int
     verdict: Verdict
     champion: Comparison | None
     heirs: Mapping[str, str]
@@ -87,6 +89,7 @@ def judge_again(store: Store, name: str, candidate: Evidence, champion: Evidence
         measured[VANISHED] = float(len({image for found in beside.values() for image in found.vanished}))
     subject = Subject({**candidate.metrics, **measured}, candidate.test, candidate.threshold)
     return Retrial(
+        version=candidate.number,
         verdict=judge(held.gates, subject, own, best),
         champion=own,
         heirs=reference.heirs(tag, held.gates, held.reference_since, own, best),

@@ -11,7 +11,7 @@ import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,6 +19,7 @@ from twofold import ledger as ledgers
 from twofold import registry
 from twofold.errors import ParameterError, RegistryError
 from twofold.ledger import HEAD, LONGEST_REASON, Action, Entry, Ledger
+from twofold.lineage import LINEAGE
 from twofold.lock import Lock, holder, locked
 from twofold.progress import say
 from twofold.tracking import Store
@@ -116,6 +117,8 @@ def repair(store: Store, name: str, *, actor: str, reason: str) -> list[str]:
             lock.check()
             ledger = ledger.followed_by(entry)
             done.append(f"entry {entry.number}: acknowledged {len(ledger.problems)} problem(s)")
+            if not any(known.moves for known in ledger.entries):
+                ledger = _adopt(lock, ledger)  # nothing but the alias says any more who is champion
         if ledger.entries:
             done += _settle(store, name, ledger)
         return done
@@ -156,6 +159,10 @@ def state(store: Store, name: str) -> tuple[Ledger, list[str]]:
     model = registry.registered(store, name)
     ledger = ledgers.read({} if model is None else model.tags)
     if model is None or not ledger.entries:
+        found = None if ledger.problems else registry.holder(store, name)
+        if found is not None and LINEAGE in found.tags:
+            gone = f"every entry is missing, though version {found.version} is champion and was made under a ledger"
+            ledger = replace(ledger, problems=(gone,))
         return ledger, list(ledger.problems)
     told = list(ledger.problems)
     for alias, number in ledger.aliases.items():
@@ -190,11 +197,11 @@ def _sound(lock: Lock) -> Ledger:
 
 
 def _adopt(lock: Lock, ledger: Ledger) -> Ledger:
-    """A champion that was there before the ledger becomes its first entry."""
+    """A champion that was there before the ledger, or whose entry is gone, is entered as the alias says."""
     found = registry.holder(lock.store, lock.model)
     if found is None:
         return ledger
-    reason = "it held the alias before there was a ledger"
+    reason = "it held the alias, and no entry says since when"
     values: dict[str, Any] = vars(Change("adopt", int(found.version), actor(), reason))
     entry = ledger.next(lock.fence, time=_now(), **values)
     registry.tag_model(lock.store, lock.model, entry.key, entry.text)

@@ -6,6 +6,7 @@ from tests import registration_case as case
 from twofold import ledger as ledgers
 from twofold import promotion, registry, tracking, transitions
 from twofold.errors import RegistryError
+from twofold.lineage import LINEAGE
 
 REVIEW = case.PARAMS.model_copy(update={"promotion": "review"})
 
@@ -92,11 +93,29 @@ def test_a_champion_from_before_there_was_a_ledger_becomes_its_first_entry(made,
     case.run(made["good"], tmp_path)
     for key in client().get_registered_model("corner").tags:
         client().delete_registered_model_tag("corner", key)
+    client().delete_model_version_tag("corner", "1", LINEAGE)
     assert case.run(made["good"], tmp_path)["nothing_new"] is True
     assert case.run(made["better"], tmp_path)["judged_against"] == 1
     assert [(entry.action, entry.version, entry.champion) for entry in ledger()] == [
         ("adopt", 1, None),
         ("promote", 2, 1),
+    ]
+
+
+def test_a_ledger_that_is_gone_as_a_whole_is_missed(made, tmp_path):
+    case.run(made["good"], tmp_path)
+    for key in client().get_registered_model("corner").tags:
+        client().delete_registered_model_tag("corner", key)
+    with pytest.raises(RegistryError, match="every entry is missing, though version 1 is champion"):
+        case.run(made["better"], tmp_path)
+    with pytest.raises(RegistryError, match="--repair --reason WHY"):
+        transitions.repair(tracking.connect(), "corner", actor="ann", reason="")
+    transitions.repair(tracking.connect(), "corner", actor="ann", reason="they were deleted by mistake")
+    assert case.run(made["better"], tmp_path)["judged_against"] == 1
+    assert [(entry.action, entry.version) for entry in ledger()] == [
+        ("acknowledge", None),
+        ("adopt", 1),
+        ("promote", 2),
     ]
 
 
