@@ -38,6 +38,7 @@ IMAGES = [
 # Seven images prove little: of two models that rank them alike, one may still be worse by 0.47.
 GATES = [Minimum(figure="accuracy", min=0.7), NonInferior(figure="roc_auc", non_inferior_by=0.5)]
 PARAMS = Register(experiment="trying", model_name="corner", gates=GATES, reference_since=1, promotion="auto")
+SAID = ("action", "version", "champion", "actor", "reason", "gates", "note")  # of an entry, whoever wrote it when
 REFUSING = PARAMS.model_copy(update={"gates": [*GATES, Maximum(figure="brier", max=0.01)]})
 
 
@@ -212,7 +213,7 @@ def hurry(monkeypatch) -> list[int]:
 
 def state() -> dict:
     """What an uninterrupted registration leaves behind, without ids and times: to be compared with another."""
-    from twofold import tracking
+    from twofold import ledger, tracking
     from twofold.runs import RUN_KEY
 
     client = tracking.connect().client
@@ -238,4 +239,17 @@ def state() -> dict:
         ),
         "versions": [(v.version, v.tags, v.description) for v in client.search_model_versions("name = 'corner'")],
         "aliases": client.get_registered_model("corner").aliases,
+        "ledger": [
+            (
+                entry.number,
+                entry.action,
+                entry.version,
+                entry.champion,
+                entry.actor,
+                entry.reason,
+                entry.gates,
+                entry.note,
+            )
+            for entry in ledger.read(client.get_registered_model("corner").tags).entries
+        ],
     }

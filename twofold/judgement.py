@@ -16,6 +16,7 @@ from twofold.verdict import Verdict
 
 SCHEMA_VERSION = 1
 CHAMPION, CHALLENGER = "champion", "challenger"  # aliases of a version
+REJECTED = "rejected"  # what a version without an alias may have come to
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Outcome:
 
     Attributes:
         version: that holds the candidate, None if none does.
-        alias: that it was given, now or before: champion, challenger or None.
+        alias: that it was given, now or before: champion, challenger or None; or `rejected`.
         nothing_new: the version and its promotion were there before.
         champion: the version that is champion now.
     """
@@ -76,12 +77,17 @@ def reasons(judgement: Judgement, outcome: Outcome) -> list[str]:
         now = "there is none now" if outcome.champion is None else f"the champion is now version {outcome.champion}"
         found.append(
             f"version {outcome.version} was champion before and {now}; register does not bring a model back, a person "
-            "may by giving it the alias in MLflow"
+            f"may: twofold models rollback {outcome.version} --reason WHY"
+        )
+    elif outcome.alias == REJECTED:
+        found.append(
+            f"version {outcome.version} was rejected, and register does not undo that; a person may: twofold models "
+            f"approve {outcome.version} --reason WHY"
         )
     elif outcome.alias == CHALLENGER and not outcome.promoted:
         found.append(
-            f"version {outcome.version} waits as 'challenger' (register.promotion: review); a person promotes it by "
-            "giving it the alias 'champion' in MLflow"
+            f"version {outcome.version} waits as 'challenger' (register.promotion: review); a person promotes it: "
+            f"twofold models approve {outcome.version} --reason WHY"
         )
     return found
 

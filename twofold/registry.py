@@ -5,7 +5,7 @@ Everything is found again by tags, so that a register that was killed goes on wh
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,7 +14,9 @@ from mlflow.artifacts import download_artifacts
 from mlflow.entities import LoggedModel as LoggedModel
 from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 from mlflow.entities.model_registry import ModelVersion as ModelVersion
+from mlflow.entities.model_registry import RegisteredModel as RegisteredModel
 from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import SQLAlchemyError
 
 from twofold.errors import RegistryError
 from twofold.judgement import CHAMPION
@@ -26,20 +28,16 @@ KEY = "twofold.key"  # of a candidate: digest of model, decision and test images
 SEAL = "twofold.seal"  # SHA-256 of seal.json
 REHEARSED = "twofold.rehearsed"  # of a logged model: the largest difference in its rehearsal
 JUDGED_AGAINST = "twofold.judged_against"  # of a version: the champion's version at the time, or nothing
-SETTLED = "twofold.settled"  # of a version: the alias that it was given; its promotion is done
+CONDITIONS = "twofold.conditions"  # of a version: `gates` and `reference_since` that it was held to, as JSON
+LONGEST_TAG = 100_000  # characters of a version's or a registered model's tag
 DESCRIPTION = 5000  # characters that every store keeps
 
 
 def holder(store: Store, name: str, alias: str = CHAMPION) -> ModelVersion | None:
     """The version that an alias points to now."""
-    try:
-        model = store.client.get_registered_model(name)
-    except MlflowException as error:
-        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-            return None
-        raise
-    version = model.aliases.get(alias)
-    return None if version is None else store.client.get_model_version(name, str(version))
+    model = registered(store, name)
+    found = None if model is None else model.aliases.get(alias)
+    return None if found is None else store.client.get_model_version(name, str(found))
 
 
 def version_with(store: Store, name: str, key: str) -> ModelVersion | None:
@@ -131,29 +129,85 @@ def create_version(
         )
 
 
-def move_alias(store: Store, version: ModelVersion, alias: str, *, expected: str | None) -> None:
-    """Give an alias to a version: the one function through which aliases move.
+def registered(store: Store, name: str) -> RegisteredModel | None:
+    """A registered model with its tags and aliases, as one read gives them; None if there is none."""
+    try:
+        return store.client.get_registered_model(name)
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return None
+        raise
 
-    Args:
-        store: of the registry.
-        version: that gets the alias.
-        alias: `champion` or `challenger`.
-        expected: the version that the alias must still point to, or None for nothing; read again just before the
-            write, so that nothing is decided on stale knowledge.
 
-    Raises:
-        RegistryError: the alias has moved since the model was judged.
+def versions(store: Store, name: str) -> list[ModelVersion]:
+    """Every version of a registered model, oldest first."""
+    found: list[ModelVersion] = []
+    token: str | None = None
+    while True:
+        page = store.client.search_model_versions(f"name = '{name}'", max_results=1000, page_token=token)
+        found += page
+        token = page.token
+        if not token:
+            return sorted(found, key=lambda version: int(version.version))
+
+
+def point(store: Store, name: str, alias: str, version: int | None) -> None:
+    """Give an alias to a version, or with None to nothing: the one function through which aliases move.
+
+    It is for `twofold.transitions` alone, which holds the lock and has written into the ledger why it moves.
     """
-    present = holder(store, version.name, alias)
-    found = None if present is None else str(present.version)
-    if found == str(version.version):
-        return
-    if found != expected:
-        raise RegistryError(
-            f"'{alias}' of {version.name} was version {expected or 'none'} when this model was judged and is version "
-            f"{found or 'none'} now; someone else has moved it: run register again"
-        )
-    store.client.set_registered_model_alias(version.name, alias, version.version)
+    if version is None:
+        store.client.delete_registered_model_alias(name, alias)
+    else:
+        store.client.set_registered_model_alias(name, alias, str(version))
+
+
+def tag_model(store: Store, name: str, key: str, value: str) -> None:
+    """Set a tag of a registered model."""
+    store.client.set_registered_model_tag(name, key, value)
+
+
+def claim(store: Store, name: str, tags: Mapping[str, str]) -> bool:
+    """Create a registered model of that name, which one process alone can do; False if another has done it."""
+    try:
+        store.client.create_registered_model(name, tags=dict(tags))
+    except MlflowException as error:
+        # MLflow's database looks up what was there first, which may be gone by then; or it is busy, and cannot tell.
+        if error.error_code in ("RESOURCE_ALREADY_EXISTS", "RESOURCE_DOES_NOT_EXIST", "TEMPORARILY_UNAVAILABLE"):
+            return False
+        raise
+    return True
+
+
+def names(store: Store, prefix: str) -> list[RegisteredModel]:
+    """The registered models whose names begin so, with their tags."""
+    found: list[RegisteredModel] = []
+    token: str | None = None
+    while True:
+        page = store.client.search_registered_models(f"name LIKE '{prefix}%'", max_results=100, page_token=token)
+        # `_` in a pattern stands for any letter, and SQLite knows no capitals there.
+        found += [model for model in page if model.name.startswith(prefix)]
+        token = page.token
+        if not token:
+            return found
+
+
+def remove(store: Store, name: str) -> None:
+    """Delete a registered model that has no versions; one that is gone, or is someone else's to delete, stays so."""
+    try:
+        store.client.delete_registered_model(name)
+    except MlflowException as error:
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "PERMISSION_DENIED"):
+            raise
+
+
+def attempt(write: Callable[[], None]) -> str:
+    """Try a write on which nothing hangs; why it did not work, or nothing."""
+    try:
+        write()
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        return str(error)
+    return ""
 
 
 def tag_version(store: Store, version: ModelVersion, tags: Mapping[str, str]) -> None:

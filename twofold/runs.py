@@ -11,8 +11,9 @@ from typing import Any
 
 from mlflow.entities import Metric
 from mlflow.entities import Run as Run
+from mlflow.exceptions import MlflowException
 
-from twofold.errors import ArtifactError
+from twofold.errors import ArtifactError, RegistryError
 from twofold.tracking import DIGEST, PARENT, Store, log_metrics, runs_with
 
 RUN_KEY = "twofold.run_key"  # digest of the model's key and of all parameters
@@ -117,6 +118,18 @@ def replay(store: Store, run: Run, step: str, history: Path) -> None:
     except (KeyError, ValueError) as error:
         raise ArtifactError(f"{history}: needs a column 'epoch' and numbers, found {error}") from None
     log_metrics(store, run.info.run_id, points)
+
+
+def fetch(store: Store, run_id: str, path: str, folder: Path) -> Path:
+    """Download a file that a run has logged.
+
+    Raises:
+        RegistryError: the run has none of that name, or it is not in the store any more.
+    """
+    try:
+        return Path(store.client.download_artifacts(run_id, path, str(folder)))
+    except (MlflowException, OSError) as error:
+        raise RegistryError(f"{path} of run {run_id} cannot be fetched: {error}") from error
 
 
 def close(store: Store, run: Run, outcome: str, *, terminate: bool) -> None:

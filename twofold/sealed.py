@@ -23,9 +23,8 @@ from twofold.temperature import calibrated
 SEAL = "seal.json"
 WEIGHTS, ARCHITECTURE = "model.safetensors", "meta.json"
 DECISION, PREPROCESSING = "decision.json", "preprocessing.json"
-FILES = (WEIGHTS, ARCHITECTURE, DECISION, PREPROCESSING)
+FILES = (WEIGHTS, ARCHITECTURE, DECISION, PREPROCESSING)  # of every model; its seal may list further ones
 SPLITS = "splits.json"  # SHA-256 of every image of train, validation and test
-EXTRAS = (SPLITS,)  # what a sealed model may hold besides; not needed to answer for an image
 SCHEMA_VERSION = 1
 BATCH = 16  # images a forward pass; more is slower on a CPU
 
@@ -122,9 +121,11 @@ def check(directory: Path, digest: str | None = None) -> str:
             f"{directory / SEAL}: altered: SHA-256 is {found}, expected {digest}; do not use this model"
         )
     files = seal.get("files")
-    if seal.get("schema_version") != SCHEMA_VERSION or not isinstance(files, dict) or not _known(files):
+    if seal.get("schema_version") != SCHEMA_VERSION or not isinstance(files, dict) or not set(FILES) <= set(files):
         raise ArtifactError(f"{directory / SEAL}: not the seal of a model of schema version {SCHEMA_VERSION}")
-    for name in files:
+    for name in sorted(files):
+        if Path(name).name != name or name in ("", ".."):
+            raise ArtifactError(f"{directory / SEAL}: lists {name!r}, which is no file's name; do not use this model")
         actual = sha256(directory / name)
         if actual != files[name]:
             raise ArtifactError(
@@ -152,10 +153,6 @@ def sha256(path: Path) -> str:
         raise ArtifactError(f"{path}: no such file; the sealed model is incomplete")
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _known(files: dict[str, Any]) -> bool:
-    return set(FILES) <= set(files) <= {*FILES, *EXTRAS}
 
 
 def _object(path: Path) -> dict[str, Any]:

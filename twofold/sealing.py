@@ -18,7 +18,7 @@ from typing import Any
 from twofold.artifacts import file_sha256, write_json
 from twofold.errors import ArtifactError
 from twofold.imports import ROOT, closure
-from twofold.sealed import ARCHITECTURE, DECISION, EXTRAS, FILES, PREPROCESSING, SCHEMA_VERSION, SEAL, SPLITS, WEIGHTS
+from twofold.sealed import ARCHITECTURE, DECISION, PREPROCESSING, SCHEMA_VERSION, SEAL, SPLITS, WEIGHTS
 
 SERVED = "twofold.serving.served"
 SEALED, CODE = "sealed", "code"
@@ -40,6 +40,8 @@ def seal(
     preprocessing: Mapping[str, Any],
     directory: Path,
     splits: Mapping[str, Iterable[str]] | None = None,
+    *,
+    further: Mapping[str, Path] | None = None,
 ) -> Seal:
     """Write `sealed/` and `code/` into a folder.
 
@@ -50,10 +52,12 @@ def seal(
         directory: made if need be; holds no sealed model yet.
         splits: the SHA-256 of every image of train, validation and test; None leaves them out, and then the model
             cannot be compared with another one.
+        further: files that serving does not need and the model shall carry all the same, by the name they get.
     """
     folder = directory / SEALED
     folder.mkdir(parents=True)
-    for source, name in ((model / WEIGHTS, WEIGHTS), (model / ARCHITECTURE, ARCHITECTURE), (decision, DECISION)):
+    named = {WEIGHTS: model / WEIGHTS, ARCHITECTURE: model / ARCHITECTURE, DECISION: decision, **(further or {})}
+    for name, source in named.items():
         if not source.is_file():
             raise ArtifactError(f"{source}: no such file; has the step that writes it run?")
         shutil.copyfile(source, folder / name)
@@ -61,7 +65,8 @@ def seal(
     if splits is not None:
         write_json(folder / SPLITS, {name: sorted(images) for name, images in splits.items()})
     package, sources = served_code()
-    files = {name: file_sha256(folder / name) for name in (*FILES, *EXTRAS) if (folder / name).exists()}
+    written = (*named, PREPROCESSING, *(() if splits is None else (SPLITS,)))
+    files = {name: file_sha256(folder / name) for name in written}
     code = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in sources.items()}
     write_json(
         folder / SEAL, {"schema_version": SCHEMA_VERSION, "files": files, "code": {"package": package, "files": code}}

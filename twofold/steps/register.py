@@ -142,7 +142,15 @@ def _record(store: "Store", params: Register, judged: "Judgement", stands: Any, 
     if outcome is None or (outcome.version is None and judged.dvc_experiment is None):
         logged, seal = promotion.log_model(store, run, judged)
         outcome = outcome or promotion.promote(
-            store, run, stands, judged, model=logged, seal_digest=seal, alias=alias, card=render(judged)
+            store,
+            run,
+            stands,
+            judged,
+            model=logged,
+            seal_digest=seal,
+            alias=alias,
+            card=render(judged),
+            params=sections,
         )
     values = _write(store, store.client.get_run(run.info.run_id), judged, outcome, params, folder)
     store.client.log_artifacts(run.info.run_id, str(folder), KIND)
@@ -154,6 +162,7 @@ def _record(store: "Store", params: Register, judged: "Judgement", stands: Any, 
 
 def _log_candidate(store: "Store", run: "Run", judged: "Judgement", sections: Mapping[str, Any]) -> None:
     from twofold import runs, tracking
+    from twofold.evidence import EVALUATION, METRICS
 
     candidate = judged.candidate
     tracking.log_params(store, run, tracking.flatten(sections))
@@ -165,7 +174,8 @@ def _log_candidate(store: "Store", run: "Run", judged: "Judgement", sections: Ma
     runs.log_figures(store, run, {f"{step}.validation": candidate.about[step]["validation"] for step in _TRAININGS})
     for step, folder in (("train_head", candidate.head), ("finetune_all", candidate.model)):
         runs.link_training(store, run, step, candidate.digests[step], folder / "history.csv")
-    store.client.log_artifacts(run.info.run_id, str(candidate.evaluation), "evaluation")
+    store.client.log_artifacts(run.info.run_id, str(candidate.evaluation), EVALUATION)
+    store.client.log_dict(run.info.run_id, candidate.metrics, f"{EVALUATION}/{METRICS}")
 
 
 def _write(
