@@ -5,10 +5,13 @@ Everything is found again by tags, so that a register that was killed goes on wh
 """
 
 import os
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
+from botocore.exceptions import BotoCoreError, ClientError
 from mlflow import set_tracking_uri
 from mlflow.artifacts import download_artifacts
 from mlflow.entities import LoggedModel as LoggedModel
@@ -95,20 +98,45 @@ def download(store: Store, model: LoggedModel, folder: Path) -> Path:
 def fetch_sealed(store: Store, version: ModelVersion, folder: Path) -> Path:
     """Download a version's sealed folder and hold it to the seal in the version's tags; nothing of it is run.
 
+    What is not the sealed model is not left in `folder`.
+
     Raises:
         RegistryError: the version was not sealed by Twofold, or its files are not in the store.
-        ArtifactError: a file is missing or altered.
+        ArtifactError: a file is missing, altered or added.
     """
     seal = version.tags.get(SEAL)
     if not seal:
         raise RegistryError(f"version {version.version} has no tag {SEAL}: it was not sealed by Twofold")
     place = store.client.get_model_version_download_uri(version.name, version.version)
-    try:
-        found = Path(download_artifacts(f"{place}/artifacts/sealed", dst_path=str(folder), tracking_uri=store.uri))
-    except (MlflowException, OSError) as error:
-        raise RegistryError(f"its files cannot be fetched from {shown(place)}: {error}") from error
-    check(found, seal)
-    return found
+    _at_home(store, place)
+    with tempfile.TemporaryDirectory(dir=_made(folder), prefix=".fetching-") as draft:
+        try:
+            found = Path(download_artifacts(f"{place}/artifacts/sealed", dst_path=draft, tracking_uri=store.uri))
+        except (MlflowException, OSError, BotoCoreError, ClientError) as error:
+            raise RegistryError(f"its files cannot be fetched from {shown(place)}: {shown(str(error))}") from error
+        check(found, seal)
+        return found.rename(folder / found.name)
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _at_home(store: Store, place: str) -> None:
+    """Refuse files that lie on another server than the store's: MLflow would send it the user's name and password.
+
+    Whoever may edit a version, or make an experiment, says where its files lie.
+    """
+    there, home = urlsplit(place), urlsplit(store.uri)
+    if there.scheme not in ("http", "https", "mlflow-artifacts") or not there.netloc:
+        return
+    scheme = home.scheme if there.scheme == "mlflow-artifacts" else there.scheme
+    if (scheme, there.netloc.rpartition("@")[2]) != (home.scheme, home.netloc.rpartition("@")[2]):
+        raise RegistryError(
+            f"its files are said to lie at {shown(place)}, which is not the MLflow server {shown(store.uri)}: not "
+            "asked, as it would be told your user and password; register the version from files on the server itself"
+        )
 
 
 def create_version(
