@@ -23,7 +23,7 @@ from twofold.errors import RegistryError
 from twofold.judgement import CHAMPION
 from twofold.runs import Run
 from twofold.sealed import check
-from twofold.tracking import Store, shown
+from twofold.tracking import Store, refused, shown
 
 KEY = "twofold.key"  # of a candidate: digest of model, decision and test images
 SEAL = "twofold.seal"  # SHA-256 of seal.json
@@ -113,7 +113,8 @@ def fetch_sealed(store: Store, version: ModelVersion, folder: Path) -> Path:
         try:
             found = Path(download_artifacts(f"{place}/artifacts/sealed", dst_path=draft, tracking_uri=store.uri))
         except (MlflowException, OSError, BotoCoreError, ClientError) as error:
-            raise RegistryError(f"its files cannot be fetched from {shown(place)}: {shown(str(error))}") from error
+            reason = shown(refused(error) or str(error))
+            raise RegistryError(f"its files cannot be fetched from {shown(place)}: {reason}") from error
         check(found, seal)
         return found.rename(folder / found.name)
 
