@@ -1,6 +1,9 @@
 """The text of decision.html, for the people who answer for a model; `twofold.decision_page` fills it."""
 
-BODY = """
+from twofold import comparison_body
+
+BODY = (
+    """
 <header>
 <p class="quiet">{{ name }}: {{ positive }} or {{ negative }}</p>
 <h1>{{ headline }}</h1>
@@ -19,42 +22,43 @@ BODY = """
 
 <h2>The gates</h2>
 <p>Every gate of <code>params.yaml</code> (<code>register.gates</code>) is evaluated, whatever the others say. A figure
-that is missing or not a number does not pass.
-{% if champion is none %}There is no champion to compare with, so gates against one do not apply.{% else %}Gates against
-the champion hold version {{ champion.version }} to the same {{ n | count }} test images.{% endif %}</p>
+that is missing or not a number does not pass. A bound is the end of a 95 % interval; against the champion, the bound is
+how much better this model is at least (one-sided, 95 %), on the same images.
+{% if champion is none %}There is no champion to compare with, so gates against one do not apply.{% else %}The champion
+is version {{ champion.version }}.{% endif %}</p>
 <div class="scroll" role="region" aria-label="The gates" tabindex="0"><table id="gates">
-<thead><tr><th scope="col">gate</th><th scope="col" class="num">figure</th><th scope="col" class="num">limit</th>
-<th scope="col">verdict</th></tr></thead>
+<thead><tr><th scope="col">gate</th><th scope="col" class="num">figure</th><th scope="col" class="num">bound</th>
+<th scope="col" class="num">limit</th><th scope="col" class="num">images</th><th scope="col">verdict</th></tr></thead>
 <tbody>
 {% for gate in gates %}
 <tr><th scope="row" style="overflow-wrap:anywhere">{{ gate.name }}
 {% if gate.detail %}<div class="quiet" style="font-weight:400">{{ gate.detail }}</div>{% endif %}</th>
-<td class="num">{{ gate.value | number(4) }}</td><td class="num">{{ gate.limit | number(4) }}</td>
+<td class="num">{{ gate.value | number(4) }}</td><td class="num">{{ gate.bound | number(4) }}</td>
+<td class="num">{{ gate.limit | number(4) }}</td><td class="num">{{ gate.n | count }}</td>
 <td><strong class="{{ gate.tone }}">{{ gate.word }}</strong></td></tr>
 {% else %}
-<tr><td colspan="4">There are none.</td></tr>
+<tr><td colspan="6">There are none.</td></tr>
 {% endfor %}
 </tbody></table></div>
 
 <h2>Figures</h2>
 <p>On {{ n | count }} test images, {{ n_positive | count }} of them {{ positive }}, that neither training nor the
-threshold has seen. {% if champion is not none %}The champion answered the same images, at its own threshold.{% endif %}
-</p>
+threshold has seen.</p>
 <div class="scroll" role="region" aria-label="Figures" tabindex="0"><table id="figures">
 <thead><tr><th scope="col">figure</th><th scope="col" class="num">this model</th>
-{% if champion is not none %}<th scope="col" class="num">champion (version {{ champion.version }})</th>
-<th scope="col" class="num">difference</th>{% endif %}</tr></thead>
+<th scope="col" class="num">95 % interval</th></tr></thead>
 <tbody>
 {% for row in rows %}
-<tr><th scope="row">{{ row.title }}</th><td class="num" data-figure="{{ row.key }}">{{ row.own | number }}
-{% if row.interval %}<br><small>{{ row.interval }}</small>{% endif %}</td>
-{% if champion is not none %}<td class="num">{{ row.other | number }}</td>
-<td class="num"><strong class="{{ row.tone }}">{{ row.difference }}</strong></td>{% endif %}</tr>
+<tr><th scope="row">{{ row.title }}</th><td class="num" data-figure="{{ row.key }}">{{ row.own | number }}</td>
+<td class="num">{{ row.interval | shown }}</td></tr>
 {% endfor %}
 </tbody></table></div>
-<p class="quiet">Higher is better, except for log loss and Brier score. Below a rate: its 95 % interval, how far chance
-alone may have moved it (Wilson, images taken as independent). A difference much smaller than that proves nothing.</p>
-
+<p class="quiet">Higher is better, except for log loss, Brier score and calibration error. The interval is how far chance
+alone may have moved a figure, images taken as independent: Wilson for rates, DeLong for ROC-AUC, simulation for the
+calibration error, BCa bootstrap for the others.</p>
+"""
+    + comparison_body.BODY
+    + """
 <h2>How it answers</h2>
 <div class="charts">
 {{ figure(charts.confusion, "Every test image, by what it is and by what the model said. Blue is right, orange is "
@@ -112,3 +116,4 @@ with the run.</p>
 images. If models are changed again and again until this page is green, the test has become something to learn
 from.</footer>
 """
+)

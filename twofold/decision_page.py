@@ -1,7 +1,7 @@
 """decision.html: in come a judgement and what followed from it, out goes the page on which a team decides.
 
-The verdict and the gates come first, then the figures beside the champion's, the curves, the slices, and where all of
-it comes from. Its text is in `decision_body.py`.
+The verdict and the gates come first, then the figures, the champion's beside them, the curves, the slices, and where
+all of it comes from. Its text is in `decision_body.py`.
 """
 
 import csv
@@ -9,25 +9,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from twofold import charts, curves, page
+from twofold import charts, comparison_page, curves, page
+from twofold.comparison_page import TITLES
 from twofold.decision_body import BODY
-from twofold.gates import LESS_IS_BETTER, Result
-from twofold.intervals import wilson
 from twofold.judgement import Judgement, Outcome, headline, reasons
 from twofold.metrics import FIGURES, Counts
 from twofold.picture import Picture
+from twofold.verdict import Result
 
-TITLES = {
-    "accuracy": "Accuracy",
-    "precision": "Precision",
-    "recall": "Recall",
-    "f1": "F1",
-    "specificity": "Specificity",
-    "roc_auc": "ROC-AUC",
-    "average_precision": "Average precision",
-    "log_loss": "Log loss",
-    "brier": "Brier score",
-}
 STEPS = {"train_head": "The head, on the frozen base", "finetune_all": "The whole network"}
 MOST_VALUES = 20  # of a slice column that the page shows
 
@@ -66,6 +55,7 @@ def render(judgement: Judgement, outcome: Outcome, recorded: Mapping[str, Any]) 
         "slices": [_slice(name, values) for name, values in metrics.get("slices", {}).items()],
         "lineage": _lineage(judgement, recorded),
         "recorded": recorded,
+        **comparison_page.context(judgement),
     }
     return page.render(f"{judgement.name}: {head}", BODY, context)
 
@@ -106,51 +96,34 @@ def _consequence(judgement: Judgement, outcome: Outcome) -> str:
 
 def _gate(gate: Result) -> dict[str, Any]:
     word = ("passed" if gate.passed else "failed") if gate.applies else "does not apply"
+    held = gate.value if gate.bound is None else gate.bound
     return {
         "name": gate.name,
         "value": gate.value,
+        "bound": gate.bound,
         "limit": gate.limit,
+        "n": gate.n,
         "word": word,
         "tone": ("good" if gate.passed else "bad") if gate.applies else "quiet",
-        # A number beside its limit needs no words.
-        "detail": "" if gate.applies and gate.limit is not None and gate.value is not None else gate.detail,
+        # Numbers beside their limit need no words.
+        "detail": "" if gate.applies and gate.limit is not None and held is not None else gate.detail,
     }
 
 
 def _rows(judgement: Judgement) -> list[dict[str, Any]]:
-    metrics = judgement.candidate.metrics
-    before = judgement.champion.figures if judgement.champion else {}
-    counts = Counts(*(metrics[name] for name in Counts._fields))
-    shares = {
-        "accuracy": (counts.correct, counts.n),
-        "precision": (counts.true_positive, counts.called),
-        "recall": (counts.true_positive, counts.positive),
-        "specificity": (counts.true_negative, counts.negative),
-    }
+    metrics, intervals = judgement.candidate.metrics, judgement.candidate.intervals
     rows = []
     for name in (*FIGURES, "threshold"):
-        own, other = metrics.get(name), before.get(name)
-        ends = wilson(*shares[name]) if name in shares else None
-        better = None
-        if own is not None and other is not None and own != other and name != "threshold":
-            better = (own < other) == (name in LESS_IS_BETTER)
+        ends = intervals.get(name)
         rows.append(
             {
                 "key": name,
                 "title": TITLES.get(name, "Threshold"),
-                "own": own,
+                "own": metrics.get(name),
                 "interval": None if ends is None else f"{ends.low:.3f} to {ends.high:.3f}",
-                "other": other,
-                "difference": page.NOTHING if own is None or other is None else _signed(own - other),
-                "tone": "" if better is None else "good" if better else "bad",
             }
         )
     return rows
-
-
-def _signed(difference: float) -> str:
-    text = f"{difference:+.3f}"
-    return text[1:] if float(text) == 0 else text
 
 
 def _charts(judgement: Judgement) -> dict[str, Picture]:

@@ -4,8 +4,13 @@ It says what the model is for, what it was made from, how well it does and where
 version, being written before there is one.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
+from twofold.intervals import Interval, mcnemar
 from twofold.judgement import Judgement
 from twofold.metrics import FIGURES
+from twofold.slice_names import in_order
 
 _BASES = {
     "resnet50": "ResNet-50 (torchvision)",
@@ -20,7 +25,11 @@ def render(judgement: Judgement) -> str:
     about, metrics, decision = candidate.about, candidate.metrics, candidate.decision
     model, data = about["finetune_all"], about["preprocess"]
     trained = "the whole network, fine-tuned" if model["winner"] == "finetuned" else "the head alone (the base frozen)"
-    figures = [f"| {name} | {metrics[name]:.4f} |" for name in FIGURES if name in metrics]
+    figures = [
+        f"| {name} | {metrics[name]:.4f} | {_ends(candidate.intervals.get(name))} |"
+        for name in FIGURES
+        if name in metrics
+    ]
     gates = [f"- {_mark(gate.applies, gate.passed)} {gate.name}: {gate.detail}" for gate in judgement.verdict.gates]
     counts = [
         f"| {split} | {data['counts'][split][positive]} | {data['counts'][split][negative]} |"
@@ -37,11 +46,14 @@ def render(judgement: Judgement) -> str:
         f"On {metrics['n']} test images ({metrics['n_positive']} {positive}) that neither training nor the threshold "
         "has seen:",
         "",
-        "| figure | value |",
-        "|---|---|",
+        "| figure | value | 95 % interval |",
+        "|---|---|---|",
         *figures,
         "",
+        f"As the network gave the probabilities, ece was {metrics['ece_uncalibrated']:.4f}.",
+        "",
         *_slices(judgement),
+        *_beside(judgement),
         "## Gates",
         "",
         *(gates or ["none"]),
@@ -52,7 +64,8 @@ def render(judgement: Judgement) -> str:
         f"(SHA-256 `{model['base_sha256']}`); trained: {trained}, epoch {model['best_epoch']}.",
         f"- Input: the bytes of an image file, resized to {data['image_size']} x {data['image_size']} pixels "
         f"({data['pixels']['fit']}); probabilities averaged over {decision['views']} view(s), in float32.",
-        f"- Threshold: by `{decision['policy']}` on {decision['chosen_on']['n']} validation images.",
+        f"- Probabilities: calibrated by the temperature {decision['temperature']:.4f}. Threshold: by "
+        f"`{decision['policy']}`. Both fitted on {decision['chosen_on']['n']} validation images.",
         f"- Data: fingerprint `{decision['fingerprint']}`.",
         f"- Code: git commit `{judgement.provenance.get('git.commit', 'unknown')}`, changed files: "
         f"{judgement.provenance.get('git.changed', 'unknown')}.",
@@ -73,11 +86,52 @@ def render(judgement: Judgement) -> str:
 
 def _slices(judgement: Judgement) -> list[str]:
     lines = []
-    for column, values in judgement.candidate.metrics.get("slices", {}).items():
-        shown = sorted(values.items(), key=lambda item: (-item[1]["n"], item[0]))[:10]
-        words = [f"{value} {own['accuracy']:.3f} (n = {own['n']})" for value, own in shown if "accuracy" in own]
+    for column, values in judgement.candidate.metrics["slices"].items():
+        shown = [(value, values[value]) for value in in_order(column, values)[:10]]
+        words = [f"{value} {own['accuracy']:.3f} ({_slice_ends(own)}; {_n(own)})" for value, own in shown]
         lines += [f"Accuracy by {column}: {', '.join(words)}.", ""]
     return lines
+
+
+def _slice_ends(own: Mapping[str, Any]) -> str:
+    """The interval of a slice's accuracy, in words."""
+    ends = own["intervals"].get("accuracy")
+    return f"{ends['low']:.3f} to {ends['high']:.3f}" if ends else "none"
+
+
+def _n(own: Mapping[str, Any]) -> str:
+    return f"n = {own['n']}" + ("" if own["judged"] else ", too few to judge")
+
+
+def _ends(ends: Interval | None) -> str:
+    return "none" if ends is None else f"{ends.low:.4f} to {ends.high:.4f}"
+
+
+def _beside(judgement: Judgement) -> list[str]:
+    """How it compares with the champion that it was held against."""
+    champion = judgement.champion
+    if champion is None or champion.problem:
+        return []
+    only = [len(champion.only_right(candidate)) for candidate in (True, False)]
+    rows = [
+        f"| {name} | {champion.figures[name]:.4f} | {ends.estimate:+.4f} | {ends.low:+.4f} to {ends.high:+.4f} |"
+        for name, ends in champion.differences.items()
+    ]
+    left_out = sum(champion.left_out.values())
+    return [
+        f"## Beside version {champion.version}",
+        "",
+        f"On {len(champion.test)} test images that neither model learned from ({left_out} left out), fingerprint "
+        f"`{champion.fingerprint}`:",
+        "",
+        f"| figure | version {champion.version} | difference | 95 % interval |",
+        "|---|---|---|---|",
+        *rows,
+        "",
+        f"This model alone is right on {only[0]} images, version {champion.version} alone on {only[1]} (McNemar: p = "
+        f"{mcnemar(*only):.3f}).",
+        "",
+    ]
 
 
 def _mark(applies: bool, passed: bool) -> str:

@@ -9,13 +9,14 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from twofold import registry
+from twofold import reference, registry
 from twofold.artifacts import digest
 from twofold.candidate import Candidate, sample
 from twofold.decision import DECISION
 from twofold.errors import RegistryError
 from twofold.judgement import CHAMPION, Judgement, Outcome
 from twofold.progress import say
+from twofold.reference import BEST
 from twofold.registry import JUDGED_AGAINST, KEY, REHEARSED, SEAL, SETTLED, LoggedModel, ModelVersion
 from twofold.runs import Run, log_figures, set_tags
 from twofold.sealing import seal
@@ -83,7 +84,11 @@ def log_model(store: Store, run: Run, judgement: Judgement) -> tuple[LoggedModel
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         sealed = seal(
-            candidate.model, candidate.evaluation / DECISION, candidate.prepared.meta["pixels"], folder / "seal"
+            candidate.model,
+            candidate.evaluation / DECISION,
+            candidate.prepared.meta["pixels"],
+            folder / "seal",
+            candidate.splits,
         )
         tags = {KEY: candidate.key, SEAL: sealed.digest}
         found = registry.logged_model(store, run.info.experiment_id, candidate.key, sealed.digest)
@@ -131,6 +136,7 @@ def promote(
             KEY: candidate.key,
             SEAL: seal_digest,
             JUDGED_AGAINST: "" if judgement.champion is None else judgement.champion.version,
+            BEST: reference.as_tag(judgement.heirs),
             "twofold.test_fingerprint": candidate.test_fingerprint,
             "twofold.data_fingerprint": candidate.decision["fingerprint"],
             "twofold.model_digest": candidate.digests["finetune_all"],
@@ -141,7 +147,7 @@ def promote(
     else:
         # It was made by a register that was killed; the champion may have changed since.
         rival = "" if judgement.champion is None else judgement.champion.version
-        registry.tag_version(store, version, {JUDGED_AGAINST: rival})
+        registry.tag_version(store, version, {JUDGED_AGAINST: rival, BEST: reference.as_tag(judgement.heirs)})
     own = None if stands.champion is None else str(stands.champion.version)
     held = own if alias == CHAMPION else _holder(store, judgement.name, alias)
     registry.move_alias(store, version, alias, expected=held)

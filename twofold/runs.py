@@ -53,12 +53,12 @@ def set_tags(store: Store, run: Run, tags: Mapping[str, str]) -> None:
             store.client.set_tag(run.info.run_id, key, value)
 
 
-def log_figures(store: Store, run: Run, figures: Mapping[str, Any], model_id: str | None = None) -> None:
+def log_figures(store: Store, run: Run, figures: Mapping[str, Any], model_id: str | None = None, step: int = 0) -> None:
     """Log every number of (nested) figures as `a.b`, on the run and, if given, on the logged model."""
     # The run's own time, so that the same figure logged twice is one.
     when = run.info.start_time
     points = [
-        Metric(name, value, when, 0, model_id=model_id, run_id=run.info.run_id if model_id else None)
+        Metric(name, value, when, step, model_id=model_id, run_id=run.info.run_id if model_id else None)
         for name, value in numbers(figures).items()
     ]
     log_metrics(store, run.info.run_id, points)
@@ -69,6 +69,8 @@ def numbers(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
     found: dict[str, float] = {}
     for key, value in values.items():
         name = prefix + "".join(c if c.isascii() and (c.isalnum() or c in "_-. ") else "_" for c in str(key))
+        if key == "intervals" and "judged" in values:
+            continue  # those of a slice's figures are in slices.csv
         if isinstance(value, Mapping):
             # A slice column of hundreds of values is a table (slices.csv), not so many charts.
             found |= numbers(value, f"{name}.") if len(value) <= MOST_VALUES else {}

@@ -18,11 +18,14 @@ from twofold.errors import ArtifactError
 from twofold.images import Limits, decode, resize
 from twofold.model import Classifier, load
 from twofold.predicting import probabilities
+from twofold.temperature import calibrated
 
 SEAL = "seal.json"
 WEIGHTS, ARCHITECTURE = "model.safetensors", "meta.json"
 DECISION, PREPROCESSING = "decision.json", "preprocessing.json"
 FILES = (WEIGHTS, ARCHITECTURE, DECISION, PREPROCESSING)
+SPLITS = "splits.json"  # SHA-256 of every image of train, validation and test
+EXTRAS = (SPLITS,)  # what a sealed model may hold besides; not needed to answer for an image
 SCHEMA_VERSION = 1
 BATCH = 16  # images a forward pass; more is slower on a CPU
 
@@ -53,6 +56,11 @@ class Sealed:
     def threshold(self) -> float:
         return float(self.decision["threshold"])
 
+    @property
+    def temperature(self) -> float:
+        """By which the probabilities are calibrated; a model that was sealed before there was one has 1."""
+        return float(self.decision.get("temperature", 1.0))
+
     def pixels(self, data: bytes) -> NDArray[np.uint8]:
         """One file's bytes to (S, S, C) uint8, C 1 or 3.
 
@@ -63,14 +71,15 @@ class Sealed:
         return resize(decode(data, limits).pixels, self.preprocessing["image_size"], self.preprocessing["fit"])
 
     def probabilities(self, batches: Iterable[NDArray[np.uint8]]) -> NDArray[np.float64]:
-        """Probability of the positive class for batches of pixels (n, S, S, C)."""
-        return probabilities(
+        """Probability of the positive class for batches of pixels (n, S, S, C), calibrated."""
+        found = probabilities(
             self.classifier,
             batches,
             mean=self.architecture["mean"],
             std=self.architecture["std"],
             views=self.decision["views"],
         )
+        return calibrated(found, self.temperature)
 
     def score(self, images: Iterable[NDArray[np.uint8]]) -> NDArray[np.float64]:
         """Probability of the positive class for single images (S, S, C), grey and colour mixed, in their order."""
@@ -113,9 +122,9 @@ def check(directory: Path, digest: str | None = None) -> str:
         )
     seal = _object(directory / SEAL)
     files = seal.get("files")
-    if seal.get("schema_version") != SCHEMA_VERSION or not isinstance(files, dict) or set(files) != set(FILES):
+    if seal.get("schema_version") != SCHEMA_VERSION or not isinstance(files, dict) or not _known(files):
         raise ArtifactError(f"{directory / SEAL}: not the seal of a model of schema version {SCHEMA_VERSION}")
-    for name in FILES:
+    for name in files:
         actual = sha256(directory / name)
         if actual != files[name]:
             raise ArtifactError(
@@ -127,12 +136,29 @@ def check(directory: Path, digest: str | None = None) -> str:
     return found
 
 
+def splits(directory: Path) -> dict[str, frozenset[str]]:
+    """The SHA-256 of the images that a sealed model was trained, validated and tested on; checked by `check` before.
+
+    Raises:
+        ArtifactError: they were not sealed with it.
+    """
+    found = _object(directory / SPLITS)
+    names = ("train", "validation", "test")
+    if any(not isinstance(found.get(name), list) for name in names):
+        raise ArtifactError(f"{directory / SPLITS}: needs the lists {', '.join(names)}, found {sorted(found)}")
+    return {name: frozenset(map(str, found[name])) for name in names}
+
+
 def sha256(path: Path) -> str:
     """SHA-256 of a regular file, as 64 hexadecimal digits."""
     if not path.is_file() or path.is_symlink():
         raise ArtifactError(f"{path}: no such file; the sealed model is incomplete")
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _known(files: dict[str, Any]) -> bool:
+    return set(FILES) <= set(files) <= {*FILES, *EXTRAS}
 
 
 def _object(path: Path) -> dict[str, Any]:

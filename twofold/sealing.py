@@ -10,7 +10,7 @@ import ast
 import hashlib
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 from twofold.artifacts import file_sha256, write_json
 from twofold.errors import ArtifactError
 from twofold.imports import ROOT, closure
-from twofold.sealed import ARCHITECTURE, DECISION, FILES, PREPROCESSING, SCHEMA_VERSION, SEAL, WEIGHTS
+from twofold.sealed import ARCHITECTURE, DECISION, EXTRAS, FILES, PREPROCESSING, SCHEMA_VERSION, SEAL, SPLITS, WEIGHTS
 
 SERVED = "twofold.serving.served"
 SEALED, CODE = "sealed", "code"
@@ -34,7 +34,13 @@ class Seal:
     package: str
 
 
-def seal(model: Path, decision: Path, preprocessing: Mapping[str, Any], directory: Path) -> Seal:
+def seal(
+    model: Path,
+    decision: Path,
+    preprocessing: Mapping[str, Any],
+    directory: Path,
+    splits: Mapping[str, Iterable[str]] | None = None,
+) -> Seal:
     """Write `sealed/` and `code/` into a folder.
 
     Args:
@@ -42,6 +48,8 @@ def seal(model: Path, decision: Path, preprocessing: Mapping[str, Any], director
         decision: decision.json of evaluate.
         preprocessing: `image_size`, `fit`, `limits`: how a file's bytes became the model's pixels.
         directory: made if need be; holds no sealed model yet.
+        splits: the SHA-256 of every image of train, validation and test; None leaves them out, and then the model
+            cannot be compared with another one.
     """
     folder = directory / SEALED
     folder.mkdir(parents=True)
@@ -50,8 +58,10 @@ def seal(model: Path, decision: Path, preprocessing: Mapping[str, Any], director
             raise ArtifactError(f"{source}: no such file; has the step that writes it run?")
         shutil.copyfile(source, folder / name)
     write_json(folder / PREPROCESSING, preprocessing)
+    if splits is not None:
+        write_json(folder / SPLITS, {name: sorted(images) for name, images in splits.items()})
     package, sources = served_code()
-    files = {name: file_sha256(folder / name) for name in FILES}
+    files = {name: file_sha256(folder / name) for name in (*FILES, *EXTRAS) if (folder / name).exists()}
     code = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in sources.items()}
     write_json(
         folder / SEAL, {"schema_version": SCHEMA_VERSION, "files": files, "code": {"package": package, "files": code}}

@@ -14,7 +14,7 @@ from twofold import model as models
 from twofold import sealing
 from twofold.artifacts import read_json, write_json, write_meta
 from twofold.candidate import read, sample
-from twofold.decision import DECISION
+from twofold.decision import DECISION, MaxAccuracy
 from twofold.errors import RegistryError
 from twofold.gates import Minimum
 from twofold.serving.packing import pack
@@ -45,7 +45,7 @@ def made(tmp_path_factory):
     about = read_json(model / "meta.json") | {"backbone": BACKBONE, "mean": list(known.mean), "std": list(known.std)}
     write_meta(model, about.pop("kind"), about.pop("schema_version"), **about)
     paths = case.Paths(raw, data, head, model, root / "evaluation", root / "metrics.json")
-    asked = Evaluate(policy="max_accuracy", recall_at_least=0.9, views=4, batch_size=4, pictures=False)
+    asked = Evaluate(threshold=MaxAccuracy(policy="max_accuracy"), views=4, batch_size=4, pictures=False)
     evaluate(asked, data, model, evaluation=paths.evaluation, metrics=paths.metrics)
     return paths
 

@@ -6,7 +6,7 @@ from contextlib import closing
 
 import pytest
 
-from twofold import memo
+from twofold import memo, memo_file
 from twofold.errors import ParameterError
 
 IMAGE, OTHER = "a" * 64, "b" * 64
@@ -36,7 +36,7 @@ def put(entries):
 
 
 def rows(query):
-    with closing(sqlite3.connect(memo.database())) as database:
+    with closing(sqlite3.connect(memo_file.database())) as database:
         return database.execute(query).fetchall()
 
 
@@ -163,8 +163,8 @@ def test_forgetting_counts(filled):
 
 
 def make_old(names):
-    memo.database().parent.mkdir(parents=True)
-    with closing(sqlite3.connect(memo.database())) as database, database:
+    memo_file.database().parent.mkdir(parents=True)
+    with closing(sqlite3.connect(memo_file.database())) as database, database:
         database.executescript(OLD)
         for name in names:
             value = name.encode() * 300
@@ -187,15 +187,15 @@ def test_the_file_of_an_older_twofold_is_taken_over(small, capsys):
 
 
 def test_a_memo_that_another_process_writes_is_read_without_its_patience(filled, monkeypatch):
-    monkeypatch.setattr(memo, "PATIENCE_TO_MARK", 0.0)
+    monkeypatch.setattr(memo_file, "PATIENCE_TO_MARK", 0.0)
     with closing(sqlite3.connect(filled)) as other:
         other.execute("BEGIN IMMEDIATE")
         assert memo.get(["k2"]) == {"k2": b"two"}
 
 
 def test_an_empty_file_holds_nothing(alone):
-    memo.database().parent.mkdir(parents=True)
-    memo.database().touch()
+    memo_file.database().parent.mkdir(parents=True)
+    memo_file.database().touch()
     assert memo.get(["k"]) == {}
 
 
@@ -239,4 +239,4 @@ def test_a_wrong_limit_is_named(text, alone, monkeypatch):
     ) as caught:
         put([("k", IMAGE, b"v")])
     assert repr(text) in str(caught.value)
-    assert not memo.database().exists()
+    assert not memo_file.database().exists()

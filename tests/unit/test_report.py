@@ -8,6 +8,7 @@ import pytest
 from tests.unit.report_case import make_findings
 from twofold import report
 from twofold.metrics import FIGURES
+from twofold.report_words import TITLES
 
 
 class Reader(HTMLParser):
@@ -64,6 +65,64 @@ def test_every_figure_stands_as_it_was_measured():
     assert "find at least 85 % of the defective images, judged on the 120 images of the validation part" in text
 
 
+def test_every_figure_stands_with_its_interval_and_what_it_was_measured_on():
+    findings = make_findings()
+    text, _ = read(report.render(findings))
+    metrics = findings.metrics
+    called = metrics["true_positive"] + metrics["false_positive"]
+    of = {
+        "Accuracy": "300 images",
+        "Precision": f"{called} “defective” answers",
+        "Recall (sensitivity)": "100 defective images",
+        "F1": "300 images",
+        "Specificity": "200 functional images",
+        "ROC-AUC": "300 images",
+        "Log loss": "300 images",
+        "Calibration error (ECE)": "300 images",
+    }
+    keys = {words[0]: key for key, words in TITLES.items()}
+    for title, measured in of.items():
+        ends = metrics["intervals"][keys[title]]
+        value = f"{metrics[keys[title]]:.3f} {ends['low']:.3f} to {ends['high']:.3f}"
+        assert re.search(rf"{re.escape(title)} {re.escape(measured)} {value}", text), title
+
+
+def test_calibration_is_told_in_words():
+    findings = make_findings()
+    metrics = findings.metrics
+    text, _ = read(report.render(findings))
+    assert "the temperature, makes the network less sure of itself. It is 1.60, fitted on the 120 images" in text
+    ends = metrics["intervals"]["ece"]
+    words = f"off by {metrics['ece']:.3f} on average ({ends['low']:.3f} to {ends['high']:.3f})"
+    assert f"{words}; as the network gave them it would be {metrics['ece_uncalibrated']:.3f}" in text
+    assert "no more than chance" not in text  # the scores were drawn at random, and are no probabilities
+    surer, _ = read(report.render(make_findings(temperature=0.5, calibrated_on={"at_bound": True})))
+    assert "makes the network surer of itself. It is 0.50" in surer
+    assert "That is as far as it may go: a threshold takes the validation images apart" in surer
+    same, _ = read(report.render(make_findings(temperature=1.0)))
+    assert "there was nothing to mend: the temperature that was fitted is 1" in same
+    assert f"{metrics['ece']:.3f} on average" in same
+
+
+def test_a_slice_of_few_images_is_shown_as_such():
+    kinds = ["rare" if row < 29 else "common" for row in range(300)]
+    html = report.render(make_findings(slices={"kind": kinds}))
+    text, _ = read(html)
+    assert re.search(r"rare too few to judge 29 \d+ ", text)
+    assert "On fewer than 30 images a figure says more about chance than about the model." in text
+    assert html.count('<tr class="quiet">') == 1
+    enough, _ = read(report.render(make_findings(slices={"kind": ["rare" if row < 30 else "c" for row in range(300)]})))
+    assert "too few to judge" not in enough
+
+
+def test_built_in_slices_are_explained_and_their_bands_rise():
+    sizes = [("up to 300 px", "301 to 600 px", "601 px or more")[(row % 7) // 3] for row in range(300)]
+    text, _ = read(report.render(make_findings(slices={"image size": sizes})))
+    assert "By image size The shorter side of the image as it came." in text
+    places = [text.index(band) for band in ("up to 300 px", "301 to 600 px", "601 px or more")]
+    assert places == sorted(places)
+
+
 def test_slices_and_parts_are_in_tables():
     findings = make_findings()
     text, _ = read(report.render(findings))
@@ -101,7 +160,7 @@ def test_pictures_off_leaves_no_picture_of_an_image():
     assert "data:image" not in html
     assert "Pictures are left out" in text
     assert html.count('<tr class="case">') == 10
-    assert len(all_of(elements, "svg")) == 4  # the charts stay
+    assert len(all_of(elements, "svg")) == 5  # the charts stay
 
 
 def test_a_page_of_its_own_that_asks_for_nothing():
