@@ -114,15 +114,22 @@ REGISTRY = {
     "name": lambda client, version: client.rename_registered_model("corner", "mine"),
     "model away": lambda client, version: client.delete_registered_model("corner"),
 }
+
+
+def model_id(version):
+    """Of the logged model; a server does not give it as a field."""
+    return version.source.removeprefix("models:/")
+
+
 EXPERIMENT = {
     "run": lambda client, version: client.create_run(client.get_run(version.run_id).info.experiment_id),
     "tag of the run": lambda client, version: client.set_tag(version.run_id, "a", "b"),
     "parameter": lambda client, version: client.log_batch(version.run_id, params=[Param("a", "b")]),
     "end of the run": lambda client, version: client.set_terminated(version.run_id),
     "file of the run": lambda client, version: client.log_artifact(version.run_id, __file__),
-    "tag of the logged model": lambda client, version: client.set_logged_model_tags(version.model_id, {"a": "b"}),
+    "tag of the logged model": lambda client, version: client.set_logged_model_tags(model_id(version), {"a": "b"}),
     "file of the logged model": lambda client, version: client.log_model_artifacts(
-        version.model_id, str(Path(__file__).parent / "s3")
+        model_id(version), str(Path(__file__).parent / "s3")
     ),
 }
 

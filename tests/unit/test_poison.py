@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from tests import poison
-from twofold import memo, sealing, weights
+from twofold import memo, memo_file, packs, sealing, weights
 from twofold import model as models
 from twofold.artifacts import read_json, write_json, write_meta
 from twofold.checkpoint import Checkpoint
@@ -263,7 +263,7 @@ def test_a_checkpoint_is_not_written_through_a_link_that_someone_has_laid(alone)
 @pytest.mark.parametrize("kind", poison.KINDS)
 def test_the_memos_file(kind, canary, capsys):
     memo.put([("key", "image", b"value")], "features")
-    poison.plant(kind, memo.database(), canary)
+    poison.plant(kind, memo_file.database(), canary)
     found = memo.get(["key"])
     assert found in ({}, {"key": b"value"})
     if kind not in (*poison.WITH_GOOD_WEIGHTS, "wrong SHA", "truncated"):
@@ -271,6 +271,21 @@ def test_the_memos_file(kind, canary, capsys):
     assert not canary.exists()
     memo.put([("key", "image", b"another")], "features")
     assert memo.get(["key"]) == {"key": b"another"}
+
+
+@pytest.mark.parametrize("kind", [kind for kind in poison.KINDS if kind not in ("code path", "symlink")])
+def test_a_pack_of_the_memo_in_a_bucket(kind, alone, canary):
+    name, whole = packs.pack([("key", "image", b"a value of some length")], "features")
+    path = alone / "pack"
+    path.write_bytes(whole)
+    poison.plant(kind, path, canary)
+    assert list(packs.unpack(path.read_bytes())) == []
+    assert not canary.exists()
+
+
+@pytest.mark.parametrize("size", ["[" * 100_000, "1e400", "-1", '"1" * 9', "null"])
+def test_a_pack_whose_first_line_is_made_to_break_the_reader_holds_nothing(size):
+    assert list(packs.unpack(f'[["key", "image", "{"0" * 64}", {size}]]\nvalue'.encode())) == []
 
 
 @pytest.mark.parametrize("kind", [kind for kind in poison.KINDS if kind not in ("code path", "symlink")])
@@ -287,7 +302,7 @@ def test_what_the_memo_holds_under_a_right_hash_is_not_run_either(kind, alone, c
     expected = seen()
     path = published(alone / "given" / FILE)
     poison.plant(kind, path, canary)
-    with memo._connect() as file:
+    with memo_file._connect() as file:
         (count,) = file.execute("SELECT count(*) FROM entries").fetchone()
         value = path.read_bytes()
         file.execute("UPDATE entries SET value = ?, sha256 = ?", (value, hashlib.sha256(value).digest()))

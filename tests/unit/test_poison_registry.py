@@ -81,7 +81,7 @@ def test_a_champion_under_a_forged_seal_and_a_forged_tag_is_not_run_either(kind,
     poison.plant(kind, folder / "model.safetensors", canary)
     version.tags[registry.SEAL] = forge(folder)
     found = champion.score(store, version, read(*made))
-    assert found.figures == {}
+    assert len(found.answers.probability) == 0
     assert ".json: " in found.problem or "model.safetensors: " in found.problem
     assert "take the alias 'champion' off it" in found.problem
     assert not canary.exists()
