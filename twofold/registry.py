@@ -193,9 +193,12 @@ def tag_version(store: Store, version: ModelVersion, tags: Mapping[str, str]) ->
 
 
 def shortened(description: str) -> str:
-    """A description that every store keeps whole."""
+    """A description that every store keeps whole: of one that is too long, the sections in front that fit."""
+    if len(description) <= DESCRIPTION:
+        return description
     end = "\n\n(The whole card is `registration/model_card.md` of the run.)"
-    return description if len(description) <= DESCRIPTION else description[: DESCRIPTION - len(end)] + end
+    front = description[: DESCRIPTION - len(end)]
+    return (front.rpartition("\n## ")[0].rstrip() or front) + end
 
 
 @contextmanager

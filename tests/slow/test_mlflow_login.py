@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from mlflow.entities import Param
+from mlflow.exceptions import MlflowException
 from ruamel.yaml import YAML
 
 from tests import registration_case as case
@@ -88,6 +89,13 @@ def user(server, monkeypatch):
     return become
 
 
+def refusal(store, call):
+    """What a person is told whose call is refused."""
+    with pytest.raises(RegistryError) as caught, tracking.plain_errors(store.uri):
+        call()
+    return str(caught.value)
+
+
 def aliases(user):
     return user("twofold").client.get_registered_model("corner").aliases
 
@@ -139,10 +147,9 @@ def test_a_reader_changes_nothing_and_is_told_what_it_takes(user, what):
     store = user("reader")
     version = registry.holder(store, "corner")
     thing = "registered model" if what in REGISTRY else "experiment"
-    with pytest.raises(RegistryError, match=f"user 'reader' lacks EDIT .* on the {thing}") as caught:
-        with tracking.plain_errors(store.uri):
-            (REGISTRY | EXPERIMENT)[what](store.client, version)
-    assert WORDS["reader"] not in str(caught.value)
+    said = refusal(store, lambda: (REGISTRY | EXPERIMENT)[what](store.client, version))
+    assert re.search(f"user 'reader' lacks EDIT .* on the {thing}", said)
+    assert WORDS["reader"] not in said
     assert registry.holder(store, "corner").tags == version.tags
 
 
@@ -150,10 +157,10 @@ def test_a_readers_register_is_refused_whether_in_the_teams_experiment_or_in_its
     better = case.make_candidate(tmp_path / "better", data, slope=9.0)
     before = aliases(user)
     user("reader")
-    with pytest.raises(RegistryError, match="lacks EDIT .* on the experiment"):
+    with pytest.raises(RegistryError, match=r"lacks EDIT .* on the experiment"):
         case.run(better, tmp_path / "one")
     own = case.PARAMS.model_copy(update={"experiment": "of-the-reader"})
-    with pytest.raises(RegistryError, match="lacks EDIT .* on the registered model"):
+    with pytest.raises(RegistryError, match=r"lacks EDIT .* on the registered model"):
         case.run(better, tmp_path / "two", own)
     assert not list(tmp_path.glob("*/registration*"))
     assert aliases(user) == before
@@ -191,9 +198,8 @@ def test_who_may_edit_the_model_promotes_but_removes_nothing(user):
     store.client.set_model_version_tag("corner", "1", "twofold.note", "seen")
     assert aliases(user) == before | {"approved": "1"}
     store = user("approver")
-    with pytest.raises(RegistryError, match=r"MANAGE where something is removed\) on the registered model"):
-        with tracking.plain_errors(store.uri):
-            store.client.delete_registered_model_alias("corner", "approved")
+    said = refusal(store, lambda: store.client.delete_registered_model_alias("corner", "approved"))
+    assert "MANAGE where something is removed) on the registered model" in said
     user("twofold").client.delete_registered_model_alias("corner", "approved")
     assert aliases(user) == before
 
@@ -201,9 +207,11 @@ def test_who_may_edit_the_model_promotes_but_removes_nothing(user):
 @pytest.mark.parametrize(("name", "password"), [("reader", "another w0rd"), ("nobody", "w0rd")])
 def test_a_wrong_login_is_an_error_that_names_the_variables_and_no_password(user, name, password):
     store = user(name, password)
-    with pytest.raises(RegistryError, match=f"does not take the login of user '{name}': set MLFLOW_TRACKING_") as caught:
-        with tracking.plain_errors(store.uri):
-            registry.holder(store, "corner")
+    with (
+        pytest.raises(RegistryError, match=f"does not take the login of user '{name}': set MLFLOW_TRACKING_") as caught,
+        tracking.plain_errors(store.uri),
+    ):
+        registry.holder(store, "corner")
     assert password not in str(caught.value)
 
 
@@ -232,11 +240,35 @@ def test_what_the_login_does_not_guard_is_as_the_document_says(user):
     # "Whoever has a login may make experiments and registered models of new names", a lock's among them.
     assert store.client.create_registered_model("of-the-reader.1").name == "of-the-reader.1"
     assert store.client.create_experiment("of-the-reader.1")
-    # "and say that an experiment's files lie anywhere but on this server"
-    assert store.client.create_experiment("elsewhere", artifact_location="http://127.0.0.1:9/x")
+    # "say that their experiment's files lie in any folder or bucket"
+    assert store.client.create_experiment("elsewhere", artifact_location="s3://elsewhere/x")
     store.client.delete_registered_model("of-the-reader.1")
-    for words in ("experiments and registered models of new names", "files lie anywhere"):
+    for words in ("experiments and registered models of new names", "experiment's files lie in any folder or bucket"):
         assert words in " ".join(DOC.split())
+
+
+@pytest.mark.parametrize("place", ["http://127.0.0.1:9/x", "mlflow-artifacts://127.0.0.1:9/x"])
+def test_no_files_can_be_said_to_lie_on_another_server(user, place):
+    client = user("reader").client
+    with pytest.raises(MlflowException, match="addresses a host other than the tracking server's"):
+        client.create_experiment("on another server", artifact_location=place)
+    client.create_registered_model("of-the-reader.2")
+    try:
+        with pytest.raises(MlflowException, match=r"addresses a host|Invalid model version source"):
+            client.create_model_version("of-the-reader.2", source=place)
+    finally:
+        client.delete_registered_model("of-the-reader.2")
+
+
+@pytest.mark.parametrize("place", ["s3://images/secret", "/etc", "file:///etc", "dbfs:/x"])
+def test_a_versions_files_cannot_be_said_to_lie_elsewhere(user, place):
+    client = user("reader").client
+    client.create_registered_model("of-the-reader.3")
+    try:
+        with pytest.raises(MlflowException, match="Invalid model version source"):
+            client.create_model_version("of-the-reader.3", source=place)
+    finally:
+        client.delete_registered_model("of-the-reader.3")
 
 
 def test_the_tags_that_a_run_already_has_are_not_sent_again(user):

@@ -58,11 +58,6 @@ def version(registered, monkeypatch):
     whole.rename(folder)
 
 
-@pytest.fixture
-def canary(tmp_path_factory):
-    return tmp_path_factory.mktemp("canary") / "alive"
-
-
 @pytest.mark.parametrize("kind", poison.KINDS)
 def test_fetching_refuses_it_and_leaves_nothing(kind, registered, version, canary, tmp_path):
     store, folder = registered
