@@ -41,8 +41,9 @@ def extract(
     """
     fixed = [backbone, base, f"view {number}", code_digest(__name__), *description().values()]
     keys = [memo.key("features", *fixed, content) for content in _contents(images, rows)]
-    known = memo.get(keys)
     vectors = np.empty((len(rows), BACKBONES[backbone].features), np.float32)
+    # What is of another length was not put there by this function.
+    known = {key: value for key, value in memo.get(keys).items() if len(value) == vectors[:1].nbytes}
     missing = [i for i, key in enumerate(keys) if key not in known]
     for i, key in enumerate(keys):
         if key in known:

@@ -83,7 +83,7 @@ def unpack(data: bytes, only: set[str] | None = None) -> Iterator[Entry]:
     line, _, values = data.partition(b"\n")
     try:
         head = [(str(key), str(image), str(sha256), int(size)) for key, image, sha256, size in json.loads(line)]
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError, RecursionError):  # the last two by a line made for it
         return
     start = 0
     for key, image, sha256, size in head:

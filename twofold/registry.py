@@ -5,10 +5,13 @@ Everything is found again by tags, so that a register that was killed goes on wh
 """
 
 import os
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
+from botocore.exceptions import BotoCoreError, ClientError
 from mlflow import set_tracking_uri
 from mlflow.artifacts import download_artifacts
 from mlflow.entities import LoggedModel as LoggedModel
@@ -22,7 +25,7 @@ from twofold.errors import RegistryError
 from twofold.judgement import CHAMPION
 from twofold.runs import Run
 from twofold.sealed import check
-from twofold.tracking import Store, shown
+from twofold.tracking import Store, refused, shown
 
 KEY = "twofold.key"  # of a candidate: digest of model, decision and test images
 SEAL = "twofold.seal"  # SHA-256 of seal.json
@@ -93,20 +96,46 @@ def download(store: Store, model: LoggedModel, folder: Path) -> Path:
 def fetch_sealed(store: Store, version: ModelVersion, folder: Path) -> Path:
     """Download a version's sealed folder and hold it to the seal in the version's tags; nothing of it is run.
 
+    What is not the sealed model is not left in `folder`.
+
     Raises:
         RegistryError: the version was not sealed by Twofold, or its files are not in the store.
-        ArtifactError: a file is missing or altered.
+        ArtifactError: a file is missing, altered or added.
     """
     seal = version.tags.get(SEAL)
     if not seal:
         raise RegistryError(f"version {version.version} has no tag {SEAL}: it was not sealed by Twofold")
     place = store.client.get_model_version_download_uri(version.name, version.version)
-    try:
-        found = Path(download_artifacts(f"{place}/artifacts/sealed", dst_path=str(folder), tracking_uri=store.uri))
-    except (MlflowException, OSError) as error:
-        raise RegistryError(f"its files cannot be fetched from {shown(place)}: {error}") from error
-    check(found, seal)
-    return found
+    _at_home(store, place)
+    with tempfile.TemporaryDirectory(dir=_made(folder), prefix=".fetching-") as draft:
+        try:
+            found = Path(download_artifacts(f"{place}/artifacts/sealed", dst_path=draft, tracking_uri=store.uri))
+        except (MlflowException, OSError, BotoCoreError, ClientError) as error:
+            reason = shown(refused(error) or str(error))
+            raise RegistryError(f"its files cannot be fetched from {shown(place)}: {reason}") from error
+        check(found, seal)
+        return found.rename(folder / found.name)
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _at_home(store: Store, place: str) -> None:
+    """Refuse files that lie on another server than the store's: MLflow would send it the user's name and password.
+
+    Whoever may edit a version, or make an experiment, says where its files lie.
+    """
+    there, home = urlsplit(place), urlsplit(store.uri)
+    if there.scheme not in ("http", "https", "mlflow-artifacts") or not there.netloc:
+        return
+    scheme = home.scheme if there.scheme == "mlflow-artifacts" else there.scheme
+    if (scheme, there.netloc.rpartition("@")[2]) != (home.scheme, home.netloc.rpartition("@")[2]):
+        raise RegistryError(
+            f"its files are said to lie at {shown(place)}, which is not the MLflow server {shown(store.uri)}: not "
+            "asked, as it would be told your user and password; register the version from files on the server itself"
+        )
 
 
 def create_version(
@@ -218,9 +247,12 @@ def tag_version(store: Store, version: ModelVersion, tags: Mapping[str, str]) ->
 
 
 def shortened(description: str) -> str:
-    """A description that every store keeps whole."""
+    """A description that every store keeps whole: of one that is too long, the sections in front that fit."""
+    if len(description) <= DESCRIPTION:
+        return description
     end = "\n\n(The whole card is `registration/model_card.md` of the run.)"
-    return description if len(description) <= DESCRIPTION else description[: DESCRIPTION - len(end)] + end
+    front = description[: DESCRIPTION - len(end)]
+    return (front.rpartition("\n## ")[0].rstrip() or front) + end
 
 
 @contextmanager

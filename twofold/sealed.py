@@ -114,12 +114,12 @@ def check(directory: Path, digest: str | None = None) -> str:
     Raises:
         ArtifactError: a file is missing or altered, or the seal is not the one asked for.
     """
-    seal = _object(directory / SEAL)
     found = sha256(directory / SEAL)
     if digest is not None and found != digest:
         raise ArtifactError(
             f"{directory / SEAL}: altered: SHA-256 is {found}, expected {digest}; do not use this model"
         )
+    seal = _object(directory / SEAL)
     files = seal.get("files")
     if seal.get("schema_version") != SCHEMA_VERSION or not isinstance(files, dict) or not set(FILES) <= set(files):
         raise ArtifactError(f"{directory / SEAL}: not the seal of a model of schema version {SCHEMA_VERSION}")
@@ -131,6 +131,9 @@ def check(directory: Path, digest: str | None = None) -> str:
             raise ArtifactError(
                 f"{directory / name}: altered: SHA-256 is {actual}, sealed was {files[name]}; do not use this model"
             )
+    there = {path.relative_to(directory).as_posix() for path in directory.rglob("*") if not path.is_dir()}
+    if foreign := sorted(there - {SEAL, *files}):
+        raise ArtifactError(f"{directory / foreign[0]}: added: the seal knows no such file; do not use this model")
     return found
 
 
@@ -158,7 +161,7 @@ def sha256(path: Path) -> str:
 def _object(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ArtifactError(f"{path}: cannot be read: {error}; the sealed model is incomplete") from None
     if not isinstance(value, dict):
         raise ArtifactError(f"{path}: must be a JSON object, found {type(value).__name__}")

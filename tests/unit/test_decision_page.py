@@ -1,4 +1,4 @@
-"""decision.html and the model card: verdict and gates first, and what they say is what was judged."""
+"""decision.html: verdict and gates first, and what they say is what was judged."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ import pytest
 from tests import registration_case as case
 from tests.unit import report_case
 from tests.unit.test_report import read as read_page
-from twofold import decision_page, model_card, page, slider
+from twofold import decision_page, page, slider
 from twofold.candidate import read
 from twofold.comparison import Rival, compare
 from twofold.gates import Maximum, Minimum, NonInferior
@@ -260,16 +260,3 @@ def test_the_verdict_as_json_can_be_told_from_another_one(candidate):
         as_json(judged(candidate, experiment="lucky"), REFUSED),
     ]
     assert len({digest(other) for other in [one, *others]}) == 5
-
-
-def test_the_model_card_says_what_it_is_and_how_well_it_does(candidate):
-    card = model_card.render(judged(candidate))
-    assert card.startswith("# parts: bad or good?\n")
-    assert "On 7 test images (3 bad)" in card
-    assert "| accuracy | 0.7143 |" in card
-    assert "Accuracy by type: " in card
-    assert "mono 1.000 (0.439 to 1.000; n = 3, too few to judge)" in card
-    assert "- **failed**: brier at most 0.1: 0.2153 is above 0.1000" in card
-    assert "git commit `c0ffee`" in card
-    assert "| test | 3 | 4 |" in card
-    assert len(card) < 5000

@@ -59,7 +59,9 @@ def test_a_model_that_passes_becomes_version_1_and_champion(made, tmp_path, rehe
     assert champion() == 1
     assert rehearsals == [7]  # all test images, there being fewer than 16
     version = client().get_model_version("corner", "1")
-    assert version.description == (tmp_path / "registration" / "model_card.md").read_text()
+    card = (tmp_path / "registration" / "model_card.md").read_text()
+    assert version.description == registry.shortened(card)
+    assert "## Gates" in version.description
     assert version.tags[registry.SEAL] == verdict["seal"]
     (entry,) = ledger()
     assert (entry.action, entry.version, entry.champion, entry.report) == ("promote", 1, None, verdict["run_id"])
