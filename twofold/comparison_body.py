@@ -8,15 +8,17 @@ BODY = """
 {% else %}
 <p>Both models answered the same {{ beside.n | count }} test images ({{ beside.n_positive | count }} {{ positive }}),
 each at its own threshold. {{ beside.left_out }} Their fingerprint is {{ beside.fingerprint | code }}.</p>
-<div class="scroll" role="region" aria-label="Beside the champion" tabindex="0"><table id="comparison">
+<div class="scroll" role="region" aria-label="Beside the champion" tabindex="0"><table id="comparison"
+class="stack">
 <thead><tr><th scope="col">figure</th><th scope="col" class="num">this model</th>
 <th scope="col" class="num">version {{ beside.version }}</th><th scope="col" class="num">difference</th>
 <th scope="col" class="num">95 % interval</th></tr></thead>
 <tbody>
 {% for row in beside.rows %}
-<tr><th scope="row">{{ row.title }}</th><td class="num">{{ row.own | number }}</td>
-<td class="num">{{ row.other | number }}</td><td class="num">
-<strong class="{{ row.tone }}">{{ row.difference }}</strong></td><td class="num">{{ row.interval }}</td></tr>
+<tr><th scope="row">{{ row.title }}</th><td class="num" data-label="this model">{{ row.own | number }}</td>
+<td class="num" data-label="version {{ beside.version }}">{{ row.other | number }}</td>
+<td class="num" data-label="difference"><strong class="{{ row.tone }}">{{ row.difference }}</strong></td>
+<td class="num" data-label="95 % interval">{{ row.interval }}</td></tr>
 {% endfor %}
 </tbody></table></div>
 <p class="quiet">A difference is coloured where its interval holds no 0. Intervals are of the paired difference: Tango

@@ -32,16 +32,18 @@ that is missing or not a number does not pass. A bound is the end of a 95 % inte
 how much better this model is at least (one-sided, 95 %), on the same images.
 {% if champion is none %}There is no champion to compare with, so gates against one do not apply.{% else %}The champion
 is version {{ champion.version }}.{% endif %}</p>
-<div class="scroll" role="region" aria-label="The gates" tabindex="0"><table id="gate-table">
+<div class="scroll" role="region" aria-label="The gates" tabindex="0"><table id="gate-table" class="stack">
 <thead><tr><th scope="col">gate</th><th scope="col" class="num">figure</th><th scope="col" class="num">bound</th>
 <th scope="col" class="num">limit</th><th scope="col" class="num">images</th><th scope="col">verdict</th></tr></thead>
 <tbody>
 {% for gate in gates %}
 <tr><th scope="row" style="overflow-wrap:anywhere">{{ gate.name }}
 {% if gate.detail %}<div class="quiet" style="font-weight:400">{{ gate.detail }}</div>{% endif %}</th>
-<td class="num">{{ gate.value | number(4) }}</td><td class="num">{{ gate.bound | number(4) }}</td>
-<td class="num">{{ gate.limit | number(4) }}</td><td class="num">{{ gate.n | count }}</td>
-<td><strong class="{{ gate.tone }}">{{ gate.word }}</strong></td></tr>
+<td class="num" data-label="figure">{{ gate.value | number(4) }}</td>
+<td class="num" data-label="bound">{{ gate.bound | number(4) }}</td>
+<td class="num" data-label="limit">{{ gate.limit | number(4) }}</td>
+<td class="num" data-label="images">{{ gate.n | count }}</td>
+<td data-label="verdict"><strong class="{{ gate.tone }}">{{ gate.word }}</strong></td></tr>
 {% else %}
 <tr><td colspan="6">There are none.</td></tr>
 {% endfor %}

@@ -10,6 +10,8 @@ from typing import Any
 from twofold.alterations import ALTERATIONS
 from twofold.robustness import CHANGE, FIGURES, PLAIN
 
+NAMES = {"roc_auc": "ROC-AUC"}
+
 ANSWERS = """
 {% macro gallery(cases) %}
 <div class="gallery pairs">
@@ -26,6 +28,16 @@ alt="Test image {{ answer.sha256[:12] }}: labelled {{ answer.label }}, the model
 {% endfor %}
 </div>
 {% endmacro %}
+{% macro legend() %}
+{% if explained.legend %}
+<p>Beside each picture, in colours, where in it the network found what speaks for its answer.
+<a href="#maps">What such a map can tell, and what not</a></p>
+<figure><img src="{{ explained.legend }}" width="240" height="14"
+alt="Colours of the maps, from grey, where nothing speaks for the answer, over violet and red to yellow">
+<figcaption>From grey: nothing here speaks for the answer, to yellow: within this picture, most does.</figcaption>
+</figure>
+{% endif %}
+{% endmacro %}
 {% set n = explained.errors | length %}
 <h2 id="errors">{{ "The " ~ n ~ " most confident errors" if n > 1 else "The most confident errors" }}</h2>
 {% if not n %}
@@ -34,6 +46,7 @@ alt="Test image {{ answer.sha256[:12] }}: labelled {{ answer.label }}, the model
 <p>{{ "These are the wrong answers" if n > 1 else "This is the wrong answer" }} of which the model was surest. An error
 here can be the model's, or the label's: have someone who knows the images look at them first.</p>
 {% if explained.errors[0].answer.image %}
+{{ legend() }}
 {{ gallery(explained.errors) }}
 {% else %}
 <div class="scroll" role="region" aria-label="The most confident errors" tabindex="0"><table>
@@ -52,16 +65,13 @@ here can be the model's, or the label's: have someone who knows the images look 
 {% if explained.hits and explained.hits[0].answer.image %}
 <h3>Some right answers, to compare with</h3>
 <p>Up to four of each class, taken without a look at them.</p>
+{% if not n %}{{ legend() }}{% endif %}
 {{ gallery(explained.hits) }}
 {% endif %}
-<h3>What the coloured maps can tell, and what not</h3>
+<h3 id="maps">What the coloured maps can tell, and what not</h3>
 {% if explained.missing %}
 <p>There are none: {{ explained.missing }}.</p>
 {% else %}
-<figure><img src="{{ explained.legend }}" width="240" height="14"
-alt="Colours of the maps, from grey, where nothing speaks for the answer, over violet and red to yellow">
-<figcaption>from grey: nothing here speaks for the answer, to yellow: within this picture, most does</figcaption>
-</figure>
 <p>A map (Grad-CAM, Selvaraju et al. 2017) shows where in the picture the network found what speaks for the answer that
 it gave. It has {{ explained.positions[0] }} by {{ explained.positions[1] }} positions, spread over the whole picture:
 it points to a region and never to a line. Its colours are those of one picture and cannot be compared between two.
@@ -79,20 +89,21 @@ ROBUSTNESS = """
 {% if robustness %}
 <h2 id="robustness">When the pictures change a little</h2>
 <p>Of {{ robustness[0].n | count }} test images, altered copies were made that a person would judge the same, and the
-model answered for those too, at its threshold. Large changes mean that it hangs on something else than what the images
-show. Below each figure: how it changes, with the 95 % interval of that change (paired; Tango for rates, DeLong for the
-area).</p>
-<div class="scroll" role="region" aria-label="When the pictures change a little" tabindex="0"><table>
+model answered for those too, at its threshold. Where a figure changes much, the answers hang on what another camera, or
+another way of saving the images, would change as well. Below each figure: how it changes, and the 95 % interval of that
+change (paired; Tango for rates, DeLong for the area).</p>
+<div class="scroll" role="region" aria-label="When the pictures change a little" tabindex="0">
+<table class="stack">
 <thead><tr><th scope="col">pictures</th><th scope="col" class="num">other answers</th>
-<th scope="col" class="num">accuracy</th><th scope="col" class="num">recall</th>
-<th scope="col" class="num">specificity</th><th scope="col" class="num">ROC-AUC</th></tr></thead>
+{% for cell in robustness[0].cells %}<th scope="col" class="num">{{ cell.title }}</th>{% endfor %}</tr></thead>
 <tbody>
 {% for row in robustness %}
-<tr><th scope="row">{{ row.words }}</th><td class="num">{{ row.changed | count }}</td>
+<tr><th scope="row">{{ row.words }}</th><td class="num" data-label="other answers">{{ row.changed | count }}</td>
 {% for cell in row.cells %}
-<td class="num">{{ cell.value | number }}
+<td class="num" data-label="{{ cell.title }}">{{ cell.value | number }}
 {% if cell.change %}
-<small><strong class="{{ cell.tone }}">{{ cell.change }}</strong> ({{ cell.low }} to {{ cell.high }})</small>
+<small><strong class="{{ cell.tone }}">{{ cell.change }}</strong></small>
+<small>{{ cell.low }} to {{ cell.high }}</small>
 {% endif %}</td>
 {% endfor %}</tr>
 {% endfor %}
@@ -129,10 +140,10 @@ def signed(value: float, digits: int = 3) -> str:
 
 def _cell(own: Mapping[str, Any], figure: str) -> dict[str, Any]:
     ends = own.get("intervals", {}).get(figure + CHANGE)
+    plain = {"title": NAMES.get(figure, figure), "value": own.get(figure), "change": ""}
     if ends is None:
-        return {"value": own.get(figure), "change": ""}
-    return {
-        "value": own.get(figure),
+        return plain
+    return plain | {
         "change": signed(own[figure + CHANGE]),
         "low": signed(ends["low"]),
         "high": signed(ends["high"]),

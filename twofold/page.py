@@ -21,6 +21,7 @@ where None becomes an en dash, and these classes:
     explained   a table whose last column is prose  gallery     figures with an image each; pairs: with two
     pair        images side by side, in a figure    slider      around an input of a range
     contents    a ul of links to the parts, in a nav
+    stack       a table that a phone shows row below row; each td says in data-label what its column is
 """
 
 import base64
@@ -72,7 +73,7 @@ table{border-collapse:collapse;width:100%;font-size:.95rem}
 caption{text-align:left;padding-bottom:.4rem}
 th,td{text-align:left;vertical-align:top;padding:.45rem 1.3rem .45rem 0;border-bottom:1px solid var(--grid)}
 thead th{color:var(--muted);font-weight:600;font-size:.85rem;vertical-align:bottom}
-tbody th{font-weight:600}
+tbody th{font-weight:600}.stack tbody th{min-width:9rem}
 th:last-child,td:last-child{padding-right:0}
 .num{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
 td small,th small{color:var(--muted);font-weight:400;font-size:.85em;display:block}
@@ -106,9 +107,13 @@ dl.facts{grid-template-columns:1fr 1fr}dl.facts div{padding:.6rem .7rem}dl.facts
 table{font-size:.88rem}th,td{padding-right:.8rem}
 .explained thead{display:none}.explained tr{display:grid;grid-template-columns:1fr auto;padding:.4rem 0;
 border-bottom:1px solid var(--grid)}.explained th,.explained td{border:0;padding:.1rem 0}
-.explained td:last-child{grid-column:1/-1;color:var(--muted)}}
+.explained td:last-child{grid-column:1/-1;color:var(--muted)}
+.stack thead{display:none}.stack tr{display:grid;grid-template-columns:repeat(auto-fill,minmax(6.8rem,1fr));
+gap:.4rem .6rem;padding:.6rem 0;border-bottom:1px solid var(--grid)}
+.stack th,.stack td{border:0;padding:0;text-align:left}.stack th{grid-column:1/-1}
+.stack td::before{content:attr(data-label);display:block;color:var(--muted);font-size:.85em;font-weight:400}}
 @media print{@page{size:A4;margin:16mm 15mm}body{font-size:10.5pt}main{max-width:none;padding:0}
-.slider,nav{display:none}figure,tr,dl.facts,.verdict{break-inside:avoid}h2,h3,caption,h2+p{break-after:avoid}.scroll{overflow:visible}
+.slider,nav,p>.scripted{display:none}figure,tr,dl.facts,.verdict{break-inside:avoid}h2,h3,caption,h2+p{break-after:avoid}.scroll{overflow:visible}
 h2{margin-top:1.8rem}dl.facts{grid-template-columns:repeat(4,1fr)}dl.facts div{padding:.5rem .7rem}
 dl.facts dd{font-size:1.3rem}dl.facts small{font-size:.75rem}
 .charts{grid-template-columns:1fr 1fr}.gallery{grid-template-columns:repeat(5,1fr);gap:1rem}

@@ -20,17 +20,20 @@ TEMPLATE = """
 {% for slice in slices %}
 <h2{% if loop.first %} id="slices"{% endif %}>By {{ slice.name }}</h2>
 {% if slice.about %}<p>{{ slice.about }}</p>{% endif %}
-<div class="scroll" role="region" aria-label="By {{ slice.name }}" tabindex="0"><table>
+<div class="scroll" role="region" aria-label="By {{ slice.name }}" tabindex="0"><table class="stack">
 <thead><tr><th scope="col">{{ slice.name }}</th><th scope="col" class="num">images</th><th scope="col"
 class="num">{{ positive }}</th><th scope="col" class="num">right answers</th><th scope="col" class="num">{{ positive }}
 found</th><th scope="col" class="num">false alarms</th><th scope="col" class="num">ROC-AUC</th></tr></thead>
 <tbody>
 {% for row in slice.rows %}
 <tr{% if not row.judged %} class="quiet"{% endif %}><th scope="row">{{ row.value }}
-{% if not row.judged %}<small>too few to judge</small>{% endif %}</th><td class="num">{{ row.n | count }}</td>
-<td class="num">{{ row.positive | count }}</td>
-<td class="num">{{ part(row.accuracy) }}</td><td class="num">{{ part(row.recall) }}</td>
-<td class="num">{{ part(row.alarms) }}</td><td class="num">{{ row.roc_auc | number }}
+{% if not row.judged %}<small>too few to judge</small>{% endif %}</th>
+<td class="num" data-label="images">{{ row.n | count }}</td>
+<td class="num" data-label="{{ positive }}">{{ row.positive | count }}</td>
+<td class="num" data-label="right answers">{{ part(row.accuracy) }}</td>
+<td class="num" data-label="{{ positive }} found">{{ part(row.recall) }}</td>
+<td class="num" data-label="false alarms">{{ part(row.alarms) }}</td>
+<td class="num" data-label="ROC-AUC">{{ row.roc_auc | number }}
 {% if row.roc_auc_interval %}<small>{{ row.roc_auc_interval }}</small>{% endif %}</td></tr>
 {% endfor %}
 </tbody></table></div>
