@@ -39,7 +39,7 @@ def make(tmp_path):
             run=SimpleNamespace(data=SimpleNamespace(metrics=metrics or {})),
             test=test,
             decision={"threshold": 0.5},
-            decision_sha256="",
+            digests={},
             metrics=summary(test.target, test.probability, 0.5),
             sealed=folder,
         )
