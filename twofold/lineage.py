@@ -7,6 +7,7 @@ SHA-256, `base_sha256`, `digests`, `libraries`, `hardware`, and `image` and `pip
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -99,7 +100,8 @@ def dvc_data(root: Path, raw: Path) -> dict[str, str]:
     source = stage.get("params", {}).get("params.yaml", {}).get("ingest", {}).get("source")
     if source is None or raw.resolve() not in [out.resolve() for out in outs]:
         return {}
-    found = {"source": shown(source)}
+    # A user in an address may be a token, but for ssh it is a name without which the address does not work.
+    found = {"source": source if re.search(r"ssh://[^/:@]+@", source) else shown(source)}
     if source.startswith("dvc+"):
         # dvc+<git url or path>@<revision>:<path>, in which an address may hold an @ of its own.
         return found | {"dvc_revision": source.rpartition("@")[2].partition(":")[0]}
