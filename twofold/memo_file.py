@@ -26,6 +26,7 @@ PATIENCE = 60.0  # seconds to wait for another process's write
 PATIENCE_TO_MARK = 5.0  # seconds; a use that is not marked costs little
 AT_ONCE = 500  # keys a query; SQLite allows 32,766 variables
 MOST_UNMARKED = 100_000  # keys of 64 letters
+PAGE = 32768  # bytes; an image's pixels lie on 5 such pages, and on 40 of SQLite's usual ones
 VERSION = 1  # of the tables; the last line of TABLES writes it
 # Uses have a table of their own: to mark one must not write the value beside it anew. The total is kept by triggers:
 # a sum at each put would read all of `uses`. A file of version 0 has entries alone, all of them features.
@@ -262,6 +263,7 @@ def _mended(work: Callable[[], T]) -> T:
 def _connect(patience: float = PATIENCE) -> sqlite3.Connection:
     database().parent.mkdir(parents=True, exist_ok=True)
     memo = sqlite3.connect(database(), timeout=patience)
+    memo.execute(f"PRAGMA page_size = {PAGE}")  # of a new file
     memo.execute("PRAGMA secure_delete = ON")
     # A file that a power cut damaged is begun again, so nothing needs to wait for the disk.
     memo.execute("PRAGMA synchronous = OFF")
