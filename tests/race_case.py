@@ -12,6 +12,7 @@ import os
 import random
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -101,6 +102,8 @@ def promote_many(name: str, number: int, promotions: int) -> list[dict]:
     registry.create_version = cheap_version
     store = tracking.connect()
     draw = random.Random(number)  # noqa: S311
+    evaluation = Path(tempfile.mkdtemp())
+    (evaluation / "predictions.parquet").write_text("")
     gates = [Minimum(figure=WORD, min=0.5), NonInferior(figure=WORD, non_inferior_by=MARGIN)]
     results: list[dict] = []
     for turn in range(promotions):
@@ -121,6 +124,8 @@ def promote_many(name: str, number: int, promotions: int) -> list[dict]:
             digests={"finetune_all": "m", "decision": "d"},
             about={"finetune_all": {"base_sha256": "b"}},
             raw=Path("nowhere"),
+            evaluation=evaluation,
+            metrics={},
         )
         judged = Judgement(name, candidate, verdict, against, {}, None)
         run = SimpleNamespace(info=SimpleNamespace(run_id=key[:32]))

@@ -16,7 +16,7 @@ from twofold.errors import RegistryError
 from twofold.evidence import Evidence, gather
 from twofold.judgement import CHALLENGER, CHAMPION
 from twofold.ledger import Entry, Ledger
-from twofold.lineage import LINEAGE
+from twofold.lineage import recorded
 from twofold.metrics import FIGURES, figures
 from twofold.registry import CONDITIONS, JUDGED_AGAINST, ModelVersion
 from twofold.retrial import on_common_images
@@ -32,14 +32,14 @@ def listing(store: Store, name: str) -> list[dict[str, Any]]:
     ledger, _ = state(store, name)
     found = []
     for version in reversed(registry.versions(store, name)):
-        recorded = store.client.get_run(version.run_id).data.metrics if version.run_id else {}
-        lineage = _json(version, LINEAGE, {})
+        logged = store.client.get_run(version.run_id).data.metrics if version.run_id else {}
+        lineage = recorded(version)
         found.append(
             {
                 "version": int(version.version),
                 "standing": standing(ledger, int(version.version)),
-                "figures": {key: recorded[key] for key in HEADLINE if key in recorded},
-                "n": int(recorded["n"]) if "n" in recorded else None,
+                "figures": {key: logged[key] for key in HEADLINE if key in logged},
+                "n": int(logged["n"]) if "n" in logged else None,
                 "made": version.creation_timestamp,
                 "commit": lineage.get("git", {}).get("commit"),
                 "data_fingerprint": version.tags.get("twofold.data_fingerprint"),
@@ -74,7 +74,7 @@ def about(store: Store, name: str, which: str) -> dict[str, Any]:
         "gates": verdict(store, version, entries),
         "conditions": _json(version, CONDITIONS, {}),
         "figures": {key: metrics[key] for key in (*FIGURES, "threshold", "n") if key in metrics},
-        "lineage": _json(version, LINEAGE, {}),
+        "lineage": recorded(version),
         "decisions": [asdict(entry) for entry in entries],
         "links": links(store, version, None if run is None else run.info.experiment_id),
     }
@@ -113,7 +113,7 @@ def beside(store: Store, name: str, one: str, other: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as scratch:
         pair = [gather(store, version, Path(scratch) / str(place)) for place, version in enumerate(versions)]
         common = on_common_images(*pair)
-    lineages = [flat(_json(version, LINEAGE, {})) for version in versions]
+    lineages = [flat(recorded(version)) for version in versions]
     keys = sorted(lineages[0].keys() | lineages[1].keys())
     return {
         "name": name,

@@ -15,6 +15,7 @@ from typing import Any
 from twofold.artifacts import file_sha256, read_json
 from twofold.decision import DECISION
 from twofold.errors import RegistryError
+from twofold.lineage import recorded, sha256_of
 from twofold.metrics import summary
 from twofold.predictions import PREDICTIONS, Predictions, fingerprint
 from twofold.predictions import read as read_predictions
@@ -34,8 +35,8 @@ class Evidence:
     Attributes:
         version: in the registry; `run`: that judged it.
         test: what it said of each test image.
-        decision: decision.json; `decision_sha256`: of the file.
-        metrics: metrics.json.
+        decision: decision.json; `metrics`: metrics.json.
+        digests: SHA-256 of the files `decision` and `predictions`, and of `metrics` as `lineage` has it.
         sealed: the folder of the sealed model, held to its seal.
     """
 
@@ -43,8 +44,8 @@ class Evidence:
     run: Run
     test: Predictions
     decision: dict[str, Any]
-    decision_sha256: str
     metrics: dict[str, Any]
+    digests: Mapping[str, str]
     sealed: Path
 
     @property
@@ -84,13 +85,18 @@ def gather(store: Store, version: ModelVersion, folder: Path) -> Evidence:
     paths = {
         name: fetch(store, version.run_id, f"{EVALUATION}/{name}", place) for name in (PREDICTIONS, DECISION, METRICS)
     }
+    metrics = read_json(paths[METRICS])
     return Evidence(
         version=version,
         run=store.client.get_run(version.run_id),
         test=read_predictions(paths[PREDICTIONS]).of("test"),
         decision=read_json(paths[DECISION]),
-        decision_sha256=file_sha256(paths[DECISION]),
-        metrics=read_json(paths[METRICS]),
+        metrics=metrics,
+        digests={
+            "decision": file_sha256(paths[DECISION]),
+            "predictions": file_sha256(paths[PREDICTIONS]),
+            "metrics": sha256_of(metrics),
+        },
         sealed=fetch_sealed(store, version, place / "model"),
     )
 
@@ -99,13 +105,16 @@ def differences(evidence: Evidence) -> dict[str, list[str]]:
     """What of a version's evidence differs from what the version's tags or its run say, by what was recomputed."""
     tags = evidence.version.tags
     found = {
-        "decision": _differs("SHA-256", evidence.decision_sha256, tags.get("twofold.decision_digest")),
+        "decision": _differs("SHA-256", evidence.digests["decision"], tags.get("twofold.decision_digest")),
         "model in the decision": _differs(
             "digest", evidence.decision.get("model_digest"), tags.get("twofold.model_digest")
         ),
         "test images": _differs("fingerprint", evidence.fingerprint, tags.get("twofold.test_fingerprint")),
         "key": _differs("key", key_of(tags), tags.get(KEY)),
     }
+    known = recorded(evidence.version).get("digests", {})
+    for name in ("predictions", "metrics"):
+        found[name] = _differs("SHA-256", evidence.digests[name], known.get(name))
     counted = summary(evidence.test.target, evidence.test.probability, evidence.threshold)
     again = {name: value for name, value in counted.items() if isinstance(value, int | float)}
     again["threshold"] = evidence.threshold

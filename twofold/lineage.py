@@ -7,6 +7,7 @@ SHA-256, `base_sha256`, `digests`, `libraries`, `hardware`, and `image` and `pip
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,11 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from twofold.artifacts import file_sha256
 from twofold.errors import ArtifactError
 from twofold.judgement import Judgement
+from twofold.predictions import PREDICTIONS
+from twofold.registry import ModelVersion
 from twofold.tracking import shown
 
 LINEAGE = "twofold.lineage"  # of a version
@@ -43,18 +47,31 @@ def lineage(judgement: Judgement, params: Mapping[str, Any]) -> dict[str, Any]:
             **({} if "pipeline_run" in origin else dvc_data(Path.cwd(), candidate.raw)),
         },
         "params": dict(params),
-        "params_sha256": params_sha256(params),
+        "params_sha256": sha256_of(params),
         "base_sha256": candidate.about["finetune_all"]["base_sha256"],
-        "digests": dict(candidate.digests),
+        "digests": {
+            **candidate.digests,
+            "predictions": file_sha256(candidate.evaluation / PREDICTIONS),
+            "metrics": sha256_of(candidate.metrics),
+        },
         "libraries": starting("library."),
         "hardware": starting("hardware."),
     }
     return found | {key: origin[key] for key in ("image", "pipeline_run") if key in origin}
 
 
-def params_sha256(params: Mapping[str, Any]) -> str:
-    """SHA-256 of all sections, as JSON with sorted keys."""
-    return hashlib.sha256(canonical(params).encode()).hexdigest()
+def recorded(version: ModelVersion) -> dict[str, Any]:
+    """A version's lineage; empty if there is none that can be read, as on a version that Twofold did not make."""
+    try:
+        found = json.loads(version.tags.get(LINEAGE, "{}"))
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def sha256_of(values: Mapping[str, Any]) -> str:
+    """SHA-256 of values as JSON with sorted keys: of all sections of parameters, of metrics.json."""
+    return hashlib.sha256(canonical(values).encode()).hexdigest()
 
 
 def canonical(value: Any) -> str:
@@ -83,7 +100,8 @@ def dvc_data(root: Path, raw: Path) -> dict[str, str]:
     source = stage.get("params", {}).get("params.yaml", {}).get("ingest", {}).get("source")
     if source is None or raw.resolve() not in [out.resolve() for out in outs]:
         return {}
-    found = {"source": shown(source)}
+    # A user in an address may be a token, but for ssh it is a name without which the address does not work.
+    found = {"source": source if re.search(r"ssh://[^/:@]+@", source) else shown(source)}
     if source.startswith("dvc+"):
         # dvc+<git url or path>@<revision>:<path>, in which an address may hold an @ of its own.
         return found | {"dvc_revision": source.rpartition("@")[2].partition(":")[0]}

@@ -84,6 +84,7 @@ def commit(lock: Lock, change: Change, *, expected: int | None) -> Entry:
     registry.tag_model(store, name, entry.key, entry.text)
     lock.check()
     _settle(store, name, ledger.followed_by(entry))
+    lock.check()  # stopped in between, it would have moved an alias back, and the head: whoever comes next moves both
     return entry
 
 

@@ -4,7 +4,6 @@ In: a version in the registry. Out: a list of checks, each with its verdict: `as
 the latter with the reason. Nothing is repaired and nothing of the version is run.
 """
 
-import json
 import math
 import tempfile
 from collections.abc import Callable, Mapping
@@ -17,7 +16,7 @@ from twofold.artifacts import file_sha256, read_json
 from twofold.errors import RegistryError, TwofoldError
 from twofold.evidence import CLOSE, Evidence, differences, gather
 from twofold.ledger import Entry, Ledger
-from twofold.lineage import LINEAGE, UNKNOWN, params_sha256
+from twofold.lineage import UNKNOWN, recorded, sha256_of
 from twofold.registry import SEAL, ModelVersion, fetch_sealed
 from twofold.sealed import ARCHITECTURE, DECISION, open_sealed
 from twofold.tracking import Store, flatten
@@ -48,7 +47,7 @@ def verify(store: Store, name: str, which: str, raw: Path | None = None) -> tupl
     """
     ledger, wrong = state(store, name)
     version = review.find(store, name, which, ledger)
-    lineage = _lineage(version)
+    lineage = recorded(version)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         checks = _ledger(ledger, wrong, int(version.version))
@@ -67,14 +66,6 @@ def _tried(name: str, detail: str, look: Callable[[], list[str]]) -> Check:
         return _check(name, detail, look())
     except TwofoldError as error:
         return Check(name, DIFFERS, detail, (str(error),))
-
-
-def _lineage(version: ModelVersion) -> dict[str, Any]:
-    try:
-        found = json.loads(version.tags.get(LINEAGE, "{}"))
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _ledger(ledger: Ledger, wrong: list[str], number: int) -> list[Check]:
@@ -151,12 +142,12 @@ def _params(lineage: Mapping[str, Any], evidence: Evidence) -> list[str]:
     if not isinstance(sections, Mapping):
         raise RegistryError("the version's lineage holds no parameters")
     lines = []
-    if params_sha256(sections) != lineage.get("params_sha256"):
-        lines.append(f"their SHA-256 is {params_sha256(sections)}, recorded is {lineage.get('params_sha256')}")
-    recorded = evidence.run.data.params
+    if sha256_of(sections) != lineage.get("params_sha256"):
+        lines.append(f"their SHA-256 is {sha256_of(sections)}, recorded is {lineage.get('params_sha256')}")
+    logged = evidence.run.data.params
     for key, value in flatten(sections).items():
-        if recorded.get(key) != value:
-            lines.append(f"{key} is {value!r}, in the run {recorded.get(key)!r}")
+        if logged.get(key) != value:
+            lines.append(f"{key} is {value!r}, in the run {logged.get(key)!r}")
     return lines
 
 
@@ -185,13 +176,13 @@ def _gates(store: Store, version: ModelVersion, entry: Entry) -> list[str]:
 def _intervals(evidence: Evidence) -> list[str]:
     """The ends of every figure's interval, as the logged predictions give them."""
     again = intervals(evidence.test.target, evidence.test.probability, evidence.threshold)
-    recorded = evidence.metrics.get("intervals")
-    if not isinstance(recorded, Mapping):
+    logged = evidence.metrics.get("intervals")
+    if not isinstance(logged, Mapping):
         raise RegistryError("metrics.json has no intervals")
     return [
-        f"{figure} is {recorded.get(figure)}, the logged predictions give {ends}"
+        f"{figure} is {logged.get(figure)}, the logged predictions give {ends}"
         for figure, ends in again.items()
-        if not _close(recorded.get(figure), ends)
+        if not _close(logged.get(figure), ends)
     ]
 
 

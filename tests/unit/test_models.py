@@ -267,3 +267,15 @@ def test_the_models_name_is_that_of_params_yaml(store, capsys, tmp_path):
     with pytest.raises(SystemExit) as ended:
         cli.main(["models", "list", "--params", str(tmp_path / "params.yaml")])
     assert (ended.value.code, len(capsys.readouterr().out.splitlines())) == (0, 4)
+
+
+def test_approve_comes_to_the_very_verdict_of_register(models):
+    registered = json.loads(models("show", "3", "--json")[1])["gates"]
+    again = json.loads(models("approve", "--json", *WHY)[1])["gates"]
+    assert len(again) == len(registered) == 2
+    for one, other in zip(registered, again, strict=True):
+        assert {key: value for key, value in one.items() if not isinstance(value, float)} == {
+            key: value for key, value in other.items() if not isinstance(value, float)
+        }
+        numbers = {key: value for key, value in one.items() if isinstance(value, float)}
+        assert {key: other[key] for key in numbers} == pytest.approx(numbers, abs=1e-6)
