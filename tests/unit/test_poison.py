@@ -9,8 +9,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from tests import poison
-from twofold import sealing, weights
 from twofold import model as models
+from twofold import sealing, weights
 from twofold.artifacts import read_json, write_json, write_meta
 from twofold.errors import ArtifactError, WeightsError
 from twofold.sealed import open_sealed
