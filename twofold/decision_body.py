@@ -53,9 +53,9 @@ threshold has seen.</p>
 <td class="num">{{ row.interval | shown }}</td></tr>
 {% endfor %}
 </tbody></table></div>
-<p class="quiet">Higher is better, except for log loss, Brier score and calibration error. The interval is how far chance
-alone may have moved a figure, images taken as independent: Wilson for rates, DeLong for ROC-AUC, simulation for the
-calibration error, BCa bootstrap for the others.</p>
+<p class="quiet">Higher is better, except for log loss, Brier score and calibration error. The interval is how far
+chance alone may have moved a figure, images taken as independent: Wilson for rates, DeLong for ROC-AUC, simulation for
+the calibration error, BCa bootstrap for the others.</p>
 """
     + comparison_body.BODY
     + """

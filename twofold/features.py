@@ -7,6 +7,7 @@ computed.
 
 import hashlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,7 @@ from twofold.folding import folded
 from twofold.imports import code_digest
 from twofold.model import BACKBONES, Classifier
 from twofold.numerics import autocast, description
+from twofold.pool import workers
 from twofold.predicting import normalise, view
 from twofold.prepared import Prepared
 from twofold.progress import track
@@ -69,6 +71,12 @@ def _batch(
 
 
 def _contents(images: Prepared, rows: npt.NDArray[np.int64]) -> Iterator[str]:
-    for start in range(0, len(rows), 1024):
-        for pixels in images.pixels(rows[start : start + 1024]):
-            yield hashlib.sha256(f"{pixels.shape}".encode() + pixels.tobytes()).hexdigest()
+    with ThreadPoolExecutor(workers()) as pool:  # hashing lets other threads run
+        for start in range(0, len(rows), 1024):
+            yield from pool.map(_content, images.pixels(rows[start : start + 1024]))
+
+
+def _content(pixels: npt.NDArray[np.uint8]) -> str:
+    digest = hashlib.sha256(f"{pixels.shape}".encode())
+    digest.update(np.ascontiguousarray(pixels).data)
+    return digest.hexdigest()

@@ -19,8 +19,9 @@ from twofold.comparison import Comparison
 from twofold.gates import LESS_IS_BETTER, MEASURED, VANISHED, Better, Gate, Maximum, Minimum, NonInferior
 from twofold.intervals import LEVEL
 from twofold.metrics import figures
-from twofold.parts import FEWEST, Ends, Part, holm, parts, too_little
+from twofold.parts import Ends, Part, holm, parts, too_little
 from twofold.resampling import Answers
+from twofold.slice_names import FEWEST
 from twofold.uncertainty import METHODS, interval
 from twofold.verdict import Result, Subject, Verdict, number
 

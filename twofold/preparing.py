@@ -1,6 +1,6 @@
 """One image made ready: from the file in its shard to the pixels that are trained on, and what else is seen on the way.
 
-In: images of the manifest, and how they are resized. Out: for each its pixels, its thumbnail and its brightness. The
+In: images of the manifest, and how they are resized. Out: for each its pixels and what was measured on the way. The
 memo keeps them under the file's content and everything else that they depend on, so an image that was prepared is not
 decoded again.
 """
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from twofold import memo
@@ -23,7 +24,7 @@ from twofold.raw import Image, read_member
 from twofold.seen import decoders
 
 KIND = "pixels"
-_BRIGHTNESS, _THUMBNAIL = 8, 2 * SIDE * SIDE  # bytes
+_NUMBER, _THUMBNAIL = 8, 2 * SIDE * SIDE  # bytes
 _LEVELS = np.arange(256, dtype=np.int64)
 
 
@@ -34,11 +35,14 @@ class Ready(NamedTuple):
         pixels: (S, S, C) uint8 with C 1 or 3.
         thumbnail: by which near duplicates are found.
         brightness: see `brightness`.
+        values, squares: (C,) int64, the sums over the pixels of each channel's values, and of their squares.
     """
 
     pixels: Pixels
     thumbnail: Thumbnails
     brightness: float
+    values: NDArray[np.int64]
+    squares: NDArray[np.int64]
 
 
 def ready(images: Sequence[Image], raw: Path, size: int, fit: Fit, limits: Limits) -> list[Ready]:
@@ -96,17 +100,23 @@ def _made(image: Image, raw: Path, size: int, fit: Fit, limits: Limits) -> Ready
             f"{image.key} ({image.sha256}): decodes as {decoded.shape}, ingest saw "
             f"{(image.height, image.width, image.channels)}; run ingest again with this version of Pillow"
         )
-    return Ready(resize(decoded, size, fit), thumbnail(decoded), brightness(decoded))
+    pixels = resize(decoded, size, fit)
+    # Whole numbers, so that the order in which images are added up cannot change the last digit.
+    counts = histogram(pixels)
+    return Ready(pixels, thumbnail(decoded), brightness(decoded), counts @ _LEVELS, counts @ _LEVELS**2)
 
 
 def _packed(one: Ready) -> bytes:
-    return np.float64(one.brightness).tobytes() + one.thumbnail.tobytes() + one.pixels.tobytes()
+    numbers = np.float64(one.brightness).tobytes() + one.values.tobytes() + one.squares.tobytes()
+    return numbers + one.thumbnail.tobytes() + one.pixels.tobytes()
 
 
 def _unpacked(value: bytes, size: int, channels: int) -> Ready | None:
     """What `ready` kept; None if it is something else."""
-    if len(value) != _BRIGHTNESS + _THUMBNAIL + size * size * channels:
+    numbers = _NUMBER * (1 + 2 * channels)
+    if len(value) != numbers + _THUMBNAIL + size * size * channels:
         return None
-    small = np.frombuffer(value, np.float16, SIDE * SIDE, _BRIGHTNESS).reshape(SIDE, SIDE)
-    pixels = np.frombuffer(value, np.uint8, offset=_BRIGHTNESS + _THUMBNAIL).reshape(size, size, channels)
-    return Ready(pixels, small, float(np.frombuffer(value, np.float64, 1)[0]))
+    sums = np.frombuffer(value, np.int64, 2 * channels, _NUMBER)
+    small = np.frombuffer(value, np.float16, SIDE * SIDE, numbers).reshape(SIDE, SIDE)
+    pixels = np.frombuffer(value, np.uint8, offset=numbers + _THUMBNAIL).reshape(size, size, channels)
+    return Ready(pixels, small, float(np.frombuffer(value, np.float64, 1)[0]), sums[:channels], sums[channels:])

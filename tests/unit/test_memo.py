@@ -175,6 +175,7 @@ def make_old(names):
 def test_the_file_of_an_older_twofold_is_taken_over(small, capsys):
     make_old(["a", "b", "c"])
     assert memo.get(["a"]) == {"a": b"a" * 300}
+    memo_file.mark()
     assert held() == ["a", "b", "c"]
     assert rows("SELECT key, kind, used > 0 FROM uses") == [
         ("a", "features", 1),
@@ -184,6 +185,43 @@ def test_the_file_of_an_older_twofold_is_taken_over(small, capsys):
     put([("d", IMAGE, bytes(200))])
     assert held() == ["a", "c", "d"]
     assert capsys.readouterr().err == ""
+
+
+def test_reading_writes_nothing_until_something_is_kept(small):
+    put([(name, IMAGE, bytes(300)) for name in ("a", "b", "c")])
+    before = memo_file.database().read_bytes()
+    memo.get(["a", "b"])
+    assert memo_file.database().read_bytes() == before
+    memo_file.mark()
+    assert rows("SELECT key FROM uses ORDER BY used, key LIMIT 1") == [("c",)]
+
+
+READER = """
+import multiprocessing, sys
+from twofold import memo
+memo.get(["a"])
+with multiprocessing.get_context(sys.argv[1]).Pool(1) as pool:
+    found = pool.map(memo.get, [["b"], ["a", "b"]])
+    pool.close()
+    pool.join()
+assert [sorted(one) for one in found] == [["b"], ["a", "b"]], found
+"""
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_what_a_process_used_is_marked_when_it_ends(small, method):
+    put([(name, IMAGE, bytes(300)) for name in ("a", "b", "c")])
+    subprocess.run([sys.executable, "-c", READER, method], check=True, timeout=60)
+    put([("d", IMAGE, bytes(300))])
+    assert held() == ["a", "b", "d"]
+
+
+def test_a_file_that_was_put_in_place_of_another_is_the_one_that_is_read(filled):
+    assert memo.get(["k3"]) == {"k3": b"three"}
+    filled.unlink()
+    assert memo.get(["k3"]) == {}
+    put([("k1", IMAGE, b"new")])
+    assert memo.get(["k1"]) == {"k1": b"new"}
 
 
 def test_a_memo_that_another_process_writes_is_read_without_its_patience(filled, monkeypatch):

@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
 
-import numpy as np
 from pydantic import Field, model_validator
 
 from twofold import images as decoding
@@ -42,7 +41,6 @@ from twofold.raw import Image, Raw, write_csv
 from twofold.splits import SPLITS, TRAIN, LeftOut, assign, check, groups_across, repeats
 
 _TASK_IMAGES, _TASK_BYTES = 16, 8 * 1024 * 1024
-_LEVELS = np.arange(256, dtype=np.int64)
 Shape = tuple[int, int, int, int]
 
 
@@ -286,10 +284,7 @@ def _prepare(
 def _seen(one: Ready, train: bool) -> Seen:
     if not train:
         return Seen(one.thumbnail, one.brightness)
-    # Whole numbers, so that the order in which images are added cannot change the last digit.
-    counts = decoding.histogram(one.pixels)
-    sums = (tuple(map(int, counts @ _LEVELS)), tuple(map(int, counts @ _LEVELS**2)))
-    return Seen(one.thumbnail, one.brightness, *sums)
+    return Seen(one.thumbnail, one.brightness, tuple(one.values.tolist()), tuple(one.squares.tolist()))
 
 
 if __name__ == "__main__":
