@@ -69,7 +69,7 @@ def _read(tag: str | None, since: int) -> dict[str, str]:
     try:
         found = json.loads(tag or "{}")
         versions = {str(figure): int(version) for figure, version in found.items()}
-    except (ValueError, AttributeError, TypeError):
+    except (ValueError, AttributeError, TypeError, OverflowError, RecursionError):
         raise RegistryError(
             f"the champion's tag {BEST} is {tag!r}, which is no {{figure: version}}: set it right in MLflow, or to "
             "{} to begin anew, then run register again"

@@ -2,8 +2,10 @@
 
 import http.client
 import os
+import re
 import subprocess
 import sys
+import warnings
 from urllib.parse import urlsplit
 
 import pytest
@@ -90,6 +92,46 @@ def test_it_answers_to_the_names_that_the_manifest_allows(server, host, status):
     answer.read()
     connection.close()
     assert answer.status == status
+
+
+def asked(server, method, path, **headers):
+    connection = http.client.HTTPConnection(urlsplit(server).netloc, timeout=60)
+    body = None if method == "GET" else "{}"
+    connection.request(method, path, body=body, headers={"Content-Type": "application/json", **headers})
+    answer = connection.getresponse()
+    said = answer.read().decode(errors="replace")
+    connection.close()
+    return answer.status, said
+
+
+def addresses():
+    """Every method and path that MLflow's server knows, `x` in the place of what varies."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="starlette.middleware.wsgi is deprecated")
+        from mlflow.server import app as pages
+        from mlflow.server.fastapi_app import app
+    found = {(method, rule.rule) for rule in pages.url_map.iter_rules() for method in rule.methods}
+    found |= {(method.upper(), path) for path, methods in app.openapi()["paths"].items() for method in methods}
+    plain = {(method, re.sub(r"<[^>]*>|{[^}]*}", "x", path)) for method, path in found}
+    return sorted(each for each in plain if each[0] not in ("HEAD", "OPTIONS"))
+
+
+def test_without_a_login_nothing_answers_but_what_the_document_names(server):
+    known = addresses()
+    assert len(known) > 400
+    answering = {path for method, path in known if asked(server, method, path)[0] != 401}
+    info = {f"/{api}/3.0/mlflow/server-info" for api in ("api", "ajax-api")}
+    assert answering == {"/health", "/static-files/x", *info}
+
+
+def test_the_assistant_that_runs_commands_answers_to_nobody_elsewhere_and_language_models_are_off(server):
+    login = {"Authorization": authorization(ADMIN, ADMINS_PASSWORD)}
+    place = "/ajax-api/3.0/mlflow/assistant/config"
+    assert asked(server, "PUT", place, **login)[0] == 200
+    status, said = asked(server, "PUT", place, **login, **{"X-Forwarded-For": "203.0.113.9"})
+    assert (status, "only accessible from the same host" in said) == (403, True)
+    status, said = asked(server, "GET", "/gateway/mlflow/v1/models", **login)
+    assert (status, "feature is disabled" in said) == (501, True)
 
 
 def test_a_clients_files_go_through_the_server_into_the_bucket(server, bucket, tmp_path):

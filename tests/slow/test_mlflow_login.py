@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 from mlflow.entities import Param
 from mlflow.exceptions import MlflowException
+from mlflow.server import get_app_client
 from ruamel.yaml import YAML
 
 from tests import registration_case as case
@@ -25,7 +26,7 @@ from twofold.sealed import open_sealed
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
 DOC = (ROOT / "docs" / "mlflow.md").read_text()
-WORDS = {name: f"w0rd/of:the@{name}%" for name in ("twofold", "reader", "approver")}
+WORDS = {name: f"w0rd/of:the@{name}%" for name in ("twofold", "reader", "approver", "editor")}
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +74,10 @@ def server(made, tmp_path_factory):
             case.hurry(patch)
             assert case.run(made, tmp_path_factory.mktemp("registered"))["promoted"]
             log_in(patch, uri, ADMIN, ADMINS_PASSWORD)
-            run(grants.replace('"twofold", "EDIT"', '"corner", "EDIT"'))
+            run(grants.replace('"registered_model", "twofold"', '"registered_model", "corner"'))
+            users = get_app_client("basic-auth", uri)
+            users.create_user("editor", WORDS["editor"])
+            users.grant_user_permission("editor", "registered_model", "corner", "EDIT")
         yield uri
 
 
@@ -191,16 +195,30 @@ def test_the_step_as_a_command_says_so_in_one_line_without_a_traceback_or_a_pass
     assert not (tmp_path / "registration.json").exists()
 
 
-def test_who_may_edit_the_model_promotes_but_removes_nothing(user):
+def test_who_may_edit_the_model_sets_aliases_and_tags_and_takes_nothing_away(user):
     before = aliases(user)
-    store = user("approver")
+    store = user("editor")
     store.client.set_registered_model_alias("corner", "approved", "1")
     store.client.set_model_version_tag("corner", "1", "twofold.note", "seen")
     assert aliases(user) == before | {"approved": "1"}
-    store = user("approver")
-    said = refusal(store, lambda: store.client.delete_registered_model_alias("corner", "approved"))
-    assert "MANAGE where something is removed) on the registered model" in said
+    store = user("editor")
+    for take_away in (
+        lambda: store.client.delete_registered_model_alias("corner", "approved"),
+        lambda: store.client.delete_model_version_tag("corner", "1", "twofold.note"),
+    ):
+        assert "MANAGE where something is removed) on the registered model" in refusal(store, take_away)
+    assert aliases(user) == before | {"approved": "1"}
     user("twofold").client.delete_registered_model_alias("corner", "approved")
+
+
+def test_who_approves_moves_the_alias_and_takes_it_off(user):
+    before = aliases(user)
+    version = registry.holder(user("approver"), "corner")
+    assert before["champion"] == version.version
+    client = user("approver").client
+    client.set_registered_model_alias("corner", "challenger", version.version)
+    assert aliases(user) == before | {"challenger": version.version}
+    user("approver").client.delete_registered_model_alias("corner", "challenger")
     assert aliases(user) == before
 
 

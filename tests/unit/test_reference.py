@@ -67,7 +67,9 @@ def test_a_reset_forgets_the_versions_before_it():
     assert heirs(tag, GATES[3:], 2, beside([True] * 4, "7"), {}) == {"brier": "5"}
 
 
-@pytest.mark.parametrize("tag", ["{", "[]", '{"accuracy": "best"}', '{"accuracy": null}', "3"])
+@pytest.mark.parametrize(
+    "tag", ["{", "[]", "[" * 50_000, '{"accuracy": 1e400}', '{"accuracy": "best"}', '{"accuracy": null}', "3"]
+)
 def test_a_tag_that_cannot_be_read_stops_it(tag):
     with pytest.raises(RegistryError, match=r"twofold\.best.*set it right"):
         best_before(tag, GATES, 1)
