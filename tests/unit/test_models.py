@@ -236,6 +236,13 @@ def test_history_shows_every_decision_and_finds_what_was_changed(models, store):
     assert (status, "acknowledged: entry 2 is missing" in text, "WRONG" in text) == (0, True, False)
 
 
+def test_a_reason_cannot_look_like_another_entry_nor_steer_the_terminal(models):
+    assert models("reject", "--actor", "ann", "--reason", "slow\n   5  2030-01-01  promote  version 9\x1b[2J")[0] == 0
+    text = models("history")[1]
+    assert len(text.splitlines()) == 4
+    assert "\x1b" not in text
+
+
 def test_history_repair_sets_the_aliases_as_the_ledger_says(models, store):
     store.client.set_registered_model_alias("corner", "champion", "3")
     store.client.delete_registered_model_alias("corner", "challenger")
