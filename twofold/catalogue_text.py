@@ -179,7 +179,9 @@ def _decision(entry: Mapping[str, Any]) -> str:
         else ""
     )
     note = f" [{entry['note']}]" if entry["note"] else ""
-    return f"{entry['time']}  {entry['action']:<11} {version}{before}, by {entry['actor']}: {entry['reason']}{note}"
+    words = f"{entry['time']}  {entry['action']:<11} {version}{before}, by {entry['actor']}: {entry['reason']}{note}"
+    # What someone wrote must not look like another entry, nor steer the terminal.
+    return "".join(letter if letter.isprintable() else " " for letter in words)
 
 
 def _indent(text: str) -> str:

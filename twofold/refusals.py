@@ -21,6 +21,11 @@ _READS = {"get", "get-by-name", "get-download-uri", "get-history", "get-latest-v
 _ASKED = re.compile(r"/mlflow(?:-artifacts)?/([a-z-]+)(?:/([a-z-]+)(?=[\s?]|$))?")
 
 
+def refused(error: Exception) -> str | None:
+    """What a server's refusal means, or None if the error is none."""
+    return explained(getattr(error, "error_code", ""), str(error))
+
+
 def explained(code: str, text: str) -> str | None:
     """A refusal in plain words.
 

@@ -9,7 +9,6 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from botocore.exceptions import BotoCoreError, ClientError
 from mlflow import set_tracking_uri
@@ -23,9 +22,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from twofold.errors import RegistryError
 from twofold.judgement import CHAMPION
+from twofold.places import elsewhere
+from twofold.refusals import refused
 from twofold.runs import Run
 from twofold.sealed import check
-from twofold.tracking import Store, refused, shown
+from twofold.tracking import Store, shown
 
 KEY = "twofold.key"  # of a candidate: digest of model, decision and test images
 SEAL = "twofold.seal"  # SHA-256 of seal.json
@@ -123,15 +124,8 @@ def _made(folder: Path) -> Path:
 
 
 def _at_home(store: Store, place: str) -> None:
-    """Refuse files that lie on another server than the store's: MLflow would send it the user's name and password.
-
-    Whoever may edit a version, or make an experiment, says where its files lie.
-    """
-    there, home = urlsplit(place), urlsplit(store.uri)
-    if there.scheme not in ("http", "https", "mlflow-artifacts") or not there.netloc:
-        return
-    scheme = home.scheme if there.scheme == "mlflow-artifacts" else there.scheme
-    if (scheme, there.netloc.rpartition("@")[2]) != (home.scheme, home.netloc.rpartition("@")[2]):
+    """Refuse files that lie on another server: it would be sent the user's name and password."""
+    if elsewhere(store.uri, place):
         raise RegistryError(
             f"its files are said to lie at {shown(place)}, which is not the MLflow server {shown(store.uri)}: not "
             "asked, as it would be told your user and password; register the version from files on the server itself"

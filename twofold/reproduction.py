@@ -7,6 +7,7 @@ figures agree and the last digits do not.
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from twofold.progress import say
 from twofold.tracking import Store, main_checkout
 from twofold.transitions import state
 
+COMMIT, SHA256 = "[0-9a-f]{40}|[0-9a-f]{64}", "[0-9a-f]{64}"
 # In the order of the steps: what to run, and what must then be as recorded.
 INGEST, REST = "dvc repro ingest", "dvc repro evaluate"
 
@@ -83,14 +85,19 @@ def recipe(store: Store, name: str, which: str, source: str | None = None) -> Re
     try:
         lineage = json.loads(version.tags.get(LINEAGE, ""))
         git, data, digests, sections = (lineage[key] for key in ("git", "data", "digests", "params"))
-        commit, changed = git["commit"], git["changed"]
+        if git["commit"] == UNKNOWN:
+            raise RegistryError(f"version {version.version} was made outside of git: no commit is recorded")
+        # They become words of a shell script; whoever may write a tag must not be able to write commands.
+        commit = _matching(COMMIT, git["commit"])
+        fingerprint = _matching(SHA256, data["fingerprint"])
+        model, decision = (_matching(SHA256, digests[name]) for name in ("finetune_all", "decision"))
+        changed = str(git["changed"])
     except (ValueError, KeyError, TypeError) as error:
         raise RegistryError(
             f"version {version.version}: its tag {LINEAGE} does not say how it was made ({error!r})"
         ) from None
-    if commit == UNKNOWN:
-        raise RegistryError(f"version {version.version} was made outside of git: no commit is recorded")
-    there = source or data.get("source")
+    repository = main_checkout()
+    there = source or _where(repository, data.get("source"))
     settings = [
         f"{step}.{key}={_yaml(value)}"
         for step, section in sections.items()
@@ -101,14 +108,27 @@ def recipe(store: Store, name: str, which: str, source: str | None = None) -> Re
         version=int(version.version),
         commit=commit,
         changed=changed,
-        repository=main_checkout(),
+        repository=repository,
         source=there,
         settings=tuple(settings + ([f"ingest.source={_yaml(there)}"] if there else [])),
-        data=data["fingerprint"],
-        model=digests["finetune_all"],
-        decision=digests["decision"],
+        data=fingerprint,
+        model=model,
+        decision=decision,
         about=tuple(f"{key}: {value}" for key, value in facts(lineage)),
     )
+
+
+def _matching(pattern: str, text: str) -> str:
+    if not re.fullmatch(pattern, text):
+        raise ValueError(f"{text!r} is not of the form {pattern}")
+    return text
+
+
+def _where(repository: Path, source: str | None) -> str | None:
+    """A folder as a path that holds in another checkout too, if it is here; what the pipeline itself makes is not."""
+    if source is None or ":" in source or not (repository / source).is_dir():
+        return source
+    return str((repository / source).resolve())
 
 
 def script(found: Recipe, folder: Path) -> str:
@@ -118,8 +138,8 @@ def script(found: Recipe, folder: Path) -> str:
     lines = [
         "#!/usr/bin/env bash",
         f"# Makes version {found.version} again; what it was made with:",
-        *(f"#   {line}" for line in found.about),
-        *(f"# WARNING: {line}" for line in found.warnings),
+        *(f"#   {' '.join(line.split())}" for line in found.about),
+        *(f"# WARNING: {' '.join(line.split())}" for line in found.warnings),
         "set -euo pipefail",
         f"git clone --quiet {shlex.quote(str(found.repository))} {here}",
         f"cd {here}",
@@ -162,7 +182,8 @@ def run(found: Recipe, folder: Path) -> list[str]:
     fingerprint = read_json(folder / "data" / "raw" / "meta.json")["fingerprint"]
     if fingerprint != found.data:
         return [
-            f"the data's fingerprint is {fingerprint}, recorded is {found.data}: other images, and no training begun"
+            f"the data's fingerprint is {fingerprint}, recorded is {found.data}: other images, and no training begun; "
+            "name the place of the right ones with --source"
         ]
     _call([sys.executable, "-m", *REST.split()], folder)
     made = {

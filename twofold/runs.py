@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from botocore.exceptions import BotoCoreError, ClientError
 from mlflow.entities import Metric
 from mlflow.entities import Run as Run
 from mlflow.exceptions import MlflowException
@@ -128,7 +129,7 @@ def fetch(store: Store, run_id: str, path: str, folder: Path) -> Path:
     """
     try:
         return Path(store.client.download_artifacts(run_id, path, str(folder)))
-    except (MlflowException, OSError) as error:
+    except (MlflowException, OSError, BotoCoreError, ClientError) as error:
         raise RegistryError(f"{path} of run {run_id} cannot be fetched: {error}") from error
 
 

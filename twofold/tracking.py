@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twofold.errors import RegistryError
+from twofold.places import elsewhere
 from twofold.progress import say
-from twofold.refusals import explained
+from twofold.refusals import refused
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -112,11 +113,6 @@ def plain_errors(uri: str) -> Iterator[None]:
         raise RegistryError(shown(f"MLflow at {uri}: {refused(error) or error}")) from error
 
 
-def refused(error: Exception) -> str | None:
-    """What a server's refusal means, or None if the error is none."""
-    return explained(getattr(error, "error_code", ""), str(error))
-
-
 def shown(text: str) -> str:
     """An address, or a text with addresses, without the names and passwords that they may hold."""
     return re.sub(r"(?<=://)[^/@\s]*@", "", text)
@@ -126,7 +122,7 @@ def experiment(store: Store, name: str) -> str:
     """The id of the experiment of that name, made if there is none.
 
     Raises:
-        RegistryError: the experiment has been deleted in MLflow.
+        RegistryError: the experiment has been deleted in MLflow, or its files lie on another server.
     """
     from mlflow.exceptions import MlflowException
 
@@ -143,6 +139,12 @@ def experiment(store: Store, name: str) -> str:
         raise RegistryError(
             f"experiment '{name}' has been deleted in MLflow at {shown(store.uri)}: restore it (`mlflow experiments "
             "restore`) or set register.experiment to another name"
+        )
+    if elsewhere(store.uri, found.artifact_location):
+        raise RegistryError(
+            f"experiment '{name}': its files are said to lie at {shown(found.artifact_location)}, which is not the "
+            f"MLflow server {shown(store.uri)}: nothing is sent there, as it would be told your user and password; set "
+            "register.experiment to another name"
         )
     return str(found.experiment_id)
 

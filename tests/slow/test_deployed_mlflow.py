@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -15,6 +16,7 @@ from tests.tools.servers import KEY, SECRET, s3
 from twofold import services
 
 pytestmark = pytest.mark.slow
+CLUSTER = Path(__file__).resolve().parents[2] / "docs" / "cluster.md"
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +60,22 @@ def test_without_a_login_or_with_another_password_the_remedy_is_named_and_no_pas
     *_, login = services.mlflow()
     assert (login.level, "MLFLOW_TRACKING_USERNAME and _PASSWORD" in login.remedy) == ("failure", True), login
     assert not {"another", ADMINS_PASSWORD} & set(f"{login}".replace("'", " ").split())
+
+
+def test_the_user_of_the_runs_is_made_by_the_command_of_the_document(pod, server, monkeypatch):
+    (code,) = re.findall(r'kubeflow password\) python -c "\n(.*?)"\n', CLUSTER.read_text(), re.DOTALL)
+    done = subprocess.run(
+        [sys.executable, "-c", code.replace("http://localhost:5000", server)],
+        env=os.environ | {"PASSWORD": "w0rd/of:the@runs%"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "twofold")
+    assert services.mlflow()[-1].level == "failure"
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "w0rd/of:the@runs%")
+    assert [each.level for each in services.mlflow()] == ["ok", "ok"]
 
 
 def test_a_name_that_the_server_was_not_told_is_a_failure_though_it_is_healthy(pod, server, monkeypatch):

@@ -23,6 +23,14 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_prepared(tmp_path_factory.mktemp("prepared"))
 
 
+@pytest.fixture(scope="session")
+def models_made(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A store with versions in every standing and ingest's artifact; `models_case.fresh` gives it as it was made."""
+    from tests import models_case
+
+    return models_case.make(empty_store, tmp_path_factory.mktemp("models"))
+
+
 @pytest.fixture
 def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty current folder, with memo, checkpoints, caches and weights of its own and without live runs."""

@@ -7,7 +7,7 @@ import pytest
 from tests.banned import banned
 
 ROOT = Path(__file__).resolve().parents[2]
-ROOMS = ("twofold", "components", "pipelines", "bench", "data", "docker", "scripts", "examples")
+ROOMS = ("twofold", "components", "pipelines", "bench", "data", "docker", "deploy", "scripts", "examples")
 # file -> what it may do, and no more
 EXCEPT = {
     # Tries, in a process of its own and with pickles forbidden, what register has packed itself a moment before.

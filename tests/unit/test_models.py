@@ -9,14 +9,9 @@ from tests.models_case import WHY, aliases, entries
 from twofold import registry
 
 
-@pytest.fixture(scope="module")
-def made(empty_store, tmp_path_factory):
-    return models_case.make(empty_store, tmp_path_factory.mktemp("models"))
-
-
 @pytest.fixture
-def store(made, monkeypatch):
-    return models_case.fresh(made[0], monkeypatch)
+def store(models_made, monkeypatch):
+    return models_case.fresh(models_made[0], monkeypatch)
 
 
 @pytest.fixture
@@ -151,12 +146,12 @@ def test_a_challenger_that_was_deleted_in_mlflow_can_be_rejected(models, store):
     assert entries(store)[-1][:2] == ("reject", 3)
 
 
-def test_rollback_asks_the_old_version_about_its_images_first(models, store, made):
+def test_rollback_asks_the_old_version_about_its_images_first(models, store, models_made):
     status, text = models("rollback", *WHY)
     assert status == 1
     assert "sealed without images to ask it about, only with the SHA-256 of 7 (evaluate.pictures is false)" in text
     assert aliases(store)["champion"] == 2
-    status, text = models("rollback", "--data", str(made[1]), *WHY)
+    status, text = models("rollback", "--data", str(models_made[1]), *WHY)
     assert status == 0
     assert "asked about 7 of the 7 images sealed with it" in text
     assert (aliases(store)["champion"], entries(store)[-1]) == (1, ("rollback", 1, 2, "ann", "because"))
@@ -186,15 +181,15 @@ def test_rollback_is_for_what_was_champion(models):
 
 
 @pytest.mark.parametrize("damage", ["altered", "gone"])
-def test_a_version_whose_files_are_not_what_was_sealed_does_not_come_back(models, store, made, damage):
+def test_a_version_whose_files_are_not_what_was_sealed_does_not_come_back(models, store, models_made, damage):
     where = store.client.get_model_version("corner", "1").tags[registry.SEAL]
-    (folder,) = [path for path in made[0].rglob("artifacts/sealed") if sha256(path / "seal.json") == where]
+    (folder,) = [path for path in models_made[0].rglob("artifacts/sealed") if sha256(path / "seal.json") == where]
     weights = folder / "model.safetensors"
     if damage == "gone":
         weights.unlink()
     else:
         weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
-    status, text = models("rollback", "1", "--data", str(made[1]), *WHY)
+    status, text = models("rollback", "1", "--data", str(models_made[1]), *WHY)
     assert (status, "version 1 cannot be made champion again" in text) == (1, True)
     assert (aliases(store)["champion"], len(entries(store))) == (2, 3)
 
@@ -205,11 +200,11 @@ def sha256(path):
     return file_sha256(path)
 
 
-def test_a_version_that_says_something_else_than_it_did_does_not_come_back(models, store, made, monkeypatch):
+def test_a_version_that_says_something_else_than_it_did_does_not_come_back(models, store, models_made, monkeypatch):
     from twofold import temperature
 
     monkeypatch.setattr("twofold.sealed.calibrated", lambda found, by: temperature.calibrated(found, by) * 0.999)
-    status, text = models("rollback", "1", "--data", str(made[1]), *WHY)
+    status, text = models("rollback", "1", "--data", str(models_made[1]), *WHY)
     assert (status, "its probabilities differ by up to 0.00" in text) == (1, True)
     assert aliases(store)["champion"] == 2
 
@@ -234,6 +229,13 @@ def test_history_shows_every_decision_and_finds_what_was_changed(models, store):
     assert models("history", "--repair", "--reason", "lost in a migration", "--actor", "ann")[0] == 0
     status, text = models("history")
     assert (status, "acknowledged: entry 2 is missing" in text, "WRONG" in text) == (0, True, False)
+
+
+def test_a_reason_cannot_look_like_another_entry_nor_steer_the_terminal(models):
+    assert models("reject", "--actor", "ann", "--reason", "slow\n   5  2030-01-01  promote  version 9\x1b[2J")[0] == 0
+    text = models("history")[1]
+    assert len(text.splitlines()) == 4
+    assert "\x1b" not in text
 
 
 def test_history_repair_sets_the_aliases_as_the_ledger_says(models, store):

@@ -6,6 +6,7 @@ import shutil
 import threading
 
 import pytest
+from mlflow.entities import Experiment
 
 from tests import poison
 from tests import registration_case as case
@@ -13,6 +14,7 @@ from tests.unit.test_poison import everything, forge
 from twofold import champion, registry, tracking
 from twofold.candidate import read
 from twofold.errors import ArtifactError, RegistryError
+from twofold.places import elsewhere
 
 
 @pytest.fixture(scope="module")
@@ -156,6 +158,16 @@ def test_the_users_password_is_not_told_to_another_server(scheme, registered, ve
     assert all(word.startswith("Basic ") for word in stranger.told)
 
 
+def test_nothing_is_logged_into_an_experiment_of_another_server(registered, stranger, monkeypatch):
+    store, _ = registered
+    place = f"http://127.0.0.1:{stranger.server_address[1]}/api/2.0/mlflow-artifacts/artifacts/1"
+    made = Experiment("7", "trying", place, "active")
+    monkeypatch.setattr(store.client, "get_experiment_by_name", lambda name: made)
+    with pytest.raises(RegistryError, match="nothing is sent there"):
+        tracking.experiment(store, "trying")
+    assert stranger.told == []
+
+
 @pytest.mark.parametrize(
     ("place", "home", "fine"),
     [
@@ -172,12 +184,7 @@ def test_the_users_password_is_not_told_to_another_server(scheme, registered, ve
     ],
 )
 def test_where_files_may_lie(place, home, fine):
-    store = tracking.Store(None, home, None)
-    if fine:
-        registry._at_home(store, place)
-    else:
-        with pytest.raises(RegistryError, match="not asked"):
-            registry._at_home(store, place)
+    assert elsewhere(home, place) is not fine
 
 
 def test_the_files_are_as_they_were_for_the_next_test(registered, version, tmp_path):

@@ -11,14 +11,9 @@ from twofold.lineage import LINEAGE
 from twofold.registry import SEAL
 
 
-@pytest.fixture(scope="module")
-def made(empty_store, tmp_path_factory):
-    return models_case.make(empty_store, tmp_path_factory.mktemp("models"))
-
-
 @pytest.fixture
-def store(made, monkeypatch):
-    return models_case.fresh(made[0], monkeypatch)
+def store(models_made, monkeypatch):
+    return models_case.fresh(models_made[0], monkeypatch)
 
 
 @pytest.fixture
@@ -26,8 +21,8 @@ def models(store, capsys):
     return models_case.runner(capsys)
 
 
-def test_a_version_that_nobody_touched_is_as_recorded(models, made):
-    status, text = models("verify", "champion", "--data", str(made[1]), "--json")
+def test_a_version_that_nobody_touched_is_as_recorded(models, models_made):
+    status, text = models("verify", "champion", "--data", str(models_made[1]), "--json")
     found = json.loads(text)
     assert (status, found["version"], found["as_recorded"]) == (0, 2, True)
     verdicts = {check["name"]: check["verdict"] for check in found["checks"]}
@@ -171,10 +166,10 @@ ALTERED = {
 
 
 @pytest.mark.parametrize("what", ALTERED)
-def test_what_was_altered_is_named(models, store, made, what):
+def test_what_was_altered_is_named(models, store, models_made, what):
     alter, name, words = ALTERED[what]
     alter(store)
-    status, text = models("verify", "2", "--data", str(made[1]), "--json")
+    status, text = models("verify", "2", "--data", str(models_made[1]), "--json")
     differing = {check["name"]: check for check in json.loads(text)["checks"] if check["verdict"] == "DIFFERS"}
     assert (status, name in differing) == (1, True), differing
     assert words in "".join(differing[name]["differences"])
