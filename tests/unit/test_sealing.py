@@ -23,6 +23,7 @@ from twofold.serving.packing import pack, requirements
 LIMITS = {"max_bytes": 1 << 20, "max_pixels": 1 << 20, "min_side": 8}
 PIXELS = {"image_size": 32, "fit": "squash", "limits": LIMITS}
 BACKBONE = "efficientnet_lite0"
+COLUMNS = ["label", "probability", "positive", "threshold", "version"]
 
 
 @pytest.fixture(scope="module")
@@ -230,7 +231,7 @@ def test_served_it_answers_json_requests_as_mlflows_server_parses_them(served, i
     answer = invocations(json.dumps({orient: body}), "application/json", served, served.metadata.get_input_schema())
     assert answer.status == 200
     predictions = json.loads(answer.response)["predictions"]
-    assert [list(row) for row in predictions] == [["label", "probability", "positive"]] * 4
+    assert [list(row) for row in predictions] == [COLUMNS] * 4
     direct = served.predict(pd.DataFrame({"image": images}))["probability"]
     assert [row["probability"] for row in predictions] == pytest.approx(direct.tolist(), abs=1e-9)
 
@@ -249,6 +250,41 @@ def test_served_it_refuses_what_is_no_image_as_the_clients_error(served, frame, 
 
     with pytest.raises(MlflowException, match=reason) as caught:
         served.predict(frame)
+    assert caught.value.get_http_status_code() == 400
+
+
+def test_served_it_says_its_threshold_and_which_model_it_is(served, seal, images):
+    found = served.predict(pd.DataFrame({"image": images}))
+    sealed = open_sealed(seal.directory / "sealed")
+    assert list(found) == COLUMNS
+    assert set(found["threshold"]) == {sealed.threshold}
+    assert set(found["version"]) == {f"sealed/{sealed.digest[:12]}"}
+
+
+@pytest.mark.parametrize(
+    ("meta", "version"),
+    [
+        ("model_name: twofold\nmodel_version: '3'\n", "twofold/3"),
+        ("model_name: 'a b'\nmodel_version: 12\n", "a b/12"),
+        ("model_name: null\nmodel_version: null\n", "sealed/0123456789ab"),
+        ("model_name: twofold\n", "sealed/0123456789ab"),
+        (None, "sealed/0123456789ab"),
+    ],
+)
+def test_its_version_is_what_mlflow_fetched_it_as_else_its_seal(tmp_path, meta, version):
+    from twofold.serving.served import version as version_of
+
+    if meta is not None:
+        (tmp_path / "registered_model_meta").write_text(meta)
+    assert version_of(tmp_path / "artifacts" / "sealed", "0123456789abcdef") == version
+
+
+@pytest.mark.parametrize("count", [0, 257])
+def test_served_it_refuses_too_many_images_and_none_before_it_looks_at_them(served, count):
+    from mlflow.exceptions import MlflowException
+
+    with pytest.raises(MlflowException, match=f"found {count} images in one request, allowed are 1 to 256") as caught:
+        served.predict(pd.DataFrame({"image": [b"no image"] * count}, dtype=object))
     assert caught.value.get_http_status_code() == 400
 
 
