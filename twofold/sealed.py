@@ -22,7 +22,7 @@ from twofold.predicting import probabilities
 SEAL = "seal.json"
 WEIGHTS, ARCHITECTURE = "model.safetensors", "meta.json"
 DECISION, PREPROCESSING = "decision.json", "preprocessing.json"
-FILES = (WEIGHTS, ARCHITECTURE, DECISION, PREPROCESSING)
+FILES = (WEIGHTS, ARCHITECTURE, DECISION, PREPROCESSING)  # of every model; its seal may list further ones
 SCHEMA_VERSION = 1
 BATCH = 16  # images a forward pass; more is slower on a CPU
 
@@ -113,9 +113,11 @@ def check(directory: Path, digest: str | None = None) -> str:
             f"{directory / SEAL}: altered: SHA-256 is {found}, expected {digest}; do not use this model"
         )
     files = seal.get("files")
-    if seal.get("schema_version") != SCHEMA_VERSION or not isinstance(files, dict) or set(files) != set(FILES):
+    if seal.get("schema_version") != SCHEMA_VERSION or not isinstance(files, dict) or not set(FILES) <= set(files):
         raise ArtifactError(f"{directory / SEAL}: not the seal of a model of schema version {SCHEMA_VERSION}")
-    for name in FILES:
+    for name in sorted(files):
+        if Path(name).name != name or name in ("", ".."):
+            raise ArtifactError(f"{directory / SEAL}: lists {name!r}, which is no file's name; do not use this model")
         actual = sha256(directory / name)
         if actual != files[name]:
             raise ArtifactError(

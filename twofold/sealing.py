@@ -18,7 +18,7 @@ from typing import Any
 from twofold.artifacts import file_sha256, write_json
 from twofold.errors import ArtifactError
 from twofold.imports import ROOT, closure
-from twofold.sealed import ARCHITECTURE, DECISION, FILES, PREPROCESSING, SCHEMA_VERSION, SEAL, WEIGHTS
+from twofold.sealed import ARCHITECTURE, DECISION, PREPROCESSING, SCHEMA_VERSION, SEAL, WEIGHTS
 
 SERVED = "twofold.serving.served"
 SEALED, CODE = "sealed", "code"
@@ -34,7 +34,14 @@ class Seal:
     package: str
 
 
-def seal(model: Path, decision: Path, preprocessing: Mapping[str, Any], directory: Path) -> Seal:
+def seal(
+    model: Path,
+    decision: Path,
+    preprocessing: Mapping[str, Any],
+    directory: Path,
+    *,
+    further: Mapping[str, Path] | None = None,
+) -> Seal:
     """Write `sealed/` and `code/` into a folder.
 
     Args:
@@ -42,16 +49,18 @@ def seal(model: Path, decision: Path, preprocessing: Mapping[str, Any], director
         decision: decision.json of evaluate.
         preprocessing: `image_size`, `fit`, `limits`: how a file's bytes became the model's pixels.
         directory: made if need be; holds no sealed model yet.
+        further: files that serving does not need and the model shall carry all the same, by the name they get.
     """
     folder = directory / SEALED
     folder.mkdir(parents=True)
-    for source, name in ((model / WEIGHTS, WEIGHTS), (model / ARCHITECTURE, ARCHITECTURE), (decision, DECISION)):
+    named = {WEIGHTS: model / WEIGHTS, ARCHITECTURE: model / ARCHITECTURE, DECISION: decision, **(further or {})}
+    for name, source in named.items():
         if not source.is_file():
             raise ArtifactError(f"{source}: no such file; has the step that writes it run?")
         shutil.copyfile(source, folder / name)
     write_json(folder / PREPROCESSING, preprocessing)
     package, sources = served_code()
-    files = {name: file_sha256(folder / name) for name in FILES}
+    files = {name: file_sha256(folder / name) for name in (*named, PREPROCESSING)}
     code = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in sources.items()}
     write_json(
         folder / SEAL, {"schema_version": SCHEMA_VERSION, "files": files, "code": {"package": package, "files": code}}

@@ -147,6 +147,32 @@ def test_something_else_in_the_place_of_a_seal_is_refused(seal, tmp_path, conten
         open_sealed(tmp_path / "sealed")
 
 
+def test_a_further_file_is_sealed_like_the_others(trained, seal, tmp_path):
+    (tmp_path / "notes").write_text("more")
+    further = {"notes.json": tmp_path / "notes"}
+    made = sealing.seal(trained / "model", trained / "decision.json", PIXELS, tmp_path / "made", further=further)
+    folder = made.directory / "sealed"
+    assert set(read_json(folder / "seal.json")["files"]) == {*FILES, "notes.json"}
+    assert made.digest != seal.digest
+    assert open_sealed(folder, made.digest).digest == made.digest
+    (folder / "notes.json").write_text("less")
+    with pytest.raises(ArtifactError, match=r"notes\.json: altered"):
+        open_sealed(folder)
+    (folder / "notes.json").unlink()
+    with pytest.raises(ArtifactError, match=r"notes\.json: no such file"):
+        open_sealed(folder)
+
+
+@pytest.mark.parametrize("name", ["../notes", "..", "a/b", "/etc/passwd", ".", ""])
+def test_a_seal_that_lists_a_path_is_refused(seal, tmp_path, name):
+    folder = copied(seal, tmp_path)
+    forged = read_json(folder / "seal.json")
+    forged["files"][name] = "0" * 64
+    write_json(folder / "seal.json", forged)
+    with pytest.raises(ArtifactError, match=r"seal\.json: lists"):
+        open_sealed(folder)
+
+
 def test_a_sealed_model_that_lacks_what_it_needs_is_refused(trained, tmp_path):
     made = sealing.seal(trained / "model", trained / "decision.json", {"image_size": 32}, tmp_path)
     with pytest.raises(ArtifactError, match="lacks fit, limits"):
@@ -250,41 +276,6 @@ def test_served_it_refuses_what_is_no_image_as_the_clients_error(served, frame, 
 
     with pytest.raises(MlflowException, match=reason) as caught:
         served.predict(frame)
-    assert caught.value.get_http_status_code() == 400
-
-
-def test_served_it_says_its_threshold_and_which_model_it_is(served, seal, images):
-    found = served.predict(pd.DataFrame({"image": images}))
-    sealed = open_sealed(seal.directory / "sealed")
-    assert list(found) == COLUMNS
-    assert set(found["threshold"]) == {sealed.threshold}
-    assert set(found["version"]) == {f"sealed/{sealed.digest[:12]}"}
-
-
-@pytest.mark.parametrize(
-    ("meta", "version"),
-    [
-        ("model_name: twofold\nmodel_version: '3'\n", "twofold/3"),
-        ("model_name: 'a b'\nmodel_version: 12\n", "a b/12"),
-        ("model_name: null\nmodel_version: null\n", "sealed/0123456789ab"),
-        ("model_name: twofold\n", "sealed/0123456789ab"),
-        (None, "sealed/0123456789ab"),
-    ],
-)
-def test_its_version_is_what_mlflow_fetched_it_as_else_its_seal(tmp_path, meta, version):
-    from twofold.serving.served import version as version_of
-
-    if meta is not None:
-        (tmp_path / "registered_model_meta").write_text(meta)
-    assert version_of(tmp_path / "artifacts" / "sealed", "0123456789abcdef") == version
-
-
-@pytest.mark.parametrize("count", [0, 257])
-def test_served_it_refuses_too_many_images_and_none_before_it_looks_at_them(served, count):
-    from mlflow.exceptions import MlflowException
-
-    with pytest.raises(MlflowException, match=f"found {count} images in one request, allowed are 1 to 256") as caught:
-        served.predict(pd.DataFrame({"image": [b"no image"] * count}, dtype=object))
     assert caught.value.get_http_status_code() == 400
 
 
