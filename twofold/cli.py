@@ -1,10 +1,11 @@
-"""The `twofold` command: parameters, weights, the cache, audits, the summary of a run, forgetting an image."""
+"""The `twofold` command: parameters, weights, the cache, audits, the summary of a run, using a model, forgetting."""
 
 import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from twofold import cli_serving
 from twofold.errors import TwofoldError
 
 # Everything heavy is imported by the command that needs it: `twofold --help` must not wait for torch.
@@ -41,6 +42,8 @@ def _parser() -> argparse.ArgumentParser:
     audit.add_argument("--params", type=Path, default=Path("params.yaml"), help="policies and limits (%(default)s)")
     audit.add_argument("--to", type=Path, default=Path("audit"), help="where the pages go (%(default)s)")
     audit.set_defaults(run=_run_audit)
+
+    cli_serving.add(commands)
 
     forget = commands.add_parser("forget", help="remove an image for good, from every artifact that holds it")
     forget.add_argument("sha256", metavar="SHA256", help="of the image file, as in manifest.parquet and the reports")
