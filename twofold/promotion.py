@@ -16,6 +16,7 @@ from twofold.decision import DECISION
 from twofold.errors import RegistryError
 from twofold.judgement import CHAMPION, Judgement, Outcome
 from twofold.progress import say
+from twofold.drift_reference import REFERENCE
 from twofold.registry import JUDGED_AGAINST, KEY, REHEARSED, SEAL, SETTLED, LoggedModel, ModelVersion
 from twofold.runs import Run, log_figures, set_tags
 from twofold.sealing import seal
@@ -83,7 +84,11 @@ def log_model(store: Store, run: Run, judgement: Judgement) -> tuple[LoggedModel
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         sealed = seal(
-            candidate.model, candidate.evaluation / DECISION, candidate.prepared.meta["pixels"], folder / "seal"
+            candidate.model,
+            candidate.evaluation / DECISION,
+            candidate.prepared.meta["pixels"],
+            folder / "seal",
+            further={REFERENCE: candidate.evaluation / REFERENCE},
         )
         tags = {KEY: candidate.key, SEAL: sealed.digest}
         found = registry.logged_model(store, run.info.experiment_id, candidate.key, sealed.digest)

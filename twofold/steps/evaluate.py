@@ -1,7 +1,8 @@
 """evaluate: how good the model is, on images that neither it nor its threshold has seen.
 
 In: the prepared data and the fine-tuned model. Out: a folder with `evaluation.html`, `decision.json`,
-`predictions.parquet`, the points of every curve as CSV and every chart as SVG and PNG; beside it the figures as JSON.
+`predictions.parquet`, what the model saw in the test images (see `twofold/drift_reference.py`), the points of every curve as
+CSV and every chart as SVG and PNG; beside it the figures as JSON.
 A pure function of the two and the parameters: it knows neither MLflow nor a champion.
 """
 
@@ -62,7 +63,7 @@ def evaluate(params: Evaluate, data: Path, model: Path, *, evaluation: Path, met
         ArtifactError: data or model cannot be read, or the model was made for other classes or another image size.
         DataError: a split lacks a class, or the model predicts what is no probability.
     """
-    from twofold import artifacts, decision, predictions
+    from twofold import artifacts, decision, drift_reference, predictions
     from twofold.model import load
     from twofold.prepared import Prepared
 
@@ -79,6 +80,7 @@ def evaluate(params: Evaluate, data: Path, model: Path, *, evaluation: Path, met
     with artifacts.publish(evaluation) as draft:
         predictions.write(draft / predictions.PREDICTIONS, table)
         artifacts.write_json(draft / decision.DECISION, decided)
+        drift_reference.write(draft / drift_reference.REFERENCE, drift_reference.of_test(prepared, classifier, about, test))
         _write_curves(draft, test, figures, decided["labels"])
         for name, picture in charts.items():
             (draft / f"{name}.svg").write_bytes(picture.svg)
