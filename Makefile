@@ -37,8 +37,10 @@ test-slow: $(STAMP) ## the tests that take minutes: a browser, memory at 20,000 
 	scripts/install-test-tools
 	python -m pytest -m slow
 
-soak: $(STAMP) ## the full counts: 10,000 image files changed at random, each decoded twice or refused
+soak: $(STAMP) ## the full counts: 10,000 image files changed at random, each decoded twice or refused; 16 processes racing
+	scripts/install-test-tools
 	TWOFOLD_SOAK=10000 python -m pytest -s tests/slow/test_mutations.py
+	TWOFOLD_RACES=16x10x5 python -m pytest -s tests/slow/test_promotion_races.py
 
 test-containers: $(STAMP) ## of those, the ones in containers: images built, all six steps run in them
 	python -m pytest -m containers

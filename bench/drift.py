@@ -2,8 +2,8 @@
 
 In: 2,624 photographs of solar cells (the package elpv-dataset), as the packaged EfficientNet-Lite0 sees them; 1,000 of
 them teach a logistic regression, whose probabilities are the scores. Out: lines, and bench/results/drift.json. In each
-draw 500 of the other 1,624 are the model's own test images and 300 others the new ones: as they are (an alarm is false),
-or with every level multiplied (an alarm is right).
+draw 500 of the other 1,624 are the model's own test images and 300 others the new ones: as they are (an alarm is
+false), or with every level multiplied (an alarm is right).
 """
 
 import argparse
@@ -21,9 +21,9 @@ from scipy.stats import binom
 
 from bench.rounds import RESULTS, machine
 from twofold.drift import judge
+from twofold.drift_reference import Sample, features
 from twofold.images import resize
 from twofold.progress import track
-from twofold.drift_reference import Sample, features
 from twofold.weights import pretrained
 
 ALPHA = 0.05  # the command's default

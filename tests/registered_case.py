@@ -11,6 +11,7 @@ from tests import registration_case as case
 from tests.makers import encode, pixels
 from twofold import model as models
 from twofold.artifacts import read_json, write_meta
+from twofold.decision import MaxAccuracy
 from twofold.gates import Minimum
 from twofold.steps.evaluate import Evaluate, evaluate
 
@@ -34,7 +35,7 @@ def make(root, patch):
     about = read_json(model / "meta.json") | {"backbone": BACKBONE, "mean": list(known.mean), "std": list(known.std)}
     write_meta(model, about.pop("kind"), about.pop("schema_version"), **about)
     paths = case.Paths(raw, data, head, model, root / "evaluation", root / "metrics.json")
-    asked = Evaluate(policy="max_accuracy", recall_at_least=0.9, views=4, batch_size=4, pictures=False)
+    asked = Evaluate(threshold=MaxAccuracy(policy="max_accuracy"), views=4, batch_size=4, robustness=0, pictures=False)
     evaluate(asked, data, model, evaluation=paths.evaluation, metrics=paths.metrics)
     return paths
 

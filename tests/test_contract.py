@@ -12,7 +12,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from twofold.imports import closure
-from twofold.params import nested
+from twofold.params import choices, nested
 from twofold.runner import signature
 from twofold.settings import STEPS, check_all, load_yaml, section_model
 
@@ -68,7 +68,13 @@ def test_a_step_has_a_section_without_defaults_and_a_public_function_with_a_docs
     first = next(iter(function.__annotations__.values()))
     assert first in (section, section.__name__)
     assert section.model_fields
-    for name, field in fields_of(section):
+    chosen = [
+        (f"{name} ({tag}).{key}", inner)
+        for name, field in fields_of(section)
+        for tag, choice in choices(field).items()
+        for key, inner in fields_of(choice)
+    ]
+    for name, field in [*fields_of(section), *chosen]:
         assert field.is_required(), f"{step}.{name} has a default; params.yaml is the only place for values"
         assert field.description, f"{step}.{name} has no description"
 
@@ -81,11 +87,13 @@ def fields_of(section, prefix=""):
             yield from fields_of(inner, f"{prefix}{name}.")
 
 
-def keys_of(values, prefix=""):
+def keys_of(values, section, prefix=""):
+    """The keys that a section's values hold; one of several choices of sections is a value and no section."""
     for name, value in values.items():
         yield prefix + name
-        if isinstance(value, dict):
-            yield from keys_of(value, f"{prefix}{name}.")
+        field = section.model_fields.get(name)
+        if isinstance(value, dict) and not (field and choices(field)):
+            yield from keys_of(value, (field and nested(field)) or section, f"{prefix}{name}.")
 
 
 @pytest.mark.parametrize("file", ["params.yaml", "tests/params.yaml"])
@@ -95,7 +103,7 @@ def test_a_parameter_file_holds_every_key_in_order_and_no_other(file):
     sections = check_all(values)
     for step in STEPS:
         expected = [name for name, _ in fields_of(type(sections[step]))]
-        assert list(keys_of(values[step])) == expected, f"order of keys in section {step}"
+        assert list(keys_of(values[step], type(sections[step]))) == expected, f"order of keys in section {step}"
 
 
 def test_the_demos_parameters_are_valid():

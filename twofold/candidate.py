@@ -8,6 +8,7 @@ import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,26 @@ from numpy.typing import NDArray
 from twofold.artifacts import digest, file_sha256, read_json, read_meta
 from twofold.decision import DECISION
 from twofold.errors import ArtifactError
+from twofold.explanations import EXPLANATIONS, Explanations
+from twofold.explanations import read as read_explanations
+from twofold.intervals import Interval
 from twofold.metrics import figures
-from twofold.predictions import PREDICTIONS, Predictions
+from twofold.predictions import PREDICTIONS, Predictions, fingerprint
 from twofold.predictions import read as read_predictions
+from twofold.prepared import VERSION as PREPARED_VERSION
 from twofold.prepared import Prepared
 from twofold.raw import Raw
+from twofold.resampling import Answers
+from twofold.splits import SPLITS
+from twofold.uncertainty import METHODS, interval
 
-KINDS = {"ingest": "raw", "preprocess": "prepared", "train_head": "head", "finetune_all": "model"}
+KINDS = {
+    "ingest": ("raw", 1),
+    "preprocess": ("prepared", PREPARED_VERSION),
+    "train_head": ("head", 1),
+    "finetune_all": ("model", 1),
+    "evaluate": ("evaluation", 2),
+}
 
 
 @dataclass(frozen=True)
@@ -34,6 +48,7 @@ class Candidate:
         raw, head, model, evaluation: folders of the artifacts.
         about: each step's meta.json, by the step's name.
         metrics: metrics.json; `decision`: decision.json.
+        explained: what the model looked at in some of the test images.
         test: evaluate's predictions on the test images, in the order of `rows`.
         rows: of the test images in `prepared`.
         digests: SHA-256 of `train_head` and `finetune_all` (folders) and `decision` (file).
@@ -48,6 +63,7 @@ class Candidate:
     about: Mapping[str, dict[str, Any]]
     metrics: dict[str, Any]
     decision: dict[str, Any]
+    explained: Explanations
     test: Predictions
     rows: NDArray[np.int64]
     digests: Mapping[str, str]
@@ -59,11 +75,24 @@ class Candidate:
         parts = (self.digests["finetune_all"], self.digests["decision"], self.test_fingerprint)
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
+    @cached_property
+    def intervals(self) -> dict[str, Interval]:
+        """The 95 % interval of every figure that has one."""
+        answers = Answers(self.test.probability, float(self.decision["threshold"]))
+        found = {figure: interval(figure, self.test.target, answers) for figure in METHODS}
+        return {figure: ends for figure, ends in found.items() if ends is not None}
+
     @property
     def labels(self) -> tuple[str, str]:
         """(negative, positive)."""
         negative, positive = self.decision["labels"]
         return negative, positive
+
+    @property
+    def splits(self) -> dict[str, frozenset[str]]:
+        """The SHA-256 of the images of each split, which are sealed with the model."""
+        found = self.prepared.split
+        return {split: frozenset(self.prepared.sha256[found == split].tolist()) for split in SPLITS}
 
     @property
     def params(self) -> dict[str, Any]:
@@ -75,20 +104,19 @@ def read(raw: Path, data: Path, head: Path, model: Path, evaluation: Path, metri
     """Read all artifacts and check that they were made from each other.
 
     Raises:
-        ArtifactError: one is missing, or belongs to other data, another model or another threshold.
+        ArtifactError: one is missing, or belongs to other data, another model or another decision.
     """
-    folders = {"ingest": raw, "preprocess": data, "train_head": head, "finetune_all": model}
-    about = {step: read_meta(folders[step], kind, 1) for step, kind in KINDS.items()}
-    about["evaluate"] = read_meta(evaluation, "evaluation", 1)
+    folders = {"ingest": raw, "preprocess": data, "train_head": head, "finetune_all": model, "evaluate": evaluation}
+    about = {step: read_meta(folders[step], *kind) for step, kind in KINDS.items()}
     decision, measured = read_json(evaluation / DECISION), read_json(metrics)
     digests = {
         "train_head": digest(head),
         "finetune_all": digest(model),
         "decision": file_sha256(evaluation / DECISION),
     }
-    fingerprint = about["ingest"]["fingerprint"]
-    _same(data, "the data's fingerprint", about["preprocess"]["fingerprint"], fingerprint, "preprocess")
-    _same(evaluation / DECISION, "the data's fingerprint", decision["fingerprint"], fingerprint, "evaluate")
+    data_fingerprint = about["ingest"]["fingerprint"]
+    _same(data, "the data's fingerprint", about["preprocess"]["fingerprint"], data_fingerprint, "preprocess")
+    _same(evaluation / DECISION, "the data's fingerprint", decision["fingerprint"], data_fingerprint, "evaluate")
     _same(evaluation / DECISION, "the model's digest", decision["model_digest"], digests["finetune_all"], "evaluate")
     _same(
         head, "the base weights", about["train_head"]["base_sha256"], about["finetune_all"]["base_sha256"], "dvc repro"
@@ -100,7 +128,8 @@ def read(raw: Path, data: Path, head: Path, model: Path, evaluation: Path, metri
     if list(zip(test.sha256, test.target, strict=True)) != expected:
         raise ArtifactError(f"{evaluation / PREDICTIONS}: its test images are not those of {data}; run evaluate again")
     again = figures(test.target, test.probability, decision["threshold"])
-    for name, value in {**again, "threshold": decision["threshold"], "n": len(test)}.items():
+    sealed = {name: decision[name] for name in ("temperature", "threshold")}
+    for name, value in {**again, **sealed, "n": len(test)}.items():
         found = measured.get(name)
         if not isinstance(found, int | float) or not math.isclose(found, value, rel_tol=1e-9, abs_tol=1e-9):
             raise ArtifactError(f"{metrics}: {name} is {found}, the predictions give {value}; run evaluate again")
@@ -113,10 +142,11 @@ def read(raw: Path, data: Path, head: Path, model: Path, evaluation: Path, metri
         about=about,
         metrics=measured,
         decision=decision,
+        explained=read_explanations(evaluation / EXPLANATIONS),
         test=test,
         rows=rows,
         digests=digests,
-        test_fingerprint=_fingerprint(prepared, rows),
+        test_fingerprint=fingerprint(prepared.sha256[rows], prepared.column("label")[rows]),
     )
 
 
@@ -126,11 +156,6 @@ def sample(candidate: Candidate, most: int) -> tuple[list[bytes], NDArray[np.flo
     raw = Raw.open(candidate.raw)
     images = {image.sha256: image for image in raw.images}
     return [raw.read(images[candidate.test.sha256[i]]) for i in chosen], candidate.test.probability[chosen]
-
-
-def _fingerprint(prepared: Prepared, rows: NDArray[np.int64]) -> str:
-    pairs = sorted(zip(prepared.sha256[rows], prepared.column("label")[rows], strict=True))
-    return hashlib.sha256("".join(f"{sha256}\0{label}\n" for sha256, label in pairs).encode()).hexdigest()
 
 
 def _same(path: Path, what: str, found: Any, expected: Any, step: str) -> None:

@@ -1,7 +1,7 @@
-"""The champion on the candidate's ground: the model that is served today, scored on the candidate's test images.
+"""A champion on the candidate's ground: a model of the registry, scored on the candidate's test images.
 
-In: the champion's version in the registry, the candidate. Out: its figures, or why it could not be scored. It is read
-as safetensors and JSON; nothing that lies in the registry is run.
+In: its version in the registry, the candidate. Out: what it says of each image and which images it was made from, or
+why it could not be scored. It is read as safetensors and JSON; nothing that lies in the registry is run.
 """
 
 import tempfile
@@ -14,36 +14,43 @@ import torch
 from numpy.typing import NDArray
 
 from twofold.candidate import Candidate
+from twofold.comparison import NO_ANSWERS, Rival
 from twofold.errors import TwofoldError
-from twofold.gates import Champion
 from twofold.judgement import CHAMPION
-from twofold.metrics import figures
 from twofold.numerics import device, settle
 from twofold.progress import track
 from twofold.raw import Raw
 from twofold.registry import SEAL, ModelVersion, fetch_sealed
-from twofold.sealed import BATCH, Sealed, open_sealed
+from twofold.resampling import Answers
+from twofold.sealed import BATCH, Sealed, open_sealed, splits
 from twofold.tracking import Store
 
 
-def score(store: Store, version: ModelVersion, candidate: Candidate) -> Champion:
-    """Fetch the champion, check it against the seal in its tags, and score it at its own threshold.
+def score(store: Store, version: ModelVersion, candidate: Candidate) -> Rival:
+    """Fetch a champion, check it against the seal in its tags, and let it answer the candidate's test images.
 
     Returns:
-        Its figures; or none and the problem, with its remedy, if it cannot be read or answers another question.
+        Its answers, at its own threshold; or none and the problem, with its remedy, if it cannot be read, answers
+        another question, or does not say what it learned from.
     """
     name = str(version.version)
     try:
         with tempfile.TemporaryDirectory() as folder:
-            sealed = open_sealed(fetch_sealed(store, version, Path(folder)), version.tags.get(SEAL))
+            place = fetch_sealed(store, version, Path(folder))
+            sealed = open_sealed(place, version.tags.get(SEAL))
             if sealed.labels != candidate.labels:
                 raise TwofoldError(f"it tells {sealed.labels} apart, this data has {candidate.labels}")
+            learned = splits(place)
             probability = probabilities(sealed, candidate)
     except TwofoldError as error:
         remedy = f"make it readable, or take the alias '{CHAMPION}' off it or give it to a version that is"
-        return Champion(name, {}, f"{error}; {remedy}, then run register again")
-    found = figures(candidate.test.target, probability, sealed.threshold)
-    return Champion(name, {**found, "threshold": sealed.threshold})
+        return unscored(name, f"{error}; {remedy}, then run register again")
+    return Rival(name, Answers(probability, sealed.threshold), learned)
+
+
+def unscored(version: str, problem: str) -> Rival:
+    """A champion that could not be scored, and why."""
+    return Rival(version, NO_ANSWERS, {}, problem)
 
 
 def probabilities(sealed: Sealed, candidate: Candidate) -> NDArray[np.float64]:

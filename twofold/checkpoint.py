@@ -9,7 +9,6 @@ place in every run, and the folder is one for many trainings.
 import hashlib
 import json
 import os
-import pickle
 import socket
 import time
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ from typing import Any
 
 import torch
 
+from twofold import tensors
 from twofold.artifacts import digest
 from twofold.errors import ArtifactError
 from twofold.imports import code_digest
@@ -96,7 +96,9 @@ class Checkpoint:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._sweep()
         try:
-            with self._draft.open("wb") as stream:
+            # Made anew, never written into: in a folder of many trainings the name may be someone's link.
+            self._draft.unlink(missing_ok=True)
+            with self._draft.open("xb") as stream:
                 torch.save({"parts": self.parts, "state": dict(state)}, stream)
                 stream.flush()
                 os.fsync(stream.fileno())
@@ -130,9 +132,8 @@ def _touched(path: Path) -> float:
 def _read(path: Path) -> dict[str, Any] | None:
     """A checkpoint's parts and state; None, and it says so, if the file is not a whole one."""
     try:
-        kept = torch.load(path, map_location="cpu", weights_only=True)
+        kept = tensors.load(path)
         return {"parts": dict(kept["parts"]), "state": dict(kept["state"])}
-    except (pickle.UnpicklingError, RuntimeError, OSError, EOFError, KeyError, TypeError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        say(f"{path}: not readable as a checkpoint ({reason}); training starts from scratch")
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        say(f"{path}: not readable as a checkpoint ({error}); training starts from scratch")
         return None

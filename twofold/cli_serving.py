@@ -29,7 +29,7 @@ def add(commands: Any) -> None:
     drift = commands.add_parser(
         "drift",
         help="whether new images look to a model like those that it was tested on",
-        epilog=f"Exit status: 0; {DRIFTED} if drift was found, so that a schedule can start a training; 1 for an error.",
+        epilog=f"Exit status: 0; {DRIFTED} if drift was found, so that a schedule can train again; 1 for an error.",
     )
     _model(drift)
     drift.add_argument("source", metavar="SOURCE", help="folder, s3://bucket/prefix or dvc+…; labels are not needed")

@@ -13,33 +13,98 @@ the images plays no part.
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from pydantic import Discriminator, Field, Tag
 
 from twofold.curves import checked, sweep
-from twofold.errors import DataError, ParameterError
+from twofold.errors import DataError
+from twofold.params import Section
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 DECISION = "decision.json"
-Policy = Literal["max_accuracy", "max_f1", "precision_at_recall"]
+Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
+Cost = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
 
 
-def choose(policy: Policy, target: ArrayLike, probability: ArrayLike, recall_at_least: float) -> float:
-    """The threshold, in 0..1, that is best by the policy.
+class MaxAccuracy(Section):
+    """The most images right."""
+
+    policy: Literal["max_accuracy"] = Field(description="the rule's name")
+
+
+class MaxF1(Section):
+    """The highest F1."""
+
+    policy: Literal["max_f1"] = Field(description="the rule's name")
+
+
+class RecallAtLeast(Section):
+    """The highest precision among the candidates that find enough. One that calls nothing positive has none."""
+
+    policy: Literal["recall_at_least"] = Field(description="the rule's name")
+    recall: Share = Field(description="smallest share of the positive class that must be found, above 0 to 1")
+
+
+class PrecisionAtLeast(Section):
+    """The highest recall among the candidates whose positive answers are right often enough.
+
+    Of equal recall the highest precision is taken.
+    """
+
+    policy: Literal["precision_at_least"] = Field(description="the rule's name")
+    precision: Share = Field(description="smallest share of the positive answers that must be right, above 0 to 1")
+
+
+class MinCost(Section):
+    """The errors that cost least together."""
+
+    policy: Literal["min_cost"] = Field(description="the rule's name")
+    missed: Cost = Field(description="what a missed image of the positive class costs, in any unit, above 0 to 1e9")
+    false_alarm: Cost = Field(description="what a false alarm costs, in the same unit, above 0 to 1e9")
+
+
+_RULES = {
+    "max_accuracy": MaxAccuracy,
+    "max_f1": MaxF1,
+    "recall_at_least": RecallAtLeast,
+    "precision_at_least": PrecisionAtLeast,
+    "min_cost": MinCost,
+}
+
+
+def _policy(value: Any) -> str | None:
+    found = value.get("policy") if isinstance(value, Mapping) else getattr(value, "policy", None)
+    return found if isinstance(found, str) and found in _RULES else None
+
+
+Rule = Annotated[
+    Annotated[MaxAccuracy, Tag("max_accuracy")]
+    | Annotated[MaxF1, Tag("max_f1")]
+    | Annotated[RecallAtLeast, Tag("recall_at_least")]
+    | Annotated[PrecisionAtLeast, Tag("precision_at_least")]
+    | Annotated[MinCost, Tag("min_cost")],
+    Discriminator(
+        _policy,
+        custom_error_type="policy",
+        custom_error_message="a rule has a 'policy', one of max_accuracy, max_f1, recall_at_least (with recall), "
+        "precision_at_least (with precision) and min_cost (with missed and false_alarm)",
+    ),
+]
+
+
+def choose(rule: Rule, target: ArrayLike, probability: ArrayLike) -> float:
+    """The threshold, in 0..1, that is best by the rule.
 
     Args:
-        policy: `max_accuracy` takes the most images right; `max_f1` the highest F1; `precision_at_recall` the highest
-            precision among the candidates whose recall is at least `recall_at_least`.
+        rule: what is best.
         target: (N,) 0 or 1.
         probability: (N,) of the positive class.
-        recall_at_least: 0..1; read by `precision_at_recall` only. A candidate that calls nothing positive has no
-            precision and is not taken, however low the recall asked for.
 
     Raises:
-        DataError: a class is missing, or values that cannot be scored.
-        ParameterError: an unknown policy.
+        DataError: a class is missing, values that cannot be scored, or no threshold reaches what the rule asks for.
     """
     targets, probabilities = checked(target, probability)
     positives = int(targets.sum())
@@ -54,18 +119,36 @@ def choose(policy: Policy, target: ArrayLike, probability: ArrayLike, recall_at_
     hits, alarms = counts.true_positive, counts.false_positive
     if len(thresholds) > len(hits):
         hits, alarms = np.append(0, hits), np.append(0, alarms)
-    called = hits + alarms
-    # Quotients of whole numbers: IEEE division rounds equal ratios to equal floats, so that == finds every tie.
-    if policy == "max_accuracy":
-        worth = (hits + negatives - alarms) / len(targets)
-    elif policy == "max_f1":
-        worth = 2 * hits / (positives + called)
-    elif policy == "precision_at_recall":
-        # A candidate that calls nothing counts as 0, which the share of positives in all images always beats.
-        worth = np.where(hits / positives >= recall_at_least, hits / np.maximum(called, 1), -1.0)
-    else:
-        raise ParameterError(f"policy: found {policy!r}; allowed: max_accuracy, max_f1, precision_at_recall")
+    worth = _worth(rule, hits, alarms, positives, negatives)
     return float(thresholds[np.flatnonzero(worth == worth.max())[-1]])
+
+
+def _worth(
+    rule: Rule, hits: NDArray[np.int64], alarms: NDArray[np.int64], positives: int, negatives: int
+) -> NDArray[np.float64]:
+    """How good each candidate is; -inf for one that is not allowed."""
+    # Quotients of whole numbers: IEEE division rounds equal ratios to equal floats, so that == finds every tie.
+    called = hits + alarms
+    # A candidate that calls nothing counts as 0, which the share of positives in all images always beats.
+    precision = hits / np.maximum(called, 1)
+    if isinstance(rule, MaxAccuracy):
+        return (hits + negatives - alarms) / (positives + negatives)
+    if isinstance(rule, MaxF1):
+        return 2 * hits / (positives + called)
+    if isinstance(rule, RecallAtLeast):
+        return np.where(hits / positives >= rule.recall, precision, -np.inf)
+    if isinstance(rule, MinCost):
+        return -(rule.missed * (positives - hits) + rule.false_alarm * alarms)
+    allowed = precision >= rule.precision
+    if not allowed.any():
+        best = int(np.flatnonzero(precision == precision.max())[-1])
+        raise DataError(
+            f"evaluate.threshold: no threshold gives a precision of {rule.precision:g} on the {positives + negatives} "
+            f"validation images; the highest is {precision[best]:.4f}, with a recall of {hits[best] / positives:.4f}: "
+            "ask for no more than that, or train a better model"
+        )
+    most = hits[allowed].max()
+    return np.where(allowed & (hits == most), precision, -np.inf)
 
 
 def candidates(probability: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -80,13 +163,22 @@ def candidates(probability: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def explain(decision: Mapping[str, Any]) -> str:
     """In words, by what rule the threshold of a decision.json was chosen."""
-    positive = decision["positive"]
+    positive, rule = decision["positive"], decision["rule"]
     if decision["policy"] == "max_accuracy":
         return "the one that gets the most images right"
     if decision["policy"] == "max_f1":
         return f"the one with the best balance (F1) between finding {positive} images and raising false alarms"
-    least = decision["recall_at_least"]
+    if decision["policy"] == "recall_at_least":
+        return (
+            f"the one whose {positive} answers are most often right, among those that find at least "
+            f"{100 * rule['recall']:g} % of the {positive} images"
+        )
+    if decision["policy"] == "precision_at_least":
+        return (
+            f"the one that finds the most {positive} images, among those whose {positive} answers are right at least "
+            f"{100 * rule['precision']:g} % of the time"
+        )
     return (
-        f"the one whose {positive} answers are most often right, among those that find at least {100 * least:g} % of "
-        f"the {positive} images"
+        f"the one whose errors cost least, a missed {positive} image costing {rule['missed']:g} and a false alarm "
+        f"{rule['false_alarm']:g}"
     )

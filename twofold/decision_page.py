@@ -1,7 +1,8 @@
 """decision.html: in come a judgement and what followed from it, out goes the page on which a team decides.
 
-The verdict and the gates come first, then the figures beside the champion's, the curves, the slices, and where all of
-it comes from. Its text is in `decision_body.py`.
+The verdict and the gates come first; then the figures, the champion's beside them, a slider of the threshold, the
+curves, the slices, how small changes of the images tell, the most confident errors with what the model looked at, what
+the audits left of the data, and where all of it comes from. Its text is in `decision_body.py`.
 """
 
 import csv
@@ -9,27 +10,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from twofold import charts, curves, page
+from twofold import charts, comparison_page, evidence_body, exhibits, holdings, page, slices_body, slider
+from twofold.comparison_page import TITLES
 from twofold.decision_body import BODY
-from twofold.gates import LESS_IS_BETTER, Result
-from twofold.intervals import wilson
 from twofold.judgement import Judgement, Outcome, headline, reasons
-from twofold.metrics import FIGURES, Counts
+from twofold.metrics import FIGURES
 from twofold.picture import Picture
+from twofold.temperature import calibrated
+from twofold.verdict import Result
 
-TITLES = {
-    "accuracy": "Accuracy",
-    "precision": "Precision",
-    "recall": "Recall",
-    "f1": "F1",
-    "specificity": "Specificity",
-    "roc_auc": "ROC-AUC",
-    "average_precision": "Average precision",
-    "log_loss": "Log loss",
-    "brier": "Brier score",
-}
 STEPS = {"train_head": "The head, on the frozen base", "finetune_all": "The whole network"}
-MOST_VALUES = 20  # of a slice column that the page shows
 
 
 def render(judgement: Judgement, outcome: Outcome, recorded: Mapping[str, Any]) -> str:
@@ -57,17 +47,46 @@ def render(judgement: Judgement, outcome: Outcome, recorded: Mapping[str, Any]) 
         "gates": [_gate(gate) for gate in judgement.verdict.gates],
         "champion": judgement.champion,
         "rows": _rows(judgement),
+        "slider": slider.context(candidate.test.target, candidate.test.probability, candidate.decision["threshold"]),
         "charts": _charts(judgement),
+        "temperature": candidate.decision["temperature"],
+        "views": candidate.decision["views"],
+        "slices": slices_body.tables(metrics["slices"]),
+        "robustness": evidence_body.rows(metrics.get("robustness")),
+        "explained": candidate.explained,
+        "data": holdings.count(
+            candidate.raw, candidate.prepared.directory, candidate.prepared.meta["counts"], (positive, negative)
+        ),
         "trainings": [
             picture
             for step, folder in (("train_head", candidate.head), ("finetune_all", candidate.model))
             if (picture := training(folder / "history.csv", STEPS[step], candidate.about[step]["best_epoch"]))
         ],
-        "slices": [_slice(name, values) for name, values in metrics.get("slices", {}).items()],
         "lineage": _lineage(judgement, recorded),
         "recorded": recorded,
+        **comparison_page.context(judgement),
     }
-    return page.render(f"{judgement.name}: {head}", BODY, context)
+    context["contents"] = _contents(context)
+    return page.render(f"{judgement.name}: {head}", BODY, context, slider.SCRIPT)
+
+
+def _contents(context: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The parts that the page has: (anchor, words)."""
+    parts = {
+        "gates": ("Gates", True),
+        "figures": ("Figures", True),
+        "champion": ("Beside the champion", context["beside"]),
+        "gone": ("Vanished test images", context["vanished"]),
+        "line": ("Threshold", True),
+        "curves": ("Curves", True),
+        "slices": ("Slices", context["slices"]),
+        "robustness": ("Changed pictures", context["robustness"]),
+        "errors": ("Errors", True),
+        "data": ("Data", True),
+        "training": ("Training", context["trainings"]),
+        "lineage": ("Lineage", True),
+    }
+    return [(anchor, words) for anchor, (words, there) in parts.items() if there]
 
 
 def training(history: Path, title: str, best: int) -> tuple[str, Picture] | None:
@@ -106,75 +125,40 @@ def _consequence(judgement: Judgement, outcome: Outcome) -> str:
 
 def _gate(gate: Result) -> dict[str, Any]:
     word = ("passed" if gate.passed else "failed") if gate.applies else "does not apply"
+    held = gate.value if gate.bound is None else gate.bound
     return {
         "name": gate.name,
         "value": gate.value,
+        "bound": gate.bound,
         "limit": gate.limit,
+        "n": gate.n,
         "word": word,
         "tone": ("good" if gate.passed else "bad") if gate.applies else "quiet",
-        # A number beside its limit needs no words.
-        "detail": "" if gate.applies and gate.limit is not None and gate.value is not None else gate.detail,
+        # Numbers beside their limit need no words.
+        "detail": "" if gate.applies and gate.limit is not None and held is not None else gate.detail,
     }
 
 
 def _rows(judgement: Judgement) -> list[dict[str, Any]]:
-    metrics = judgement.candidate.metrics
-    before = judgement.champion.figures if judgement.champion else {}
-    counts = Counts(*(metrics[name] for name in Counts._fields))
-    shares = {
-        "accuracy": (counts.correct, counts.n),
-        "precision": (counts.true_positive, counts.called),
-        "recall": (counts.true_positive, counts.positive),
-        "specificity": (counts.true_negative, counts.negative),
-    }
+    metrics, intervals = judgement.candidate.metrics, judgement.candidate.intervals
     rows = []
     for name in (*FIGURES, "threshold"):
-        own, other = metrics.get(name), before.get(name)
-        ends = wilson(*shares[name]) if name in shares else None
-        better = None
-        if own is not None and other is not None and own != other and name != "threshold":
-            better = (own < other) == (name in LESS_IS_BETTER)
+        ends = intervals.get(name)
         rows.append(
             {
                 "key": name,
                 "title": TITLES.get(name, "Threshold"),
-                "own": own,
+                "own": metrics.get(name),
                 "interval": None if ends is None else f"{ends.low:.3f} to {ends.high:.3f}",
-                "other": other,
-                "difference": page.NOTHING if own is None or other is None else _signed(own - other),
-                "tone": "" if better is None else "good" if better else "bad",
             }
         )
     return rows
 
 
-def _signed(difference: float) -> str:
-    text = f"{difference:+.3f}"
-    return text[1:] if float(text) == 0 else text
-
-
 def _charts(judgement: Judgement) -> dict[str, Picture]:
     candidate = judgement.candidate
-    metrics, test = candidate.metrics, candidate.test
-    counts = Counts(*(metrics[name] for name in Counts._fields))
-    found = {
-        "confusion": charts.confusion(counts, candidate.labels),
-        "scores": charts.scores(
-            curves.histogram(test.target, test.probability), counts, metrics["threshold"], candidate.labels
-        ),
-    }
-    if "roc_auc" in metrics:
-        point = charts.Point(1 - metrics["specificity"], metrics["recall"], metrics["threshold"])
-        curve = curves.roc(test.target, test.probability)
-        found["roc"] = charts.roc(curve, metrics["roc_auc"], point, candidate.labels)
-    return found
-
-
-def _slice(name: str, values: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    shown = sorted(values, key=lambda value: (-values[value]["n"], value))[:MOST_VALUES]
-    fields = ("n", "n_positive", "accuracy", "recall", "specificity", "roc_auc")
-    rows = [{"value": value, **{field: values[value].get(field) for field in fields}} for value in shown]
-    return {"name": name, "rows": rows, "more": len(values) - len(shown)}
+    uncalibrated = calibrated(candidate.test.probability, 1 / candidate.decision["temperature"])
+    return exhibits.draw(candidate.test, uncalibrated, candidate.metrics, candidate.labels)
 
 
 def _lineage(judgement: Judgement, recorded: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, Any]]]]:

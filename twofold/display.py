@@ -33,7 +33,7 @@ class Confusion(NamedTuple):
 
 
 def numbers(metrics: str) -> dict[str, float]:
-    """Every number of a metrics file, nested ones as `a.b`; figures of slices stay in the report.
+    """Every number of a metrics file, nested ones as `a.b`; slices, intervals and robustness stay in the report.
 
     Raises:
         SystemExit: a number is NaN or infinite, or there is none.
@@ -49,7 +49,7 @@ def _numbers(path: Path, values: Mapping[str, Any], prefix: str) -> list[tuple[s
     found: list[tuple[str, float]] = []
     for key, value in values.items():
         if isinstance(value, Mapping):
-            found += [] if key == "slices" else _numbers(path, value, f"{prefix}{key}.")
+            found += [] if key in ("slices", "intervals", "robustness") else _numbers(path, value, f"{prefix}{key}.")
         elif isinstance(value, int | float) and not isinstance(value, bool):
             if not math.isfinite(value):
                 raise ArtifactError(f"{path}: {prefix}{key} is {value}; NaN and infinity are not allowed in a result")

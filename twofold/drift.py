@@ -1,8 +1,8 @@
 """`twofold drift MODEL SOURCE`: whether new images look to a model like those that it was tested on.
 
-In: a sealed model with its reference (see `twofold/drift_reference.py`), and images, with or without labels. Out: two tests,
-one on the features and one on the scores, each with a p-value, and the verdict: drift, if one of the two is at most
-half of `alpha` (Bonferroni), so that no larger share than `alpha` of comparisons without drift raises an alarm.
+In: a sealed model with its reference (see `twofold/drift_reference.py`), and images, with or without labels. Out: two
+tests, one on the features and one on the scores, each with a p-value, and the verdict: drift, if one of the two is at
+most half of `alpha` (Bonferroni), so that no larger share than `alpha` of comparisons without drift raises an alarm.
 """
 
 import hashlib
@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from twofold.chosen import Chosen, choose
-from twofold.errors import DataError, ParameterError
 from twofold.drift_reference import BATCH, MOST, Sample, features, one_of_each, read
+from twofold.errors import DataError, ParameterError
 from twofold.two_samples import DEALS, Found, classifier_test, psi_test
 
 TESTS = 2
@@ -94,8 +94,8 @@ def drift(model: str, address: str, *, params: Path, alpha: float) -> Comparison
         old = read(picked.folder)
         if len(old.scores) < FEWEST:
             raise DataError(
-                f"{picked.version}: its reference holds {len(old.scores)} images, at least {FEWEST} are needed; enlarge "
-                "the test split"
+                f"{picked.version}: its reference holds {len(old.scores)} images, at least {FEWEST} are needed; "
+                "enlarge the test split"
             )
         new, refused = _look(picked, listed.source, chosen)
         if len(new.scores) < FEWEST:

@@ -102,15 +102,16 @@ def read(folder: Path) -> Sample:
     path = folder / REFERENCE
     if not path.is_file():
         raise ArtifactError(
-            f"{folder}: the model was sealed without {REFERENCE}, by an earlier version; run evaluate and register again"
+            f"{folder}: the model was sealed without {REFERENCE}, by an earlier version; run evaluate and register "
+            "again"
         )
     try:
         found = load_file(path)
         sample = Sample(found["features"], found["scores"])
     except (SafetensorError, OSError, KeyError) as error:
         raise ArtifactError(f"{path}: cannot be read: {error}") from None
-    kinds = (sample.features.dtype, sample.scores.dtype, sample.features.ndim, sample.scores.shape)
-    if kinds != (np.float16, np.float32, 2, (len(sample.features),)) or not _finite(sample):
+    kinds = (sample.features.dtype.name, sample.scores.dtype.name, sample.features.ndim, sample.scores.shape)
+    if kinds != ("float16", "float32", 2, (len(sample.features),)) or not _finite(sample):
         raise ArtifactError(f"{path}: must hold finite features (n, F) float16 and scores (n,) float32, found {kinds}")
     return sample
 

@@ -7,6 +7,7 @@ computed.
 
 import hashlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,7 @@ from twofold.folding import folded
 from twofold.imports import code_digest
 from twofold.model import BACKBONES, Classifier
 from twofold.numerics import autocast, description
+from twofold.pool import workers
 from twofold.predicting import normalise, view
 from twofold.prepared import Prepared
 from twofold.progress import track
@@ -39,8 +41,9 @@ def extract(
     """
     fixed = [backbone, base, f"view {number}", code_digest(__name__), *description().values()]
     keys = [memo.key("features", *fixed, content) for content in _contents(images, rows)]
-    known = memo.get(keys)
     vectors = np.empty((len(rows), BACKBONES[backbone].features), np.float32)
+    # What is of another length was not put there by this function.
+    known = {key: value for key, value in memo.get(keys).items() if len(value) == vectors[:1].nbytes}
     missing = [i for i, key in enumerate(keys) if key not in known]
     for i, key in enumerate(keys):
         if key in known:
@@ -68,6 +71,12 @@ def _batch(
 
 
 def _contents(images: Prepared, rows: npt.NDArray[np.int64]) -> Iterator[str]:
-    for start in range(0, len(rows), 1024):
-        for pixels in images.pixels(rows[start : start + 1024]):
-            yield hashlib.sha256(f"{pixels.shape}".encode() + pixels.tobytes()).hexdigest()
+    with ThreadPoolExecutor(workers()) as pool:  # hashing lets other threads run
+        for start in range(0, len(rows), 1024):
+            yield from pool.map(_content, images.pixels(rows[start : start + 1024]))
+
+
+def _content(pixels: npt.NDArray[np.uint8]) -> str:
+    digest = hashlib.sha256(f"{pixels.shape}".encode())
+    digest.update(np.ascontiguousarray(pixels).data)
+    return digest.hexdigest()

@@ -146,7 +146,8 @@ def _prepared(sha256: str, root: Path) -> str:
 def _memo(sha256: str, root: Path) -> str:
     with contextlib.chdir(root):  # the memo's usual place is below the project's folder
         count = memo.forget(sha256)
-    return f"memo: {count} entries" if count else ""
+    shared = "; if its bucket keeps old versions of objects, those are yours to delete" if "://" in memo.place() else ""
+    return f"memo: {count} entries{shared}" if count else ""
 
 
 def _reports(sha256: str, root: Path) -> list[str]:

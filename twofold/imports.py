@@ -7,6 +7,7 @@ dependencies, the digest of a training's code, and the files of a sealed model a
 import ast
 import hashlib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -30,7 +31,7 @@ def closure(module: str, root: Path = ROOT) -> list[Path]:
         if path is None or name in found:
             continue
         found[name] = path
-        waiting += _imported(ast.parse(path.read_text(encoding="utf-8")), module.partition(".")[0])
+        waiting += _names(path.read_text(encoding="utf-8"), module.partition(".")[0])
     return sorted(found.values())
 
 
@@ -41,6 +42,11 @@ def code_digest(module: str, root: Path = ROOT) -> str:
         total.update(f"{path.relative_to(root).as_posix()}\0".encode())
         total.update(hashlib.sha256(path.read_bytes()).digest())
     return total.hexdigest()
+
+
+@cache  # parsing takes most of a second for all files, and a step asks several times
+def _names(text: str, package: str) -> tuple[str, ...]:
+    return tuple(_imported(ast.parse(text), package))
 
 
 def _imported(tree: ast.AST, package: str) -> Iterator[str]:

@@ -7,14 +7,16 @@ one object, and its form as `reports/registration.json`.
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from twofold.candidate import Candidate
-from twofold.gates import Champion, Verdict
+from twofold.comparison import Comparison
+from twofold.verdict import Verdict
 
 SCHEMA_VERSION = 1
 CHAMPION, CHALLENGER = "champion", "challenger"  # aliases of a version
+REJECTED = "rejected"  # what a version without an alias may have come to
 
 
 @dataclass(frozen=True)
@@ -23,18 +25,25 @@ class Judgement:
 
     Attributes:
         name: of the registered model.
-        champion: that the candidate was held against; None if there was none.
+        champion: the candidate beside the champion that it was held against; None if there was none.
         provenance: see `twofold.provenance`.
         dvc_experiment: its name, if this is one: it is judged, and nothing is registered.
-        training_runs: MLflow's run that trained each artifact, by step; None where the curves were replayed.
+        best: by figure, the candidate beside the best champion before, where that is not the champion.
+        heirs: by figure, the champion before that stays the best one if the candidate is promoted; see `reference`.
+        vanished: test images of these champions that the candidate's test lacks, by SHA-256, and where they are now.
+        measured: figures that register found out itself.
     """
 
     name: str
     candidate: Candidate
     verdict: Verdict
-    champion: Champion | None
+    champion: Comparison | None
     provenance: Mapping[str, str]
     dvc_experiment: str | None
+    best: Mapping[str, Comparison] = field(default_factory=dict)
+    heirs: Mapping[str, str] = field(default_factory=dict)
+    vanished: Mapping[str, str] = field(default_factory=dict)
+    measured: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -43,7 +52,7 @@ class Outcome:
 
     Attributes:
         version: that holds the candidate, None if none does.
-        alias: that it was given, now or before: champion, challenger or None.
+        alias: that it was given, now or before: champion, challenger or None; or `rejected`.
         nothing_new: the version and its promotion were there before.
         champion: the version that is champion now.
     """
@@ -68,12 +77,17 @@ def reasons(judgement: Judgement, outcome: Outcome) -> list[str]:
         now = "there is none now" if outcome.champion is None else f"the champion is now version {outcome.champion}"
         found.append(
             f"version {outcome.version} was champion before and {now}; register does not bring a model back, a person "
-            "may by giving it the alias in MLflow"
+            f"may: twofold models rollback {outcome.version} --reason WHY"
+        )
+    elif outcome.alias == REJECTED:
+        found.append(
+            f"version {outcome.version} was rejected, and register does not undo that; a person may: twofold models "
+            f"approve {outcome.version} --reason WHY"
         )
     elif outcome.alias == CHALLENGER and not outcome.promoted:
         found.append(
-            f"version {outcome.version} waits as 'challenger' (register.promotion: review); a person promotes it by "
-            "giving it the alias 'champion' in MLflow"
+            f"version {outcome.version} waits as 'challenger' (register.promotion: review); a person promotes it: "
+            f"twofold models approve {outcome.version} --reason WHY"
         )
     return found
 
@@ -109,6 +123,10 @@ def as_json(judgement: Judgement, outcome: Outcome) -> dict[str, Any]:
         "champion_figures": {} if champion is None else dict(champion.figures),
         "reasons": reasons(judgement, outcome),
         "gates": judgement.verdict.as_json(),
+        "comparison": None if champion is None else champion.as_json(),
+        "best_before": {figure: beside.as_json() for figure, beside in judgement.best.items()},
+        "vanished_test_images": len(judgement.vanished),
+        "measured": dict(judgement.measured),
         "dvc_experiment": judgement.dvc_experiment,
         "candidate": {
             "key": candidate.key,

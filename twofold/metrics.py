@@ -4,17 +4,18 @@ A figure that has no value (precision where nothing was called positive, ROC-AUC
 never NaN and never 0 in its place; `undefined` says why.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from twofold.calibration import ece
 from twofold.curves import checked, sweep
 
 RATES = ("accuracy", "precision", "recall", "f1", "specificity")
 RANKING = ("roc_auc", "average_precision")
-LOSSES = ("log_loss", "brier")
+LOSSES = ("log_loss", "brier", "ece")  # of these, less is better
 FIGURES = RATES + RANKING + LOSSES
 
 NO_POSITIVE = "no image of the positive class"
@@ -82,7 +83,7 @@ def figures(target: ArrayLike, probability: ArrayLike, threshold: float) -> dict
     ROC-AUC is the chance that a positive image gets a higher probability than a negative one, ties counted half
     (Mann and Whitney 1947). Average precision is the sum over falling thresholds of precision times the gain in
     recall. Log loss is in nats, with probabilities held 2^-52 away from 0 and 1; Brier is the mean squared distance
-    between probability and target.
+    between probability and target; ECE is that of `twofold.calibration`.
 
     Raises:
         DataError: no image, or values that cannot be scored.
@@ -102,6 +103,7 @@ def figures(target: ArrayLike, probability: ArrayLike, threshold: float) -> dict
     held = np.clip(probabilities, np.finfo(np.float64).eps, 1 - np.finfo(np.float64).eps)
     found["log_loss"] = float(-np.log(np.where(targets == 1, held, 1 - held)).mean())
     found["brier"] = float(np.square(probabilities - targets).mean())
+    found["ece"] = ece(targets, probabilities)
     return found
 
 
@@ -142,21 +144,3 @@ def by_class(counts: Counts, labels: Iterable[str]) -> dict[str, dict[str, float
         | {name: value for name, value in rates(own).items() if name in ("precision", "recall", "f1")}
         for label, own in ((negative, counts.turned()), (positive, counts))
     }
-
-
-def by_slice(
-    target: ArrayLike, probability: ArrayLike, threshold: float, columns: Mapping[str, Iterable[str | None]]
-) -> dict[str, dict[str, dict[str, object]]]:
-    """A summary for every value of every slice column; an image without a value counts under NOT_GIVEN."""
-    targets, probabilities = checked(target, probability)
-    result: dict[str, dict[str, dict[str, object]]] = {}
-    for name, column in columns.items():
-        values = np.array([NOT_GIVEN if value is None else value for value in column], dtype=object)
-        result[name] = {
-            value: summary(targets[values == value], probabilities[values == value], threshold)
-            for value in sorted(set(values.tolist()))
-        }
-    return result
-
-
-NOT_GIVEN = "(not given)"

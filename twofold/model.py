@@ -120,13 +120,32 @@ def load(directory: Path) -> tuple[Classifier, dict[str, Any]]:
     Raises:
         ArtifactError: a file is missing, altered beyond reading, of another kind, or of another architecture.
     """
-    weights = directory / "model.safetensors"
+    about = directory / "meta.json"
     try:
-        meta: dict[str, Any] = json.loads((directory / "meta.json").read_text(encoding="utf-8"))
-        if (meta.get("kind"), meta.get("schema_version")) != (KIND, SCHEMA_VERSION):
-            raise ArtifactError(f"{directory}: found {meta.get('kind')!r}, expected a model folder")
+        meta: dict[str, Any] = json.loads(about.read_text(encoding="utf-8"))
+        if not isinstance(meta, dict) or (meta.get("kind"), meta.get("schema_version")) != (KIND, SCHEMA_VERSION):
+            found = repr(meta.get("kind")) if isinstance(meta, dict) else type(meta).__name__
+            raise ArtifactError(f"{about}: found {found}, expected that of a model folder")
         classifier = build(meta["backbone"], meta["dropout"])
-        classifier.load_state_dict(load_file(weights))
-    except (OSError, ValueError, KeyError, SafetensorError, RuntimeError) as error:
-        raise ArtifactError(f"{directory}: cannot be read as a model: {error}; make it again") from None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ArtifactError(f"{about}: cannot be read as a model's: {_said(error)}; make the model again") from None
+    fill(classifier, directory / "model.safetensors")
     return classifier.to(memory_format=torch.channels_last).eval(), meta
+
+
+def fill(module: nn.Module, path: Path) -> None:
+    """Copy the tensors of a safetensors file into a module: all that it has, and no others.
+
+    Raises:
+        ArtifactError: the file is missing, damaged, of another kind (a pickle under its name), or of another network.
+    """
+    try:
+        module.load_state_dict(load_file(path))
+    except (OSError, SafetensorError, RuntimeError, ValueError) as error:
+        raise ArtifactError(f"{path}: cannot be read as a model's weights: {_said(error)}; make it again") from None
+
+
+def _said(error: Exception) -> str:
+    # The first lines: of another network torch names every tensor.
+    lines = " ".join(line.strip() for line in str(error).splitlines()[:2])
+    return f"{type(error).__name__}: {lines}" if isinstance(error, KeyError | TypeError) else lines

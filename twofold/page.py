@@ -1,8 +1,9 @@
 """The shell of every page that Twofold writes: in come a title, a body and its values, out goes one HTML file.
 
-The page is complete in itself. It has no script, its style and pictures are inline, and its content policy forbids
-the browser to fetch anything, so it opens from a mail, from a sandboxed frame and in twenty years. It follows the
-reader's light or dark mode, fits a phone and prints.
+The page is complete in itself. Its style and pictures are inline, and its content policy forbids the browser to fetch
+anything, so it opens from a mail, from a sandboxed frame and in twenty years. It follows the reader's light or dark
+mode, fits a phone and prints. It has no script but the one that it is given, to which the policy holds by its SHA-256:
+nothing that came in with a name or a label can run. A page must say what it has to say without its script too.
 
 A body is a Jinja template (values are escaped). Beside its own values it may use
 
@@ -18,9 +19,12 @@ where None becomes an en dash, and these classes:
     note        an aside                            charts      figures side by side
     scroll      around every table                  num         cells with figures
     explained   a table whose last column is prose  gallery     figures with an image each; pairs: with two
-    pair        images side by side, in a figure
+    pair        images side by side, in a figure    slider      around an input of a range
+    contents    a ul of links to the parts, in a nav
 """
 
+import base64
+import hashlib
 import math
 import re
 import zlib
@@ -81,6 +85,19 @@ figcaption{margin-top:.4rem;max-width:34rem}
 .pair{display:flex;gap:.3rem;align-items:start}.pair>*{flex:1 1 0;min-width:0}
 .gallery.pairs{grid-template-columns:repeat(auto-fill,minmax(min(100%,18rem),1fr))}
 .gallery img{display:block;width:100%;height:auto;background:var(--soft);image-rendering:auto}
+.slider{border:1px solid var(--grid);padding:.8rem 1.1rem;margin:1rem 0}
+.slider label{font-weight:600}.slider output{font-variant-numeric:tabular-nums}
+.slider input{display:block;width:100%;height:2.75rem;margin:0;accent-color:var(--right)}
+.slider .ends{display:flex;justify-content:space-between;gap:1rem;max-width:none;margin:0;color:var(--muted);
+font-size:.9rem}
+.slider .ends+p{margin:.7rem 0 0}
+button{font:inherit;color:var(--ink);background:var(--soft);border:1px solid var(--muted);padding:.45rem .9rem;
+min-height:2.75rem;cursor:pointer}
+a:focus-visible,button:focus-visible,input:focus-visible,[tabindex]:focus-visible{outline:3px solid var(--right);
+outline-offset:2px}
+[hidden]{display:none!important}
+ul.contents{display:flex;flex-wrap:wrap;gap:0 1.4rem;list-style:none;padding:0;margin:1.2rem 0 0;max-width:none}
+ul.contents a{display:inline-block;padding:.35rem 0}
 code{font:.9em ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;overflow-wrap:anywhere}
 footer{margin-top:3rem;padding-top:1rem;border-top:1px solid var(--grid);color:var(--muted);font-size:.9rem}
 @media(max-width:34rem){main{padding-top:1.5rem}h1{font-size:1.55rem}.lead{font-size:1.06rem}
@@ -91,7 +108,7 @@ table{font-size:.88rem}th,td{padding-right:.8rem}
 border-bottom:1px solid var(--grid)}.explained th,.explained td{border:0;padding:.1rem 0}
 .explained td:last-child{grid-column:1/-1;color:var(--muted)}}
 @media print{@page{size:A4;margin:16mm 15mm}body{font-size:10.5pt}main{max-width:none;padding:0}
-figure,tr,dl.facts,.verdict{break-inside:avoid}h2,h3,caption,h2+p{break-after:avoid}.scroll{overflow:visible}
+.slider,nav{display:none}figure,tr,dl.facts,.verdict{break-inside:avoid}h2,h3,caption,h2+p{break-after:avoid}.scroll{overflow:visible}
 h2{margin-top:1.8rem}dl.facts{grid-template-columns:repeat(4,1fr)}dl.facts div{padding:.5rem .7rem}
 dl.facts dd{font-size:1.3rem}dl.facts small{font-size:.75rem}
 .charts{grid-template-columns:1fr 1fr}.gallery{grid-template-columns:repeat(5,1fr);gap:1rem}
@@ -104,7 +121,7 @@ SHELL = """<!DOCTYPE html>
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<meta http-equiv="Content-Security-Policy" content="{{ policy }}">
 <meta name="referrer" content="no-referrer">
 <title>{{ title }}</title>
 <link rel="icon" href="data:,">
@@ -114,21 +131,40 @@ SHELL = """<!DOCTYPE html>
 <main>
 {{ body }}
 </main>
+{% if script %}<script>{{ script }}</script>
+{% endif %}
 </body>
 </html>
 """
 
 
-def render(title: str, body: str, context: Mapping[str, Any]) -> str:
+def render(title: str, body: str, context: Mapping[str, Any], script: str = "") -> str:
     """The page as text.
 
     Args:
         title: of the window; the body brings its own `h1`.
         body: a Jinja template, see above.
         context: its values; one that the template names and the context lacks is an error.
+        script: JavaScript, the same whatever the context; it may hold no `</script`.
     """
-    filled = _environment().from_string(body).render(dict(context))
-    return _environment().from_string(SHELL).render(title=title, style=Markup(STYLE), body=Markup(filled))  # noqa: S704
+    environment = _environment()
+    filled = environment.from_string(body).render(dict(context))
+    return environment.from_string(SHELL).render(
+        title=title,
+        policy=Markup(policy(script)),  # noqa: S704
+        style=Markup(STYLE),  # noqa: S704
+        body=Markup(filled),  # noqa: S704
+        script=Markup(script),  # noqa: S704
+    )
+
+
+def policy(script: str) -> str:
+    """The content policy of a page: nothing is fetched, and no script runs but this one."""
+    allowed = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+    if not script:
+        return allowed
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return f"{allowed}; script-src 'sha256-{digest}'"
 
 
 def percent(value: float | None, digits: int = 1) -> str:

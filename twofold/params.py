@@ -6,9 +6,9 @@ field's description, from which the README's tables are made.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, Tag, ValidationError
 from pydantic.fields import FieldInfo
 
 from twofold.errors import ParameterError
@@ -61,21 +61,34 @@ def nested(field: FieldInfo) -> type[Section] | None:
     return inner if isinstance(inner, type) and issubclass(inner, Section) else None
 
 
+def choices(field: FieldInfo) -> dict[str, type[Section]]:
+    """The sections of which a field holds one, by their tag: `evaluate.threshold`; none for any other field."""
+    found: dict[str, type[Section]] = {}
+    for kind in get_args(field.annotation):
+        tags = [mark.tag for mark in getattr(kind, "__metadata__", ()) if isinstance(mark, Tag)]
+        found |= {tag: get_args(kind)[0] for tag in tags}
+    return found
+
+
 def _explain(model: type[Section], name: str, problem: Any) -> str:
-    place = [str(part) for part in problem["loc"]]
-    key = ".".join([name, *place])
-    holder, field = model, None
-    for part in place:
-        if part not in holder.model_fields:
-            break
-        field = holder.model_fields[part]
-        holder = nested(field) or holder
+    key, holder = name, model
+    field: FieldInfo | None = None
+    lost = False
+    for part in map(str, problem["loc"]):
+        if field is not None and part in (sections := choices(field)):
+            # The tag of a choice is no key of the file.
+            holder, field = sections[part], None
+            continue
+        key += f".{part}"
+        lost = lost or part not in holder.model_fields
+        if not lost:
+            field = holder.model_fields[part]
+            holder = nested(field) or holder
     about = f" ({field.description})" if field is not None and field.description else ""
     if problem["type"] == "missing":
         return f"{key}: missing; add it{about}"
     if problem["type"] == "extra_forbidden":
-        known = ", ".join(sorted(holder.model_fields))
-        return f"{key}: unknown key; known in this section: {known}"
+        return f"{key}: unknown key; known in this section: {', '.join(sorted(holder.model_fields))}"
     if problem["type"] == "model_type":
         return (
             f"{key}: found {problem['input']!r}; must be a section that holds {', '.join(holder.model_fields)}{about}"

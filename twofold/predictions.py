@@ -5,7 +5,8 @@ One row an image, in order of (split, sha256): sha256, split (test | validation)
 and each slice column as `slice.<name>` (text or null).
 """
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,15 @@ class Predictions:
         return Predictions(**plain, slices={name: values[rows] for name, values in self.slices.items()})
 
 
-def gather(columns: Mapping[str, Sequence[Any] | NDArray[Any]], slices: Mapping[str, Sequence[Any]]) -> Predictions:
+def fingerprint(sha256: Iterable[str], label: Iterable[str]) -> str:
+    """SHA-256 over the sorted (sha256, label) of some images: by it a test is known."""
+    pairs = sorted(zip(sha256, label, strict=True))
+    return hashlib.sha256("".join(f"{image}\0{name}\n" for image, name in pairs).encode()).hexdigest()
+
+
+def gather(
+    columns: Mapping[str, Sequence[Any] | NDArray[Any]], slices: Mapping[str, Sequence[Any] | NDArray[Any]]
+) -> Predictions:
     """Predictions from columns by name, put into the order of (split, sha256)."""
     whole = {"target": np.int64, "predicted": np.int64, "probability": np.float64}
     table = Predictions(

@@ -4,7 +4,8 @@ Out: a folder with
 
 - `part-00000.npy`…: uint8 (N, S, S, C); C is 1 in parts of grey images and 3 in parts of colour;
 - `index.parquet`: one row an image, sorted by sha256: sha256, label, target (1 is the positive class), split, group,
-  width, height, mode, part, row, channels, and each slice column as `slice.<name>`;
+  width, height, mode, brightness (0 to 1, see `twofold.preparing`), source (see `sources`), part, row, channels, and
+  each slice column as `slice.<name>`;
 - `left_out.csv`: images that are in no split, and why;
 - `meta.json`: sizes, labels, counts, channel statistics of train, and everything needed to make the same pixels
   from an image's bytes.
@@ -12,8 +13,8 @@ Out: a folder with
 
 import math
 import os
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,7 +27,7 @@ from twofold.errors import ArtifactError
 from twofold.images import Pixels
 from twofold.raw import Image
 
-KIND, VERSION = "prepared", 1
+KIND, VERSION = "prepared", 2
 INDEX, LEFT_OUT = "index.parquet", "left_out.csv"
 PART_BYTES = 256 * 1024 * 1024
 
@@ -194,28 +195,44 @@ def write_index(
     images: Sequence[Image],
     splits: Sequence[str],
     places: Sequence[Place],
-    *,
-    positive: str,
-    slices: Sequence[str],
+    brightness: Sequence[float],
+    meta: Mapping[str, Any],
 ) -> None:
-    """Write `index.parquet`, sorted by sha256."""
-    rows = sorted(zip(images, splits, places, strict=True))
+    """Write `index.parquet`, sorted by sha256; `meta` is that of the raw data, and says `positive` and `slices`."""
+    order = sorted(range(len(images)), key=lambda number: images[number].sha256)
+    rows = [(images[number], splits[number], places[number]) for number in order]
+    origins = sources(images)
     columns: dict[str, pa.Array] = {
         "sha256": pa.array([image.sha256 for image, _, _ in rows], pa.string()),
         "label": pa.array([image.label for image, _, _ in rows], pa.string()),
-        "target": pa.array([int(image.label == positive) for image, _, _ in rows], pa.int8()),
+        "target": pa.array([int(image.label == meta["positive"]) for image, _, _ in rows], pa.int8()),
         "split": pa.array([split for _, split, _ in rows], pa.string()),
         "group": pa.array([image.group for image, _, _ in rows], pa.string()),
         "width": pa.array([image.width for image, _, _ in rows], pa.int32()),
         "height": pa.array([image.height for image, _, _ in rows], pa.int32()),
         "mode": pa.array([image.mode for image, _, _ in rows], pa.string()),
+        "brightness": pa.array([brightness[number] for number in order], pa.float64()),
+        "source": pa.array([origins[number] for number in order], pa.string()),
         "part": pa.array([place.part for _, _, place in rows], pa.int32()),
         "row": pa.array([place.row for _, _, place in rows], pa.int32()),
         "channels": pa.array([place.channels for _, _, place in rows], pa.int8()),
     }
-    for number, name in enumerate(slices):
+    for number, name in enumerate(meta["slices"]):
         columns[f"slice.{name}"] = pa.array([image.slices[number] for image, _, _ in rows], pa.string())
     pq.write_table(pa.table(columns), directory / INDEX, compression="zstd")
+
+
+def sources(images: Sequence[Image]) -> list[str | None]:
+    """Where each image comes from, as far as its key tells: the first folder in which the keys differ.
+
+    A folder that is named like the image's class says nothing of its own. `bad/line 1/a.png`, `good/line 2/b.png` and
+    `good/c.png` come from "line 1", "line 2" and None.
+    """
+    folders = [[part for part in PurePosixPath(i.key).parent.parts if part != i.label] for i in images]
+    shared = 0
+    while len({tuple(parts[: shared + 1]) for parts in folders}) == 1 and shared < len(folders[0]):
+        shared += 1
+    return [parts[shared] if len(parts) > shared else None for parts in folders]
 
 
 def _room(size: int, channels: int) -> int:

@@ -1,7 +1,8 @@
 """One image made ready: from the file in its shard to the pixels that are trained on, and what else is seen on the way.
 
-In: images of the manifest, and how they are resized. Out: for each its pixels and its thumbnail. The memo keeps both
-under the file's content and everything else that they depend on, so an image that was prepared is not decoded again.
+In: images of the manifest, and how they are resized. Out: for each its pixels and what was measured on the way. The
+memo keeps them under the file's content and everything else that they depend on, so an image that was prepared is not
+decoded again.
 """
 
 from collections.abc import Sequence
@@ -11,24 +12,37 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as Pillow
 
 from twofold import memo
 from twofold.errors import ArtifactError, DataError
-from twofold.images import Fit, Limits, Pixels, decode, resize
+from twofold.images import Fit, Limits, Pixels, decode, histogram, resize
 from twofold.imports import code_digest
 from twofold.near import SIDE, Thumbnails, thumbnail
 from twofold.raw import Image, read_member
 from twofold.seen import decoders
 
 KIND = "pixels"
-_THUMBNAIL = 2 * SIDE * SIDE  # bytes
+_NUMBER, _THUMBNAIL = 8, 2 * SIDE * SIDE  # bytes
+_LEVELS = np.arange(256, dtype=np.int64)
 
 
 class Ready(NamedTuple):
-    """An image's `pixels`, (S, S, C) uint8 with C 1 or 3, and the thumbnail by which near duplicates are found."""
+    """An image made ready.
+
+    Attributes:
+        pixels: (S, S, C) uint8 with C 1 or 3.
+        thumbnail: by which near duplicates are found.
+        brightness: see `brightness`.
+        values, squares: (C,) int64, the sums over the pixels of each channel's values, and of their squares.
+    """
 
     pixels: Pixels
     thumbnail: Thumbnails
+    brightness: float
+    values: NDArray[np.int64]
+    squares: NDArray[np.int64]
 
 
 def ready(images: Sequence[Image], raw: Path, size: int, fit: Fit, limits: Limits) -> list[Ready]:
@@ -55,10 +69,19 @@ def ready(images: Sequence[Image], raw: Path, size: int, fit: Fit, limits: Limit
         one = _unpacked(known[key], size, image.channels) if key in known else None
         if one is None:
             one = _made(image, raw, size, fit, limits)
-            fresh.append((key, image.sha256, one.thumbnail.tobytes() + one.pixels.tobytes()))
+            fresh.append((key, image.sha256, _packed(one)))
         found.append(one)
     memo.put(fresh, KIND)
     return found
+
+
+def brightness(pixels: Pixels) -> float:
+    """The mean of the grey image (Rec. 601 luma) as it came, nothing cut off or added: 0 (black) to 1 (white)."""
+    if pixels.shape[2] == 3:
+        pixels = np.asarray(Pillow.fromarray(pixels).convert("L"))[:, :, None]
+    # Whole numbers, so that nothing but the picture decides the last digit.
+    total = int(histogram(pixels)[0] @ _LEVELS)
+    return float(total / (255 * pixels.shape[0] * pixels.shape[1]))
 
 
 @cache
@@ -77,12 +100,23 @@ def _made(image: Image, raw: Path, size: int, fit: Fit, limits: Limits) -> Ready
             f"{image.key} ({image.sha256}): decodes as {decoded.shape}, ingest saw "
             f"{(image.height, image.width, image.channels)}; run ingest again with this version of Pillow"
         )
-    return Ready(resize(decoded, size, fit), thumbnail(decoded))
+    pixels = resize(decoded, size, fit)
+    # Whole numbers, so that the order in which images are added up cannot change the last digit.
+    counts = histogram(pixels)
+    return Ready(pixels, thumbnail(decoded), brightness(decoded), counts @ _LEVELS, counts @ _LEVELS**2)
+
+
+def _packed(one: Ready) -> bytes:
+    numbers = np.float64(one.brightness).tobytes() + one.values.tobytes() + one.squares.tobytes()
+    return numbers + one.thumbnail.tobytes() + one.pixels.tobytes()
 
 
 def _unpacked(value: bytes, size: int, channels: int) -> Ready | None:
     """What `ready` kept; None if it is something else."""
-    if len(value) != _THUMBNAIL + size * size * channels:
+    numbers = _NUMBER * (1 + 2 * channels)
+    if len(value) != numbers + _THUMBNAIL + size * size * channels:
         return None
-    small = np.frombuffer(value, np.float16, SIDE * SIDE).reshape(SIDE, SIDE)
-    return Ready(np.frombuffer(value, np.uint8, offset=_THUMBNAIL).reshape(size, size, channels), small)
+    sums = np.frombuffer(value, np.int64, 2 * channels, _NUMBER)
+    small = np.frombuffer(value, np.float16, SIDE * SIDE, numbers).reshape(SIDE, SIDE)
+    pixels = np.frombuffer(value, np.uint8, offset=numbers + _THUMBNAIL).reshape(size, size, channels)
+    return Ready(pixels, small, float(np.frombuffer(value, np.float64, 1)[0]), sums[:channels], sums[channels:])

@@ -6,23 +6,29 @@ the job and makes nothing twice.
 """
 
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from twofold import registry
+from twofold import grounds, reference, registry, transitions, witnesses
 from twofold.artifacts import digest
 from twofold.candidate import Candidate, sample
 from twofold.decision import DECISION
-from twofold.errors import RegistryError
-from twofold.judgement import CHAMPION, Judgement, Outcome
-from twofold.progress import say
 from twofold.drift_reference import REFERENCE
-from twofold.registry import JUDGED_AGAINST, KEY, REHEARSED, SEAL, SETTLED, LoggedModel, ModelVersion
+from twofold.errors import RegistryError
+from twofold.judgement import CHAMPION, REJECTED, Judgement, Outcome
+from twofold.ledger import Ledger
+from twofold.lineage import LINEAGE, canonical, lineage
+from twofold.progress import say
+from twofold.reference import BEST
+from twofold.registry import CONDITIONS, JUDGED_AGAINST, KEY, REHEARSED, SEAL, LoggedModel, ModelVersion
 from twofold.runs import Run, log_figures, set_tags
 from twofold.sealing import seal
 from twofold.serving.packing import pack
 from twofold.serving.rehearsal import IMAGES, rehearse
 from twofold.tracking import Store
+from twofold.witnesses import WITNESSES
 
 MODEL_ID = "twofold.model_id"  # of a run: the logged model that it sealed
 
@@ -32,43 +38,67 @@ class Standing:
     """Where the registry stands for a candidate.
 
     Attributes:
+        ledger: of the registered model.
         champion: the version that is champion now.
         version: that holds the candidate already.
         rival: the version to hold the candidate against: the champion, or, where the candidate is the champion
             itself, the one that it was held against then.
     """
 
+    ledger: Ledger
     champion: ModelVersion | None
     version: ModelVersion | None
     rival: ModelVersion | None
 
 
 def standing(store: Store, name: str, key: str) -> Standing:
-    """Look up champion and candidate in the registry."""
-    champion, version = registry.holder(store, name), registry.version_with(store, name, key)
+    """Look up champion and candidate in ledger and registry, after finishing what a killed process had begun.
+
+    Raises:
+        RegistryError: the ledger is damaged, an alias was moved by other hands, or the champion has been deleted.
+    """
+    return _standing(store, name, key, transitions.look(store, name))
+
+
+def _standing(store: Store, name: str, key: str, ledger: Ledger) -> Standing:
+    if ledger.entries:
+        champion = None if ledger.champion is None else registry.version(store, name, str(ledger.champion))
+        if champion is None and ledger.champion is not None:
+            raise RegistryError(
+                f"the champion of '{name}', version {ledger.champion}, has been deleted in MLflow: make another one "
+                "champion with `twofold models rollback VERSION --reason WHY` (`none` for no model), then run "
+                "register again"
+            )
+    else:
+        champion = registry.holder(store, name)  # from before there was a ledger
+    version = registry.version_with(store, name, key)
     if champion is None or version is None or champion.version != version.version:
-        return Standing(champion, version, champion)
+        return Standing(ledger, champion, version, champion)
     before = version.tags.get(JUDGED_AGAINST)
-    return Standing(champion, version, registry.version(store, name, before) if before else None)
+    return Standing(ledger, champion, version, registry.version(store, name, before) if before else None)
 
 
 def settled(stands: Standing, judgement: Judgement, alias: str) -> Outcome | None:
     """What has been settled already, or None if the candidate passed and its promotion is still to be done.
 
-    A version that was champion once is settled for good: that another one is champion now was someone's decision, and
-    a scheduled run on the same data must not undo it.
+    A version that was champion once is settled for good, and so is one that a person has rejected: a scheduled run on
+    the same data must not undo anyone's decision.
     """
     now = None if stands.champion is None else int(stands.champion.version)
     held = None if stands.version is None else int(stands.version.version)
     if judgement.dvc_experiment:
         return Outcome(held, None, nothing_new=False, champion=now)
-    if stands.version is not None:
-        given = stands.version.tags.get(SETTLED)
-        # A register that was killed between the alias and the tag that says so is finished by one that passes.
-        kept = CHAMPION if now == held and not judgement.verdict.passed else None
-        if kept or given in (CHAMPION, alias):
-            return Outcome(held, kept or given, nothing_new=True, champion=now)
+    if held is not None:
+        given = CHAMPION if now == held else stands.ledger.given(held)
+        if given in (CHAMPION, REJECTED) or (given == alias and not _stale(stands)):
+            return Outcome(held, given, nothing_new=True, champion=now)
     return None if judgement.verdict.passed else Outcome(held, None, nothing_new=False, champion=now)
+
+
+def _stale(stands: Standing) -> bool:
+    """Whether a version that waits for review was held against another champion than the present one."""
+    now = "" if stands.champion is None else str(stands.champion.version)
+    return stands.version is not None and stands.version.tags.get(JUDGED_AGAINST, "") != now
 
 
 def log_model(store: Store, run: Run, judgement: Judgement) -> tuple[LoggedModel, str]:
@@ -83,12 +113,17 @@ def log_model(store: Store, run: Run, judgement: Judgement) -> tuple[LoggedModel
     candidate = judgement.candidate
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
+        asked, said = sample(candidate, IMAGES)
+        witnesses.write(
+            folder / WITNESSES, asked, said, pictures=bool(candidate.about["evaluate"]["params"]["pictures"])
+        )
         sealed = seal(
             candidate.model,
             candidate.evaluation / DECISION,
             candidate.prepared.meta["pixels"],
             folder / "seal",
-            further={REFERENCE: candidate.evaluation / REFERENCE},
+            candidate.splits,
+            further={WITNESSES: folder / WITNESSES, REFERENCE: candidate.evaluation / REFERENCE},
         )
         tags = {KEY: candidate.key, SEAL: sealed.digest}
         found = registry.logged_model(store, run.info.experiment_id, candidate.key, sealed.digest)
@@ -116,8 +151,9 @@ def promote(
     seal_digest: str,
     alias: str,
     card: str,
+    params: Mapping[str, Any],
 ) -> Outcome:
-    """Make the version, unless it is there, and give it its alias.
+    """Make the version, unless it is there, and give it its alias: under the lock, and only if nobody was faster.
 
     Args:
         store: the registry's.
@@ -128,33 +164,72 @@ def promote(
         seal_digest: SHA-256 of its seal.json.
         alias: `champion`, or `challenger` where a person has the last word.
         card: the version's description.
+        params: every step's section.
+
+    Raises:
+        RegistryError: the champion has changed since the candidate was judged.
     """
-    version = stands.version
-    if version is None:
-        candidate = judgement.candidate
-        tags = {
-            KEY: candidate.key,
-            SEAL: seal_digest,
-            JUDGED_AGAINST: "" if judgement.champion is None else judgement.champion.version,
-            "twofold.test_fingerprint": candidate.test_fingerprint,
-            "twofold.data_fingerprint": candidate.decision["fingerprint"],
-            "twofold.model_digest": candidate.digests["finetune_all"],
-            "twofold.decision_digest": candidate.digests["decision"],
-            "twofold.git_commit": judgement.provenance.get("git.commit", ""),
-        }
-        version = registry.create_version(store, judgement.name, model, run, tags, card)
-    else:
-        # It was made by a register that was killed; the champion may have changed since.
+    name, key = judgement.name, judgement.candidate.key
+    with transitions.changing(store, name) as (lock, ledger):
+        fresh = _standing(store, name, key, ledger)
+        done = settled(fresh, judgement, alias)
+        if done is not None:
+            return done  # by another register of this very candidate
+        expected = None if stands.champion is None else int(stands.champion.version)
+        transitions.unmoved(name, expected, None if fresh.champion is None else int(fresh.champion.version))
         rival = "" if judgement.champion is None else judgement.champion.version
-        registry.tag_version(store, version, {JUDGED_AGAINST: rival})
-    own = None if stands.champion is None else str(stands.champion.version)
-    held = own if alias == CHAMPION else _holder(store, judgement.name, alias)
-    registry.move_alias(store, version, alias, expected=held)
-    registry.tag_version(store, version, {SETTLED: alias})
+        version, gates = _version(store, run, judgement, fresh.version, model, seal_digest, card, params)
+        change = transitions.Change(
+            "promote" if alias == CHAMPION else "challenge",
+            int(version.version),
+            actor=f"register, run by {transitions.actor()}",
+            reason=f"register.promotion is {params['register']['promotion']}, and every gate that applies is passed",
+            gates=gates,
+            report=run.info.run_id,
+            note=f"held against version {rival}" if rival else "there was no champion to hold it against",
+        )
+        if alias == CHAMPION or ledger.challenger != int(version.version):
+            transitions.commit(lock, change, expected=expected)
     number = int(version.version)
-    say(f"register: version {number} of '{judgement.name}' is now {alias}")
-    champion = number if alias == CHAMPION else None if own is None else int(own)
-    return Outcome(number, alias, nothing_new=False, champion=champion)
+    say(f"register: version {number} of '{name}' is now {alias}")
+    return Outcome(number, alias, nothing_new=False, champion=number if alias == CHAMPION else expected)
+
+
+def _version(
+    store: Store,
+    run: Run,
+    judgement: Judgement,
+    found: ModelVersion | None,
+    model: LoggedModel,
+    seal_digest: str,
+    card: str,
+    params: Mapping[str, Any],
+) -> tuple[ModelVersion, str]:
+    """The candidate's version, made unless it is there, and the SHA-256 of the verdict that it is tagged with."""
+    candidate = judgement.candidate
+    gates, tagged = grounds.keep(store, run.info.run_id, judgement.verdict)
+    conditions = {key: params["register"][key] for key in ("gates", "reference_since")}
+    again = {
+        JUDGED_AGAINST: "" if judgement.champion is None else judgement.champion.version,
+        BEST: reference.as_tag(judgement.heirs),
+        CONDITIONS: canonical(conditions),
+        **tagged,
+    }
+    if found is not None:
+        # Made by a register that was killed, or judged before; the champion may have changed since.
+        registry.tag_version(store, found, again)
+        return found, gates
+    tags = {
+        KEY: candidate.key,
+        SEAL: seal_digest,
+        "twofold.test_fingerprint": candidate.test_fingerprint,
+        "twofold.data_fingerprint": candidate.decision["fingerprint"],
+        "twofold.model_digest": candidate.digests["finetune_all"],
+        "twofold.decision_digest": candidate.digests["decision"],
+        "twofold.git_commit": judgement.provenance.get("git.commit", ""),
+        LINEAGE: canonical(lineage(judgement, params)),
+    }
+    return registry.create_version(store, judgement.name, model, run, tags | again, card), gates
 
 
 def _rehearse(store: Store, model: LoggedModel, candidate: Candidate, folder: Path) -> float:
@@ -166,8 +241,3 @@ def _rehearse(store: Store, model: LoggedModel, candidate: Candidate, folder: Pa
     say(f"register: trying the sealed model in a fresh process on {len(images)} test images")
     threshold = float(candidate.decision["threshold"])
     return rehearse(back, images, expected, threshold=threshold, labels=candidate.labels)
-
-
-def _holder(store: Store, name: str, alias: str) -> str | None:
-    found = registry.holder(store, name, alias)
-    return None if found is None else str(found.version)

@@ -5,41 +5,42 @@ Everything is found again by tags, so that a register that was killed goes on wh
 """
 
 import os
-from collections.abc import Iterator, Mapping
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
+from botocore.exceptions import BotoCoreError, ClientError
 from mlflow import set_tracking_uri
 from mlflow.artifacts import download_artifacts
 from mlflow.entities import LoggedModel as LoggedModel
 from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 from mlflow.entities.model_registry import ModelVersion as ModelVersion
+from mlflow.entities.model_registry import RegisteredModel as RegisteredModel
 from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import SQLAlchemyError
 
 from twofold.errors import RegistryError
 from twofold.judgement import CHAMPION
 from twofold.runs import Run
 from twofold.sealed import check
-from twofold.tracking import Store, shown
+from twofold.tracking import Store, refused, shown
 
 KEY = "twofold.key"  # of a candidate: digest of model, decision and test images
 SEAL = "twofold.seal"  # SHA-256 of seal.json
 REHEARSED = "twofold.rehearsed"  # of a logged model: the largest difference in its rehearsal
 JUDGED_AGAINST = "twofold.judged_against"  # of a version: the champion's version at the time, or nothing
-SETTLED = "twofold.settled"  # of a version: the alias that it was given; its promotion is done
+CONDITIONS = "twofold.conditions"  # of a version: `gates` and `reference_since` that it was held to, as JSON
+LONGEST_TAG = 100_000  # characters of a version's or a registered model's tag
 DESCRIPTION = 5000  # characters that every store keeps
 
 
 def holder(store: Store, name: str, alias: str = CHAMPION) -> ModelVersion | None:
     """The version that an alias points to now."""
-    try:
-        model = store.client.get_registered_model(name)
-    except MlflowException as error:
-        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-            return None
-        raise
-    version = model.aliases.get(alias)
-    return None if version is None else store.client.get_model_version(name, str(version))
+    model = registered(store, name)
+    found = None if model is None else model.aliases.get(alias)
+    return None if found is None else store.client.get_model_version(name, str(found))
 
 
 def version_with(store: Store, name: str, key: str) -> ModelVersion | None:
@@ -95,20 +96,46 @@ def download(store: Store, model: LoggedModel, folder: Path) -> Path:
 def fetch_sealed(store: Store, version: ModelVersion, folder: Path) -> Path:
     """Download a version's sealed folder and hold it to the seal in the version's tags; nothing of it is run.
 
+    What is not the sealed model is not left in `folder`.
+
     Raises:
         RegistryError: the version was not sealed by Twofold, or its files are not in the store.
-        ArtifactError: a file is missing or altered.
+        ArtifactError: a file is missing, altered or added.
     """
     seal = version.tags.get(SEAL)
     if not seal:
         raise RegistryError(f"version {version.version} has no tag {SEAL}: it was not sealed by Twofold")
     place = store.client.get_model_version_download_uri(version.name, version.version)
-    try:
-        found = Path(download_artifacts(f"{place}/artifacts/sealed", dst_path=str(folder), tracking_uri=store.uri))
-    except (MlflowException, OSError) as error:
-        raise RegistryError(f"its files cannot be fetched from {shown(place)}: {error}") from error
-    check(found, seal)
-    return found
+    _at_home(store, place)
+    with tempfile.TemporaryDirectory(dir=_made(folder), prefix=".fetching-") as draft:
+        try:
+            found = Path(download_artifacts(f"{place}/artifacts/sealed", dst_path=draft, tracking_uri=store.uri))
+        except (MlflowException, OSError, BotoCoreError, ClientError) as error:
+            reason = shown(refused(error) or str(error))
+            raise RegistryError(f"its files cannot be fetched from {shown(place)}: {reason}") from error
+        check(found, seal)
+        return found.rename(folder / found.name)
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _at_home(store: Store, place: str) -> None:
+    """Refuse files that lie on another server than the store's: MLflow would send it the user's name and password.
+
+    Whoever may edit a version, or make an experiment, says where its files lie.
+    """
+    there, home = urlsplit(place), urlsplit(store.uri)
+    if there.scheme not in ("http", "https", "mlflow-artifacts") or not there.netloc:
+        return
+    scheme = home.scheme if there.scheme == "mlflow-artifacts" else there.scheme
+    if (scheme, there.netloc.rpartition("@")[2]) != (home.scheme, home.netloc.rpartition("@")[2]):
+        raise RegistryError(
+            f"its files are said to lie at {shown(place)}, which is not the MLflow server {shown(store.uri)}: not "
+            "asked, as it would be told your user and password; register the version from files on the server itself"
+        )
 
 
 def create_version(
@@ -131,29 +158,85 @@ def create_version(
         )
 
 
-def move_alias(store: Store, version: ModelVersion, alias: str, *, expected: str | None) -> None:
-    """Give an alias to a version: the one function through which aliases move.
+def registered(store: Store, name: str) -> RegisteredModel | None:
+    """A registered model with its tags and aliases, as one read gives them; None if there is none."""
+    try:
+        return store.client.get_registered_model(name)
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return None
+        raise
 
-    Args:
-        store: of the registry.
-        version: that gets the alias.
-        alias: `champion` or `challenger`.
-        expected: the version that the alias must still point to, or None for nothing; read again just before the
-            write, so that nothing is decided on stale knowledge.
 
-    Raises:
-        RegistryError: the alias has moved since the model was judged.
+def versions(store: Store, name: str) -> list[ModelVersion]:
+    """Every version of a registered model, oldest first."""
+    found: list[ModelVersion] = []
+    token: str | None = None
+    while True:
+        page = store.client.search_model_versions(f"name = '{name}'", max_results=1000, page_token=token)
+        found += page
+        token = page.token
+        if not token:
+            return sorted(found, key=lambda version: int(version.version))
+
+
+def point(store: Store, name: str, alias: str, version: int | None) -> None:
+    """Give an alias to a version, or with None to nothing: the one function through which aliases move.
+
+    It is for `twofold.transitions` alone, which holds the lock and has written into the ledger why it moves.
     """
-    present = holder(store, version.name, alias)
-    found = None if present is None else str(present.version)
-    if found == str(version.version):
-        return
-    if found != expected:
-        raise RegistryError(
-            f"'{alias}' of {version.name} was version {expected or 'none'} when this model was judged and is version "
-            f"{found or 'none'} now; someone else has moved it: run register again"
-        )
-    store.client.set_registered_model_alias(version.name, alias, version.version)
+    if version is None:
+        store.client.delete_registered_model_alias(name, alias)
+    else:
+        store.client.set_registered_model_alias(name, alias, str(version))
+
+
+def tag_model(store: Store, name: str, key: str, value: str) -> None:
+    """Set a tag of a registered model."""
+    store.client.set_registered_model_tag(name, key, value)
+
+
+def claim(store: Store, name: str, tags: Mapping[str, str]) -> bool:
+    """Create a registered model of that name, which one process alone can do; False if another has done it."""
+    try:
+        store.client.create_registered_model(name, tags=dict(tags))
+    except MlflowException as error:
+        # MLflow's database looks up what was there first, which may be gone by then; or it is busy, and cannot tell.
+        if error.error_code in ("RESOURCE_ALREADY_EXISTS", "RESOURCE_DOES_NOT_EXIST", "TEMPORARILY_UNAVAILABLE"):
+            return False
+        raise
+    return True
+
+
+def names(store: Store, prefix: str) -> list[RegisteredModel]:
+    """The registered models whose names begin so, with their tags."""
+    found: list[RegisteredModel] = []
+    token: str | None = None
+    while True:
+        page = store.client.search_registered_models(f"name LIKE '{prefix}%'", max_results=100, page_token=token)
+        # `_` in a pattern stands for any letter, and SQLite knows no capitals there.
+        found += [model for model in page if model.name.startswith(prefix)]
+        token = page.token
+        if not token:
+            return found
+
+
+def remove(store: Store, name: str) -> None:
+    """Delete a registered model that has no versions; one that is gone, or is someone else's to delete, stays so."""
+    try:
+        store.client.delete_registered_model(name)
+    except MlflowException as error:
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "PERMISSION_DENIED"):
+            raise
+
+
+def attempt(write: Callable[[], None]) -> str:
+    """Try a write on which nothing hangs; why it did not work, or nothing."""
+    try:
+        write()
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        return str(error)
+    return ""
 
 
 def tag_version(store: Store, version: ModelVersion, tags: Mapping[str, str]) -> None:
@@ -164,9 +247,12 @@ def tag_version(store: Store, version: ModelVersion, tags: Mapping[str, str]) ->
 
 
 def shortened(description: str) -> str:
-    """A description that every store keeps whole."""
+    """A description that every store keeps whole: of one that is too long, the sections in front that fit."""
+    if len(description) <= DESCRIPTION:
+        return description
     end = "\n\n(The whole card is `registration/model_card.md` of the run.)"
-    return description if len(description) <= DESCRIPTION else description[: DESCRIPTION - len(end)] + end
+    front = description[: DESCRIPTION - len(end)]
+    return (front.rpartition("\n## ")[0].rstrip() or front) + end
 
 
 @contextmanager

@@ -5,42 +5,18 @@ What the page says is in `report_body.py`; this module counts, rounds and picks 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
-from twofold import page
+from twofold import evidence_body, page, slices_body
 from twofold.decision import explain
-from twofold.intervals import wilson
+from twofold.explanations import Explanations
 from twofold.metrics import Counts, by_class
-from twofold.mistakes import Pixels, worst
 from twofold.picture import Picture
 from twofold.predictions import Predictions
+from twofold.rates import ends, rate
 from twofold.report_body import BODY
-
-MOST_VALUES = 20  # of a slice column that the page shows; slices.csv has all
-
-TITLES = {
-    "accuracy": ("Accuracy", "The share of all images that got the right answer."),
-    "precision": ("Precision", "Of the “{positive}” answers, the share that is right."),
-    "recall": ("Recall (sensitivity)", "Of the {positive} images, the share that was found."),
-    "f1": ("F1", "Precision and recall in one figure (their harmonic mean)."),
-    "specificity": ("Specificity", "Of the {negative} images, the share that was rightly passed."),
-    "roc_auc": (
-        "ROC-AUC",
-        "Take one {positive} and one {negative} image by chance: how often the model gives the {positive} one the "
-        "higher probability. 0.5 is guessing. Does not depend on the threshold.",
-    ),
-    "average_precision": (
-        "Average precision",
-        "The precision averaged over all levels of recall. Guessing gives {prevalence}. Does not depend on the "
-        "threshold.",
-    ),
-    "log_loss": (
-        "Log loss",
-        "How far the probabilities can be taken at their word; a wrong answer given with certainty costs most. "
-        "0 is best; always saying 0.5 gives 0.693.",
-    ),
-    "brier": ("Brier score", "The mean squared error of the probabilities. 0 is best; always saying 0.5 gives 0.25."),
-}
+from twofold.report_words import METHODS, TITLES
+from twofold.temperature import WHY
 
 
 @dataclass(frozen=True)
@@ -53,8 +29,8 @@ class Findings:
         data, model: the meta.json of the prepared data and of the model.
         test: the predictions on the test split.
         splits: images by split name, then by target: {"train": (negatives, positives), …}.
-        charts: confusion, roc, precision_recall and scores.
-        pixels: gives the (S, S, C) uint8 array of an image by its SHA-256; None leaves every picture out.
+        charts: confusion, roc, precision_recall, scores and reliability.
+        explained: the most confident errors and some right answers.
     """
 
     metrics: Mapping[str, Any]
@@ -64,16 +40,7 @@ class Findings:
     test: Predictions
     splits: Mapping[str, tuple[int, int]]
     charts: Mapping[str, Picture]
-    pixels: Pixels | None
-
-
-class Rate(NamedTuple):
-    """A share with the counts behind it; value and interval are None where there is nothing to take a share of."""
-
-    hits: int
-    n: int
-    value: float | None
-    interval: str | None
+    explained: Explanations
 
 
 def render(findings: Findings) -> str:
@@ -82,7 +49,6 @@ def render(findings: Findings) -> str:
     negative, positive = decision["labels"]
     counts = Counts(*(metrics[name] for name in Counts._fields))
     prevalence = counts.positive / counts.n
-    cases = worst(findings.test, (negative, positive), findings.pixels)
     context = {
         "negative": negative,
         "positive": positive,
@@ -112,29 +78,20 @@ def render(findings: Findings) -> str:
         "rule": explain(dict(decision)),
         "chosen_on": decision["chosen_on"],
         "views": decision["views"],
+        "calibration": _calibration(metrics, decision),
         "rows": _rows(metrics, counts, negative, positive),
         "classes": _classes(counts, negative, positive),
-        "slices": [_slice(name, values) for name, values in metrics["slices"].items()],
-        "heading": f"The {len(cases)} most confident errors" if len(cases) > 1 else "The most confident errors",
-        "cases": cases,
-        "pictures": findings.pixels is not None,
+        "slices": slices_body.tables(metrics["slices"]),
+        "robustness": evidence_body.rows(metrics.get("robustness")),
+        "explained": findings.explained,
         "details": _details(findings),
     }
     return page.render(f"Evaluation: {positive} or {negative}", BODY, context)
 
 
-def images(n: int) -> str:
-    """How many images, in words: "1 image", "1,312 images"."""
-    return f"{n:,} image" + ("" if n == 1 else "s")
-
-
-def rate(hits: int, n: int) -> Rate:
-    """A share with its 95 % interval, "85.9 to 90.8 %"."""
-    interval = wilson(hits, n)
-    if interval is None:
-        return Rate(hits, n, None, None)
-    text = f"{100 * interval.low:.1f} to {page.percent(interval.high)}"
-    return Rate(hits, n, hits / n, text)
+def images(n: int, kind: str = "") -> str:
+    """How many images, in words: "1 image", "1,312 images", "181 defective images"."""
+    return f"{n:,} {f'{kind} ' if kind else ''}image" + ("" if n == 1 else "s")
 
 
 def of_hundred(hits: int, n: int, noun: str, which: str, hit: str, miss: str) -> str:
@@ -184,29 +141,42 @@ def _splits(splits: Mapping[str, tuple[int, int]]) -> list[dict[str, Any]]:
     ]
 
 
+def _calibration(metrics: Mapping[str, Any], decision: Mapping[str, Any]) -> dict[str, Any]:
+    temperature, fitted = decision["temperature"], decision["calibrated_on"]
+    effect = "less sure of itself" if temperature > 1 else "surer of itself"
+    return {
+        "temperature": temperature,
+        "effect": effect if temperature != 1 else "",
+        "bound": WHY[temperature] if fitted["at_bound"] else "",
+        "before": metrics["ece_uncalibrated"],
+        "before_interval": ends(metrics, "ece_uncalibrated"),
+        "after": metrics["ece"],
+        "after_interval": ends(metrics, "ece"),
+        # The interval reaches down to 0 where so small an error is no more than chance.
+        "chance": metrics["intervals"]["ece"]["low"] == 0,
+    }
+
+
 def _rows(metrics: Mapping[str, Any], counts: Counts, negative: str, positive: str) -> list[dict[str, Any]]:
     why = metrics.get("undefined", {})
-    shares = {
-        "accuracy": (counts.correct, counts.n),
-        "precision": (counts.true_positive, counts.called),
-        "recall": (counts.true_positive, counts.positive),
-        "specificity": (counts.true_negative, counts.negative),
+    of = {
+        "precision": f"{counts.called:,} “{positive}” answer" + ("" if counts.called == 1 else "s"),
+        "recall": images(counts.positive, positive),
+        "specificity": images(counts.negative, negative),
     }
     prevalence = page.number(counts.positive / counts.n)
-    rows = []
-    for key, (title, words) in TITLES.items():
-        ends = wilson(*shares[key]) if key in shares else None
-        rows.append(
-            {
-                "key": key,
-                "title": title,
-                "value": metrics.get(key),
-                "interval": None if ends is None else f"{ends.low:.3f} to {ends.high:.3f}",
-                "words": words.format(negative=negative, positive=positive, prevalence=prevalence),
-                "why": why.get(key),
-            }
-        )
-    return rows
+    return [
+        {
+            "key": key,
+            "title": title,
+            "of": of.get(key, images(counts.n)),
+            "value": metrics.get(key),
+            "interval": ends(metrics, key),
+            "words": words.format(negative=negative, positive=positive, prevalence=prevalence),
+            "why": why.get(key),
+        }
+        for key, (title, words) in TITLES.items()
+    ]
 
 
 def _classes(counts: Counts, negative: str, positive: str) -> list[dict[str, Any]]:
@@ -223,32 +193,6 @@ def _classes(counts: Counts, negative: str, positive: str) -> list[dict[str, Any
     ]
 
 
-def _slice(name: str, values: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    shown = sorted(values, key=lambda value: (-values[value]["n"], value))[:MOST_VALUES]
-    rows = []
-    reasons: dict[str, list[str]] = {}
-    for value in shown:
-        own = Counts(*(values[value][field] for field in Counts._fields))
-        rows.append(
-            {
-                "value": value,
-                "n": own.n,
-                "positive": own.positive,
-                "accuracy": rate(own.correct, own.n),
-                "recall": rate(own.true_positive, own.positive),
-                "alarms": rate(own.false_positive, own.negative),
-                "roc_auc": values[value].get("roc_auc"),
-            }
-        )
-        for figure in ("recall", "specificity", "roc_auc"):
-            if reason := values[value].get("undefined", {}).get(figure):
-                reasons.setdefault(value, [])
-                if reason not in reasons[value]:
-                    reasons[value].append(reason)
-    missing = [f"{value}: {' and '.join(why)}, so that some figures have no value" for value, why in reasons.items()]
-    return {"name": name, "rows": rows, "more": len(values) - len(shown), "missing": missing}
-
-
 def _details(findings: Findings) -> list[tuple[str, Any]]:
     model, decision = findings.model, findings.decision
     winner = {"finetuned": "the whole network, fine-tuned", "head_only": "the head; fine-tuning did not beat it"}
@@ -259,8 +203,14 @@ def _details(findings: Findings) -> list[tuple[str, Any]]:
         ("Images as the model sees them", f"{size} x {size} pixels, {findings.data['channels']} channel(s)"),
         ("Views averaged", str(decision["views"])),
         ("Arithmetic", "32-bit floating point"),
-        ("Threshold", f"{decision['threshold']!r} ({decision['policy']})"),
-        ("Intervals", "Wilson, 95 %, images taken as independent"),
+        ("Temperature", f"{decision['temperature']!r}"),
+        ("Threshold", f"{decision['threshold']!r} ({_rule(decision)})"),
+        ("Intervals", METHODS),
         ("Data fingerprint", page.code(decision["fingerprint"])),
         ("Model digest (SHA-256)", page.code(decision["model_digest"])),
     ]
+
+
+def _rule(decision: Mapping[str, Any]) -> str:
+    """The rule of the threshold as in params.yaml: "recall_at_least, recall: 0.95"."""
+    return ", ".join([decision["policy"], *(f"{key}: {value:g}" for key, value in decision["rule"].items())])

@@ -3,7 +3,10 @@
 The values are in the Jinja names below; the two class names appear as the data gives them.
 """
 
-BODY = """
+from twofold import evidence_body, slices_body
+
+BODY = (
+    """
 {% macro name(label) %}<b>{{ label }}</b>{% endmacro %}
 {% macro share(rate) %}
 {{ rate.value | percent }}{% if rate.interval %} <small>{{ rate.interval }}</small>{% endif %}
@@ -68,6 +71,28 @@ possible thresholds this is {{ rule }}, judged on the {{ images(chosen_on.n) }} 
 "apart: the upper panel far right, the lower one far left. Orange is wrong.") }}
 </div>
 
+<h2>How far a probability can be trusted</h2>
+<div class="charts">
+<div>
+<p>Of 100 images of which the model says 70 %, about 70 should be {{ name(positive) }}. Networks are often surer than
+they should be. The dots on the dashed line are the probabilities that hold; the vertical lines are their 95 %
+intervals.</p>
+<p>{% if calibration.effect %}So one number, the temperature, makes the network {{ calibration.effect }}. It is
+{{ calibration.temperature | number(2) }}, fitted on the {{ images(chosen_on.n) }} of the validation part. Which of two
+images gets the higher probability is never changed by it. {% else %}On the validation part there was
+nothing to mend: the temperature that was fitted is 1, and the probabilities are those of the network. {% endif %}
+{% if calibration.bound %}<strong>That is as far as it may go: {{ calibration.bound }}.</strong>{% endif %}</p>
+<p>On the test the probabilities are off by <b>{{ calibration.after | number }}</b> on average
+<small>({{ calibration.after_interval }})</small>; as the network gave them it would be
+{{ calibration.before | number }} <small>({{ calibration.before_interval }})</small>.
+{% if calibration.chance %}An error of this size is no more than chance on so many images.{% endif %} Every probability
+on this page, and every one that the model gives from now on, is the calibrated one.</p>
+</div>
+{{ figure(charts.reliability, "What the model said, from left to right, against how many of such images truly are " ~
+positive ~ ", from bottom to top. The larger a dot, the more images. Above the line the model says too little, "
+"below it too much.") }}
+</div>
+
 <h2>What other thresholds would give</h2>
 <p>A lower threshold finds more {{ name(positive) }} images and raises more false alarms; a higher one does the reverse.
 The curves show every such exchange; the dot is where the model works now.</p>
@@ -84,12 +109,14 @@ The curves show every such exchange; the dot is where the model works now.</p>
 <th scope="col">what it says</th></tr></thead>
 <tbody>
 {% for row in rows %}
-<tr><th scope="row">{{ row.title }}</th><td class="num" data-figure="{{ row.key }}">{{ row.value | number }}
+<tr><th scope="row">{{ row.title }} <small>{{ row.of }}</small></th>
+<td class="num" data-figure="{{ row.key }}">{{ row.value | number }}
 {% if row.interval %}<small>{{ row.interval }}</small>{% endif %}</td>
 <td>{{ row.words }}{% if row.why %} <strong>No value: {{ row.why }}.</strong>{% endif %}</td></tr>
 {% endfor %}
 </tbody></table></div>
-<p class="quiet">Below a value: its 95 % interval. 1 is best, except for the last two, where 0 is best.</p>
+<p class="quiet">Below a figure's name: what it was measured on. Below its value: its 95 % interval, if there is one.
+1 is best, except for the last three, where 0 is best.</p>
 
 <h2>Each class by itself</h2>
 <div class="scroll" role="region" aria-label="Each class by itself" tabindex="0"><table>
@@ -103,58 +130,11 @@ found</th><th scope="col" class="num">answered</th><th scope="col" class="num">o
 <td class="num">{{ share(row.precision) }}</td><td class="num">{{ row.f1 | number }}</td></tr>
 {% endfor %}
 </tbody></table></div>
-
-{% for slice in slices %}
-<h2>By {{ slice.name }}</h2>
-<div class="scroll" role="region" aria-label="By {{ slice.name }}" tabindex="0"><table>
-<thead><tr><th scope="col">{{ slice.name }}</th><th scope="col" class="num">images</th><th scope="col"
-class="num">{{ positive }}</th><th scope="col" class="num">right answers</th><th scope="col" class="num">{{ positive }}
-found</th><th scope="col" class="num">false alarms</th><th scope="col" class="num">ROC-AUC</th></tr></thead>
-<tbody>
-{% for row in slice.rows %}
-<tr><th scope="row">{{ row.value }}</th><td class="num">{{ row.n | count }}</td>
-<td class="num">{{ row.positive | count }}</td>
-<td class="num">{{ share(row.accuracy) }}</td><td class="num">{{ share(row.recall) }}</td>
-<td class="num">{{ share(row.alarms) }}</td><td class="num">{{ row.roc_auc | number }}</td></tr>
-{% endfor %}
-</tbody></table></div>
-{% if slice.more %}<p class="quiet">{{ slice.more | count }} rarer values are in slices.csv.</p>{% endif %}
-{% for line in slice.missing %}<p class="quiet">&ndash; {{ line }}</p>{% endfor %}
-<p class="quiet">Where two intervals overlap widely, the difference may be chance.</p>
-{% endfor %}
-
-<h2>{{ heading }}</h2>
-{% if not cases %}
-<p>The model made no error on the test images.</p>
-{% else %}
-<p>{{ "These are" if cases | length > 1 else "This is" }} the wrong answer{{ "s" if cases | length > 1 }} of which the
-model was surest. An error here can be the model's, or the label's: have someone who knows the images look at them
-first.</p>
-{% if pictures %}
-<div class="gallery">
-{% for case in cases %}
-<figure class="case"><img src="{{ case.image }}" width="{{ case.size }}" height="{{ case.size }}"
-alt="Test image {{ case.sha256[:12] }}: labelled {{ case.label }}, the model says {{ case.answer }}">
-<figcaption>Labelled {{ name(case.label) }},<br>model says {{ name(case.answer) }},<br>{{ case.sure | percent }} sure
-{%- for text in case.slices %}<br>{{ text }}{% endfor %}<br>{{ case.sha256[:12] | code }}</figcaption></figure>
-{% endfor %}
-</div>
-{% else %}
-<div class="scroll" role="region" aria-label="The most confident errors" tabindex="0"><table>
-<thead><tr><th scope="col">image</th><th scope="col">labelled</th><th scope="col">the model says</th>
-<th scope="col" class="num">how sure</th></tr></thead>
-<tbody>
-{% for case in cases %}
-<tr class="case"><th scope="row">{{ case.sha256[:12] | code }}
-{% for text in case.slices %}<small>{{ text }}</small> {% endfor %}</th><td>{{ case.label }}</td>
-<td>{{ case.answer }}</td><td class="num">{{ case.sure | percent }}</td></tr>
-{% endfor %}
-</tbody></table></div>
-<p class="quiet">Pictures are left out of this report (<code>evaluate.pictures: false</code>).</p>
-{% endif %}
-<p class="quiet">An image's code is the beginning of its SHA-256; the manifest of the data names its file.</p>
-{% endif %}
-
+"""
+    + slices_body.TEMPLATE
+    + evidence_body.ROBUSTNESS
+    + evidence_body.ANSWERS
+    + """
 <h2>What this report cannot say</h2>
 <ul>
 <li>How the model does on images of another kind: another camera, another place, another year. The test images come
@@ -174,3 +154,4 @@ has become something to learn from, and its figures are too good.</li>
 {% endfor %}
 </tbody></table></div>
 """
+)

@@ -11,8 +11,9 @@ from typing import Any
 
 from mlflow.entities import Metric
 from mlflow.entities import Run as Run
+from mlflow.exceptions import MlflowException
 
-from twofold.errors import ArtifactError
+from twofold.errors import ArtifactError, RegistryError
 from twofold.tracking import DIGEST, PARENT, Store, log_metrics, runs_with
 
 RUN_KEY = "twofold.run_key"  # digest of the model's key and of all parameters
@@ -53,12 +54,12 @@ def set_tags(store: Store, run: Run, tags: Mapping[str, str]) -> None:
             store.client.set_tag(run.info.run_id, key, value)
 
 
-def log_figures(store: Store, run: Run, figures: Mapping[str, Any], model_id: str | None = None) -> None:
+def log_figures(store: Store, run: Run, figures: Mapping[str, Any], model_id: str | None = None, step: int = 0) -> None:
     """Log every number of (nested) figures as `a.b`, on the run and, if given, on the logged model."""
     # The run's own time, so that the same figure logged twice is one.
     when = run.info.start_time
     points = [
-        Metric(name, value, when, 0, model_id=model_id, run_id=run.info.run_id if model_id else None)
+        Metric(name, value, when, step, model_id=model_id, run_id=run.info.run_id if model_id else None)
         for name, value in numbers(figures).items()
     ]
     log_metrics(store, run.info.run_id, points)
@@ -69,6 +70,8 @@ def numbers(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
     found: dict[str, float] = {}
     for key, value in values.items():
         name = prefix + "".join(c if c.isascii() and (c.isalnum() or c in "_-. ") else "_" for c in str(key))
+        if key == "intervals" and prefix:
+            continue  # those of slices and of altered images are in slices.csv and robustness.csv
         if isinstance(value, Mapping):
             # A slice column of hundreds of values is a table (slices.csv), not so many charts.
             found |= numbers(value, f"{name}.") if len(value) <= MOST_VALUES else {}
@@ -115,6 +118,18 @@ def replay(store: Store, run: Run, step: str, history: Path) -> None:
     except (KeyError, ValueError) as error:
         raise ArtifactError(f"{history}: needs a column 'epoch' and numbers, found {error}") from None
     log_metrics(store, run.info.run_id, points)
+
+
+def fetch(store: Store, run_id: str, path: str, folder: Path) -> Path:
+    """Download a file that a run has logged.
+
+    Raises:
+        RegistryError: the run has none of that name, or it is not in the store any more.
+    """
+    try:
+        return Path(store.client.download_artifacts(run_id, path, str(folder)))
+    except (MlflowException, OSError) as error:
+        raise RegistryError(f"{path} of run {run_id} cannot be fetched: {error}") from error
 
 
 def close(store: Store, run: Run, outcome: str, *, terminate: bool) -> None:

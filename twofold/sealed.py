@@ -18,11 +18,13 @@ from twofold.errors import ArtifactError
 from twofold.images import Limits, decode, resize
 from twofold.model import Classifier, load
 from twofold.predicting import probabilities
+from twofold.temperature import calibrated
 
 SEAL = "seal.json"
 WEIGHTS, ARCHITECTURE = "model.safetensors", "meta.json"
 DECISION, PREPROCESSING = "decision.json", "preprocessing.json"
 FILES = (WEIGHTS, ARCHITECTURE, DECISION, PREPROCESSING)  # of every model; its seal may list further ones
+SPLITS = "splits.json"  # SHA-256 of every image of train, validation and test
 SCHEMA_VERSION = 1
 BATCH = 16  # images a forward pass; more is slower on a CPU
 
@@ -53,6 +55,11 @@ class Sealed:
     def threshold(self) -> float:
         return float(self.decision["threshold"])
 
+    @property
+    def temperature(self) -> float:
+        """By which the probabilities are calibrated; a model that was sealed before there was one has 1."""
+        return float(self.decision.get("temperature", 1.0))
+
     def pixels(self, data: bytes) -> NDArray[np.uint8]:
         """One file's bytes to (S, S, C) uint8, C 1 or 3.
 
@@ -63,14 +70,15 @@ class Sealed:
         return resize(decode(data, limits).pixels, self.preprocessing["image_size"], self.preprocessing["fit"])
 
     def probabilities(self, batches: Iterable[NDArray[np.uint8]]) -> NDArray[np.float64]:
-        """Probability of the positive class for batches of pixels (n, S, S, C)."""
-        return probabilities(
+        """Probability of the positive class for batches of pixels (n, S, S, C), calibrated."""
+        found = probabilities(
             self.classifier,
             batches,
             mean=self.architecture["mean"],
             std=self.architecture["std"],
             views=self.decision["views"],
         )
+        return calibrated(found, self.temperature)
 
     def score(self, images: Iterable[NDArray[np.uint8]]) -> NDArray[np.float64]:
         """Probability of the positive class for single images (S, S, C), grey and colour mixed, in their order."""
@@ -106,12 +114,12 @@ def check(directory: Path, digest: str | None = None) -> str:
     Raises:
         ArtifactError: a file is missing or altered, or the seal is not the one asked for.
     """
-    seal = _object(directory / SEAL)
     found = sha256(directory / SEAL)
     if digest is not None and found != digest:
         raise ArtifactError(
             f"{directory / SEAL}: altered: SHA-256 is {found}, expected {digest}; do not use this model"
         )
+    seal = _object(directory / SEAL)
     files = seal.get("files")
     if seal.get("schema_version") != SCHEMA_VERSION or not isinstance(files, dict) or not set(FILES) <= set(files):
         raise ArtifactError(f"{directory / SEAL}: not the seal of a model of schema version {SCHEMA_VERSION}")
@@ -123,7 +131,23 @@ def check(directory: Path, digest: str | None = None) -> str:
             raise ArtifactError(
                 f"{directory / name}: altered: SHA-256 is {actual}, sealed was {files[name]}; do not use this model"
             )
+    there = {path.relative_to(directory).as_posix() for path in directory.rglob("*") if not path.is_dir()}
+    if foreign := sorted(there - {SEAL, *files}):
+        raise ArtifactError(f"{directory / foreign[0]}: added: the seal knows no such file; do not use this model")
     return found
+
+
+def splits(directory: Path) -> dict[str, frozenset[str]]:
+    """The SHA-256 of the images that a sealed model was trained, validated and tested on; checked by `check` before.
+
+    Raises:
+        ArtifactError: they were not sealed with it.
+    """
+    found = _object(directory / SPLITS)
+    names = ("train", "validation", "test")
+    if any(not isinstance(found.get(name), list) for name in names):
+        raise ArtifactError(f"{directory / SPLITS}: needs the lists {', '.join(names)}, found {sorted(found)}")
+    return {name: frozenset(map(str, found[name])) for name in names}
 
 
 def sha256(path: Path) -> str:
@@ -137,7 +161,7 @@ def sha256(path: Path) -> str:
 def _object(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ArtifactError(f"{path}: cannot be read: {error}; the sealed model is incomplete") from None
     if not isinstance(value, dict):
         raise ArtifactError(f"{path}: must be a JSON object, found {type(value).__name__}")

@@ -10,7 +10,7 @@ import ast
 import hashlib
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 from twofold.artifacts import file_sha256, write_json
 from twofold.errors import ArtifactError
 from twofold.imports import ROOT, closure
-from twofold.sealed import ARCHITECTURE, DECISION, PREPROCESSING, SCHEMA_VERSION, SEAL, WEIGHTS
+from twofold.sealed import ARCHITECTURE, DECISION, PREPROCESSING, SCHEMA_VERSION, SEAL, SPLITS, WEIGHTS
 
 SERVED = "twofold.serving.served"
 SEALED, CODE = "sealed", "code"
@@ -39,6 +39,7 @@ def seal(
     decision: Path,
     preprocessing: Mapping[str, Any],
     directory: Path,
+    splits: Mapping[str, Iterable[str]] | None = None,
     *,
     further: Mapping[str, Path] | None = None,
 ) -> Seal:
@@ -49,6 +50,8 @@ def seal(
         decision: decision.json of evaluate.
         preprocessing: `image_size`, `fit`, `limits`: how a file's bytes became the model's pixels.
         directory: made if need be; holds no sealed model yet.
+        splits: the SHA-256 of every image of train, validation and test; None leaves them out, and then the model
+            cannot be compared with another one.
         further: files that serving does not need and the model shall carry all the same, by the name they get.
     """
     folder = directory / SEALED
@@ -59,8 +62,11 @@ def seal(
             raise ArtifactError(f"{source}: no such file; has the step that writes it run?")
         shutil.copyfile(source, folder / name)
     write_json(folder / PREPROCESSING, preprocessing)
+    if splits is not None:
+        write_json(folder / SPLITS, {name: sorted(images) for name, images in splits.items()})
     package, sources = served_code()
-    files = {name: file_sha256(folder / name) for name in (*named, PREPROCESSING)}
+    written = (*named, PREPROCESSING, *(() if splits is None else (SPLITS,)))
+    files = {name: file_sha256(folder / name) for name in written}
     code = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in sources.items()}
     write_json(
         folder / SEAL, {"schema_version": SCHEMA_VERSION, "files": files, "code": {"package": package, "files": code}}

@@ -92,7 +92,7 @@ def _parsed(value: bytes) -> Seen | None:
     try:
         one = Seen._make(json.loads(value))
         one = one._replace(look=Look._make(one.look))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         return None
     return one if _typed(one) and _typed(one.look) else None
 

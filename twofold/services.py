@@ -35,7 +35,7 @@ def s3(bucket: str | None) -> Finding:
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
 
-    from twofold.sources.s3 import endpoint
+    from twofold.s3 import endpoint
 
     check, address = f"S3 bucket {bucket}", endpoint()
     where = shown(address) if address else "AWS"

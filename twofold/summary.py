@@ -8,8 +8,21 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from twofold.artifacts import read_json
+from twofold.slice_names import in_order
 
-SHOWN = ("accuracy", "precision", "recall", "f1", "specificity", "roc_auc", "average_precision", "log_loss", "brier")
+SHOWN = (
+    "accuracy",
+    "precision",
+    "recall",
+    "f1",
+    "specificity",
+    "roc_auc",
+    "average_precision",
+    "log_loss",
+    "brier",
+    "ece",
+)
+MOST_VALUES = 10  # of a slice column; the report shows more
 
 
 class Files(NamedTuple):
@@ -92,16 +105,28 @@ def _model(meta: Mapping[str, Any], finetuned: Mapping[str, Any]) -> list[str]:
 
 
 def _figures(metrics: Mapping[str, Any]) -> list[str]:
-    lines = [f"{name:<18} {metrics[name]:.3f}" for name in SHOWN if isinstance(metrics.get(name), float)]
-    lines[0] += (
-        f"   on {metrics['n']} unseen images, at the threshold {metrics['threshold']:.3f} (chosen on validation)"
-    )
-    for column, values in metrics.get("slices", {}).items():
-        for value, figures in values.items():
-            accuracy = figures.get("accuracy")
-            if accuracy is not None:
-                lines.append(f"{column} {value}: accuracy {accuracy:.3f} (n = {figures['n']})")
+    lines = [
+        f"on {metrics['n']} unseen images; temperature {metrics['temperature']:.3f} and threshold "
+        f"{metrics['threshold']:.3f} were chosen on validation; in brackets 95 % intervals"
+    ]
+    lines += [f"{name:<18} {_figure(metrics, name)}" for name in SHOWN if isinstance(metrics.get(name), float)]
+    for column, values in metrics["slices"].items():
+        order = in_order(column, values)
+        for value in order[:MOST_VALUES]:
+            figures = values[value]
+            if "accuracy" in figures:
+                few = "" if figures["judged"] else ", too few to judge"
+                words = f"accuracy {_figure(figures, 'accuracy')}, n = {figures['n']}{few}"
+                lines.append(f"{column} {value}: {words}")
+        if len(order) > MOST_VALUES:
+            lines.append(f"{column}: {len(order) - MOST_VALUES} more values are in the report")
     return lines
+
+
+def _figure(figures: Mapping[str, Any], name: str) -> str:
+    """A figure with its interval: "0.893 (0.867 to 0.914)"."""
+    ends = figures["intervals"].get(name)
+    return f"{figures[name]:.3f}" + (f" ({ends['low']:.3f} to {ends['high']:.3f})" if ends else "")
 
 
 def _gates(verdict: Mapping[str, Any]) -> list[str]:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from twofold.errors import RegistryError
 from twofold.progress import say
+from twofold.refusals import explained
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -101,12 +102,19 @@ def _client(uri: str) -> "MlflowClient":
 def plain_errors(uri: str) -> Iterator[None]:
     """Turn MLflow's errors into one that names the store."""
     from mlflow.exceptions import MlflowException
+    from requests import RequestException
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
         yield
-    except (MlflowException, SQLAlchemyError) as error:
-        raise RegistryError(shown(f"MLflow at {uri}: {error}")) from error
+    # Files go by requests itself, so that a refusal to take one is not an error of MLflow's.
+    except (MlflowException, RequestException, SQLAlchemyError) as error:
+        raise RegistryError(shown(f"MLflow at {uri}: {refused(error) or error}")) from error
+
+
+def refused(error: Exception) -> str | None:
+    """What a server's refusal means, or None if the error is none."""
+    return explained(getattr(error, "error_code", ""), str(error))
 
 
 def shown(text: str) -> str:
@@ -274,8 +282,9 @@ def _survives(uri: str, work: Callable[[], None]) -> bool:
     try:
         work()
     except (MlflowException, SQLAlchemyError, RegistryError, OSError) as error:
+        reason = shown(refused(error) or str(error).splitlines()[0])
         say(
-            f"warning: MLflow at {shown(uri)} cannot be used ({shown(str(error).splitlines()[0])}). The training goes "
+            f"warning: MLflow at {shown(uri)} cannot be used ({reason}). The training goes "
             "on without live curves; register will log them from history.csv."
         )
         return False

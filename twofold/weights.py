@@ -9,7 +9,6 @@ import hashlib
 import importlib.util
 import io
 import os
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from twofold import tensors
 from twofold.artifacts import write_bytes
 from twofold.errors import WeightsError
 from twofold.fetching import download
@@ -72,10 +72,13 @@ def pretrained(backbone: str, weights: str, dropout: float) -> tuple[Classifier,
             torch.manual_seed(0)
             classifier = build(backbone, dropout)
         return classifier, state_sha256(classifier.backbone.state_dict())
-    path = find(backbone, weights)
-    data, sha256 = _verified(path, source(backbone, weights))
+    path, wanted = find(backbone, weights), source(backbone, weights)
+    # The bytes that are hashed are the bytes that are loaded: the file may change in between.
+    data = _read(path)
+    sha256 = _verified(data, path, wanted)
     classifier = build(backbone, dropout)
     fit(classifier, _tensors(data, path), path)
+    _record(path, wanted, sha256)
     return classifier, sha256
 
 
@@ -123,19 +126,16 @@ def fetch(backbone: str, weights: str | None = None, *, retry: bool = False) -> 
         WeightsError: naming every way out.
     """
     wanted = source(backbone, weights)
-    if wanted.package or not wanted.url:
-        path = _packaged(wanted)
-        _verified(path, wanted)
-        return path
-    path = _hub(wanted)
-    if path.exists():
-        _verified(path, wanted)
-        return path
-    try:
-        write_bytes(path, download(wanted.url, wanted.sha256, retry=retry))
-    except WeightsError as error:
-        raise WeightsError(f"{error}\n{_ways_out(wanted, backbone)}") from None
-    _verified(path, wanted)
+    path = _packaged(wanted) if wanted.package or not wanted.url else _hub(wanted)
+    there = path.exists()
+    data = _read(path) if there else _downloaded(wanted, backbone, retry=retry)
+    sha256 = _verified(data, path, wanted)
+    if len(wanted.sha256) < 64:
+        # Some digits can be met on purpose: what has them is kept and recorded only if it is what it should be.
+        _tensors(data, path)
+    if not there:
+        write_bytes(path, data)
+    _record(path, wanted, sha256)
     return path
 
 
@@ -169,39 +169,56 @@ def state_sha256(state: Mapping[str, Tensor]) -> str:
     return total.hexdigest()
 
 
-def _verified(path: Path, wanted: Source) -> tuple[bytes, str]:
-    # The bytes that were hashed are the bytes that are loaded: the file may change in between.
-    data = path.read_bytes()
+def _read(path: Path) -> bytes:
+    if path.exists() and not path.is_file():
+        raise WeightsError(f"{path}: not a file; put the file of weights in its place")
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _downloaded(wanted: Source, backbone: str, *, retry: bool) -> bytes:
+    try:
+        return download(wanted.url or "", wanted.sha256, retry=retry)
+    except WeightsError as error:
+        raise WeightsError(f"{error}\n{_ways_out(wanted, backbone)}") from None
+
+
+def _verified(data: bytes, path: Path, wanted: Source) -> str:
+    """The SHA-256 of a file's bytes, which is the one of the table and the one recorded at first use."""
     found = hashlib.sha256(data).hexdigest()
-    expected = wanted.sha256
+    expected, record = wanted.sha256, _beside(path)
     if len(expected) < 64 and found.startswith(expected):
-        expected = _recorded(path, found)
+        expected = (_read(record).decode("ascii", "replace").split() or [""])[0] if record.exists() else found
     if found != expected:
         raise WeightsError(
             f"{path}: its SHA-256 is {found}, expected {expected}; the file is damaged or another one: remove it "
             "and fetch it again"
         )
-    return data, found
+    return found
 
 
-def _recorded(path: Path, found: str) -> str:
-    """The whole SHA-256 that was recorded beside a file at its first use, which is now if there is none."""
-    record = path.with_name(path.name + ".sha256")
-    if record.exists():
-        return (record.read_text(encoding="utf-8").split() or [""])[0]
+def _record(path: Path, wanted: Source, found: str) -> None:
+    """Write down, beside a file that was used, the whole SHA-256 of which only some digits were known."""
+    record = _beside(path)
+    if len(wanted.sha256) == 64 or record.exists():
+        return
     try:
         write_bytes(record, f"{found}  {path.name}\n".encode())
     except OSError as error:
         raise WeightsError(f"{record}: cannot be written ({error}); put `{found}` into it") from None
-    return found
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(path.name + ".sha256")
 
 
 def _tensors(data: bytes, path: Path) -> dict[str, Tensor]:
     try:
-        state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise WeightsError(f"{path}: refused, it is not a plain file of tensors: {reason}") from None
+        state = tensors.load(io.BytesIO(data))
+    except ValueError as error:
+        raise WeightsError(f"{path}: refused, it is not a plain file of tensors: {error}") from None
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise WeightsError(_other(path, "something that is not a table of tensors"))
     return dict(state)

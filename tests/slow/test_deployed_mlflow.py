@@ -4,24 +4,15 @@ import http.client
 import os
 import subprocess
 import sys
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from ruamel.yaml import YAML
 
-from tests.tools.servers import KEY, SECRET, mlflow, postgres, s3
+from tests.deployed_case import ADMIN, ADMINS_PASSWORD, authorization, deployed
+from tests.tools.servers import KEY, SECRET, s3
 from twofold import services
 
 pytestmark = pytest.mark.slow
-DOCUMENTS = list(
-    YAML(typ="safe").load_all((Path(__file__).resolve().parents[2] / "deploy" / "mlflow" / "mlflow.yaml").read_text())
-)
-CONFIG = next(each["data"] for each in DOCUMENTS if each["kind"] == "ConfigMap")
-CONTAINER = next(each for each in DOCUMENTS if each["kind"] == "Deployment")["spec"]["template"]["spec"]["containers"][
-    0
-]
-PASSWORD = "p4ss/of:the@tests%"  # (what an address would have to escape)
 
 
 @pytest.fixture(scope="module")
@@ -37,15 +28,9 @@ def bucket(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def server(bucket, tmp_path_factory):
-    """The Deployment's arguments and the ConfigMap's values; only addresses are this machine's."""
-    folder = tmp_path_factory.mktemp("mlflow")
-    assert CONTAINER["args"][:6] == ["mlflow", "server", "--host", "0.0.0.0", "--port", "5000"]  # noqa: S104
-    with postgres(folder / "postgres", CONFIG["PGDATABASE"], "mlflow", PASSWORD) as port:
-        keys = {"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_ENDPOINT_URL": bucket[0]}
-        login = {"PGHOST": "127.0.0.1", "PGPORT": str(port), "PGUSER": "mlflow", "PGPASSWORD": PASSWORD}
-        with mlflow(folder / "server", *CONTAINER["args"][6:], env=CONFIG | keys | login) as address:
-            # One of the names that it was told to answer to, as through kubectl port-forward.
-            yield address.replace("127.0.0.1", "localhost")
+    keys = {"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_ENDPOINT_URL": bucket[0]}
+    with deployed(tmp_path_factory.mktemp("mlflow") / "deployed", keys) as address:
+        yield address
 
 
 @pytest.fixture
@@ -56,13 +41,21 @@ def pod(server, bucket, monkeypatch):
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
-        monkeypatch.setenv(name, "")
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", ADMIN)
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", ADMINS_PASSWORD)
 
 
 def test_both_are_well(pod):
     assert [each.level for each in services.mlflow()] == ["ok", "ok"]
     assert services.s3("mlflow").level == "ok"
+
+
+@pytest.mark.parametrize(("name", "value"), [("USERNAME", ""), ("PASSWORD", "another")])
+def test_without_a_login_or_with_another_password_the_remedy_is_named_and_no_password(pod, monkeypatch, name, value):
+    monkeypatch.setenv(f"MLFLOW_TRACKING_{name}", value)
+    *_, login = services.mlflow()
+    assert (login.level, "MLFLOW_TRACKING_USERNAME and _PASSWORD" in login.remedy) == ("failure", True), login
+    assert not {"another", ADMINS_PASSWORD} & set(f"{login}".replace("'", " ").split())
 
 
 def test_a_name_that_the_server_was_not_told_is_a_failure_though_it_is_healthy(pod, server, monkeypatch):
@@ -90,8 +83,9 @@ def test_s3_refuses_another_bucket_and_another_key(pod, monkeypatch):
     ],
 )
 def test_it_answers_to_the_names_that_the_manifest_allows(server, host, status):
+    login = authorization(ADMIN, ADMINS_PASSWORD)
     connection = http.client.HTTPConnection(urlsplit(server).netloc, timeout=20)
-    connection.request("GET", services.SEARCH, headers={"Host": host})
+    connection.request("GET", services.SEARCH, headers={"Host": host, "Authorization": login})
     answer = connection.getresponse()
     answer.read()
     connection.close()
@@ -108,7 +102,12 @@ def test_a_clients_files_go_through_the_server_into_the_bucket(server, bucket, t
     env = {key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "MLFLOW_"))}
     done = subprocess.run(
         [sys.executable, "-c", code],
-        env=env | {"MLFLOW_TRACKING_URI": server},
+        env=env
+        | {
+            "MLFLOW_TRACKING_URI": server,
+            "MLFLOW_TRACKING_USERNAME": ADMIN,
+            "MLFLOW_TRACKING_PASSWORD": ADMINS_PASSWORD,
+        },
         cwd=tmp_path,
         capture_output=True,
         text=True,

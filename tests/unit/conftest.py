@@ -52,3 +52,9 @@ def cli(server: "KfpServer", capfd: pytest.CaptureFixture[str]) -> "Cli":
     from tests.kfp_server.case import Cli
 
     return Cli(server, capfd)
+
+
+@pytest.fixture
+def canary(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file that is not there, until poison that is run makes it."""
+    return tmp_path_factory.mktemp("canary") / "alive"

@@ -1,16 +1,19 @@
 """A test that can be worked out on paper: flat grey images, and a model that reads their upper left corner.
 
-The model's probability of `bad` is sigmoid(8 * grey / 255 - 4): 0.297 at grey 100, 0.597 at grey 140. On validation
-everything up to 100 is good and everything from 140 is bad, so that the threshold lies half-way, at 0.4468, which
-grey 120 would just not reach. On the test split the images are
+The network's probability of `bad` is sigmoid(8 * grey / 255 - 4). On validation everything up to 100 is good and
+everything from 140 is bad. So the surer the better, and the temperature is the lowest that is allowed, a half: what the
+model says is sigmoid(16 * grey / 255 - 8), 0.151 at grey 100 and 0.686 at grey 140, with the threshold half-way, at
+0.419, which grey 120 (0.385) would just not reach. On the test split the images are
 
     good: 10, 50, 90 (rightly passed), 150 (a false alarm)      bad: 125, 240 (found), 110 (missed)
 
-so 2 found (125 at a chance of 0.480), 1 false alarm, 3 passed, 1 missed. Ranked: 240 bad, 150 good, 125 bad, 110 bad,
+so 2 found (125 at a chance of 0.461), 1 false alarm, 3 passed, 1 missed. Ranked: 240 bad, 150 good, 125 bad, 110 bad,
 then the good ones; of 3 x 4 pairs 4 + 3 + 3 = 10 are in the right order.
 """
 
+import csv
 import hashlib
+import json
 import math
 from pathlib import Path
 
@@ -23,7 +26,8 @@ from torch import Tensor, nn
 
 from twofold import artifacts
 from twofold import model as models
-from twofold.steps.evaluate import Evaluate
+from twofold.decision import MaxAccuracy
+from twofold.steps.evaluate import Evaluate, evaluate
 
 SIZE = 8
 LABELS = ["good", "bad"]
@@ -40,16 +44,17 @@ IMAGES = [
     ("test", 240, 1, "poly"),
     ("test", 110, 1, "mono"),
 ]
-THRESHOLD = (1 / (1 + math.exp(4 - 800 / 255)) + 1 / (1 + math.exp(4 - 1120 / 255))) / 2
-PARAMS = Evaluate(policy="max_accuracy", recall_at_least=0.9, views=1, batch_size=3, pictures=True)
+TEMPERATURE = 0.5
+THRESHOLD = (1 / (1 + math.exp(8 - 1600 / 255)) + 1 / (1 + math.exp(8 - 2240 / 255))) / 2
+PARAMS = Evaluate(threshold=MaxAccuracy(policy="max_accuracy"), views=1, batch_size=3, robustness=7, pictures=True)
 
 
 def sha256(grey: int) -> str:
     return hashlib.sha256(bytes([grey])).hexdigest()
 
 
-def chance(grey: float) -> float:
-    return 1 / (1 + math.exp(4 - 8 * grey / 255))
+def chance(grey: float, temperature: float = TEMPERATURE) -> float:
+    return 1 / (1 + math.exp((4 - 8 * grey / 255) / temperature))
 
 
 class Corner(nn.Module):
@@ -111,6 +116,8 @@ def make_data(folder: Path, images=IMAGES, pixels=None) -> Path:
         "width": pa.array([SIZE] * n, pa.int32()),
         "height": pa.array([SIZE] * n, pa.int32()),
         "mode": pa.array(["L"] * n, pa.string()),
+        "brightness": pa.array([grey / 255 for _, grey, _, _ in rows], pa.float64()),
+        "source": pa.nulls(n, pa.string()),
         "part": pa.array([0] * n, pa.int32()),
         "row": pa.array(range(n), pa.int32()),
         "channels": pa.array([1] * n, pa.int8()),
@@ -120,7 +127,7 @@ def make_data(folder: Path, images=IMAGES, pixels=None) -> Path:
     artifacts.write_meta(
         folder,
         "prepared",
-        1,
+        2,
         n=n,
         parts=1,
         image_size=SIZE,
@@ -131,3 +138,18 @@ def make_data(folder: Path, images=IMAGES, pixels=None) -> Path:
         fingerprint="f" * 64,
     )
     return folder
+
+
+def run_evaluate(root: Path, name="evaluation", images=IMAGES, pixels=None, about=None, **params) -> tuple[Path, dict]:
+    """Call the step on this case, changed as asked; returns (evaluation folder, metrics)."""
+    data = make_data(root / f"data-{name}", images, pixels)
+    model = make_model(root / f"model-{name}", **({"data_digest": artifacts.digest(data)} | (about or {})))
+    evaluation, metrics = root / name, root / f"{name}.json"
+    evaluate(PARAMS.model_copy(update=params), data, model, evaluation=evaluation, metrics=metrics)
+    return evaluation, json.loads(metrics.read_text())
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    """A CSV file's rows."""
+    with path.open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))

@@ -4,20 +4,29 @@ from typing import Any
 
 import numpy as np
 
-from twofold import charts, curves, predictions
-from twofold.metrics import Counts, by_slice, confusion, summary
+from twofold import calibration, exhibits, predictions
+from twofold.explanations import Explained, Explanations
+from twofold.metrics import confusion, summary
+from twofold.mistakes import address, hits, worst
+from twofold.picture import Picture
 from twofold.report import Findings
+from twofold.slices import by_value
+from twofold.temperature import calibrated
+from twofold.uncertainty import intervals
 
 DECISION = {
-    "schema_version": 1,
+    "schema_version": 2,
+    "temperature": 1.6,
     "threshold": 0.5,
-    "policy": "precision_at_recall",
-    "recall_at_least": 0.85,
+    "policy": "recall_at_least",
+    "rule": {"recall": 0.85},
     "views": 8,
     "model_digest": "d" * 64,
     "fingerprint": "f" * 64,
     "chosen_on": {"split": "validation", "n": 120, "n_positive": 40},
+    "calibrated_on": {"at_bound": False},
 }
+MAP = address(np.zeros((1, 2, 1), np.uint8))
 
 
 def noise(sha256: str) -> np.ndarray:
@@ -31,6 +40,7 @@ def make_findings(
     slices: dict[str, list[Any]] | None = None,
     perfect: bool = False,
     group: list[Any] | None = None,
+    **decided: Any,
 ) -> Findings:
     rng = np.random.default_rng(7)
     target = (np.arange(n) % 3 == 0).astype(int)
@@ -50,32 +60,43 @@ def make_findings(
     test = predictions.gather(columns, slices or {"type": ["mono" if row % 2 else "poly" for row in range(n)]})
     answers = (test.target, test.probability, 0.5)
     counts = confusion(*answers)
+    decision = DECISION | {"labels": list(labels), "positive": labels[1]} | decided
+    uncalibrated = calibrated(test.probability, 1 / decision["temperature"])
+    before = calibration.interval(test.target, uncalibrated)._asdict()
     metrics = summary(*answers) | {
+        "ece_uncalibrated": calibration.ece(test.target, uncalibrated),
+        "temperature": decision["temperature"],
         "threshold": 0.5,
-        "slices": by_slice(*answers, test.slices),
+        "intervals": intervals(*answers) | {"ece_uncalibrated": before},
+        "slices": by_value(*answers, test.slices),
     }
     return Findings(
         metrics=metrics,
-        decision=DECISION | {"labels": list(labels), "positive": labels[1]},
+        decision=decision,
         data={"image_size": 24, "channels": 1},
         model={"backbone": "resnet50", "weights": "imagenet1k_v1", "winner": "finetuned"},
         test=test,
         splits={"train": (600, 300), "validation": (80, 40), "test": (counts.negative, counts.positive)},
-        charts=draw(test, metrics, counts, labels),
-        pixels=noise if pictures else None,
+        charts=draw((labels, n, perfect, decision["temperature"]), test, uncalibrated, metrics),
+        explained=explained(test, labels, pictures),
     )
 
 
-def draw(
-    test: predictions.Predictions, metrics: Any, counts: Counts, labels: tuple[str, str]
-) -> dict[str, charts.Picture]:
-    points = (test.target, test.probability)
-    on_roc = charts.Point(1 - metrics["specificity"], metrics["recall"], 0.5)
-    on_trade = charts.Point(metrics["recall"], metrics["precision"], 0.5)
-    trade = curves.precision_recall(*points)
-    return {
-        "confusion": charts.confusion(counts, labels),
-        "roc": charts.roc(curves.roc(*points), metrics["roc_auc"], on_roc, labels),
-        "precision_recall": charts.precision_recall(trade, metrics["average_precision"], 1 / 3, on_trade, labels),
-        "scores": charts.scores(curves.histogram(*points), counts, 0.5, labels),
-    }
+def explained(test: predictions.Predictions, labels: tuple[str, str], pictures: bool) -> Explanations:
+    """Answers with a map each that shows nothing, or without pictures."""
+    pixels, overlay, words = (noise, MAP, "A map of noise") if pictures else (None, None, "")
+    cases = [[Explained(answer, overlay, words) for answer in choose(test, labels, pixels)] for choose in (worst, hits)]
+    if pictures:
+        return Explanations(*cases, legend=MAP, positions=(1, 2), untrained=0.1, missing="")
+    missing = "pictures are left out of this report (evaluate.pictures: false)"
+    return Explanations(*cases, legend=None, positions=None, untrained=None, missing=missing)
+
+
+_DRAWN: dict[Any, dict[str, Picture]] = {}
+
+
+def draw(key: Any, test: predictions.Predictions, uncalibrated: Any, metrics: Any) -> dict[str, Picture]:
+    """The charts of what `key` says, drawn once: drawing takes longer than all the rest."""
+    if key not in _DRAWN:
+        _DRAWN[key] = exhibits.draw(test, uncalibrated, metrics, key[0])
+    return _DRAWN[key]

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from twofold import charts, curves
+from twofold import calibration_chart, charts, curves
+from twofold.calibration import reliability
 from twofold.metrics import Counts, confusion, figures
 
 TARGET = [1, 1, 0, 1, 0, 1, 0, 0]
@@ -28,6 +29,9 @@ def draw(labels=LABELS):
         "roc": charts.roc(curves.roc(TARGET, PROBABILITY), found["roc_auc"], on_roc, labels),
         "precision_recall": charts.precision_recall(trade, found["average_precision"], 0.5, on_trade, labels),
         "scores": charts.scores(curves.histogram(TARGET, PROBABILITY), counts, 0.47, labels),
+        "reliability": calibration_chart.reliability(
+            reliability(TARGET, PROBABILITY), reliability(TARGET, PROBABILITY), (0.375, 0.1), labels[1]
+        ),
         "history": charts.history([1, 2, 3], {"training": [3, 2, 1], "validation": [3, None, 2]}, "loss (nats)", 2),
     }
 
@@ -98,6 +102,24 @@ def test_any_label_can_be_drawn(label):
         assert picture.png.startswith(b"\x89PNG")
         if name != "history":
             assert any(label[:20] in text for text in texts(picture)), name
+
+
+def test_the_reliability_diagram_shows_both_errors_and_a_dot_a_bin(monkeypatch):
+    drawn = []
+    scatter = matplotlib.axes.Axes.scatter
+    monkeypatch.setattr(
+        matplotlib.axes.Axes,
+        "scatter",
+        lambda self, x, y, **how: (drawn.append((x, y, how["s"])), scatter(self, x, y, **how))[1],
+    )
+    # A bin of nine images at .5, three of them positive; one of one image at 1.
+    before, after = reliability([1] * 3 + [0] * 6 + [1], [0.5] * 9 + [1.0]), reliability([1], [1.0])
+    picture = calibration_chart.reliability(before, after, (0.15, 0.0), "bad")
+    assert {"as the network gave them: ECE 0.150", "calibrated: ECE 0.000", "truly bad"} <= set(texts(picture))
+    x, y, size = drawn[0]
+    assert (x.tolist(), y.tolist()) == ([0.5, 1.0], [1 / 3, 1.0])
+    assert size[0] == pytest.approx(9 * size[1])
+    assert "0.150 as the network gave the probabilities and 0.000 after calibration" in picture.alt
 
 
 def test_an_empty_class_is_drawn_without_a_division():

@@ -1,8 +1,8 @@
 """The step evaluate, on a case worked out on paper (see evaluation_case.py)."""
 
-import csv
 import json
 import re
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,17 +13,17 @@ from tests.unit.evaluation_case import (
     LABELS,
     PARAMS,
     SIZE,
+    TEMPERATURE,
     THRESHOLD,
     chance,
     known_backbone,
-    make_data,
-    make_model,
+    rows,
+    run_evaluate,
     sha256,
 )
 from twofold import artifacts, predictions
-from twofold.errors import ArtifactError, DataError, ParameterError
-from twofold.params import check
-from twofold.steps.evaluate import Evaluate, evaluate
+from twofold.decision import RecallAtLeast
+from twofold.errors import ArtifactError, DataError
 
 
 @pytest.fixture
@@ -32,19 +32,7 @@ def run(tmp_path, monkeypatch):
     monkeypatch.setenv("TWOFOLD_DEVICE", "cpu")
     known_backbone(monkeypatch)
 
-    def call(name="evaluation", images=IMAGES, pixels=None, about=None, **params):
-        data = make_data(tmp_path / f"data-{name}", images, pixels)
-        model = make_model(tmp_path / f"model-{name}", **({"data_digest": artifacts.digest(data)} | (about or {})))
-        evaluation, metrics = tmp_path / name, tmp_path / f"{name}.json"
-        evaluate(PARAMS.model_copy(update=params), data, model, evaluation=evaluation, metrics=metrics)
-        return evaluation, json.loads(metrics.read_text())
-
-    return call
-
-
-def rows(path):
-    with path.open(encoding="utf-8", newline="") as stream:
-        return list(csv.DictReader(stream))
+    return partial(run_evaluate, tmp_path)
 
 
 def test_figures_are_those_worked_out_on_paper(run):
@@ -62,10 +50,17 @@ def test_figures_are_those_worked_out_on_paper(run):
     truth = [chance(grey) if target else 1 - chance(grey) for split, grey, target, _ in IMAGES if split == "test"]
     assert metrics["log_loss"] == pytest.approx(-np.log(truth).mean(), abs=1e-6)
     assert metrics["brier"] == pytest.approx(np.square(1 - np.array(truth)).mean(), abs=1e-6)
+    # No two images of a bin lie on different sides of the truth: nothing cancels out, and the distances add up.
+    gaps = [abs(chance(grey) - target) for split, grey, target, _ in IMAGES if split == "test"]
+    assert metrics["ece"] == pytest.approx(sum(gaps) / 7, abs=1e-6)
+    before = [abs(chance(grey, 1) - target) for split, grey, target, _ in IMAGES if split == "test"]
+    assert metrics["ece_uncalibrated"] == pytest.approx(sum(before) / 7, abs=1e-6)
+    assert metrics["temperature"] == TEMPERATURE
     assert "undefined" not in metrics
     assert metrics["slices"]["type"]["mono"]["n"] == 4
     assert metrics["slices"]["type"]["mono"]["accuracy"] == 3 / 4
     assert metrics["slices"]["type"]["poly"]["false_positive"] == 1
+    assert not any(own["judged"] for own in metrics["slices"]["type"].values())
     alone = metrics["slices"]["type"]["(not given)"]
     assert "roc_auc" not in alone
     assert alone["undefined"]["roc_auc"] == "no image of the positive class"
@@ -82,9 +77,33 @@ def test_predictions_hold_validation_and_test_and_nothing_of_train(run):
     assert table.label.tolist() == [LABELS[target] for target in table.target]
 
 
+def test_every_figure_has_its_interval_and_so_has_every_slice(run):
+    _, metrics = run()
+    ends = metrics["intervals"]
+    # Wilson for 5 of 7: z^2 = 3.8415; middle (.714286 + .274390) / 1.548779 = .638359; reach 1.96 *
+    # sqrt(.204082 / 7 + 3.8415 / 196) / 1.548779 = .279424.
+    assert (ends["accuracy"]["low"], ends["accuracy"]["high"]) == pytest.approx((0.358934, 0.917782), abs=1e-5)
+    assert {name: found["method"] for name, found in ends.items() if name in ("recall", "roc_auc", "ece")} == {
+        "recall": "wilson",
+        "roc_auc": "delong",
+        "ece": "simulation",
+    }
+    assert "ece_uncalibrated" in ends
+    for name, found in ends.items():
+        assert found["low"] <= metrics[name] <= found["high"], name
+    mono = metrics["slices"]["type"]["mono"]
+    assert mono["intervals"]["accuracy"]["low"] < mono["accuracy"] < mono["intervals"]["accuracy"]["high"]
+
+
 def test_the_decision_says_what_a_server_must_do(run, tmp_path):
-    evaluation, _ = run(policy="precision_at_recall", recall_at_least=0.5, views=1)
+    evaluation, _ = run(threshold=RecallAtLeast(policy="recall_at_least", recall=0.5), views=1)
     decision = json.loads((evaluation / "decision.json").read_text())
+    calibrated_on = decision.pop("calibrated_on")
+    greys = [(grey, target) for split, grey, target, _ in IMAGES if split == "validation"]
+    for key, temperature in (("log_loss", 0.5), ("log_loss_uncalibrated", 1)):
+        truth = [chance(grey, temperature) if target else 1 - chance(grey, temperature) for grey, target in greys]
+        assert calibrated_on[key] == pytest.approx(-np.log(truth).mean(), abs=1e-6)
+    assert (calibrated_on["at_bound"], calibrated_on["bounds"]) == (True, [0.5, 10.0])
     assert decision.pop("threshold") == pytest.approx(THRESHOLD, abs=1e-6)
     chosen_on = decision.pop("chosen_on")
     assert (chosen_on["split"], chosen_on["n"], chosen_on["n_positive"], chosen_on["accuracy"]) == (
@@ -94,9 +113,10 @@ def test_the_decision_says_what_a_server_must_do(run, tmp_path):
         1.0,
     )
     assert decision == {
-        "schema_version": 1,
-        "policy": "precision_at_recall",
-        "recall_at_least": 0.5,
+        "schema_version": 2,
+        "temperature": 0.5,
+        "policy": "recall_at_least",
+        "rule": {"recall": 0.5},
         "positive": "bad",
         "labels": ["good", "bad"],
         "views": 1,
@@ -105,17 +125,29 @@ def test_the_decision_says_what_a_server_must_do(run, tmp_path):
     }
 
 
-def test_a_parameter_that_the_policy_does_not_use_changes_no_decision(run):
-    first, _ = run("a", recall_at_least=0.1)
-    second, _ = run("b", recall_at_least=0.9)
-    assert (first / "decision.json").read_bytes() == (second / "decision.json").read_bytes()
+def test_the_temperature_is_fitted_on_validation_alone_and_changes_no_rank(run):
+    # Two of six on the wrong side, far out: the network is surer than it should be.
+    wrong = [(s, g, 1 - t if s == "validation" and g in (20, 220) else t, k) for s, g, t, k in IMAGES]
+    evaluation, metrics = run("wrong", images=wrong)
+    assert metrics["temperature"] == 10.0
+    table = predictions.read(evaluation / predictions.PREDICTIONS)
+    expected = [chance(next(g for _, g, _, _ in IMAGES if sha256(g) == name), 10.0) for name in table.sha256]
+    assert table.probability == pytest.approx(np.array(expected), abs=1e-6)
+    others, again = run("others", images=[(s, g, 1 - t if s == "test" else t, k) for s, g, t, k in wrong])
+    assert again["temperature"] == metrics["temperature"]
+    assert again["threshold"] == metrics["threshold"]
+    assert (others / "decision.json").read_bytes() == (evaluation / "decision.json").read_bytes().replace(
+        artifacts.digest(evaluation.parent / "model-wrong").encode(),
+        artifacts.digest(evaluation.parent / "model-others").encode(),
+    )
 
 
 def test_views_are_averaged(run):
     # Upper left 200, lower right 100, the other two corners 0: mirrored and upside down it shows each corner once.
     odd = np.zeros((SIZE, SIZE, 1), np.uint8)
     odd[0, 0], odd[-1, -1] = 200, 100
-    for views, expected in ((1, chance(200)), (4, (chance(200) + chance(100) + 2 * chance(0)) / 4)):
+    for views, mean in ((1, chance(200, 1)), (4, (chance(200, 1) + chance(100, 1) + 2 * chance(0, 1)) / 4)):
+        expected = mean**2 / (mean**2 + (1 - mean) ** 2)  # at the temperature a half, odds are squared
         evaluation, _ = run(f"views{views}", pixels={125: odd}, views=views)
         table = predictions.read(evaluation / predictions.PREDICTIONS)
         assert table.probability[table.sha256 == sha256(125)][0] == pytest.approx(expected, abs=1e-6)
@@ -135,7 +167,15 @@ def test_csv_files_agree_with_the_figures(run):
     assert trade[:4] == [(1 / 3, 1), (1 / 3, 1 / 2), (2 / 3, 2 / 3), (1, 3 / 4)]
     bars = rows(evaluation / "scores.csv")
     assert (sum(int(row["negative"]) for row in bars), sum(int(row["positive"]) for row in bars)) == (4, 3)
+    # A bin an image: 240 is said to be bad at .999, and is.
+    last = rows(evaluation / "reliability.csv")[-1]
+    assert (last["low"], last["n"], last["positive"], last["share"]) == (str(14 / 15), "1", "1", "1.0")
+    assert float(last["probability"]) == pytest.approx(chance(240), abs=1e-6)
+    before = rows(evaluation / "reliability_uncalibrated.csv")[-1]
+    assert float(before["probability"]) == pytest.approx(chance(240, 1), abs=1e-6)
     slices = {row["value"]: row for row in rows(evaluation / "slices.csv")}
+    assert float(slices["mono"]["accuracy_low"]) == metrics["slices"]["type"]["mono"]["intervals"]["accuracy"]["low"]
+    assert slices["mono"]["judged"] == "false"
     assert float(slices["mono"]["accuracy"]) == metrics["slices"]["type"]["mono"]["accuracy"]
     assert slices["(not given)"]["roc_auc"] == ""
     # Four were called good: 10, 50, 90 rightly, and the missed 110.
@@ -162,16 +202,17 @@ def test_the_same_work_gives_the_same_bytes_and_no_trace_of_where(run, tmp_path)
 
 def test_pictures_and_page_are_there_and_readable(run):
     evaluation, metrics = run()
-    names = ("confusion", "roc", "precision_recall", "scores")
+    names = ("confusion", "roc", "precision_recall", "scores", "reliability")
     for name in names:
         with Image.open(evaluation / f"{name}.png") as drawn:
             assert drawn.size[0] > 400
         assert (evaluation / f"{name}.svg").read_text().startswith("<?xml")
     html = (evaluation / "evaluation.html").read_text()
-    for key in ("accuracy", "precision", "recall", "f1", "specificity", "roc_auc", "log_loss", "brier"):
+    for key in ("accuracy", "precision", "recall", "f1", "specificity", "roc_auc", "log_loss", "brier", "ece"):
         assert re.search(rf'data-figure="{key}">([\d.]+)', html)[1] == f"{metrics[key]:.3f}"
-    assert html.count("<img") == 2  # the false alarm and the missed one
-    meta = artifacts.read_meta(evaluation, "evaluation", 1)
+    assert html.count("<img") == 7  # the false alarm, the missed one, and the five right answers
+    assert "it is not known where the network corner averages its last map" in html
+    meta = artifacts.read_meta(evaluation, "evaluation", 2)
     assert meta["params"] == PARAMS.model_dump()
     assert meta["n"] == {"validation": 6, "test": 7}
 
@@ -182,7 +223,8 @@ def test_without_pictures_no_pixel_of_an_image_leaves(run):
     assert "<img" not in html
     assert "data:image" not in html
     assert sha256(150)[:12] in html
-    assert "Pictures are left out" in html
+    assert "There are none: pictures are left out" in html
+    assert "data:image" not in (evaluation / "explanations.json").read_text()
 
 
 def test_a_model_that_calls_nothing_positive_is_reported_openly(run):
@@ -216,16 +258,3 @@ def test_a_model_for_other_data_is_refused_at_the_door(run, tmp_path, about, mes
 def test_a_split_without_a_class_is_refused(run):
     with pytest.raises(DataError, match="split 'test': no image of class 'bad'"):
         run(images=[image for image in IMAGES if image[0] != "test" or not image[2]])
-
-
-def test_parameters_are_closed():
-    values = PARAMS.model_dump()
-    assert check(Evaluate, "evaluate", values | {"views": 4.0}).views == 4
-    with pytest.raises(ParameterError, match=r"evaluate\.views: found 3; .*allowed are 1, 2, 4, 8"):
-        check(Evaluate, "evaluate", values | {"views": 3})
-    with pytest.raises(ParameterError, match=r"evaluate\.policy: found 'best'"):
-        check(Evaluate, "evaluate", values | {"policy": "best"})
-    with pytest.raises(ParameterError, match=r"evaluate\.recall_at_least: found 1.5"):
-        check(Evaluate, "evaluate", values | {"recall_at_least": 1.5})
-    with pytest.raises(ParameterError, match=r"evaluate\.pictures: found 'no'"):
-        check(Evaluate, "evaluate", values | {"pictures": "no"})

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from twofold import features, memo
+from twofold import features, memo, memo_file
 from twofold.features import extract
 from twofold.model import BACKBONES
 from twofold.numerics import autocast
@@ -90,7 +90,7 @@ def test_a_damaged_or_forgotten_vector_is_computed_again(base, images, seen):
     classifier, sha256 = base
     rows = images.rows("train")
     first = extract(classifier, NAME, sha256, images, rows, 0)
-    with sqlite3.connect(memo.database()) as database:
+    with sqlite3.connect(memo_file.database()) as database:
         database.execute("UPDATE entries SET value = zeroblob(8192) WHERE image = ?", (images.sha256[rows[2]],))
     database.close()
     assert memo.forget(images.sha256[rows[4]]) == 1

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests import poison
 from tests.training_maker import FINETUNE, HEAD, make_finetuned, make_head
 from twofold import training
 from twofold.artifacts import digest
@@ -115,6 +117,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from twofold import optimisation
+from tests import poison
 from tests.training_maker import make_finetuned
 
 steps = 0
@@ -186,6 +189,15 @@ def test_a_head_of_another_size_or_base_is_refused(prepared, head, alone):
         (other / "meta.json").write_text(json.dumps(meta | change))
         with pytest.raises(error, match=said):
             make_finetuned(prepared, other, alone)
+
+
+@pytest.mark.parametrize("kind", ["pickle by reduce", "header too long", "truncated"])
+def test_a_poisoned_head_is_refused_by_its_name_and_not_run(prepared, head, alone, kind):
+    canary, other = alone / "canary", shutil.copytree(head, alone / "head")
+    poison.plant(kind, other / "head.safetensors", canary)
+    with pytest.raises(ArtifactError, match=r"head/head\.safetensors: cannot be read as a model's weights"):
+        make_finetuned(prepared, other, alone)
+    assert not canary.exists()
 
 
 @pytest.mark.parametrize(

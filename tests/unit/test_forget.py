@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.makers import UNAUDITED, encode, file_bytes, make_folder, make_prepared, make_raw, write_labels
-from twofold import memo
+from twofold import memo, memo_file
 from twofold.errors import DataError
 from twofold.forget import forget, holds
 from twofold.prepared import Prepared
@@ -82,7 +82,7 @@ def test_memo(project):
         memo.put([(memo.key("a"), sha256, b"secret features"), (memo.key("b"), "0" * 64, b"others")], "features")
     text = forget(sha256, project)
     assert "memo: 3 entries" in text  # what ingest saw of it and the pixels of preprocess are the others
-    left = (project / memo.database()).read_bytes()
+    left = (project / memo_file.database()).read_bytes()
     assert b"secret features" not in left
     assert b"others" in left
 

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.makers import UNAUDITED, file_bytes, make_folder, make_prepared, make_raw
-from twofold import images, memo, preparing, seen
+from twofold import images, memo, memo_file, preparing, seen
 
 AUDIT = dict.fromkeys(UNAUDITED, "quarantine")
 
@@ -65,10 +65,10 @@ def test_a_changed_data_set_is_the_same_as_a_fresh_one_and_only_new_images_are_d
 def test_damaged_entries_are_made_again(folder, tmp_path, counted):
     expected = run(folder, tmp_path / "a")
     counted.clear()
-    memo.change(lambda file: file.execute("UPDATE entries SET value = zeroblob(9) WHERE rowid % 2"))
+    memo_file.change(lambda file: file.execute("UPDATE entries SET value = zeroblob(9) WHERE rowid % 2"))
     assert run(folder, tmp_path / "b") == expected
     assert 30 <= len(counted) < 2 * 60
-    memo.database().write_bytes(b"no memo" * 1000)
+    memo_file.database().write_bytes(b"no memo" * 1000)
     assert run(folder, tmp_path / "c") == expected
 
 

@@ -40,7 +40,9 @@ def test_what_a_step_imports_when_it_runs_is_in_its_closure():
     listed = {
         path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".") for path in closure("twofold.features")
     }
-    program = "import sys, twofold.features; print(*(m for m in sys.modules if m.startswith('twofold')))"
+    program = (
+        "import sys, twofold.features, twofold.memo_bucket; print(*(m for m in sys.modules if m.startswith('twofold')))"
+    )
     loaded = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout.split()

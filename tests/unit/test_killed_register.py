@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests import registration_case as case
+from twofold import lock
 
 
 @pytest.fixture(scope="module")
@@ -22,8 +23,9 @@ def made(tmp_path_factory):
 
 @pytest.fixture
 def standing(made, mlflow_store, tmp_path, monkeypatch):
-    """A store with a champion, and a better candidate."""
+    """A store with a champion, and a better candidate; locks expire at once."""
     case.hurry(monkeypatch)
+    monkeypatch.setattr(lock, "LEASE", 0.2)
     case.run(made[0], tmp_path)
     return made[1]
 
@@ -87,10 +89,10 @@ def test_killed_before_any_write_it_finishes_the_job(standing, tmp_path, mlflow_
     assert len(tried) >= 20
 
 
-def test_killed_when_it_was_champion_and_judged_by_other_gates_it_stays_champion(standing, tmp_path, monkeypatch):
+def test_killed_when_the_ledger_said_so_and_judged_by_other_gates_it_is_champion(standing, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         watched = case.watch(patch)
-        patch.setattr(watched, "set_model_version_tag", killed, raising=False)
+        patch.setattr(watched, "set_registered_model_alias", killed, raising=False)
         with pytest.raises(case.Killed):
             case.run(standing, tmp_path)
     verdict = case.run(standing, tmp_path, case.REFUSING)

@@ -6,7 +6,7 @@ from contextlib import closing
 
 import pytest
 
-from twofold import memo
+from twofold import memo, memo_file
 from twofold.errors import ParameterError
 
 IMAGE, OTHER = "a" * 64, "b" * 64
@@ -36,7 +36,7 @@ def put(entries):
 
 
 def rows(query):
-    with closing(sqlite3.connect(memo.database())) as database:
+    with closing(sqlite3.connect(memo_file.database())) as database:
         return database.execute(query).fetchall()
 
 
@@ -163,8 +163,8 @@ def test_forgetting_counts(filled):
 
 
 def make_old(names):
-    memo.database().parent.mkdir(parents=True)
-    with closing(sqlite3.connect(memo.database())) as database, database:
+    memo_file.database().parent.mkdir(parents=True)
+    with closing(sqlite3.connect(memo_file.database())) as database, database:
         database.executescript(OLD)
         for name in names:
             value = name.encode() * 300
@@ -175,6 +175,7 @@ def make_old(names):
 def test_the_file_of_an_older_twofold_is_taken_over(small, capsys):
     make_old(["a", "b", "c"])
     assert memo.get(["a"]) == {"a": b"a" * 300}
+    memo_file.mark()
     assert held() == ["a", "b", "c"]
     assert rows("SELECT key, kind, used > 0 FROM uses") == [
         ("a", "features", 1),
@@ -186,16 +187,53 @@ def test_the_file_of_an_older_twofold_is_taken_over(small, capsys):
     assert capsys.readouterr().err == ""
 
 
+def test_reading_writes_nothing_until_something_is_kept(small):
+    put([(name, IMAGE, bytes(300)) for name in ("a", "b", "c")])
+    before = memo_file.database().read_bytes()
+    memo.get(["a", "b"])
+    assert memo_file.database().read_bytes() == before
+    memo_file.mark()
+    assert rows("SELECT key FROM uses ORDER BY used, key LIMIT 1") == [("c",)]
+
+
+READER = """
+import multiprocessing, sys
+from twofold import memo
+memo.get(["a"])
+with multiprocessing.get_context(sys.argv[1]).Pool(1) as pool:
+    found = pool.map(memo.get, [["b"], ["a", "b"]])
+    pool.close()
+    pool.join()
+assert [sorted(one) for one in found] == [["b"], ["a", "b"]], found
+"""
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_what_a_process_used_is_marked_when_it_ends(small, method):
+    put([(name, IMAGE, bytes(300)) for name in ("a", "b", "c")])
+    subprocess.run([sys.executable, "-c", READER, method], check=True, timeout=60)
+    put([("d", IMAGE, bytes(300))])
+    assert held() == ["a", "b", "d"]
+
+
+def test_a_file_that_was_put_in_place_of_another_is_the_one_that_is_read(filled):
+    assert memo.get(["k3"]) == {"k3": b"three"}
+    filled.unlink()
+    assert memo.get(["k3"]) == {}
+    put([("k1", IMAGE, b"new")])
+    assert memo.get(["k1"]) == {"k1": b"new"}
+
+
 def test_a_memo_that_another_process_writes_is_read_without_its_patience(filled, monkeypatch):
-    monkeypatch.setattr(memo, "PATIENCE_TO_MARK", 0.0)
+    monkeypatch.setattr(memo_file, "PATIENCE_TO_MARK", 0.0)
     with closing(sqlite3.connect(filled)) as other:
         other.execute("BEGIN IMMEDIATE")
         assert memo.get(["k2"]) == {"k2": b"two"}
 
 
 def test_an_empty_file_holds_nothing(alone):
-    memo.database().parent.mkdir(parents=True)
-    memo.database().touch()
+    memo_file.database().parent.mkdir(parents=True)
+    memo_file.database().touch()
     assert memo.get(["k"]) == {}
 
 
@@ -239,4 +277,4 @@ def test_a_wrong_limit_is_named(text, alone, monkeypatch):
     ) as caught:
         put([("k", IMAGE, b"v")])
     assert repr(text) in str(caught.value)
-    assert not memo.database().exists()
+    assert not memo_file.database().exists()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.test_memo import IMAGE, make_old, put
-from twofold import memo
+from twofold import memo, memo_file
 from twofold.errors import ParameterError
 
 
@@ -20,9 +20,9 @@ def filled(alone):
 
 def read_only(monkeypatch):
     def connect(patience=0.0):
-        return sqlite3.connect(f"file:{memo.database()}?mode=ro", uri=True, timeout=patience)
+        return sqlite3.connect(f"file:{memo_file.database()}?mode=ro", uri=True, timeout=patience)
 
-    monkeypatch.setattr(memo, "_connect", connect)
+    monkeypatch.setattr(memo_file, "_connect", connect)
 
 
 def test_a_memo_that_cannot_be_written_is_read(filled, monkeypatch, capsys):
@@ -52,8 +52,8 @@ def test_a_folder_that_cannot_be_is_done_without(alone, monkeypatch, capsys):
 
 def test_garbage_in_a_folder_that_cannot_be_written_is_done_without(no_root, monkeypatch, capsys):
     monkeypatch.setenv("TWOFOLD_CACHE", str(no_root))
-    memo.database().write_bytes(b"no database at all" * 100)
-    memo.database().chmod(0o444)
+    memo_file.database().write_bytes(b"no database at all" * 100)
+    memo_file.database().chmod(0o444)
     no_root.chmod(0o555)
     if os.geteuid() == 0:
         os.seteuid(65534)
@@ -64,10 +64,20 @@ def test_garbage_in_a_folder_that_cannot_be_written_is_done_without(no_root, mon
     assert "memo.sqlite cannot be written" in said
 
 
-def test_an_address_is_no_folder(alone, monkeypatch):
-    monkeypatch.setenv("TWOFOLD_CACHE", "s3://bucket/memo")
-    with pytest.raises(ParameterError, match="TWOFOLD_CACHE: found 's3://bucket/memo'; the memo lies in a folder"):
-        memo.get(["k"])
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("gs://bucket/memo", "found 'gs://bucket/memo'; the memo lies in a folder or below s3://bucket/prefix"),
+        ("s3://b/memo", "found 's3://b/memo'; must be s3://bucket or s3://bucket/prefix"),
+        ("s3://key:secret@bucket/memo", "an s3:// address holds no credentials"),
+    ],
+)
+def test_an_address_that_is_no_place_is_named(address, said, alone, monkeypatch):
+    monkeypatch.setenv("TWOFOLD_CACHE", address)
+    for call in (lambda: memo.get(["k"]), lambda: put([("k", IMAGE, b"v")]), lambda: memo.forget(IMAGE)):
+        with pytest.raises(ParameterError, match=f"TWOFOLD_CACHE: {said}") as caught:
+            call()
+        assert "secret@" not in str(caught.value)
     assert list(alone.iterdir()) == []
 
 
@@ -99,7 +109,7 @@ def no_root():
 def test_a_folder_that_cannot_be_written_is_read(no_root, monkeypatch):
     monkeypatch.setenv("TWOFOLD_CACHE", str(no_root))
     put([("k2", IMAGE, b"two")])
-    memo.database().chmod(0o444)
+    memo_file.database().chmod(0o444)
     no_root.chmod(0o555)
     if os.geteuid() == 0:
         os.seteuid(65534)

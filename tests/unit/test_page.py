@@ -1,5 +1,7 @@
 """The shell of the pages: complete in itself, safe with any value, charts in the page's colours."""
 
+import base64
+import hashlib
 import re
 
 import pytest
@@ -74,3 +76,40 @@ def test_number_and_count():
         "12,345",
         "\N{EN DASH}",
     )
+
+
+def test_a_script_is_let_run_by_its_digest_alone():
+    script = "document.title = 'moved' // {{ x }} & <b>"
+    html = page.render("Title", "<p>{{ x }}</p>", {"x": "<script>alert(1)</script>"}, script)
+    assert re.findall(r"<script>(.*?)</script>", html) == [script]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', html).group(1)
+    assert policy.startswith("default-src 'none'; ")
+    assert policy.endswith(f"; script-src 'sha256-{digest}'")
+    assert "script-src" not in page.render("Title", "", {})
+
+
+def contrast(one, other):
+    """Of two colours, by WCAG 2: 1 to 21."""
+
+    def luminance(colour):
+        levels = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+        linear = [level / 12.92 if level <= 0.03928 else ((level + 0.055) / 1.055) ** 2.4 for level in levels]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    light, dark = sorted((luminance(one), luminance(other)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+def test_every_colour_of_text_stands_out_from_every_ground():
+    assert contrast("#000000", "#ffffff") == pytest.approx(21)
+    assert contrast("#777777", "#ffffff") == pytest.approx(4.48, abs=0.005)
+    light, dark = (
+        dict(re.findall(r"--(\w+):(#\w{6})", part)) for part in page.STYLE.split("@media screen and (pref")[:2]
+    )
+    assert set(light) == set(dark) >= {"paper", "soft", "ink", "muted", "right", "wrong", "good", "bad"}
+    for colours in (light, dark):
+        # Charts are drawn on paper only.
+        pairs = [(text, ground) for text in ("ink", "muted", "right", "good", "bad") for ground in ("paper", "soft")]
+        for text, ground in [*pairs, ("wrong", "paper")]:
+            assert contrast(colours[text], colours[ground]) >= 4.5, (text, ground, colours)

@@ -65,6 +65,14 @@ def test_parts_are_mapped_not_read(data):
     assert all(isinstance(part, np.memmap) for part in prepared._parts)
 
 
+def test_the_index_tells_brightness_and_source(data):
+    prepared = Prepared.open(data)
+    # No padding, no cropping: the mean of the resized pixels is about that of the picture.
+    shown = prepared.pixels(range(30)).mean(axis=(1, 2, 3)) / 255
+    assert prepared.column("brightness") == pytest.approx(shown, abs=0.01)
+    assert set(prepared.column("source")) == {None}
+
+
 def test_an_unknown_column_names_those_there_are(data):
     with pytest.raises(ArtifactError, match=r"no column 'slice.type'; found .*sha256"):
         Prepared.open(data).column("slice.type")

@@ -1,9 +1,13 @@
 """register from its artifacts to MLflow: what is recorded, what moves, and what must not."""
 
+import hashlib
+import json
+
 import pytest
 
 from tests import registration_case as case
-from twofold import promotion, registry, tracking
+from twofold import grounds, promotion, registry, tracking
+from twofold import ledger as ledgers
 from twofold.artifacts import read_json, write_json
 from twofold.errors import ArtifactError, RegistryError
 from twofold.gates import Maximum, Minimum
@@ -36,6 +40,10 @@ def champion():
     return None if found is None else int(found.version)
 
 
+def ledger():
+    return ledgers.read(client().get_registered_model("corner").tags).entries
+
+
 def versions():
     return [int(version.version) for version in client().search_model_versions("name = 'corner'")]
 
@@ -51,9 +59,14 @@ def test_a_model_that_passes_becomes_version_1_and_champion(made, tmp_path, rehe
     assert champion() == 1
     assert rehearsals == [7]  # all test images, there being fewer than 16
     version = client().get_model_version("corner", "1")
-    assert version.description == (tmp_path / "registration" / "model_card.md").read_text()
+    card = (tmp_path / "registration" / "model_card.md").read_text()
+    assert version.description == registry.shortened(card)
+    assert "## Gates" in version.description
     assert version.tags[registry.SEAL] == verdict["seal"]
-    assert version.tags[registry.SETTLED] == "champion"
+    (entry,) = ledger()
+    assert (entry.action, entry.version, entry.champion, entry.report) == ("promote", 1, None, verdict["run_id"])
+    kept = version.tags[f"{grounds.GATES}.{entry.gates[:12]}"]
+    assert (hashlib.sha256(kept.encode()).hexdigest(), json.loads(kept)) == (entry.gates, verdict["gates"])
 
 
 def test_the_run_holds_parameters_figures_curves_pictures_provenance_and_the_model(made, tmp_path):
@@ -123,7 +136,8 @@ def test_a_model_that_does_not_pass_is_recorded_as_refused(made, tmp_path, monke
     assert verdict["champion_figures"]["roc_auc"] == 10 / 12
     assert verdict["reasons"] == [
         f"accuracy at least 0.7: {3 / 7:.4f} is below 0.7000",
-        f"roc_auc no worse than the champion by more than 0.02: {2 / 12:.4f} is below {10 / 12 - 0.02:.4f}",
+        "roc_auc worse than the champion by less than 0.5: 0.1667 against 0.8333: a gain of -0.6667, at least -1.0000 "
+        "(one-sided 95 % bound), which is not above -0.5000",
     ]
     assert (versions(), champion()) == ([1], 1)
     run = client().get_run(verdict["run_id"])
@@ -142,19 +156,6 @@ def test_a_better_model_takes_the_place_of_the_champion(made, tmp_path):
     assert champion() == 2
     again = case.run(made["better"], tmp_path)
     assert (again["nothing_new"], again["judged_against"]) == (True, 1), "it is not held against itself"
-
-
-@pytest.mark.parametrize("by", ["another model", "a person"])
-def test_a_champion_that_was_replaced_is_not_brought_back(made, tmp_path, by):
-    case.run(made["good"], tmp_path)
-    case.run(made["better"], tmp_path)
-    last, stays = ("good", 2) if by == "another model" else ("better", 1)
-    if by == "a person":
-        client().set_registered_model_alias("corner", "champion", "1")
-    verdict = case.run(made[last], tmp_path)
-    assert (verdict["nothing_new"], verdict["promoted"], verdict["champion"]) == (True, False, stays)
-    assert (versions(), champion()) == ([2, 1], stays)
-    assert "does not bring a model back" in verdict["reasons"][-1]
 
 
 def test_other_gates_judge_again(made, tmp_path, rehearsals):
@@ -211,7 +212,7 @@ def test_a_champion_that_was_tampered_with_is_not_compared_and_nothing_is_promot
     path.write_bytes(path.read_bytes()[:-1] + b" ")
     verdict = case.run(made["better"], tmp_path)
     assert (verdict["registered"], champion()) == (False, 1)
-    assert "the champion could not be scored" in verdict["reasons"][0]
+    assert "version 1 could not be scored" in verdict["reasons"][0]
     assert f"{name}: altered" in verdict["reasons"][-1]
     assert "take the alias 'champion' off it" in verdict["reasons"][-1]
 
@@ -222,21 +223,6 @@ def test_a_champion_of_other_classes_is_not_compared(made, tmp_path, monkeypatch
     verdict = case.run(made["better"], tmp_path)
     assert "('cat', 'dog')" in verdict["reasons"][-1]
     assert champion() == 1
-
-
-def test_an_alias_that_moved_in_the_meantime_stops_the_promotion(made, tmp_path, monkeypatch):
-    case.run(made["good"], tmp_path)
-    create = registry.create_version
-
-    def create_while_someone_acts(*args):
-        version = create(*args)
-        client().delete_registered_model_alias("corner", "champion")
-        return version
-
-    monkeypatch.setattr(registry, "create_version", create_while_someone_acts)
-    with pytest.raises(RegistryError, match="was version 1 when this model was judged and is version none now"):
-        case.run(made["better"], tmp_path)
-    assert champion() is None
 
 
 def test_a_model_that_fails_its_rehearsal_is_an_error_and_no_version(made, tmp_path, monkeypatch):
@@ -275,7 +261,7 @@ def test_artifacts_that_were_not_made_from_each_other_are_refused_before_anythin
     assert watched.writes == []
 
 
-@pytest.mark.parametrize("figure", ["ece", "classes"])
+@pytest.mark.parametrize("figure", ["calibration", "slices"])
 def test_a_gate_on_a_figure_that_is_no_number_refuses(made, tmp_path, figure):
     gates = [Minimum(figure="accuracy", min=0.0), Maximum(figure=figure, max=1.0)]
     verdict = case.run(made["good"], tmp_path, case.PARAMS.model_copy(update={"gates": gates}))

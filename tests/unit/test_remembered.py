@@ -2,7 +2,7 @@
 
 import pytest
 
-from twofold import memo
+from twofold import memo, memo_file
 from twofold.errors import SourceError
 from twofold.sources.listing import Fetched, Listing, Wanted
 from twofold.sources.remembered import Remembered
@@ -83,7 +83,7 @@ def test_without_an_etag_nothing_is_kept(alone):
     fetched(store)
     fetched(store)
     assert len(store.fetched) == 6
-    assert not memo.database().exists()
+    assert not memo_file.database().exists()
 
 
 @pytest.mark.parametrize("value", [b"", b"x", b"7\nthree", b'["v"]\nthree', b'["v", 1]\nthree', b"[null, true]\nthree"])

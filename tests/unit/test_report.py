@@ -8,6 +8,8 @@ import pytest
 from tests.unit.report_case import make_findings
 from twofold import report
 from twofold.metrics import FIGURES
+from twofold.rates import Rate, rate
+from twofold.report_words import TITLES
 
 
 class Reader(HTMLParser):
@@ -64,6 +66,64 @@ def test_every_figure_stands_as_it_was_measured():
     assert "find at least 85 % of the defective images, judged on the 120 images of the validation part" in text
 
 
+def test_every_figure_stands_with_its_interval_and_what_it_was_measured_on():
+    findings = make_findings()
+    text, _ = read(report.render(findings))
+    metrics = findings.metrics
+    called = metrics["true_positive"] + metrics["false_positive"]
+    of = {
+        "Accuracy": "300 images",
+        "Precision": f"{called} “defective” answers",
+        "Recall (sensitivity)": "100 defective images",
+        "F1": "300 images",
+        "Specificity": "200 functional images",
+        "ROC-AUC": "300 images",
+        "Log loss": "300 images",
+        "Calibration error (ECE)": "300 images",
+    }
+    keys = {words[0]: key for key, words in TITLES.items()}
+    for title, measured in of.items():
+        ends = metrics["intervals"][keys[title]]
+        value = f"{metrics[keys[title]]:.3f} {ends['low']:.3f} to {ends['high']:.3f}"
+        assert re.search(rf"{re.escape(title)} {re.escape(measured)} {value}", text), title
+
+
+def test_calibration_is_told_in_words():
+    findings = make_findings()
+    metrics = findings.metrics
+    text, _ = read(report.render(findings))
+    assert "the temperature, makes the network less sure of itself. It is 1.60, fitted on the 120 images" in text
+    ends = metrics["intervals"]["ece"]
+    words = f"off by {metrics['ece']:.3f} on average ({ends['low']:.3f} to {ends['high']:.3f})"
+    assert f"{words}; as the network gave them it would be {metrics['ece_uncalibrated']:.3f}" in text
+    assert "no more than chance" not in text  # the scores were drawn at random, and are no probabilities
+    surer, _ = read(report.render(make_findings(temperature=0.5, calibrated_on={"at_bound": True})))
+    assert "makes the network surer of itself. It is 0.50" in surer
+    assert "That is as far as it may go: a threshold takes the validation images apart" in surer
+    same, _ = read(report.render(make_findings(temperature=1.0)))
+    assert "there was nothing to mend: the temperature that was fitted is 1" in same
+    assert f"{metrics['ece']:.3f} on average" in same
+
+
+def test_a_slice_of_few_images_is_shown_as_such():
+    kinds = ["rare" if row < 29 else "common" for row in range(300)]
+    html = report.render(make_findings(slices={"kind": kinds}))
+    text, _ = read(html)
+    assert re.search(r"rare too few to judge 29 \d+ ", text)
+    assert "On fewer than 30 images a figure says more about chance than about the model." in text
+    assert html.count('<tr class="quiet">') == 1
+    enough, _ = read(report.render(make_findings(slices={"kind": ["rare" if row < 30 else "c" for row in range(300)]})))
+    assert "too few to judge" not in enough
+
+
+def test_built_in_slices_are_explained_and_their_bands_rise():
+    sizes = [("up to 300 px", "301 to 600 px", "601 px or more")[(row % 7) // 3] for row in range(300)]
+    text, _ = read(report.render(make_findings(slices={"image size": sizes})))
+    assert "By image size The shorter side of the image as it came." in text
+    places = [text.index(band) for band in ("up to 300 px", "301 to 600 px", "601 px or more")]
+    assert places == sorted(places)
+
+
 def test_slices_and_parts_are_in_tables():
     findings = make_findings()
     text, _ = read(report.render(findings))
@@ -83,8 +143,8 @@ def test_slices_and_parts_are_in_tables():
 def test_the_ten_surest_errors_are_shown_with_words_for_who_cannot_see():
     html = report.render(make_findings())
     _, elements = read(html)
-    shown = all_of(elements, "img")
-    assert len(shown) == 10
+    shown = [attributes for attributes in all_of(elements, "img") if attributes["alt"].startswith("Test image")]
+    assert len(shown) == 10 + 8  # and right answers
     for attributes in shown:
         assert attributes["src"].startswith("data:image/png;base64,")
         assert re.fullmatch(r"Test image [0-9a-f]{12}: labelled \w+, the model says \w+", attributes["alt"])
@@ -99,9 +159,9 @@ def test_pictures_off_leaves_no_picture_of_an_image():
     text, elements = read(html)
     assert all_of(elements, "img") == []
     assert "data:image" not in html
-    assert "Pictures are left out" in text
+    assert "There are none: pictures are left out" in text
     assert html.count('<tr class="case">') == 10
-    assert len(all_of(elements, "svg")) == 4  # the charts stay
+    assert len(all_of(elements, "svg")) == 5  # the charts stay
 
 
 def test_a_page_of_its_own_that_asks_for_nothing():
@@ -116,7 +176,7 @@ def test_a_page_of_its_own_that_asks_for_nothing():
 def test_a_perfect_model_has_no_errors_to_show():
     text, elements = read(report.render(make_findings(perfect=True)))
     assert "The model made no error on the test images." in text
-    assert all_of(elements, "img") == []
+    assert len(all_of(elements, "img")) == 8 * 2 + 1  # right answers with their maps, and the legend
     assert "100.0 %" in text
 
 
@@ -125,7 +185,7 @@ def test_names_of_any_kind_are_shown_and_never_run():
     slices = {evil: [evil if row % 2 else "{{ 7*7 }}" for row in range(300)]}
     html = report.render(make_findings(labels=("{good}", "<b>bad"), slices=slices))
     text, elements = read(html)
-    assert len(all_of(elements, "img")) == 10
+    assert len(all_of(elements, "img")) == (10 + 8) * 2 + 1
     assert not [a for _, a in elements if "onerror" in a]
     assert f"By {evil}" in text
     assert "{{ 7*7 }}" in text
@@ -170,6 +230,6 @@ def test_shares_are_said_as_people_count(hits, n, sentence):
 
 def test_rates_carry_their_interval():
     # Wilson for 8 of 10: .49016 to .94332
-    found = report.rate(8, 10)
+    found = rate(8, 10)
     assert (found.value, found.interval.replace("\N{NARROW NO-BREAK SPACE}", " ")) == (0.8, "49.0 to 94.3 %")
-    assert report.rate(0, 0) == report.Rate(0, 0, None, None)
+    assert rate(0, 0) == Rate(0, 0, None, None)

@@ -95,6 +95,21 @@ def test_a_sealed_model_answers_as_the_model_does(trained, seal, images):
     np.testing.assert_allclose(found, expected, atol=1e-7)
 
 
+def test_a_sealed_temperature_calibrates_what_it_answers(trained, seal, images, tmp_path):
+    # At a half, odds are squared; a model that was sealed without one answers as its network does.
+    decision = read_json(trained / "decision.json")
+    assert "temperature" not in decision
+    plain = open_sealed(seal.directory / "sealed")
+    assert plain.temperature == 1.0
+    write_json(tmp_path / "decision.json", decision | {"temperature": 0.5})
+    sharp = open_sealed(
+        sealing.seal(trained / "model", tmp_path / "decision.json", PIXELS, tmp_path).directory / "sealed"
+    )
+    before = plain.score(plain.pixels(data) for data in images)
+    after = sharp.score(sharp.pixels(data) for data in images)
+    np.testing.assert_allclose(after / (1 - after), (before / (1 - before)) ** 2, rtol=1e-4)
+
+
 def test_sealing_twice_gives_the_same_seal(trained, seal, tmp_path):
     again = sealing.seal(trained / "model", trained / "decision.json", PIXELS, tmp_path)
     assert (again.digest, again.package) == (seal.digest, seal.package)
@@ -155,7 +170,7 @@ def test_a_sealed_model_that_lacks_what_it_needs_is_refused(trained, tmp_path):
 
 def test_the_sealed_code_is_all_that_it_needs_and_imports_no_twofold(seal):
     names = {path.relative_to(ROOT / "twofold").as_posix() for path in closure(sealing.SERVED)}
-    modules = "serving/served sealed predicting anatomy images model errors"
+    modules = "serving/served sealed predicting temperature anatomy images model errors"
     assert {f"{module}.py" for module in modules.split()} == names
     home = seal.directory / "code" / seal.package
     assert {path.relative_to(home).as_posix() for path in home.rglob("*.py")} == names | {

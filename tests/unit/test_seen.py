@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.makers import encode, pixels
-from twofold import memo, seen
+from twofold import memo, memo_file, seen
 from twofold.images import Limits
 from twofold.seen import Seen, see
 
@@ -68,7 +68,7 @@ def test_other_code_or_another_decoder_is_another_question(decoded, monkeypatch,
 def test_the_beginning_of_a_file_is_no_content_to_know_it_by(decoded):
     (one,) = see([bytes(100_001)], LIMITS)
     assert (one.sha256, one.reason) == ("", "100001 bytes, allowed are at most 100000")
-    assert not memo.database().exists()
+    assert not memo_file.database().exists()
 
 
 @pytest.mark.parametrize("value", [b"", b"[]", b"null", b"7", b"\xff", b'{"sha256": "a"}', "short", "type"])

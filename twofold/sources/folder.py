@@ -15,6 +15,7 @@ offers, sorted by key, and what it holds besides.
 import os
 import stat
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from twofold.errors import DataError
@@ -44,6 +45,7 @@ class Folder:
             raise DataError(f"{root}: no such folder; set ingest.source in params.yaml to the folder of your images")
         self.root = root.resolve()
         self.name = str(root)
+        self._inside: dict[str, bool] = {}  # folders below the root: whether they are there, and no link leads out
 
     def listing(self) -> Listing:
         """What the folder offers."""
@@ -61,6 +63,14 @@ class Folder:
 
     def problem(self, key: str) -> str | None:
         """Why a file on offer may not be read, if so."""
+        # Most files are plain ones in plain folders: then a look at the file is enough.
+        parent = key.rpartition("/")[0]
+        if parent not in self._inside:
+            self._inside[parent] = self._is_plain(parent)
+        if self._inside[parent]:
+            with suppress(OSError, ValueError):
+                if stat.S_ISREG(os.lstat(f"{self.root}/{key}").st_mode):
+                    return None
         try:
             real = (self.root / key).resolve()
             if not real.is_relative_to(self.root):
@@ -69,6 +79,14 @@ class Folder:
             return None if real.is_file() else "not a regular file" if real.exists() else "no such file"
         except (OSError, RuntimeError):  # too long a name, a ring of links
             return "the path leads nowhere"
+
+    def _is_plain(self, parent: str) -> bool:
+        """Whether a folder is the place that its name says, with no link on the way to it."""
+        place = f"{self.root}/{parent}".rstrip("/")
+        try:
+            return os.path.realpath(place) == place and Path(place).is_dir()
+        except (OSError, ValueError):  # too long a name
+            return False
 
     def size(self, key: str) -> int:
         """Bytes of a file on offer; 0 if it cannot be asked, which reading it will tell."""

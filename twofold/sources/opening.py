@@ -56,8 +56,9 @@ def open_source(address: str) -> Source:
     if scheme is None:
         return Folder(Path(address))
     if scheme[1] == "s3":
+        from twofold.s3 import endpoint  # so does boto3
         from twofold.sources.remembered import Remembered
-        from twofold.sources.s3 import Bucket, endpoint  # so does boto3
+        from twofold.sources.s3 import Bucket
 
         return Remembered(Bucket(address), endpoint() or "")
     raise DataError(

@@ -71,6 +71,6 @@ def _unpacked(value: bytes) -> Fetched | None:
     head, _, data = value.partition(b"\n")
     try:
         version, verified = json.loads(head)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         return None
     return Fetched(data, "", version, verified) if isinstance(version, str) and isinstance(verified, bool) else None

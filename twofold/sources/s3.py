@@ -24,41 +24,20 @@ from contextlib import closing
 from functools import partial
 from typing import Any, TypeVar
 
-import boto3
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
 from botocore.httpchecksum import StreamingChecksumBody
 from urllib3.exceptions import HTTPError
 
-from twofold.errors import DataError, SourceError
+from twofold.errors import SourceError
+from twofold.s3 import THREADS, client, first_line, parse, reason
 from twofold.sources.listing import LABELS, LARGEST_TABLE, Aside, Fetched, Listing, Wanted, hidden, labelled, shown
 
 T = TypeVar("T")
-THREADS = 8  # downloads at once in each worker: an answer takes far longer than its bytes
-CONNECT_TIMEOUT, READ_TIMEOUT = 10, 30  # seconds
-ATTEMPTS = 5  # of one request, botocore's own
 TRIES = 4  # of one object or page whose answer came damaged, each with those attempts
 PAGE = 1000  # objects in a page of a listing; S3 gives no more
 PAUSE = 0.5  # seconds before the second try, twice as long before each further one
 LISTINGS = 5  # at most, until two in a row agree
-_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
 _MD5 = re.compile(r"[0-9a-f]{32}")
-_REMEDIES = {
-    "NoSuchBucket": "no such bucket",
-    "NoSuchKey": "no such object any more; it was there when the bucket was listed",
-    "404": "no such bucket or object",
-    "AccessDenied": "access denied; the credentials need s3:ListBucket on the bucket and s3:GetObject on its objects",
-    "403": "access denied; the credentials need s3:ListBucket on the bucket and s3:GetObject on its objects",
-    "ExpiredToken": "the credentials have expired; get new ones",
-    "TokenRefreshRequired": "the credentials have expired; get new ones",
-    "InvalidToken": "the session token is not valid; get new credentials",
-    "InvalidAccessKeyId": "the access key is not known there; check AWS_ACCESS_KEY_ID and the endpoint",
-    "SignatureDoesNotMatch": "the secret key is wrong; check AWS_SECRET_ACCESS_KEY",
-    "RequestTimeTooSkewed": "this machine's clock is wrong",
-    "PermanentRedirect": "the bucket lies in another region; set AWS_DEFAULT_REGION",
-    "AuthorizationHeaderMalformed": "the bucket lies in another region; set AWS_DEFAULT_REGION",
-    "InvalidObjectState": "the object is archived; restore it first",
-}
 
 
 class Bucket:
@@ -69,15 +48,8 @@ class Bucket:
     """
 
     def __init__(self, address: str) -> None:
-        # The address is shown, logged and kept; credentials in it would be too.
-        if "@" in address.removeprefix("s3://").partition("/")[0]:
-            raise DataError("ingest.source: an s3:// address holds no credentials; boto3 takes them from AWS_…")
-        bucket, _, prefix = address.removeprefix("s3://").partition("/")
-        if not _BUCKET.fullmatch(bucket) or not prefix.isprintable():
-            raise DataError(f"ingest.source: found {address!r}; must be s3://bucket or s3://bucket/prefix")
+        bucket, self.prefix = parse(address, "ingest.source")
         self.bucket = bucket
-        # With the slash, s3://bucket/cells does not take in the objects of s3://bucket/cells-old.
-        self.prefix = f"{prefix.rstrip('/')}/" if prefix.strip("/") else ""
         self.name = f"s3://{bucket}/{self.prefix}".rstrip("/")
         self._objects: dict[str, Wanted] = {}
         self._clients: dict[int, Any] = {}
@@ -183,7 +155,7 @@ class Bucket:
             with closing(answer["Body"]) as body:
                 data = body.read()
         except (BotoCoreError, HTTPError, OSError) as error:
-            raise _DamagedError(_first_line(error)) from None
+            raise _DamagedError(first_line(error)) from None
         if len(data) != wanted.bytes:
             raise _DamagedError(f"{len(data)} bytes came of {wanted.bytes}")
         # A checksum in the answer is not enough: one over the sums of parts, or of a kind that botocore lacks
@@ -204,7 +176,7 @@ class Bucket:
             try:
                 return work()
             except ClientError as error:
-                raise SourceError(f"{what}: {_reason(error)}") from None
+                raise SourceError(f"{what}: {reason(error)}") from None
             except (NoCredentialsError, PartialCredentialsError):
                 keys = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
                 raise SourceError(f"{what}: no credentials for S3 in the environment; set {keys}") from None
@@ -214,7 +186,7 @@ class Bucket:
                 time.sleep(PAUSE * 2 ** (attempt - 1))
             except (BotoCoreError, HTTPError, OSError, ValueError) as error:
                 # botocore has tried again already, where that could help.
-                raise SourceError(f"{what}: {_first_line(error)}") from None
+                raise SourceError(f"{what}: {first_line(error)}") from None
         raise AssertionError("unreachable")
 
     def _client(self) -> Any:
@@ -230,41 +202,3 @@ _WRONG_NAME = "the key is no relative path of printable UTF-8 (.., an empty part
 
 class _DamagedError(OSError):
     pass
-
-
-def endpoint() -> str | None:
-    """The S3 server's address, None for AWS: of boto3's own variables, or MLflow's where those are not set."""
-    given = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "MLFLOW_S3_ENDPOINT_URL")
-    return next((os.environ[name] for name in given if os.environ.get(name)), None)
-
-
-def client() -> Any:
-    """boto3's client for S3, with everything said that its versions have as changing defaults."""
-    address = endpoint()
-    settings = Config(
-        connect_timeout=CONNECT_TIMEOUT,
-        read_timeout=READ_TIMEOUT,
-        retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
-        max_pool_connections=THREADS,
-        tcp_keepalive=True,
-        request_checksum_calculation="when_required",
-        response_checksum_validation="when_supported",
-        # Other stores than AWS seldom have a name in DNS for each bucket.
-        s3={"addressing_style": "path"} if address else None,
-    )
-    try:
-        return boto3.Session().client("s3", endpoint_url=address, config=settings)
-    except (BotoCoreError, ValueError) as error:
-        raise SourceError(f"S3: {error}") from None
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
-
-
-def _reason(error: ClientError) -> str:
-    code = str(error.response.get("Error", {}).get("Code", ""))
-    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-    if status == 412 or code in ("PreconditionFailed", "412"):
-        return "replaced while it was read; run again when nobody writes there"
-    return f"{_REMEDIES.get(code, 'refused by the server')} ({code or 'no code'}, HTTP {status})"

@@ -1,29 +1,33 @@
-"""evaluate: how good the model is, on images that neither it nor its threshold has seen.
+"""evaluate: how good the model is, on images that neither it nor its threshold has seen, and how sure that is.
 
 In: the prepared data and the fine-tuned model. Out: a folder with `evaluation.html`, `decision.json`,
-`predictions.parquet`, what the model saw in the test images (see `twofold/drift_reference.py`), the points of every curve as
-CSV and every chart as SVG and PNG; beside it the figures as JSON.
-A pure function of the two and the parameters: it knows neither MLflow nor a champion.
+`predictions.parquet`, the points of every curve as CSV, every chart as SVG and PNG, and `explanations.json`, what the
+model looked at where it was surely wrong, and what it saw in the test images (see `twofold/drift_reference.py`); beside
+it the figures as JSON. A pure function of the two and the parameters: it knows neither MLflow nor a champion.
+
+The validation images fix first the temperature and then the threshold. Every probability that leaves this step is
+calibrated by that temperature, but for what is called uncalibrated.
 """
 
-import csv
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import AfterValidator, Field
 
-from twofold.params import Fraction, Integer, Section
+from twofold.decision import Rule
+from twofold.params import Integer, Section
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from twofold.explanations import Explanations
     from twofold.model import Classifier
     from twofold.picture import Picture
     from twofold.predictions import Predictions
     from twofold.prepared import Prepared
 
-KIND, SCHEMA_VERSION = "evaluation", 1
+KIND, SCHEMA_VERSION = "evaluation", 2
 SPLITS = ("validation", "test")
 VIEWS = (1, 2, 4, 8)
 
@@ -37,12 +41,12 @@ def _known(views: int) -> int:
 class Evaluate(Section):
     """How the trained model is tested, and where the line between the classes is drawn."""
 
-    policy: Literal["max_accuracy", "max_f1", "precision_at_recall"] = Field(
-        description="what the threshold makes best on the validation split: max_accuracy, max_f1, or "
-        "precision_at_recall (highest precision with recall >= recall_at_least)"
-    )
-    recall_at_least: Fraction = Field(
-        description="smallest share of the positive class that must be found, 0 to 1; only for precision_at_recall"
+    threshold: Rule = Field(
+        description="the rule that draws the line between the classes on the validation split, with its own numbers: "
+        "{policy: max_accuracy}; {policy: max_f1}; {policy: recall_at_least, recall: 0.95} (the highest precision, "
+        "where at least that share of the positive class is found); {policy: precision_at_least, precision: 0.9} (the "
+        "highest recall, where at least that share of the positive answers is right); {policy: min_cost, missed: 10, "
+        "false_alarm: 1} (what either error costs, in any unit, above 0 to 1e9)"
     )
     views: Annotated[Integer, AfterValidator(_known)] = Field(
         description="ways to lay an image down over which its probability is averaged, in the test and when serving: "
@@ -50,42 +54,57 @@ class Evaluate(Section):
         "orientation means nothing)"
     )
     batch_size: Integer = Field(description="images predicted at once, 1 to 1024; speed and memory", ge=1, le=1024)
+    robustness: Integer = Field(
+        description="test images that are predicted again under mild JPEG, blur, two changes of brightness, less "
+        "contrast and a shift, to see how the figures change; 0 (leaves it out) to 1000000, spread evenly over the "
+        "test; each costs six predictions more",
+        ge=0,
+        le=1_000_000,
+    )
     pictures: bool = Field(
-        description="whether evaluation.html shows the most confident errors as pictures; false where images must "
-        "not leave the data"
+        description="whether evaluation.html and decision.html show images: the most confident errors and some right "
+        "answers, with maps of what the model looked at; false where images must not leave the data"
     )
 
 
 def evaluate(params: Evaluate, data: Path, model: Path, *, evaluation: Path, metrics: Path) -> None:
-    """Predict validation and test in float32, choose the threshold on validation, report the test.
+    """Predict validation and test in float32, fit temperature and threshold on validation, report the test.
 
     Raises:
         ArtifactError: data or model cannot be read, or the model was made for other classes or another image size.
-        DataError: a split lacks a class, or the model predicts what is no probability.
+        DataError: a split lacks a class, the model predicts what is no probability, or no threshold reaches what the
+            rule asks for.
     """
-    from twofold import artifacts, decision, drift_reference, predictions
+    from twofold import artifacts, decision, drift_reference, exhibits, explanations, predictions
     from twofold.model import load
     from twofold.prepared import Prepared
+    from twofold.temperature import calibrated
 
     prepared = Prepared.open(data)
     classifier, about = load(model)
     _check(prepared, about, data, model)
-    probability = _predict(params, prepared, classifier, about)
+    raw = _predict(params, prepared, classifier, about)
     digest = artifacts.digest(model)
-    decided = _decide(params, prepared, probability, digest)
+    decided = _decide(params, prepared, raw, digest)
+    probability = {split: calibrated(raw[split], decided["temperature"]) for split in SPLITS}
     table = _table(prepared, probability, decided["threshold"])
     test = table.of("test")
-    figures = _score(test, decided)
-    charts = _draw(test, figures, decided["labels"])
+    figures = _score(test, raw["test"], decided)
+    if params.robustness:
+        figures["robustness"] = _alter(params, prepared, classifier, about, test, decided)
+    explained = _explain(params, prepared, classifier, about, test)
+    charts = exhibits.draw(test, raw["test"], figures, decided["labels"])
     with artifacts.publish(evaluation) as draft:
         predictions.write(draft / predictions.PREDICTIONS, table)
         artifacts.write_json(draft / decision.DECISION, decided)
-        drift_reference.write(draft / drift_reference.REFERENCE, drift_reference.of_test(prepared, classifier, about, test))
-        _write_curves(draft, test, figures, decided["labels"])
+        exhibits.write(draft, test, raw["test"], figures, decided["labels"])
+        explanations.write(draft / explanations.EXPLANATIONS, explained)
+        reference = drift_reference.of_test(prepared, classifier, about, test)
+        drift_reference.write(draft / drift_reference.REFERENCE, reference)
         for name, picture in charts.items():
             (draft / f"{name}.svg").write_bytes(picture.svg)
             (draft / f"{name}.png").write_bytes(picture.png)
-        page = _report(params, prepared, about, figures, decided, test, charts)
+        page = _report(prepared, about, figures, decided, test, charts, explained)
         (draft / "evaluation.html").write_text(page, encoding="utf-8", newline="\n")
         artifacts.write_meta(
             draft,
@@ -124,11 +143,7 @@ def _predict(
     params: Evaluate, prepared: "Prepared", classifier: "Classifier", about: Mapping[str, Any]
 ) -> dict[str, "np.ndarray[Any, np.dtype[np.float64]]"]:
     """Probability of the positive class for every image of each split, in the order of its rows."""
-    import torch
-
     from twofold import numerics
-    from twofold.predicting import probabilities
-    from twofold.progress import track
 
     numerics.settle()
     classifier.to(numerics.device())
@@ -137,139 +152,154 @@ def _predict(
         rows = prepared.rows(split)
         starts = range(0, len(rows), params.batch_size)
         batches = (prepared.pixels(rows[start : start + params.batch_size]) for start in starts)
-        shown = track(batches, f"predicting {split}", len(rows), per_item=params.batch_size)
-        # A GPU would otherwise round the inputs of a convolution to 10 bits and call it float32.
-        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
-            found[split] = probabilities(classifier, shown, mean=about["mean"], std=about["std"], views=params.views)
+        found[split] = _answer(params, classifier, about, batches, f"predicting {split}", len(rows))
     return found
 
 
-def _decide(
-    params: Evaluate, prepared: "Prepared", probability: Mapping[str, Any], model_digest: str
-) -> dict[str, Any]:
+def _answer(
+    params: Evaluate, classifier: "Classifier", about: Mapping[str, Any], batches: Iterable[Any], words: str, n: int
+) -> "np.ndarray[Any, np.dtype[np.float64]]":
+    import torch
+
+    from twofold.predicting import probabilities
+    from twofold.progress import track
+
+    shown = track(batches, words, n, per_item=params.batch_size)
+    # A GPU would otherwise round the inputs of a convolution to 10 bits and call it float32.
+    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+        return probabilities(classifier, shown, mean=about["mean"], std=about["std"], views=params.views)
+
+
+def _decide(params: Evaluate, prepared: "Prepared", raw: Mapping[str, Any], model_digest: str) -> dict[str, Any]:
     """What is sealed with the model: the content of decision.json."""
-    from twofold import decision
-    from twofold.metrics import confusion, rates
+    from twofold import decision, temperature
+    from twofold.calibration import ece
+    from twofold.metrics import confusion, figures, rates
+    from twofold.progress import say
 
     target = prepared.target[prepared.rows("validation")]
-    threshold = decision.choose(params.policy, target, probability["validation"], params.recall_at_least)
-    counts = confusion(target, probability["validation"], threshold)
-    # A parameter that was not used must not make the decision another one.
-    used = params.policy == "precision_at_recall"
+    fitted = temperature.fit(target, raw["validation"])
+    probability = temperature.calibrated(raw["validation"], fitted)
+    threshold = decision.choose(params.threshold, target, probability)
+    counts = confusion(target, probability, threshold)
+    at_bound = fitted in (temperature.LEAST, temperature.MOST)
+    if at_bound:
+        say(f"evaluate: the temperature is at its bound, {fitted:g}: {temperature.WHY[fitted]}")
+    numbers = params.threshold.model_dump(mode="json")
     return {
         "schema_version": decision.SCHEMA_VERSION,
+        "temperature": fitted,
         "threshold": threshold,
-        "policy": params.policy,
-        "recall_at_least": params.recall_at_least if used else None,
+        "policy": numbers.pop("policy"),
+        "rule": numbers,
         "positive": prepared.meta["positive"],
         "labels": list(prepared.meta["labels"]),
         "views": params.views,
         "model_digest": model_digest,
         "fingerprint": prepared.meta["fingerprint"],
         "chosen_on": {"split": "validation", "n": counts.n, "n_positive": counts.positive, **rates(counts)},
+        "calibrated_on": {
+            "split": "validation",
+            "n": counts.n,
+            "bounds": [temperature.LEAST, temperature.MOST],
+            "at_bound": at_bound,
+            "log_loss_uncalibrated": figures(target, raw["validation"], threshold)["log_loss"],
+            "log_loss": figures(target, probability, threshold)["log_loss"],
+            "ece_uncalibrated": ece(target, raw["validation"]),
+            "ece": ece(target, probability),
+        },
     }
 
 
 def _table(prepared: "Prepared", probability: Mapping[str, Any], threshold: float) -> "Predictions":
     import numpy as np
 
-    from twofold import predictions
+    from twofold import predictions, slices
 
     rows = np.concatenate([prepared.rows(split) for split in SPLITS])
     together = np.concatenate([probability[split] for split in SPLITS])
     columns = {name: prepared.column(name)[rows] for name in ("sha256", "split", "label", "group")}
     columns |= {"target": prepared.target[rows], "probability": together, "predicted": together >= threshold}
-    slices = {name: prepared.column(predictions.PREFIX + name)[rows] for name in prepared.meta["slices"]}
-    return predictions.gather(columns, slices)
+    return predictions.gather(columns, slices.columns(prepared, rows))
 
 
-def _score(test: "Predictions", decided: Mapping[str, Any]) -> dict[str, Any]:
+def _score(test: "Predictions", uncalibrated: Any, decided: Mapping[str, Any]) -> dict[str, Any]:
     """The content of metrics.json."""
-    from twofold.metrics import by_slice, summary
+    from twofold import calibration
+    from twofold.metrics import summary
+    from twofold.slices import by_value
+    from twofold.uncertainty import intervals
 
     answers = (test.target, test.probability, decided["threshold"])
+    before = {**calibration.interval(test.target, uncalibrated)._asdict(), "method": calibration.METHOD}
     return {
         **summary(*answers),
+        "ece_uncalibrated": calibration.ece(test.target, uncalibrated),
+        "temperature": decided["temperature"],
         "threshold": decided["threshold"],
-        "slices": by_slice(*answers, test.slices),
+        "intervals": {**intervals(*answers), "ece_uncalibrated": before},
+        "slices": by_value(*answers, test.slices),
     }
 
 
-def _draw(test: "Predictions", figures: Mapping[str, Any], labels: Sequence[str]) -> dict[str, "Picture"]:
-    from twofold import charts, curves
-    from twofold.metrics import Counts
+def _alter(
+    params: Evaluate,
+    prepared: "Prepared",
+    classifier: "Classifier",
+    about: Mapping[str, Any],
+    test: "Predictions",
+    decided: Mapping[str, Any],
+) -> dict[str, Any]:
+    """How the figures change when the images change a little; `robustness` in metrics.json."""
+    from twofold import robustness
+    from twofold.temperature import calibrated
 
-    names = (labels[0], labels[1])
-    counts = Counts(*(figures[field] for field in Counts._fields))
-    threshold = figures["threshold"]
-    points = (test.target, test.probability)
-    alarms = charts.Point(1 - figures["specificity"], figures["recall"], threshold)
-    # Nothing called positive: there is no precision, and no place on that curve.
-    trust = charts.Point(figures["recall"], figures["precision"], threshold) if counts.called else None
-    return {
-        "confusion": charts.confusion(counts, names),
-        "roc": charts.roc(curves.roc(*points), figures["roc_auc"], alarms, names),
-        "precision_recall": charts.precision_recall(
-            curves.precision_recall(*points), figures["average_precision"], counts.positive / counts.n, trust, names
-        ),
-        "scores": charts.scores(curves.histogram(*points), counts, threshold, names),
-    }
+    chosen = robustness.sample(len(test), params.robustness)
+    rows = prepared.rows("test")[chosen]
 
+    def predict(name: str, batches: Iterable[Any]) -> Any:
+        raw = _answer(params, classifier, about, batches, f"predicting test, {name}", len(rows))
+        return calibrated(raw, decided["temperature"])
 
-def _write_curves(folder: Path, test: "Predictions", figures: Mapping[str, Any], labels: Sequence[str]) -> None:
-    """Every curve and table as CSV, for `dvc plots` and for spreadsheets."""
-    from twofold import curves
-    from twofold.metrics import FIGURES, Counts, by_class
-
-    points = (test.target, test.probability)
-    roc, trade, bars = curves.roc(*points), curves.precision_recall(*points), curves.histogram(*points)
-    _csv(folder / "roc.csv", ("fpr", "tpr", "threshold"), _columns(roc.x, roc.y, roc.threshold))
-    _csv(
-        folder / "precision_recall.csv",
-        ("recall", "precision", "threshold"),
-        _columns(trade.x, trade.y, trade.threshold),
+    return robustness.measure(
+        lambda numbers: prepared.pixels(rows[numbers]),
+        test.target[chosen],
+        test.probability[chosen],
+        decided["threshold"],
+        predict,
+        params.batch_size,
     )
-    _csv(folder / "scores.csv", ("low", "high", "negative", "positive"), _columns(*bars))
-    answers = ((label, labels[answer]) for label, answer in zip(test.label, test.predicted, strict=True))
-    _csv(folder / "confusion.csv", ("actual", "predicted"), answers)
-    classes = by_class(Counts(*(figures[field] for field in Counts._fields)), labels)
-    shares = ("n", "called", "correct", "precision", "recall", "f1")
-    rows = ((label, *(own.get(field) for field in shares)) for label, own in classes.items())
-    _csv(folder / "classes.csv", ("class", *shares), rows)
-    counted = ("n", "n_positive", "true_positive", "false_positive", "true_negative", "false_negative")
-    values_of = (
-        (name, value, *(own.get(field) for field in (*counted, *FIGURES)))
-        for name, values in figures["slices"].items()
-        for value, own in values.items()
-    )
-    _csv(folder / "slices.csv", ("slice", "value", *counted, *FIGURES), values_of)
 
 
-def _columns(*arrays: Any) -> Iterator[tuple[Any, ...]]:
-    return zip(*(array.tolist() for array in arrays), strict=True)
+def _explain(
+    params: Evaluate, prepared: "Prepared", classifier: "Classifier", about: Mapping[str, Any], test: "Predictions"
+) -> "Explanations":
+    import numpy as np
 
+    from twofold.explaining import explain
 
-def _csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)
+    place = {sha256: row for row, sha256 in enumerate(prepared.sha256)}
+
+    def pixels(sha256: str) -> Any:
+        return prepared.pixels(np.array([place[sha256]]))[0]
+
+    negative, positive = prepared.meta["labels"]
+    return explain(classifier, about, test, (negative, positive), pixels if params.pictures else None)
 
 
 def _report(
-    params: Evaluate,
     prepared: "Prepared",
     about: Mapping[str, Any],
     figures: Mapping[str, Any],
     decided: Mapping[str, Any],
     test: "Predictions",
     charts: Mapping[str, "Picture"],
+    explained: "Explanations",
 ) -> str:
     import numpy as np
 
     from twofold import report
 
-    place = {sha256: row for row, sha256 in enumerate(prepared.sha256)}
     counted = {split: np.bincount(prepared.target[prepared.rows(split)], minlength=2) for split in ("train", *SPLITS)}
     findings = report.Findings(
         metrics=figures,
@@ -279,7 +309,7 @@ def _report(
         test=test,
         splits={split: (int(pair[0]), int(pair[1])) for split, pair in counted.items()},
         charts=charts,
-        pixels=(lambda sha256: prepared.pixels(np.array([place[sha256]]))[0]) if params.pictures else None,
+        explained=explained,
     )
     return report.render(findings)
 

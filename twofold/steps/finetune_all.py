@@ -76,14 +76,14 @@ def finetune_all(params: FinetuneAll, data: Path, head: Path, *, model: Path, me
     import numpy as np
     import numpy.typing as npt
     import torch
-    from safetensors.torch import load_file, save_file
+    from safetensors.torch import save_file
 
     from twofold.artifacts import digest, publish, read_meta, write_json, write_meta
     from twofold.augmentation import Augmentation, augment
     from twofold.checkpoint import Checkpoint, dependencies
     from twofold.errors import ArtifactError, WeightsError
     from twofold.folding import depthwise_in_float32, folded
-    from twofold.model import BACKBONES, KIND, SCHEMA_VERSION
+    from twofold.model import BACKBONES, KIND, SCHEMA_VERSION, fill
     from twofold.numerics import autocast, device, settle
     from twofold.optimisation import groups_by_depth
     from twofold.predicting import normalise, probabilities
@@ -114,7 +114,7 @@ def finetune_all(params: FinetuneAll, data: Path, head: Path, *, model: Path, me
     classifier, base = pretrained(start["backbone"], start["weights"], params.dropout)
     if base != start["base_sha256"]:
         raise WeightsError(f"{head}: fits the base {start['base_sha256']}, found {base}; run train_head again")
-    classifier.head.load_state_dict(load_file(head / "head.safetensors"))
+    fill(classifier.head, head / "head.safetensors")
     classifier.to(where).to(memory_format=torch.channels_last)
 
     rows, judged = images.rows("train"), images.rows("validation")

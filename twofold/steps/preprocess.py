@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
 
-import numpy as np
 from pydantic import Field, model_validator
 
 from twofold import images as decoding
@@ -42,7 +41,6 @@ from twofold.raw import Image, Raw, write_csv
 from twofold.splits import SPLITS, TRAIN, LeftOut, assign, check, groups_across, repeats
 
 _TASK_IMAGES, _TASK_BYTES = 16, 8 * 1024 * 1024
-_LEVELS = np.arange(256, dtype=np.int64)
 Shape = tuple[int, int, int, int]
 
 
@@ -95,9 +93,10 @@ class Job(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """Of one image: its thumbnail, and for train the sums of each channel's values and of their squares."""
+    """Of one image: thumbnail and brightness; of train also the sums of each channel's values and of their squares."""
 
     thumbnail: near.Thumbnails
+    brightness: float
     values: tuple[int, ...] = ()
     squares: tuple[int, ...] = ()
 
@@ -141,7 +140,7 @@ def preprocess(params: Preprocess, raw: Path, *, data: Path, metrics: Path, audi
         channels = max(shape[3] for shape in shapes)
         sums = _summed(seen, channels)
         write_csv(draft / LEFT_OUT, LeftOut._fields, out)
-        write_index(draft, images, splits, places, positive=source.meta["positive"], slices=source.meta["slices"])
+        write_index(draft, images, splits, places, [one.brightness for one in seen], source.meta)
         write_meta(draft, KIND, VERSION, **_meta(params, source, counts, shapes, sums, channels))
     _tell(metrics, counts, len(images), len(out), crossing, checks)
 
@@ -284,10 +283,8 @@ def _prepare(
 
 def _seen(one: Ready, train: bool) -> Seen:
     if not train:
-        return Seen(one.thumbnail)
-    # Whole numbers, so that the order in which images are added cannot change the last digit.
-    counts = decoding.histogram(one.pixels)
-    return Seen(one.thumbnail, tuple(map(int, counts @ _LEVELS)), tuple(map(int, counts @ _LEVELS**2)))
+        return Seen(one.thumbnail, one.brightness)
+    return Seen(one.thumbnail, one.brightness, tuple(one.values.tolist()), tuple(one.squares.tolist()))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """register: judge the model, and promote it in MLflow if it passes its gates.
 
-In: everything that the other steps wrote. Out: `decision.html`, `model_card.md`, and the verdict as JSON; in MLflow a
-run with parameters, figures, curves, pictures and provenance, the sealed model, and, if every gate is passed, a
-version with the alias `champion`. The only step that knows the registry. A refusal is a result, not an error.
+In: everything that the other steps wrote. Out: `decision.html`, `model_card.md`, `disagreements.csv` (images that the
+model or the champion alone gets right), `vanished.csv` (old test images that are gone), and the verdict as JSON; in
+MLflow a run with parameters, figures, curves, pictures and provenance, the sealed model, and, if every gate is passed,
+a version with the alias `champion`. The only step that knows the registry. A refusal is a result, not an error.
 """
 
 import hashlib
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 
 from twofold.gates import Gate
-from twofold.params import Section, Text
+from twofold.params import Integer, Section, Text
 
 if TYPE_CHECKING:
     from twofold.judgement import Judgement, Outcome
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 KIND, SCHEMA_VERSION = "registration", 1
 PAGE, CARD, RECORD = "decision.html", "model_card.md", "registration.json"
+DISAGREEMENTS, VANISHED = "disagreements.csv", "vanished.csv"
 
 
 class Register(Section):
@@ -36,9 +38,17 @@ class Register(Section):
         description="registered model in MLflow: letters, digits, _ and -, at most 100"
     )
     gates: list[Gate] = Field(
-        description="conditions, all of which must hold; each a figure of reports/metrics.json with one of min, max or "
-        "non_inferior_by (how much worse than the champion it may be on the same test images, 0 or more); at least one",
+        description="conditions, all of which must hold; each a figure with one of min, max (with `bound: lower` or "
+        "`upper` of its 95 % interval, not of the figure itself), non_inferior_by (proven to be less worse than the "
+        "champion than that, and than the best champion before) or better_by (proven to be better by more), and maybe "
+        "`slice: column` or `slice: {column: value}`; at least one",
         min_length=1,
+    )
+    reference_since: Integer = Field(
+        description="the first version that counts as the best champion before, behind which non_inferior_by keeps a "
+        "model from falling in small steps, 1 to 2147483647; raising it to the champion's version forgets those before",
+        ge=1,
+        le=2**31 - 1,
     )
     promotion: Literal["auto", "review"] = Field(
         description="auto: a model that passes becomes the champion; review: it becomes the challenger, and a person "
@@ -74,8 +84,7 @@ def register(
     from twofold import promotion
     from twofold.artifacts import publish, write_json, write_meta
     from twofold.candidate import read
-    from twofold.champion import score
-    from twofold.gates import judge
+    from twofold.contest import contest
     from twofold.progress import say
     from twofold.provenance import provenance
 
@@ -83,20 +92,19 @@ def register(
     store = tracking.connect()
     with tracking.plain_errors(store.uri):
         stands = promotion.standing(store, params.model_name, candidate.key)
-        champion = None if stands.rival is None else score(store, stands.rival, candidate)
+        held = contest(store, params.model_name, stands.rival, candidate, params.gates, params.reference_since)
         judged = judging.Judgement(
             name=params.model_name,
             candidate=candidate,
-            verdict=judge(params.gates, candidate.metrics, champion),
-            champion=champion,
             provenance=provenance(),
             dvc_experiment=os.environ.get("DVC_EXP_NAME"),
+            **held._asdict(),
         )
         with tempfile.TemporaryDirectory() as scratch:
             written = Path(scratch)
             values = _record(store, params, judged, stands, written)
             with publish(registration) as draft:
-                for name in (PAGE, CARD):
+                for name in (PAGE, CARD, DISAGREEMENTS, VANISHED):
                     (draft / name).write_bytes((written / name).read_bytes())
                 write_meta(draft, KIND, SCHEMA_VERSION, params=params.model_dump(mode="json"))
     write_json(verdict, values)
@@ -134,7 +142,15 @@ def _record(store: "Store", params: Register, judged: "Judgement", stands: Any, 
     if outcome is None or (outcome.version is None and judged.dvc_experiment is None):
         logged, seal = promotion.log_model(store, run, judged)
         outcome = outcome or promotion.promote(
-            store, run, stands, judged, model=logged, seal_digest=seal, alias=alias, card=render(judged)
+            store,
+            run,
+            stands,
+            judged,
+            model=logged,
+            seal_digest=seal,
+            alias=alias,
+            card=render(judged),
+            params=sections,
         )
     values = _write(store, store.client.get_run(run.info.run_id), judged, outcome, params, folder)
     store.client.log_artifacts(run.info.run_id, str(folder), KIND)
@@ -146,27 +162,36 @@ def _record(store: "Store", params: Register, judged: "Judgement", stands: Any, 
 
 def _log_candidate(store: "Store", run: "Run", judged: "Judgement", sections: Mapping[str, Any]) -> None:
     from twofold import runs, tracking
+    from twofold.evidence import EVALUATION, METRICS
 
     candidate = judged.candidate
     tracking.log_params(store, run, tracking.flatten(sections))
-    runs.log_figures(store, run, candidate.metrics)
+    runs.log_figures(store, run, {**candidate.metrics, **judged.measured})
+    if judged.champion is not None and not judged.champion.problem:
+        found = judged.champion.as_json()
+        # A step for each champion that the model was held against.
+        runs.log_figures(store, run, {"comparison": found["figures"] | {"n": found["n"]}}, step=found["version"])
     runs.log_figures(store, run, {f"{step}.validation": candidate.about[step]["validation"] for step in _TRAININGS})
     for step, folder in (("train_head", candidate.head), ("finetune_all", candidate.model)):
         runs.link_training(store, run, step, candidate.digests[step], folder / "history.csv")
-    store.client.log_artifacts(run.info.run_id, str(candidate.evaluation), "evaluation")
+    store.client.log_artifacts(run.info.run_id, str(candidate.evaluation), EVALUATION)
+    store.client.log_dict(run.info.run_id, candidate.metrics, f"{EVALUATION}/{METRICS}")
 
 
 def _write(
     store: "Store", run: "Run", judged: "Judgement", outcome: "Outcome", params: Register, folder: Path
 ) -> dict[str, Any]:
-    """Page, card and verdict into the folder."""
-    from twofold import decision_page, model_card
+    """Page, card, tables and verdict into the folder."""
+    from twofold import decision_page, disagreements, model_card
     from twofold.artifacts import write_json
     from twofold.judgement import as_json
 
     recorded = _where(store, run, params)
     (folder / PAGE).write_text(decision_page.render(judged, outcome, recorded), encoding="utf-8", newline="\n")
     (folder / CARD).write_text(model_card.render(judged), encoding="utf-8", newline="\n")
+    disagreements.write(folder / DISAGREEMENTS, disagreements.rows(judged.champion) if judged.champion else [])
+    lines = [f"{sha256},{where}" for sha256, where in judged.vanished.items()]
+    (folder / VANISHED).write_text("\n".join(["sha256,now", *lines, ""]), encoding="utf-8", newline="\n")
     values = as_json(judged, outcome) | recorded
     write_json(folder / RECORD, values)
     return values

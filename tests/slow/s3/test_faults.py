@@ -9,6 +9,7 @@ import pytest
 
 from tests.slow.s3.case import LIMIT, png, tree
 from tests.tools.s3_faults import ERROR, Faults, between
+from twofold import s3
 from twofold.errors import SourceError
 from twofold.sources import s3 as module
 from twofold.sources.s3 import Bucket
@@ -52,7 +53,7 @@ def sums(store):
 )
 def test_a_fault_that_passes_leaves_no_trace(kind, address, sizes, monkeypatch):
     if "stall" in kind:  # for these alone: on a busy machine an honest answer may take seconds
-        monkeypatch.setattr(module, "READ_TIMEOUT", 3)
+        monkeypatch.setattr(s3, "READ_TIMEOUT", 3)
     with between(address, Faults(kind), monkeypatch) as proxy:
         assert tree(Bucket("s3://sizes")) == sizes
         assert proxy.fault.left == 0
@@ -117,8 +118,8 @@ def test_a_page_of_the_listing_that_is_lost_or_comes_again(kind, address, sizes,
 
 
 def test_a_server_that_takes_no_connection(monkeypatch):
-    monkeypatch.setattr(module, "CONNECT_TIMEOUT", 0.5)
-    monkeypatch.setattr(module, "ATTEMPTS", 2)
+    monkeypatch.setattr(s3, "CONNECT_TIMEOUT", 0.5)
+    monkeypatch.setattr(s3, "ATTEMPTS", 2)
     with socket.create_server(("127.0.0.1", 0), backlog=0) as full, contextlib.ExitStack() as held:
         port = full.getsockname()[1]
         for _ in range(3):  # the queue of those who wait is full, so that the next one hears nothing

@@ -1,0 +1,279 @@
+"""Who may do what on the MLflow server of deploy/mlflow: over HTTP, with a login, on a real PostgreSQL.
+
+The users are made by the commands of docs/mlflow.md, the model is registered by `register`.
+"""
+
+import http.client
+import re
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from mlflow.entities import Param
+from mlflow.exceptions import MlflowException
+from ruamel.yaml import YAML
+
+from tests import registration_case as case
+from tests.deployed_case import ADMIN, ADMINS_PASSWORD, authorization, deployed
+from twofold import registry, runs, tracking
+from twofold.errors import RegistryError
+from twofold.sealed import open_sealed
+
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).resolve().parents[2]
+DOC = (ROOT / "docs" / "mlflow.md").read_text()
+WORDS = {name: f"w0rd/of:the@{name}%" for name in ("twofold", "reader", "approver")}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        case.know_corner(patch)
+        return case.make_data(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def made(data, tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        case.know_corner(patch)
+        return case.make_candidate(tmp_path_factory.mktemp("candidate"), data)
+
+
+def log_in(patch, server, user, password):
+    patch.setenv("MLFLOW_TRACKING_URI", server)
+    patch.setenv("MLFLOW_TRACKING_USERNAME", user)
+    patch.setenv("MLFLOW_TRACKING_PASSWORD", password)
+    for name in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_NAME", "DVC_EXP_NAME"):
+        patch.delenv(name, raising=False)
+
+
+def run(commands):
+    """Commands of our own documentation."""
+    with warnings.catch_warnings():
+        # Importing MLflow's server, starlette warns of how it is made.
+        warnings.filterwarnings("ignore", message="starlette.middleware.wsgi is deprecated")
+        exec(commands, {})  # noqa: S102
+
+
+@pytest.fixture(scope="module")
+def server(made, tmp_path_factory):
+    """With the users of docs/mlflow.md, and the champion that `register` has made as the user of the runs."""
+    first, grants = re.findall(r"```python\n(.*?)```", DOC, re.DOTALL)
+    files = tmp_path_factory.mktemp("files")
+    with deployed(tmp_path_factory.mktemp("mlflow") / "deployed", {"MLFLOW_ARTIFACTS_DESTINATION": str(files)}) as uri:
+        with pytest.MonkeyPatch.context() as patch:
+            log_in(patch, uri, ADMIN, ADMINS_PASSWORD)
+            for name, word in WORDS.items():
+                patch.setenv(f"PASSWORD_OF_{name.upper()}", word)
+            run(first)
+            log_in(patch, uri, "twofold", WORDS["twofold"])
+            case.hurry(patch)
+            assert case.run(made, tmp_path_factory.mktemp("registered"))["promoted"]
+            log_in(patch, uri, ADMIN, ADMINS_PASSWORD)
+            run(grants.replace('"twofold", "EDIT"', '"corner", "EDIT"'))
+        yield uri
+
+
+@pytest.fixture
+def user(server, monkeypatch):
+    """Logs in, and returns the store as that user sees it."""
+
+    def become(name, password=None):
+        log_in(monkeypatch, server, name, password or WORDS[name])
+        return tracking.connect()
+
+    case.hurry(monkeypatch)
+    return become
+
+
+def refusal(store, call):
+    """What a person is told whose call is refused."""
+    with pytest.raises(RegistryError) as caught, tracking.plain_errors(store.uri):
+        call()
+    return str(caught.value)
+
+
+def aliases(user):
+    return user("twofold").client.get_registered_model("corner").aliases
+
+
+def test_a_reader_sees_the_champion_and_can_fetch_it_whole(user, tmp_path):
+    store = user("reader")
+    with tracking.plain_errors(store.uri):
+        version = registry.holder(store, "corner")
+        assert registry.version_with(store, "corner", version.tags[registry.KEY]).version == version.version
+        sealed = open_sealed(registry.fetch_sealed(store, version, tmp_path), version.tags[registry.SEAL])
+    assert (str(version.version), sealed.labels) == ("1", ("good", "bad"))
+
+
+REGISTRY = {
+    "alias": lambda client, version: client.set_registered_model_alias("corner", "champion", "1"),
+    "new alias": lambda client, version: client.set_registered_model_alias("corner", "challenger", "1"),
+    "alias away": lambda client, version: client.delete_registered_model_alias("corner", "champion"),
+    "tag of the version": lambda client, version: client.set_model_version_tag("corner", "1", registry.SEAL, "0" * 64),
+    "tag of the model": lambda client, version: client.set_registered_model_tag("corner", "twofold.ledger.9", "{}"),
+    "tag away": lambda client, version: client.delete_model_version_tag("corner", "1", registry.SEAL),
+    "description": lambda client, version: client.update_model_version("corner", "1", "better"),
+    "version": lambda client, version: client.create_model_version("corner", version.source, version.run_id),
+    "version away": lambda client, version: client.delete_model_version("corner", "1"),
+    "name": lambda client, version: client.rename_registered_model("corner", "mine"),
+    "model away": lambda client, version: client.delete_registered_model("corner"),
+}
+
+
+def model_id(version):
+    """Of the logged model; a server does not give it as a field."""
+    return version.source.removeprefix("models:/")
+
+
+EXPERIMENT = {
+    "run": lambda client, version: client.create_run(client.get_run(version.run_id).info.experiment_id),
+    "tag of the run": lambda client, version: client.set_tag(version.run_id, "a", "b"),
+    "parameter": lambda client, version: client.log_batch(version.run_id, params=[Param("a", "b")]),
+    "end of the run": lambda client, version: client.set_terminated(version.run_id),
+    "file of the run": lambda client, version: client.log_artifact(version.run_id, __file__),
+    "tag of the logged model": lambda client, version: client.set_logged_model_tags(model_id(version), {"a": "b"}),
+    "file of the logged model": lambda client, version: client.log_model_artifacts(
+        model_id(version), str(Path(__file__).parent / "s3")
+    ),
+}
+
+
+@pytest.mark.parametrize("what", [*REGISTRY, *EXPERIMENT])
+def test_a_reader_changes_nothing_and_is_told_what_it_takes(user, what):
+    store = user("reader")
+    version = registry.holder(store, "corner")
+    thing = "registered model" if what in REGISTRY else "experiment"
+    said = refusal(store, lambda: (REGISTRY | EXPERIMENT)[what](store.client, version))
+    assert re.search(f"user 'reader' lacks EDIT .* on the {thing}", said)
+    assert WORDS["reader"] not in said
+    assert registry.holder(store, "corner").tags == version.tags
+
+
+def test_a_readers_register_is_refused_whether_in_the_teams_experiment_or_in_its_own(user, data, tmp_path):
+    better = case.make_candidate(tmp_path / "better", data, slope=9.0)
+    before = aliases(user)
+    user("reader")
+    with pytest.raises(RegistryError, match=r"lacks EDIT .* on the experiment"):
+        case.run(better, tmp_path / "one")
+    own = case.PARAMS.model_copy(update={"experiment": "of-the-reader"})
+    with pytest.raises(RegistryError, match=r"lacks EDIT .* on the registered model"):
+        case.run(better, tmp_path / "two", own)
+    assert not list(tmp_path.glob("*/registration*"))
+    assert aliases(user) == before
+    assert len(user("twofold").client.search_model_versions("name = 'corner'")) == 1
+
+
+def test_the_step_as_a_command_says_so_in_one_line_without_a_traceback_or_a_password(user, data, tmp_path):
+    better = case.make_candidate(tmp_path / "better", data, slope=7.0)
+    user("reader")
+    yaml = YAML()
+    params = yaml.load((ROOT / "tests" / "params.yaml").read_text())
+    params["register"] |= {"experiment": "trying", "model_name": "corner"}
+    yaml.dump(params, tmp_path / "params.yaml")
+    words = [part for name, path in better._asdict().items() for part in (f"--{name}", str(path))]
+    outputs = ["--registration", str(tmp_path / "registration"), "--verdict", str(tmp_path / "registration.json")]
+    done = subprocess.run(
+        [sys.executable, "-m", "twofold.steps.register", "--params", str(tmp_path / "params.yaml"), *words, *outputs],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "error: MLflow at http://localhost" in done.stderr
+    assert "user 'reader' lacks EDIT (MANAGE where something is removed) on the experiment" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert WORDS["reader"] not in done.stdout + done.stderr
+    assert not (tmp_path / "registration.json").exists()
+
+
+def test_who_may_edit_the_model_promotes_but_removes_nothing(user):
+    before = aliases(user)
+    store = user("approver")
+    store.client.set_registered_model_alias("corner", "approved", "1")
+    store.client.set_model_version_tag("corner", "1", "twofold.note", "seen")
+    assert aliases(user) == before | {"approved": "1"}
+    store = user("approver")
+    said = refusal(store, lambda: store.client.delete_registered_model_alias("corner", "approved"))
+    assert "MANAGE where something is removed) on the registered model" in said
+    user("twofold").client.delete_registered_model_alias("corner", "approved")
+    assert aliases(user) == before
+
+
+@pytest.mark.parametrize(("name", "password"), [("reader", "another w0rd"), ("nobody", "w0rd")])
+def test_a_wrong_login_is_an_error_that_names_the_variables_and_no_password(user, name, password):
+    store = user(name, password)
+    with (
+        pytest.raises(RegistryError, match=f"does not take the login of user '{name}': set MLFLOW_TRACKING_") as caught,
+        tracking.plain_errors(store.uri),
+    ):
+        registry.holder(store, "corner")
+    assert password not in str(caught.value)
+
+
+def test_files_are_behind_the_login_too(user, server):
+    store = user("reader")
+    version = registry.holder(store, "corner")
+    place = store.client.get_model_version_download_uri("corner", version.version).partition(":")[2]
+    path = f"/api/2.0/mlflow-artifacts/artifacts{place}/artifacts/sealed/decision.json"
+
+    def asked(method, login, body=None):
+        connection = http.client.HTTPConnection(urlsplit(server).netloc, timeout=30)
+        headers = {"Authorization": authorization(login, WORDS[login])} if login else {}
+        connection.request(method, path, body=body, headers=headers)
+        answer = connection.getresponse()
+        answer.read()
+        connection.close()
+        return answer.status
+
+    assert [asked("GET", who) for who in (None, "reader")] == [401, 200]
+    assert [asked("PUT", who, b"{}") for who in (None, "reader")] == [401, 403]
+    assert [asked("DELETE", who) for who in (None, "reader", "approver")] == [401, 403, 403]
+
+
+def test_what_the_login_does_not_guard_is_as_the_document_says(user):
+    store = user("reader")
+    # "Whoever has a login may make experiments and registered models of new names", a lock's among them.
+    assert store.client.create_registered_model("of-the-reader.1").name == "of-the-reader.1"
+    assert store.client.create_experiment("of-the-reader.1")
+    # "say that their experiment's files lie in any folder or bucket"
+    assert store.client.create_experiment("elsewhere", artifact_location="s3://elsewhere/x")
+    store.client.delete_registered_model("of-the-reader.1")
+    for words in ("experiments and registered models of new names", "experiment's files lie in any folder or bucket"):
+        assert words in " ".join(DOC.split())
+
+
+@pytest.mark.parametrize("place", ["http://127.0.0.1:9/x", "mlflow-artifacts://127.0.0.1:9/x"])
+def test_no_files_can_be_said_to_lie_on_another_server(user, place):
+    client = user("reader").client
+    with pytest.raises(MlflowException, match="addresses a host other than the tracking server's"):
+        client.create_experiment("on another server", artifact_location=place)
+    client.create_registered_model("of-the-reader.2")
+    try:
+        with pytest.raises(MlflowException, match=r"addresses a host|Invalid model version source"):
+            client.create_model_version("of-the-reader.2", source=place)
+    finally:
+        client.delete_registered_model("of-the-reader.2")
+
+
+@pytest.mark.parametrize("place", ["s3://images/secret", "/etc", "file:///etc", "dbfs:/x"])
+def test_a_versions_files_cannot_be_said_to_lie_elsewhere(user, place):
+    client = user("reader").client
+    client.create_registered_model("of-the-reader.3")
+    try:
+        with pytest.raises(MlflowException, match="Invalid model version source"):
+            client.create_model_version("of-the-reader.3", source=place)
+    finally:
+        client.delete_registered_model("of-the-reader.3")
+
+
+def test_the_tags_that_a_run_already_has_are_not_sent_again(user):
+    # So that a register which has nothing to say needs no more than READ.
+    store = user("reader")
+    version = registry.holder(store, "corner")
+    run = store.client.get_run(version.run_id)
+    runs.set_tags(store, run, {runs.OUTCOME: run.data.tags[runs.OUTCOME]})

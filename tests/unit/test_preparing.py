@@ -1,0 +1,54 @@
+"""What is seen of an image while it is made ready, and that the memo keeps it."""
+
+import numpy as np
+import pytest
+
+from tests.makers import encode, make_raw, pixels
+from twofold.images import Limits
+from twofold.preparing import brightness, ready
+from twofold.raw import Raw
+
+LIMITS = Limits(10_000_000, 1_000_000, 4)
+
+
+def test_brightness_by_hand():
+    # Levels 0, 51, 102 and 255: a mean of 102, which is .4 of white.
+    assert brightness(np.array([[0, 51], [102, 255]], np.uint8)[:, :, None]) == 0.4
+    # Rec. 601: .299 of red, .587 of green, .114 of blue.
+    colours = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255]]], np.uint8)
+    assert brightness(colours) == pytest.approx(1 / 3, abs=0.005)
+    assert brightness(colours[:, 1:2]) == pytest.approx(0.587, abs=0.005)
+
+
+def test_grey_is_as_bright_in_one_channel_as_in_three():
+    grey = np.random.default_rng(0).integers(0, 256, (9, 7, 1), np.uint8)
+    assert brightness(grey) == brightness(np.repeat(grey, 3, axis=2))
+
+
+@pytest.fixture
+def raw(tmp_path):
+    for label in ("bad", "good"):
+        (tmp_path / "images" / label).mkdir(parents=True)
+        for number in range(3):
+            rng = np.random.default_rng([number, len(label)])
+            (tmp_path / "images" / label / f"{number}.png").write_bytes(encode(pixels(rng, 20, label == "bad")))
+    return make_raw(tmp_path / "images", tmp_path / "raw")
+
+
+def test_the_memo_gives_back_what_was_seen(raw, tmp_path, monkeypatch):
+    from twofold import preparing
+
+    images = Raw.open(raw).images
+    first = ready(images, raw, 16, "pad", LIMITS)
+    monkeypatch.setattr(preparing, "_made", None)  # nothing may be made again
+    second = ready(images, raw, 16, "pad", LIMITS)
+    for one, other in zip(first, second, strict=True):
+        assert one.brightness == other.brightness
+        np.testing.assert_array_equal(one.pixels, other.pixels)
+        np.testing.assert_array_equal(one.thumbnail, other.thumbnail)
+
+
+def test_brightness_is_of_the_picture_and_not_of_what_was_added_or_cut_off(raw):
+    images = Raw.open(raw).images
+    found = [[one.brightness for one in ready(images, raw, 16, fit, LIMITS)] for fit in ("squash", "pad", "crop")]
+    assert found[0] == found[1] == found[2]

@@ -1,0 +1,202 @@
+"""Verifying a version: everything that was recorded of it and can be recomputed is, and what differs is named.
+
+In: a version in the registry. Out: a list of checks, each with its verdict: `as recorded`, `DIFFERS` or `not checked`,
+the latter with the reason. Nothing is repaired and nothing of the version is run.
+"""
+
+import json
+import math
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from twofold import grounds, review
+from twofold.artifacts import file_sha256, read_json
+from twofold.errors import RegistryError, TwofoldError
+from twofold.evidence import CLOSE, Evidence, differences, gather
+from twofold.ledger import Entry, Ledger
+from twofold.lineage import LINEAGE, UNKNOWN, params_sha256
+from twofold.registry import SEAL, ModelVersion, fetch_sealed
+from twofold.sealed import ARCHITECTURE, DECISION, open_sealed
+from twofold.tracking import Store, flatten
+from twofold.transitions import state
+from twofold.uncertainty import intervals
+
+SAME, DIFFERS, UNCHECKED = "as recorded", "DIFFERS", "not checked"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at; `detail` says what, or why it was not."""
+
+    name: str
+    verdict: str
+    detail: str
+    differences: tuple[str, ...] = ()
+
+
+def verify(store: Store, name: str, which: str, raw: Path | None = None) -> tuple[int, list[dict[str, Any]]]:
+    """Check a version; its number, and the checks as JSON objects.
+
+    Args:
+        store: of the registry.
+        name: of the registered model.
+        which: its number, or `champion` or `challenger`.
+        raw: ingest's artifact, where images are that were not sealed.
+    """
+    ledger, wrong = state(store, name)
+    version = review.find(store, name, which, ledger)
+    lineage = _lineage(version)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        checks = _ledger(ledger, wrong, int(version.version))
+        checks += _sealed(store, version, lineage, folder, raw)
+        checks += _evidence(store, version, lineage, ledger, folder)
+    return int(version.version), [asdict(check) for check in checks]
+
+
+def _check(name: str, detail: str, found: list[str]) -> Check:
+    return Check(name, DIFFERS if found else SAME, detail, tuple(found))
+
+
+def _tried(name: str, detail: str, look: Callable[[], list[str]]) -> Check:
+    """A check whose failure to find anything is a difference too."""
+    try:
+        return _check(name, detail, look())
+    except TwofoldError as error:
+        return Check(name, DIFFERS, detail, (str(error),))
+
+
+def _lineage(version: ModelVersion) -> dict[str, Any]:
+    try:
+        found = json.loads(version.tags.get(LINEAGE, "{}"))
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _ledger(ledger: Ledger, wrong: list[str], number: int) -> list[Check]:
+    about = sum(entry.version == number for entry in ledger.entries)
+    detail = f"{len(ledger.entries)} entries, {about} about this version; their chain, and the aliases"
+    return [_check("ledger", detail, wrong)]
+
+
+def _sealed(
+    store: Store, version: ModelVersion, lineage: Mapping[str, Any], folder: Path, raw: Path | None
+) -> list[Check]:
+    place = folder / "sealed"
+
+    def seal() -> list[str]:
+        open_sealed(fetch_sealed(store, version, place), version.tags.get(SEAL))
+        return []
+
+    checks = [_tried("seal", "seal.json by the version's tag, every file of the model by seal.json; it loads", seal)]
+    if checks[0].verdict != SAME:
+        return checks
+    found = next(place.rglob(ARCHITECTURE)).parent
+
+    def parts() -> list[str]:
+        lines = []
+        decision, base = file_sha256(found / DECISION), read_json(found / ARCHITECTURE).get("base_sha256")
+        if decision != version.tags.get("twofold.decision_digest"):
+            lines.append(f"the sealed decision's SHA-256 is {decision}, recorded is another")
+        if base != lineage.get("base_sha256"):
+            lines.append(f"the sealed model's base weights are {base}, recorded is {lineage.get('base_sha256')}")
+        return lines
+
+    checks.append(_tried("sealed decision and base weights", "by the version's tags and its lineage", parts))
+    try:
+        count, there, largest = review.asked(store, version, review.images_in(raw))
+    except TwofoldError as error:
+        return [*checks, Check("answers", DIFFERS, "on the images sealed with it", (str(error),))]
+    if count:
+        detail = f"on {count} of {there} images sealed with it, probabilities differ by at most {largest:.2g}"
+        return [*checks, Check("answers", SAME, detail)]
+    return [*checks, Check("answers", UNCHECKED, "no images are sealed with it; name data that holds them with --data")]
+
+
+def _evidence(
+    store: Store, version: ModelVersion, lineage: Mapping[str, Any], ledger: Ledger, folder: Path
+) -> list[Check]:
+    try:
+        evidence = gather(store, version, folder)
+    except TwofoldError as error:
+        return [Check("test", DIFFERS, "predictions, decision and figures of its run", (str(error),))]
+    checks = [
+        _check(what, "recomputed from what its run has logged", found) for what, found in differences(evidence).items()
+    ]
+    checks.append(_tried("intervals in metrics.json", "recomputed likewise", lambda: _intervals(evidence)))
+    checks.append(_tried("parameters", "their SHA-256, and those of its run", lambda: _params(lineage, evidence)))
+    checks.append(_tried("lineage", "data and digests by the version's tags", lambda: _digests(lineage, version)))
+    deciding = [entry for entry in ledger.entries if entry.version == int(version.version) and entry.gates]
+    checks += [
+        _tried(
+            f"gates of entry {entry.number}",
+            f"the verdict on which its '{entry.action}' rests, by the SHA-256 in the ledger",
+            lambda entry=entry: _gates(store, version, entry),  # type: ignore[misc]
+        )
+        for entry in deciding
+    ]
+    commit = lineage.get("git", {}).get("commit", UNKNOWN)
+    return [
+        *checks,
+        Check("training", UNCHECKED, f"`twofold models reproduce` makes it again from commit {commit[:12]}"),
+    ]
+
+
+def _params(lineage: Mapping[str, Any], evidence: Evidence) -> list[str]:
+    sections = lineage.get("params")
+    if not isinstance(sections, Mapping):
+        raise RegistryError("the version's lineage holds no parameters")
+    lines = []
+    if params_sha256(sections) != lineage.get("params_sha256"):
+        lines.append(f"their SHA-256 is {params_sha256(sections)}, recorded is {lineage.get('params_sha256')}")
+    recorded = evidence.run.data.params
+    for key, value in flatten(sections).items():
+        if recorded.get(key) != value:
+            lines.append(f"{key} is {value!r}, in the run {recorded.get(key)!r}")
+    return lines
+
+
+def _digests(lineage: Mapping[str, Any], version: ModelVersion) -> list[str]:
+    data, digests = lineage.get("data", {}), lineage.get("digests", {})
+    pairs = {
+        "data_fingerprint": data.get("fingerprint"),
+        "test_fingerprint": data.get("test_fingerprint"),
+        "model_digest": digests.get("finetune_all"),
+        "decision_digest": digests.get("decision"),
+    }
+    tags = version.tags
+    return [
+        f"{name} is {value}, the tag says {tags.get(f'twofold.{name}')}"
+        for name, value in pairs.items()
+        if value != tags.get(f"twofold.{name}")
+    ]
+
+
+def _gates(store: Store, version: ModelVersion, entry: Entry) -> list[str]:
+    failed = [gate["name"] for gate in grounds.find(store, version, entry.gates) if not gate["passed"]]
+    promoting = failed and entry.action in ("promote", "challenge")
+    return [f"gates that were not passed: {', '.join(failed)}"] if promoting else []
+
+
+def _intervals(evidence: Evidence) -> list[str]:
+    """The ends of every figure's interval, as the logged predictions give them."""
+    again = intervals(evidence.test.target, evidence.test.probability, evidence.threshold)
+    recorded = evidence.metrics.get("intervals")
+    if not isinstance(recorded, Mapping):
+        raise RegistryError("metrics.json has no intervals")
+    return [
+        f"{figure} is {recorded.get(figure)}, the logged predictions give {ends}"
+        for figure, ends in again.items()
+        if not _close(recorded.get(figure), ends)
+    ]
+
+
+def _close(found: Any, ends: Mapping[str, Any]) -> bool:
+    return isinstance(found, Mapping) and all(
+        isinstance(found.get(end), float) and math.isclose(found[end], ends[end], rel_tol=CLOSE, abs_tol=CLOSE)
+        for end in ("low", "high")
+    )
