@@ -1,11 +1,13 @@
-"""The `twofold` command: parameters, weights, the cache, audits, the summary of a run, models, forgetting an image."""
+"""The `twofold` command: parameters, weights, the cache, audits, the summary of a run, models and their use,
+forgetting an image.
+"""
 
 import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from twofold import cli_models
+from twofold import cli_models, cli_serving
 from twofold.errors import TwofoldError
 
 # Everything heavy is imported by the command that needs it: `twofold --help` must not wait for torch.
@@ -43,6 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     audit.add_argument("--to", type=Path, default=Path("audit"), help="where the pages go (%(default)s)")
     audit.set_defaults(run=_run_audit)
 
+    cli_serving.add(commands)
     cli_models.add(commands.add_parser("models", help="review, promote, roll back and check registered models"))
 
     forget = commands.add_parser("forget", help="remove an image for good, from every artifact that holds it")

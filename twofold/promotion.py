@@ -15,6 +15,7 @@ from twofold import grounds, reference, registry, transitions, witnesses
 from twofold.artifacts import digest
 from twofold.candidate import Candidate, sample
 from twofold.decision import DECISION
+from twofold.drift_reference import REFERENCE
 from twofold.errors import RegistryError
 from twofold.judgement import CHAMPION, REJECTED, Judgement, Outcome
 from twofold.ledger import Ledger
@@ -122,7 +123,7 @@ def log_model(store: Store, run: Run, judgement: Judgement) -> tuple[LoggedModel
             candidate.prepared.meta["pixels"],
             folder / "seal",
             candidate.splits,
-            further={WITNESSES: folder / WITNESSES},
+            further={WITNESSES: folder / WITNESSES, REFERENCE: candidate.evaluation / REFERENCE},
         )
         tags = {KEY: candidate.key, SEAL: sealed.digest}
         found = registry.logged_model(store, run.info.experiment_id, candidate.key, sealed.digest)

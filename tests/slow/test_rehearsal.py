@@ -6,48 +6,25 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
-import torch
-from safetensors.torch import save_file
 
+from tests import registered_case
 from tests import registration_case as case
-from twofold import model as models
 from twofold import sealing
-from twofold.artifacts import read_json, write_json, write_meta
+from twofold.artifacts import read_json, write_json
 from twofold.candidate import read, sample
-from twofold.decision import DECISION, MaxAccuracy
+from twofold.decision import DECISION
 from twofold.errors import RegistryError
-from twofold.gates import Minimum
 from twofold.serving.packing import pack
 from twofold.serving.rehearsal import TOLERANCE, rehearse
-from twofold.steps.evaluate import Evaluate, evaluate
 
 pytestmark = pytest.mark.slow
-BACKBONE = "efficientnet_lite0"
-ANY = case.PARAMS.model_copy(update={"gates": [Minimum(figure="accuracy", min=0.0)]})
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """What register reads, of a random EfficientNet-Lite0."""
-    root = tmp_path_factory.mktemp("made")
-    raw, data = case.make_data(root)
-    torch.manual_seed(0)
-    classifier = models.build(BACKBONE, 0.5)
-    with torch.no_grad():
-        classifier.head[3].weight.mul_(20)
-    known = models.BACKBONES[BACKBONE]
     with pytest.MonkeyPatch.context() as patch:
-        case.know_corner(patch)
-        head, model = (case.make_model(root / kind, kind, 8.0, data) for kind in ("head", "model"))
-    save_file(
-        {name: value.contiguous() for name, value in classifier.state_dict().items()}, model / "model.safetensors"
-    )
-    about = read_json(model / "meta.json") | {"backbone": BACKBONE, "mean": list(known.mean), "std": list(known.std)}
-    write_meta(model, about.pop("kind"), about.pop("schema_version"), **about)
-    paths = case.Paths(raw, data, head, model, root / "evaluation", root / "metrics.json")
-    asked = Evaluate(threshold=MaxAccuracy(policy="max_accuracy"), views=4, batch_size=4, robustness=0, pictures=False)
-    evaluate(asked, data, model, evaluation=paths.evaluation, metrics=paths.metrics)
-    return paths
+        return registered_case.make(tmp_path_factory.mktemp("made"), patch)
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +47,7 @@ def tried(made, packed):
 def test_registered_for_real_it_is_promoted_and_served(made, mlflow_store, tmp_path, monkeypatch):
     import mlflow.pyfunc
 
-    verdict = case.run(made, tmp_path, ANY)
+    verdict = case.run(made, tmp_path, registered_case.ANY)
     assert verdict["promoted"] is True
     assert verdict["rehearsal"]["largest_difference"] < 1e-6 < TOLERANCE
     monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")

@@ -23,6 +23,7 @@ from twofold.serving.packing import pack, requirements
 LIMITS = {"max_bytes": 1 << 20, "max_pixels": 1 << 20, "min_side": 8}
 PIXELS = {"image_size": 32, "fit": "squash", "limits": LIMITS}
 BACKBONE = "efficientnet_lite0"
+COLUMNS = ["label", "probability", "positive", "threshold", "version"]
 
 
 @pytest.fixture(scope="module")
@@ -224,7 +225,7 @@ def test_served_it_answers_json_requests_as_mlflows_server_parses_them(served, i
     answer = invocations(json.dumps({orient: body}), "application/json", served, served.metadata.get_input_schema())
     assert answer.status == 200
     predictions = json.loads(answer.response)["predictions"]
-    assert [list(row) for row in predictions] == [["label", "probability", "positive"]] * 4
+    assert [list(row) for row in predictions] == [COLUMNS] * 4
     direct = served.predict(pd.DataFrame({"image": images}))["probability"]
     assert [row["probability"] for row in predictions] == pytest.approx(direct.tolist(), abs=1e-9)
 

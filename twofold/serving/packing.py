@@ -42,7 +42,8 @@ def pack(sealed: Seal, target: Path, *, model_id: str | None = None, run_id: str
     """
     entry = sealed.directory / ENTRY
     entry.write_text(_ENTRY.format(package=sealed.package), encoding="utf-8")
-    answers = Schema([ColSpec("string", "label"), ColSpec("double", "probability"), ColSpec("boolean", "positive")])
+    kinds = {"label": "string", "probability": "double", "positive": "boolean", "threshold": "double"}
+    answers = Schema([ColSpec(kind, name) for name, kind in {**kinds, "version": "string"}.items()])
     model = Model(model_id=model_id, model_uuid=model_id, run_id=run_id)
     home = sealed.directory / CODE
     with _importable(home), warnings.catch_warnings():

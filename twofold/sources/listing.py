@@ -24,6 +24,8 @@ EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 SPLITS = ("train", "validation", "test")
 # Pictures that their owner would miss; other files beside images (notes, sidecars) are no loss.
 _OTHER_PICTURES = (".gif", ".heic", ".heif", ".avif", ".jp2", ".jxl", ".dcm", ".dng", ".cr2", ".nef", ".arw", ".svg")
+# Why an image is not on offer where labels are asked for.
+OUTSIDE, UNNAMED = "an image outside every class folder", f"not named in {LABELS}"
 _PROBLEMS_SHOWN = 10
 
 
@@ -120,7 +122,7 @@ def from_classes(files: Sequence[str], aside: Sequence[Aside]) -> Listing:
         if kind in EXTENSIONS and label:
             entries.append(Entry(key, label, None, None, ()))
         elif kind in EXTENSIONS:
-            beside.append(Aside(key, "", "an image outside every class folder", True))
+            beside.append(Aside(key, "", OUTSIDE, True))
         else:
             pictures = ", ".join(EXTENSIONS)
             beside.append(Aside(key, label, f"the extension is not one of {pictures}", kind in _OTHER_PICTURES))
@@ -168,7 +170,7 @@ def from_table(
         raise DataError(_listed(f"{table}: {len(problems)} problems", problems))
     unlisted = [key for key in files if key not in entries and PurePosixPath(key).suffix.lower() in EXTENSIONS]
     beside = [item._replace(counts=False) for item in aside if PurePosixPath(item.key).suffix.lower() in EXTENSIONS]
-    beside += [Aside(key, "", f"not named in {LABELS}", False) for key in unlisted]
+    beside += [Aside(key, "", UNNAMED, False) for key in unlisted]
     return Listing(sorted(entries.values()), sorted(beside), slices)
 
 

@@ -2,8 +2,8 @@
 
 In: the prepared data and the fine-tuned model. Out: a folder with `evaluation.html`, `decision.json`,
 `predictions.parquet`, the points of every curve as CSV, every chart as SVG and PNG, and `explanations.json`, what the
-model looked at where it was surely wrong; beside it the figures as JSON. A pure function of the two and the parameters:
-it knows neither MLflow nor a champion.
+model looked at where it was surely wrong, and what it saw in the test images (see `twofold/drift_reference.py`); beside
+it the figures as JSON. A pure function of the two and the parameters: it knows neither MLflow nor a champion.
 
 The validation images fix first the temperature and then the threshold. Every probability that leaves this step is
 calibrated by that temperature, but for what is called uncalibrated.
@@ -75,7 +75,7 @@ def evaluate(params: Evaluate, data: Path, model: Path, *, evaluation: Path, met
         DataError: a split lacks a class, the model predicts what is no probability, or no threshold reaches what the
             rule asks for.
     """
-    from twofold import artifacts, decision, exhibits, explanations, predictions
+    from twofold import artifacts, decision, drift_reference, exhibits, explanations, predictions
     from twofold.model import load
     from twofold.prepared import Prepared
     from twofold.temperature import calibrated
@@ -99,6 +99,8 @@ def evaluate(params: Evaluate, data: Path, model: Path, *, evaluation: Path, met
         artifacts.write_json(draft / decision.DECISION, decided)
         exhibits.write(draft, test, raw["test"], figures, decided["labels"])
         explanations.write(draft / explanations.EXPLANATIONS, explained)
+        reference = drift_reference.of_test(prepared, classifier, about, test)
+        drift_reference.write(draft / drift_reference.REFERENCE, reference)
         for name, picture in charts.items():
             (draft / f"{name}.svg").write_bytes(picture.svg)
             (draft / f"{name}.png").write_bytes(picture.png)

@@ -1,0 +1,70 @@
+"""The commands that use a model: `twofold predict`, `export`, `drift`."""
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+MODEL = "champion, a version (3), models:/NAME@ALIAS, models:/NAME/VERSION, or the folder of a sealed model"
+# Beside 0, 1 (an error) and 2 (a command that is not understood).
+DRIFTED, REFUSED = 3, 4
+
+
+def add(commands: Any) -> None:
+    """Add the commands' parsers."""
+    predict = commands.add_parser(
+        "predict",
+        help="a model's answer for each of many images",
+        epilog=f"Exit status: 0; {REFUSED} if a file was no image that the model accepts (its row says why); 1 for an "
+        "error.",
+    )
+    _model(predict)
+    predict.add_argument("paths", nargs="+", metavar="PATH", help="file, folder, glob, s3://bucket/prefix or dvc+…")
+    predict.add_argument("--csv", action="store_true", help="CSV with a header instead of JSON lines")
+    predict.add_argument("--to", type=Path, metavar="FILE", help="write there, whole or not at all (standard output)")
+    predict.set_defaults(run=_run_predict)
+
+    drift = commands.add_parser(
+        "drift",
+        help="whether new images look to a model like those that it was tested on",
+        epilog=f"Exit status: 0; {DRIFTED} if drift was found, so that a schedule can train again; 1 for an error.",
+    )
+    _model(drift)
+    drift.add_argument("source", metavar="SOURCE", help="folder, s3://bucket/prefix or dvc+…; labels are not needed")
+    drift.add_argument("--json", action="store_true", help="the comparison as a JSON object")
+    drift.add_argument(
+        "--alpha",
+        type=float,
+        default=0.05,
+        help="share of comparisons without drift that may raise an alarm, above 0 and at most 0.5 (%(default)s)",
+    )
+    drift.set_defaults(run=_run_drift)
+
+
+def _model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help=MODEL)
+    parser.add_argument(
+        "--params", type=Path, default=Path("params.yaml"), help="names the registered model (%(default)s)"
+    )
+
+
+def _run_predict(options: argparse.Namespace) -> int:
+    from twofold.predict import predict
+
+    try:
+        count = predict(options.model, options.paths, params=options.params, to=options.to, as_csv=options.csv)
+    except BrokenPipeError:
+        # Whoever read has enough (`| head`); what Python still wants to flush goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return REFUSED if count.refused else 0
+
+
+def _run_drift(options: argparse.Namespace) -> int:
+    from twofold.drift import as_json, as_text, drift
+
+    found = drift(options.model, options.source, params=options.params, alpha=options.alpha)
+    print(json.dumps(as_json(found), indent=2) if options.json else as_text(found))
+    return DRIFTED if found.verdict.drift else 0
