@@ -1,0 +1,62 @@
+"""What is decided on the validation images: in come their probabilities, out goes what decision.json holds.
+
+First the temperature, then, on calibrated probabilities, the threshold.
+"""
+
+from typing import Any
+
+from numpy.typing import ArrayLike
+
+from twofold import temperature
+from twofold.calibration import ece
+from twofold.decision import SCHEMA_VERSION, Rule, choose
+from twofold.metrics import confusion, figures, rates
+from twofold.prepared import Prepared
+from twofold.progress import say
+
+
+def decide(rule: Rule, views: int, prepared: Prepared, raw: ArrayLike, model_digest: str) -> dict[str, Any]:
+    """What is sealed with the model.
+
+    Args:
+        rule: which threshold is best.
+        views: over which each probability was averaged.
+        prepared: the data.
+        raw: (N,) what the network said of the validation images, in the order of their rows.
+        model_digest: of the model.
+
+    Raises:
+        DataError: the validation images lack a class, or no threshold reaches what the rule asks for.
+    """
+    target = prepared.target[prepared.rows("validation")]
+    fitted = temperature.fit(target, raw)
+    probability = temperature.calibrated(raw, fitted)
+    threshold = choose(rule, target, probability)
+    counts = confusion(target, probability, threshold)
+    at_bound = fitted in (temperature.LEAST, temperature.MOST)
+    if at_bound:
+        say(f"evaluate: the temperature is at its bound, {fitted:g}: {temperature.WHY[fitted]}")
+    numbers = rule.model_dump(mode="json")
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "temperature": fitted,
+        "threshold": threshold,
+        "policy": numbers.pop("policy"),
+        "rule": numbers,
+        "positive": prepared.meta["positive"],
+        "labels": list(prepared.meta["labels"]),
+        "views": views,
+        "model_digest": model_digest,
+        "fingerprint": prepared.meta["fingerprint"],
+        "chosen_on": {"split": "validation", "n": counts.n, "n_positive": counts.positive, **rates(counts)},
+        "calibrated_on": {
+            "split": "validation",
+            "n": counts.n,
+            "bounds": [temperature.LEAST, temperature.MOST],
+            "at_bound": at_bound,
+            "log_loss_uncalibrated": figures(target, raw, threshold)["log_loss"],
+            "log_loss": figures(target, probability, threshold)["log_loss"],
+            "ece_uncalibrated": ece(target, raw),
+            "ece": ece(target, probability),
+        },
+    }
