@@ -26,6 +26,17 @@ def add(commands: Any) -> None:
     predict.add_argument("--to", type=Path, metavar="FILE", help="write there, whole or not at all (standard output)")
     predict.set_defaults(run=_run_predict)
 
+    export = commands.add_parser(
+        "export",
+        help="a model as one file, for where there is no Twofold",
+        epilog="The file takes pixels and gives probabilities; its metadata says how files become pixels, and the "
+        "threshold. Exit status: 0; 1 for an error.",
+    )
+    export.add_argument("kind", choices=("onnx", "torch"), help="model.onnx, or model.pt2 for torch.export.load")
+    _model(export)
+    export.add_argument("directory", type=Path, metavar="DIR", help="folder for the file")
+    export.set_defaults(run=_run_export)
+
     drift = commands.add_parser(
         "drift",
         help="whether new images look to a model like those that it was tested on",
@@ -60,6 +71,15 @@ def _run_predict(options: argparse.Namespace) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return REFUSED if count.refused else 0
+
+
+def _run_export(options: argparse.Namespace) -> int:
+    from twofold.export import export
+
+    done = export(options.kind, options.model, options.directory, params=options.params)
+    size = done.path.stat().st_size / 1e6
+    print(f"{done.path}  {done.version}, {size:.1f} MB; no probability differs by more than {done.difference:.1g}")
+    return 0
 
 
 def _run_drift(options: argparse.Namespace) -> int:

@@ -1,0 +1,24 @@
+"""Label, probability and path of image files, by a model that `twofold export onnx` has written.
+
+python onnx_predict.py model.onnx IMAGE…   needs onnxruntime, numpy and Pillow, and for 8-bit images nothing else.
+"""
+
+import json
+import sys
+
+import numpy as np
+import onnxruntime
+from PIL import Image, ImageOps
+
+session = onnxruntime.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])
+about = session.get_modelmeta().custom_metadata_map
+pixels, (negative, positive) = json.loads(about["preprocessing"]), json.loads(about["labels"])
+if pixels["fit"] != "squash":
+    sys.exit("this example squashes; for crop and pad see twofold/images.py")
+for path in sys.argv[2:]:
+    image = ImageOps.exif_transpose(Image.open(path)).convert("RGB")
+    side = (pixels["image_size"],) * 2
+    image = image.resize(side, Image.Resampling[pixels["filter"].upper()], reducing_gap=3.0)
+    (probability,) = session.run(None, {"pixels": np.asarray(image)[None]})[0]
+    label = positive if probability >= float(about["threshold"]) else negative
+    print(f"{label}\t{probability:.6f}\t{path}")

@@ -1,0 +1,121 @@
+"""`twofold export`: one file that says what the model says, with all that it takes to use it, for either backbone."""
+
+import csv
+import io
+import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+from tests import sealed_case
+from tests.registered_case import images
+from twofold import cli, export
+from twofold.errors import ArtifactError
+from twofold.export import EXTRA, TOLERANCE
+from twofold.sealed import open_sealed
+
+pytestmark = pytest.mark.slow
+EXAMPLE = Path(__file__).parents[2] / "examples" / "onnx_predict.py"
+
+
+@pytest.fixture(scope="module", params=["efficientnet_lite0", "resnet50"])
+def model(request, tmp_path_factory):
+    # A small temperature: probabilities from near 0 to near 1, where a random network says about 0.5 of everything.
+    return sealed_case.make(tmp_path_factory.mktemp("export"), backbone=request.param, size=64, temperature=0.05)
+
+
+@pytest.fixture(scope="module")
+def pixels(model):
+    sealed = open_sealed(model)
+    batch = np.stack([np.broadcast_to(one, (64, 64, 3)) for one in map(sealed.pixels, images(256))])
+    expected = sealed.score(batch)
+    assert expected.std() > 0.05
+    return batch, expected
+
+
+def call(*words):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["export", *map(str, words)])
+    return caught.value.code
+
+
+@pytest.fixture(scope="module")
+def written(model, tmp_path_factory):
+    """The folder with both files."""
+    folder = tmp_path_factory.mktemp("written") / "deep" / "er"
+    assert [call(kind, model, folder) for kind in ("onnx", "torch")] == [0, 0]
+    return folder
+
+
+def test_onnxruntime_says_what_the_model_says(written, pixels):
+    batch, expected = pixels
+    session = onnxruntime.InferenceSession(written / "model.onnx", providers=["CPUExecutionProvider"])
+    for count in (1, 2, 256):  # any number at once
+        (found,) = session.run(None, {"pixels": batch[:count]})
+        assert found.shape == (count,)
+        assert np.abs(found - expected[:count]).max() <= TOLERANCE
+
+
+def test_torch_says_what_the_model_says(written, pixels):
+    batch, expected = pixels
+    module = torch.export.load(written / "model.pt2").module()
+    with torch.inference_mode():
+        for count in (1, 2, 256):
+            assert np.abs(module(torch.from_numpy(batch[:count])).numpy() - expected[:count]).max() <= TOLERANCE
+
+
+def test_the_metadata_is_all_that_it_takes_and_the_same_in_both(written, model):
+    sealed = open_sealed(model)
+    inside = onnx.load(written / "model.onnx")
+    onnx.checker.check_model(inside)
+    about = {item.key: item.value for item in inside.metadata_props}
+    with zipfile.ZipFile(written / "model.pt2") as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(EXTRA))
+        assert json.loads(archive.read(name)).items() <= about.items()
+    assert float(about["threshold"]) == sealed.threshold
+    assert json.loads(about["labels"]) == ["good", "bad"]
+    assert (about["positive"], about["seal"], float(about["temperature"])) == ("bad", sealed.digest, 0.05)
+    assert json.loads(about["preprocessing"]) == {
+        "image_size": 64,
+        "fit": "squash",
+        "filter": "bilinear",
+        "padding": 0,
+        "exif_orientation": "applied",
+        "grey_to_colour": "repeat",
+        "limits": sealed_case.LIMITS,
+    }
+    assert sorted(path.name for path in written.iterdir()) == ["model.onnx", "model.pt2"]
+
+
+def test_the_example_needs_nothing_but_the_file(written, model, tmp_path):
+    paths = []
+    for number, data in enumerate(images(20)):
+        paths.append(tmp_path / f"{number}.png")
+        paths[-1].write_bytes(data)
+    done = subprocess.run(
+        [sys.executable, "-I", EXAMPLE, written / "model.onnx", *paths],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+    )
+    rows = list(csv.reader(io.StringIO(done.stdout), delimiter="\t"))
+    sealed = open_sealed(model)
+    expected = sealed.score(sealed.pixels(path.read_bytes()) for path in paths)
+    assert [row[2] for row in rows] == list(map(str, paths))
+    assert [float(row[1]) for row in rows] == pytest.approx(expected.tolist(), abs=TOLERANCE)
+    assert [row[0] for row in rows] == ["bad" if one >= sealed.threshold else "good" for one in expected]
+
+
+def test_what_does_not_say_the_same_is_not_written(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(export, "_answers_torch", lambda path, batch: np.full(len(batch), np.nan))
+    with pytest.raises(ArtifactError, match=r"export torch: a probability differs .* by nan, .*; nothing was written"):
+        export.export("torch", str(model), tmp_path / "to", params=tmp_path / "none.yaml")
+    assert not (tmp_path / "to").exists()

@@ -1,0 +1,39 @@
+"""`twofold export`: what it says where it cannot be done; the files themselves are tried in tests/slow."""
+
+import pytest
+
+from tests import sealed_case
+from twofold import cli, export
+from twofold.errors import ParameterError
+
+
+def test_packages_that_are_missing_are_named_before_anything_is_fetched(monkeypatch, tmp_path):
+    monkeypatch.setattr(export, "NEEDED", ("onnx", "no_such_package"))
+    with pytest.raises(ParameterError, match=r"export onnx: needs no_such_package; install twofold\[export\]"):
+        export.export("onnx", "champion", tmp_path, params=tmp_path / "none.yaml")
+
+
+def test_a_folder_that_cannot_be_is_an_error(tmp_path, monkeypatch, capsys):
+    model = sealed_case.make(tmp_path / "made")
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(export, "_write_torch", lambda sealed, about, path: path.write_bytes(b"a graph"))
+    monkeypatch.setattr(export, "_tried", lambda sealed, path, kind: 0.0)
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["export", "torch", str(model), str(tmp_path / "file" / "to")])
+    assert caught.value.code == 1
+    assert f"{tmp_path}/file/to/model.pt2: cannot be written: " in capsys.readouterr().err
+
+
+def test_a_model_that_is_not_there_is_an_error(tmp_path, capsys):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["export", "torch", "models:/none/1", str(tmp_path)])
+    assert caught.value.code == 1
+    assert "none" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_kinds_are_refused(capsys, tmp_path):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["export", "coreml", "champion", str(tmp_path)])
+    assert caught.value.code == 2
+    assert "invalid choice: 'coreml'" in capsys.readouterr().err

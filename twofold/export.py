@@ -1,0 +1,178 @@
+"""`twofold export onnx|torch MODEL DIR`: a model as one file for where there is no Twofold.
+
+In: a sealed model. Out: `model.onnx` or `model.pt2` (what `torch.export.load` reads). Either takes pixels, uint8
+(N, S, S, 3), and gives the probability of the positive class, float32 (N,): normalisation, the views and the
+temperature are inside. What lies outside, the way from a file to pixels and the threshold, is in the file's metadata.
+
+The file is tried before it gets its name: on random images it must say what the sealed model says.
+"""
+
+import json
+import tempfile
+import warnings
+from collections.abc import Mapping
+from contextlib import redirect_stdout
+from importlib.util import find_spec
+from io import StringIO
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from twofold import images
+from twofold.artifacts import write_bytes
+from twofold.chosen import Chosen, choose
+from twofold.errors import ArtifactError, DataError, ParameterError
+from twofold.model import Classifier
+from twofold.predicting import VIEWS, normalise, view
+from twofold.sealed import Sealed
+
+NAMES = {"onnx": "model.onnx", "torch": "model.pt2"}
+NEEDED = ("onnx", "onnxruntime", "onnxscript")
+TOLERANCE = 1e-4  # of a probability
+TRIED = 32  # random images
+EXTRA = "twofold.json"  # the metadata's name in a .pt2 file
+_TRACED = 3  # images of the batch that the graph is made from: a size that stands for no other
+
+
+class Exported(NamedTuple):
+    """Where it was written, of which model, and by how much a probability differed at most."""
+
+    path: Path
+    version: str
+    difference: float
+
+
+class Whole(nn.Module):
+    """A sealed model from pixels to probability."""
+
+    def __init__(self, sealed: Sealed) -> None:
+        super().__init__()
+        self.classifier: Classifier = sealed.classifier
+        self.mean, self.std = sealed.architecture["mean"], sealed.architecture["std"]
+        self.views = VIEWS[sealed.decision["views"]]
+        self.temperature = sealed.temperature
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(N, S, S, 3) uint8 -> (N,) float32."""
+        batch = normalise(pixels, self.mean, self.std)
+        # All views in one pass: so the network stands in the graph once.
+        seen = torch.cat([view(batch, number).contiguous() for number in self.views])
+        probability: Tensor = self.classifier(seen).softmax(dim=1)[:, 1].reshape(len(self.views), -1).mean(dim=0)
+        if self.temperature == 1:
+            return probability
+        return torch.sigmoid((torch.log(probability) - torch.log1p(-probability)) / self.temperature)
+
+
+def export(kind: str, model: str, directory: Path, *, params: Path) -> Exported:
+    """Write a model into a folder, which is made if need be; a file of that name is replaced.
+
+    Args:
+        kind: `onnx` or `torch`.
+        model: as `twofold.chosen` takes it.
+        directory: for the file.
+        params: names the registered model.
+
+    Raises:
+        ParameterError: a package is missing that the export needs.
+        DataError: the folder cannot be made or written.
+        RegistryError, ArtifactError: the model cannot be had; or what was written does not say what the model says.
+    """
+    if kind == "onnx" and (missing := [name for name in NEEDED if find_spec(name) is None]):
+        raise ParameterError(f"export onnx: needs {', '.join(missing)}; install twofold[export]")
+    path = directory / NAMES[kind]
+    with choose(model, params) as picked, tempfile.TemporaryDirectory() as scratch:
+        draft = Path(scratch) / NAMES[kind]
+        (_write_onnx if kind == "onnx" else _write_torch)(picked.sealed, describe(picked), draft)
+        difference = _tried(picked.sealed, draft, kind)
+        try:
+            write_bytes(path, draft.read_bytes())
+        except OSError as error:
+            raise DataError(f"{path}: cannot be written: {error.strerror}") from None
+        return Exported(path, picked.version, difference)
+
+
+def describe(picked: Chosen) -> dict[str, str]:
+    """The metadata: all that it takes to use the file, as text (JSON where it is more than one value)."""
+    sealed = picked.sealed
+    about = sealed.preprocessing
+    pixels = {
+        "image_size": about["image_size"],
+        "fit": about["fit"],
+        "filter": images.FILTER.name.lower(),
+        "padding": images.PADDING,
+        "exif_orientation": "applied",
+        "grey_to_colour": "repeat",
+        "limits": about["limits"],
+    }
+    return {
+        "version": picked.version,
+        "seal": sealed.digest,
+        "labels": json.dumps(list(sealed.labels)),
+        "positive": sealed.labels[1],
+        "threshold": repr(sealed.threshold),
+        "temperature": repr(sealed.temperature),
+        "views": str(sealed.decision["views"]),
+        "preprocessing": json.dumps(pixels, sort_keys=True),
+        "input": "pixels: uint8 (N, S, S, 3), RGB, 0 to 255",
+        "output": "probability: float32 (N,), calibrated, of the positive label; positive if at or above the threshold",
+    }
+
+
+def _graph(sealed: Sealed) -> torch.export.ExportedProgram:
+    size = sealed.preprocessing["image_size"]
+    whole = Whole(sealed).eval()
+    traced = torch.zeros((_TRACED, size, size, 3), dtype=torch.uint8)
+    return torch.export.export(whole, (traced,), dynamic_shapes=({0: torch.export.Dim("n", min=1)},), strict=False)
+
+
+def _write_onnx(sealed: Sealed, about: Mapping[str, str], path: Path) -> None:
+    with redirect_stdout(StringIO()):  # it tells of its passes
+        program = torch.onnx.export(
+            _graph(sealed), dynamo=True, input_names=["pixels"], output_names=["probability"], verbose=False
+        )
+    if program is None:
+        raise ArtifactError("torch.onnx.export gave nothing back")
+    program.model.metadata_props.update(about)
+    program.save(path, external_data=False)
+
+
+def _write_torch(sealed: Sealed, about: Mapping[str, str], path: Path) -> None:
+    with warnings.catch_warnings():
+        # It cannot tell a tensor with its channels last from a part of one; what it writes is tried below.
+        warnings.filterwarnings("ignore", message="No complete tensor found in the group")
+        torch.export.save(_graph(sealed), path, extra_files={EXTRA: json.dumps(dict(about), sort_keys=True)})
+
+
+def _tried(sealed: Sealed, path: Path, kind: str) -> float:
+    """By how much what was written differs from the sealed model, at most.
+
+    Raises:
+        ArtifactError: by more than TOLERANCE.
+    """
+    size = sealed.preprocessing["image_size"]
+    batch = np.random.default_rng(0).integers(0, 256, (TRIED, size, size, 3), dtype=np.uint8)
+    answered = (_answers_onnx if kind == "onnx" else _answers_torch)(path, batch)
+    difference = float(np.abs(answered - sealed.score(batch)).max())
+    if not difference <= TOLERANCE:
+        raise ArtifactError(
+            f"export {kind}: a probability differs from the model's by {difference:.2g}, allowed is {TOLERANCE:g}; "
+            "nothing was written"
+        )
+    return difference
+
+
+def _answers_onnx(path: Path, batch: NDArray[np.uint8]) -> NDArray[Any]:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return np.concatenate([np.asarray(session.run(None, {"pixels": batch[i : i + 16]})[0]) for i in (0, 16)])
+
+
+def _answers_torch(path: Path, batch: NDArray[np.uint8]) -> NDArray[Any]:
+    module = torch.export.load(path).module()
+    with torch.inference_mode():
+        return np.asarray(module(torch.from_numpy(batch)).numpy())
