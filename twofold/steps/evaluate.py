@@ -76,6 +76,7 @@ def evaluate(params: Evaluate, data: Path, model: Path, *, evaluation: Path, met
             rule asks for.
     """
     from twofold import artifacts, decision, exhibits, explanations, predictions
+    from twofold.deciding import decide
     from twofold.model import load
     from twofold.prepared import Prepared
     from twofold.temperature import calibrated
@@ -85,7 +86,7 @@ def evaluate(params: Evaluate, data: Path, model: Path, *, evaluation: Path, met
     _check(prepared, about, data, model)
     raw = _predict(params, prepared, classifier, about)
     digest = artifacts.digest(model)
-    decided = _decide(params, prepared, raw, digest)
+    decided = decide(params.threshold, params.views, prepared, raw["validation"], digest)
     probability = {split: calibrated(raw[split], decided["temperature"]) for split in SPLITS}
     table = _table(prepared, probability, decided["threshold"])
     test = table.of("test")
@@ -166,47 +167,6 @@ def _answer(
     # A GPU would otherwise round the inputs of a convolution to 10 bits and call it float32.
     with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
         return probabilities(classifier, shown, mean=about["mean"], std=about["std"], views=params.views)
-
-
-def _decide(params: Evaluate, prepared: "Prepared", raw: Mapping[str, Any], model_digest: str) -> dict[str, Any]:
-    """What is sealed with the model: the content of decision.json."""
-    from twofold import decision, temperature
-    from twofold.calibration import ece
-    from twofold.metrics import confusion, figures, rates
-    from twofold.progress import say
-
-    target = prepared.target[prepared.rows("validation")]
-    fitted = temperature.fit(target, raw["validation"])
-    probability = temperature.calibrated(raw["validation"], fitted)
-    threshold = decision.choose(params.threshold, target, probability)
-    counts = confusion(target, probability, threshold)
-    at_bound = fitted in (temperature.LEAST, temperature.MOST)
-    if at_bound:
-        say(f"evaluate: the temperature is at its bound, {fitted:g}: {temperature.WHY[fitted]}")
-    numbers = params.threshold.model_dump(mode="json")
-    return {
-        "schema_version": decision.SCHEMA_VERSION,
-        "temperature": fitted,
-        "threshold": threshold,
-        "policy": numbers.pop("policy"),
-        "rule": numbers,
-        "positive": prepared.meta["positive"],
-        "labels": list(prepared.meta["labels"]),
-        "views": params.views,
-        "model_digest": model_digest,
-        "fingerprint": prepared.meta["fingerprint"],
-        "chosen_on": {"split": "validation", "n": counts.n, "n_positive": counts.positive, **rates(counts)},
-        "calibrated_on": {
-            "split": "validation",
-            "n": counts.n,
-            "bounds": [temperature.LEAST, temperature.MOST],
-            "at_bound": at_bound,
-            "log_loss_uncalibrated": figures(target, raw["validation"], threshold)["log_loss"],
-            "log_loss": figures(target, probability, threshold)["log_loss"],
-            "ece_uncalibrated": ece(target, raw["validation"]),
-            "ece": ece(target, probability),
-        },
-    }
 
 
 def _table(prepared: "Prepared", probability: Mapping[str, Any], threshold: float) -> "Predictions":
