@@ -1,41 +1,44 @@
-"""Temperature and threshold, from the validation images: in comes what the model says of them, out decision.json."""
+"""What is decided on the validation images: in come their probabilities, out goes what decision.json holds.
+
+First the temperature, then, on calibrated probabilities, the threshold.
+"""
 
 from typing import Any
 
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
 
-from twofold import decision, temperature
+from twofold import temperature
 from twofold.calibration import ece
-from twofold.decision import Rule
+from twofold.decision import SCHEMA_VERSION, Rule, choose
 from twofold.metrics import confusion, figures, rates
 from twofold.prepared import Prepared
 from twofold.progress import say
 
 
-def decide(rule: Rule, views: int, prepared: Prepared, raw: NDArray[Any], model_digest: str) -> dict[str, Any]:
-    """What is sealed with the model: the content of decision.json.
+def decide(rule: Rule, views: int, prepared: Prepared, raw: ArrayLike, model_digest: str) -> dict[str, Any]:
+    """What is sealed with the model.
 
     Args:
-        rule: that draws the line.
-        views: over which `raw` was averaged.
-        prepared: the data; its validation images decide.
-        raw: (N,) probabilities of these, as the model gave them, in the order of their rows.
-        model_digest: SHA-256 of the model's folder.
+        rule: which threshold is best.
+        views: over which each probability was averaged.
+        prepared: the data.
+        raw: (N,) what the network said of the validation images, in the order of their rows.
+        model_digest: of the model.
 
     Raises:
-        DataError: no threshold reaches what the rule asks for.
+        DataError: the validation images lack a class, or no threshold reaches what the rule asks for.
     """
     target = prepared.target[prepared.rows("validation")]
     fitted = temperature.fit(target, raw)
     probability = temperature.calibrated(raw, fitted)
-    threshold = decision.choose(rule, target, probability)
+    threshold = choose(rule, target, probability)
     counts = confusion(target, probability, threshold)
     at_bound = fitted in (temperature.LEAST, temperature.MOST)
     if at_bound:
         say(f"evaluate: the temperature is at its bound, {fitted:g}: {temperature.WHY[fitted]}")
     numbers = rule.model_dump(mode="json")
     return {
-        "schema_version": decision.SCHEMA_VERSION,
+        "schema_version": SCHEMA_VERSION,
         "temperature": fitted,
         "threshold": threshold,
         "policy": numbers.pop("policy"),
