@@ -78,6 +78,7 @@ def test_a_class_that_nobody_knows(evaluation, capsys):
 def test_numbers_are_flat_and_leave_words_and_slices_out(tmp_path):
     path = tmp_path / "metrics"
     values = {"n": 3, "winner": "head", "ok": True, "validation": {"head_only": {"f1": 0.5}}, "slices": {"a": {"n": 1}}}
+    values |= {"robustness": {"blur": {"n": 1}}}
     path.write_text(json.dumps(values))
     assert numbers(str(path)) == {"n": 3.0, "validation.head_only.f1": 0.5}
 

@@ -57,19 +57,19 @@ def test_a_gate_on_a_bound_is_held_to_that_end_of_the_interval():
 @pytest.mark.parametrize(
     ("intervals", "passed"),
     [
-        ({"ece": {"low": 0.01, "high": 0.09, "method": "bca"}}, True),
-        ({"ece": {"low": 0.01, "high": 0.11, "method": "bca"}}, False),
-        ({"ece": {"low": 0.01, "high": math.nan}}, False),
-        ({"ece": {"low": 0.01, "high": math.inf}}, False),
-        ({"ece": {"low": 0.01}}, False),
-        ({"ece": None}, False),
+        ({"ece_uncalibrated": {"low": 0.01, "high": 0.09, "method": "bca"}}, True),
+        ({"ece_uncalibrated": {"low": 0.01, "high": 0.11, "method": "bca"}}, False),
+        ({"ece_uncalibrated": {"low": 0.01, "high": math.nan}}, False),
+        ({"ece_uncalibrated": {"low": 0.01, "high": math.inf}}, False),
+        ({"ece_uncalibrated": {"low": 0.01}}, False),
+        ({"ece_uncalibrated": None}, False),
         ({}, False),
         (None, False),
     ],
 )
 def test_the_bound_of_a_figure_that_only_evaluate_knows_is_the_one_it_wrote(intervals, passed):
-    subject = case.subject(TEST, ece=0.05, intervals=intervals)
-    result = only(Maximum(figure="ece", max=0.1, bound="upper"), subject)
+    subject = case.subject(TEST, ece_uncalibrated=0.05, intervals=intervals)
+    result = only(Maximum(figure="ece_uncalibrated", max=0.1, bound="upper"), subject)
     assert result.passed is passed
     assert passed or result.bound == 0.11 or "has no interval" in result.detail
 

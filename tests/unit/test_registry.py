@@ -111,6 +111,9 @@ def test_a_history_that_is_no_history_is_refused(store, tmp_path):
 def test_figures_get_names_that_mlflow_takes():
     found = runs.numbers({"slices": {"größe/kind": {"n": 3, "why": "text", "ok": True}}, "f1": 0.5})
     assert found == {"slices.gr__e_kind.n": 3.0, "f1": 0.5}
+    ends = {"intervals": {"f1": {"low": 0.4, "high": 0.6}}}
+    altered = runs.numbers({**ends, "robustness": {"blur": {"f1": 0.3, **ends}}})
+    assert altered == {"intervals.f1.low": 0.4, "intervals.f1.high": 0.6, "robustness.blur.f1": 0.3}
     assert runs.numbers({"slices": {"serial": {str(number): {"n": 1} for number in range(51)}}}) == {}
     assert [len(name) for name in runs.numbers({"x" * 300: 1})] == [250]
 
