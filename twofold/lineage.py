@@ -25,6 +25,7 @@ from twofold.tracking import shown
 LINEAGE = "twofold.lineage"  # of a version
 LOCK = "dvc.lock"
 UNKNOWN = "unknown"
+LONGEST = 10_000  # characters of the list of changed files; a tag holds ten times as many
 
 
 def lineage(judgement: Judgement, params: Mapping[str, Any]) -> dict[str, Any]:
@@ -40,7 +41,7 @@ def lineage(judgement: Judgement, params: Mapping[str, Any]) -> dict[str, Any]:
         return {key.removeprefix(prefix): value for key, value in origin.items() if key.startswith(prefix)}
 
     found = {
-        "git": {"commit": origin.get("git.commit", UNKNOWN), "changed": origin.get("git.changed", UNKNOWN)},
+        "git": {"commit": origin.get("git.commit", UNKNOWN), "changed": _fitting(origin.get("git.changed", UNKNOWN))},
         "data": {
             "fingerprint": candidate.decision["fingerprint"],
             "test_fingerprint": candidate.test_fingerprint,
@@ -58,6 +59,14 @@ def lineage(judgement: Judgement, params: Mapping[str, Any]) -> dict[str, Any]:
         "hardware": starting("hardware."),
     }
     return found | {key: origin[key] for key in ("image", "pipeline_run") if key in origin}
+
+
+def _fitting(names: str) -> str:
+    """The first of a list of files that is longer than LONGEST, and how many more there are."""
+    if len(names) <= LONGEST:
+        return names
+    kept = names[:LONGEST].rpartition(", ")[0]
+    return f"{kept}, and {names.count(', ') - kept.count(', ')} more"
 
 
 def recorded(version: ModelVersion) -> dict[str, Any]:

@@ -88,7 +88,7 @@ def reject(store: Store, name: str, which: str, *, actor: str, reason: str) -> E
     """Decide that a version is not to be promoted; it loses the alias `challenger`, and register leaves it alone.
 
     Raises:
-        RegistryError: it is the champion.
+        RegistryError: it is the champion, or there is another champion by the time that this is written.
     """
     ledger = transitions.look(store, name)
     # A challenger that has been deleted in MLflow is rejected by its number, there being nothing else left of it.
@@ -98,8 +98,8 @@ def reject(store: Store, name: str, which: str, *, actor: str, reason: str) -> E
         raise RegistryError(
             f"version {number} of '{name}' is the champion; take it back with `twofold models rollback`"
         )
-    with transitions.changing(store, name) as (lock, now):
-        return transitions.commit(lock, transitions.Change("reject", number, actor, reason), expected=now.champion)
+    with transitions.changing(store, name) as (lock, _):
+        return transitions.commit(lock, transitions.Change("reject", number, actor, reason), expected=ledger.champion)
 
 
 def rollback(

@@ -100,6 +100,8 @@ def repair(store: Store, name: str, *, actor: str, reason: str) -> list[str]:
     Raises:
         RegistryError: the ledger is damaged and there is no reason, or a version that it names is gone.
     """
+    if registry.registered(store, name) is None:
+        raise RegistryError(f"there is no registered model '{name}' in this store; see MLFLOW_TRACKING_URI and --name")
     before, _ = state(store, name)
     with locked(store, name, above=before.fence) as lock:
         ledger, _ = state(store, name)

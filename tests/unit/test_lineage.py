@@ -116,6 +116,15 @@ def test_the_same_parameters_have_the_same_sha256_in_whatever_order():
     assert sha256_of({"a": 1}) != sha256_of({"a": 1.0}) != sha256_of({"a": True})
 
 
+def test_of_very_many_changed_files_the_first_are_named(judged, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    judged.provenance["git.changed"] = ", ".join(f"{number:06}.py" for number in range(20_000))
+    changed = lineage(judged, {})["git"]["changed"]
+    # 11 characters a file: 909 of them are 9,997 with the last comma.
+    assert changed.endswith("000908.py, and 19091 more")
+    assert len(changed) < 10_100
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "1"])
 def test_a_lineage_that_is_none_is_empty(text):
     assert recorded(SimpleNamespace(tags={lineages.LINEAGE: text})) == {}

@@ -188,6 +188,12 @@ def test_a_version_that_does_not_exist_is_not_made_champion_by_a_repair(store):
         repair(store, "corner", actor="ann", reason="")
 
 
+def test_a_model_that_is_not_there_is_not_repaired_and_no_lock_is_left_for_it(store):
+    with pytest.raises(RegistryError, match="there is no registered model 'cornr' in this store"):
+        repair(store, "cornr", actor="ann", reason="")
+    assert registry.names(store, lock.PREFIX) == []
+
+
 def test_the_actor_is_as_given_or_gits_user_or_the_login(monkeypatch):
     assert transitions.actor("ann") == "ann"
     monkeypatch.setattr(transitions, "_git", {"user.name": "Ada", "user.email": ""}.get)
