@@ -219,7 +219,7 @@ def test_the_same_judgement_gives_the_same_page(candidate):
             None,
             CHAMPION,
             "Passed: version 4 waits for review",
-            "giving it the alias 'champion' in MLflow",
+            "twofold models approve 4 --reason WHY",
         ),
         (REFUSED, "lucky", CHAMPION, "An experiment: judged and recorded, nothing registered", "never moves an alias"),
     ],
