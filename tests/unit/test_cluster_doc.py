@@ -62,7 +62,8 @@ def test_the_secrets_that_it_makes_are_those_of_the_example():
             keys = {word.split("=")[1] for word in words if word.startswith("--from-literal=")}
             for namespace in ("kubeflow", "twofold") if place == "$namespace" else (place,):
                 made[namespace, name] = keys
-    assert made == secrets()
+    # What serves a model comes later, in docs/serving.md.
+    assert made == {place: keys for place, keys in secrets().items() if place[0] != "twofold-serving"}
 
 
 def test_what_it_replaces_in_the_manifests_is_in_them():

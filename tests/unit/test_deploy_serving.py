@@ -5,6 +5,7 @@ PodSpec is held to Kubernetes' schema, and KServe's fields to the names, types a
 """
 
 import copy
+import re
 
 import kubernetes_validate
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from tests.tools.pod_security import violations
 from tests.unit.test_deploy import DEPLOY, ROOT, VERSIONS, documents, example_secrets
 
+DOC = (ROOT / "docs" / "serving.md").read_text()
 # Name -> type, of those that Twofold may use; `logger` and `batcher` would pass images on, or turn the request round.
 KSERVE = {
     "minReplicas": int,
@@ -98,6 +100,9 @@ def test_its_secret_is_in_the_example_and_holds_what_is_asked_for(service):
             asked.setdefault(reference["name"], set()).add(reference["key"])
     (kustomization,) = documents("serving/kustomization.yaml")
     assert asked == example_secrets(kustomization["namespace"])
+    (made,) = re.findall(r"kubectl create secret generic (\S+) --namespace (\S+) \\\n((?:.*\\\n)*.*)", DOC)
+    assert made[:2] == (*asked, kustomization["namespace"])
+    assert set(re.findall(r"--from-literal=(\w+)=", made[2])) == asked[made[0]]
 
 
 def test_mlflow_lets_its_pods_in(service):
