@@ -61,10 +61,11 @@ class Whole(nn.Module):
         batch = normalise(pixels, self.mean, self.std)
         # All views in one pass: so the network stands in the graph once.
         seen = torch.cat([view(batch, number).contiguous() for number in self.views])
-        probability: Tensor = self.classifier(seen).softmax(dim=1)[:, 1].reshape(len(self.views), -1).mean(dim=0)
-        if self.temperature == 1:
-            return probability
-        return torch.sigmoid((torch.log(probability) - torch.log1p(-probability)) / self.temperature)
+        # The logit of the mean probability, by way of logarithms: of a model that is very sure, a float32 probability
+        # would be 1, and no temperature could tell it from another.
+        by_view = self.classifier(seen).log_softmax(dim=1).reshape(len(self.views), -1, 2)
+        means = torch.logsumexp(by_view, dim=0)
+        return torch.sigmoid((means[:, 1] - means[:, 0]) / self.temperature)
 
 
 def export(kind: str, model: str, directory: Path, *, params: Path) -> Exported:

@@ -17,8 +17,9 @@ import torch
 from tests import sealed_case
 from tests.registered_case import images
 from twofold import cli, export
+from twofold import model as models
 from twofold.errors import ArtifactError
-from twofold.export import EXTRA, TOLERANCE
+from twofold.export import EXTRA, TOLERANCE, Whole
 from twofold.sealed import open_sealed
 
 pytestmark = pytest.mark.slow
@@ -117,6 +118,27 @@ def test_the_example_needs_nothing_but_the_file(written, model, tmp_path):
     assert [row[2] for row in rows] == list(map(str, paths))
     assert [float(row[1]) for row in rows] == pytest.approx(expected.tolist(), abs=TOLERANCE)
     assert [row[0] for row in rows] == ["bad" if one >= sealed.threshold else "good" for one in expected]
+
+
+def test_a_model_that_is_very_sure_is_calibrated_as_it_is_sealed(tmp_path, monkeypatch):
+    build = models.build
+
+    def loud(backbone, dropout):
+        made = build(backbone, dropout)
+        with torch.no_grad():
+            made.head[3].weight.mul_(-8)
+        return made
+
+    monkeypatch.setattr(models, "build", loud)
+    sealed = open_sealed(sealed_case.make(tmp_path, size=64, temperature=4.0))
+    batch = np.stack([np.broadcast_to(one, (64, 64, 3)) for one in map(sealed.pixels, images(64))])
+    expected = sealed.score(batch)
+    # Without the temperature, of float32 these would all be 1.
+    assert (expected > 1 / (1 + np.exp(-17 / 4))).any()
+    assert ((expected > 0.9) & (expected < 0.9999)).any()
+    with torch.inference_mode():
+        found = Whole(sealed).eval()(torch.from_numpy(batch)).numpy()
+    assert np.abs(found - expected).max() <= TOLERANCE
 
 
 def test_what_does_not_say_the_same_is_not_written(model, tmp_path, monkeypatch):
