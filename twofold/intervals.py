@@ -148,7 +148,11 @@ def delong(target: ArrayLike, probability: ArrayLike, level: float = LEVEL) -> I
 def delong_difference(target: ArrayLike, one: ArrayLike, other: ArrayLike, level: float = LEVEL) -> Difference | None:
     """By how much the area of one exceeds that of the other on the same images; None where a class is missing.
 
-    The method of `delong`. Where the difference shows no variance (both rank every pair of images alike), Tango's
+    Each area's own interval by DeLong's variance on the logit scale, where areas near 1 are not skewed, put together
+    with DeLong's correlation (Zou 2007, "Toward using confidence intervals to compare correlations", the method of
+    variance estimates recovery). DeLong's own interval of the difference is too narrow where the two areas differ: of
+    models that were worse by the margin it let 6.5 % pass at 5 % (`bench/gates.py`). Where the difference shows no
+    variance (both rank every pair of images alike), Tango's
     interval over as many independent comparisons as the rarer class has images.
     """
     targets, probabilities = checked(target, one)
@@ -162,8 +166,29 @@ def delong_difference(target: ArrayLike, one: ArrayLike, other: ArrayLike, level
         ahead, behind = max(estimate, 0.0) * areas.pairs, max(-estimate, 0.0) * areas.pairs
         found = tango(ahead, behind, areas.pairs, level)
         return found and Difference(estimate, found.low, found.high)
-    reach = quantile(level) * deviation
-    return Difference(estimate, max(estimate - reach, -1.0), min(estimate + reach, 1.0))
+    spread = np.sqrt(np.diag(areas.covariance))
+    (first, ours), (second, theirs) = (
+        (area, _on_logits(area, own, areas.pairs, level))
+        for area, own in zip(areas.area.tolist(), spread.tolist(), strict=True)
+    )
+    together = float(areas.covariance[0, 1] / spread.prod()) if spread.min() > TINY else 0.0
+
+    def reach(here: float, there: float) -> float:
+        return math.sqrt(max(here * here + there * there - 2 * together * here * there, 0.0))
+
+    low = estimate - reach(first - ours.low, theirs.high - second)
+    high = estimate + reach(ours.high - first, second - theirs.low)
+    return Difference(estimate, max(low, -1.0), min(high, 1.0))
+
+
+def _on_logits(area: float, deviation: float, pairs: int, level: float) -> Interval:
+    """The interval of an area whose logit is taken to be normal; an exact one where that has no value."""
+    if deviation < TINY or not 0 < area < 1:
+        return exact(area * pairs, pairs, level) or Interval(0.0, 1.0)
+    middle = math.log(area / (1 - area))
+    reach = quantile(level) * deviation / (area * (1 - area))
+    low, high = (max(min(middle + turn * reach, 700.0), -700.0) for turn in (-1, 1))  # beyond, exp has no value
+    return Interval(1 / (1 + math.exp(-low)), 1 / (1 + math.exp(-high)))
 
 
 class _Areas(NamedTuple):

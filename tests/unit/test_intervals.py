@@ -103,8 +103,23 @@ def test_the_difference_of_two_areas_by_the_definition():
     variance = sum(
         ((a - b) - (a - b).mean()) @ ((a - b) - (a - b).mean()) / (len(a) - 1) / len(a) for a, b in ((x1, x2), (y1, y2))
     )
-    reach = 1.959964 * math.sqrt(variance)
-    expected = (first - second, first - second - reach, first - second + reach)
+
+    def own(a, b):
+        return a.var(ddof=1) / len(a) + b.var(ddof=1) / len(b)
+
+    def ends(area, deviation):
+        middle, reach = math.log(area / (1 - area)), 1.959964 * deviation / (area * (1 - area))
+        return [1 / (1 + math.exp(-(middle + sign * reach))) for sign in (-1, 1)]
+
+    mine, yours = math.sqrt(own(x1, y1)), math.sqrt(own(x2, y2))
+    together = (mine**2 + yours**2 - variance) / (2 * mine * yours)
+    (low, high), (below, above) = ends(first, mine), ends(second, yours)
+
+    def reach(here, there):
+        return math.sqrt(here**2 + there**2 - 2 * together * here * there)
+
+    apart = first - second
+    expected = (apart, apart - reach(first - low, above - second), apart + reach(high - first, second - below))
     assert delong_difference(TARGET, ONE, OTHER) == pytest.approx(expected, abs=1e-6)
 
 
