@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pytest
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -139,6 +140,14 @@ def make_candidate(root: Path, data: tuple[Path, Path], slope: float = 8.0) -> P
     asked = Evaluate(threshold=MaxAccuracy(policy="max_accuracy"), views=1, batch_size=4, robustness=7, pictures=False)
     evaluate(asked, paths.data, model, evaluation=paths.evaluation, metrics=paths.metrics)
     return paths
+
+
+def make_known(root: Path) -> tuple[tuple[Path, Path], Paths]:
+    """The data and a candidate on it, for a fixture that many tests share."""
+    with pytest.MonkeyPatch.context() as patch:
+        know_corner(patch)
+        data = make_data(root / "data")
+        return data, make_candidate(root / "candidate", data)
 
 
 def run(paths: Paths, root: Path, params: Register = PARAMS) -> dict:

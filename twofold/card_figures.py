@@ -36,7 +36,7 @@ def figures(judgement: Judgement) -> list[str]:
         if name in metrics
     ]
     undefined = [f"{name}: {text(why)}" for name, why in metrics.get("undefined", {}).items()]
-    measured = [f"{name.replace('_', ' ')}: {value:,.6g}" for name, value in sorted(judgement.measured.items())]
+    measured = [f"{name.replace('_', ' ')}: {_plain(value)}" for name, value in sorted(judgement.measured.items())]
     return [
         "## Figures",
         "",
@@ -47,6 +47,10 @@ def figures(judgement: Judgement) -> list[str]:
         *(["Without a value: " + "; ".join(undefined) + ".", ""] if undefined else []),
         *(["Measured by register: " + "; ".join(measured) + ".", ""] if measured else []),
     ]
+
+
+def _plain(value: float) -> str:
+    return f"{value:,.0f}" if value == int(value) else f"{value:,.1f}"
 
 
 def _of(figure: str, metrics: Mapping[str, Any]) -> int:

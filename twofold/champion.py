@@ -10,13 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from twofold.candidate import Candidate
-from twofold.comparison import NO_ANSWERS, Rival
+from twofold.comparison import ANOTHER, NO_ANSWERS, Rival
 from twofold.errors import TwofoldError
-from twofold.judgement import CHAMPION
 from twofold.numerics import device, settle
 from twofold.progress import track
 from twofold.raw import Raw
@@ -43,8 +41,7 @@ def score(store: Store, version: ModelVersion, candidate: Candidate) -> Rival:
             learned = splits(place)
             probability = probabilities(sealed, candidate)
     except TwofoldError as error:
-        remedy = f"make it readable, or take the alias '{CHAMPION}' off it or give it to a version that is"
-        return unscored(name, f"{error}; {remedy}, then run register again")
+        return unscored(name, f"{error}; make it readable, or {ANOTHER}")
     return Rival(name, Answers(probability, sealed.threshold), learned)
 
 
@@ -61,11 +58,10 @@ def probabilities(sealed: Sealed, candidate: Candidate) -> NDArray[np.float64]:
     settle()
     sealed.classifier.to(device())
     rows, prepared = candidate.rows, candidate.prepared
-    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
-        if same_pixels(sealed.preprocessing, prepared.meta["pixels"]):
-            batches = (prepared.pixels(rows[start : start + BATCH]) for start in range(0, len(rows), BATCH))
-            return sealed.probabilities(track(batches, "scoring the champion", len(rows), per_item=BATCH))
-        return sealed.score(track(_decoded(sealed, candidate), "scoring the champion", len(rows)))
+    if same_pixels(sealed.preprocessing, prepared.meta["pixels"]):
+        batches = (prepared.pixels(rows[start : start + BATCH]) for start in range(0, len(rows), BATCH))
+        return sealed.probabilities(track(batches, "scoring the champion", len(rows), per_item=BATCH))
+    return sealed.score(track(_decoded(sealed, candidate), "scoring the champion", len(rows)))
 
 
 def same_pixels(one: dict[str, Any], other: dict[str, Any]) -> bool:

@@ -20,6 +20,11 @@ from twofold.uncertainty import METHODS, difference
 
 Splits = Mapping[str, frozenset[str]]  # the SHA-256 of a model's images, by split
 LEARNED_FROM = ("train", "validation")
+# What can be done about a champion that no model can be held against. An alias moved by hand would stop everything.
+ANOTHER = (
+    "make another version champion with `twofold models rollback VERSION --reason WHY` (`none` for no model), then run "
+    "register again"
+)
 
 
 @dataclass(frozen=True)
@@ -164,7 +169,7 @@ def compare(test: Predictions, threshold: float, splits: Splits, rival: Rival) -
     return _broken(
         found,
         f"all {len(test)} test images are among those that one of the two learned from; split the data as it was "
-        "split for that version, or take the alias 'champion' off it, then run register again",
+        f"split for that version, or {ANOTHER}",
     )
 
 

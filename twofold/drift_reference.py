@@ -69,16 +69,14 @@ def features(
     """Pooled features (N, F) of batches of pixels (n, S, S, C), computed in float32, each image as it is."""
     import torch
 
-    from twofold.predicting import normalise
+    from twofold.predicting import exact, normalise, on_device
 
     device = next(classifier.parameters()).device
     classifier.eval()
     found = []
-    exact = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
-    with torch.inference_mode(), exact:
+    with torch.inference_mode(), exact():
         for batch in batches:
-            pixels = torch.from_numpy(np.require(batch, requirements=["C", "W"]))
-            pooled = classifier.features(normalise(pixels.to(device), mean, std))
+            pooled = classifier.features(normalise(on_device(batch, device), mean, std))
             found.append(pooled.float().cpu().numpy().clip(-_LARGEST, _LARGEST).astype(np.float16))
     return np.concatenate(found) if found else np.zeros((0, 0), np.float16)
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from twofold.errors import ArtifactError
 from twofold.model import Classifier, build
-from twofold.predicting import normalise
+from twofold.predicting import exact, normalise, on_device
 
 # The module of each backbone that averages the last map over its positions.
 POOLS = {"resnet50": "avgpool", "efficientnet_lite0": "global_pool"}
@@ -55,12 +55,10 @@ def maps(
     """
     classifier.eval().requires_grad_(False)
     device = next(classifier.parameters()).device
-    exact = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
     found = []
-    with exact, torch.enable_grad():
+    with exact(), torch.enable_grad():
         for image, answer in zip(images, answers, strict=True):
-            pixels = torch.from_numpy(np.require(image[None], requirements=["C", "W"])).to(device)
-            seen, logits = _last_map(classifier, pool, normalise(pixels, mean, std))
+            seen, logits = _last_map(classifier, pool, normalise(on_device(image[None], device), mean, std))
             (slope,) = torch.autograd.grad(logits[0, answer] - logits[0, 1 - answer], seen)
             weights = slope.mean(dim=(2, 3), keepdim=True)
             heat = (weights * seen.detach()).sum(dim=1)[0].relu()

@@ -64,7 +64,7 @@ def _results(gate: Gate, subject: Subject, champion: Comparison | None, best: Ma
         return _Absolute(gate, subject, champion).results()
     if champion is None:
         value = number(subject.figures, gate.figure)[0] if gate.slice is None else None
-        detail = "does not apply: there is no champion yet"
+        detail = "there is no champion yet"
         name = relative_name(gate, "", CHAMPION)
         return [Result(name, gate.figure, value, None, applies=False, passed=True, detail=detail)]
     found = _Relative(gate, champion, CHAMPION).results()
@@ -159,7 +159,7 @@ class _Absolute:
     def _measured(self) -> Result:
         gate = self.gate
         if gate.figure == VANISHED and self.champion is None:
-            return self._result(None, True, "does not apply: there is no champion yet", applies=False)
+            return self._result(None, True, "there is no champion yet", applies=False)
         value, problem = number(self.subject.figures, gate.figure)
         if gate.figure == VANISHED and self.champion is not None and self.champion.problem:
             value, problem = None, "the champion could not be scored"

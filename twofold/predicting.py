@@ -5,6 +5,8 @@ nothing else of Twofold but the model.
 """
 
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -42,19 +44,26 @@ def probabilities(
     device = next(classifier.parameters()).device
     classifier.eval()
     found = []
-    # On a GPU, float32 convolutions would otherwise keep ten bits of their 23.
-    exact = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
-    with torch.inference_mode(), exact:
+    with torch.inference_mode(), exact():
         for batch in batches:
-            # A batch may be a read-only file map, which torch does not take.
-            pixels = torch.from_numpy(np.require(batch, requirements=["C", "W"]))
-            images = normalise(pixels.to(device), mean, std)
+            images = normalise(on_device(batch, device), mean, std)
             total = torch.zeros(len(images), dtype=torch.float64, device=device)
             for number in VIEWS[views]:
                 logits = classifier(view(images, number).contiguous(memory_format=torch.channels_last))
                 total += logits.double().softmax(dim=1)[:, 1]
             found.append((total / views).cpu().numpy())
     return np.concatenate(found) if found else np.zeros(0, np.float64)
+
+
+def exact() -> AbstractContextManager[None]:
+    """float32 as it is: a GPU's convolutions would otherwise keep ten bits of the 23 of their inputs."""
+    flags = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
+    return cast(AbstractContextManager[None], flags)
+
+
+def on_device(batch: npt.NDArray[np.uint8], device: torch.device) -> Tensor:
+    """Pixels (n, S, S, C) uint8 as a tensor; they may be a read-only file map, which torch does not take."""
+    return torch.from_numpy(np.require(batch, requirements=["C", "W"])).to(device)
 
 
 def normalise(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:

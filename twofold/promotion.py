@@ -14,6 +14,7 @@ from typing import Any
 from twofold import grounds, reference, registry, transitions, witnesses
 from twofold.artifacts import digest
 from twofold.candidate import Candidate, sample
+from twofold.comparison import ANOTHER
 from twofold.decision import DECISION
 from twofold.drift_reference import REFERENCE
 from twofold.errors import RegistryError
@@ -65,9 +66,7 @@ def _standing(store: Store, name: str, key: str, ledger: Ledger) -> Standing:
         champion = None if ledger.champion is None else registry.version(store, name, str(ledger.champion))
         if champion is None and ledger.champion is not None:
             raise RegistryError(
-                f"the champion of '{name}', version {ledger.champion}, has been deleted in MLflow: make another one "
-                "champion with `twofold models rollback VERSION --reason WHY` (`none` for no model), then run "
-                "register again"
+                f"the champion of '{name}', version {ledger.champion}, has been deleted in MLflow: {ANOTHER}"
             )
     else:
         champion = registry.holder(store, name)  # from before there was a ledger

@@ -43,6 +43,7 @@ class Recipe:
         source: what ingest reads, where it is known; else what params.yaml of the commit names.
         settings: `section.key=value` pairs.
         data, model, decision: SHA-256 of what comes out.
+        about: what the version was made with, `key: value` lines for people.
     """
 
     version: int

@@ -38,7 +38,7 @@ def find(store: Store, name: str, which: str, ledger: Ledger) -> ModelVersion:
     if not known:
         raise RegistryError(f"'{name}' has no version in this store; see MLFLOW_TRACKING_URI and --name")
     raise RegistryError(
-        f"'{name}' has no version '{which}'; there are {', '.join(known)}, and by alias "
+        f"'{name}' has no version '{which}'; its versions are {', '.join(known)}, and by alias "
         + (", ".join(f"{alias} ({version})" for alias, version in ledger.aliases.items() if version) or "none")
     )
 

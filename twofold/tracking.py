@@ -5,6 +5,7 @@ join), TWOFOLD_LIVE=off (no live runs). Out: runs in that store. Every touch of 
 `runs.py` or in `registry.py`.
 """
 
+import json
 import math
 import os
 import re
@@ -158,14 +159,15 @@ def runs_with(store: Store, experiment_id: str, tag: str, value: str) -> "list[R
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Nested values as MLflow's parameters: `a.b` -> text."""
+    """Nested values as MLflow's parameters: `a.b` -> text; equal values give the same text, in whatever order."""
     flat: dict[str, str] = {}
     for key, value in values.items():
         name = f"{prefix}.{key}" if prefix else str(key)
         if isinstance(value, Mapping):
             flat |= flatten(value, name)
         else:
-            flat[name] = str(value)[:LONGEST]
+            text = json.dumps(value, sort_keys=True, ensure_ascii=False) if isinstance(value, list) else str(value)
+            flat[name] = text[:LONGEST]
     return flat
 
 

@@ -99,6 +99,11 @@ def test_metrics_and_plots_are_shown(project):
     shutil.rmtree(project.root / "plots")
 
 
+def test_what_was_promoted_is_as_recorded(project):
+    done = project.run("twofold", "models", "verify", "champion", "--json")
+    assert {check["verdict"] for check in json.loads(done.stdout)["checks"]} == {"as recorded", "not checked"}
+
+
 def test_register_judges_again_and_finds_nothing_new(project):
     first = verdict(project)
     project.run("dvc", "repro", "--force", "--single-item", "register")

@@ -30,17 +30,18 @@ WORDS = {name: f"w0rd/of:the@{name}%" for name in ("twofold", "reader", "approve
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        case.know_corner(patch)
-        return case.make_data(tmp_path_factory.mktemp("data"))
+def known(tmp_path_factory):
+    return case.make_known(tmp_path_factory.mktemp("known"))
 
 
 @pytest.fixture(scope="module")
-def made(data, tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        case.know_corner(patch)
-        return case.make_candidate(tmp_path_factory.mktemp("candidate"), data)
+def data(known):
+    return known[0]
+
+
+@pytest.fixture(scope="module")
+def made(known):
+    return known[1]
 
 
 def log_in(patch, server, user, password):

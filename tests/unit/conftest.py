@@ -1,7 +1,7 @@
 """Fixtures of the unit tests: one thread, no live runs, folders of their own, one small data set, a Kubeflow server."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +10,7 @@ import pytest
 if TYPE_CHECKING:
     from tests.kfp_server.case import Cli
     from tests.kfp_server.server import KfpServer
+    from twofold.tracking import Store
 
 # Before torch is imported: several processes with several threads each would wait for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -29,6 +30,22 @@ def models_made(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     from tests import models_case
 
     return models_case.make(empty_store, tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture
+def models_store(models_made: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> "Store":
+    """That store, as it was made."""
+    from tests import models_case
+
+    return models_case.fresh(models_made[0], monkeypatch)
+
+
+@pytest.fixture
+def models(models_store: "Store", capsys: pytest.CaptureFixture[str]) -> "Callable[..., tuple[int, str]]":
+    """Runs `twofold models` on it; exit status and output."""
+    from tests import models_case
+
+    return models_case.runner(capsys)
 
 
 @pytest.fixture

@@ -6,7 +6,8 @@ import hashlib
 import pytest
 
 from tests import registration_case as case
-from twofold import measuring, reference, registry, tracking
+from tests.corner_store import client
+from twofold import measuring, reference, registry
 from twofold.artifacts import read_json, write_json
 from twofold.gates import Maximum, Minimum, NonInferior
 from twofold.sealed import sha256
@@ -41,10 +42,6 @@ def quick(monkeypatch, mlflow_store):
 
 def gated(gates, since=1):
     return case.PARAMS.model_copy(update={"gates": gates, "reference_since": since})
-
-
-def client():
-    return tracking.connect().client
 
 
 def image(grey):
@@ -140,7 +137,7 @@ def test_a_champion_that_does_not_say_what_it_learned_from_is_not_compared(made,
     verdict = case.run(made["backwards"], tmp_path, gated(LOOSE))
     assert (verdict["registered"], verdict["champion"]) == (False, 1)
     assert "splits.json: cannot be read" in verdict["reasons"][-1]
-    assert "take the alias 'champion' off it" in verdict["reasons"][-1]
+    assert "make another version champion with `twofold models rollback" in verdict["reasons"][-1]
 
 
 def test_size_and_speed_are_measured_once_and_judged(made, tmp_path, monkeypatch):

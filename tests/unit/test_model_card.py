@@ -27,10 +27,7 @@ SECTIONS = [
 
 @pytest.fixture(scope="module")
 def candidate(tmp_path_factory):
-    root = tmp_path_factory.mktemp("candidate")
-    with pytest.MonkeyPatch.context() as patch:
-        case.know_corner(patch)
-        return read(*case.make_candidate(root, case.make_data(root)))
+    return read(*case.make_known(tmp_path_factory.mktemp("known"))[1])
 
 
 @pytest.fixture(scope="module")

@@ -18,17 +18,18 @@ from twofold.places import elsewhere
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        case.know_corner(patch)
-        return case.make_data(tmp_path_factory.mktemp("data"))
+def known(tmp_path_factory):
+    return case.make_known(tmp_path_factory.mktemp("known"))
 
 
 @pytest.fixture(scope="module")
-def made(data, tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        case.know_corner(patch)
-        return case.make_candidate(tmp_path_factory.mktemp("candidate"), data)
+def data(known):
+    return known[0]
+
+
+@pytest.fixture(scope="module")
+def made(known):
+    return known[1]
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +81,7 @@ def test_a_champion_under_a_forged_seal_and_a_forged_tag_is_not_run_either(kind,
     found = champion.score(store, version, read(*made))
     assert len(found.answers.probability) == 0
     assert ".json: " in found.problem or "model.safetensors: " in found.problem
-    assert "take the alias 'champion' off it" in found.problem
+    assert "make another version champion with `twofold models rollback" in found.problem
     assert not canary.exists()
 
 

@@ -6,8 +6,8 @@ import json
 import pytest
 
 from tests import registration_case as case
-from twofold import grounds, promotion, registry, tracking
-from twofold import ledger as ledgers
+from tests.corner_store import champion, client, ledger, versions
+from twofold import grounds, promotion, registry, review, tracking
 from twofold.artifacts import read_json, write_json
 from twofold.errors import ArtifactError, RegistryError
 from twofold.gates import Maximum, Minimum
@@ -29,23 +29,6 @@ def made(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def rehearsals(monkeypatch, mlflow_store):
     return case.hurry(monkeypatch)
-
-
-def client():
-    return tracking.connect().client
-
-
-def champion():
-    found = registry.holder(tracking.connect(), "corner")
-    return None if found is None else int(found.version)
-
-
-def ledger():
-    return ledgers.read(client().get_registered_model("corner").tags).entries
-
-
-def versions():
-    return [int(version.version) for version in client().search_model_versions("name = 'corner'")]
 
 
 def test_a_model_that_passes_becomes_version_1_and_champion(made, tmp_path, rehearsals):
@@ -214,7 +197,11 @@ def test_a_champion_that_was_tampered_with_is_not_compared_and_nothing_is_promot
     assert (verdict["registered"], champion()) == (False, 1)
     assert "version 1 could not be scored" in verdict["reasons"][0]
     assert f"{name}: altered" in verdict["reasons"][-1]
-    assert "take the alias 'champion' off it" in verdict["reasons"][-1]
+    assert "make another version champion with `twofold models rollback" in verdict["reasons"][-1]
+    # The way out that it names is one.
+    review.rollback(tracking.connect(), "corner", review.NONE, actor="ann", reason="its files are altered")
+    again = case.run(made["better"], tmp_path)
+    assert (again["promoted"], again["version"], champion()) == (True, 2, 2)
 
 
 def test_a_champion_of_other_classes_is_not_compared(made, tmp_path, monkeypatch):

@@ -3,7 +3,7 @@
 import pytest
 
 from tests import registration_case as case
-from twofold import ledger as ledgers
+from tests.corner_store import champion, client, ledger, versions
 from twofold import promotion, registry, tracking, transitions
 from twofold.errors import RegistryError
 from twofold.lineage import LINEAGE
@@ -24,23 +24,6 @@ def made(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def hurried(monkeypatch, mlflow_store):
     case.hurry(monkeypatch)
-
-
-def client():
-    return tracking.connect().client
-
-
-def champion():
-    found = registry.holder(tracking.connect(), "corner")
-    return None if found is None else int(found.version)
-
-
-def ledger():
-    return ledgers.read(client().get_registered_model("corner").tags).entries
-
-
-def versions():
-    return [int(version.version) for version in client().search_model_versions("name = 'corner'")]
 
 
 @pytest.mark.parametrize("by", ["another model", "a person"])

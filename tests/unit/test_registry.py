@@ -69,7 +69,7 @@ def test_a_champion_whose_files_are_gone_is_a_problem_with_a_remedy(store, versi
         path.rename(path.with_name("moved"))
     judged = champion.score(store, version, read(*made))
     assert (judged.version, len(judged.answers.probability), judged.splits) == ("1", 0, {})
-    assert "take the alias 'champion' off it" in judged.problem
+    assert "make another version champion with `twofold models rollback" in judged.problem
 
 
 def test_a_champion_is_scored_on_the_same_images_at_its_own_threshold(store, version, made):

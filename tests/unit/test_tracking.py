@@ -233,3 +233,5 @@ def test_parameters_are_logged_once_and_never_changed(mlflow_store):
     params = found(run.info.run_id).data.params
     assert (len(params), params["p0"]) == (151, "1")
     assert tracking.flatten({"long": "x" * 9000})["long"] == "x" * 6000
+    one, other = ({"gates": [gate]} for gate in ({"min": 1, "figure": "f1"}, {"figure": "f1", "min": 1}))
+    assert tracking.flatten(one) == tracking.flatten(other) == {"gates": '[{"figure": "f1", "min": 1}]'}

@@ -6,19 +6,23 @@ import sqlite3
 import pytest
 
 from tests import models_case
+from tests import registration_case as case
 from twofold.artifacts import read_json, write_json
+from twofold.gates import Minimum
 from twofold.lineage import LINEAGE
 from twofold.registry import SEAL
 
 
-@pytest.fixture
-def store(models_made, monkeypatch):
-    return models_case.fresh(models_made[0], monkeypatch)
-
-
-@pytest.fixture
-def models(store, capsys):
-    return models_case.runner(capsys)
+def test_gates_that_were_changed_after_a_refusal_are_no_difference(mlflow_store, tmp_path, monkeypatch, capsys):
+    case.hurry(monkeypatch)
+    _, candidate = case.make_known(tmp_path)
+    case.know_corner(monkeypatch)
+    strict = case.PARAMS.model_copy(update={"gates": [Minimum(figure="accuracy", min=0.99)]})
+    assert case.run(candidate, tmp_path, strict)["promoted"] is False
+    assert case.run(candidate, tmp_path)["promoted"] is True
+    status, text = models_case.runner(capsys)("verify", "champion", "--json")
+    differing = [check for check in json.loads(text)["checks"] if check["verdict"] == "DIFFERS"]
+    assert (status, differing) == (0, [])
 
 
 def test_a_version_that_nobody_touched_is_as_recorded(models, models_made):
@@ -166,9 +170,9 @@ ALTERED = {
 
 
 @pytest.mark.parametrize("what", ALTERED)
-def test_what_was_altered_is_named(models, store, models_made, what):
+def test_what_was_altered_is_named(models, models_store, models_made, what):
     alter, name, words = ALTERED[what]
-    alter(store)
+    alter(models_store)
     status, text = models("verify", "2", "--data", str(models_made[1]), "--json")
     differing = {check["name"]: check for check in json.loads(text)["checks"] if check["verdict"] == "DIFFERS"}
     assert (status, name in differing) == (1, True), differing
@@ -177,13 +181,13 @@ def test_what_was_altered_is_named(models, store, models_made, what):
     assert f"DIFFERS      {name}" in text
 
 
-def test_what_does_not_fit_together_is_not_promoted(models, store):
+def test_what_does_not_fit_together_is_not_promoted(models, models_store):
     assert models("rollback", "1", "--unasked", *models_case.WHY)[0] == 0
-    predictions(store)
+    predictions(models_store)
     status, text = models("approve", "2", *models_case.WHY)
     assert status == 1
     assert (
         "what is recorded of version 2 does not fit together, and nothing is promoted on it: predictions: SHA-256 is"
         in text
     )
-    assert models_case.aliases(store)["champion"] == 1
+    assert models_case.aliases(models_store)["champion"] == 1

@@ -62,8 +62,9 @@ class Evaluate(Section):
         le=1_000_000,
     )
     pictures: bool = Field(
-        description="whether evaluation.html and decision.html show images: the most confident errors and some right "
-        "answers, with maps of what the model looked at; false where images must not leave the data"
+        description="whether evaluation.html and decision.html show images (the most confident errors and some right "
+        "answers, with maps of what the model looked at) and 16 test images are sealed with the model, for a rollback "
+        "to try it on; false where images must not leave the data"
     )
 
 
@@ -160,15 +161,11 @@ def _predict(
 def _answer(
     params: Evaluate, classifier: "Classifier", about: Mapping[str, Any], batches: Iterable[Any], words: str, n: int
 ) -> "np.ndarray[Any, np.dtype[np.float64]]":
-    import torch
-
     from twofold.predicting import probabilities
     from twofold.progress import track
 
     shown = track(batches, words, n, per_item=params.batch_size)
-    # A GPU would otherwise round the inputs of a convolution to 10 bits and call it float32.
-    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
-        return probabilities(classifier, shown, mean=about["mean"], std=about["std"], views=params.views)
+    return probabilities(classifier, shown, mean=about["mean"], std=about["std"], views=params.views)
 
 
 def _table(prepared: "Prepared", probability: Mapping[str, Any], threshold: float) -> "Predictions":
