@@ -43,7 +43,7 @@ class ServedModel(PythonModel):
         if list(model_input.columns) != [COLUMN]:
             raise _refused(f"found the columns {list(model_input.columns)}, expected the one column '{COLUMN}'")
         if not 1 <= len(model_input) <= MOST:
-            raise _refused(f"found {len(model_input)} images in one request, allowed are 1 to {MOST}; send several")
+            raise _refused(f"found {len(model_input)} images in one request, allowed are 1 to {MOST}")
         pixels = (self._decoded(row, value) for row, value in enumerate(model_input[COLUMN]))
         probability = self.sealed.score(pixels)
         positive = probability >= self.sealed.threshold
