@@ -22,6 +22,7 @@ _WAYS = {
 
 
 def figures(judgement: Judgement) -> list[str]:
+    """Every figure of the test with its interval and the images that it is about, and what register measured."""
     candidate = judgement.candidate
     metrics = candidate.metrics
     rows = [
@@ -65,6 +66,7 @@ def _of(figure: str, metrics: Mapping[str, Any]) -> int:
 
 
 def gates(judgement: Judgement) -> list[str]:
+    """Every gate with its verdict and the reason."""
     gates = [
         f"{_mark(gate.applies, gate.passed)} {text(gate.name)}: {text(gate.detail)}" for gate in judgement.verdict.gates
     ]
@@ -98,6 +100,7 @@ def beside(judgement: Judgement) -> list[str]:
 
 
 def slices(judgement: Judgement) -> list[str]:
+    """The main figures for each value of every slice column, with intervals and counts."""
     lines = ["## Factors", ""]
     positive = text(judgement.candidate.labels[1])
     for column, values in judgement.candidate.metrics["slices"].items():
@@ -129,6 +132,7 @@ def _n(own: Mapping[str, Any]) -> str:
 
 
 def calibration(judgement: Judgement) -> list[str]:
+    """Temperature and threshold, and what they were chosen by."""
     candidate = judgement.candidate
     metrics, decision = candidate.metrics, candidate.decision
     fitted, ends = decision["calibrated_on"], metrics["intervals"]

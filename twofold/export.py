@@ -170,7 +170,9 @@ def _answers_onnx(path: Path, batch: NDArray[np.uint8]) -> NDArray[Any]:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    return np.concatenate([np.asarray(session.run(None, {"pixels": batch[i : i + 16]})[0]) for i in (0, 16)])
+    # In parts, as the graph must take any number of images.
+    parts = np.array_split(batch, [1, 16])
+    return np.concatenate([np.asarray(session.run(None, {"pixels": part})[0]) for part in parts])
 
 
 def _answers_torch(path: Path, batch: NDArray[np.uint8]) -> NDArray[Any]:
