@@ -134,7 +134,14 @@ def finetune_all(params: FinetuneAll, data: Path, head: Path, *, model: Path, me
     def judge() -> Figures:
         batches = (images.pixels(judged[i : i + params.batch_size]) for i in range(0, len(judged), params.batch_size))
         with autocast(where):
-            found = probabilities(classifier, batches, mean=architecture.mean, std=architecture.std, views=params.views)
+            found = probabilities(
+                classifier,
+                batches,
+                mean=architecture.mean,
+                std=architecture.std,
+                views=params.views,
+                precision="float32",
+            )
         return validation_figures(truth, found)
 
     plan = Plan(
