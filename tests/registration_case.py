@@ -217,7 +217,7 @@ def hurry(monkeypatch) -> list[int]:
     know_corner(monkeypatch)
     asked: list[int] = []
 
-    def rehearse(model, images, expected, *, threshold, labels):
+    def rehearse(model, images, expected, *, threshold, labels, precision):
         assert (model / "MLmodel").is_file()
         asked.append(len(images))
         return 0.0

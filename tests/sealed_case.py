@@ -14,7 +14,7 @@ BACKBONE = "efficientnet_lite0"
 LIMITS = {"max_bytes": 1 << 20, "max_pixels": 1 << 20, "min_side": 8}
 
 
-def make(root, *, backbone=BACKBONE, fit="squash", size=32, views=4, temperature=None, further=None):
+def make(root, *, backbone=BACKBONE, fit="squash", size=32, views=4, temperature=None, precision=None, further=None):
     """The sealed model's folder; half of `images(16)` lie above its threshold."""
     model = root / "model"
     model.mkdir(parents=True)
@@ -29,6 +29,7 @@ def make(root, *, backbone=BACKBONE, fit="squash", size=32, views=4, temperature
     write_meta(model, "model", 1, backbone=backbone, dropout=0.5, mean=list(known.mean), std=list(known.std))
     decision = {"labels": ["good", "bad"], "positive": "bad", "threshold": 0.5, "views": views}
     decision |= {} if temperature is None else {"temperature": temperature}
+    decision |= {} if precision is None else {"precision": precision}
     pixels = {"image_size": size, "fit": fit, "limits": LIMITS, "padding": 0}
     write_json(root / "decision.json", decision)
     draft = open_sealed(sealing.seal(model, root / "decision.json", pixels, root / "draft").directory / "sealed")

@@ -4,7 +4,9 @@ In: a sealed model. Out: `model.onnx` or `model.pt2` (what `torch.export.load` r
 (N, S, S, 3), and gives the probability of the positive class, float32 (N,): normalisation, the views and the
 temperature are inside. What lies outside, the way from a file to pixels and the threshold, is in the file's metadata.
 
-The file is tried before it gets its name: on random images it must say what the sealed model says.
+A file computes in float32. A model that answers in bfloat16 is another one there, whose figures nobody has measured: it
+is exported only for who asks for that. The file is tried before it gets its name: on random images it must say what the
+sealed model says, computed in float32.
 """
 
 import json
@@ -12,6 +14,7 @@ import tempfile
 import warnings
 from collections.abc import Mapping
 from contextlib import redirect_stdout
+from dataclasses import replace
 from importlib.util import find_spec
 from io import StringIO
 from pathlib import Path
@@ -31,6 +34,7 @@ from twofold.predicting import VIEWS, normalise, view
 from twofold.sealed import Sealed
 
 NAMES = {"onnx": "model.onnx", "torch": "model.pt2"}
+PRECISION = "float32"  # of a file
 NEEDED = ("onnx", "onnxruntime", "onnxscript")
 TOLERANCE = 1e-4  # of a probability
 TRIED = 32  # random images
@@ -39,11 +43,18 @@ _TRACED = 3  # images of the batch that the graph is made from: a size that stan
 
 
 class Exported(NamedTuple):
-    """Where it was written, of which model, and by how much a probability differed at most."""
+    """Where it was written, of which model, and by how much a probability differed at most.
+
+    Attributes:
+        difference: from the model computed in float32.
+        moved: from the model as it is sealed.
+    """
 
     path: Path
     version: str
     difference: float
+    precision: str
+    moved: float
 
 
 class Whole(nn.Module):
@@ -68,7 +79,7 @@ class Whole(nn.Module):
         return torch.sigmoid((means[:, 1] - means[:, 0]) / self.temperature)
 
 
-def export(kind: str, model: str, directory: Path, *, params: Path) -> Exported:
+def export(kind: str, model: str, directory: Path, *, params: Path, precision: str | None) -> Exported:
     """Write a model into a folder, which is made if need be; a file of that name is replaced.
 
     Args:
@@ -76,9 +87,10 @@ def export(kind: str, model: str, directory: Path, *, params: Path) -> Exported:
         model: as `twofold.chosen` takes it.
         directory: for the file.
         params: names the registered model.
+        precision: `float32` allows a model that is sealed in another one; None does not.
 
     Raises:
-        ParameterError: a package is missing that the export needs.
+        ParameterError: a package is missing that the export needs, or the model answers in another precision.
         DataError: the folder cannot be made or written.
         RegistryError, ArtifactError: the model cannot be had; or what was written does not say what the model says.
     """
@@ -86,14 +98,21 @@ def export(kind: str, model: str, directory: Path, *, params: Path) -> Exported:
         raise ParameterError(f"export onnx: needs {', '.join(missing)}; install twofold[export]")
     path = directory / NAMES[kind]
     with choose(model, params) as picked, tempfile.TemporaryDirectory() as scratch:
+        sealed = picked.sealed
+        if precision is None and sealed.precision != PRECISION:
+            raise ParameterError(
+                f"export {kind}: {picked.version} answers in {sealed.precision}; a file computes in {PRECISION} and "
+                f"gives other probabilities than those that its figures and threshold come from; say --precision "
+                f"{PRECISION} if that is meant, or set evaluate.precision: {PRECISION}, evaluate and register again"
+            )
         draft = Path(scratch) / NAMES[kind]
-        (_write_onnx if kind == "onnx" else _write_torch)(picked.sealed, describe(picked), draft)
-        difference = _tried(picked.sealed, draft, kind)
+        (_write_onnx if kind == "onnx" else _write_torch)(sealed, describe(picked), draft)
+        difference, moved = _tried(sealed, draft, kind)
         try:
             write_bytes(path, draft.read_bytes())
         except OSError as error:
             raise DataError(f"{path}: cannot be written: {error.strerror}") from None
-        return Exported(path, picked.version, difference)
+        return Exported(path, picked.version, difference, sealed.precision, moved)
 
 
 def describe(picked: Chosen) -> dict[str, str]:
@@ -117,6 +136,8 @@ def describe(picked: Chosen) -> dict[str, str]:
         "threshold": repr(sealed.threshold),
         "temperature": repr(sealed.temperature),
         "views": str(sealed.decision["views"]),
+        "precision": PRECISION,
+        "sealed_precision": sealed.precision,
         "preprocessing": json.dumps(pixels, sort_keys=True),
         "input": "pixels: uint8 (N, S, S, 3), RGB, 0 to 255",
         "output": "probability: float32 (N,), calibrated, of the positive label; positive if at or above the threshold",
@@ -148,22 +169,23 @@ def _write_torch(sealed: Sealed, about: Mapping[str, str], path: Path) -> None:
         torch.export.save(_graph(sealed), path, extra_files={EXTRA: json.dumps(dict(about), sort_keys=True)})
 
 
-def _tried(sealed: Sealed, path: Path, kind: str) -> float:
-    """By how much what was written differs from the sealed model, at most.
+def _tried(sealed: Sealed, path: Path, kind: str) -> tuple[float, float]:
+    """By how much what was written differs at most from the model in float32, and from the model as it is sealed.
 
     Raises:
-        ArtifactError: by more than TOLERANCE.
+        ArtifactError: from the model in float32 by more than TOLERANCE.
     """
     size = sealed.preprocessing["image_size"]
     batch = np.random.default_rng(0).integers(0, 256, (TRIED, size, size, 3), dtype=np.uint8)
     answered = (_answers_onnx if kind == "onnx" else _answers_torch)(path, batch)
-    difference = float(np.abs(answered - sealed.score(batch)).max())
+    said = replace(sealed, decision=sealed.decision | {"precision": PRECISION}).score(batch)
+    difference = float(np.abs(answered - said).max())
     if not difference <= TOLERANCE:
         raise ArtifactError(
             f"export {kind}: a probability differs from the model's by {difference:.2g}, allowed is {TOLERANCE:g}; "
             "nothing was written"
         )
-    return difference
+    return difference, float(np.abs(answered - sealed.score(batch)).max())
 
 
 def _answers_onnx(path: Path, batch: NDArray[np.uint8]) -> NDArray[Any]:

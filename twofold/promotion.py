@@ -239,4 +239,5 @@ def _rehearse(store: Store, model: LoggedModel, candidate: Candidate, folder: Pa
     images, expected = sample(candidate, IMAGES)
     say(f"register: trying the sealed model in a fresh process on {len(images)} test images")
     threshold = float(candidate.decision["threshold"])
-    return rehearse(back, images, expected, threshold=threshold, labels=candidate.labels)
+    precision = str(candidate.decision["precision"])
+    return rehearse(back, images, expected, threshold=threshold, labels=candidate.labels, precision=precision)

@@ -30,6 +30,10 @@ SPLITS = "splits.json"  # SHA-256 of every image of train, validation and test
 SCHEMA_VERSION = 2
 # 1: the decision has no precision, and means float32.
 READABLE = (1, SCHEMA_VERSION)
+# By how much a probability may differ from what was said of the same image elsewhere. In float32 the same arithmetic on
+# another processor differs by about 1e-5, other pixels or weights by more than 1e-3. In bfloat16 another order of the
+# same sums now and then rounds to the neighbour: by up to 0.004 where it is emulated.
+TOLERANCES = {"float32": 1e-4, "bfloat16": 0.02}
 BATCH = 16  # images a forward pass; more is slower on a CPU
 
 
@@ -68,6 +72,11 @@ class Sealed:
     def precision(self) -> str:
         """In which the network computes; one that was sealed before there was a choice computes in float32."""
         return str(self.decision.get("precision", "float32"))
+
+    @property
+    def tolerance(self) -> float:
+        """By how much a probability may differ on another machine."""
+        return TOLERANCES[self.precision]
 
     @cached_property
     def network(self) -> Replica:

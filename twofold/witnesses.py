@@ -16,14 +16,13 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save_file
 
+from twofold.emulation import tell
 from twofold.errors import ArtifactError, RegistryError
 from twofold.numerics import device, settle
 from twofold.sealed import Sealed
 
 WITNESSES = "witnesses.safetensors"
 PROBABILITY = "probability"
-# The same arithmetic on another processor differs by about 1e-5; other pixels or weights by more than 1e-3.
-TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -97,12 +96,13 @@ def ask(
     if not pixels:
         return 0, 0.0
     settle()
+    tell(sealed.precision, device())
     sealed.classifier.to(device())
     largest = float(np.abs(sealed.score(pixels) - np.array(expected)).max())
-    if not largest <= TOLERANCE:
+    if not largest <= sealed.tolerance:
         raise RegistryError(
             f"on {len(pixels)} images sealed with it, its probabilities differ by up to {largest:.2g} from those that "
-            f"it had when it was made; allowed is {TOLERANCE:g}. The libraries or the processor here make another "
-            "model of it: do not use it in this environment"
+            f"it had when it was made; allowed is {sealed.tolerance:g}. The libraries or the processor here make "
+            "another model of it: do not use it in this environment"
         )
     return len(pixels), largest

@@ -15,7 +15,7 @@ from twofold.candidate import read, sample
 from twofold.decision import DECISION
 from twofold.errors import RegistryError
 from twofold.serving.packing import pack
-from twofold.serving.rehearsal import TOLERANCE, rehearse
+from twofold.serving.rehearsal import rehearse
 
 pytestmark = pytest.mark.slow
 
@@ -41,7 +41,15 @@ def make_packed(made, folder, decision, **pixels):
 def tried(made, packed):
     candidate = read(*made)
     images, expected = sample(candidate, 16)
-    return rehearse(packed, images, expected, threshold=candidate.decision["threshold"], labels=candidate.labels)
+    decision = candidate.decision
+    return rehearse(
+        packed,
+        images,
+        expected,
+        threshold=decision["threshold"],
+        labels=candidate.labels,
+        precision=decision["precision"],
+    )
 
 
 def test_registered_for_real_it_is_promoted_and_served(made, mlflow_store, tmp_path, monkeypatch):
@@ -49,7 +57,8 @@ def test_registered_for_real_it_is_promoted_and_served(made, mlflow_store, tmp_p
 
     verdict = case.run(made, tmp_path, registered_case.ANY)
     assert verdict["promoted"] is True
-    assert verdict["rehearsal"]["largest_difference"] < 1e-6 < TOLERANCE
+    assert verdict["rehearsal"]["largest_difference"] < 1e-6
+    assert verdict["rehearsal"]["tolerance"] == 1e-4
     monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
     served = mlflow.pyfunc.load_model("models:/corner@champion")
     candidate = read(*made)

@@ -10,14 +10,14 @@ from twofold.errors import ParameterError
 def test_packages_that_are_missing_are_named_before_anything_is_fetched(monkeypatch, tmp_path):
     monkeypatch.setattr(export, "NEEDED", ("onnx", "no_such_package"))
     with pytest.raises(ParameterError, match=r"export onnx: needs no_such_package; install twofold\[export\]"):
-        export.export("onnx", "champion", tmp_path, params=tmp_path / "none.yaml")
+        export.export("onnx", "champion", tmp_path, params=tmp_path / "none.yaml", precision=None)
 
 
 def test_a_folder_that_cannot_be_is_an_error(tmp_path, monkeypatch, capsys):
     model = sealed_case.make(tmp_path / "made")
     (tmp_path / "file").touch()
     monkeypatch.setattr(export, "_write_torch", lambda sealed, about, path: path.write_bytes(b"a graph"))
-    monkeypatch.setattr(export, "_tried", lambda sealed, path, kind: 0.0)
+    monkeypatch.setattr(export, "_tried", lambda sealed, path, kind: (0.0, 0.0))
     with pytest.raises(SystemExit) as caught:
         cli.main(["export", "torch", str(model), str(tmp_path / "file" / "to")])
     assert caught.value.code == 1

@@ -20,6 +20,7 @@ class Model:
     def __init__(self, answers):
         self.answers = answers
         self.classifier = self
+        self.precision, self.tolerance = "float32", 1e-4
 
     def to(self, device):
         return self

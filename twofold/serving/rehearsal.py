@@ -1,7 +1,7 @@
 """The rehearsal of a sealed model: it is loaded in a fresh process and must say what evaluate said.
 
 In: an MLflow model's folder, the bytes of some test images, and what evaluate said of them. Out: the largest
-difference of a probability; an error if it is more than TOLERANCE or a label differs.
+difference of a probability; an error if it is more than a model of its precision may differ, or a label is another.
 """
 
 import os
@@ -17,16 +17,21 @@ from numpy.typing import NDArray
 
 from twofold.artifacts import read_json
 from twofold.errors import RegistryError
+from twofold.sealed import TOLERANCES
 from twofold.serving import fresh
 
 IMAGES = 16
-# The same arithmetic in other batches differs by about 1e-7, on a GPU by about 1e-5; other pixels by more than 1e-3.
-TOLERANCE = 1e-4
 PATIENCE = 600  # seconds until a load that hangs is given up
 
 
 def rehearse(
-    model: Path, images: Sequence[bytes], expected: NDArray[np.float64], *, threshold: float, labels: tuple[str, str]
+    model: Path,
+    images: Sequence[bytes],
+    expected: NDArray[np.float64],
+    *,
+    threshold: float,
+    labels: tuple[str, str],
+    precision: str,
 ) -> float:
     """Score the images with the packed model in a process of its own, raw and as JSON, pickles forbidden.
 
@@ -36,6 +41,7 @@ def rehearse(
         expected: evaluate's probability of each.
         threshold: of the decision.
         labels: (negative, positive).
+        precision: of the model.
 
     Returns:
         The largest absolute difference of a probability.
@@ -43,19 +49,19 @@ def rehearse(
     Raises:
         RegistryError: the model does not load, or does not say what evaluate said.
     """
-    found = _answers(model, images)
+    found, tolerance = _answers(model, images), TOLERANCES[precision]
     worst = 0.0
     for kind, answers in found.items():
         difference = np.abs(np.asarray(answers["probability"], np.float64) - expected)
-        if len(difference) != len(images) or not np.all(difference <= TOLERANCE):
+        if len(difference) != len(images) or not np.all(difference <= tolerance):
             raise RegistryError(
                 f"the sealed model does not predict what evaluate did: sent as {kind}, probabilities differ by up to "
-                f"{difference.max():.2g}, allowed is {TOLERANCE:g}; run evaluate again with the libraries of this "
-                "environment"
+                f"{difference.max():.2g}, allowed is {tolerance:g} in {precision}; run evaluate again with the "
+                "libraries of this environment"
             )
         for answer, probability in zip(answers["label"], expected, strict=True):
             # On the threshold itself the last digit may fall on either side.
-            if abs(probability - threshold) > TOLERANCE and answer != labels[int(probability >= threshold)]:
+            if abs(probability - threshold) > tolerance and answer != labels[int(probability >= threshold)]:
                 raise RegistryError(
                     f"the sealed model answers {answer!r} at the probability {probability}, threshold {threshold}; "
                     "the label sealed with it is wrong"

@@ -185,8 +185,9 @@ def _write(
     from twofold import decision_page, disagreements, model_card
     from twofold.artifacts import write_json
     from twofold.judgement import as_json
+    from twofold.sealed import TOLERANCES
 
-    recorded = _where(store, run, params)
+    recorded = _where(store, run, params, TOLERANCES[judged.candidate.decision["precision"]])
     (folder / PAGE).write_text(decision_page.render(judged, outcome, recorded), encoding="utf-8", newline="\n")
     (folder / CARD).write_text(model_card.render(judged), encoding="utf-8", newline="\n")
     disagreements.write(folder / DISAGREEMENTS, disagreements.rows(judged.champion) if judged.champion else [])
@@ -197,16 +198,16 @@ def _write(
     return values
 
 
-def _where(store: "Store", run: "Run", params: Register) -> dict[str, Any]:
+def _where(store: "Store", run: "Run", params: Register, tolerance: float) -> dict[str, Any]:
     """Where the judgement is recorded, and how to look at it."""
     from twofold.promotion import MODEL_ID
     from twofold.registry import REHEARSED, SEAL
-    from twofold.serving.rehearsal import IMAGES, TOLERANCE
+    from twofold.serving.rehearsal import IMAGES
     from twofold.tracking import shown
 
     tags, uri = run.data.tags, shown(store.uri)
     place = f"#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
-    rehearsal = {"images": IMAGES, "tolerance": TOLERANCE, "largest_difference": float(tags.get(REHEARSED, "nan"))}
+    rehearsal = {"images": IMAGES, "tolerance": tolerance, "largest_difference": float(tags.get(REHEARSED, "nan"))}
     web = uri.startswith("http")
     return {
         "experiment": params.experiment,
