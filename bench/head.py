@@ -12,12 +12,13 @@ import torch.nn.functional as F
 from bench.images import generated
 from bench.rounds import Apart, Comparison, compare
 from twofold.features import extract
+from twofold.history import validation_figures
 from twofold.model import BACKBONES, build, make_head
 from twofold.numerics import device, settle
 from twofold.optimisation import groups
 from twofold.predicting import normalise
 from twofold.prepared import Prepared
-from twofold.training import Plan, train, validation_figures
+from twofold.training import Plan, train
 
 TRAIN, VALIDATION, SIZE, EPOCHS = 48, 16, 224, 10
 FEATURES = BACKBONES["resnet50"].features
@@ -54,7 +55,7 @@ def run() -> Comparison:
 
             train(
                 head,
-                lambda chosen, random: seen["train"][torch.from_numpy(chosen).to(device())],
+                lambda epoch: ((seen["train"][torch.from_numpy(chosen).to(device())],) for chosen in epoch.batches),
                 targets["train"],
                 groups(list(head.parameters()), 1e-3, 0.01),
                 plan(),
