@@ -2,8 +2,8 @@
 
 In: 2,624 photographs of solar cells (the package elpv-dataset), as the packaged EfficientNet-Lite0 sees them; 1,000 of
 them teach a logistic regression, whose probabilities are the scores. Out: lines, and `drift.json` in
-bench/results/<hardware>/. In each draw 500 of the other 1,624 are the model's own test images and 300 others the new ones: as they are (an alarm is
-false), or with every level multiplied (an alarm is right).
+bench/results/<hardware>/. In each draw 500 of the other 1,624 are the model's own test images and 300 others the new
+ones: as they are (an alarm is false), or with every level multiplied (an alarm is right).
 """
 
 import argparse
