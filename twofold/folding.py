@@ -10,6 +10,8 @@ from contextlib import ExitStack, contextmanager
 import torch
 from torch import Tensor, nn
 
+from twofold.replica import pairs
+
 Forward = Callable[[Tensor], Tensor]
 
 
@@ -41,21 +43,6 @@ def depthwise_in_float32(network: nn.Module) -> Iterator[None]:
             if isinstance(module, nn.Conv2d) and module.groups > 1:
                 patches.enter_context(_patched(module, _in_float32(module.forward)))
         yield
-
-
-def pairs(network: nn.Module) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
-    """Each convolution with the batch norm that takes its output; the backbones define them one after the other."""
-    found: list[tuple[nn.Conv2d, nn.BatchNorm2d]] = []
-    last: nn.Conv2d | None = None
-    for name, module in network.named_modules():
-        if isinstance(module, nn.Conv2d):
-            last = module
-        elif isinstance(module, nn.BatchNorm2d):
-            if last is None or last.out_channels != module.num_features:
-                raise ValueError(f"{name}: no convolution before this batch norm")
-            found.append((last, module))
-            last = None
-    return found
 
 
 def _fold(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> Forward:

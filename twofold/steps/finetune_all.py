@@ -126,7 +126,14 @@ def finetune_all(params: FinetuneAll, data: Path, head: Path, *, model: Path, me
         size = params.batch_size if where.type == "cpu" else max(params.batch_size, JUDGED)
         batches = (images.pixels(judged[i : i + size]) for i in range(0, len(judged), size))
         with autocast(where):
-            found = probabilities(classifier, batches, mean=architecture.mean, std=architecture.std, views=params.views)
+            found = probabilities(
+                classifier,
+                batches,
+                mean=architecture.mean,
+                std=architecture.std,
+                views=params.views,
+                precision="float32",
+            )
         return validation_figures(truth, found)
 
     plan = Plan(
