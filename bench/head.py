@@ -16,12 +16,13 @@ from bench.images import generated
 from bench.machine import RESNET50, on, products
 from bench.rounds import Apart, Comparison, Limit, compare, sized
 from twofold.features import extract
+from twofold.history import validation_figures
 from twofold.model import BACKBONES, build, make_head
 from twofold.numerics import device, settle
 from twofold.optimisation import groups
 from twofold.predicting import normalise
 from twofold.prepared import Prepared
-from twofold.training import Plan, train, validation_figures
+from twofold.training import Plan, train
 
 SIZE, EPOCHS = 224, 10
 TRAIN, VALIDATION = sized(on(cpu=48, gpu=3072), 8), sized(on(cpu=16, gpu=1024), 4)
@@ -61,7 +62,7 @@ def run() -> list[Comparison]:
 
             train(
                 head,
-                lambda chosen, random: seen["train"][torch.from_numpy(chosen).to(device())],
+                lambda epoch: ((seen["train"][torch.from_numpy(chosen).to(device())],) for chosen in epoch.batches),
                 targets["train"],
                 groups(list(head.parameters()), 1e-3, 0.01),
                 plan(),
