@@ -68,13 +68,13 @@ def run(count: int, place: Path) -> dict[str, Any]:
     return result
 
 
-def make(place: Path, numbers: Iterable[int]) -> None:
+def make(place: Path, numbers: Iterable[int], *, width: int = WIDTH, height: int = HEIGHT) -> None:
     """Windows of the texture, a half in each class; those of `bad` are darker."""
     texture = Image.open(place / "texture.png")
     for number in numbers:
         # A prime step goes round every place once before it comes back: no two windows are the same.
-        top, left = divmod(number * STEP % ((TEXTURE - HEIGHT) * (TEXTURE - WIDTH)), TEXTURE - WIDTH)
-        window = texture.crop((left, top, left + WIDTH, top + HEIGHT))
+        top, left = divmod(number * STEP % ((TEXTURE - height) * (TEXTURE - width)), TEXTURE - width)
+        window = texture.crop((left, top, left + width, top + height))
         label = "bad" if number % 2 else "good"
         window = window.point(lambda level, part=0.8 if number % 2 else 1.0: level * part)
         window.save(named(place, label, number), "JPEG", quality=85)

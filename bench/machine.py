@@ -9,11 +9,12 @@ import platform
 import re
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from twofold.numerics import device, has_bf16
 from twofold.provenance import provenance
 
+T = TypeVar("T")
 PACKAGES = ("torch", "torchvision", "timm", "pillow", "numpy", "mlflow", "dvc")
 RESNET50 = 8.2e9  # floating point operations of a forward pass of one image of 224 px; three times that to train on it
 CPU_SIDE, GPU_SIDE = 4096, 8192  # of the matrices by which the rate is measured
@@ -70,6 +71,18 @@ def product_rate() -> float:
         wait()
         best = min(best, (time.perf_counter() - begin) / repeats)
     return 2 * side**3 / best
+
+
+def on(*, cpu: T, gpu: T) -> T:
+    """What belongs to the device that is computed on, such as the size of a batch."""
+    return gpu if device().type == "cuda" else cpu
+
+
+def products(operations: float) -> tuple[float, str]:
+    """Seconds that so many floating point operations take at the rate of a large product, and that rate in words."""
+    rate = product_rate()
+    kind = "bf16" if has_bf16(device()) else "fp32"
+    return operations / rate, f"{rate / 1e12:.3g} TFLOP/s of a large {kind} matrix product, measured in this run"
 
 
 def wait() -> None:
