@@ -19,6 +19,7 @@ from twofold.folding import folded
 from twofold.model import BACKBONES, build
 from twofold.numerics import settle
 from twofold.optimisation import groups
+from twofold.predicting import probabilities
 from twofold.shown import Shown
 from twofold.training import Plan, train
 
@@ -49,20 +50,20 @@ def settled(monkeypatch, tmp_path):
     settle()
 
 
-def run(points, plan=PLAN, checkpoint=None, stop_after=None, forward=None):
+def run(points, plan=PLAN, checkpoint=None, first=0, stopped_at=None):
     torch.manual_seed(0)
     network = nn.Sequential(nn.Linear(6, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Dropout(0.3), nn.Linear(32, 2)).to(GPU)
-    losses = count(100, -1)
+    epochs = count(first)
 
     def inputs(epoch):
         for chosen in epoch.batches:
             yield (points[torch.from_numpy(chosen).to(GPU)],)
 
     def judge():
-        step = next(losses)
-        if stop_after is not None and step == 100 - stop_after - 1:
+        epoch = next(epochs)
+        if epoch == stopped_at:
             raise KeyboardInterrupt
-        return {"log_loss": float(step), "roc_auc": 0.5, "accuracy": 0.5}
+        return {"log_loss": 1.0 / (1 + epoch), "roc_auc": 0.5, "accuracy": 0.5}
 
     rates = groups(list(network.parameters()), 0.01, 0.01)
     found = train(network, inputs, TARGETS, rates, plan, judge=judge, label="gpu", checkpoint=checkpoint)
@@ -98,8 +99,8 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_bits(points, capsys):
     losses, best = run(points)
     parts = {"of": "this"}
     with pytest.raises(KeyboardInterrupt):
-        run(points, checkpoint=Checkpoint("finetune_all", parts), stop_after=3)
-    again, same = run(points, checkpoint=Checkpoint("finetune_all", parts))
+        run(points, checkpoint=Checkpoint("finetune_all", parts), stopped_at=3)
+    again, same = run(points, checkpoint=Checkpoint("finetune_all", parts), first=3)
     assert "goes on after epoch 2 of 4" in capsys.readouterr().err
     assert again == losses
     assert all(torch.equal(tensor.cpu(), same[name].cpu()) for name, tensor in best.items())
@@ -152,6 +153,7 @@ def test_images_are_changed_as_on_the_cpu():
     )
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the compiler's own parts
 @pytest.mark.parametrize("mixed", [True, False])
 def test_compiled_kernels_train_as_torchs_own_do(images, monkeypatch, mixed):
     monkeypatch.setenv("TWOFOLD_COMPILE", "on")
@@ -177,3 +179,29 @@ def test_compiled_kernels_train_as_torchs_own_do(images, monkeypatch, mixed):
             )
         found.append([row["train_loss"] for row in outcome.history[1:]])
     assert found[0] == pytest.approx(found[1], rel=0.02 if mixed else 1e-3)
+
+
+@pytest.mark.parametrize(("precision", "like"), [("float32", 1e-6), ("bfloat16", 0.02)])
+def test_a_replica_with_fused_kernels_answers_as_the_classifier(images, precision, like):
+    classifier = alive(build("resnet50", 0.5)).to(GPU).to(memory_format=torch.channels_last)
+    batches = [images.pixels(images.rows("train")[:40]), images.pixels(images.rows("train")[40:47])]
+    asked = {"mean": RESNET50.mean, "std": RESNET50.std, "views": 4}
+    found = probabilities(classifier, batches, **asked, precision=precision)
+    plain = probabilities(classifier.cpu(), batches, **asked, precision="float32")
+    assert np.ptp(plain) > 0.01
+    np.testing.assert_allclose(found, plain, atol=like)
+
+
+def alive(classifier):
+    """Norms as after training: not zero at the end of a residual branch, each with statistics of its own."""
+    random = generator(5)
+    for module in classifier.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            for tensor, low, high in (
+                (module.weight, 0.2, 0.6),
+                (module.bias, -0.1, 0.1),
+                (module.running_mean, -0.1, 0.1),
+                (module.running_var, 0.5, 1.5),
+            ):
+                tensor.data.uniform_(low, high, generator=random)
+    return classifier
