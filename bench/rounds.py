@@ -9,11 +9,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from bench.apart import Apart
 from bench.catalogue import BENCHMARKS, Goal
 from bench.machine import hardware, wait
-
-__all__ = ["Apart", "Comparison", "Limit", "compare", "goal_of", "sized", "trial"]
 
 DRIFT = 0.1  # a round is thrown away when the peer is further from its median than this share of it
 EXTRA = 2  # and others are run in its place, at most this many times as many as were asked for
@@ -125,7 +122,6 @@ def compare(
     peer: tuple[str, Callable[[], object]],
     equal: str,
     part: str = "",
-    goal: float | None = None,
     images: int | None = None,
     limit: Limit | None = None,
     warm_up: Callable[[], object] | None = None,
@@ -141,7 +137,6 @@ def compare(
         name, part: as in the catalogue.
         ours, peer: (in words, what to call).
         equal: how it was checked that both do the same work, and what was found.
-        goal: a ratio, in place of the catalogue's goal.
         images: that a round gets through.
         limit: of a round of ours.
         warm_up: what to run unmeasured instead, where once of each takes too long.
@@ -171,7 +166,7 @@ def compare(
         peer[0],
         [mine for mine, _ in counted],
         [theirs for _, theirs in counted],
-        goal_of(name, part) if goal is None else Goal(goal),
+        goal_of(name, part),
         equal,
         part,
         images,
