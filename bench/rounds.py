@@ -126,7 +126,7 @@ def compare(
     limit: Limit | None = None,
     warm_up: Callable[[], object] | None = None,
     rounds: int = 5,
-    remark: str = "",
+    alike: bool = True,
 ) -> Comparison:
     """Run both once unmeasured, then in turn until `rounds` rounds count.
 
@@ -141,7 +141,7 @@ def compare(
         limit: of a round of ours.
         warm_up: what to run unmeasured instead, where once of each takes too long.
         rounds: 5 or more; 1 to 3 of a long benchmark; 1 in a trial whatever is asked for.
-        remark: what else was measured.
+        alike: whether the peer's rounds are the same work. Those of other seeds are not, and all of them count.
 
     Raises:
         SystemExit: the machine is too restless for a figure.
@@ -152,9 +152,9 @@ def compare(
     for call in [warm_up] if warm_up else [ours[1], peer[1]]:
         call()
     taken: list[tuple[float, float]] = []
-    while sum(steady(taken)) < wanted and len(taken) < (1 + EXTRA) * wanted:
+    while sum(steady(taken, alike)) < wanted and len(taken) < (1 + EXTRA) * wanted:
         taken.append((clocked(ours[1]), clocked(peer[1])))
-    kept = steady(taken)
+    kept = steady(taken, alike)
     if sum(kept) < wanted:
         found = ", ".join(f"{seconds:.2f}" for _, seconds in taken)
         raise SystemExit(f"bench: {name} {part}: the peer took {found} s: too restless a machine; leave it alone")
@@ -172,14 +172,13 @@ def compare(
         images,
         limit,
         [each for each, good in zip(taken, kept, strict=True) if not good],
-        remark,
     )
 
 
-def steady(taken: list[tuple[float, float]]) -> list[bool]:
+def steady(taken: list[tuple[float, float]], alike: bool) -> list[bool]:
     """Which rounds count: those in which the peer is within 10 % of its median over all."""
-    if not taken:
-        return []
+    if not taken or not alike:
+        return [True] * len(taken)
     middle = statistics.median(peer for _, peer in taken)
     return [abs(peer - middle) <= DRIFT * middle for _, peer in taken]
 
