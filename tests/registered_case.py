@@ -19,7 +19,7 @@ BACKBONE = "efficientnet_lite0"
 ANY = case.PARAMS.model_copy(update={"gates": [Minimum(figure="accuracy", min=0.0)]})
 
 
-def make(root, patch):
+def make(root, patch, precision="float32"):
     """What register reads."""
     raw, data = case.make_data(root)
     torch.manual_seed(0)
@@ -38,7 +38,7 @@ def make(root, patch):
     asked = Evaluate(
         threshold=MaxAccuracy(policy="max_accuracy"),
         views=4,
-        precision="float32",
+        precision=precision,
         batch_size=4,
         robustness=0,
         pictures=False,

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -139,6 +140,23 @@ def test_a_model_that_is_very_sure_is_calibrated_as_it_is_sealed(tmp_path, monke
     with torch.inference_mode():
         found = Whole(sealed).eval()(torch.from_numpy(batch)).numpy()
     assert np.abs(found - expected).max() <= TOLERANCE
+
+
+def test_a_bfloat16_model_is_written_in_float32_for_who_asks_for_it(tmp_path, capsys):
+    folder = sealed_case.make(tmp_path / "model", size=64, temperature=2.0, precision="bfloat16")
+    assert call("torch", folder, tmp_path, "--precision", "float32") == 0
+    said = capsys.readouterr().out
+    assert "it computes in float32 and the model in bfloat16: on random images, a probability differs from" in said
+    sealed = open_sealed(folder)
+    batch = np.stack([np.broadcast_to(one, (64, 64, 3)) for one in map(sealed.pixels, images(16))])
+    extra = {EXTRA: ""}
+    module = torch.export.load(tmp_path / "model.pt2", extra_files=extra).module()
+    with torch.inference_mode():
+        found = module(torch.from_numpy(batch)).numpy()
+    exact = replace(sealed, decision=sealed.decision | {"precision": "float32"})
+    assert np.abs(found - exact.score(batch)).max() <= TOLERANCE < np.abs(found - sealed.score(batch)).max()
+    about = json.loads(extra[EXTRA])
+    assert (about["precision"], about["sealed_precision"]) == ("float32", "bfloat16")
 
 
 def test_what_does_not_say_the_same_is_not_written(model, tmp_path, monkeypatch):

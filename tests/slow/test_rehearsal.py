@@ -14,6 +14,7 @@ from twofold.artifacts import read_json, write_json
 from twofold.candidate import read, sample
 from twofold.decision import DECISION
 from twofold.errors import RegistryError
+from twofold.sealed import TOLERANCES
 from twofold.serving.packing import pack
 from twofold.serving.rehearsal import rehearse
 
@@ -66,6 +67,27 @@ def test_registered_for_real_it_is_promoted_and_served(made, mlflow_store, tmp_p
     answers = served.predict(pd.DataFrame({"image": images}))
     np.testing.assert_allclose(answers["probability"], expected, atol=1e-6)
     assert answers["positive"].tolist() == (expected >= candidate.decision["threshold"]).tolist()
+
+
+def test_a_bfloat16_model_is_rehearsed_promoted_and_served_in_bfloat16(mlflow_store, tmp_path, monkeypatch):
+    import mlflow.pyfunc
+
+    made = registered_case.make(tmp_path / "made", monkeypatch, precision="bfloat16")
+    verdict = case.run(made, tmp_path, registered_case.ANY)
+    assert verdict["promoted"] is True
+    # On one machine the answers are the same; the wider tolerance is for another one.
+    assert verdict["rehearsal"]["largest_difference"] < 1e-6
+    assert verdict["rehearsal"]["tolerance"] == TOLERANCES["bfloat16"]
+    monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+    served = mlflow.pyfunc.load_model("models:/corner@champion")
+    images, expected = sample(read(*made), 16)
+    np.testing.assert_allclose(served.predict(pd.DataFrame({"image": images}))["probability"], expected, atol=1e-6)
+    card = (tmp_path / "registration" / "model_card.md").read_text()
+    assert "probabilities averaged over 4 view(s), computed in bfloat16." in card
+    # The same model answers otherwise in float32: what is served is not that.
+    write_json(tmp_path / DECISION, read_json(made.evaluation / DECISION) | {"precision": "float32"})
+    other = mlflow.pyfunc.load_model(str(make_packed(made, tmp_path / "other", tmp_path / DECISION)))
+    assert np.abs(other.predict(pd.DataFrame({"image": images}))["probability"] - expected).max() > 1e-4
 
 
 def test_other_pixels_are_noticed(made, tmp_path):
