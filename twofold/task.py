@@ -59,6 +59,11 @@ def perform(
         return digest(Path(paths[contract.writes[0]]))
 
 
+def named(path: str) -> str:
+    """The digest of something else that a step has written, for the task that reads it."""
+    return digest(Path(path))
+
+
 def experiment(**sections: Mapping[str, Any]) -> str:
     """Check all sections at the door of the pipeline: a mistake in the last one must not cost the hours of the first.
 

@@ -64,6 +64,9 @@ def register(
     model: Path,
     evaluation: Path,
     metrics: Path,
+    ingest_audit: Path,
+    preprocess_audit: Path,
+    train_head_audit: Path,
     *,
     registration: Path,
     verdict: Path,
@@ -88,7 +91,8 @@ def register(
     from twofold.progress import say
     from twofold.provenance import provenance
 
-    candidate = read(raw, data, head, model, evaluation, metrics)
+    audits = (ingest_audit, preprocess_audit, train_head_audit)
+    candidate = read(raw, data, head, model, evaluation, metrics, *audits)
     store = tracking.connect()
     with tracking.plain_errors(store.uri):
         stands = promotion.standing(store, params.model_name, candidate.key)
