@@ -8,7 +8,7 @@ from kfp.dsl import HTML, Artifact, Dataset, Input, Markdown, Metrics, Model, Ou
 
 @dsl.component(base_image="twofold-python:unset", install_kfp_package=False)
 def register(
-    params: dict, force: str, run: str, metrics: Input[Metrics],
+    params: dict, force: str, run: str, source: str, metrics: Input[Metrics],
     raw: Input[Dataset], raw_digest: str, data: Input[Dataset], data_digest: str,
     head: Input[Model], head_digest: str, model: Input[Model], model_digest: str,
     evaluation: Input[Artifact], evaluation_digest: str,
@@ -31,7 +31,8 @@ def register(
     writes = {"registration": registration.path, "verdict": verdict.path}
     digests |= {"evaluation": evaluation_digest, "ingest_audit": ingest_audit_digest}
     digests |= {"preprocess_audit": preprocess_audit_digest, "train_head_audit": train_head_audit_digest}
-    digest = perform(register, params, digests, {"TWOFOLD_PIPELINE_RUN": run}, **reads, **judged, **audits, **writes)
+    around = {"TWOFOLD_PIPELINE_RUN": run, "TWOFOLD_SOURCE": source}
+    digest = perform(register, params, digests, around, **reads, **judged, **audits, **writes)
     remember(verdict.path, run)
     write(gates.path, shown(verdict.path))
     copy(f"{registration.path}/decision.html", decision.path)

@@ -98,6 +98,7 @@ def pipeline(
                     params=register,
                     force=force,
                     run=run,
+                    source=ingested["source"],
                     raw=ingested["raw"],
                     raw_digest=ingested["digest"],
                     evaluation=judged["evaluation"],
