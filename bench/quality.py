@@ -1,7 +1,7 @@
 """`python -m bench.quality`: five seeds of the demo's recipe on the sample data, beside the published figures.
 
 For each seed another split of ELPV (656 test images, stratified by type and label) and another start of the training:
-the steps run as commands, exactly as `dvc repro` runs them. Out: a table, and bench/results/quality.json.
+the steps run as commands, exactly as `dvc repro` runs them. Out: a table, and bench/results/<hardware>/quality.json.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from typing import Any
 
 from scipy.stats import t as student
 
-from bench.rounds import RESULTS, machine
+from bench.record import save
 from twofold.settings import set_values
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -39,9 +39,7 @@ def main() -> None:
         for seed in range(options.seeds):
             runs.append(one(Path(place) / str(seed), seed, options.set))
             print(f"seed {seed}: " + ", ".join(f"{name} {runs[-1][name]:.3f}" for name in FIGURES), flush=True)
-    RESULTS.mkdir(exist_ok=True)
-    result = {"runs": runs, "set": options.set, "machine": machine()}
-    (RESULTS / "quality.json").write_text(json.dumps(result, indent=2, sort_keys=True) + "\n")
+    save("quality", {"runs": runs, "set": options.set})
     print(table(runs))
 
 
