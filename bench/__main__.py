@@ -41,8 +41,8 @@ def main() -> None:
 
 def run(name: str) -> list[Comparison]:
     """The comparisons of a benchmark, one for each part in the catalogue."""
-    found: Comparison | list[Comparison] = importlib.import_module(BENCHMARKS[name].module).run()
-    return found if isinstance(found, list) else [found]
+    found: list[Comparison] = importlib.import_module(BENCHMARKS[name].module).run()
+    return found
 
 
 if __name__ == "__main__":

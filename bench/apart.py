@@ -55,5 +55,7 @@ def _serve(pipe: Connection, prepare: Callable[..., Callable[..., object]], argu
             found = work(*call)
             wait()
             pipe.send(("", found))
+        except SystemExit as refusal:
+            pipe.send((str(refusal), None))
         except Exception:
             pipe.send((traceback.format_exc(), None))

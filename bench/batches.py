@@ -12,10 +12,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from bench.apart import Apart
 from bench.machine import on
 from bench.peers import defaults, timm_loop
 from bench.photographs import made_ready, photographs, pixel_difference, preparing, taken_in
-from bench.rounds import Apart, Comparison, Limit, clocked, compare, sized
+from bench.rounds import Comparison, Limit, clocked, compare, sized
 from twofold.augmentation import Augmentation, augment, generator
 from twofold.model import BACKBONES
 from twofold.predicting import normalise

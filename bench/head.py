@@ -12,9 +12,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from bench.apart import Apart
 from bench.images import generated
 from bench.machine import RESNET50, on, products
-from bench.rounds import Apart, Comparison, Limit, compare, sized
+from bench.rounds import Comparison, Limit, compare, sized
 from twofold.features import extract
 from twofold.history import validation_figures
 from twofold.model import BACKBONES, build, make_head

@@ -112,7 +112,7 @@ def spread(work: Callable[[Path, Iterable[int]], None], place: Path, count: int)
             done.result()
 
 
-def seconds(work: Callable[[], None]) -> float:
+def seconds(work: Callable[[], object]) -> float:
     """Wall time."""
     begin = time.perf_counter()
     work()

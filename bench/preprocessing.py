@@ -20,7 +20,7 @@ SIZE, WORKERS, CHUNK = 224, 2, 32  # px, processes of either side, files of a ta
 class Kind(NamedTuple):
     """Files of one kind: how many, and their size in pixels."""
 
-    count: int
+    files: int
     width: int
     height: int
 
@@ -43,7 +43,7 @@ def kind(part: str, of: Kind) -> Comparison:
     with tempfile.TemporaryDirectory(prefix="twofold-bench-") as name:
         place = Path(name)
         own = part.startswith("PNG")
-        source = cells(place) if own else photographs(place, of.count, of.width, of.height)
+        source = cells(place) if own else photographs(place, of.files, of.width, of.height)
         folders, params = place / "images", preparing(SIZE)
         files = sorted(path for path in folders.rglob("*.*") if path.is_file())
         fresh(place)

@@ -9,11 +9,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from bench.apart import Apart
 from bench.catalogue import BENCHMARKS, Goal
 from bench.machine import hardware, wait
-
-__all__ = ["Apart", "Comparison", "Limit", "compare", "goal_of", "sized", "trial"]
 
 DRIFT = 0.1  # a round is thrown away when the peer is further from its median than this share of it
 EXTRA = 2  # and others are run in its place, at most this many times as many as were asked for
@@ -125,12 +122,11 @@ def compare(
     peer: tuple[str, Callable[[], object]],
     equal: str,
     part: str = "",
-    goal: float | None = None,
     images: int | None = None,
     limit: Limit | None = None,
     warm_up: Callable[[], object] | None = None,
     rounds: int = 5,
-    remark: str = "",
+    alike: bool = True,
 ) -> Comparison:
     """Run both once unmeasured, then in turn until `rounds` rounds count.
 
@@ -141,12 +137,11 @@ def compare(
         name, part: as in the catalogue.
         ours, peer: (in words, what to call).
         equal: how it was checked that both do the same work, and what was found.
-        goal: a ratio, in place of the catalogue's goal.
         images: that a round gets through.
         limit: of a round of ours.
         warm_up: what to run unmeasured instead, where once of each takes too long.
         rounds: 5 or more; 1 to 3 of a long benchmark; 1 in a trial whatever is asked for.
-        remark: what else was measured.
+        alike: whether the peer's rounds are the same work. Those of other seeds are not, and all of them count.
 
     Raises:
         SystemExit: the machine is too restless for a figure.
@@ -157,9 +152,9 @@ def compare(
     for call in [warm_up] if warm_up else [ours[1], peer[1]]:
         call()
     taken: list[tuple[float, float]] = []
-    while sum(steady(taken)) < wanted and len(taken) < (1 + EXTRA) * wanted:
+    while sum(steady(taken, alike)) < wanted and len(taken) < (1 + EXTRA) * wanted:
         taken.append((clocked(ours[1]), clocked(peer[1])))
-    kept = steady(taken)
+    kept = steady(taken, alike)
     if sum(kept) < wanted:
         found = ", ".join(f"{seconds:.2f}" for _, seconds in taken)
         raise SystemExit(f"bench: {name} {part}: the peer took {found} s: too restless a machine; leave it alone")
@@ -171,20 +166,19 @@ def compare(
         peer[0],
         [mine for mine, _ in counted],
         [theirs for _, theirs in counted],
-        goal_of(name, part) if goal is None else Goal(goal),
+        goal_of(name, part),
         equal,
         part,
         images,
         limit,
         [each for each, good in zip(taken, kept, strict=True) if not good],
-        remark,
     )
 
 
-def steady(taken: list[tuple[float, float]]) -> list[bool]:
+def steady(taken: list[tuple[float, float]], alike: bool) -> list[bool]:
     """Which rounds count: those in which the peer is within 10 % of its median over all."""
-    if not taken:
-        return []
+    if not taken or not alike:
+        return [True] * len(taken)
     middle = statistics.median(peer for _, peer in taken)
     return [abs(peer - middle) <= DRIFT * middle for _, peer in taken]
 

@@ -1,23 +1,22 @@
 """B6: probabilities of prepared images from ResNet-50, against the evaluation loop that most people write.
 
-In fp32, as what is sealed is scored by default, and in bf16 where the device has it.
+In fp32, as a model answers by default, and in bf16, as evaluate.precision has it on demand.
 """
 
 import tempfile
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from bench.apart import Apart
 from bench.images import generated
 from bench.machine import RESNET50, on, products
 from bench.peers import defaults
-from bench.rounds import Apart, Comparison, Limit, compare, sized
+from bench.rounds import Comparison, Limit, compare, sized
 from twofold.model import BACKBONES, build
-from twofold.numerics import autocast, device, settle
+from twofold.numerics import device, settle
 from twofold.pool import workers
 from twofold.predicting import probabilities
 
@@ -43,14 +42,15 @@ def run() -> list[Comparison]:
         peer = Apart(defaults.scoring, data.directory, place / "weights.pt", IMAGES, PEER_BATCH, workers())
         wanted = logits(peer())
 
-        def scored(arithmetic: Callable[[], AbstractContextManager[None]]) -> npt.NDArray[np.float64]:
+        def scored(precision: str) -> npt.NDArray[np.float64]:
             rows = np.arange(IMAGES)
             batches = (data.pixels(rows[start : start + BATCH]) for start in range(0, IMAGES, BATCH))
-            with arithmetic():
-                return probabilities(classifier, batches, mean=ARCHITECTURE.mean, std=ARCHITECTURE.std, views=1)
+            return probabilities(
+                classifier, batches, mean=ARCHITECTURE.mean, std=ARCHITECTURE.std, views=1, precision=precision
+            )
 
-        def against(part: str, arithmetic: Callable[[], AbstractContextManager[None]]) -> Comparison:
-            found = logits(scored(arithmetic))
+        def against(part: str, precision: str) -> Comparison:
+            found = logits(scored(precision))
             apart = float(np.linalg.norm(found - wanted) / np.linalg.norm(wanted))
             if apart > ALLOWED[part]:
                 raise SystemExit(f"bench: B6 {part}: the logits are {apart:.4f} of their norm apart; not the same work")
@@ -58,7 +58,7 @@ def run() -> list[Comparison]:
                 "B6",
                 f"probabilities of {IMAGES} prepared images of {SIZE} px, ResNet-50, one view",
                 part=part,
-                ours=(f"predicting.probabilities in {part}, batch {BATCH}", lambda: scored(arithmetic)),
+                ours=(f"predicting.probabilities with precision {precision}, batch {BATCH}", lambda: scored(precision)),
                 peer=(
                     f"fp32, NCHW, eval() under no_grad, DataLoader of batch {PEER_BATCH} with {workers()} workers",
                     peer,
@@ -68,7 +68,7 @@ def run() -> list[Comparison]:
                 limit=Limit(seconds, f"8.2 GFLOP an image at {rate}"),
             )
 
-        found = [against("fp32", nullcontext), against("bf16", lambda: autocast(device()))]
+        found = [against("fp32", "float32"), against("bf16", "bfloat16")]
         peer.close()
     return found
 

@@ -25,12 +25,12 @@ def model(name: str = "resnet50", classes: int = 2) -> nn.Module:
     if device().type == "cuda":
         torch.backends.cudnn.benchmark = True  # as train.py sets it
     made: nn.Module = timm.create_model(name, num_classes=classes)
-    return made.to(device=device(), memory_format=torch.channels_last).train()
+    return made.to(device()).to(memory_format=torch.channels_last).train()
 
 
 def optimizer(network: nn.Module, rate: float) -> torch.optim.Optimizer:
     """Its AdamW, without decay on norms and biases."""
-    from timm.optim import create_optimizer_v2
+    from timm.optim._optim_factory import create_optimizer_v2
 
     made: torch.optim.Optimizer = create_optimizer_v2(network, opt="adamw", lr=rate, weight_decay=0.05)
     return made
@@ -41,7 +41,7 @@ def step(network: nn.Module, images: torch.Tensor, targets: torch.Tensor, rule: 
     with torch.autocast(device().type, dtype=torch.bfloat16):
         loss = F.cross_entropy(network(images), targets)
     rule.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     rule.step()
 
 
