@@ -41,7 +41,7 @@ class Replica(Classifier):
                 module.__dict__.pop("forward", None)
             _fold(self.backbone)
             self.backbone.to(PRECISIONS[precision])
-            if next(self.backbone.parameters()).device.type == "cuda":
+            if next(self.head.parameters()).device.type == "cuda":  # a backbone need not have weights
                 _fuse(self.backbone)
         self.to(memory_format=torch.channels_last).eval().requires_grad_(False)
 
