@@ -19,6 +19,9 @@ QUICK = [
     "finetune_all.epochs=1",
     "evaluate.views=1",
     "evaluate.robustness=0",
+    "evaluate.pictures=false",
+    "preprocess.image_size=32",
+    "train_head.backbone=efficientnet_lite0",
     "register.gates=[{figure: accuracy, min: 0}]",
 ]
 
@@ -98,7 +101,3 @@ def test_from_a_version_in_a_dvc_remote(store, address, tmp_path):
     script = models(new, "reproduce", "champion", "--to", str(tmp_path / "third")).stdout
     assert "python -m twofold.steps.ingest --raw data/raw" in script
     assert "WARNING" not in script
-    # The next version of the same folder lacks an image.
-    words = ("--source", source.replace("@v1", "@v2"), "--run", "--to", str(tmp_path / "other"))
-    other = models(new, "reproduce", "champion", *words, check=False)
-    assert (other.returncode, "other images, and no training begun" in other.stdout) == (1, True)
