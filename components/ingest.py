@@ -13,11 +13,11 @@ from kfp.dsl import HTML, Artifact, Dataset, Metrics, Output
 def ingest(
     params: dict, preprocess: dict, train_head: dict, finetune_all: dict, evaluate: dict, register: dict, force: str,
     raw: Output[Dataset], metrics: Output[Metrics], audit: Output[Artifact], audit_page: Output[HTML],
-) -> NamedTuple("Outputs", digest=str, experiment=str):  # fmt: skip
+) -> NamedTuple("Outputs", digest=str, audit_digest=str, experiment=str, source=str):  # fmt: skip
     """Images as they came, in shards with a manifest."""
     from twofold.display import numbers
     from twofold.steps.ingest import ingest
-    from twofold.task import copy, experiment, perform
+    from twofold.task import copy, experiment, named, perform, source
 
     others = {"preprocess": preprocess, "train_head": train_head, "finetune_all": finetune_all}
     name = experiment(ingest=params, evaluate=evaluate, register=register, **others)
@@ -25,4 +25,4 @@ def ingest(
     for key, value in numbers(metrics.path).items():
         metrics.log_metric(key, value)
     copy(f"{audit.path}/audit.html", audit_page.path)
-    return digest, name
+    return digest, named(audit.path), name, source(params)

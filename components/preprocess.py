@@ -11,15 +11,15 @@ def preprocess(
     params: dict, force: str,
     raw: Input[Dataset], raw_digest: str,
     data: Output[Dataset], metrics: Output[Metrics], audit: Output[Artifact], audit_page: Output[HTML],
-) -> NamedTuple("Outputs", digest=str):  # fmt: skip
+) -> NamedTuple("Outputs", digest=str, audit_digest=str):  # fmt: skip
     """Decoded, resized and split arrays."""
     from twofold.display import numbers
     from twofold.steps.preprocess import preprocess
-    from twofold.task import copy, perform
+    from twofold.task import copy, named, perform
 
     paths = {"raw": raw.path, "data": data.path, "metrics": metrics.path, "audit": audit.path}
     digest = perform(preprocess, params, {"raw": raw_digest}, {}, **paths)
     for key, value in numbers(metrics.path).items():
         metrics.log_metric(key, value)
     copy(f"{audit.path}/audit.html", audit_page.path)
-    return (digest,)
+    return digest, named(audit.path)

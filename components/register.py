@@ -8,10 +8,13 @@ from kfp.dsl import HTML, Artifact, Dataset, Input, Markdown, Metrics, Model, Ou
 
 @dsl.component(base_image="twofold-python:unset", install_kfp_package=False)
 def register(
-    params: dict, force: str, run: str, metrics: Input[Metrics],
+    params: dict, force: str, run: str, source: str, metrics: Input[Metrics],
     raw: Input[Dataset], raw_digest: str, data: Input[Dataset], data_digest: str,
     head: Input[Model], head_digest: str, model: Input[Model], model_digest: str,
     evaluation: Input[Artifact], evaluation_digest: str,
+    ingest_audit: Input[Artifact], ingest_audit_digest: str,
+    preprocess_audit: Input[Artifact], preprocess_audit_digest: str,
+    train_head_audit: Input[Artifact], train_head_audit_digest: str,
     registration: Output[Artifact], verdict: Output[Artifact], gates: Output[Markdown], decision: Output[HTML],
 ) -> NamedTuple("Outputs", digest=str):  # fmt: skip
     """The gates, and the registry if they pass."""
@@ -23,9 +26,13 @@ def register(
     digests = {"raw": raw_digest, "data": data_digest, "head": head_digest, "model": model_digest}
     reads = {"raw": raw.path, "data": data.path, "head": head.path, "model": model.path}
     judged = {"evaluation": evaluation.path, "metrics": metrics.path}
+    audits = {"ingest_audit": ingest_audit.path, "preprocess_audit": preprocess_audit.path}
+    audits["train_head_audit"] = train_head_audit.path
     writes = {"registration": registration.path, "verdict": verdict.path}
-    digests["evaluation"] = evaluation_digest
-    digest = perform(register, params, digests, {"TWOFOLD_PIPELINE_RUN": run}, **reads, **judged, **writes)
+    digests |= {"evaluation": evaluation_digest, "ingest_audit": ingest_audit_digest}
+    digests |= {"preprocess_audit": preprocess_audit_digest, "train_head_audit": train_head_audit_digest}
+    around = {"TWOFOLD_PIPELINE_RUN": run, "TWOFOLD_SOURCE": source}
+    digest = perform(register, params, digests, around, **reads, **judged, **audits, **writes)
     remember(verdict.path, run)
     write(gates.path, shown(verdict.path))
     copy(f"{registration.path}/decision.html", decision.path)

@@ -11,15 +11,15 @@ def train_head(
     params: dict, experiment: str, force: str,
     data: Input[Dataset], data_digest: str,
     model: Output[Model], metrics: Output[Metrics], audit: Output[Artifact], audit_page: Output[HTML],
-) -> NamedTuple("Outputs", digest=str):  # fmt: skip
+) -> NamedTuple("Outputs", digest=str, audit_digest=str):  # fmt: skip
     """The head, on the features of the frozen base."""
     from twofold.display import numbers
     from twofold.steps.train_head import train_head
-    from twofold.task import copy, perform
+    from twofold.task import copy, named, perform
 
     paths = {"data": data.path, "model": model.path, "metrics": metrics.path, "audit": audit.path}
     digest = perform(train_head, params, {"data": data_digest}, {"MLFLOW_EXPERIMENT_NAME": experiment}, **paths)
     for key, value in numbers(metrics.path).items():
         metrics.log_metric(key, value)
     copy(f"{audit.path}/audit.html", audit_page.path)
-    return (digest,)
+    return digest, named(audit.path)

@@ -82,6 +82,9 @@ def pipeline(
                 cached=True,
             ).outputs
             start = {"head": head["model"], "head_digest": head["digest"]}
+            audited = {"ingest": ingested, "preprocess": prepared, "train_head": head}
+            audits = {f"{step}_audit": task["audit"] for step, task in audited.items()}
+            audits |= {f"{step}_audit_digest": task["audit_digest"] for step, task in audited.items()}
             tuned = put(
                 finetune_all_face(params=finetune_all, experiment=ingested["experiment"], force=force, **data, **start),
                 "finetune_all",
@@ -95,6 +98,7 @@ def pipeline(
                     params=register,
                     force=force,
                     run=run,
+                    source=ingested["source"],
                     raw=ingested["raw"],
                     raw_digest=ingested["digest"],
                     evaluation=judged["evaluation"],
@@ -103,6 +107,7 @@ def pipeline(
                     **data,
                     **start,
                     **model,
+                    **audits,
                 ),
                 "register",
                 cached=False,

@@ -34,7 +34,7 @@ def make(root, patch, precision="float32"):
     )
     about = read_json(model / "meta.json") | {"backbone": BACKBONE, "mean": list(known.mean), "std": list(known.std)}
     write_meta(model, about.pop("kind"), about.pop("schema_version"), **about)
-    paths = case.Paths(raw, data, head, model, root / "evaluation", root / "metrics.json")
+    paths = case.places(root, (raw, data), head, model)
     asked = Evaluate(
         threshold=MaxAccuracy(policy="max_accuracy"),
         views=4,

@@ -9,7 +9,7 @@ raw images, the prepared ones and the evaluation are made by the steps themselve
 
 import csv
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +22,8 @@ from torch import Tensor, nn
 from tests.makers import UNAUDITED, UNJUDGED, encode
 from twofold import artifacts
 from twofold import model as models
+from twofold.audit import Check
+from twofold.audit_report import write_audit
 from twofold.decision import MaxAccuracy
 from twofold.gates import Maximum, Minimum, NonInferior
 from twofold.steps.evaluate import Evaluate, evaluate
@@ -52,6 +54,9 @@ class Paths(NamedTuple):
     model: Path
     evaluation: Path
     metrics: Path
+    ingest_audit: Path
+    preprocess_audit: Path
+    train_head_audit: Path
 
 
 class Corner(nn.Module):
@@ -87,10 +92,12 @@ def make_data(root: Path) -> tuple[Path, Path]:
     accepted = {"max_bytes": 1 << 20, "max_pixels": 1 << 20, "min_side": 8}
     allowed = {"max_refused_fraction": 0.0, "min_per_class": 2, "require_checksum": False}
     taken = Ingest(source=str(source), positive="bad", audit=UNJUDGED, **accepted, **allowed)
-    ingest(taken, raw=root / "raw", metrics=root / "ingest.json", audit=root / "audit-ingest")
+    ingest(taken, raw=root / "raw", metrics=root / "ingest.json", audit=root / "ingest-audit")
     shares = {"test_fraction": 0.3, "validation_fraction": 0.3}
     made = Preprocess(image_size=SIZE, fit="squash", split_salt="x", audit=UNAUDITED, **shares)
-    preprocess(made, root / "raw", data=root / "data", metrics=root / "preprocess.json", audit=root / "audit")
+    preprocess(
+        made, root / "raw", data=root / "data", metrics=root / "preprocess.json", audit=root / "preprocess-audit"
+    )
     return root / "raw", root / "data"
 
 
@@ -132,11 +139,25 @@ def make_model(folder: Path, kind: str, slope: float, data: Path) -> Path:
     return folder
 
 
+def make_audit(folder: Path, data: Path, checks: Sequence[Check] = ()) -> Path:
+    """A folder like that of an audit by train_head on that data; of no checks unless some are given."""
+    fingerprint = artifacts.read_json(data / "meta.json")["fingerprint"]
+    write_audit(folder, "train_head", checks, fingerprint=fingerprint, figures={}, pixels=lambda sha256: None)
+    return folder
+
+
+def places(root: Path, data: tuple[Path, Path], head: Path, model: Path) -> Paths:
+    """What register reads of a model in `root`, its evaluation still to be made; with the audits of its data."""
+    audits = [data[0].with_name(f"{step}-audit") for step in ("ingest", "preprocess")]
+    own = make_audit(root / "train_head-audit", data[1])
+    return Paths(*data, head, model, root / "evaluation", root / "metrics.json", *audits, own)
+
+
 def make_candidate(root: Path, data: tuple[Path, Path], slope: float = 8.0) -> Paths:
     """All that register reads, for a model of this slope; evaluated by evaluate."""
     model = make_model(root / "model", "model", slope, data[1])
     head = make_model(root / "head", "head", slope, data[1])
-    paths = Paths(*data, head, model, root / "evaluation", root / "metrics.json")
+    paths = places(root, data, head, model)
     asked = Evaluate(
         threshold=MaxAccuracy(policy="max_accuracy"),
         views=1,
@@ -165,8 +186,8 @@ def run(paths: Paths, root: Path, params: Register = PARAMS) -> dict:
 
 def copy(paths: Paths, root: Path) -> Paths:
     """The candidate's own artifacts in another folder, to be altered there; the data stays."""
-    own = [Path(shutil.copytree(path, root / path.name)) for path in paths[2:5]]
-    return Paths(*paths[:2], *own, Path(shutil.copy(paths.metrics, root / "metrics.json")))
+    own, audits = ([Path(shutil.copytree(path, root / path.name)) for path in some] for some in (paths[2:5], paths[6:]))
+    return Paths(*paths[:2], *own, Path(shutil.copy(paths.metrics, root / "metrics.json")), *audits)
 
 
 class Killed(Exception):  # noqa: N818

@@ -21,6 +21,13 @@ Policy = Literal["ignore", "warn", "quarantine", "fail"]
 # For what is said of the data as a whole: there is no image to leave out.
 PolicyOfAll = Literal["ignore", "warn", "fail"]
 SHOWN = 10  # findings of a check in an error
+# What is done about a finding, in words.
+DONE: dict[Policy, str] = {
+    "ignore": "nothing",
+    "warn": "listed, nothing else was done",
+    "quarantine": "left out",
+    "fail": "ends the step",
+}
 
 
 class Found(NamedTuple):
@@ -57,6 +64,7 @@ class Check(NamedTuple):
         meaning: a sentence or two: what it is, how it is found, what it would do to a model.
         found: the findings, in the order in which they are shown; empty for `ignore`.
         parameter: what sets it, if it has no policy of its own in params.yaml.
+        impossible: why it could not be looked for in these data, a sentence; empty if it was.
     """
 
     name: str
@@ -65,6 +73,11 @@ class Check(NamedTuple):
     meaning: str
     found: Sequence[Found]
     parameter: str = ""
+    impossible: str = ""
+
+    def set_by(self, step: str) -> str:
+        """The address in params.yaml of what says what is done about it."""
+        return self.parameter or f"{step}.audit.{self.name}"
 
 
 def enforce(step: str, checks: Sequence[Check], page: Path) -> None:
@@ -83,8 +96,7 @@ def enforce(step: str, checks: Sequence[Check], page: Path) -> None:
         return
     lines = []
     for check in failed:
-        policy = f"{step}.audit.{check.name}"
-        lines.append(f"{check.title}: {len(check.found)} found, and {policy} is fail")
+        lines.append(f"{check.title}: {len(check.found)} found, and {check.set_by(step)} is fail")
         lines += [f"  {found.key or 'all images'}: {found.detail}" for found in check.found[:SHOWN]]
         if len(check.found) > SHOWN:
             lines.append(f"  … and {len(check.found) - SHOWN} more")

@@ -70,6 +70,14 @@ alt="{{ item.found.key if loop.first else "the image that it is compared with" }
 {% endfor %}
 </dl>
 {% endif %}
+{% if impossible %}
+<h2>Could not be looked for</h2>
+<dl class="words">
+{% for check in impossible %}
+<dt>{{ check.title }}</dt><dd>{{ check.impossible }}</dd>
+{% endfor %}
+</dl>
+{% endif %}
 {% if ignored %}
 <h2>Not looked for</h2>
 <p>By their policies in params.yaml, which are <code>ignore</code>:

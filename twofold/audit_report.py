@@ -3,9 +3,10 @@
 In: checks with their findings, figures, and the pictures. Out: a folder with
 
 - `audit.html`: what was found, with pictures; what was looked for and not found; the figures;
-- `audit.json`: every check with its policy and count, and the figures;
+- `audit.json`: every check with its policy, its count, what it means and what it says of the data as a whole, and the
+  figures; `twofold.audited` reads it for the model card;
 - `findings.csv`: one row a finding;
-- `meta.json`: which step's audit it is.
+- `meta.json`: which step's audit it is, and of which data.
 
 Keys and labels are other people's text: the page escapes them, and in the CSV a cell that a spreadsheet would take for
 a formula begins with an apostrophe (OWASP, "CSV Injection").
@@ -20,13 +21,13 @@ from typing import Any
 from PIL import Image
 
 from twofold.artifacts import publish, write_bytes, write_json, write_meta
-from twofold.audit import Check, Found
+from twofold.audit import DONE, Check, Found
 from twofold.audit_body import BODY
 from twofold.images import FILTER, Pixels
 from twofold.page import render
 from twofold.raw import write_csv
 
-KIND, VERSION = "audit", 1
+KIND, VERSION = "audit", 2
 PAGE, FINDINGS, SUMMARY = "audit.html", "findings.csv", "audit.json"
 PICTURES = 12  # of a check
 SIDE = 160  # pixels of a picture's longer side
@@ -40,6 +41,7 @@ def write_audit(
     step: str,
     checks: Sequence[Check],
     *,
+    fingerprint: str,
     figures: Mapping[str, Any],
     pixels: Callable[[str], Pixels | None],
 ) -> None:
@@ -49,18 +51,30 @@ def write_audit(
         directory: to write; what was there goes.
         step: whose audit it is.
         checks: in the order in which the page shows them.
+        fingerprint: of the data (`twofold.raw.fingerprint`), as ingest leaves them.
         figures: {name: number, text, or a table as {row: {column: value}}}; the page shows them under their names.
         pixels: an image's (H, W, C) uint8, C 1 or 3, by its file's SHA-256; None where there is none to show.
     """
     found = [finding for check in checks for finding in check.found]
     with publish(directory) as draft:
         write_csv(draft / FINDINGS, Found._fields, [[_plain(cell) for cell in finding] for finding in found])
-        summary = {
-            check.name: {"policy": check.policy, "found": len(check.found), "title": check.title} for check in checks
-        }
+        summary = {check.name: _summary(step, check) for check in checks}
         write_json(draft / SUMMARY, {"step": step, "checks": summary, "figures": dict(figures)})
         write_bytes(draft / PAGE, render(f"Audit of {step}", BODY, _context(step, checks, figures, pixels)).encode())
-        write_meta(draft, KIND, VERSION, step=step)
+        write_meta(draft, KIND, VERSION, step=step, fingerprint=fingerprint)
+
+
+def _summary(step: str, check: Check) -> dict[str, Any]:
+    return {
+        "policy": check.policy,
+        "found": len(check.found),
+        "title": check.title,
+        "meaning": check.meaning,
+        "set_by": check.set_by(step),
+        "impossible": check.impossible,
+        # What is said of one image is in findings.csv; its name is nobody's business but the owner's of the data.
+        "told": [found.detail for found in check.found if not found.sha256 and not found.key][:PICTURES],
+    }
 
 
 def _context(
@@ -70,7 +84,8 @@ def _context(
         "step": step,
         "total": sum(len(check.found) for check in checks),
         "raised": [_section(check, pixels) for check in checks if check.found],
-        "quiet": [check for check in checks if not check.found and check.policy != "ignore"],
+        "quiet": [check for check in checks if not check.found and check.policy != "ignore" and not check.impossible],
+        "impossible": [check for check in checks if check.impossible],
         "ignored": [check for check in checks if check.policy == "ignore"],
         "numbers": {name: value for name, value in figures.items() if not isinstance(value, Mapping)},
         "tables": {name: _table(value) for name, value in figures.items() if isinstance(value, Mapping) and value},
@@ -83,11 +98,7 @@ def _section(check: Check, pixels: Callable[[str], Pixels | None]) -> dict[str, 
     of_images = [found for found in check.found if found.sha256]
     return {
         "check": check,
-        "done": {
-            "warn": "listed, nothing else was done",
-            "quarantine": "left out",
-            "fail": "ends the step",
-        }.get(check.policy, ""),
+        "done": DONE[check.policy],
         "whole": whole[:PICTURES],
         "shown": [
             {"found": found, "pictures": [_address(pixels(name)) for name in (found.sha256, found.of) if name]}

@@ -15,7 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from twofold import audited
 from twofold.artifacts import digest, file_sha256, read_json, read_meta
+from twofold.audited import Audited
 from twofold.decision import DECISION
 from twofold.errors import ArtifactError
 from twofold.explanations import EXPLANATIONS, Explanations
@@ -53,6 +55,7 @@ class Candidate:
         rows: of the test images in `prepared`.
         digests: SHA-256 of `train_head` and `finetune_all` (folders) and `decision` (file).
         test_fingerprint: SHA-256 over the sorted (sha256, label) rows of the test images.
+        audits: what the audits of the data found, check by check.
     """
 
     raw: Path
@@ -68,6 +71,7 @@ class Candidate:
     rows: NDArray[np.int64]
     digests: Mapping[str, str]
     test_fingerprint: str
+    audits: tuple[Audited, ...]
 
     @property
     def key(self) -> str:
@@ -100,7 +104,17 @@ class Candidate:
         return {step: meta["params"] for step, meta in self.about.items()}
 
 
-def read(raw: Path, data: Path, head: Path, model: Path, evaluation: Path, metrics: Path) -> Candidate:
+def read(
+    raw: Path,
+    data: Path,
+    head: Path,
+    model: Path,
+    evaluation: Path,
+    metrics: Path,
+    ingest_audit: Path,
+    preprocess_audit: Path,
+    train_head_audit: Path,
+) -> Candidate:
     """Read all artifacts and check that they were made from each other.
 
     Raises:
@@ -121,6 +135,8 @@ def read(raw: Path, data: Path, head: Path, model: Path, evaluation: Path, metri
     _same(
         head, "the base weights", about["train_head"]["base_sha256"], about["finetune_all"]["base_sha256"], "dvc repro"
     )
+    audits = {"ingest": ingest_audit, "preprocess": preprocess_audit, "train_head": train_head_audit}
+    checks = audited.read(audits, data_fingerprint)
     prepared = Prepared.open(data)
     test = read_predictions(evaluation / PREDICTIONS).of("test")
     rows = prepared.rows("test")
@@ -147,6 +163,7 @@ def read(raw: Path, data: Path, head: Path, model: Path, evaluation: Path, metri
         rows=rows,
         digests=digests,
         test_fingerprint=fingerprint(prepared.sha256[rows], prepared.column("label")[rows]),
+        audits=checks,
     )
 
 

@@ -1,6 +1,6 @@
 """The text of decision.html, for the people who answer for a model; `twofold.decision_page` fills it."""
 
-from twofold import comparison_body, evidence_body, holdings, slices_body, slider
+from twofold import audited, comparison_body, evidence_body, holdings, slices_body, slider
 
 BODY = (
     """
@@ -88,6 +88,7 @@ positive ~ ". On the dashed line the probabilities hold. Its temperature, fitted
     + evidence_body.ROBUSTNESS
     + evidence_body.ANSWERS
     + holdings.TEMPLATE
+    + audited.TEMPLATE
     + """
 {% if trainings %}
 <h2 id="training">How it was trained</h2>

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from twofold import charts, comparison_page, evidence_body, exhibits, holdings, page, slices_body, slider
+from twofold import audited, charts, comparison_page, evidence_body, exhibits, holdings, page, slices_body, slider
 from twofold.comparison_page import TITLES
 from twofold.decision_body import BODY
 from twofold.judgement import Judgement, Outcome, headline, reasons
@@ -57,6 +57,7 @@ def render(judgement: Judgement, outcome: Outcome, recorded: Mapping[str, Any]) 
         "data": holdings.count(
             candidate.raw, candidate.prepared.directory, candidate.prepared.meta["counts"], (positive, negative)
         ),
+        "audited": audited.in_kinds(candidate.audits),
         "trainings": [
             picture
             for step, folder in (("train_head", candidate.head), ("finetune_all", candidate.model))

@@ -33,7 +33,7 @@ TEMPLATE = """
 {%- if not loop.last %}; {% endif %}{% endfor %}){% endif %}</li>
 {% endfor %}
 </ul>
-<p class="quiet">What else the audits found (odd images, labels that may be wrong), with pictures, is on their pages:
+<p class="quiet">The images that the audits found are on their pages, with pictures:
 <code>reports/audit/ingest/audit.html</code>, the same of <code>preprocess</code> and <code>train_head</code>; in
 Kubeflow, the HTML output of these tasks.</p>
 """

@@ -135,6 +135,9 @@ def as_json(judgement: Judgement, outcome: Outcome) -> dict[str, Any]:
             "test_fingerprint": candidate.test_fingerprint,
             "data_fingerprint": candidate.decision["fingerprint"],
         },
+        "audits": [
+            {"step": one.step, "check": one.check, "policy": one.policy, "found": one.found} for one in candidate.audits
+        ],
     }
 
 

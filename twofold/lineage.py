@@ -1,13 +1,13 @@
 """The lineage of a version: everything that it takes to know where it comes from, and to make it again.
 
 In: a judgement, the parameters of all steps. Out: a JSON object that is a tag of the version, `twofold.lineage`: `git`
-(commit, changed files), `data` (fingerprint, source and DVC revision where they are known), `params` with their
+(commit, changed files), `data` (fingerprint, source and DVC revision where they are known: from dvc.lock, or in a
+Kubeflow run from its ingest), `params` with their
 SHA-256, `base_sha256`, `digests`, `libraries`, `hardware`, and `image` and `pipeline_run` where there is one.
 """
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,12 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from twofold import places
 from twofold.artifacts import file_sha256
 from twofold.errors import ArtifactError
 from twofold.judgement import Judgement
 from twofold.predictions import PREDICTIONS
 from twofold.registry import ModelVersion
-from twofold.tracking import shown
 
 LINEAGE = "twofold.lineage"  # of a version
 LOCK = "dvc.lock"
@@ -45,7 +45,7 @@ def lineage(judgement: Judgement, params: Mapping[str, Any]) -> dict[str, Any]:
         "data": {
             "fingerprint": candidate.decision["fingerprint"],
             "test_fingerprint": candidate.test_fingerprint,
-            **({} if "pipeline_run" in origin else dvc_data(Path.cwd(), candidate.raw)),
+            **(_of_run(origin) if "pipeline_run" in origin else dvc_data(Path.cwd(), candidate.raw)),
         },
         "params": dict(params),
         "params_sha256": sha256_of(params),
@@ -59,6 +59,20 @@ def lineage(judgement: Judgement, params: Mapping[str, Any]) -> dict[str, Any]:
         "hardware": starting("hardware."),
     }
     return found | {key: origin[key] for key in ("image", "pipeline_run") if key in origin}
+
+
+def _of_run(origin: Mapping[str, str]) -> dict[str, str]:
+    """What ingest has read in the Kubeflow run, as it named it; a dvc.lock that lies in an image says nothing of it."""
+    return _named(origin["source"]) if "source" in origin else {}
+
+
+def _named(source: str) -> dict[str, str]:
+    """`source`, and `dvc_revision` if it is one of a DVC repository."""
+    found = {"source": places.recorded(source)}
+    if source.startswith("dvc+"):
+        # dvc+<git url or path>@<revision>:<path>, in which an address may hold an @ of its own.
+        found["dvc_revision"] = source.rpartition("@")[2].partition(":")[0]
+    return found
 
 
 def _fitting(names: str) -> str:
@@ -109,10 +123,8 @@ def dvc_data(root: Path, raw: Path) -> dict[str, str]:
     source = stage.get("params", {}).get("params.yaml", {}).get("ingest", {}).get("source")
     if source is None or raw.resolve() not in [out.resolve() for out in outs]:
         return {}
-    # A user in an address may be a token, but for ssh it is a name without which the address does not work.
-    found = {"source": source if re.search(r"ssh://[^/:@]+@", source) else shown(source)}
-    if source.startswith("dvc+"):
-        # dvc+<git url or path>@<revision>:<path>, in which an address may hold an @ of its own.
-        return found | {"dvc_revision": source.rpartition("@")[2].partition(":")[0]}
+    found = _named(source)
+    if "dvc_revision" in found:
+        return found
     md5 = next((dep["md5"] for dep in stage["deps"] if dep["path"] == source and "md5" in dep), None)
     return found | ({"dvc_md5": md5} if md5 else {})

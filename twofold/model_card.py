@@ -7,7 +7,7 @@ names no version, being written before there is one.
 
 from collections.abc import Mapping
 
-from twofold import card_figures, holdings
+from twofold import audited, card_figures, holdings
 from twofold.card_figures import MOST_VALUES
 from twofold.images import FORMATS
 from twofold.judgement import Judgement
@@ -36,6 +36,7 @@ def render(judgement: Judgement) -> str:
         card_figures.beside,
         _use,
         _caveats,
+        _audits,
         card_figures.slices,
         card_figures.calibration,
         _data,
@@ -110,6 +111,29 @@ def _caveats(judgement: Judgement) -> list[str]:
     return ["## Caveats", "", *bullets(items)]
 
 
+def _audits(judgement: Judgement) -> list[str]:
+    """What was found in the data, what was done about it, and what it means; nothing that names an image."""
+    kinds = audited.in_kinds(judgement.candidate.audits)
+    rows = [(text(one.title), one.step, f"{one.found:,}", one.policy, one.done) for one in kinds.raised]
+    meanings = [
+        f"{text(one.title)} ({code(one.set_by)}): {text(one.meaning)}"
+        + (f" Here: {'; '.join(map(text, one.told))}." if one.told else "")
+        for one in kinds.raised
+    ]
+    rest = {
+        "Looked for and not found": [text(one.title) for one in kinds.quiet],
+        "Could not be looked for": [f"{text(one.title)} ({text(one.impossible)})" for one in kinds.impossible],
+        "Not looked for, by their policies": [text(one.title) for one in kinds.ignored],
+    }
+    return [
+        "## What the audits found",
+        "",
+        *(table(["check", "step", "found", "policy", "what was done"], rows) if rows else ["Nothing.", ""]),
+        *(bullets(meanings) if meanings else []),
+        *(line for words, names in rest.items() if names for line in (f"{words}: {'; '.join(names)}.", "")),
+    ]
+
+
 def _data(judgement: Judgement) -> list[str]:
     candidate = judgement.candidate
     data, labels = candidate.about["preprocess"], list(reversed(candidate.labels))
@@ -126,7 +150,7 @@ def _data(judgement: Judgement) -> list[str]:
         "",
         *table(["split", *map(text, labels)], [(split, *numbers) for split, numbers in found["splits"]]),
         *bullets(removed),
-        "What else the audits found (odd images, labels that may be wrong) is on their pages, beside the data.",
+        "The audits' pages, which lie beside the data, show the images that they found.",
         "",
     ]
 

@@ -1,12 +1,22 @@
-"""Where the files of a store may lie: on its own server, in a bucket, in a folder; never on another server.
+"""Where things are: how an address of images is recorded, and where the files of a store may lie.
+
+A store's files lie on its own server, in a bucket, in a folder; never on another server.
 
 MLflow's client logs in wherever files are said to lie, with the user's name and password; and whoever may edit a
 version, or make an experiment, says where. MLflow's server refuses other servers since 3.17; an older one does not.
 """
 
+import re
 from urllib.parse import urlsplit
 
 _SERVERS = ("http", "https", "mlflow-artifacts")
+
+
+def recorded(source: str) -> str:
+    """An address of images as it is written down: without a user, who may be a token, but for that of ssh, without
+    whom the address does not work.
+    """
+    return source if re.search(r"ssh://[^/:@]+@", source) else re.sub(r"(?<=://)[^/@\s]*@", "", source)
 
 
 def elsewhere(home: str, place: str) -> bool:

@@ -25,8 +25,8 @@ from twofold.progress import say
 from twofold.reference import BEST
 from twofold.registry import CONDITIONS, JUDGED_AGAINST, KEY, REHEARSED, SEAL, LoggedModel, ModelVersion
 from twofold.runs import Run, log_figures, set_tags
-from twofold.sealing import seal
-from twofold.serving.packing import pack
+from twofold.sealing import Seal, seal
+from twofold.serving.packing import amiss, pack
 from twofold.serving.rehearsal import IMAGES, rehearse
 from twofold.tracking import Store
 from twofold.witnesses import WITNESSES
@@ -130,6 +130,10 @@ def log_model(store: Store, run: Run, judgement: Judgement) -> tuple[LoggedModel
         registry.name_output(store, run, model)
         log_figures(store, run, candidate.metrics, model.model_id)
         largest = model.tags.get(REHEARSED)
+        if largest is not None and (gone := _gone(store, model, sealed, folder / "there")):
+            # Tried once, by a register that was killed or weeks ago: what cannot be served must not be promoted.
+            say(f"register: the logged model is no longer what was tried ({gone}); it is sent and tried again")
+            largest = None
         if largest is None:
             # Sent again even if it was sent before: what is run below must be what was made above.
             pack(sealed, folder / "packed", model_id=model.model_id, run_id=model.source_run_id)
@@ -229,6 +233,14 @@ def _version(
         LINEAGE: canonical(lineage(judgement, params)),
     }
     return registry.create_version(store, judgement.name, model, run, tags | again, card), gates
+
+
+def _gone(store: Store, model: LoggedModel, sealed: Seal, folder: Path) -> str:
+    """Why a logged model's files are no longer those that were tried, in words; nothing of them is run."""
+    try:
+        return amiss(registry.download(store, model, folder), sealed)
+    except RegistryError as error:
+        return str(error)
 
 
 def _rehearse(store: Store, model: LoggedModel, candidate: Candidate, folder: Path) -> float:

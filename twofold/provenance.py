@@ -1,8 +1,8 @@
 """Where a result comes from: git commit, libraries, hardware, image, pipeline run; names to texts.
 
 In: the git checkout around the current folder, else TWOFOLD_COMMIT (which an image is built with); what is installed,
-TWOFOLD_IMAGE (the image's name and digest), TWOFOLD_PIPELINE_RUN (a Kubeflow run's id), DVC_EXP_NAME. Out: a flat
-dictionary; what is not known is left out.
+TWOFOLD_IMAGE (the image's name and digest), TWOFOLD_PIPELINE_RUN (a Kubeflow run's id), TWOFOLD_SOURCE (what its ingest
+has read), DVC_EXP_NAME. Out: a flat dictionary; what is not known is left out.
 """
 
 import os
@@ -17,12 +17,13 @@ LIBRARIES = ("twofold", "torch", "torchvision", "timm", "numpy", "pillow", "safe
 ENVIRONMENT = {
     "image": "TWOFOLD_IMAGE",
     "pipeline_run": "TWOFOLD_PIPELINE_RUN",
+    "source": "TWOFOLD_SOURCE",
     "dvc_experiment": "DVC_EXP_NAME",
 }
 
 
 def provenance() -> dict[str, str]:
-    """`git.*`, `library.*`, `hardware.*`, and `image`, `pipeline_run`, `dvc_experiment` where the environment says."""
+    """`git.*`, `library.*`, `hardware.*`, and what ENVIRONMENT names, where the environment says."""
     found = git(Path.cwd())
     if not found and os.environ.get("TWOFOLD_COMMIT", "unknown") != "unknown":
         found["git.commit"] = os.environ["TWOFOLD_COMMIT"]

@@ -24,7 +24,7 @@ from twofold.errors import RegistryError
 from twofold.judgement import CHAMPION
 from twofold.places import elsewhere
 from twofold.refusals import refused
-from twofold.runs import Run
+from twofold.runs import Run, taking_files
 from twofold.sealed import check
 from twofold.tracking import Store, shown
 
@@ -78,7 +78,8 @@ def begin_model(store: Store, run: Run, name: str, tags: Mapping[str, str]) -> L
 
 def upload(store: Store, model: LoggedModel, packed: Path) -> None:
     """Upload a packed model's files and declare it whole."""
-    store.client.log_model_artifacts(model.model_id, str(packed))
+    with taking_files(store):
+        store.client.log_model_artifacts(model.model_id, str(packed))
     store.client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
 
 
@@ -90,8 +91,19 @@ def name_output(store: Store, run: Run, model: LoggedModel) -> None:
 
 
 def download(store: Store, model: LoggedModel, folder: Path) -> Path:
-    """The files of a logged model as the store gives them back."""
-    return Path(download_artifacts(model.artifact_location, dst_path=str(folder), tracking_uri=store.uri))
+    """The files of a logged model as the store gives them back.
+
+    Raises:
+        RegistryError: they are not there, or the place where they lie cannot be reached.
+    """
+    place = model.artifact_location
+    try:
+        return Path(download_artifacts(place, dst_path=str(folder), tracking_uri=store.uri))
+    except (MlflowException, OSError, BotoCoreError, ClientError) as error:
+        reason = shown(refused(error) or str(error))
+        raise RegistryError(
+            f"the files of logged model {model.model_id} cannot be fetched from {shown(place)}: {reason}"
+        ) from error
 
 
 def fetch_sealed(store: Store, version: ModelVersion, folder: Path) -> Path:

@@ -16,6 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
 from twofold import review
 from twofold.artifacts import digest, file_sha256, read_json
 from twofold.catalogue_text import lineage as facts
@@ -28,8 +31,10 @@ from twofold.tracking import Store, main_checkout
 from twofold.transitions import state
 
 COMMIT, SHA256 = "[0-9a-f]{40}|[0-9a-f]{64}", "[0-9a-f]{64}"
-# In the order of the steps: what to run, and what must then be as recorded.
-INGEST, REST = "dvc repro ingest", "dvc repro evaluate"
+# In the order of the steps; after the first of them the data must be as recorded, after the last one all else.
+WAYS = ("dvc repro ingest", "dvc repro evaluate")
+STEPS = ("ingest", "preprocess", "train_head", "finetune_all", "evaluate")
+_DVC = re.compile(r"(dvc\+)(.+)(@[^@:]+:[^:@]*)")  # see `twofold.sources.dvc`
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,7 @@ class Recipe:
         repository: where that commit is.
         source: what ingest reads, where it is known; else what params.yaml of the commit names.
         settings: `section.key=value` pairs.
+        commands: what to run, as shell commands; the first one makes the data.
         data, model, decision: SHA-256 of what comes out.
         about: what the version was made with, `key: value` lines for people.
     """
@@ -52,6 +58,7 @@ class Recipe:
     repository: Path
     source: str | None
     settings: tuple[str, ...]
+    commands: tuple[str, ...]
     data: str
     model: str
     decision: str
@@ -112,6 +119,7 @@ def recipe(store: Store, name: str, which: str, source: str | None = None) -> Re
         repository=repository,
         source=there,
         settings=tuple(settings + ([f"ingest.source={_yaml(there)}"] if there else [])),
+        commands=_stages(repository, commit) if there and there.startswith("dvc+") else WAYS,
         data=fingerprint,
         model=model,
         decision=decision,
@@ -125,8 +133,26 @@ def _matching(pattern: str, text: str) -> str:
     return text
 
 
+def _stages(repository: Path, commit: str) -> tuple[str, ...]:
+    """The commands of the stages as dvc.yaml of the commit has them.
+
+    DVC itself can neither watch nor even name a version of another repository as a dependency; the steps can read it.
+    """
+    words = ["git", "-C", str(repository), "show", f"{commit}:dvc.yaml"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RegistryError(f"commit {commit} is not in {repository} ({done.stderr.strip()}): fetch it, then try again")
+    try:
+        stages = YAML(typ="safe").load(done.stdout)["stages"]
+        return tuple(" ".join(stages[step]["cmd"].split()) for step in STEPS)
+    except (YAMLError, KeyError, TypeError, AttributeError) as error:
+        raise RegistryError(f"dvc.yaml of commit {commit} does not say how its stages are run ({error!r})") from None
+
+
 def _where(repository: Path, source: str | None) -> str | None:
     """A folder as a path that holds in another checkout too, if it is here; what the pipeline itself makes is not."""
+    if source is not None and (parts := _DVC.fullmatch(source)) and (repository / parts[2]).is_dir():
+        return f"{parts[1]}{(repository / parts[2]).resolve()}{parts[3]}"
     if source is None or ":" in source or not (repository / source).is_dir():
         return source
     return str((repository / source).resolve())
@@ -148,9 +174,9 @@ def script(found: Recipe, folder: Path) -> str:
         "make setup && source .venv/bin/activate",
         f"twofold params set {settings}",
         "export TWOFOLD_LIVE=off",
-        INGEST,
+        found.commands[0],
         f"grep -q {found.data} data/raw/meta.json || {{ echo 'other data than recorded' >&2; exit 1; }}",
-        REST,
+        *found.commands[1:],
         "python - <<'CHECK'",
         "from pathlib import Path",
         "from twofold.artifacts import digest, file_sha256",
@@ -179,19 +205,26 @@ def run(found: Recipe, folder: Path) -> list[str]:
     _call(["git", "clone", "--quiet", str(found.repository), str(folder)], Path.cwd())
     _call(["git", "checkout", "--quiet", found.commit], folder)
     _call([sys.executable, "-m", "twofold.cli", "params", "set", *found.settings], folder)
-    _call([sys.executable, "-m", *INGEST.split()], folder)
+    _call(_words(found.commands[0]), folder)
     fingerprint = read_json(folder / "data" / "raw" / "meta.json")["fingerprint"]
     if fingerprint != found.data:
         return [
             f"the data's fingerprint is {fingerprint}, recorded is {found.data}: other images, and no training begun; "
             "name the place of the right ones with --source"
         ]
-    _call([sys.executable, "-m", *REST.split()], folder)
+    for command in found.commands[1:]:
+        _call(_words(command), folder)
     made = {
         "model": (digest(folder / "models" / "finetuned"), found.model),
         "decision": (file_sha256(folder / "reports" / "evaluation" / DECISION), found.decision),
     }
     return [f"the {what}'s SHA-256 is {now}, recorded is {then}" for what, (now, then) in made.items() if now != then]
+
+
+def _words(command: str) -> list[str]:
+    """A command of a recipe with this environment's Python; each is either DVC's or a Python module's."""
+    words = shlex.split(command)
+    return [sys.executable, *words[1:]] if words[0] == "python" else [sys.executable, "-m", *words]
 
 
 def _call(words: list[str], folder: Path) -> None:

@@ -74,6 +74,7 @@ def approve(store: Store, name: str, which: str, *, actor: str, reason: str) -> 
         return None, judged
     with transitions.changing(store, name) as (lock, now):
         transitions.unmoved(name, ledger.champion, now.champion)
+        transitions.undecided(name, number, ledger, now)
         gates, tags = grounds.keep(store, candidate.run.info.run_id, judged.verdict)
         against = "" if champion is None else str(champion.number)
         registry.tag_version(store, version, tags | {JUDGED_AGAINST: against, BEST: reference.as_tag(judged.heirs)})
@@ -98,7 +99,9 @@ def reject(store: Store, name: str, which: str, *, actor: str, reason: str) -> E
         raise RegistryError(
             f"version {number} of '{name}' is the champion; take it back with `twofold models rollback`"
         )
-    with transitions.changing(store, name) as (lock, _):
+    with transitions.changing(store, name) as (lock, now):
+        transitions.unmoved(name, ledger.champion, now.champion)
+        transitions.undecided(name, number, ledger, now)
         return transitions.commit(lock, transitions.Change("reject", number, actor, reason), expected=ledger.champion)
 
 
@@ -143,7 +146,9 @@ def rollback(
         note = _try(store, version, raw, unasked)
     elif ledger.champion is None:
         raise RegistryError(f"'{name}' has no champion: there is nothing to take back")
-    with transitions.changing(store, name) as (lock, _):
+    with transitions.changing(store, name) as (lock, now):
+        transitions.unmoved(name, ledger.champion, now.champion)
+        transitions.undecided(name, number, ledger, now)
         change = transitions.Change("rollback", number, actor, reason, note=note)
         return transitions.commit(lock, change, expected=ledger.champion)
 

@@ -5,17 +5,21 @@ interruption, it takes what it lacks and doubles nothing.
 """
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from boto3.exceptions import Boto3Error
 from botocore.exceptions import BotoCoreError, ClientError
 from mlflow.entities import Metric
 from mlflow.entities import Run as Run
 from mlflow.exceptions import MlflowException
+from requests import RequestException
 
 from twofold.errors import ArtifactError, RegistryError
-from twofold.tracking import DIGEST, PARENT, Store, log_metrics, runs_with
+from twofold.refusals import refused
+from twofold.tracking import DIGEST, PARENT, Store, log_metrics, runs_with, shown
 
 RUN_KEY = "twofold.run_key"  # digest of the model's key and of all parameters
 OUTCOME = "twofold.outcome"  # digest of the verdict; set last, so a run that has it is complete
@@ -131,6 +135,31 @@ def fetch(store: Store, run_id: str, path: str, folder: Path) -> Path:
         return Path(store.client.download_artifacts(run_id, path, str(folder)))
     except (MlflowException, OSError, BotoCoreError, ClientError) as error:
         raise RegistryError(f"{path} of run {run_id} cannot be fetched: {error}") from error
+
+
+def send(store: Store, run: Run, folder: Path, name: str) -> None:
+    """Log a folder's files under a name.
+
+    Raises:
+        RegistryError: the place where the store keeps its files does not take them.
+    """
+    with taking_files(store):
+        store.client.log_artifacts(run.info.run_id, str(folder), name)
+
+
+@contextmanager
+def taking_files(store: Store) -> Iterator[None]:
+    """Turn an error of the place where a store keeps its files, which need not be its own, into one that says so."""
+    try:
+        yield
+    except RequestException:
+        raise  # by MLflow's own server, which says more; see `tracking.plain_errors`
+    except (OSError, BotoCoreError, ClientError, Boto3Error) as error:
+        reason = shown(refused(error) or str(error))
+        raise RegistryError(
+            f"MLflow at {shown(store.uri)}: the place where it keeps files did not take them: {reason}; once it does, "
+            "run register again: it goes on from here"
+        ) from error
 
 
 def close(store: Store, run: Run, outcome: str, *, terminate: bool) -> None:

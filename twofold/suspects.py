@@ -78,7 +78,7 @@ def look(
     group = images.column("group")
     impossible = too_few(images.target, group, images.meta["labels"])
     if impossible:
-        return Check(NAME, policy, TITLE, f"Not looked for: {impossible}", []), {"images looked at": 0}
+        return Check(NAME, policy, TITLE, MEANING, [], impossible=impossible), {"images looked at": 0}
     parts = {split: features(split) for split in SPLITS}
     seen = np.empty((len(images), parts[SPLITS[0]].shape[1]), np.float32)
     for split, part in parts.items():

@@ -15,6 +15,7 @@ from typing import Any
 from twofold.artifacts import digest, write_bytes
 from twofold.errors import ArtifactError, RegistryError, TwofoldError
 from twofold.params import check
+from twofold.places import recorded
 from twofold.runner import signature
 from twofold.settings import check_all, section_model
 
@@ -59,6 +60,11 @@ def perform(
         return digest(Path(paths[contract.writes[0]]))
 
 
+def named(path: str) -> str:
+    """The digest of something else that a step has written, for the task that reads it."""
+    return digest(Path(path))
+
+
 def experiment(**sections: Mapping[str, Any]) -> str:
     """Check all sections at the door of the pipeline: a mistake in the last one must not cost the hours of the first.
 
@@ -67,6 +73,11 @@ def experiment(**sections: Mapping[str, Any]) -> str:
     """
     with plain_failure("ingest"):
         return str(check_all(sections)["register"].experiment)  # type: ignore[attr-defined]
+
+
+def source(params: Mapping[str, Any]) -> str:
+    """Where the images come from, by ingest's section, as it may be recorded: register knows it from nowhere else."""
+    return recorded(str(params["source"]))
 
 
 def copy(source: str, target: str) -> None:

@@ -227,6 +227,20 @@ def unmoved(name: str, expected: int | None, found: int | None) -> None:
         )
 
 
+def undecided(name: str, version: int | None, before: Ledger, now: Ledger) -> None:
+    """Nothing is decided over the head of someone else who has decided on the same version meanwhile.
+
+    Raises:
+        RegistryError: the ledger has an entry about the version that was not there when a decision was prepared.
+    """
+    for entry in now.entries:
+        if version is not None and entry.version == version and entry.number > before.end:
+            raise RegistryError(
+                f"version {version} of '{name}' has been decided on meanwhile: {entry.action} by {entry.actor} "
+                f"({entry.reason}); nothing was moved; look at it again, and repeat your decision if it still stands"
+            )
+
+
 def _settle(store: Store, name: str, ledger: Ledger) -> list[str]:
     """Set the aliases that differ from the ledger, then its head; what was done."""
     model = registry.registered(store, name)

@@ -67,28 +67,35 @@ def test_a_run_sees_its_own_folder_and_no_other_that_is_made_meanwhile(params, t
     assert roots[0].stat().st_mode & 0o7777 == mode
 
 
-def test_a_register_that_fails_fails_its_task_and_leaves_no_verdict(project, params, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("altered", ["raw_digest", "train_head_audit_digest"])
+def test_a_register_that_fails_fails_its_task_and_leaves_no_verdict(
+    project, params, tmp_path, monkeypatch, capsys, altered
+):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'nowhere' / 'mlflow.db'}")
-    monkeypatch.delenv("TWOFOLD_PIPELINE_RUN", raising=False)
+    for name in ("TWOFOLD_PIPELINE_RUN", "TWOFOLD_SOURCE"):
+        # Set first, so that what the task sets is taken back after the test.
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
     monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
     places = {"raw": "data/raw", "data": "data/prepared", "head": "models/head"}
     places |= {"model": "models/finetuned", "evaluation": "reports/evaluation"}
+    places |= {f"{step}_audit": f"reports/audit/{step}" for step in ("ingest", "preprocess", "train_head")}
     reads = {name: SimpleNamespace(path=str(project.root / place)) for name, place in places.items()}
     digests = {f"{name}_digest": digest(project.root / place) for name, place in places.items()}
     writes = {
         name: SimpleNamespace(path=str(tmp_path / name)) for name in ("registration", "verdict", "gates", "decision")
     }
     metrics = SimpleNamespace(path=str(project.root / "reports" / "metrics.json"))
+    given = {"force": "", "run": "42", "source": "data/images", "metrics": metrics}
     section = json.loads(json.dumps(params["register"]))
     with pytest.raises(SystemExit) as failed:
-        register_face.python_func(params=section, force="", run="42", metrics=metrics, **reads, **digests, **writes)
+        register_face.python_func(params=section, **given, **reads, **digests, **writes)
     assert failed.value.code == 1
     assert "its folder does not exist or cannot be written" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
     # An input that is not what its task has named is refused before anything else.
     with pytest.raises(SystemExit):
-        register_face.python_func(
-            params=section, force="", run="42", metrics=metrics, **reads, **writes, **(digests | {"raw_digest": "0"})
-        )
-    assert "was changed or cut short on its way" in capsys.readouterr().err
+        register_face.python_func(params=section, **given, **reads, **writes, **(digests | {altered: "0"}))
+    assert f"{altered.removesuffix('_digest')} (" in (said := capsys.readouterr().err)
+    assert "was changed or cut short on its way" in said
     assert list(tmp_path.iterdir()) == []

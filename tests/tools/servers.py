@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -35,11 +36,14 @@ def running(
     ready: Callable[[], bool],
     env: Mapping[str, str] | None = None,
     wait: float = 90,
+    cwd: Path | None = None,
 ) -> Iterator[None]:
-    """A process that is ready when the block begins and gone when it ends."""
+    """A process that is ready when the block begins and gone when it ends; its log lies in the folder."""
     log = folder / "log"
     with log.open("wb") as stream:
-        process = subprocess.Popen(words, cwd=folder, stdout=stream, stderr=stream, env=env, start_new_session=True)
+        process = subprocess.Popen(
+            words, cwd=cwd or folder, stdout=stream, stderr=stream, env=env, start_new_session=True
+        )
         try:
             end = time.monotonic() + wait
             while not ready():
@@ -104,32 +108,42 @@ def s3(folder: Path) -> Iterator[str]:
 
 @contextmanager
 def postgres(folder: Path, database: str, user: str, password: str) -> Iterator[int]:
-    """PostgreSQL with one database and one user; its port."""
+    """PostgreSQL with one database and one user; its port. The folder gets its log.
+
+    Its data lie in a folder of their own: as root it runs as another user, who must be let in, and pytest shuts its
+    folders again whenever another pytest is started.
+    """
     binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
     assert binaries, "no PostgreSQL here: scripts/install-test-tools"
     folder.mkdir(parents=True)
     # It refuses to run as root.
     root = os.getuid() == 0
     as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] if root else []
-    if root:
-        shutil.chown(folder, "postgres", "postgres")
-        for parent in folder.parents:
-            if parent.stat().st_mode & 0o005 != 0o005 and parent.stat().st_uid == 0:
-                parent.chmod(parent.stat().st_mode | 0o005)
-    (folder / "password").write_text(password)
-    (folder / "password").chmod(0o644)
-    port, data = free_port(), folder / "data"
-    initdb = [str(binaries[-1] / "initdb"), "-D", str(data), "-U", user, "-A", "scram-sha-256"]
+    with tempfile.TemporaryDirectory(prefix="twofold-postgres-", ignore_cleanup_errors=True) as place:
+        if root:
+            shutil.chown(place, "postgres", "postgres")
+        with _postgres(folder, Path(place), binaries[-1], as_user, database, user, password) as port:
+            yield port
+
+
+@contextmanager
+def _postgres(
+    folder: Path, place: Path, binaries: Path, as_user: Sequence[str], database: str, user: str, password: str
+) -> Iterator[int]:
+    (place / "password").write_text(password)
+    (place / "password").chmod(0o644)
+    port, data = free_port(), place / "data"
+    initdb = [str(binaries / "initdb"), "-D", str(data), "-U", user, "-A", "scram-sha-256"]
     subprocess.run(
-        [*as_user, *initdb, f"--pwfile={folder / 'password'}", "--no-sync"],
+        [*as_user, *initdb, f"--pwfile={place / 'password'}", "--no-sync"],
         check=True,
         capture_output=True,
-        cwd=folder,
+        cwd=place,
     )
-    words = [str(binaries[-1] / "postgres"), "-D", str(data), "-p", str(port), "-h", "127.0.0.1", "-k", str(folder)]
+    words = [str(binaries / "postgres"), "-D", str(data), "-p", str(port), "-h", "127.0.0.1", "-k", str(place)]
     # `-F`: a test's data need not outlive a power cut.
     login = {"PGPASSWORD": password, "PGHOST": "127.0.0.1", "PGPORT": str(port), "PGUSER": user}
-    psql = [str(binaries[-1] / "psql"), "-d", "postgres", "-c"]
+    psql = [str(binaries / "psql"), "-d", "postgres", "-c"]
 
     def ready() -> bool:
         return (
@@ -137,7 +151,7 @@ def postgres(folder: Path, database: str, user: str, password: str) -> Iterator[
             == 0
         )
 
-    with running([*as_user, *words, "-F"], folder, ready):
+    with running([*as_user, *words, "-F"], folder, ready, cwd=place):
         create = [*psql, f'create database "{database}"']
         subprocess.run(create, env=os.environ | login, check=True, capture_output=True)
         yield port

@@ -23,7 +23,7 @@ def picture(sha256):
 
 
 def write(directory, checks, figures=None, pixels=picture):
-    write_audit(directory, "ingest", checks, figures=figures or {}, pixels=pixels)
+    write_audit(directory, "ingest", checks, fingerprint="f" * 64, figures=figures or {}, pixels=pixels)
     return (directory / "audit.html").read_text()
 
 
@@ -46,10 +46,19 @@ def test_what_was_found_and_what_was_not(tmp_path):
     assert "Dark." in html[html.index("Not looked for") :]
     assert "1,234" in html
     summary = json.loads((tmp_path / "audit" / "audit.json").read_text())
-    assert summary["checks"]["blurred"] == {"policy": "warn", "found": 3, "title": "Blurred"}
+    assert summary["checks"]["blurred"] == {
+        "policy": "warn",
+        "found": 3,
+        "title": "Blurred",
+        "meaning": "What blurred means.",
+        "set_by": "ingest.audit.blurred",
+        "told": [],
+        "impossible": "",
+    }
     assert summary["figures"] == figures
     assert [row["value"] for row in rows(tmp_path / "audit")] == ["0.123457"] * 3
-    assert json.loads((tmp_path / "audit" / "meta.json").read_text())["step"] == "ingest"
+    about = json.loads((tmp_path / "audit" / "meta.json").read_text())
+    assert (about["step"], about["fingerprint"]) == ("ingest", "f" * 64)
 
 
 def test_the_same_audit_has_the_same_bytes(tmp_path):
@@ -78,6 +87,12 @@ def test_names_are_text_on_the_page_and_no_formula_in_the_table(tmp_path):
 
 def test_an_image_that_cannot_be_shown_is_no_error(tmp_path):
     assert "no picture" in write(tmp_path / "audit", [check("blurred", "warn", 1)], pixels=lambda _: None)
+
+
+def test_what_could_not_be_looked_for_is_not_among_what_was_not_found(tmp_path):
+    html = write(tmp_path / "audit", [check("blank", "warn", 0)._replace(impossible="There are <4> images.")])
+    assert "There are &lt;4&gt; images." in html[html.index("Could not be looked for") :]
+    assert "Looked for and not found" not in html
 
 
 def test_the_policy_fail_names_what_was_found(tmp_path):

@@ -1,31 +1,40 @@
 """deploy/serving: an InferenceService that KServe takes, and pods that fulfil the restricted standard.
 
-KServe's `v1beta1` describes a predictor as a PodSpec with fields of its own beside (`ComponentExtensionSpec`). The
-PodSpec is held to Kubernetes' schema, and KServe's fields to the names, types and rules of its API.
+The manifest is held to KServe's own names and types (`tests/kserve`) and, within them, to Kubernetes' schema; what the
+predictor has of a PodSpec is held to that too, for each version of Kubernetes. The rules of KServe's webhook that are
+neither names nor types are written out here.
 """
 
 import copy
+import json
 import re
+from importlib.resources import files
 
 import kubernetes_validate
 import pytest
+from jsonschema import Draft202012Validator, ValidationError
+from referencing import Registry, Resource
 
+from tests.kserve.making import KUBERNETES, SCHEMA
 from tests.tools.pod_security import violations
 from tests.unit.test_deploy import DEPLOY, ROOT, VERSIONS, documents, example_secrets
 
 DOC = (ROOT / "docs" / "serving.md").read_text()
-# Name -> type, of those that Twofold may use; `logger` and `batcher` would pass images on, or turn the request round.
-KSERVE = {
-    "minReplicas": int,
-    "maxReplicas": int,
-    "scaleTarget": int,
-    "scaleMetric": str,
-    "containerConcurrency": int,
-    "timeout": int,
-    "canaryTrafficPercent": int,
-    "labels": dict,
-    "annotations": dict,
-}
+WRONG = (AssertionError, ValidationError, kubernetes_validate.ValidationError)
+
+
+def kubernetes():
+    """Kubernetes' definitions of its newest version here, which know no field but their own."""
+    folder = files(kubernetes_validate).joinpath("kubernetes-json-schema", f"v{VERSIONS[-1]}.0-local-strict")
+    return json.loads(folder.joinpath("_definitions.json").read_text())
+
+
+KUBERNETES_OWN = kubernetes()
+KSERVES = json.loads(SCHEMA.read_text().replace(f'"{KUBERNETES}', f'"{KUBERNETES_OWN["$id"]}#/$defs/'))
+# Of a predictor, what is no PodSpec's.
+OWN = set(KSERVES["$defs"]["V1beta1PredictorSpec"]["properties"]) - set(
+    KUBERNETES_OWN["$defs"]["io.k8s.api.core.v1.PodSpec"]["properties"]
+)
 
 
 @pytest.fixture
@@ -35,18 +44,16 @@ def service():
 
 
 def pod_spec(service):
-    return {key: value for key, value in service["spec"]["predictor"].items() if key not in KSERVE}
+    return {key: value for key, value in service["spec"]["predictor"].items() if key not in OWN}
 
 
 def valid(service, version):
-    assert set(service) == {"apiVersion", "kind", "metadata", "spec"}
+    registry = Registry().with_resource(KUBERNETES_OWN["$id"], Resource.from_contents(KUBERNETES_OWN))
+    Draft202012Validator(KSERVES, registry=registry).validate(service)
     assert (service["apiVersion"], service["kind"]) == ("serving.kserve.io/v1beta1", "InferenceService")
-    assert set(service["spec"]) == {"predictor"}
     predictor = service["spec"]["predictor"]
-    own = {key: value for key, value in predictor.items() if key in KSERVE}
-    assert all(type(value) is KSERVE[key] for key, value in own.items())
-    assert 0 <= own["minReplicas"] <= own["maxReplicas"]
-    assert own["scaleMetric"] in ("cpu", "memory", "concurrency", "rps")
+    assert 0 <= predictor["minReplicas"] <= predictor["maxReplicas"]
+    assert predictor["scaleMetric"] in ("cpu", "memory", "concurrency", "rps")
     # By this name KServe finds the container that answers.
     assert [each["name"] for each in predictor["containers"]] == ["kserve-container"]
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": service["metadata"], "spec": pod_spec(service)}
@@ -58,10 +65,21 @@ def test_it_is_valid(service, version):
     valid(service, version)
 
 
+def test_the_schema_is_of_a_known_release_and_knows_what_a_predictor_has_beside_its_pod():
+    assert re.search(r"kserve [0-9.]+, Copyright .* Apache License 2\.0", KSERVES["$comment"])
+    extension = set(KSERVES["$defs"]["V1beta1TransformerSpec"]["properties"]) & OWN
+    assert {"minReplicas", "maxReplicas", "scaleTarget", "scaleMetric", "timeout", "canaryTrafficPercent"} <= extension
+    assert "containers" not in OWN
+
+
 @pytest.mark.parametrize(
     "breaks",
     [
         lambda predictor: predictor.update(minReplica=1),
+        lambda predictor: predictor.update(timeout="60"),
+        lambda predictor: predictor.update(model={"modelFormat": {"nome": "mlflow"}}),
+        lambda predictor: predictor.update(autoScaling={"metrics": [{"type": 1}]}),
+        lambda predictor: predictor.update(labels={"app": 1}),
         lambda predictor: predictor.update(minReplicas="1"),
         lambda predictor: predictor.update(maxReplicas=0),
         lambda predictor: predictor.update(scaleMetric="gpu"),
@@ -72,7 +90,24 @@ def test_it_is_valid(service, version):
 def test_the_check_sees_what_is_wrong(service, breaks):
     broken = copy.deepcopy(service)
     breaks(broken["spec"]["predictor"])
-    with pytest.raises((AssertionError, kubernetes_validate.ValidationError)):
+    with pytest.raises(WRONG):
+        valid(broken, VERSIONS[-1])
+
+
+@pytest.mark.parametrize(
+    "breaks",
+    [
+        lambda service: service.update(specs={}),
+        lambda service: service["spec"].update(predictors={}),
+        lambda service: service["spec"].pop("predictor"),
+        lambda service: service["metadata"].update(label={}),
+        lambda service: service.update(status={}),
+    ],
+)
+def test_it_sees_what_is_wrong_around_the_predictor_too(service, breaks):
+    broken = copy.deepcopy(service)
+    breaks(broken)
+    with pytest.raises(WRONG):
         valid(broken, VERSIONS[-1])
 
 

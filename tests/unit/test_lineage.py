@@ -71,6 +71,15 @@ def test_an_image_and_a_pipelines_run_are_named_where_there_is_one(judged, monke
     found = lineage(judged, {})
     assert (found["image"], found["pipeline_run"]) == ("twofold@sha256:1", "run-1")
     assert "source" not in found["data"], "a dvc.lock that lies in the image says nothing of a pipeline's data"
+    judged.provenance["source"] = "dvc+https://token@example.org/data@v1.2:images"
+    assert lineage(judged, {})["data"] == {
+        "fingerprint": "data",
+        "test_fingerprint": "test",
+        "source": "dvc+https://example.org/data@v1.2:images",
+        "dvc_revision": "v1.2",
+    }
+    judged.provenance["source"] = "s3://bucket/images"
+    assert "dvc_revision" not in lineage(judged, {})["data"]
     judged.provenance.clear()
     assert lineage(judged, {})["git"] == {"commit": "unknown", "changed": "unknown"}
 

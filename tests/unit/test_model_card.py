@@ -17,6 +17,7 @@ SECTIONS = [
     "Beside version 3",
     "Intended use",
     "Caveats",
+    "What the audits found",
     "Factors",
     "Calibration and threshold",
     "Data",

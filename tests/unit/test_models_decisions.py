@@ -97,6 +97,31 @@ def test_a_version_that_was_approved_in_the_meantime_is_not_rejected(models, mod
     assert (aliases(models_store), entries(models_store)[-1][:2]) == ({"champion": 3}, ("promote", 3))
 
 
+@pytest.mark.parametrize("mine", ["approve", "reject"])
+def test_what_someone_else_has_decided_in_the_meantime_is_not_decided_over(models, models_store, monkeypatch, mine):
+    look = transitions.look
+    theirs = {
+        "approve": transitions.Change("reject", 3, "bob", "too slow"),
+        "reject": transitions.Change("challenge", 3, "bob", "again"),
+    }
+
+    def look_before_someone_decides(store_, name):
+        found = look(store_, name)
+        with monkeypatch.context() as patch:
+            patch.setattr(transitions, "look", look)
+            with transitions.changing(store_, name) as (held, _):
+                transitions.commit(held, theirs[mine], expected=2)
+        return found
+
+    monkeypatch.setattr(transitions, "look", look_before_someone_decides)
+    status, text = models(mine, "3", *WHY)
+    said = f"version 3 of 'corner' has been decided on meanwhile: {theirs[mine].action} by bob ({theirs[mine].reason})"
+    assert (status, said in text) == (1, True)
+    assert entries(models_store)[-1][:2] == (theirs[mine].action, 3)
+    monkeypatch.setattr(transitions, "look", look)
+    assert models(mine, "3", *WHY)[0] == 0
+
+
 def test_a_challenger_that_was_deleted_in_mlflow_can_be_rejected(models, models_store):
     models_store.client.delete_model_version("corner", "3")
     assert models("reject", "3", *WHY)[0] == 0

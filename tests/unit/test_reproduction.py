@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -69,6 +70,56 @@ def test_a_folder_is_where_it_was_and_what_the_pipeline_makes_is_made_again(make
     assert make(data=KNOWN["data"] | {"source": "data/images"}).source == str(tmp_path / "data" / "images")
     assert make().source == "s3://bucket/images"
     assert make(source="/elsewhere").source == "/elsewhere"
+
+
+@pytest.fixture
+def repository(tmp_path):
+    """With a dvc.yaml whose commands are those of the commit, which the work tree has no longer; the commit."""
+    stages = {step: {"cmd": f"python -m old.{step}\n  --x 'a b'"} for step in reproduction.STEPS}
+
+    def git(*words):
+        identity = ("-c", "user.name=x", "-c", "user.email=x")
+        done = subprocess.run(["git", *identity, *words], cwd=tmp_path, check=True, capture_output=True, text=True)
+        return done.stdout.strip()
+
+    git("init", "--quiet")
+    (tmp_path / "dvc.yaml").write_text(json.dumps({"stages": stages}))
+    git("add", "dvc.yaml")
+    git("commit", "--quiet", "--message", "x")
+    (tmp_path / "dvc.yaml").write_text("stages: {}")
+    return git
+
+
+def test_what_dvc_cannot_depend_on_is_read_by_the_steps_as_the_commit_runs_them(make, repository, tmp_path):
+    source = "dvc+https://example.org/data.git@v1.2:images"
+    commit = repository("rev-parse", "HEAD")
+    made = {"git": {"commit": commit, "changed": "none"}, "data": KNOWN["data"] | {"source": source}}
+    found = make(**made)
+    assert found.commands == tuple(f"python -m old.{step} --x 'a b'" for step in reproduction.STEPS)
+    assert reproduction._words(found.commands[0]) == [sys.executable, "-m", "old.ingest", "--x", "a b"]
+    assert reproduction._words("dvc repro ingest") == [sys.executable, "-m", "dvc", "repro", "ingest"]
+    text = script(found, tmp_path / "a folder")
+    assert text.index("old.ingest") < text.index("grep -q") < text.index("old.preprocess") < text.index("old.evaluate")
+    assert "dvc repro" not in text
+    # Images that lie in a folder now are DVC's business again.
+    assert make(**made, source="/images").commands == ("dvc repro ingest", "dvc repro evaluate")
+
+
+def test_a_dvc_repository_that_was_named_from_here_is_named_from_everywhere(make, repository, tmp_path):
+    commit = repository("rev-parse", "HEAD")
+    for url, expected in ((".", tmp_path), ("git@example.org:data.git", "git@example.org:data.git")):
+        data = KNOWN["data"] | {"source": f"dvc+{url}@v1:images"}
+        found = make(git={"commit": commit, "changed": "none"}, data=data)
+        assert found.source == f"dvc+{expected}@v1:images"
+
+
+def test_a_commit_that_is_not_here_or_has_no_such_stages_is_an_error(make, repository):
+    data = KNOWN["data"] | {"source": "dvc+https://example.org/data.git@v1:images"}
+    with pytest.raises(RegistryError, match=r"commit c+ is not in .*: fetch it"):
+        make(data=data)
+    repository("commit", "--quiet", "--all", "--message", "no stages")
+    with pytest.raises(RegistryError, match="does not say how its stages are run"):
+        make(data=data, git={"commit": repository("rev-parse", "HEAD"), "changed": "none"})
 
 
 def test_the_script_is_shell_and_holds_data_model_and_decision_to_what_was_recorded(make, tmp_path):

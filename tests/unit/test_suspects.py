@@ -1,6 +1,7 @@
 """Likely wrong labels: planted ones are found, clean data is left in peace, and the model is not touched."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -95,6 +96,15 @@ def test_the_audit_is_written_and_leaves_the_model_as_it_is(data, tmp_path):
     assert summary["figures"]["images looked at"] == 40
     assert json.loads((ignored / "audit" / "audit.json").read_text())["figures"] == {}
     assert "Not looked for" in (ignored / "audit" / "audit.html").read_text()
+
+
+def test_what_could_not_be_looked_for_was_not_looked_for_in_vain():
+    target = np.array([0] * 30 + [1] * 4)
+    images = SimpleNamespace(target=target, column=lambda name: NOBODY[:34], meta={"labels": ["good", "bad"]})
+    check, figures = suspects.look("fail", images, lambda split: pytest.fail("no features are needed"))
+    assert check.found == []
+    assert check.impossible.startswith("4 images of class 'bad', at least 5 are needed")
+    assert figures == {"images looked at": 0}
 
 
 def test_the_policy_fail_writes_the_audit_and_no_model(data, tmp_path, monkeypatch):

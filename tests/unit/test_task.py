@@ -10,7 +10,7 @@ from twofold.settings import load_yaml
 from twofold.steps.ingest import Ingest, ingest
 from twofold.steps.register import register
 from twofold.steps.train_head import train_head
-from twofold.task import copy, experiment, perform, write
+from twofold.task import copy, experiment, named, perform, source, write
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -54,6 +54,16 @@ def test_a_step_runs_on_whole_numbers_that_came_as_floats_and_returns_its_digest
     found = perform(ingest, sent, {}, {}, **places, audit=audit)
     assert found == digest(Path(places["raw"]))
     assert json.loads(Path(places["metrics"]).read_text())["images"] == 20
+
+
+def test_a_task_names_its_audit_by_digest_and_its_source_without_a_token(section, places, audit):
+    perform(ingest, section, {}, {}, **places, audit=audit)
+    assert named(audit) == digest(Path(audit))
+    assert source(section) == section["source"]
+    token = {"source": "dvc+https://token@example.org/data@v1.2:images"}
+    assert source(token) == "dvc+https://example.org/data@v1.2:images"
+    ssh = {"source": "dvc+ssh://git@example.org/data@v1.2:images"}
+    assert source(ssh) == ssh["source"]
 
 
 @pytest.mark.parametrize("value", [50_000_000.5, "50000000", True, float("nan"), None])

@@ -16,7 +16,10 @@ from mlflow.models import Model, ModelSignature
 from mlflow.pyfunc import FLAVOR_NAME, save_model
 from mlflow.types.schema import ColSpec, Schema
 
+from twofold.artifacts import file_sha256
+from twofold.errors import ArtifactError
 from twofold.imports import closure
+from twofold.sealed import check
 from twofold.sealing import CODE, SEALED, SERVED, Seal
 from twofold.serving.served import COLUMN
 
@@ -62,6 +65,27 @@ def pack(sealed: Seal, target: Path, *, model_id: str | None = None, run_id: str
     model.flavors[FLAVOR_NAME]["model_code_path"] = ENTRY
     model.flavors[FLAVOR_NAME]["artifacts"][SEALED]["uri"] = SEALED
     model.save(str(target / "MLmodel"))
+
+
+def amiss(packed: Path, sealed: Seal) -> str:
+    """What a packed model lacks or has otherwise than it was sealed, in words; nothing if it is whole.
+
+    Args:
+        packed: the model's folder, wherever it has been meanwhile; nothing of it is run.
+        sealed: what `seal` wrote.
+    """
+    try:
+        check(packed / "artifacts" / SEALED, sealed.digest)
+    except ArtifactError as error:
+        return str(error)
+    code = {path.relative_to(sealed.directory) for path in (sealed.directory / CODE).rglob("*") if path.is_file()}
+    for name in sorted(code):
+        if not (packed / name).is_file() or file_sha256(packed / name) != file_sha256(sealed.directory / name):
+            return f"{name} is missing or another one"
+    entry = packed / ENTRY
+    if not entry.is_file() or entry.read_text(encoding="utf-8") != _ENTRY.format(package=sealed.package):
+        return f"{ENTRY} is missing or another one"
+    return "" if (packed / "MLmodel").is_file() else "MLmodel is missing"
 
 
 @cache

@@ -31,6 +31,7 @@ from twofold.raw import (
     Image,
     Quarantined,
     Shards,
+    fingerprint,
     read_member,
     rewrite,
     write_csv,
@@ -108,9 +109,10 @@ def ingest(params: Ingest, *, raw: Path, metrics: Path, audit: Path) -> None:
             params.audit, images, looks, labels=labels, duplicates=duplicates, torn=torn, refused=refused
         )
         show = partial(_pixels, {image.sha256: image for image in copies}, draft, params)
-        write_audit(audit, "ingest", checks, figures=figures, pixels=show)
-        enforce("ingest", checks, audit / PAGE)
         left_out = {item.key: item for item in leave_out(copies, checks)}
+        of = fingerprint([image for image in images if image.key not in left_out], listing.slices)
+        write_audit(audit, "ingest", checks, fingerprint=of, figures=figures, pixels=show)
+        enforce("ingest", checks, audit / PAGE)
         if left_out:
             images = rewrite(draft, [image for image in images if image.key not in left_out])
             duplicates = [item for item in duplicates if item.key not in left_out]

@@ -134,7 +134,9 @@ def preprocess(params: Preprocess, raw: Path, *, data: Path, metrics: Path, audi
         checks = _checks(judged, torn, across, within)
         figures = {"images": len(images), "left out": len(out)}
         figures |= leaks.figures(images, splits, source.meta["labels"], source.meta["slices"])
-        write_audit(audit, "preprocess", checks, figures=figures, pixels=partial(_shown, source=source))
+        show = partial(_shown, source=source)
+        of = source.meta["fingerprint"]
+        write_audit(audit, "preprocess", checks, fingerprint=of, figures=figures, pixels=show)
         enforce("preprocess", checks, audit / PAGE)
         counts = check([image.label for image in images], splits, source.meta["labels"])
         channels = max(shape[3] for shape in shapes)

@@ -64,6 +64,9 @@ def register(
     model: Path,
     evaluation: Path,
     metrics: Path,
+    ingest_audit: Path,
+    preprocess_audit: Path,
+    train_head_audit: Path,
     *,
     registration: Path,
     verdict: Path,
@@ -88,7 +91,8 @@ def register(
     from twofold.progress import say
     from twofold.provenance import provenance
 
-    candidate = read(raw, data, head, model, evaluation, metrics)
+    audits = (ingest_audit, preprocess_audit, train_head_audit)
+    candidate = read(raw, data, head, model, evaluation, metrics, *audits)
     store = tracking.connect()
     with tracking.plain_errors(store.uri):
         stands = promotion.standing(store, params.model_name, candidate.key)
@@ -153,7 +157,7 @@ def _record(store: "Store", params: Register, judged: "Judgement", stands: Any, 
             params=sections,
         )
     values = _write(store, store.client.get_run(run.info.run_id), judged, outcome, params, folder)
-    store.client.log_artifacts(run.info.run_id, str(folder), KIND)
+    runs.send(store, run, folder, KIND)
     words = {"twofold.verdict": values["headline"], "twofold.reasons": "\n".join(values["reasons"])}
     runs.set_tags(store, run, {**words, "mlflow.note.content": "\n\n".join([values["headline"], *values["reasons"]])})
     runs.close(store, run, digest(as_json(judged, outcome)), terminate=joined is None)
@@ -174,8 +178,9 @@ def _log_candidate(store: "Store", run: "Run", judged: "Judgement", sections: Ma
     runs.log_figures(store, run, {f"{step}.validation": candidate.about[step]["validation"] for step in _TRAININGS})
     for step, folder in (("train_head", candidate.head), ("finetune_all", candidate.model)):
         runs.link_training(store, run, step, candidate.digests[step], folder / "history.csv")
-    store.client.log_artifacts(run.info.run_id, str(candidate.evaluation), EVALUATION)
-    store.client.log_dict(run.info.run_id, candidate.metrics, f"{EVALUATION}/{METRICS}")
+    runs.send(store, run, candidate.evaluation, EVALUATION)
+    with runs.taking_files(store):
+        store.client.log_dict(run.info.run_id, candidate.metrics, f"{EVALUATION}/{METRICS}")
 
 
 def _write(

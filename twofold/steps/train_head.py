@@ -109,7 +109,9 @@ def train_head(params: TrainHead, data: Path, *, model: Path, metrics: Path, aud
         params.audit.label_issues, images, lambda split: known[split] if split in known else features(split, 0)
     )
     row_of = {sha256: row for row, sha256 in enumerate(images.sha256)}
-    write_audit(audit, "train_head", [check], figures=found, pixels=lambda sha256: images.pixels([row_of[sha256]])[0])
+    of = images.meta["fingerprint"]
+    show = lambda sha256: images.pixels([row_of[sha256]])[0]  # noqa: E731
+    write_audit(audit, "train_head", [check], fingerprint=of, figures=found, pixels=show)
     if check.found:
         say(f"head: {len(check.found)} labels may be wrong; see {audit / PAGE}")
     enforce("train_head", [check], audit / PAGE)
