@@ -27,12 +27,14 @@ Made by `python -m bench.page` from the files in `bench/results/`; do not edit i
     python -m bench.page    this page
 
 Each benchmark runs ours and a peer's way of doing the same work in turn (A B A B) in one run on one machine, the peer
-in a process of its own. The peers: torch's and torchvision's defaults, as most people write them; and the strong one,
-timm's `train.py` with `--amp --amp-dtype bfloat16 --channels-last`, as a short loop of ours with timm's model, optimizer
-and settings, because its wheel has no script. A figure is the median, over the rounds, of the peer's seconds over ours; smallest and largest
+in a process of its own. A figure is the median, over the rounds, of the peer's seconds over ours; smallest and largest
 ratio in brackets. Rounds in which the peer was more than 10 % off its own median are thrown away, counted, and run
-again. Before anything is timed it is checked that both come to the same result: *equal work* below. The fraction of
-the limit is what the machine's rate allows, measured in the same run, over what ours took.
+again. It is checked that both come to the same result: *equal work* below. The fraction of the limit is what the
+machine's rate allows, measured in the same run, over what ours took.
+
+The peers are torch's and torchvision's defaults, as most people write them, and a strong one: timm's `train.py` with
+`--amp --amp-dtype bfloat16 --channels-last`, as a short loop of ours with timm's model, optimizer and settings, because
+its wheel has no script.
 """
 Results = dict[str, dict[str, tuple[list[Comparison], dict[str, Any]]]]  # hardware -> benchmark -> what was found
 

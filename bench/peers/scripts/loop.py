@@ -32,7 +32,7 @@ def epoch(model: nn.Module, batches: DataLoader[Any], optimizer: torch.optim.Opt
             loss = F.cross_entropy(model(images.to(device())), wanted)
             if optimizer is not None:
                 optimizer.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
+                loss.backward()
                 optimizer.step()
             total += loss.item() * len(images)
             count += len(images)
