@@ -6,6 +6,8 @@ nothing else of Twofold but the model.
 """
 
 import copy
+from functools import partial
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +41,8 @@ class Replica(Classifier):
                 module.__dict__.pop("forward", None)
             _fold(self.backbone)
             self.backbone.to(PRECISIONS[precision])
+            if next(self.backbone.parameters()).device.type == "cuda":
+                _fuse(self.backbone)
         self.to(memory_format=torch.channels_last).eval().requires_grad_(False)
 
     def features(self, images: Tensor) -> Tensor:
@@ -60,6 +64,41 @@ def pairs(network: nn.Module) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
             found.append((last, module))
             last = None
     return found
+
+
+def _fuse(network: nn.Module) -> None:
+    """Let cuDNN add bias and residual and cut off below zero while it convolves, where it has a kernel for that.
+
+    Otherwise each of these reads and writes a whole map: an H200 scores twice as many images with them.
+    """
+    from torchvision.models.resnet import Bottleneck, ResNet  # takes a second to import, and only a GPU needs it
+
+    if not isinstance(network, ResNet):
+        return
+    network.conv1.forward = partial(_convolved, network.conv1)
+    network.relu = nn.Identity()
+    for module in network.modules():
+        if isinstance(module, Bottleneck):
+            module.forward = partial(_bottleneck, module)
+
+
+def _bottleneck(block: Any, images: Tensor) -> Tensor:
+    if not images.is_cuda:
+        return cast(Tensor, type(block).forward(block, images))
+    shortcut = images if block.downsample is None else block.downsample(images)
+    found = _convolved(block.conv2, _convolved(block.conv1, images))
+    last = block.conv3
+    return torch.cudnn_convolution_add_relu(
+        found, last.weight, shortcut, 1.0, last.bias, last.stride, last.padding, last.dilation, last.groups
+    )
+
+
+def _convolved(layer: Any, images: Tensor) -> Tensor:
+    if not images.is_cuda:
+        return torch.relu(type(layer).forward(layer, images))
+    return torch.cudnn_convolution_relu(
+        images, layer.weight, layer.bias, layer.stride, layer.padding, layer.dilation, layer.groups
+    )
 
 
 def _fold(network: nn.Module) -> None:

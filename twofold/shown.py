@@ -45,8 +45,9 @@ class Shown:
             mean, std: per channel, pixels in 0..1.
             batch_size: at most.
         """
-        self._classifier, self._augmentation, self._mean, self._std = classifier, augmentation, mean, std
+        self._classifier, self._augmentation = classifier, augmentation
         self._device = next(classifier.parameters()).device
+        self._mean, self._std = (torch.tensor(values, device=self._device) for values in (mean, std))
         self.feed = Feed(images, rows, self._device, batch_size)
 
     def inputs(self, epoch: Epoch) -> Iterator[tuple[Tensor, ...]]:

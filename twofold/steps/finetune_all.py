@@ -85,7 +85,7 @@ def finetune_all(params: FinetuneAll, data: Path, head: Path, *, model: Path, me
     from twofold.folding import depthwise_in_float32, folded
     from twofold.history import Figures, told, validation_figures, write_history
     from twofold.model import BACKBONES, KIND, SCHEMA_VERSION, fill
-    from twofold.numerics import autocast, device, settle
+    from twofold.numerics import device, has_bf16, settle
     from twofold.optimisation import groups_by_depth
     from twofold.predicting import probabilities
     from twofold.prepared import Prepared
@@ -125,15 +125,14 @@ def finetune_all(params: FinetuneAll, data: Path, head: Path, *, model: Path, me
     def judge() -> Figures:
         size = params.batch_size if where.type == "cpu" else max(params.batch_size, JUDGED)
         batches = (images.pixels(judged[i : i + size]) for i in range(0, len(judged), size))
-        with autocast(where):
-            found = probabilities(
-                classifier,
-                batches,
-                mean=architecture.mean,
-                std=architecture.std,
-                views=params.views,
-                precision="float32",
-            )
+        found = probabilities(
+            classifier,
+            batches,
+            mean=architecture.mean,
+            std=architecture.std,
+            views=params.views,
+            precision="bfloat16" if has_bf16(where) else "float32",
+        )
         return validation_figures(truth, found)
 
     plan = Plan(
