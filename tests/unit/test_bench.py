@@ -9,7 +9,7 @@ import pytest
 from bench import page, rounds
 from bench.apart import Apart
 from bench.catalogue import BENCHMARKS, Goal, named
-from bench.machine import machine, short
+from bench.machine import changed, machine, short
 from bench.record import figure, keep, load, shown, told
 from bench.rounds import TRIAL, Comparison, Limit, compare
 
@@ -169,6 +169,12 @@ def test_a_gpu_has_a_short_name(name, expected):
 def test_a_package_that_is_not_installed_has_no_version(monkeypatch):
     monkeypatch.setattr("bench.machine.PACKAGES", ("numpy", "no-such-package-as-this"))
     assert list(machine()["versions"]) == ["python", "numpy"]
+
+
+def test_a_tree_that_differs_in_results_alone_is_that_of_its_commit():
+    assert not changed("none")
+    assert not changed("bench/results/cpu/B3.json, bench/README.md, README.md")
+    assert changed("bench/results/cpu/B3.json, bench/rounds.py")
 
 
 def test_a_result_is_read_as_it_was_written(tmp_path):
