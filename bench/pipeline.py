@@ -56,7 +56,7 @@ def run(head: int = HEAD, epochs: int = EPOCHS) -> list[Comparison]:
             + ("" if tracked else "; the sixth step is left out on both sides, as MLflow is not installed"),
             ours=(f"the six steps as commands, batch {BATCH}", ours),
             peer=("bench/peers/scripts, batch 32", peer),
-            # Where it takes minutes, what a first run reads from the disk does not count; where it takes seconds, it does.
+            # What a first run reads from the disk is nothing beside minutes, but not beside seconds.
             warm_up=on(cpu=lambda: None, gpu=lambda: (ours(), peer())),
             rounds=on(cpu=1, gpu=3),
             equal="",  # known when both have run
