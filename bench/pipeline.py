@@ -33,7 +33,7 @@ Seconds = dict[str, float]
 
 
 def run(head: int = HEAD, epochs: int = EPOCHS) -> list[Comparison]:
-    """One round, which takes minutes on a CPU; three where there is a GPU."""
+    """One round."""
     tracked = importlib.util.find_spec("mlflow") is not None
     with tempfile.TemporaryDirectory(prefix="twofold-bench-", dir=os.environ.get("TMPDIR")) as name:
         place = Path(name)
@@ -56,9 +56,8 @@ def run(head: int = HEAD, epochs: int = EPOCHS) -> list[Comparison]:
             + ("" if tracked else "; the sixth step is left out on both sides, as MLflow is not installed"),
             ours=(f"the six steps as commands, batch {BATCH}", ours),
             peer=("bench/peers/scripts, batch 32", peer),
-            # What a first run reads from the disk is nothing beside minutes, but not beside seconds.
-            warm_up=on(cpu=lambda: None, gpu=lambda: (ours(), peer())),
-            rounds=on(cpu=1, gpu=3),
+            warm_up=lambda: None,  # whoever types the command waits for the first run too
+            rounds=1,
             equal="",  # known when both have run
             images=count,
         )

@@ -13,6 +13,7 @@ import torch
 from bench.apart import Apart
 from bench.images import generated
 from bench.machine import RESNET50, on, products
+from bench.paced import alive
 from bench.peers import defaults
 from bench.rounds import Comparison, Limit, compare, sized
 from twofold.model import BACKBONES, build
@@ -21,7 +22,7 @@ from twofold.pool import workers
 from twofold.predicting import probabilities
 
 SIZE = 224
-IMAGES = sized(on(cpu=256, gpu=8192), 8)
+IMAGES = sized(on(cpu=256, gpu=16384), 8)
 BATCH = on(cpu=16, gpu=256)
 PEER_BATCH = on(cpu=32, gpu=256)
 ARCHITECTURE = BACKBONES["resnet50"]
@@ -32,7 +33,7 @@ def run() -> list[Comparison]:
     """Random weights: the rate does not depend on them."""
     settle()
     torch.manual_seed(0)
-    classifier = build("resnet50", 0.5)
+    classifier = alive(build("resnet50", 0.5))
     seconds, rate = products(RESNET50 * IMAGES)
     with tempfile.TemporaryDirectory(prefix="twofold-bench-") as name:
         place = Path(name)
