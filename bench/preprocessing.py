@@ -27,7 +27,7 @@ class Kind(NamedTuple):
 
 KINDS = {
     "JPEG 500x375": Kind(sized(2000, 60), 500, 375),
-    "JPEG 2000x1500": Kind(sized(240, 30), 2000, 1500),
+    "JPEG 2000x1500": Kind(sized(384, 30), 2000, 1500),
     "PNG 300x300": Kind(2624, 300, 300),  # those of the sample data
 }
 
