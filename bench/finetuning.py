@@ -14,7 +14,7 @@ from bench.catalogue import DEFAULTS, TIMM
 from bench.images import generated
 from bench.machine import RESNET50 as FLOPS
 from bench.machine import product_rate
-from bench.paced import RESNET50, SIZE, TURNED, Paced, alive, arithmetic, classifier, size
+from bench.paced import RESNET50, SIZE, TURNED, Paced, arithmetic, classifier, size
 from bench.rounds import Comparison, Limit, compare
 from twofold.model import Classifier, build
 from twofold.numerics import autocast, device, has_bf16, settle
@@ -93,7 +93,7 @@ def peer(directory: Path, part: str, images: int, batch: int) -> Callable[[], No
 
 def defaults() -> Callable[[torch.Tensor, torch.Tensor], None]:
     """fp32 as torch ships it, NCHW, AdamW."""
-    network = alive(build("resnet50", 0.5)).to(device()).train()
+    network = build("resnet50", 0.5).to(device()).train()
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-6)
 
     def step(images: torch.Tensor, wanted: torch.Tensor) -> None:
@@ -111,9 +111,7 @@ def timms() -> Callable[[torch.Tensor, torch.Tensor], None]:
     from timm.optim._optim_factory import create_optimizer_v2
 
     torch.backends.cudnn.benchmark = True
-    network = (
-        alive(timm.create_model("resnet50", num_classes=2)).to(device()).to(memory_format=torch.channels_last).train()
-    )
+    network = timm.create_model("resnet50", num_classes=2).to(device()).to(memory_format=torch.channels_last).train()
     optimizer = create_optimizer_v2(network, opt="adamw", lr=1e-6, weight_decay=0.05)
 
     def step(images: torch.Tensor, wanted: torch.Tensor) -> None:

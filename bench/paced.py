@@ -5,12 +5,11 @@ import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bench.machine import wait
 from bench.rounds import sized
@@ -40,9 +39,6 @@ class Size:
 def size() -> Size:
     """What fits the hardware: a GPU is idle at the batch that a CPU likes best."""
     return Size(sized(4096, 512), 256) if device().type == "cuda" else Size(sized(128, 32), 16)
-
-
-Network = TypeVar("Network", bound=nn.Module)
 
 
 class OverError(Exception):
@@ -135,18 +131,7 @@ def arithmetic(classifier: Classifier) -> ExitStack:
 def classifier() -> Classifier:
     """A ResNet-50 with random weights, which cost what pretrained ones do, always the same ones."""
     torch.manual_seed(0)
-    return alive(build("resnet50", 0.5)).to(device()).to(memory_format=torch.channels_last)
-
-
-def alive(network: Network) -> Network:
-    """Let the residual branches of a fresh ResNet-50, which end in a factor of zero, pass something on.
-
-    A GPU multiplies zeros faster than numbers.
-    """
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d) and not module.weight.any():
-            nn.init.constant_(module.weight, 0.2)
-    return network
+    return build("resnet50", 0.5).to(device()).to(memory_format=torch.channels_last)
 
 
 def plan(batch: int) -> Plan:

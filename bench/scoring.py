@@ -13,7 +13,6 @@ import torch
 from bench.apart import Apart
 from bench.images import generated
 from bench.machine import RESNET50, on, products
-from bench.paced import alive
 from bench.peers import defaults
 from bench.rounds import Comparison, Limit, compare, sized
 from twofold.model import BACKBONES, build
@@ -22,7 +21,7 @@ from twofold.pool import workers
 from twofold.predicting import probabilities
 
 SIZE = 224
-IMAGES = sized(on(cpu=256, gpu=16384), 8)
+IMAGES = sized(on(cpu=256, gpu=8192), 8)
 BATCH = on(cpu=16, gpu=256)
 PEER_BATCH = on(cpu=32, gpu=256)
 ARCHITECTURE = BACKBONES["resnet50"]
@@ -33,7 +32,7 @@ def run() -> list[Comparison]:
     """Random weights: the rate does not depend on them."""
     settle()
     torch.manual_seed(0)
-    classifier = alive(build("resnet50", 0.5))
+    classifier = build("resnet50", 0.5)
     seconds, rate = products(RESNET50 * IMAGES)
     with tempfile.TemporaryDirectory(prefix="twofold-bench-") as name:
         place = Path(name)

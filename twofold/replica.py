@@ -41,7 +41,7 @@ class Replica(Classifier):
                 module.__dict__.pop("forward", None)
             _fold(self.backbone)
             self.backbone.to(PRECISIONS[precision])
-            if next(self.backbone.parameters()).device.type == "cuda":
+            if any(parameter.is_cuda for parameter in self.backbone.parameters()):
                 _fuse(self.backbone)
         self.to(memory_format=torch.channels_last).eval().requires_grad_(False)
 

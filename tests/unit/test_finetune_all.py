@@ -13,7 +13,6 @@ from safetensors.torch import load_file
 
 from tests import poison
 from tests.training_maker import FINETUNE, HEAD, make_finetuned, make_head
-from twofold import training
 from twofold.artifacts import digest
 from twofold.augmentation import changed
 from twofold.errors import ArtifactError, ParameterError, TrainingError, WeightsError
@@ -154,7 +153,7 @@ def test_a_checkpoint_of_other_parameters_is_refused(prepared, head, whole, alon
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, "write_history", stop)
+        patch.setattr("twofold.history.write_history", stop)
         with pytest.raises(KeyboardInterrupt):
             make_finetuned(prepared, head, alone, learning_rate=0.0001)
     assert digest(make_finetuned(prepared, head, alone)) == digest(whole)
