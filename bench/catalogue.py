@@ -6,8 +6,13 @@ The goals stand here and nowhere else; B10's in seconds are those of a laptop.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-DEFAULTS = "torch's and torchvision's defaults, as most people write them"
+from bench.memory import MIB
+
+DEFAULTS = "torch's and torchvision's defaults"  # as most people write them
 TIMM = "timm's train.py with --amp --amp-dtype bfloat16 --channels-last"
+
+
+LINEAR = "the same at fewer images, times as many"
 
 
 @dataclass(frozen=True)
@@ -18,17 +23,23 @@ class Goal:
         ratio: at least so many times as fast as the peer.
         seconds: a round of ours takes at most so long.
         rate: ours does at least so many images a second.
+        memory: all processes of ours together hold at most so many bytes.
+        growth: their memory grows by at most so many bytes an image.
     """
 
     ratio: float | None = None
     seconds: float | None = None
     rate: float | None = None
+    memory: float | None = None
+    growth: float | None = None
 
     def __str__(self) -> str:
         words = [
             f">= {self.ratio:g}x" if self.ratio is not None else "",
             f"<= {self.seconds:g} s" if self.seconds is not None else "",
             f">= {self.rate:,.0f} images/s" if self.rate is not None else "",
+            f"<= {self.memory / MIB:,.0f} MiB" if self.memory is not None else "",
+            f"<= {self.growth / 1000:g} kB an image" if self.growth is not None else "",
         ]
         return ", ".join(filter(None, words)) or "none set"
 
@@ -132,6 +143,21 @@ BENCHMARKS: Mapping[str, Benchmark] = {
             "twofold --help": Part("the same command importing torch", Goal(seconds=0.3)),
             "dvc repro": Part("the same command importing torch", Goal(seconds=3)),
         },
+    ),
+    "B11": Benchmark(
+        "bench.sizes",
+        "time and memory of the steps as images grow in number",
+        {
+            step: Part(LINEAR, goal, goal)
+            for step, goal in {
+                "ingest": Goal(0.9, memory=1024 * MIB),
+                "preprocess": Goal(0.9, memory=1024 * MIB),
+                "train_head": Goal(0.9, growth=10_000),
+                "finetune_all": Goal(0.9, growth=10_000),
+                "evaluate": Goal(0.9, growth=10_000),
+            }.items()
+        },
+        long=True,
     ),
 }
 

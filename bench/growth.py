@@ -34,6 +34,7 @@ T = TypeVar("T")
 ROOT = Path(__file__).resolve().parent.parent
 COUNT, GROWN = 20_000, 1.01
 BACKBONE = "efficientnet_lite0"
+TIMED = (("fetch", taking_in, "_store"), ("decode", making_ready, "_fill"), ("features", features, "extract"))
 
 
 def run(count: int | None = None) -> list[Comparison]:
@@ -51,7 +52,7 @@ def run(count: int | None = None) -> list[Comparison]:
         taking = sections["ingest"] | {"source": str(place / "images"), "positive": "bad"}
         preparing = sections["preprocess"] | {"image_size": SIZE}
 
-        def work(out: str, memo: str) -> tuple[float, float]:
+        def work(out: str, memo: str) -> tuple[dict[str, float], float]:
             """Seconds of fetch, decode and features, and of everything."""
             os.environ["TWOFOLD_CACHE"] = str(place / memo)
             to = place / out
@@ -64,11 +65,11 @@ def run(count: int | None = None) -> list[Comparison]:
             images = Prepared.open(to / "data")
             for split in ("train", "validation"):
                 features.extract(classifier, BACKBONE, "bench", images, images.rows(split), 0)
-            return sum(spent), time.perf_counter() - begin
+            return dict(spent), time.perf_counter() - begin
 
-        spent: list[float] = []
-        for module, name in ((taking_in, "_store"), (making_ready, "_fill"), (features, "extract")):
-            setattr(module, name, timed(getattr(module, name), spent))
+        spent: dict[str, float] = {}
+        for part, module, name in TIMED:
+            setattr(module, name, timed(getattr(module, name), spent, part))
         spread(make, place, count)
         work("before", "memo")
         spread(make, place, round(count * GROWN))
@@ -82,23 +83,27 @@ def run(count: int | None = None) -> list[Comparison]:
         work=f"ingest, preprocess and features of {count} JPEGs of 500x375 after 1 % more were added",
         ours="with the memo",
         peer="all again, with an empty memo",
-        seconds_ours=[ours[0]],
-        seconds_peer=[peer[0]],
+        seconds_ours=[sum(ours[0].values())],
+        seconds_peer=[sum(peer[0].values())],
         goal=goal_of("B9", ""),
         equal=f"data/prepared has the same digest; the whole steps took {ours[1]:.1f} s and {peer[1]:.1f} s",
+        remark="; ".join(
+            f"{side}: " + ", ".join(f"{part} {seconds:.1f} s" for part, seconds in parts.items())
+            for side, parts in (("ours", ours[0]), ("peer", peer[0]))
+        ),
     )
     return [found]
 
 
-def timed(work: Callable[..., T], spent: list[float]) -> Callable[..., T]:
-    """The same work, its wall seconds added to `spent`."""
+def timed(work: Callable[..., T], spent: dict[str, float], part: str) -> Callable[..., T]:
+    """The same work, its wall seconds added to those of a part."""
 
     def inner(*given: Any, **named: Any) -> T:
         begin = time.perf_counter()
         try:
             return work(*given, **named)
         finally:
-            spent.append(time.perf_counter() - begin)
+            spent[part] = spent.get(part, 0.0) + time.perf_counter() - begin
 
     return inner
 

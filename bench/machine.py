@@ -19,6 +19,7 @@ PACKAGES = ("torch", "torchvision", "timm", "pillow", "numpy", "mlflow", "dvc")
 RESNET50 = 8.2e9  # floating point operations of a forward pass of one image of 224 px; three times that to train on it
 CPU_SIDE, GPU_SIDE = 4096, 8192  # of the matrices by which the rate is measured
 TRIES = 5
+WRITTEN = ("bench/results/", "bench/README.md", "README.md")
 
 
 def hardware() -> str:
@@ -45,9 +46,14 @@ def machine() -> dict[str, Any]:
         "bf16": has_bf16(device()) if device().type == "cuda" else bool(flags & {"avx512_bf16", "amx_bf16"}),
         "threads": len(os.sched_getaffinity(0)),
         "commit": known.get("git.commit"),
-        "changed": known.get("git.changed", "none") != "none",
+        "changed": changed(known.get("git.changed", "none")),
         "versions": {"python": platform.python_version()} | _versions(),
     }
+
+
+def changed(files: str) -> bool:
+    """Whether files differ from the commit, "a, b" or "none", other than those that the benchmarks write themselves."""
+    return any(not name.startswith(WRITTEN) for name in files.split(", ") if name != "none")
 
 
 def product_rate() -> float:

@@ -1,4 +1,4 @@
-"""`python -m bench.page`: bench/README.md, made from the results in the tree and from bench/notes.md.
+"""`python -m bench.page`: bench/README.md, made from the results in the tree and bench/notes.md; README's table.
 
 In: bench/results/<hardware>/B*.json. Out: a table with a column for each hardware, what each figure rests on, and the
 notes on what stands in the way of goals that are not reached.
@@ -13,6 +13,8 @@ from bench.record import RESULTS, figure, load, shown, verdict
 from bench.rounds import Comparison
 
 PAGE, NOTES = RESULTS.parent / "README.md", RESULTS.parent / "notes.md"
+README = RESULTS.parent.parent / "README.md"
+BEGIN, END = "<!-- speed: made by `python -m bench.page` -->", "<!-- speed: end -->"
 INTRODUCTION = """\
 # Speed, beside peers
 
@@ -27,8 +29,12 @@ Made by `python -m bench.page` from the files in `bench/results/`; do not edit i
 Each benchmark runs ours and a peer's way of doing the same work in turn (A B A B) in one run on one machine, the peer
 in a process of its own. A figure is the median, over the rounds, of the peer's seconds over ours; smallest and largest
 ratio in brackets. Rounds in which the peer was more than 10 % off its own median are thrown away, counted, and run
-again. Before anything is timed it is checked that both come to the same result: *equal work* below. The fraction of
-the limit is what the machine's rate allows, measured in the same run, over what ours took.
+again. It is checked that both come to the same result: *equal work* below. The fraction of the limit is what the
+machine's rate allows, measured in the same run, over what ours took.
+
+The peers are torch's and torchvision's defaults, as most people write them, and a strong one: timm's `train.py` with
+`--amp --amp-dtype bfloat16 --channels-last`, as a short loop of ours with timm's model, optimizer and settings, because
+its wheel has no script.
 """
 Results = dict[str, dict[str, tuple[list[Comparison], dict[str, Any]]]]  # hardware -> benchmark -> what was found
 
@@ -77,6 +83,19 @@ def table(results: Results) -> str:
     return "\n".join(lines)
 
 
+def with_table(readme: str, results: Results) -> str:
+    """README with the table between its two marks.
+
+    Raises:
+        SystemExit: the marks are not there.
+    """
+    before, begin, rest = readme.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise SystemExit(f"bench: README.md has no {BEGIN} followed by {END}")
+    return f"{before}{BEGIN}\n\n{table(results)}\n\n{END}{after}"
+
+
 def cell(c: Comparison) -> str:
     """What one hardware came to."""
     reach = f", {c.fraction:.0%} of the limit" if c.fraction is not None else ""
@@ -112,8 +131,10 @@ def detail(c: Comparison) -> list[str]:
 
 
 def main() -> None:
-    """Write the page."""
-    PAGE.write_text(page(read(), NOTES.read_text(encoding="utf-8")), encoding="utf-8")
+    """Write the page, and the table in README.md."""
+    results = read()
+    PAGE.write_text(page(results, NOTES.read_text(encoding="utf-8")), encoding="utf-8")
+    README.write_text(with_table(README.read_text(encoding="utf-8"), results), encoding="utf-8")
     print(PAGE)
 
 

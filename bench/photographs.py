@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.ingestion import draw_texture, make, spread
+from bench.rounds import trial
 from twofold.prepared import Prepared
 from twofold.settings import load_yaml
 from twofold.steps.ingest import Ingest, ingest
@@ -32,15 +33,28 @@ def photographs(place: Path, count: int, width: int, height: int) -> Path:
 
 
 def cells(place: Path) -> Path:
-    """The 2,624 grey PNGs of solar cells, as in class folders."""
+    """The 2,624 grey PNGs of solar cells, in a trial every sixteenth; beside them, links in class folders."""
     source = place / "elpv"
     subprocess.run([sys.executable, ROOT / "data" / "elpv.py", "--seed", "0", "--out", source], check=True)
+    if trial():
+        shorten(source)
     with (source / "labels.csv").open(newline="", encoding="utf-8") as stream:
         for row in csv.DictReader(stream):
             link = place / "images" / row["label"] / Path(row["path"]).name
             link.parent.mkdir(parents=True, exist_ok=True)
             link.symlink_to(source / row["path"])
     return source
+
+
+def shorten(source: Path) -> None:
+    """Leave every sixteenth image."""
+    lines = (source / "labels.csv").read_text(encoding="utf-8").splitlines()
+    kept = lines[1::16]
+    (source / "labels.csv").write_text("\n".join([lines[0], *kept]) + "\n", encoding="utf-8")
+    listed = {Path(line.split(",")[0]).name for line in kept}
+    for path in (source / "images").iterdir():
+        if path.name not in listed:
+            path.unlink()
 
 
 def taken_in(source: Path, positive: str, place: Path) -> Path:

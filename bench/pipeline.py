@@ -20,12 +20,13 @@ from pathlib import Path
 from typing import Any
 
 from bench.machine import on
+from bench.photographs import cells
 from bench.record import told
 from bench.rounds import Comparison, compare, sized, trial
 from twofold.settings import load_yaml, set_values
 
 ROOT = Path(__file__).resolve().parent.parent
-IMAGES, SIZE = 2624, 192
+SIZE = 192
 HEAD, EPOCHS = sized(10, 1), sized(3, 1)
 BATCH = on(cpu=16, gpu=64)
 LESS = 0.002  # of ROC-AUC that ours may have less than the peer
@@ -37,9 +38,8 @@ def run(head: int = HEAD, epochs: int = EPOCHS) -> list[Comparison]:
     tracked = importlib.util.find_spec("mlflow") is not None
     with tempfile.TemporaryDirectory(prefix="twofold-bench-", dir=os.environ.get("TMPDIR")) as name:
         place = Path(name)
-        source = place / "elpv"
-        subprocess.run([sys.executable, ROOT / "data" / "elpv.py", "--seed", "0", "--out", source], check=True)
-        count = sized(IMAGES, shortened(source) if trial() else 0)
+        source = cells(place)
+        count = len(list((source / "images").iterdir()))
         spent: dict[str, Seconds] = {}
 
         def ours() -> None:
@@ -74,18 +74,6 @@ def with_figures(c: Comparison, place: Path, spent: dict[str, Seconds]) -> Compa
     )
     equal = f"ROC-AUC on 656 test images {ours:.4f}, the peer's {theirs:.4f} (at most {LESS} less)"
     return replace(c, equal=equal, remark=f"{steps}; of each step that needs torch, importing it {importing():.1f} s")
-
-
-def shortened(source: Path) -> int:
-    """Leave every sixteenth image, for a trial; how many those are."""
-    lines = (source / "labels.csv").read_text(encoding="utf-8").splitlines()
-    kept = lines[1::16]
-    (source / "labels.csv").write_text("\n".join([lines[0], *kept]) + "\n", encoding="utf-8")
-    listed = {Path(line.split(",")[0]).name for line in kept}
-    for path in (source / "images").iterdir():
-        if path.name not in listed:
-            path.unlink()
-    return len(kept)
 
 
 def emptied(folder: Path) -> Path:

@@ -11,6 +11,7 @@ from typing import Any
 
 from bench.catalogue import Goal
 from bench.machine import hardware, machine
+from bench.memory import MIB
 from bench.rounds import Comparison, Limit
 
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -65,6 +66,10 @@ def figure(c: Comparison) -> str:
         words.append(f"{c.seconds:.2f} s")
     if c.rate is not None:
         words.append(f"{shown(c.rate)} images/s")
+    if c.memory is not None:
+        words.append(f"{c.memory / MIB:,.0f} MiB")
+    if c.growth is not None:
+        words.append(f"{c.growth / 1000:.1f} kB more an image")
     return ", ".join(words)
 
 

@@ -45,6 +45,7 @@ class Comparison:
         images: that one round of ours gets through, if that is what it does.
         limit: the physical limit of a round, where one can be stated.
         remark: what else was measured, in words.
+        memory, growth: bytes that all processes of ours held at most, and by which that grows with every image.
     """
 
     name: str
@@ -60,6 +61,8 @@ class Comparison:
     limit: Limit | None = None
     thrown: list[tuple[float, float]] = field(default_factory=list)
     remark: str = ""
+    memory: int | None = None
+    growth: float | None = None
 
     @property
     def ratios(self) -> list[float]:
@@ -94,6 +97,8 @@ class Comparison:
             None if goal.ratio is None else self.ratio >= goal.ratio,
             None if goal.seconds is None else self.seconds <= goal.seconds,
             None if goal.rate is None else self.rate is not None and self.rate >= goal.rate,
+            None if goal.memory is None else self.memory is not None and self.memory <= goal.memory,
+            None if goal.growth is None else self.growth is not None and self.growth <= goal.growth,
         ]
         asked = [each for each in met if each is not None]
         return all(asked) if asked else None

@@ -9,7 +9,7 @@ import pytest
 from bench import page, rounds
 from bench.apart import Apart
 from bench.catalogue import BENCHMARKS, Goal, named
-from bench.machine import machine, short
+from bench.machine import changed, machine, short
 from bench.record import figure, keep, load, shown, told
 from bench.rounds import TRIAL, Comparison, Limit, compare
 
@@ -27,6 +27,8 @@ STEADY = Comparison(
     images=100,
     limit=Limit(0.5, "by a count of operations"),
     thrown=[(2.0, 9.0)],
+    memory=2**20,
+    growth=5000.0,
 )
 
 
@@ -57,7 +59,7 @@ def test_a_figure_is_the_median_of_the_rounds_ratios_with_their_spread():
     assert STEADY.seconds == 2.0
     assert STEADY.rate == 50.0
     assert STEADY.fraction == 0.25
-    assert figure(STEADY) == "4.00x (2.00 to 5.00), 50.0 images/s"
+    assert figure(STEADY) == "4.00x (2.00 to 5.00), 50.0 images/s, 1 MiB, 5.0 kB more an image"
     assert [shown(value) for value in (0.12345, 1.239, 12.39, 123.9, 12345.6)] == [
         "0.123",
         "1.24",
@@ -77,6 +79,10 @@ def test_a_figure_is_the_median_of_the_rounds_ratios_with_their_spread():
         (Goal(ratio=4, seconds=1.9), False),
         (Goal(rate=50), True),
         (Goal(ratio=4, rate=51), False),
+        (Goal(memory=2**20), True),
+        (Goal(memory=2**20 - 1), False),
+        (Goal(growth=5000), True),
+        (Goal(ratio=4, growth=4999), False),
     ],
 )
 def test_a_goal_is_reached_when_all_of_it_is(goal, reached):
@@ -90,6 +96,15 @@ def test_rounds_in_which_the_peer_drifted_are_run_again_and_counted(monkeypatch)
     assert found.seconds_peer == [10, 11, 10, 10, 9.5]
     assert found.thrown == [(3, 11.2), (5, 8.9)]
     assert found.goal == Goal(3.7)
+
+
+def test_rounds_of_other_seeds_are_other_work_and_all_count(monkeypatch):
+    seconds = iter([1.0, 10.0, 2.0, 30.0, 3.0, 20.0])
+    monkeypatch.setattr(rounds, "clocked", lambda side: next(seconds))
+    sides = {"ours": ("o", lambda: None), "peer": ("p", lambda: None)}
+    found = compare("B4", "work", part="a", equal="yes", rounds=3, alike=False, **sides)
+    assert found.ratios == [10.0, 15.0, 20.0 / 3]
+    assert found.thrown == []
 
 
 def test_a_restless_machine_gives_no_figure(monkeypatch):
@@ -114,7 +129,7 @@ def test_a_short_benchmark_has_five_rounds_a_long_one_may_have_one_and_a_trial_h
 
 def test_names_are_known_and_long_ones_are_asked_for():
     assert named([], long=False) == ["B1", "B2", "B3", "B5", "B6", "B7", "B10"]
-    assert set(named([], long=True)) >= {"B4", "B8", "B9"}
+    assert set(named([], long=True)) >= {"B4", "B8", "B9", "B11"}
     assert named(["B3", "B5"], long=False) == ["B3", "B5"]
     with pytest.raises(SystemExit, match="no B12; there are B1, B2"):
         named(["B12"], long=False)
@@ -156,6 +171,12 @@ def test_a_package_that_is_not_installed_has_no_version(monkeypatch):
     assert list(machine()["versions"]) == ["python", "numpy"]
 
 
+def test_a_tree_that_differs_in_results_alone_is_that_of_its_commit():
+    assert not changed("none")
+    assert not changed("bench/results/cpu/B3.json, bench/README.md, README.md")
+    assert changed("bench/results/cpu/B3.json, bench/rounds.py")
+
+
 def test_a_result_is_read_as_it_was_written(tmp_path):
     path = keep("B3", [STEADY], tmp_path)
     assert path == tmp_path / "cpu" / "B3.json"
@@ -178,7 +199,8 @@ def test_the_page_has_a_column_for_each_hardware_and_says_what_is_missed_and_wha
     lines = [line for line in text.splitlines() if line.startswith("| B")]
     assert "| cpu: figure; goal | h200: figure; goal |" in text
     (a,) = [line for line in lines if line.startswith("| B3 a ")]
-    assert a.count("**4.00x (2.00 to 5.00), 50.0 images/s**, 25% of the limit; goal >= 4x: reached") == 2
+    words = "**4.00x (2.00 to 5.00), 50.0 images/s, 1 MiB, 5.0 kB more an image**, 25% of the limit"
+    assert a.count(f"{words}; goal >= 4x: reached") == 2
     (b,) = [line for line in lines if line.startswith("| B3 b ")]
     assert b.count("NOT reached") == 2
     (b5,) = [line for line in lines if line.startswith("| B5 ")]
@@ -200,3 +222,16 @@ def test_results_of_other_parts_than_the_catalogues_are_refused(tmp_path):
 def test_the_page_in_the_tree_is_made_from_the_results_in_the_tree():
     made = page.page(page.read(), page.NOTES.read_text(encoding="utf-8"))
     assert page.PAGE.read_text(encoding="utf-8") == made, "run: python -m bench.page"
+    readme = page.README.read_text(encoding="utf-8")
+    assert readme == page.with_table(readme, page.read()), "run: python -m bench.page"
+
+
+def test_the_readmes_table_is_replaced_between_its_marks_and_nowhere_else():
+    text = f"before\n\n{page.BEGIN}\n\nstale\n\n{page.END}\nafter\n"
+    made = page.with_table(text, {})
+    assert made.startswith("before\n")
+    assert made.endswith(f"{page.END}\nafter\n")
+    assert "stale" not in made
+    assert "| B11 evaluate |" in made
+    with pytest.raises(SystemExit, match="has no <!-- speed"):
+        page.with_table("no marks", {})
