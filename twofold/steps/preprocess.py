@@ -33,14 +33,15 @@ from twofold.prepared import (
     plan,
     repack,
     write_index,
-    write_row,
+    write_rows,
 )
 from twofold.preparing import Ready, ready
 from twofold.progress import say, track
 from twofold.raw import Image, Raw, write_csv
 from twofold.splits import SPLITS, TRAIN, LeftOut, assign, check, groups_across, repeats
 
-_TASK_IMAGES, _TASK_BYTES = 16, 8 * 1024 * 1024
+_TASK_IMAGES, _TASK_BYTES = 32, 8 * 1024 * 1024
+_AT_ONCE = 16  # images of a task whose pixels a worker holds together
 Shape = tuple[int, int, int, int]
 
 
@@ -259,11 +260,13 @@ def _tell(
 
 def _tasks(jobs: Iterable[Job]) -> Iterator[list[Job]]:
     task: list[Job] = []
+    total = 0
     for job in jobs:
-        if len(task) == _TASK_IMAGES or (task and sum(j.image.bytes for j in task) + job.image.bytes > _TASK_BYTES):
+        if len(task) == _TASK_IMAGES or (task and total + job.image.bytes > _TASK_BYTES):
             yield task
-            task = []
+            task, total = [], 0
         task.append(job)
+        total += job.image.bytes
     if task:
         yield task
 
@@ -275,10 +278,17 @@ def _files(task: list[Job]) -> list[tuple[str, list[Job]]]:
 def _prepare(
     task: Sequence[Job], raw: Path, draft: Path, shapes: Sequence[Shape], limits: Limits, params: Preprocess
 ) -> list[Seen]:
-    made = ready([job.image for job in task], raw, params.image_size, params.fit, limits)
-    for job, one in zip(task, made, strict=True):
-        write_row(draft / part_name(job.place.part), shapes[job.place.part], job.place.row, one.pixels)
-    return [_seen(one, job.train) for job, one in zip(task, made, strict=True)]
+    seen: list[Seen] = []
+    for start in range(0, len(task), _AT_ONCE):
+        jobs = task[start : start + _AT_ONCE]
+        made = ready([job.image for job in jobs], raw, params.image_size, params.fit, limits)
+        for number in {job.place.part for job in jobs}:
+            rows = [
+                (job.place.row, one.pixels) for job, one in zip(jobs, made, strict=True) if job.place.part == number
+            ]
+            write_rows(draft / part_name(number), shapes[number], rows)
+        seen += [_seen(one, job.train) for job, one in zip(jobs, made, strict=True)]
+    return seen
 
 
 def _seen(one: Ready, train: bool) -> Seen:
