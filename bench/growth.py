@@ -65,7 +65,7 @@ def run(count: int = COUNT) -> Comparison:
             return sum(spent), time.perf_counter() - begin
 
         spent: list[float] = []
-        for module, name in ((taking_in, "_store"), (making_ready, "_fill"), (features, "extract")):
+        for module, name in ((taking_in, "_store"), (making_ready, "fill"), (features, "extract")):
             setattr(module, name, timed(getattr(module, name), spent))
         spread(make, place, count)
         work("before", "memo")

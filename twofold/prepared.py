@@ -112,7 +112,8 @@ class Prepared:
 
     def stored(self, row: int) -> Pixels:
         """The pixels of a row as they lie in its part: (S, S, C) with C of the image itself; read when looked at."""
-        return self._parts[self._part[row]][self._row[row]]
+        pixels: Pixels = self._parts[self._part[row]][self._row[row]]
+        return pixels
 
     def _dtype(self, name: str) -> Any:
         return object if pa.types.is_string(self._table.schema.field(name).type) else None

@@ -53,7 +53,7 @@ def see(files: Sequence[bytes], limits: Limits) -> list[Seen]:
     digests, keys = _names(files, limits)
     found: list[Seen] = []
     fresh: list[tuple[str, str, bytes]] = []
-    for data, sha256, key, known in zip(files, digests, keys, _known(keys), strict=True):
+    for data, sha256, key, known in zip(files, digests, keys, _known(digests, keys), strict=True):
         one = known or _decoded(data, sha256, limits)
         if known is None and key:
             fresh.append((key, sha256, json.dumps(one).encode()))
@@ -64,7 +64,7 @@ def see(files: Sequence[bytes], limits: Limits) -> list[Seen]:
 
 def recall(files: Sequence[bytes], limits: Limits) -> list[Seen | None]:
     """What the memo knows of the files, in their order; nothing is decoded."""
-    return _known(_names(files, limits)[1])
+    return _known(*_names(files, limits))
 
 
 def decoders() -> list[str]:
@@ -81,9 +81,9 @@ def _names(files: Sequence[bytes], limits: Limits) -> tuple[list[str], list[str]
     return digests, [memo.key(KIND, sha256, *_circumstances(limits)) if sha256 else "" for sha256 in digests]
 
 
-def _known(keys: Sequence[str]) -> list[Seen | None]:
+def _known(digests: Sequence[str], keys: Sequence[str]) -> list[Seen | None]:
     values = memo.get([key for key in keys if key])
-    return [_parsed(values[key]) if key in values else None for key in keys]
+    return [_parsed(values[key], sha256) if key in values else None for sha256, key in zip(digests, keys, strict=True)]
 
 
 def _decoded(data: bytes, sha256: str, limits: Limits) -> Seen:
@@ -101,14 +101,14 @@ def _seen(decoded: Decoded, sha256: str, data: bytes) -> Seen:
     return Seen(sha256, "", content.hexdigest(), width, height, channels, decoded.mode, decoded.format, figures)
 
 
-def _parsed(value: bytes) -> Seen | None:
-    """What `see` kept; None if it is something else."""
+def _parsed(value: bytes, sha256: str) -> Seen | None:
+    """What `see` kept of this file; None if it is something else."""
     try:
         one = Seen._make(json.loads(value))
         one = one._replace(look=Look._make(one.look))
     except (ValueError, TypeError, RecursionError):
         return None
-    return one if _typed(one) and _typed(one.look) else None
+    return one if one.sha256 == sha256 and _typed(one) and _typed(one.look) else None
 
 
 def _typed(values: Seen | Look) -> bool:
