@@ -11,7 +11,7 @@ export DO_NOT_TRACK ?= true
 export DVC_NO_ANALYTICS ?= true
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ui register test test-slow soak lint format bench quality readme lock images push test-containers
+.PHONY: help setup demo ui register test test-slow soak lint format bench bench-long quality readme lock images push test-containers
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | awk -F '\t' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -54,8 +54,13 @@ format: $(STAMP) ## let ruff put the code in order
 	ruff check --fix .
 	ruff format .
 
-bench: $(STAMP) ## speed beside a peer on the same work: make bench, or make bench B=B2
+bench: $(STAMP) ## speed beside a peer on the same work (15 minutes): make bench, or make bench B="B3 B5"
 	python -m bench $(B)
+	python -m bench.page
+
+bench-long: $(STAMP) ## those that take long, one to three rounds each (hours)
+	python -m bench --long
+	python -m bench.page
 
 quality: $(STAMP) ## five seeds on the sample data beside the published figures (an hour)
 	python -m bench.quality

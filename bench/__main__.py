@@ -1,24 +1,49 @@
-"""`python -m bench [B1 B2 B3 B9]`: each benchmark beside a peer on the same work, in turn, in this one run."""
+"""`python -m bench [--long] [B1 B2 …]`: each benchmark beside a peer on the same work, in turn, in this one run.
 
+In: names; of none, the short ones, or with --long the long ones. Out: lines, and bench/results/<hardware>/<name>.json,
+from which `python -m bench.page` makes bench/README.md. With --try, one round of little work each, and nothing written.
+"""
+
+import argparse
 import importlib
 import os
-import sys
 
-from bench.rounds import report
+from bench.catalogue import BENCHMARKS, named
+from bench.record import keep, told
+from bench.rounds import TRIAL, Comparison
 
-BENCHMARKS = {"B1": "bench.preprocessing", "B2": "bench.head", "B3": "bench.finetuning", "B9": "bench.growth"}
 
-
-def main(names: list[str]) -> None:
-    """Run the named benchmarks, or all."""
-    unknown = [name for name in names if name not in BENCHMARKS]
-    if unknown:
-        raise SystemExit(f"bench: no {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
+def main() -> None:
+    """Run the named benchmarks; exit with status 1 if one of them came to no figure."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(BENCHMARKS)}")
+    parser.add_argument("--long", action="store_true", help="of no names, those that take long")
+    parser.add_argument("--try", action="store_true", dest="trial", help="one small round each; nothing is written")
+    options = parser.parse_args()
     # As a step's command does, and for the peer as well.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    for name in names or BENCHMARKS:
-        print(report(importlib.import_module(BENCHMARKS[name]).run()), flush=True)
+    if options.trial:
+        os.environ[TRIAL] = "1"
+    failed = []
+    for name in named(options.names, long=options.long):
+        try:
+            comparisons = run(name)
+        except SystemExit as refusal:
+            failed.append(name)
+            print(f"{name}  {refusal}", flush=True)
+            continue
+        if not options.trial:
+            keep(name, comparisons)
+        print("\n".join(map(told, comparisons)), flush=True)
+    if failed:
+        raise SystemExit(f"bench: no figure for {', '.join(failed)}")
+
+
+def run(name: str) -> list[Comparison]:
+    """The comparisons of a benchmark, one for each part in the catalogue."""
+    found: list[Comparison] = importlib.import_module(BENCHMARKS[name].module).run()
+    return found
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

@@ -1,14 +1,13 @@
 """`python -m bench.drift [--draws 200]`: how often drift is found where there is none, and where the light has changed.
 
 In: 2,624 photographs of solar cells (the package elpv-dataset), as the packaged EfficientNet-Lite0 sees them; 1,000 of
-them teach a logistic regression, whose probabilities are the scores. Out: lines, and bench/results/drift.json. In each
-draw 500 of the other 1,624 are the model's own test images and 300 others the new ones: as they are (an alarm is
-false), or with every level multiplied (an alarm is right).
+them teach a logistic regression, whose probabilities are the scores. Out: lines, and `drift.json` in
+bench/results/<hardware>/. In each draw 500 of the other 1,624 are the model's own test images and 300 others the new
+ones: as they are (an alarm is false), or with every level multiplied (an alarm is right).
 """
 
 import argparse
 import csv
-import json
 import time
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.stats import binom
 
-from bench.rounds import RESULTS, machine
+from bench.record import save
 from twofold.drift import judge
 from twofold.drift_reference import Sample, features
 from twofold.images import resize
@@ -103,8 +102,7 @@ def main() -> None:
         found[factor] = alarms(of[1.0], of[factor], tries)
         print(f"levels x {factor}: found in {found[factor]} of {tries} draws, n = {NEW}", flush=True)
     result = {"draws": options.draws, "false": false, "accepted": most, "seconds": took, "tries": tries}
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "drift.json").write_text(json.dumps(result | {"found": found, "machine": machine()}, indent=2) + "\n")
+    save("drift", result | {"found": found})
     raise SystemExit(int(false > most or min(found[0.8], found[1.2]) < tries))
 
 

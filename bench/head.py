@@ -1,4 +1,7 @@
-"""B2: ten epochs of the head on a frozen ResNet-50, against running the base every epoch as most people write it."""
+"""B2: ten epochs of the head on a frozen ResNet-50, against running the base in every epoch.
+
+Against that as most people write it (a), and in bf16 and channels_last (b).
+"""
 
 import os
 import tempfile
@@ -9,21 +12,27 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from bench.apart import Apart
 from bench.images import generated
-from bench.rounds import Apart, Comparison, compare
+from bench.machine import RESNET50, on, products
+from bench.rounds import Comparison, Limit, compare, sized
 from twofold.features import extract
+from twofold.history import validation_figures
 from twofold.model import BACKBONES, build, make_head
 from twofold.numerics import device, settle
 from twofold.optimisation import groups
 from twofold.predicting import normalise
 from twofold.prepared import Prepared
-from twofold.training import Plan, train, validation_figures
+from twofold.training import Plan, train
 
-TRAIN, VALIDATION, SIZE, EPOCHS = 48, 16, 224, 10
+SIZE, EPOCHS = 224, 10
+TRAIN, VALIDATION = sized(on(cpu=48, gpu=3072), 8), sized(on(cpu=16, gpu=1024), 4)
+BATCH = on(cpu=32, gpu=256)  # of the peers
+PEERS = {"a": ("torch's defaults (fp32, NCHW)", False), "b": ("bf16 autocast, channels_last", True)}
 FEATURES = BACKBONES["resnet50"].features
 
 
-def run() -> Comparison:
+def run() -> list[Comparison]:
     """Random weights: speed does not depend on their values."""
     settle()
     torch.manual_seed(0)
@@ -54,7 +63,7 @@ def run() -> Comparison:
 
             train(
                 head,
-                lambda chosen, random: seen["train"][torch.from_numpy(chosen).to(device())],
+                lambda epoch: ((seen["train"][torch.from_numpy(chosen).to(device())],) for chosen in epoch.batches),
                 targets["train"],
                 groups(list(head.parameters()), 1e-3, 0.01),
                 plan(),
@@ -70,23 +79,36 @@ def run() -> Comparison:
         likeness = float((found * other).sum() / np.sqrt((found**2).sum() * (other**2).sum()))
         if likeness < 0.999:
             raise SystemExit(f"B2: the cosine of both sides' features is {likeness:.5f}; that is not the same work")
-        every_epoch = Apart(peer, data.directory)
-        return compare(
-            "B2",
-            f"train_head, {EPOCHS} epochs, ResNet-50, {TRAIN} + {VALIDATION} images of {SIZE} px",
-            ours=("features once, then the head on them", ours),
-            peer=("the frozen base in every epoch; torch's defaults (fp32, NCHW, batch 32)", every_epoch),
-            warm_up=lambda: [ours(), every_epoch(1)],  # type: ignore[func-returns-value]
-            goal=28,
-            equal=f"cosine of the features {likeness:.5f} (at least 0.999)",
-        )
+        seconds, rate = products(RESNET50 * (TRAIN + VALIDATION))
+        limit = Limit(seconds, f"the base once over {TRAIN + VALIDATION} images of 8.2 GFLOP at {rate}")
+        return [against(part, ours, data.directory, likeness, limit) for part in PEERS]
 
 
-def peer(directory: Path) -> Callable[..., None]:
-    """The base in every epoch, in a process of its own."""
+def against(part: str, ours: Callable[[], None], data: Path, likeness: float, limit: Limit) -> Comparison:
+    """Ours beside one of the peers."""
+    words, mixed = PEERS[part]
+    every_epoch = Apart(peer, data, mixed)
+    found = compare(
+        "B2",
+        f"train_head, {EPOCHS} epochs, ResNet-50, {TRAIN} + {VALIDATION} images of {SIZE} px",
+        part=part,
+        ours=("features once, then the head on them", ours),
+        peer=(f"the frozen base in every epoch, batch {BATCH}; {words}", every_epoch),
+        warm_up=lambda: [ours(), every_epoch(1)],  # type: ignore[func-returns-value]
+        equal=f"cosine of the features {likeness:.5f} (at least 0.999)",
+        images=TRAIN + VALIDATION,
+        limit=limit,
+    )
+    every_epoch.close()
+    return found
+
+
+def peer(directory: Path, mixed: bool) -> Callable[..., None]:
+    """The base in every epoch, in a process of its own; `mixed` is bf16 and channels_last."""
     torch.manual_seed(0)
     data = Prepared.open(directory)
-    plain = build("resnet50", 0.5).to(device()).eval()
+    order = torch.channels_last if mixed else torch.contiguous_format
+    plain = build("resnet50", 0.5).to(device()).to(memory_format=order).eval()
 
     def work(epochs: int = EPOCHS) -> None:
         head = make_head(FEATURES, 0.5).to(device())
@@ -95,12 +117,13 @@ def peer(directory: Path) -> Callable[..., None]:
             for split in ("train", "validation"):
                 head.train(split == "train")
                 found = data.rows(split)
-                for start in range(0, len(found), 32):
-                    chosen = found[start : start + 32]
+                for start in range(0, len(found), BATCH):
+                    chosen = found[start : start + BATCH]
                     pixels = torch.from_numpy(data.pixels(chosen)).to(device())
-                    with torch.no_grad():
-                        features = plain.features(normalise(pixels, *statistics()).contiguous())
-                    loss = F.cross_entropy(head(features), torch.from_numpy(data.target[chosen]).to(device()))
+                    images = normalise(pixels, *statistics()).contiguous(memory_format=order)
+                    with torch.no_grad(), torch.autocast(device().type, dtype=torch.bfloat16, enabled=mixed):
+                        features = plain.features(images)
+                    loss = F.cross_entropy(head(features.float()), torch.from_numpy(data.target[chosen]).to(device()))
                     if split == "train":
                         optimizer.zero_grad()
                         loss.backward()

@@ -1,8 +1,8 @@
 """`python -m bench.ingestion [COUNT]`: many JPEGs of 500x375 through ingest and preprocess: rate and peak memory.
 
 In: how many (50,000), made here of one large texture, each a window of its own. Out: lines, and
-bench/results/ingestion.json: images a second of either step beside the decode limit, which is Pillow alone on the same
-files in as many processes, and the most memory that all processes of a step held together.
+`ingestion.json` in bench/results/<hardware>/: images a second of either step beside the decode limit, which is Pillow
+alone on the same files in as many processes, and the most memory that all processes of a step held together.
 """
 
 import argparse
@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from bench.memory import MIB, peak
-from bench.rounds import RESULTS, machine
+from bench.record import save
 from twofold.pool import workers
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -44,7 +44,7 @@ def run(count: int, place: Path) -> dict[str, Any]:
     took = seconds(lambda: spread(make, place, count))
     total = sum(item.stat().st_size for item in (place / "images").rglob("*.jpg"))
     print(f"{count} JPEGs of {WIDTH}x{HEIGHT}, {total / count / 1000:.0f} kB each, made in {took:.0f} s", flush=True)
-    result: dict[str, Any] = {"count": count, "workers": workers(), "bytes": total, "machine": machine()}
+    result: dict[str, Any] = {"count": count, "workers": workers(), "bytes": total}
     for name, call in STEPS.items():
         script = f"from pathlib import Path; from tests.makers import *; root = Path({str(place)!r}); {call}"
         begin = time.perf_counter()
@@ -68,13 +68,13 @@ def run(count: int, place: Path) -> dict[str, Any]:
     return result
 
 
-def make(place: Path, numbers: Iterable[int]) -> None:
+def make(place: Path, numbers: Iterable[int], *, width: int = WIDTH, height: int = HEIGHT) -> None:
     """Windows of the texture, a half in each class; those of `bad` are darker."""
     texture = Image.open(place / "texture.png")
     for number in numbers:
         # A prime step goes round every place once before it comes back: no two windows are the same.
-        top, left = divmod(number * STEP % ((TEXTURE - HEIGHT) * (TEXTURE - WIDTH)), TEXTURE - WIDTH)
-        window = texture.crop((left, top, left + WIDTH, top + HEIGHT))
+        top, left = divmod(number * STEP % ((TEXTURE - height) * (TEXTURE - width)), TEXTURE - width)
+        window = texture.crop((left, top, left + width, top + height))
         label = "bad" if number % 2 else "good"
         window = window.point(lambda level, part=0.8 if number % 2 else 1.0: level * part)
         window.save(named(place, label, number), "JPEG", quality=85)
@@ -112,7 +112,7 @@ def spread(work: Callable[[Path, Iterable[int]], None], place: Path, count: int)
             done.result()
 
 
-def seconds(work: Callable[[], None]) -> float:
+def seconds(work: Callable[[], object]) -> float:
     """Wall time."""
     begin = time.perf_counter()
     work()
@@ -130,8 +130,7 @@ def main() -> None:
             (place / "images" / label).mkdir(parents=True)
         draw_texture().save(place / "texture.png", compress_level=1)
         result = run(count, place)
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "ingestion.json").write_text(json.dumps(result, indent=2, sort_keys=True) + "\n")
+    save("ingestion", result)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,14 @@
 """`python -m bench.near [--many 50000]`: which near duplicates are found, by what was done to them, and at what cost.
 
 In: 2,624 photographs of solar cells (the package elpv-dataset), which look very alike, and as many generated pictures
-of one kind of part. Out: lines, and bench/results/near.json: for each change, how many of 100 changed copies beside all
-the others are found, and how many other pairs are reported that were not reported without the copies.
+of one kind of part. Out: lines, and `near.json` in bench/results/<hardware>/: for each change, how many of 100 changed
+copies beside all the others are found, and how many other pairs are reported that were not reported without the copies.
 
 `--many N` measures time and memory on N thumbnails instead.
 """
 
 import argparse
 import io
-import json
 import resource
 import time
 from collections.abc import Callable, Iterator
@@ -24,7 +23,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from bench.memory import MIB
-from bench.rounds import RESULTS, machine
+from bench.record import save
 from twofold.images import Pixels
 from twofold.near import SIDE, Thumbnails, pairs, thumbnail
 from twofold.pool import workers
@@ -191,8 +190,7 @@ def main() -> None:
     else:
         with ProcessPoolExecutor(workers()) as executor:
             result, name = {maker: table(maker, executor) for maker in MAKERS}, "near"
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{name}.json").write_text(json.dumps(result | {"machine": machine()}, indent=2) + "\n")
+    save(name, result)
 
 
 if __name__ == "__main__":

@@ -1,70 +1,94 @@
-"""B1: the sample data set to uint8 arrays of 224 px, against ImageFolder + Pillow's resize in a DataLoader."""
+"""B1: files to uint8 arrays of 224 px, against ImageFolder + Pillow's resize in a DataLoader; three kinds of file."""
 
-import csv
 import os
-import subprocess
-import sys
 import tempfile
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from bench.rounds import Comparison, compare
-from twofold.prepared import Prepared
-from twofold.settings import read
-from twofold.steps.ingest import Ingest, ingest
-from twofold.steps.preprocess import Preprocess, preprocess
+from bench.ingestion import seconds
+from bench.photographs import cells, made_ready, photographs, pixel_difference, preparing, taken_in
+from bench.rounds import Comparison, Limit, compare, sized, trial
+from twofold.pool import ordered
 
-ROOT = Path(__file__).resolve().parent.parent
-SIZE = 224  # px
+SIZE, WORKERS, CHUNK = 224, 2, 32  # px, processes of either side, files of a task
 
 
-def run() -> Comparison:
+class Kind(NamedTuple):
+    """Files of one kind: how many, and their size in pixels."""
+
+    files: int
+    width: int
+    height: int
+
+
+KINDS = {
+    "JPEG 500x375": Kind(sized(2000, 60), 500, 375),
+    "JPEG 2000x1500": Kind(sized(240, 30), 2000, 1500),
+    "PNG 300x300": Kind(2624, 300, 300),  # those of the sample data
+}
+
+
+def run() -> list[Comparison]:
     """The step as it is, with its files, index and statistics; the peer keeps its arrays in memory."""
-    os.environ["TWOFOLD_WORKERS"] = "2"
-    with tempfile.TemporaryDirectory(prefix="twofold-bench-") as place:
-        root = Path(place)
-        elpv = root / "elpv"
-        subprocess.run([sys.executable, ROOT / "data" / "elpv.py", "--seed", "0", "--out", elpv], check=True)
-        folders = class_folders(elpv, root / "folders")
-        sections = read(ROOT / "params.yaml")
-        taking = Ingest.model_validate(dict(sections["ingest"]) | {"source": str(elpv)})
-        # The peer looks for nothing in the data, and remembers nothing.
-        audit = dict.fromkeys(dict(dict(sections["preprocess"])["audit"]), "ignore")
-        preparing = Preprocess.model_validate(dict(sections["preprocess"]) | {"image_size": SIZE, "audit": audit})
-        ingest(taking, raw=root / "raw", metrics=root / "ingest.json", audit=root / "audit-ingest")
+    os.environ["TWOFOLD_WORKERS"] = str(WORKERS)
+    return [kind(part, of) for part, of in KINDS.items() if not (trial() and part.startswith("PNG"))]
+
+
+def kind(part: str, of: Kind) -> Comparison:
+    """One kind of file."""
+    with tempfile.TemporaryDirectory(prefix="twofold-bench-") as name:
+        place = Path(name)
+        own = part.startswith("PNG")
+        source = cells(place) if own else photographs(place, of.files, of.width, of.height)
+        folders, params = place / "images", preparing(SIZE)
+        files = sorted(path for path in folders.rglob("*.*") if path.is_file())
+        fresh(place)
+        taken_in(source, "defective" if own else "bad", place)
 
         def ours() -> None:
-            os.environ["TWOFOLD_CACHE"], os.environ["TWOFOLD_CACHE_LIMIT"] = tempfile.mkdtemp(dir=place), "1"
-            preprocess(
-                preparing,
-                root / "raw",
-                data=root / "data",
-                metrics=root / "preprocess.json",
-                audit=root / "audit",
-            )
+            fresh(place)
+            made_ready(params, place)
 
-        ours()
-        pixels = Prepared.open(root / "data").pixels(np.arange(200))
+        data = made_ready(params, place)
+        apart = pixel_difference(f"B1 {part}", data, folders, SIZE)
+        chunks = [files[start : start + CHUNK] for start in range(0, len(files), CHUNK)]
+        limit = min(seconds(lambda: all(ordered(decoded, chunks, WORKERS))) for _ in range(2))
         return compare(
             "B1",
-            f"preprocess: {len(list(elpv.rglob('*.png')))} grey PNG images of 300x300 to {SIZE} px, 2 workers",
-            ours=("the preprocess step", ours),
-            peer=("ImageFolder, Resize (Pillow, bilinear), DataLoader", lambda: peer(folders)),
-            goal=1.6,
-            equal=f"mean difference of a pixel {difference(pixels, root / 'data', elpv):.2f} levels (at most 1)",
+            f"preprocess, {len(files)} files to {SIZE} px, nothing remembered, {WORKERS} workers",
+            part=part,
+            ours=("the preprocess step, artifact written", ours),
+            peer=(
+                "ImageFolder, Resize (Pillow, bilinear), DataLoader; arrays kept in memory",
+                partial(peer, folders),
+            ),
+            equal=f"mean difference of a pixel {apart:.2f} levels (at most 1)",
+            images=len(files),
+            limit=Limit(
+                limit,
+                f"Pillow's decoder alone in {WORKERS} processes, JPEGs at the smallest scale of at least {SIZE} px",
+            ),
         )
 
 
-def class_folders(elpv: Path, root: Path) -> Path:
-    """The same files as ImageFolder wants them: one folder a class."""
-    with (elpv / "labels.csv").open(newline="") as stream:
-        for row in csv.DictReader(stream):
-            link = root / row["label"] / Path(row["path"]).name
-            link.parent.mkdir(parents=True, exist_ok=True)
-            link.symlink_to(elpv / row["path"])
-    return root
+def fresh(place: Path) -> None:
+    """A memo that has seen nothing."""
+    os.environ["TWOFOLD_CACHE"], os.environ["TWOFOLD_CACHE_LIMIT"] = tempfile.mkdtemp(dir=place), "1"
+
+
+def decoded(paths: list[Path]) -> bool:
+    """What no way of preparing can do without."""
+    from PIL import Image
+
+    for path in paths:
+        with Image.open(path) as image:
+            image.draft(None, (SIZE, SIZE))
+            image.load()
+    return True
 
 
 def peer(folders: Path) -> npt.NDArray[np.uint8]:
@@ -76,26 +100,7 @@ def peer(folders: Path) -> npt.NDArray[np.uint8]:
     data = ImageFolder(str(folders), Compose([Resize((SIZE, SIZE)), PILToTensor()]))
     images = np.empty((len(data), 3, SIZE, SIZE), np.uint8)
     place = 0
-    for batch, _ in DataLoader(data, batch_size=32, num_workers=2):
+    for batch, _ in DataLoader(data, batch_size=32, num_workers=WORKERS):
         images[place : place + len(batch)] = batch.numpy()
         place += len(batch)
     return images
-
-
-def difference(pixels: npt.NDArray[np.uint8], data: Path, elpv: Path) -> float:
-    """Mean absolute difference from the peer's transform, over the same 200 images; more than a level is an error."""
-    import hashlib
-
-    from PIL import Image
-    from torchvision.transforms import Resize
-
-    by_digest = {hashlib.sha256(path.read_bytes()).hexdigest(): path for path in elpv.rglob("*.png")}
-    total = 0.0
-    for image, sha256 in zip(pixels, Prepared.open(data).sha256, strict=False):
-        with Image.open(by_digest[str(sha256)]) as opened:
-            other = np.asarray(Resize((SIZE, SIZE))(opened.convert("RGB")))
-        total += float(np.abs(image.astype(np.int16) - other.astype(np.int16)).mean())
-    mean = total / len(pixels)
-    if mean > 1:
-        raise SystemExit(f"B1: the pixels differ by {mean:.2f} levels in the mean; that is not the same work")
-    return mean

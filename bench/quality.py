@@ -1,7 +1,7 @@
 """`python -m bench.quality`: five seeds of the demo's recipe on the sample data, beside the published figures.
 
 For each seed another split of ELPV (656 test images, stratified by type and label) and another start of the training:
-the steps run as commands, exactly as `dvc repro` runs them. Out: a table, and bench/results/quality.json.
+the steps run as commands, exactly as `dvc repro` runs them. Out: a table, and bench/results/<hardware>/quality.json.
 """
 
 import argparse
@@ -13,12 +13,14 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from scipy.stats import t as student
 
-from bench.rounds import RESULTS, machine
+from bench.record import save
 from twofold.settings import set_values
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -33,20 +35,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.quality", description=__doc__)
     parser.add_argument("--seeds", type=int, default=5, help="how many (%(default)s)")
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="beside demo.params")
+    parser.add_argument("--jobs", type=int, default=1, help="seeds at a time; a GPU has room for several (%(default)s)")
     options = parser.parse_args()
     runs: list[dict[str, Any]] = []
-    with tempfile.TemporaryDirectory(prefix="twofold-quality-") as place:
-        for seed in range(options.seeds):
-            runs.append(one(Path(place) / str(seed), seed, options.set))
-            print(f"seed {seed}: " + ", ".join(f"{name} {runs[-1][name]:.3f}" for name in FIGURES), flush=True)
-    RESULTS.mkdir(exist_ok=True)
-    result = {"runs": runs, "set": options.set, "machine": machine()}
-    (RESULTS / "quality.json").write_text(json.dumps(result, indent=2, sort_keys=True) + "\n")
+    with tempfile.TemporaryDirectory(prefix="twofold-quality-") as place, ThreadPoolExecutor(options.jobs) as pool:
+        for found in pool.map(lambda seed: one(Path(place) / str(seed), seed, options.set), range(options.seeds)):
+            runs.append(found)
+            figures = ", ".join(f"{name} {found[name]:.3f}" for name in FIGURES)
+            print(f"seed {found['seed']}: {figures}, {found['seconds']:.0f} s", flush=True)
+    save("quality", {"runs": runs, "set": options.set})
     print(table(runs))
 
 
 def one(place: Path, seed: int, extra: list[str]) -> dict[str, Any]:
     """The six steps' first five for one seed; returns metrics.json."""
+    begin = time.monotonic()
     place.mkdir()
     params = place / "params.yaml"
     shutil.copy(ROOT / "params.yaml", params)
@@ -76,7 +79,8 @@ def one(place: Path, seed: int, extra: list[str]) -> dict[str, Any]:
         metrics=place / "metrics.json",
     )
     figures: dict[str, Any] = json.loads((place / "metrics.json").read_text())
-    return figures | {"seed": seed, "finetuned": json.loads((place / "finetuned.json").read_text())}
+    finetuned = json.loads((place / "finetuned.json").read_text())
+    return figures | {"seed": seed, "seconds": time.monotonic() - begin, "finetuned": finetuned}
 
 
 def step(name: str, params: Path, **paths: Path) -> None:

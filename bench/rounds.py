@@ -1,28 +1,51 @@
 """Two pieces of work timed in turn, A B A B …: medians, and the ratio round by round.
 
-In: two callables that do the same work. Out: a Comparison, printed and written to bench/results/<name>.json.
+In: two callables that do the same work. Out: a Comparison.
 """
 
-import importlib.metadata
-import json
-import multiprocessing
 import os
-import platform
 import statistics
 import time
-import traceback
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from multiprocessing.connection import Connection
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, field
 
-RESULTS = Path(__file__).resolve().parent / "results"
+from bench.catalogue import BENCHMARKS, Goal
+from bench.machine import hardware, wait
+
+DRIFT = 0.1  # a round is thrown away when the peer is further from its median than this share of it
+EXTRA = 2  # and others are run in its place, at most this many times as many as were asked for
+TRIAL = "TWOFOLD_BENCH_TRIAL"
+
+
+@dataclass(frozen=True)
+class Limit:
+    """What no program on this machine could beat.
+
+    Attributes:
+        seconds: of a round.
+        words: where that comes from, with the rates that it was computed from.
+    """
+
+    seconds: float
+    words: str
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What one benchmark came to; times are wall seconds of one round."""
+    """What one part of a benchmark came to; times are wall seconds of one round.
+
+    Attributes:
+        name: B1 to B11.
+        part: of the benchmark, as in the catalogue.
+        work, ours, peer: in words; `ours` and `peer` with their settings.
+        seconds_ours, seconds_peer: of the rounds that count.
+        thrown: (ours, peer) of the rounds in which the peer drifted.
+        goal: what it is meant to reach.
+        equal: the check that both did the same work, in words, with the figure that it found.
+        images: that one round of ours gets through, if that is what it does.
+        limit: the physical limit of a round, where one can be stated.
+        remark: what else was measured, in words.
+    """
 
     name: str
     work: str
@@ -30,50 +53,65 @@ class Comparison:
     peer: str
     seconds_ours: list[float]
     seconds_peer: list[float]
-    goal: float
+    goal: Goal
     equal: str
-    """The check that both did the same work, in words, with the figure that it found."""
+    part: str = ""
+    images: int | None = None
+    limit: Limit | None = None
+    thrown: list[tuple[float, float]] = field(default_factory=list)
+    remark: str = ""
 
     @property
     def ratios(self) -> list[float]:
         """Peer's seconds over ours, round by round: above 1 means that ours is faster."""
         return [peer / ours for ours, peer in zip(self.seconds_ours, self.seconds_peer, strict=True)]
 
+    @property
+    def ratio(self) -> float:
+        """Their median."""
+        return statistics.median(self.ratios)
 
-class Apart:
-    """Work in a process of its own, so that no setting of ours (memory, determinism) reaches the peer.
+    @property
+    def seconds(self) -> float:
+        """The median round of ours."""
+        return statistics.median(self.seconds_ours)
 
-    Args:
-        prepare: an importable function; called once in that process, it returns what each call here then runs there.
-        arguments: for `prepare`.
-    """
+    @property
+    def rate(self) -> float | None:
+        """Images a second of ours."""
+        return self.images / self.seconds if self.images else None
 
-    def __init__(self, prepare: Callable[..., Callable[..., object]], *arguments: object) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, prepare, arguments), daemon=True)
-        self._process.start()
-        theirs.close()
+    @property
+    def fraction(self) -> float | None:
+        """Of the physical limit that ours reaches; 1 is all that there is."""
+        return self.limit.seconds / self.seconds if self.limit else None
 
-    def __call__(self, *arguments: object) -> None:
-        self._pipe.send(arguments)
-        failure = self._pipe.recv()
-        if failure:
-            raise SystemExit(f"bench: the peer failed:\n{failure}")
+    @property
+    def reached(self) -> bool | None:
+        """Whether every goal is met; None where none is set."""
+        goal = self.goal
+        met = [
+            None if goal.ratio is None else self.ratio >= goal.ratio,
+            None if goal.seconds is None else self.seconds <= goal.seconds,
+            None if goal.rate is None else self.rate is not None and self.rate >= goal.rate,
+        ]
+        asked = [each for each in met if each is not None]
+        return all(asked) if asked else None
 
 
-def _serve(pipe: Connection, prepare: Callable[..., Callable[..., object]], arguments: tuple[object, ...]) -> None:
-    work = prepare(*arguments)
-    while True:
-        try:
-            call = pipe.recv()
-        except EOFError:
-            return
-        try:
-            work(*call)
-            pipe.send("")
-        except Exception:
-            pipe.send(traceback.format_exc())
+def trial() -> bool:
+    """Whether this is `python -m bench --try`: one round of little work, to see that it runs."""
+    return bool(os.environ.get(TRIAL))
+
+
+def sized(full: int, small: int) -> int:
+    """How much work: the full count, or in a trial the small one."""
+    return small if trial() else full
+
+
+def goal_of(name: str, part: str) -> Goal:
+    """What the catalogue asks of a part on this hardware."""
+    return BENCHMARKS[name].parts[part].goal(hardware())
 
 
 def compare(
@@ -82,67 +120,73 @@ def compare(
     *,
     ours: tuple[str, Callable[[], object]],
     peer: tuple[str, Callable[[], object]],
-    goal: float,
     equal: str,
+    part: str = "",
+    images: int | None = None,
+    limit: Limit | None = None,
     warm_up: Callable[[], object] | None = None,
     rounds: int = 5,
+    alike: bool = True,
 ) -> Comparison:
-    """Run both once unmeasured, then `rounds` times in turn.
+    """Run both once unmeasured, then in turn until `rounds` rounds count.
+
+    A round counts unless the peer took more than 10 % longer or shorter in it than in its median round: something
+    else was at work on the machine then.
 
     Args:
+        name, part: as in the catalogue.
         ours, peer: (in words, what to call).
+        equal: how it was checked that both do the same work, and what was found.
+        images: that a round gets through.
+        limit: of a round of ours.
         warm_up: what to run unmeasured instead, where once of each takes too long.
-        goal: the ratio that we mean to reach.
+        rounds: 5 or more; 1 to 3 of a long benchmark; 1 in a trial whatever is asked for.
+        alike: whether the peer's rounds are the same work. Those of other seeds are not, and all of them count.
+
+    Raises:
+        SystemExit: the machine is too restless for a figure.
     """
-    if rounds < 5:
-        raise ValueError(f"rounds: {rounds}; a median of fewer than 5 is not worth quoting")
+    if rounds < (1 if BENCHMARKS[name].long else 5):
+        raise ValueError(f"rounds: {rounds}; a median of fewer than 5 is not worth quoting of {name}, which is short")
+    wanted = 1 if trial() else rounds
     for call in [warm_up] if warm_up else [ours[1], peer[1]]:
         call()
-    seconds: dict[str, list[float]] = {"ours": [], "peer": []}
-    for _ in range(rounds):
-        for side, (_, call) in (("ours", ours), ("peer", peer)):
-            begin = time.perf_counter()
-            call()
-            seconds[side].append(time.perf_counter() - begin)
-    return Comparison(name, work, ours[0], peer[0], seconds["ours"], seconds["peer"], goal, equal)
-
-
-def report(comparison: Comparison) -> str:
-    """Write the result as JSON and return it as lines for the terminal."""
-    c = comparison
-    ratios = sorted(c.ratios)
-    ratio = statistics.median(ratios)
-    result: dict[str, Any] = asdict(c) | {"ratios": c.ratios, "median_ratio": ratio, "machine": machine()}
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{c.name}.json").write_text(json.dumps(result, indent=2, sort_keys=True) + "\n")
-    verdict = "reached" if ratio >= c.goal else "NOT reached"
-    return "\n".join(
-        [
-            f"{c.name}  {c.work}",
-            f"  ours  {statistics.median(c.seconds_ours):8.2f} s  {c.ours}",
-            f"  peer  {statistics.median(c.seconds_peer):8.2f} s  {c.peer}",
-            f"  {ratio:.2f}x (rounds {ratios[0]:.2f} to {ratios[-1]:.2f}, n = {len(ratios)}); "
-            f"goal {c.goal}x {verdict}; equal work: {c.equal}",
-        ]
+    taken: list[tuple[float, float]] = []
+    while sum(steady(taken, alike)) < wanted and len(taken) < (1 + EXTRA) * wanted:
+        taken.append((clocked(ours[1]), clocked(peer[1])))
+    kept = steady(taken, alike)
+    if sum(kept) < wanted:
+        found = ", ".join(f"{seconds:.2f}" for _, seconds in taken)
+        raise SystemExit(f"bench: {name} {part}: the peer took {found} s: too restless a machine; leave it alone")
+    counted = [each for each, good in zip(taken, kept, strict=True) if good]
+    return Comparison(
+        name,
+        work,
+        ours[0],
+        peer[0],
+        [mine for mine, _ in counted],
+        [theirs for _, theirs in counted],
+        goal_of(name, part),
+        equal,
+        part,
+        images,
+        limit,
+        [each for each, good in zip(taken, kept, strict=True) if not good],
     )
 
 
-def machine() -> dict[str, Any]:
-    """Hardware and versions, for a figure to be worth something later."""
-    model = platform.processor()
-    flags: set[str] = set()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text().splitlines():
-            key, _, value = line.partition(":")
-            if key.strip() == "model name":
-                model = value.strip()
-            if key.strip() == "flags":
-                flags = set(value.split())
-    packages = ("torch", "torchvision", "timm", "pillow", "numpy")
-    return {
-        "processor": model,
-        "bf16": bool(flags & {"avx512_bf16", "amx_bf16"}),
-        "threads": len(os.sched_getaffinity(0)),
-        "versions": {name: importlib.metadata.version(name) for name in packages},
-    }
+def steady(taken: list[tuple[float, float]], alike: bool) -> list[bool]:
+    """Which rounds count: those in which the peer is within 10 % of its median over all."""
+    if not taken or not alike:
+        return [True] * len(taken)
+    middle = statistics.median(peer for _, peer in taken)
+    return [abs(peer - middle) <= DRIFT * middle for _, peer in taken]
+
+
+def clocked(work: Callable[[], object]) -> float:
+    """Wall seconds of a piece of work, what it gave a GPU to do included."""
+    wait()
+    begin = time.perf_counter()
+    work()
+    wait()
+    return time.perf_counter() - begin

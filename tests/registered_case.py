@@ -35,7 +35,14 @@ def make(root, patch):
     about = read_json(model / "meta.json") | {"backbone": BACKBONE, "mean": list(known.mean), "std": list(known.std)}
     write_meta(model, about.pop("kind"), about.pop("schema_version"), **about)
     paths = case.Paths(raw, data, head, model, root / "evaluation", root / "metrics.json")
-    asked = Evaluate(threshold=MaxAccuracy(policy="max_accuracy"), views=4, batch_size=4, robustness=0, pictures=False)
+    asked = Evaluate(
+        threshold=MaxAccuracy(policy="max_accuracy"),
+        views=4,
+        precision="float32",
+        batch_size=4,
+        robustness=0,
+        pictures=False,
+    )
     evaluate(asked, data, model, evaluation=paths.evaluation, metrics=paths.metrics)
     return paths
 

@@ -137,7 +137,14 @@ def make_candidate(root: Path, data: tuple[Path, Path], slope: float = 8.0) -> P
     model = make_model(root / "model", "model", slope, data[1])
     head = make_model(root / "head", "head", slope, data[1])
     paths = Paths(*data, head, model, root / "evaluation", root / "metrics.json")
-    asked = Evaluate(threshold=MaxAccuracy(policy="max_accuracy"), views=1, batch_size=4, robustness=7, pictures=False)
+    asked = Evaluate(
+        threshold=MaxAccuracy(policy="max_accuracy"),
+        views=1,
+        precision="float32",
+        batch_size=4,
+        robustness=7,
+        pictures=False,
+    )
     evaluate(asked, paths.data, model, evaluation=paths.evaluation, metrics=paths.metrics)
     return paths
 

@@ -5,6 +5,7 @@ is seeded by (seed, epoch, step), so a training that was killed goes on with the
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -38,41 +39,91 @@ def generator(*address: int) -> torch.Generator:
     return torch.Generator().manual_seed(int(state[0]))
 
 
+class Draws(NamedTuple):
+    """What chance has decided for a batch: everything random is drawn here, on the CPU, so that every device gets the
+    same; what follows from it is arithmetic.
+
+    Attributes:
+        ways: (n,) int64, number of the view of `predicting.view` that each image is shown as.
+        crops: (n, 3) float32, side of the crop (the image's being 1) and its centre's x and y in -1..1.
+        light: (n, 2) float32, factors of contrast and of brightness.
+    """
+
+    ways: Tensor
+    crops: Tensor
+    light: Tensor
+
+
 def augment(images: Tensor, settings: Augmentation, random: torch.Generator) -> Tensor:
     """(N, S, S, C) uint8 -> (N, S, S, C) float32 in 0..255, each image changed in its own way."""
-    changed = images.permute(0, 3, 1, 2).float()  # (N, C, S, S)
-    changed = _turned(changed, 8 if settings.orientation_free else 2 if settings.flips else 1, random)
+    return changed(images, settings, Draws(*(drawn.to(images.device) for drawn in draw(len(images), settings, random))))
+
+
+def draw(n: int, settings: Augmentation, random: torch.Generator) -> Draws:
+    """Decide what is done to each of n images."""
+    ways = torch.randint(_ways(settings), (n,), generator=random)
+    crops = torch.tensor([1.0, 0.0, 0.0]).repeat(n, 1)
     if settings.crop_min_area < 1:
-        changed = _cropped(changed, settings.crop_min_area, random)
-    changed = _lit(changed, settings.brightness, settings.contrast, random)
-    return changed.permute(0, 2, 3, 1)
+        crops[:, 0] = torch.empty(n).uniform_(settings.crop_min_area, 1, generator=random).sqrt()
+        # The crop lies inside the image.
+        crops[:, 1:] = (2 * torch.rand(n, 2, generator=random) - 1) * (1 - crops[:, :1])
+    light = [torch.empty(n).uniform_(1 - r, 1 + r, generator=random) for r in (settings.contrast, settings.brightness)]
+    return Draws(ways, crops, torch.stack(light, dim=1))
 
 
-def _turned(images: Tensor, ways: int, random: torch.Generator) -> Tensor:
-    numbers = torch.randint(ways, (len(images),), generator=random)
-    turned = images.clone()
-    for number in range(1, ways):
-        chosen = (numbers == number).nonzero().flatten().to(images.device)
-        turned[chosen] = view(images[chosen], number)
-    return turned
+def changed(images: Tensor, settings: Augmentation, draws: Draws) -> Tensor:
+    """(N, S, S, C) uint8 -> (N, S, S, C) float32 in 0..255, changed as was drawn.
+
+    Its operations depend on the settings and on shapes, never on what was drawn: a CUDA graph can hold them.
+    """
+    if _ways(settings) > 1:
+        images = _turned(images, draws.ways)
+    result = images.float()
+    if settings.crop_min_area < 1:
+        result = _cropped(result.permute(0, 3, 1, 2), draws.crops).permute(0, 2, 3, 1)
+    if settings.brightness or settings.contrast:
+        result = _lit(result, draws.light)
+    return result
 
 
-def _cropped(images: Tensor, min_area: float, random: torch.Generator) -> Tensor:
+def _ways(settings: Augmentation) -> int:
+    return 8 if settings.orientation_free else 2 if settings.flips else 1
+
+
+def _turned(images: Tensor, ways: Tensor) -> Tensor:
+    if images.device.type == "cpu":
+        return torch.stack(
+            [view(i.permute(2, 0, 1), w).permute(1, 2, 0) for i, w in zip(images, ways.tolist(), strict=True)]
+        )
+    return looked_up(images, ways)
+
+
+def looked_up(images: Tensor, ways: Tensor) -> Tensor:
+    """`predicting.view` for a whole batch at once, (N, S, S, C): what a GPU is quick at, and a CPU is not.
+
+    Args:
+        ways: (N,) int64, number of the view of each image.
+    """
+    size = images.shape[1]
+    here = torch.arange(size, device=images.device)
+    mirrored, upside_down, swapped = ((ways >> bit & 1).bool().view(-1, 1, 1) for bit in range(3))
+    row, column = here.view(1, -1, 1), here.view(1, 1, -1)
+    # A view mirrors, turns upside down and then swaps; a pixel's origin is found the other way round.
+    y, x = torch.where(swapped, column, row), torch.where(swapped, row, column)
+    y, x = torch.where(upside_down, size - 1 - y, y), torch.where(mirrored, size - 1 - x, x)
+    return images[torch.arange(len(images), device=images.device).view(-1, 1, 1), y, x]
+
+
+def _cropped(images: Tensor, crops: Tensor) -> Tensor:
     # Square crops: a stretched image could turn one kind of defect into another.
-    n = len(images)
-    side = torch.empty(n).uniform_(min_area, 1, generator=random).sqrt()  # of the crop, the image's being 1
-    centre = (2 * torch.rand(n, 2, generator=random) - 1) * (1 - side).unsqueeze(1)  # in -1..1, crop inside the image
-    theta = torch.zeros(n, 2, 3)
-    theta[:, 0, 0] = theta[:, 1, 1] = side
-    theta[:, :, 2] = centre
-    grid = F.affine_grid(theta.to(images.device), list(images.shape), align_corners=False)
+    theta = torch.zeros(len(images), 2, 3, device=images.device)
+    theta[:, 0, 0] = theta[:, 1, 1] = crops[:, 0]
+    theta[:, :, 2] = crops[:, 1:]
+    grid = F.affine_grid(theta, list(images.shape), align_corners=False)
     return F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
-def _lit(images: Tensor, brightness: float, contrast: float, random: torch.Generator) -> Tensor:
-    def factor(reach: float) -> Tensor:
-        drawn = torch.empty(len(images), 1, 1, 1).uniform_(1 - reach, 1 + reach, generator=random)
-        return drawn.to(images.device)
-
+def _lit(images: Tensor, light: Tensor) -> Tensor:
+    contrast, brightness = light.view(-1, 2, 1, 1, 1).unbind(1)
     mean = images.mean(dim=(1, 2, 3), keepdim=True)
-    return (((images - mean) * factor(contrast) + mean) * factor(brightness)).clamp(0, 255)
+    return (((images - mean) * contrast + mean) * brightness).clamp(0, 255)

@@ -36,7 +36,7 @@ KINDS = {
     "preprocess": ("prepared", PREPARED_VERSION),
     "train_head": ("head", 1),
     "finetune_all": ("model", 1),
-    "evaluate": ("evaluation", 2),
+    "evaluate": ("evaluation", 3),
 }
 
 

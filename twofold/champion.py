@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from twofold.candidate import Candidate
 from twofold.comparison import ANOTHER, NO_ANSWERS, Rival
+from twofold.emulation import tell
 from twofold.errors import TwofoldError
 from twofold.numerics import device, settle
 from twofold.progress import track
@@ -51,11 +52,12 @@ def unscored(version: str, problem: str) -> Rival:
 
 
 def probabilities(sealed: Sealed, candidate: Candidate) -> NDArray[np.float64]:
-    """A sealed model's probability for each of the candidate's test images, in float32.
+    """A sealed model's probability for each of the candidate's test images, in its own precision.
 
     The prepared pixels serve if the model wants the same ones; otherwise every file is decoded and resized its way.
     """
     settle()
+    tell(sealed.precision, device())
     sealed.classifier.to(device())
     rows, prepared = candidate.rows, candidate.prepared
     if same_pixels(sealed.preprocessing, prepared.meta["pixels"]):

@@ -3,6 +3,7 @@
 First the temperature, then, on calibrated probabilities, the threshold.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from numpy.typing import ArrayLike
@@ -15,15 +16,17 @@ from twofold.prepared import Prepared
 from twofold.progress import say
 
 
-def decide(rule: Rule, views: int, prepared: Prepared, raw: ArrayLike, model_digest: str) -> dict[str, Any]:
+def decide(
+    rule: Rule, prepared: Prepared, raw: ArrayLike, model_digest: str, computed: Mapping[str, Any]
+) -> dict[str, Any]:
     """What is sealed with the model.
 
     Args:
         rule: which threshold is best.
-        views: over which each probability was averaged.
         prepared: the data.
         raw: (N,) what the network said of the validation images, in the order of their rows.
         model_digest: of the model.
+        computed: how it says so: `views`, over which each probability was averaged, and `precision`.
 
     Raises:
         DataError: the validation images lack a class, or no threshold reaches what the rule asks for.
@@ -45,7 +48,7 @@ def decide(rule: Rule, views: int, prepared: Prepared, raw: ArrayLike, model_dig
         "rule": numbers,
         "positive": prepared.meta["positive"],
         "labels": list(prepared.meta["labels"]),
-        "views": views,
+        **computed,
         "model_digest": model_digest,
         "fingerprint": prepared.meta["fingerprint"],
         "chosen_on": {"split": "validation", "n": counts.n, "n_positive": counts.positive, **rates(counts)},

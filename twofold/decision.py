@@ -23,7 +23,7 @@ from twofold.curves import checked, sweep
 from twofold.errors import DataError
 from twofold.params import Section
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 DECISION = "decision.json"
 Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 Cost = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]

@@ -125,12 +125,14 @@ def judge(old: Sample, new: Sample, alpha: float) -> Verdict:
 
 def _look(picked: Chosen, source: Any, keys: list[str]) -> tuple[Sample, list[tuple[str, str]]]:
     """What the model sees and says of images, and those that are none."""
+    from twofold.emulation import tell
     from twofold.files import File, opened
     from twofold.numerics import device, settle
     from twofold.progress import track
 
     settle()
     sealed = picked.sealed
+    tell(sealed.precision, device())
     sealed.classifier.to(device())
     refused: list[tuple[str, str]] = []
     seen, scores = [], []
@@ -142,7 +144,7 @@ def _look(picked: Chosen, source: Any, keys: list[str]) -> tuple[Sample, list[tu
             continue
         about = sealed.architecture
         batch = np.stack([np.repeat(one, 3, axis=2) if one.shape[2] == 1 else one for one in pixels])
-        seen.append(features(sealed.classifier, [batch], mean=about["mean"], std=about["std"]))
+        seen.append(features(sealed.network, [batch], mean=about["mean"], std=about["std"]))
         scores.append(sealed.score(pixels).astype(np.float32))
     if not seen:
         return Sample(np.zeros((0, 0), np.float16), np.zeros(0, np.float32)), refused

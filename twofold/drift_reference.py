@@ -37,7 +37,7 @@ def of_test(prepared: Prepared, classifier: Classifier, about: Mapping[str, Any]
 
     Args:
         prepared: the images.
-        classifier: on the device to compute on.
+        classifier: on the device to compute on, in the precision to compute in: a replica of it.
         about: its meta.json.
         test: its predictions on the test images, in the order of their rows.
     """
@@ -66,7 +66,7 @@ def one_of_each(groups: Sequence[str | None]) -> list[int]:
 def features(
     classifier: Classifier, batches: Iterable[NDArray[np.uint8]], *, mean: Sequence[float], std: Sequence[float]
 ) -> NDArray[np.float16]:
-    """Pooled features (N, F) of batches of pixels (n, S, S, C), computed in float32, each image as it is."""
+    """Pooled features (N, F) of batches of pixels (n, S, S, C), each image as it is, in its precision."""
     import torch
 
     from twofold.predicting import exact, normalise, on_device

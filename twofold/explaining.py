@@ -35,7 +35,8 @@ def explain(
     """Explain the most confident errors and a sample of hits, each for the answer that the model gave.
 
     Args:
-        classifier: put into evaluation mode, its parameters ask for no gradient afterwards.
+        classifier: or its replica, in the precision to explain; put into evaluation mode, its parameters ask for no
+            gradient afterwards.
         about: the meta.json of its folder.
         test: its answers.
         labels: (negative, positive).

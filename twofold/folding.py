@@ -10,6 +10,8 @@ from contextlib import ExitStack, contextmanager
 import torch
 from torch import Tensor, nn
 
+from twofold.replica import pairs
+
 Forward = Callable[[Tensor], Tensor]
 
 
@@ -43,23 +45,9 @@ def depthwise_in_float32(network: nn.Module) -> Iterator[None]:
         yield
 
 
-def pairs(network: nn.Module) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
-    """Each convolution with the batch norm that takes its output; the backbones define them one after the other."""
-    found: list[tuple[nn.Conv2d, nn.BatchNorm2d]] = []
-    last: nn.Conv2d | None = None
-    for name, module in network.named_modules():
-        if isinstance(module, nn.Conv2d):
-            last = module
-        elif isinstance(module, nn.BatchNorm2d):
-            if last is None or last.out_channels != module.num_features:
-                raise ValueError(f"{name}: no convolution before this batch norm")
-            found.append((last, module))
-            last = None
-    return found
-
-
 def _fold(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> Forward:
     # The convolution's own forward with another kernel and bias: padding and stride stay its own business.
+    plain = type(convolution) is nn.Conv2d
     twin = copy.copy(convolution)
     twin._parameters = {}
 
@@ -67,10 +55,16 @@ def _fold(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> Forward:
         mean, variance = norm.running_mean, norm.running_var
         assert mean is not None and variance is not None  # noqa: S101  (for the type checker)
         scale = norm.weight * torch.rsqrt(variance + norm.eps)
-        twin.weight = convolution.weight * scale.view(-1, 1, 1, 1)
+        kernel = convolution.weight * scale.view(-1, 1, 1, 1)
         shift = norm.bias - mean * scale
-        twin.bias = shift if convolution.bias is None else shift + convolution.bias * scale
-        output: Tensor = type(convolution).forward(twin, images)
+        if convolution.bias is not None:
+            shift = shift + convolution.bias * scale
+        if plain:
+            # Nothing is set on a module: a compiler sees one expression.
+            output: Tensor = convolution._conv_forward(images, kernel, shift)
+        else:
+            twin.weight, twin.bias = kernel, shift
+            output = type(convolution).forward(twin, images)
         return output
 
     return forward

@@ -7,7 +7,8 @@ y the score of an answer,
     alpha_k = mean over the positions of dy / dA_k          map = ReLU(sum over k of alpha_k A_k)
 
 As the score of one of two classes y is its logit minus the other's: the logits have a common part of which no
-probability depends. Float32, and the same bits every time; no image's map depends on another image.
+probability depends. The network up to that map computes in the classifier's precision, all after it in float32. The
+same bits every time; no image's map depends on another image.
 """
 
 from collections.abc import Sequence
@@ -91,7 +92,7 @@ def _last_map(classifier: Classifier, pool: str, image: Tensor) -> tuple[Tensor,
     kept: list[Tensor] = []
 
     def keep(module: nn.Module, given: tuple[Any, ...]) -> tuple[Tensor, ...]:
-        kept.append(given[0].detach().requires_grad_())
+        kept.append(given[0].detach().float().requires_grad_())
         return (kept[-1], *given[1:])
 
     hook = classifier.backbone.get_submodule(pool).register_forward_pre_hook(keep)

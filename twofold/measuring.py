@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from twofold.candidate import Candidate, sample
 from twofold.decision import DECISION
+from twofold.emulation import tell
 from twofold.model import load
 from twofold.numerics import device, settle
 from twofold.prepared import LEFT_OUT
@@ -28,10 +29,11 @@ def size(candidate: Candidate) -> int:
 def latency(candidate: Candidate) -> float:
     """Milliseconds from the bytes of an image file to its probability, on this machine: the median of TIMED images.
 
-    One image at a time, all views averaged, after a warm-up that is not counted.
+    One image at a time, all views averaged, in the model's precision, after a warm-up that is not counted.
     """
     settle()
     classifier, architecture = load(candidate.model)
+    tell(str(candidate.decision["precision"]), device())
     classifier.to(device())
     pixels = dict(candidate.prepared.meta["pixels"])
     sealed = Sealed(classifier, architecture, candidate.decision, pixels, digest="")

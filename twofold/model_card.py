@@ -146,7 +146,8 @@ def _details(judgement: Judgement) -> list[str]:
                 f"trained: {trained}, epoch {model['best_epoch']}.",
                 f"Start weights: {code(model['weights'])}, SHA-256 {code(model['base_sha256'])}.",
                 f"Input: resized to {data['image_size']} x {data['image_size']} pixels ({data['pixels']['fit']}); "
-                f"probabilities averaged over {candidate.decision['views']} view(s), in float32.",
+                f"probabilities averaged over {candidate.decision['views']} view(s), computed in "
+                f"{candidate.decision['precision']}.",
                 f"Model: SHA-256 {code(candidate.digests['finetune_all'])}; decision: SHA-256 "
                 f"{code(candidate.digests['decision'])}.",
                 f"Code: git commit {code(origin.get('git.commit', 'unknown'))}, changed files: {_changed(origin)}.",

@@ -12,7 +12,9 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
+from twofold.compiling import COMPILE, compiler
 from twofold.errors import TrainingError
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # of glibc's malloc.h
@@ -50,6 +52,11 @@ def autocast(where: torch.device) -> AbstractContextManager[None]:
     return torch.autocast(where.type, dtype=torch.bfloat16, enabled=has_bf16(where))
 
 
+def sent(tensor: Tensor, where: torch.device) -> Tensor:
+    """A tensor of the CPU on a device, without waiting for it to arrive; its storage may be used again at once."""
+    return tensor.pin_memory().to(where, non_blocking=True) if where.type == "cuda" else tensor.to(where)
+
+
 def settle() -> None:
     """Same input, same bits; and on Linux, memory that is kept for the next step."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -66,7 +73,9 @@ def settle() -> None:
 def description() -> dict[str, str]:
     """What the last bits of a computation depend on, besides code and input."""
     where = device()
+    fuses = f"triton {compiler()}, {COMPILE} {os.environ.get(COMPILE, 'auto')}"
     return {
+        **({"compiler": fuses} if where.type == "cuda" else {}),
         "torch": str(torch.__version__),
         "device": where.type,
         "processor": torch.cuda.get_device_name(where) if where.type == "cuda" else _processor(),

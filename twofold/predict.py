@@ -77,11 +77,13 @@ def predict(model: str, paths: Sequence[str], *, params: Path, to: Path | None, 
 
 
 def answers(chosen: Chosen, files: Sequence[File]) -> Iterator[Answer]:
-    """One answer a file, in their order; computed in float32 on TWOFOLD_DEVICE."""
+    """One answer a file, in their order; computed in the model's precision on TWOFOLD_DEVICE."""
+    from twofold.emulation import tell
     from twofold.numerics import device, settle
 
     settle()
     sealed, version = chosen.sealed, chosen.version
+    tell(sealed.precision, device())
     sealed.classifier.to(device())
     for some in opened(files, sealed.preprocessing):
         scores = iter(sealed.score(one.pixels for one in some if one.pixels is not None))

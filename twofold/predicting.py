@@ -1,7 +1,7 @@
 """Probabilities of the positive class: uint8 images in, float64 out.
 
 Training, evaluation and serving all predict through here. A sealed model carries a copy of this file, so it imports
-nothing else of Twofold but the model.
+nothing else of Twofold but the model and its replica.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from twofold.model import Classifier
+from twofold.replica import Replica
 
 # How many views are averaged, and which (see `view`). The four rotations of an image say more than itself and its
 # mirror images: docs/recipe.md.
@@ -27,32 +28,47 @@ def probabilities(
     mean: Sequence[float],
     std: Sequence[float],
     views: int,
+    precision: str,
 ) -> npt.NDArray[np.float64]:
     """Probability of the positive class (index 1), averaged over `views` views of each image.
 
     Args:
-        classifier: on any device; it is put into evaluation mode.
+        classifier: on any device; it stays as it is, and answers as in evaluation mode.
         batches: (n, S, S, C) each, C 1 (grey, repeated) or 3; how they are cut decides speed and memory.
         mean, std: per channel, pixels in 0..1.
         views: 1 as it is; 2 and mirrored; 4 its rotations by right angles; 8 those and their mirror images.
+        precision: float32 or bfloat16; where the caller has switched autocast on, that decides.
 
     Returns:
-        (N,), in the order of the images; computed in float32 unless the caller has switched autocast on.
+        (N,), in the order of the images.
     """
+    return averaged(Replica(classifier, precision), batches, mean=mean, std=std, views=views)
+
+
+def averaged(
+    network: Replica,
+    batches: Iterable[npt.NDArray[np.uint8]],
+    *,
+    mean: Sequence[float],
+    std: Sequence[float],
+    views: int,
+) -> npt.NDArray[np.float64]:
+    """The same of a replica, for who asks more than once; see `probabilities`."""
     if views not in VIEWS:
         raise ValueError(f"views: found {views}, allowed are {', '.join(map(str, VIEWS))}")
-    device = next(classifier.parameters()).device
-    classifier.eval()
+    device = next(network.parameters()).device
     found = []
     with torch.inference_mode(), exact():
+        # Once and not for every batch: a GPU could not run ahead of the copies.
+        centre, spread = torch.tensor(mean, device=device), torch.tensor(std, device=device)
         for batch in batches:
-            images = normalise(on_device(batch, device), mean, std)
+            images = normalise(on_device(batch, device), centre, spread)
             total = torch.zeros(len(images), dtype=torch.float64, device=device)
             for number in VIEWS[views]:
-                logits = classifier(view(images, number).contiguous(memory_format=torch.channels_last))
+                logits = network(view(images, number).contiguous(memory_format=torch.channels_last))
                 total += logits.double().softmax(dim=1)[:, 1]
-            found.append((total / views).cpu().numpy())
-    return np.concatenate(found) if found else np.zeros(0, np.float64)
+            found.append(total / views)
+        return torch.cat(found).cpu().numpy() if found else np.zeros(0, np.float64)
 
 
 def exact() -> AbstractContextManager[None]:
@@ -63,14 +79,21 @@ def exact() -> AbstractContextManager[None]:
 
 def on_device(batch: npt.NDArray[np.uint8], device: torch.device) -> Tensor:
     """Pixels (n, S, S, C) uint8 as a tensor; they may be a read-only file map, which torch does not take."""
-    return torch.from_numpy(np.require(batch, requirements=["C", "W"])).to(device)
+    pixels = torch.from_numpy(np.require(batch, requirements=["C", "W"]))
+    # From pinned memory a GPU fetches them while it computes and this process goes on.
+    return pixels.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else pixels.to(device)
 
 
-def normalise(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """(N, S, S, C) in 0..255, C 1 or 3 -> (N, 3, S, S) float32, channels last, as the backbone was pretrained."""
+def normalise(images: Tensor, mean: Sequence[float] | Tensor, std: Sequence[float] | Tensor) -> Tensor:
+    """(N, S, S, C) in 0..255, C 1 or 3 -> (N, 3, S, S) float32, channels last, as the backbone was pretrained.
+
+    Args:
+        images: on any device.
+        mean, std: per channel, pixels in 0..1; as tensors on that device they need not be sent there each time.
+    """
     scaled = images.permute(0, 3, 1, 2).float() / 255  # (N, C, S, S)
-    centre = torch.tensor(mean, device=images.device).view(1, 3, 1, 1)
-    spread = torch.tensor(std, device=images.device).view(1, 3, 1, 1)
+    centre = torch.as_tensor(mean, device=images.device).view(1, 3, 1, 1)
+    spread = torch.as_tensor(std, device=images.device).view(1, 3, 1, 1)
     return ((scaled - centre) / spread).contiguous(memory_format=torch.channels_last)
 
 

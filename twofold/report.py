@@ -15,7 +15,7 @@ from twofold.picture import Picture
 from twofold.predictions import Predictions
 from twofold.rates import ends, rate
 from twofold.report_body import BODY
-from twofold.report_words import METHODS, TITLES
+from twofold.report_words import ARITHMETIC, METHODS, TITLES
 from twofold.temperature import WHY
 
 
@@ -202,7 +202,7 @@ def _details(findings: Findings) -> list[tuple[str, Any]]:
         ("What was trained", winner[model["winner"]]),
         ("Images as the model sees them", f"{size} x {size} pixels, {findings.data['channels']} channel(s)"),
         ("Views averaged", str(decision["views"])),
-        ("Arithmetic", "32-bit floating point"),
+        ("Arithmetic", ARITHMETIC[decision["precision"]]),
         ("Temperature", f"{decision['temperature']!r}"),
         ("Threshold", f"{decision['threshold']!r} ({_rule(decision)})"),
         ("Intervals", METHODS),

@@ -30,6 +30,10 @@ TITLES = {
         "images chance alone puts it above 0. Does not depend on the threshold.",
     ),
 }
+ARITHMETIC = {
+    "float32": "32-bit floating point (float32)",
+    "bfloat16": "16-bit floating point (bfloat16), the last dense layers in 32 bits; it is served so too",
+}
 METHODS = (
     "95 %: Wilson for shares, DeLong for ROC-AUC, BCa bootstrap for F1, average precision, log loss and Brier score, "
     "simulation for the calibration error; images taken as independent"

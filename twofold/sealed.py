@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from numpy.typing import NDArray
 from twofold.errors import ArtifactError
 from twofold.images import Limits, decode, resize
 from twofold.model import Classifier, load
-from twofold.predicting import probabilities
+from twofold.predicting import averaged
+from twofold.replica import PRECISIONS, Replica
 from twofold.temperature import calibrated
 
 SEAL = "seal.json"
@@ -25,7 +27,9 @@ WEIGHTS, ARCHITECTURE = "model.safetensors", "meta.json"
 DECISION, PREPROCESSING = "decision.json", "preprocessing.json"
 FILES = (WEIGHTS, ARCHITECTURE, DECISION, PREPROCESSING)  # of every model; its seal may list further ones
 SPLITS = "splits.json"  # SHA-256 of every image of train, validation and test
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+# 1: the decision has no precision, and means float32.
+READABLE = (1, SCHEMA_VERSION)
 BATCH = 16  # images a forward pass; more is slower on a CPU
 
 
@@ -60,6 +64,16 @@ class Sealed:
         """By which the probabilities are calibrated; a model that was sealed before there was one has 1."""
         return float(self.decision.get("temperature", 1.0))
 
+    @property
+    def precision(self) -> str:
+        """In which the network computes; one that was sealed before there was a choice computes in float32."""
+        return str(self.decision.get("precision", "float32"))
+
+    @cached_property
+    def network(self) -> Replica:
+        """What answers: a replica of the classifier in its precision, made where the classifier lies at first use."""
+        return Replica(self.classifier, self.precision)
+
     def pixels(self, data: bytes) -> NDArray[np.uint8]:
         """One file's bytes to (S, S, C) uint8, C 1 or 3.
 
@@ -71,8 +85,8 @@ class Sealed:
 
     def probabilities(self, batches: Iterable[NDArray[np.uint8]]) -> NDArray[np.float64]:
         """Probability of the positive class for batches of pixels (n, S, S, C), calibrated."""
-        found = probabilities(
-            self.classifier,
+        found = averaged(
+            self.network,
             batches,
             mean=self.architecture["mean"],
             std=self.architecture["std"],
@@ -105,7 +119,13 @@ def open_sealed(directory: Path, digest: str | None = None) -> Sealed:
     } - preprocessing.keys()
     if missing:
         raise ArtifactError(f"{directory}: the sealed model lacks {', '.join(sorted(missing))}; seal it again")
-    return Sealed(classifier, architecture, decision, preprocessing, found)
+    sealed = Sealed(classifier, architecture, decision, preprocessing, found)
+    if sealed.precision not in PRECISIONS:
+        raise ArtifactError(
+            f"{directory / DECISION}: precision: found {sealed.precision!r}, known are {', '.join(PRECISIONS)};"
+            " use the version of Twofold that sealed it"
+        )
+    return sealed
 
 
 def check(directory: Path, digest: str | None = None) -> str:
@@ -121,8 +141,10 @@ def check(directory: Path, digest: str | None = None) -> str:
         )
     seal = _object(directory / SEAL)
     files = seal.get("files")
-    if seal.get("schema_version") != SCHEMA_VERSION or not isinstance(files, dict) or not set(FILES) <= set(files):
-        raise ArtifactError(f"{directory / SEAL}: not the seal of a model of schema version {SCHEMA_VERSION}")
+    if seal.get("schema_version") not in READABLE or not isinstance(files, dict) or not set(FILES) <= set(files):
+        raise ArtifactError(
+            f"{directory / SEAL}: not the seal of a model of schema version {' or '.join(map(str, READABLE))}"
+        )
     for name in sorted(files):
         if Path(name).name != name or name in ("", ".."):
             raise ArtifactError(f"{directory / SEAL}: lists {name!r}, which is no file's name; do not use this model")

@@ -4,36 +4,33 @@ In: a network, where its inputs come from, groups of parameters, a plan, and a w
 best epoch by validation, epoch 0 (before any step) included, and the history of all.
 """
 
-import csv
-import io
 import math
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
-from dataclasses import dataclass, field
-from pathlib import Path
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
-from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 from torch import Tensor, nn
 
-from twofold.artifacts import write_bytes
 from twofold.augmentation import generator
 from twofold.checkpoint import Checkpoint
+from twofold.descent import NOBODY, Descent, Forward
 from twofold.errors import TrainingError
-from twofold.numerics import autocast
+from twofold.history import Figures, Outcome, Row, numbers
+from twofold.numerics import sent
 from twofold.optimisation import Average, Groups, rate_factor
 from twofold.progress import say, track
 
-Row = dict[str, float | None]
-Figures = dict[str, float]
-Inputs = Callable[[npt.NDArray[np.int64], torch.Generator], Tensor]
 # Fields of a plan that are parameters of both steps, by the same name.
 SHARED = {"epochs", "batch_size", "warmup_epochs", "label_smoothing", "ema_decay", "clip_norm", "seed"}
-BETTER = {"log_loss": -1.0, "roc_auc": 1.0, "accuracy": 1.0}  # figure: the sign of an improvement
+# Seconds from one checkpoint to the next, which is all that a kill can cost: where an epoch takes less than writing it,
+# every epoch's would be most of the work.
+KEPT = {"cuda": 15.0}
+# Steps after which loss and gradient are looked at: to look is to wait for a GPU, which then waits for the next step.
+READ = {"cuda": 64}
 
 
 @dataclass(frozen=True)
@@ -69,35 +66,25 @@ class Plan:
     seed: int
 
 
-@dataclass
-class Outcome:
-    """What a training has come to so far: the weights of its best epoch, and every epoch's figures."""
+@dataclass(frozen=True)
+class Epoch:
+    """One pass over the training images.
 
-    best: dict[str, Tensor] = field(default_factory=dict)
-    best_epoch: int = 0
-    history: list[Row] = field(default_factory=list)
+    Attributes:
+        batches: which positions in the targets go into each step.
+        address: (seed, number of the epoch); all that is random in it depends on this and on the step.
+    """
 
-    @property
-    def epoch(self) -> int:
-        """The last one that is done; -1 before any."""
-        return len(self.history) - 1
+    batches: list[npt.NDArray[np.int64]]
+    address: tuple[int, int]
 
-    def figures(self, epoch: int) -> Figures:
-        """The validation figures of an epoch."""
-        return {name: value for name in BETTER if (value := self.history[epoch][f"validation_{name}"]) is not None}
+    def random(self, step: int) -> torch.Generator:
+        """What a step's augmentation draws from."""
+        return generator(*self.address, step)
 
-    def best_after(self, first: int, select_by: str) -> int:
-        """The best epoch from `first` on, the earliest of equals."""
-        sign = BETTER[select_by]
-        return max(range(first, len(self.history)), key=lambda epoch: sign * self.figures(epoch)[select_by])
 
-    def add(self, row: Row, state: dict[str, Tensor], select_by: str) -> None:
-        """Take an epoch in; it is the best one only if it is better than all before."""
-        self.history.append(row)
-        gain = BETTER[select_by] * (self.figures(self.epoch)[select_by] - self.figures(self.best_epoch)[select_by])
-        if self.epoch == 0 or gain > 0:
-            self.best_epoch = self.epoch
-            self.best = {name: tensor.detach().clone() for name, tensor in state.items()}
+# The tensors that go into the forward pass of each step of an epoch, one after the other.
+Inputs = Callable[[Epoch], Iterator[tuple[Tensor, ...]]]
 
 
 def train(
@@ -109,50 +96,62 @@ def train(
     *,
     judge: Callable[[], Figures],
     label: str,
+    forward: Forward | None = None,
     checkpoint: Checkpoint | None = None,
     log: Callable[[int, Mapping[str, float]], None] = lambda epoch, figures: None,
 ) -> Outcome:
     """Train a network on cross-entropy.
 
     Args:
-        network: inputs to logits (N, 2); left in an undefined state, the weights wanted are `.best`.
-        inputs: positions in `targets` and a generator for what is random -> the network's input.
+        network: left in an undefined state, the weights wanted are `.best`.
+        inputs: what each step of an epoch puts into the forward pass, on the network's device, ahead of the step.
         targets: (N,) 0 or 1.
         groups: of AdamW's parameters, each with its peak learning rate.
         plan: how to train.
         judge: validation figures of the network as it stands.
         label: for the person who watches.
+        forward: inputs to logits (N, 2), through the network; None if that is all that the network does.
         checkpoint: to go on from and to write after every epoch.
         log: takes every epoch's figures as it ends, those of epochs done before a kill again.
 
     Raises:
         TrainingError: the loss, the gradient or a validation figure is not finite.
     """
-    optimizer = torch.optim.AdamW(groups, fused=True)
+    descent = Descent(
+        network,
+        forward or network,
+        groups,
+        class_weights=plan.class_weights,
+        label_smoothing=plan.label_smoothing,
+        clip_norm=plan.clip_norm,
+        mixed_precision=plan.mixed_precision,
+    )
     average = Average(network, plan.ema_decay)
     outcome = Outcome()
     kept = checkpoint.load() if checkpoint else None
     if kept:
-        outcome = _restore(kept, network, optimizer, average)
+        outcome = _restore(kept, network, descent.optimizer, average)
         say(f"{label}: goes on after epoch {outcome.epoch} of {plan.epochs}")
         for epoch, done in enumerate(outcome.history):
-            log(epoch, _numbers(done))
+            log(epoch, numbers(done))
+    last = time.monotonic()
     while outcome.epoch < plan.epochs:
         if plan.patience is not None and outcome.epoch - outcome.best_epoch >= plan.patience:
             break
         epoch = outcome.epoch + 1
         row: Row = {"epoch": epoch, "lr": None, "train_loss": None}
         if epoch:
-            row |= _epoch(network, inputs, targets, optimizer, average, plan, epoch, label)
+            row |= _epoch(network, inputs, targets, descent, average, plan, epoch, label)
         with average.applied(network):
             row |= {f"validation_{name}": value for name, value in judge().items()}
-        wrong = [name for name, value in _numbers(row).items() if not math.isfinite(value)]
+        wrong = [name for name, value in numbers(row).items() if not math.isfinite(value)]
         if wrong:
             raise TrainingError(f"{label}: {', '.join(wrong)} not finite after epoch {epoch}; {_ADVICE}")
         outcome.add(row, average.state, plan.select_by)
-        log(epoch, _numbers(row))
-        if checkpoint and epoch:
-            checkpoint.save(_state(outcome, network, optimizer, average))
+        log(epoch, numbers(row))
+        if checkpoint and epoch and time.monotonic() - last >= KEPT.get(descent.device.type, 0.0):
+            checkpoint.save(_state(outcome, network, descent.optimizer, average))
+            last = time.monotonic()
     return outcome
 
 
@@ -163,44 +162,51 @@ def _epoch(
     network: nn.Module,
     inputs: Inputs,
     targets: npt.NDArray[np.int64],
-    optimizer: torch.optim.Optimizer,
+    descent: Descent,
     average: Average,
     plan: Plan,
     epoch: int,
     label: str,
 ) -> Row:
-    device = next(network.parameters()).device
-    weights = torch.tensor(plan.class_weights, device=device) if plan.class_weights else None
+    device = descent.device
     _training_mode(network, plan.frozen_norms)
     steps = math.ceil(len(targets) / plan.batch_size)
     order = torch.randperm(len(targets), generator=generator(plan.seed, epoch)).numpy()
-    batches = track(
-        np.array_split(order, steps), f"{label} {epoch}/{plan.epochs}", len(targets), per_item=plan.batch_size
-    )
-    factor, total = 0.0, 0.0
-    for step, chosen in enumerate(batches):
-        random = generator(plan.seed, epoch, step)
+    batches = np.array_split(order, steps)
+    # Live batch norms would take what fills a batch up into their statistics.
+    size = len(batches[0]) if descent.one_shape and plan.frozen_norms else 0
+    passage = Epoch([_filled(chosen, size) for chosen in batches], (plan.seed, epoch))
+    shown = track(inputs(passage), f"{label} {epoch}/{plan.epochs}", len(targets), per_item=plan.batch_size)
+    found, looked = torch.zeros(steps, 2, device=device), 0
+    every = READ.get(device.type, 1)
+    factor = 0.0
+    for step, (given, chosen) in enumerate(zip(shown, passage.batches, strict=True)):
+        wanted = targets[chosen]
+        wanted[len(batches[step]) :] = NOBODY
         # Dropout draws from torch's own generator.
         torch.manual_seed(generator(plan.seed, epoch, step, 1).initial_seed())
         factor = rate_factor((epoch - 1) * steps + step, round(plan.warmup_epochs * steps), plan.epochs * steps)
-        for group in optimizer.param_groups:
-            group["lr"] = group["peak"] * factor
-        wanted = torch.from_numpy(targets[chosen]).to(device)
-        images = inputs(chosen, random)
-        with autocast(device) if plan.mixed_precision else nullcontext():
-            logits = network(images)
-        loss = F.cross_entropy(logits.float(), wanted, weight=weights, label_smoothing=plan.label_smoothing)
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        norm = nn.utils.clip_grad_norm_(network.parameters(), plan.clip_norm)
-        if not math.isfinite(loss.item()) or not math.isfinite(norm.item()):
-            found = f"loss {loss.item()}, norm of the gradient {norm.item()}"
-            raise TrainingError(f"{label}: {found} in epoch {epoch}, step {step + 1} of {steps}; {_ADVICE}")
-        optimizer.step()
-        average.update(network)
-        total += loss.item() * len(chosen)
-    peak = max(group["peak"] for group in optimizer.param_groups)
+        descent.rates(factor)
+        found[step] = torch.stack(descent(given, sent(torch.from_numpy(wanted), device)))
+        average.update()
+        if step % every == 0 or step == steps - 1:
+            _finite(found[looked : step + 1], looked, f"in epoch {epoch}, step {{}} of {steps}", label)
+            looked = step + 1
+    total = sum(loss * len(chosen) for loss, chosen in zip(found[:, 0].tolist(), batches, strict=True))
+    peak = max(group["peak"] for group in descent.optimizer.param_groups)
     return {"lr": peak * factor, "train_loss": total / len(targets)}
+
+
+def _filled(chosen: npt.NDArray[np.int64], size: int) -> npt.NDArray[np.int64]:
+    return np.concatenate([chosen, np.repeat(chosen[:1], max(0, size - len(chosen)))])
+
+
+def _finite(found: Tensor, before: int, where: str, label: str) -> None:
+    """Stop at the first step whose loss or gradient is not finite; this waits for the device."""
+    for step, (loss, norm) in enumerate(found.tolist(), before + 1):
+        if not math.isfinite(loss) or not math.isfinite(norm):
+            said = f"loss {loss}, norm of the gradient {norm}"
+            raise TrainingError(f"{label}: {said} {where.format(step)}; {_ADVICE}")
 
 
 def _training_mode(network: nn.Module, frozen_norms: bool) -> None:
@@ -210,41 +216,12 @@ def _training_mode(network: nn.Module, frozen_norms: bool) -> None:
             module.eval()
 
 
-def validation_figures(targets: npt.NDArray[np.int64], probability: npt.NDArray[np.float64]) -> Figures:
-    """Log loss, ROC-AUC and accuracy at 0.5 of probabilities of the positive class."""
-    if not np.isfinite(probability).all():
-        return dict.fromkeys(BETTER, math.nan)
-    return {
-        "log_loss": float(log_loss(targets, probability, labels=[0, 1])),
-        "roc_auc": float(roc_auc_score(targets, probability)),
-        "accuracy": float(accuracy_score(targets, probability >= 0.5)),
-    }
-
-
 def class_weights(rule: str, targets: npt.NDArray[np.int64]) -> tuple[float, float] | None:
     """Weights of (negative, positive): None for "none"; for "balanced", both classes weigh the same in sum."""
     if rule == "none":
         return None
     n, positive = len(targets), int(targets.sum())
     return n / (2 * (n - positive)), n / (2 * positive)
-
-
-def told(figures: Figures) -> str:
-    """Validation figures in a line for the person who watches."""
-    return "on validation " + ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in figures.items())
-
-
-def write_history(path: Path, history: list[Row]) -> None:
-    """One line an epoch; epoch 0 is before the first step and has no learning rate and no training loss."""
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, fieldnames=list(history[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(history)
-    write_bytes(path, stream.getvalue().encode())
-
-
-def _numbers(row: Row) -> Figures:
-    return {name: value for name, value in row.items() if value is not None and name != "epoch"}
 
 
 def _state(outcome: Outcome, network: nn.Module, optimizer: torch.optim.Optimizer, average: Average) -> dict[str, Any]:

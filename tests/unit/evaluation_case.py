@@ -46,7 +46,14 @@ IMAGES = [
 ]
 TEMPERATURE = 0.5
 THRESHOLD = (1 / (1 + math.exp(8 - 1600 / 255)) + 1 / (1 + math.exp(8 - 2240 / 255))) / 2
-PARAMS = Evaluate(threshold=MaxAccuracy(policy="max_accuracy"), views=1, batch_size=3, robustness=7, pictures=True)
+PARAMS = Evaluate(
+    threshold=MaxAccuracy(policy="max_accuracy"),
+    views=1,
+    precision="float32",
+    batch_size=3,
+    robustness=7,
+    pictures=True,
+)
 
 
 def sha256(grey: int) -> str:

@@ -15,12 +15,13 @@ from twofold.temperature import calibrated
 from twofold.uncertainty import intervals
 
 DECISION = {
-    "schema_version": 2,
+    "schema_version": 3,
     "temperature": 1.6,
     "threshold": 0.5,
     "policy": "recall_at_least",
     "rule": {"recall": 0.85},
     "views": 8,
+    "precision": "float32",
     "model_digest": "d" * 64,
     "fingerprint": "f" * 64,
     "chosen_on": {"split": "validation", "n": 120, "n_positive": 40},

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from twofold.augmentation import Augmentation, augment, generator
+from twofold.augmentation import Augmentation, augment, generator, looked_up
 from twofold.predicting import view
 
 OFF = Augmentation(flips=False, orientation_free=False, crop_min_area=1.0, brightness=0.0, contrast=0.0)
@@ -78,3 +78,10 @@ def test_light_changes_within_reach_and_stays_a_picture():
     torch.testing.assert_close(contrasted.mean(dim=(1, 2, 3)), torch.full((200,), 100.0))
     white = torch.full((50, 4, 4, 1), 250, dtype=torch.uint8)
     assert augment(white, replace(OFF, brightness=1.0), generator(0)).max() == 255
+
+
+def test_looking_pixels_up_is_the_same_as_laying_each_image_down():
+    images = torch.randint(0, 256, (8, 6, 6, 3), dtype=torch.uint8, generator=generator(1))
+    found = looked_up(images, torch.arange(8))
+    for number in range(8):
+        assert torch.equal(found[number], view(images[number].permute(2, 0, 1), number).permute(1, 2, 0))

@@ -113,13 +113,14 @@ def test_the_decision_says_what_a_server_must_do(run, tmp_path):
         1.0,
     )
     assert decision == {
-        "schema_version": 2,
+        "schema_version": 3,
         "temperature": 0.5,
         "policy": "recall_at_least",
         "rule": {"recall": 0.5},
         "positive": "bad",
         "labels": ["good", "bad"],
         "views": 1,
+        "precision": "float32",
         "fingerprint": "f" * 64,
         "model_digest": artifacts.digest(tmp_path / "model-evaluation"),
     }
@@ -212,7 +213,7 @@ def test_pictures_and_page_are_there_and_readable(run):
         assert re.search(rf'data-figure="{key}">([\d.]+)', html)[1] == f"{metrics[key]:.3f}"
     assert html.count("<img") == 7  # the false alarm, the missed one, and the five right answers
     assert "it is not known where the network corner averages its last map" in html
-    meta = artifacts.read_meta(evaluation, "evaluation", 2)
+    meta = artifacts.read_meta(evaluation, "evaluation", 3)
     assert meta["params"] == PARAMS.model_dump()
     assert meta["n"] == {"validation": 6, "test": 7}
 

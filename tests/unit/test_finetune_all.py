@@ -13,9 +13,8 @@ from safetensors.torch import load_file
 
 from tests import poison
 from tests.training_maker import FINETUNE, HEAD, make_finetuned, make_head
-from twofold import training
 from twofold.artifacts import digest
-from twofold.augmentation import augment
+from twofold.augmentation import changed
 from twofold.errors import ArtifactError, ParameterError, TrainingError, WeightsError
 from twofold.model import load
 from twofold.params import check
@@ -50,7 +49,7 @@ def scripted(monkeypatch):
 
     def script(*values):
         left = iter(values)
-        figures = "twofold.training.validation_figures"
+        figures = "twofold.history.validation_figures"
         monkeypatch.setattr(
             figures, lambda targets, probability: {"log_loss": next(left), "roc_auc": 0.5, "accuracy": 0.5}
         )
@@ -123,10 +122,10 @@ from tests.training_maker import make_finetuned
 steps = 0
 update = optimisation.Average.update
 
-def dying(self, network):
+def dying(self):
     global steps
     steps += 1
-    update(self, network)
+    update(self)
     if steps == int(sys.argv[4]):
         os.kill(os.getpid(), signal.SIGKILL)
 
@@ -154,7 +153,7 @@ def test_a_checkpoint_of_other_parameters_is_refused(prepared, head, whole, alon
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, "write_history", stop)
+        patch.setattr("twofold.history.write_history", stop)
         with pytest.raises(KeyboardInterrupt):
             make_finetuned(prepared, head, alone, learning_rate=0.0001)
     assert digest(make_finetuned(prepared, head, alone)) == digest(whole)
@@ -165,11 +164,11 @@ def test_a_checkpoint_of_other_parameters_is_refused(prepared, head, whole, alon
 def test_a_loss_that_is_not_finite_ends_the_step_and_leaves_no_model(prepared, head, alone, monkeypatch):
     calls = []
 
-    def broken(images, settings, random):
+    def broken(images, settings, draws):
         calls.append(1)
-        return augment(images, settings, random) * (float("nan") if len(calls) == 4 else 1.0)
+        return changed(images, settings, draws) * (float("nan") if len(calls) == 4 else 1.0)
 
-    monkeypatch.setattr("twofold.augmentation.augment", broken)
+    monkeypatch.setattr("twofold.shown.changed", broken)
     with pytest.raises(TrainingError, match=r"fine-tuning: loss nan, .* in epoch 2, step 2 of 2"):
         make_finetuned(prepared, head, alone)
     assert not (alone / "model").exists()

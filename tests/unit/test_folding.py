@@ -3,8 +3,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from twofold.folding import depthwise_in_float32, folded, pairs
+from twofold.folding import depthwise_in_float32, folded
 from twofold.model import BACKBONES, build
+from twofold.replica import pairs
 
 
 @pytest.fixture(params=BACKBONES)

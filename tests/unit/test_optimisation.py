@@ -78,7 +78,7 @@ def test_the_average_is_the_one_computed_by_hand():
     expected = 1.0
     for value, decay in ((5.0, 2 / 11), (7.0, 3 / 12), (9.0, 0.3)):  # (1 + t) / (10 + t) until 0.3 is reached
         network.weight.data.fill_(value)
-        average.update(network)
+        average.update()
         expected = decay * expected + (1 - decay) * value
     assert average.state["weight"].item() == pytest.approx(expected)
     with average.applied(network):
@@ -90,6 +90,6 @@ def test_a_decay_of_zero_is_the_network_itself():
     network = nn.BatchNorm2d(3)
     average = Average(network, decay=0.0)
     network.train()(torch.randn(4, 3, 2, 2))
-    average.update(network)
+    average.update()
     for name, tensor in network.state_dict().items():
         assert torch.equal(average.state[name], tensor)

@@ -43,7 +43,7 @@ def test_views_are_averaged(classifier, images, views):
         views
     ]
     expected = [np.mean([by_hand(classifier, way(one[..., 0])) for way in ways]) for one in images]
-    found = probabilities(classifier, [images[:3], images[3:]], mean=MEAN, std=STD, views=views)
+    found = probabilities(classifier, [images[:3], images[3:]], mean=MEAN, std=STD, views=views, precision="float32")
     assert found.dtype == np.float64
     np.testing.assert_allclose(found, expected, atol=1e-6)
     assert np.ptp(found) > 1e-3  # the images are told apart at all
@@ -56,15 +56,15 @@ def test_the_eight_views_are_all_different():
 
 def test_dropout_is_off_and_how_batches_are_cut_does_not_matter(classifier, images):
     classifier.train()
-    whole = probabilities(classifier, [images], mean=MEAN, std=STD, views=2)
-    single = probabilities(classifier, [one[None] for one in images], mean=MEAN, std=STD, views=2)
+    whole = probabilities(classifier, [images], mean=MEAN, std=STD, views=2, precision="float32")
+    single = probabilities(classifier, [one[None] for one in images], mean=MEAN, std=STD, views=2, precision="float32")
     np.testing.assert_allclose(whole, single, atol=1e-6)
 
 
 def test_read_only_file_maps_are_taken_and_no_images_give_none(classifier, images, tmp_path):
     np.save(tmp_path / "part.npy", images)
     mapped = np.load(tmp_path / "part.npy", mmap_mode="r")
-    settings = {"mean": MEAN, "std": STD, "views": 1}
+    settings = {"mean": MEAN, "std": STD, "views": 1, "precision": "float32"}
     assert np.array_equal(
         probabilities(classifier, [mapped], **settings), probabilities(classifier, [images], **settings)
     )
@@ -83,4 +83,4 @@ def test_grey_is_repeated_and_colour_is_not():
 
 def test_other_numbers_of_views_are_refused(classifier, images):
     with pytest.raises(ValueError, match="found 3, allowed are"):
-        probabilities(classifier, [images], mean=MEAN, std=STD, views=3)
+        probabilities(classifier, [images], mean=MEAN, std=STD, views=3, precision="float32")

@@ -88,7 +88,7 @@ def test_a_sealed_model_answers_as_the_model_does(trained, seal, images):
     classifier, about = models.load(trained / "model")
     arrays = [resize(decode(data, Limits(**LIMITS)).pixels, 32, "squash") for data in images]
     colour = np.stack([np.repeat(array, 3, axis=2) if array.shape[2] == 1 else array for array in arrays])
-    expected = probabilities(classifier, [colour], mean=about["mean"], std=about["std"], views=2)
+    expected = probabilities(classifier, [colour], mean=about["mean"], std=about["std"], views=2, precision="float32")
     sealed = open_sealed(seal.directory / "sealed", seal.digest)
     found = sealed.score(sealed.pixels(data) for data in images)
     assert len(set(found)) == 4
@@ -170,7 +170,7 @@ def test_a_sealed_model_that_lacks_what_it_needs_is_refused(trained, tmp_path):
 
 def test_the_sealed_code_is_all_that_it_needs_and_imports_no_twofold(seal):
     names = {path.relative_to(ROOT / "twofold").as_posix() for path in closure(sealing.SERVED)}
-    modules = "serving/served sealed predicting temperature anatomy images model errors"
+    modules = "serving/served sealed predicting replica temperature anatomy images model errors"
     assert {f"{module}.py" for module in modules.split()} == names
     home = seal.directory / "code" / seal.package
     assert {path.relative_to(home).as_posix() for path in home.rglob("*.py")} == names | {

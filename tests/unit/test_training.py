@@ -10,8 +10,9 @@ from torch import nn
 
 from twofold.checkpoint import Checkpoint
 from twofold.errors import TrainingError
+from twofold.history import Outcome, validation_figures, write_history
 from twofold.optimisation import groups
-from twofold.training import Outcome, Plan, class_weights, train, validation_figures, write_history
+from twofold.training import Plan, class_weights, train
 
 TARGETS = np.array([0, 1] * 6)
 POINTS = torch.stack([torch.tensor([2.0 * int(t) - 1, i / 10]) for i, t in enumerate(TARGETS)])
@@ -49,7 +50,11 @@ def run(made=None, inputs=lambda chosen, random: POINTS[chosen], figures=None, r
 
     kept = {name: changes.pop(name) for name in ("checkpoint", "log") if name in changes}
     rates = groups(list(made.parameters()), rate, 0.01)
-    return train(made, inputs, TARGETS, rates, Plan(**(PLAN | changes)), judge=judge, label="test", **kept)
+
+    def each(epoch):
+        return ((inputs(chosen, epoch.random(step)),) for step, chosen in enumerate(epoch.batches))
+
+    return train(made, each, TARGETS, rates, Plan(**(PLAN | changes)), judge=judge, label="test", **kept)
 
 
 def test_it_learns_and_epoch_0_is_before_the_first_step():

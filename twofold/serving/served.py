@@ -31,6 +31,8 @@ class ServedModel(PythonModel):
     def load_context(self, context: Any) -> None:
         folder = Path(context.artifacts["sealed"])
         self.sealed = open_sealed(folder)
+        # Made before anyone asks, so that the first caller need not wait for it.
+        self.sealed.network  # noqa: B018
         self.version = version(folder, self.sealed.digest)
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:

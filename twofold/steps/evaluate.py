@@ -11,7 +11,7 @@ calibrated by that temperature, but for what is called uncalibrated.
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from twofold.picture import Picture
     from twofold.predictions import Predictions
     from twofold.prepared import Prepared
+    from twofold.replica import Replica
 
-KIND, SCHEMA_VERSION = "evaluation", 2
+KIND, SCHEMA_VERSION = "evaluation", 3
 SPLITS = ("validation", "test")
 VIEWS = (1, 2, 4, 8)
 
@@ -53,6 +54,10 @@ class Evaluate(Section):
         "1 as it is, 2 mirrored too, 4 its rotations by right angles, 8 their mirror images too (4 and 8 only where "
         "orientation means nothing)"
     )
+    precision: Literal["float32", "bfloat16"] = Field(
+        description="in which the network computes, in the test and ever after: float32; bfloat16 (faster where the "
+        "processor has it, and another model: single probabilities move)"
+    )
     batch_size: Integer = Field(description="images predicted at once, 1 to 1024; speed and memory", ge=1, le=1024)
     robustness: Integer = Field(
         description="test images that are predicted again under mild JPEG, blur, two changes of brightness, less "
@@ -69,7 +74,7 @@ class Evaluate(Section):
 
 
 def evaluate(params: Evaluate, data: Path, model: Path, *, evaluation: Path, metrics: Path) -> None:
-    """Predict validation and test in float32, fit temperature and threshold on validation, report the test.
+    """Predict validation and test, fit temperature and threshold on validation, report the test.
 
     Raises:
         ArtifactError: data or model cannot be read, or the model was made for other classes or another image size.
@@ -85,23 +90,25 @@ def evaluate(params: Evaluate, data: Path, model: Path, *, evaluation: Path, met
     prepared = Prepared.open(data)
     classifier, about = load(model)
     _check(prepared, about, data, model)
-    raw = _predict(params, prepared, classifier, about)
+    network = _network(params, classifier)
+    raw = _predict(params, prepared, network, about)
     digest = artifacts.digest(model)
-    decided = decide(params.threshold, params.views, prepared, raw["validation"], digest)
+    computed = {"views": params.views, "precision": params.precision}
+    decided = decide(params.threshold, prepared, raw["validation"], digest, computed)
     probability = {split: calibrated(raw[split], decided["temperature"]) for split in SPLITS}
     table = _table(prepared, probability, decided["threshold"])
     test = table.of("test")
     figures = _score(test, raw["test"], decided)
     if params.robustness:
-        figures["robustness"] = _alter(params, prepared, classifier, about, test, decided)
-    explained = _explain(params, prepared, classifier, about, test)
+        figures["robustness"] = _alter(params, prepared, network, about, test, decided)
+    explained = _explain(params, prepared, network, about, test)
     charts = exhibits.draw(test, raw["test"], figures, decided["labels"])
     with artifacts.publish(evaluation) as draft:
         predictions.write(draft / predictions.PREDICTIONS, table)
         artifacts.write_json(draft / decision.DECISION, decided)
         exhibits.write(draft, test, raw["test"], figures, decided["labels"])
         explanations.write(draft / explanations.EXPLANATIONS, explained)
-        reference = drift_reference.of_test(prepared, classifier, about, test)
+        reference = drift_reference.of_test(prepared, network, about, test)
         drift_reference.write(draft / drift_reference.REFERENCE, reference)
         for name, picture in charts.items():
             (draft / f"{name}.svg").write_bytes(picture.svg)
@@ -141,31 +148,39 @@ def _check(prepared: "Prepared", about: Mapping[str, Any], data: Path, model: Pa
                 raise DataError(f"split '{split}': no image of class '{label}'; enlarge the split in preprocess")
 
 
-def _predict(
-    params: Evaluate, prepared: "Prepared", classifier: "Classifier", about: Mapping[str, Any]
-) -> dict[str, "np.ndarray[Any, np.dtype[np.float64]]"]:
-    """Probability of the positive class for every image of each split, in the order of its rows."""
+def _network(params: Evaluate, classifier: "Classifier") -> "Replica":
+    """What answers here, on this machine's device."""
     from twofold import numerics
+    from twofold.emulation import tell
+    from twofold.replica import Replica
 
     numerics.settle()
-    classifier.to(numerics.device())
+    where = numerics.device()
+    tell(params.precision, where)
+    return Replica(classifier.to(where), params.precision)
+
+
+def _predict(
+    params: Evaluate, prepared: "Prepared", network: "Replica", about: Mapping[str, Any]
+) -> dict[str, "np.ndarray[Any, np.dtype[np.float64]]"]:
+    """Probability of the positive class for every image of each split, in the order of its rows."""
     found = {}
     for split in SPLITS:
         rows = prepared.rows(split)
         starts = range(0, len(rows), params.batch_size)
         batches = (prepared.pixels(rows[start : start + params.batch_size]) for start in starts)
-        found[split] = _answer(params, classifier, about, batches, f"predicting {split}", len(rows))
+        found[split] = _answer(params, network, about, batches, f"predicting {split}", len(rows))
     return found
 
 
 def _answer(
-    params: Evaluate, classifier: "Classifier", about: Mapping[str, Any], batches: Iterable[Any], words: str, n: int
+    params: Evaluate, network: "Replica", about: Mapping[str, Any], batches: Iterable[Any], words: str, n: int
 ) -> "np.ndarray[Any, np.dtype[np.float64]]":
-    from twofold.predicting import probabilities
+    from twofold.predicting import averaged
     from twofold.progress import track
 
     shown = track(batches, words, n, per_item=params.batch_size)
-    return probabilities(classifier, shown, mean=about["mean"], std=about["std"], views=params.views)
+    return averaged(network, shown, mean=about["mean"], std=about["std"], views=params.views)
 
 
 def _table(prepared: "Prepared", probability: Mapping[str, Any], threshold: float) -> "Predictions":
@@ -202,7 +217,7 @@ def _score(test: "Predictions", uncalibrated: Any, decided: Mapping[str, Any]) -
 def _alter(
     params: Evaluate,
     prepared: "Prepared",
-    classifier: "Classifier",
+    network: "Replica",
     about: Mapping[str, Any],
     test: "Predictions",
     decided: Mapping[str, Any],
@@ -215,7 +230,7 @@ def _alter(
     rows = prepared.rows("test")[chosen]
 
     def predict(name: str, batches: Iterable[Any]) -> Any:
-        raw = _answer(params, classifier, about, batches, f"predicting test, {name}", len(rows))
+        raw = _answer(params, network, about, batches, f"predicting test, {name}", len(rows))
         return calibrated(raw, decided["temperature"])
 
     return robustness.measure(
@@ -229,7 +244,7 @@ def _alter(
 
 
 def _explain(
-    params: Evaluate, prepared: "Prepared", classifier: "Classifier", about: Mapping[str, Any], test: "Predictions"
+    params: Evaluate, prepared: "Prepared", network: "Replica", about: Mapping[str, Any], test: "Predictions"
 ) -> "Explanations":
     import numpy as np
 
@@ -241,7 +256,7 @@ def _explain(
         return prepared.pixels(np.array([place[sha256]]))[0]
 
     negative, positive = prepared.meta["labels"]
-    return explain(classifier, about, test, (negative, positive), pixels if params.pictures else None)
+    return explain(network, about, test, (negative, positive), pixels if params.pictures else None)
 
 
 def _report(

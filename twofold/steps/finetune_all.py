@@ -71,35 +71,28 @@ class FinetuneAll(Section):
 
 def finetune_all(params: FinetuneAll, data: Path, head: Path, *, model: Path, metrics: Path) -> None:
     """Train the whole network from the head's weights, and keep what is best on validation."""
+    import math
     from contextlib import ExitStack
 
-    import numpy as np
-    import numpy.typing as npt
     import torch
     from safetensors.torch import save_file
 
     from twofold.artifacts import digest, publish, read_meta, write_json, write_meta
-    from twofold.augmentation import Augmentation, augment
+    from twofold.augmentation import Augmentation
     from twofold.checkpoint import Checkpoint, dependencies
+    from twofold.compiling import compiled, compiles
     from twofold.errors import ArtifactError, WeightsError
     from twofold.folding import depthwise_in_float32, folded
+    from twofold.history import Figures, told, validation_figures, write_history
     from twofold.model import BACKBONES, KIND, SCHEMA_VERSION, fill
-    from twofold.numerics import autocast, device, settle
+    from twofold.numerics import device, has_bf16, settle
     from twofold.optimisation import groups_by_depth
-    from twofold.predicting import normalise, probabilities
+    from twofold.predicting import probabilities
     from twofold.prepared import Prepared
     from twofold.progress import say
+    from twofold.shown import Shown
     from twofold.tracking import live_run
-    from twofold.training import (
-        SHARED,
-        Figures,
-        Plan,
-        class_weights,
-        told,
-        train,
-        validation_figures,
-        write_history,
-    )
+    from twofold.training import SHARED, Plan, class_weights, train
     from twofold.weights import pretrained
 
     settle()
@@ -119,22 +112,27 @@ def finetune_all(params: FinetuneAll, data: Path, head: Path, *, model: Path, me
 
     rows, judged = images.rows("train"), images.rows("validation")
     targets, truth = images.target[rows], images.target[judged]
-    augmentation = Augmentation(
-        flips=params.flips,
-        orientation_free=params.orientation_free,
-        crop_min_area=params.crop_min_area,
-        brightness=params.brightness,
-        contrast=params.contrast,
+    shown = Shown(
+        classifier,
+        images,
+        rows,
+        Augmentation(**params.model_dump(include=set(Augmentation.__dataclass_fields__))),
+        mean=architecture.mean,
+        std=architecture.std,
+        batch_size=params.batch_size,
     )
 
-    def inputs(chosen: npt.NDArray[np.int64], random: torch.Generator) -> torch.Tensor:
-        pixels = torch.from_numpy(images.pixels(rows[chosen])).to(where)
-        return normalise(augment(pixels, augmentation, random), architecture.mean, architecture.std)
-
     def judge() -> Figures:
-        batches = (images.pixels(judged[i : i + params.batch_size]) for i in range(0, len(judged), params.batch_size))
-        with autocast(where):
-            found = probabilities(classifier, batches, mean=architecture.mean, std=architecture.std, views=params.views)
+        size = params.batch_size if where.type == "cpu" else max(params.batch_size, JUDGED)
+        batches = (images.pixels(judged[i : i + size]) for i in range(0, len(judged), size))
+        found = probabilities(
+            classifier,
+            batches,
+            mean=architecture.mean,
+            std=architecture.std,
+            views=params.views,
+            precision="bfloat16" if has_bf16(where) else "float32",
+        )
         return validation_figures(truth, found)
 
     plan = Plan(
@@ -145,6 +143,8 @@ def finetune_all(params: FinetuneAll, data: Path, head: Path, *, model: Path, me
         mixed_precision=True,
         select_by=params.select_by,
     )
+    steps = params.epochs * math.ceil(len(rows) / params.batch_size)
+    fuse = compiles(where, steps, params.batch_size, images.size)
     rates = groups_by_depth(
         classifier,
         architecture.stages,
@@ -165,12 +165,13 @@ def finetune_all(params: FinetuneAll, data: Path, head: Path, *, model: Path, me
             arithmetic.enter_context(depthwise_in_float32(classifier.backbone))
         outcome = train(
             classifier,
-            inputs,
+            shown.inputs,
             targets,
             rates,
             plan,
             judge=judge,
             label="fine-tuning",
+            forward=compiled(shown.forward, "fine-tuning") if fuse else shown.forward,
             checkpoint=checkpoint,
             log=run.log,
         )
@@ -202,6 +203,7 @@ def finetune_all(params: FinetuneAll, data: Path, head: Path, *, model: Path, me
     say(f"kept: {winner.replace('_', ' ')}, epoch {outcome.best_epoch} of {outcome.epoch}, by {params.select_by}")
 
 
+JUDGED = 256  # images a forward pass without gradients on a GPU, at least: fewer leave it idle
 _FROM_HEAD = (
     "backbone",
     "weights",

@@ -67,6 +67,8 @@ def train_head(params: TrainHead, data: Path, *, model: Path, metrics: Path, aud
     Raises:
         DataError: labels may be wrong, and the policy is `fail`; the audit is written, the model is not.
     """
+    from collections.abc import Iterator
+
     import numpy as np
     import numpy.typing as npt
     import torch
@@ -78,23 +80,15 @@ def train_head(params: TrainHead, data: Path, *, model: Path, metrics: Path, aud
     from twofold.audit_report import PAGE, write_audit
     from twofold.checkpoint import Checkpoint, dependencies
     from twofold.features import extract
+    from twofold.history import Figures, told, validation_figures, write_history
     from twofold.model import BACKBONES, make_head
-    from twofold.numerics import device, settle
+    from twofold.numerics import device, sent, settle
     from twofold.optimisation import groups
     from twofold.predicting import VIEWS
     from twofold.prepared import Prepared
     from twofold.progress import say
     from twofold.tracking import live_run
-    from twofold.training import (
-        SHARED,
-        Figures,
-        Plan,
-        class_weights,
-        told,
-        train,
-        validation_figures,
-        write_history,
-    )
+    from twofold.training import SHARED, Epoch, Plan, class_weights, train
     from twofold.weights import pretrained
 
     settle()
@@ -129,9 +123,10 @@ def train_head(params: TrainHead, data: Path, *, model: Path, metrics: Path, aud
         head = make_head(architecture.features, params.dropout)
     head.to(where)
 
-    def inputs(chosen: npt.NDArray[np.int64], random: torch.Generator) -> torch.Tensor:
-        numbers = torch.randint(len(seen), (len(chosen),), generator=random)
-        return seen[numbers.to(where), torch.from_numpy(chosen).to(where)]
+    def inputs(epoch: Epoch) -> Iterator[tuple[torch.Tensor]]:
+        for step, chosen in enumerate(epoch.batches):
+            numbers = torch.randint(len(seen), (len(chosen),), generator=epoch.random(step))
+            yield (seen[sent(numbers, where), sent(torch.from_numpy(chosen), where)],)
 
     def judge() -> Figures:
         head.eval()

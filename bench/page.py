@@ -1,0 +1,121 @@
+"""`python -m bench.page`: bench/README.md, made from the results in the tree and from bench/notes.md.
+
+In: bench/results/<hardware>/B*.json. Out: a table with a column for each hardware, what each figure rests on, and the
+notes on what stands in the way of goals that are not reached.
+"""
+
+import statistics
+from pathlib import Path
+from typing import Any
+
+from bench.catalogue import BENCHMARKS
+from bench.record import RESULTS, figure, load, shown, verdict
+from bench.rounds import Comparison
+
+PAGE, NOTES = RESULTS.parent / "README.md", RESULTS.parent / "notes.md"
+INTRODUCTION = """\
+# Speed, beside peers
+
+Made by `python -m bench.page` from the files in `bench/results/`; do not edit it by hand, edit `bench/notes.md`.
+
+    make bench              the short ones, five rounds each
+    make bench-long         the long ones, one to three rounds each
+    make bench B="B3 B5"    some of them
+    python -m bench --try   one round of little work each, to see that they run; nothing is written
+    python -m bench.page    this page
+
+Each benchmark runs ours and a peer's way of doing the same work in turn (A B A B) in one run on one machine, the peer
+in a process of its own. A figure is the median, over the rounds, of the peer's seconds over ours; smallest and largest
+ratio in brackets. Rounds in which the peer was more than 10 % off its own median are thrown away, counted, and run
+again. Before anything is timed it is checked that both come to the same result: *equal work* below. The fraction of
+the limit is what the machine's rate allows, measured in the same run, over what ours took.
+"""
+Results = dict[str, dict[str, tuple[list[Comparison], dict[str, Any]]]]  # hardware -> benchmark -> what was found
+
+
+def read(results: Path = RESULTS) -> Results:
+    """Every result in the tree, the CPU's first.
+
+    Raises:
+        SystemExit: a file is of no benchmark, lies in another hardware's folder, or has other parts than the catalogue.
+    """
+    found: Results = {}
+    for path in sorted(results.glob("*/B*.json"), key=lambda path: (path.parent.name != "cpu", str(path))):
+        comparisons, machine = load(path)
+        parts = [each.part for each in comparisons]
+        if path.stem not in BENCHMARKS or parts != list(BENCHMARKS[path.stem].parts):
+            raise SystemExit(f"bench: {path}: parts {parts} are not those of {path.stem} in bench/catalogue.py")
+        if machine["hardware"] != path.parent.name:
+            raise SystemExit(f"bench: {path}: was measured on {machine['hardware']}")
+        found.setdefault(path.parent.name, {})[path.stem] = comparisons, machine
+    return found
+
+
+def page(results: Results, notes: str) -> str:
+    """The page, as Markdown."""
+    parts = [INTRODUCTION, table(results)]
+    parts += [f"## On {hardware}\n\n" + "\n".join(details(found)) for hardware, found in results.items()]
+    return "\n\n".join(part.strip("\n") for part in [*parts, notes]) + "\n"
+
+
+def table(results: Results) -> str:
+    """One line a comparison, one column for each hardware; the goal stands beside the figure."""
+    columns = list(results) or ["cpu"]
+    lines = [
+        "| | work | beside | " + " | ".join(f"{hardware}: figure; goal" for hardware in columns) + " |",
+        "|---" * (3 + len(columns)) + "|",
+    ]
+    for name, benchmark in BENCHMARKS.items():
+        for number, (part, described) in enumerate(benchmark.parts.items()):
+            cells = []
+            for hardware in columns:
+                measured = results.get(hardware, {}).get(name)
+                goal = described.goal(hardware)
+                cells.append(cell(measured[0][number]) if measured else f"not measured; goal {goal}")
+            title = f"{name} {part}".strip()
+            lines.append(f"| {title} | {benchmark.work} | {described.peer} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def cell(c: Comparison) -> str:
+    """What one hardware came to."""
+    reach = f", {c.fraction:.0%} of the limit" if c.fraction is not None else ""
+    asked = "reported" if c.reached is None else f"goal {c.goal}: {verdict(c)}"
+    return f"**{figure(c)}**{reach}; {asked}"
+
+
+def details(found: dict[str, tuple[list[Comparison], dict[str, Any]]]) -> list[str]:
+    """What every figure of one hardware rests on."""
+    lines = []
+    for name, (comparisons, machine) in sorted(found.items(), key=lambda item: list(BENCHMARKS).index(item[0])):
+        versions = ", ".join(f"{package} {version}" for package, version in machine["versions"].items())
+        where = " beside ".join(
+            filter(None, [machine["gpu"], f"{machine['threads']} threads of {machine['processor']}"])
+        )
+        changed = " with changes" if machine["changed"] else ""
+        lines.append(f"**{name}** on {where}; commit {(machine['commit'] or 'unknown')[:7]}{changed}; {versions}.\n")
+        lines += ["\n".join(detail(c)) + "\n" for c in comparisons]
+    return lines
+
+
+def detail(c: Comparison) -> list[str]:
+    """One comparison in full."""
+    lines = [
+        f"- {c.name} {c.part}".rstrip() + f": {c.work}.",
+        f"    - ours, {shown(c.seconds)} s: {c.ours}",
+        f"    - peer, {shown(statistics.median(c.seconds_peer))} s: {c.peer}",
+        f"    - n = {len(c.ratios)}, {len(c.thrown)} thrown away; equal work: {c.equal}",
+    ]
+    if c.limit:
+        lines.append(f"    - limit, {shown(c.limit.seconds)} s: {c.limit.words}")
+    return [*lines, f"    - {c.remark}"] if c.remark else lines
+
+
+def main() -> None:
+    """Write the page."""
+    PAGE.write_text(page(read(), NOTES.read_text(encoding="utf-8")), encoding="utf-8")
+    print(PAGE)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""The strong peer: what timm's train.py does with --amp --amp-dtype bfloat16 --channels-last, in a loop of its own.
+
+timm's wheel has no script; this is its model, its optimizer and its settings on images that lie in memory maps, which
+spares it the decoding. No torch.compile, as train.py has none without --torchcompile; norms are live.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from twofold.numerics import device
+from twofold.prepared import Prepared
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+WORDS = "timm: bf16 autocast, channels_last, create_optimizer_v2 AdamW, live norms, no augmentation"
+
+
+def model(name: str = "resnet50", classes: int = 2) -> nn.Module:
+    """On the device, channels_last, training; random weights."""
+    import timm
+
+    if device().type == "cuda":
+        torch.backends.cudnn.benchmark = True  # as train.py sets it
+    made: nn.Module = timm.create_model(name, num_classes=classes)
+    return made.to(device()).to(memory_format=torch.channels_last).train()
+
+
+def optimizer(network: nn.Module, rate: float) -> torch.optim.Optimizer:
+    """Its AdamW, without decay on norms and biases."""
+    from timm.optim._optim_factory import create_optimizer_v2
+
+    made: torch.optim.Optimizer = create_optimizer_v2(network, opt="adamw", lr=rate, weight_decay=0.05)
+    return made
+
+
+def step(network: nn.Module, images: torch.Tensor, targets: torch.Tensor, rule: torch.optim.Optimizer) -> None:
+    """Forward and loss under autocast, backward, update: train.py's order."""
+    with torch.autocast(device().type, dtype=torch.bfloat16):
+        loss = F.cross_entropy(network(images), targets)
+    rule.zero_grad()
+    loss.backward()
+    rule.step()
+
+
+def as_input(pixels: torch.Tensor) -> torch.Tensor:
+    """(N, S, S, C) uint8 -> (N, 3, S, S) float32 normalised, channels_last, on the device: timm's PrefetchLoader."""
+    mean, std = (torch.tensor(values, device=device()).view(1, 3, 1, 1) * 255 for values in (MEAN, STD))
+    images = pixels.to(device(), non_blocking=True).permute(0, 3, 1, 2).expand(-1, 3, -1, -1).float()
+    return images.sub_(mean).div_(std).contiguous(memory_format=torch.channels_last)
+
+
+def steps(directory: Path, images: int, batch: int) -> Callable[[], None]:
+    """For a process apart: `images` images of prepared data, `batch` a step."""
+    torch.manual_seed(0)
+    data = Prepared.open(directory)
+    rows = data.rows("train")
+    network = model()
+    rule = optimizer(network, 1e-6)
+
+    def work() -> None:
+        for start in range(0, images, batch):
+            chosen = rows[start : min(start + batch, images)]
+            targets = torch.from_numpy(data.target[chosen]).to(device())
+            step(network, as_input(torch.from_numpy(data.pixels(chosen))), targets, rule)
+
+    return work

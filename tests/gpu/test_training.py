@@ -1,0 +1,210 @@
+"""What only a GPU can show; on a machine without one these are skipped."""
+
+from dataclasses import replace
+from itertools import count
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from bench.images import generated
+from twofold import descent, training
+from twofold.augmentation import Augmentation, Draws, changed, draw, generator
+from twofold.checkpoint import Checkpoint
+from twofold.compiling import compiled
+from twofold.errors import TrainingError
+from twofold.feed import Feed
+from twofold.folding import folded
+from twofold.model import BACKBONES, build
+from twofold.numerics import settle
+from twofold.optimisation import groups
+from twofold.predicting import exact
+from twofold.replica import Replica
+from twofold.shown import Shown
+from twofold.training import Plan, train
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+GPU = torch.device("cuda")
+RESNET50 = BACKBONES["resnet50"]
+TARGETS = np.arange(50) % 2
+PLAN = Plan(
+    epochs=4,
+    patience=None,
+    batch_size=8,  # seven batches, the last ones of seven images
+    warmup_epochs=0.5,
+    label_smoothing=0.05,
+    class_weights=(0.8, 1.3),
+    ema_decay=0.9,
+    clip_norm=1.0,
+    frozen_norms=True,
+    mixed_precision=False,
+    select_by="log_loss",
+    seed=3,
+)
+
+
+@pytest.fixture(autouse=True)
+def settled(monkeypatch, tmp_path):
+    monkeypatch.setenv("TWOFOLD_CHECKPOINTS", str(tmp_path / "checkpoints"))
+    monkeypatch.setattr(training, "KEPT", {})
+    settle()
+
+
+def run(points, plan=PLAN, checkpoint=None, first=0, stopped_at=None):
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(6, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Dropout(0.3), nn.Linear(32, 2)).to(GPU)
+    epochs = count(first)
+
+    def inputs(epoch):
+        for chosen in epoch.batches:
+            yield (points[torch.from_numpy(chosen).to(GPU)],)
+
+    def judge():
+        epoch = next(epochs)
+        if epoch == stopped_at:
+            raise KeyboardInterrupt
+        return {"log_loss": 1.0 / (1 + epoch), "roc_auc": 0.5, "accuracy": 0.5}
+
+    rates = groups(list(network.parameters()), 0.01, 0.01)
+    found = train(network, inputs, TARGETS, rates, plan, judge=judge, label="gpu", checkpoint=checkpoint)
+    return [row["train_loss"] for row in found.history[1:]], found.best
+
+
+@pytest.fixture
+def points():
+    return torch.randn(50, 6, generator=torch.Generator().manual_seed(1)).to(GPU)
+
+
+@pytest.mark.parametrize("weights", [None, (0.8, 1.3)])
+@pytest.mark.parametrize("frozen", [True, False])
+def test_a_replayed_graph_trains_as_single_kernels_do(points, monkeypatch, frozen, weights):
+    plan = replace(PLAN, frozen_norms=frozen, class_weights=weights)
+    losses, best = run(points, plan)
+    monkeypatch.setattr(descent, "WARM_UP", 10**9)
+    expected, theirs = run(points, plan)
+    assert losses == pytest.approx(expected, rel=1e-5)
+    for name, tensor in best.items():
+        torch.testing.assert_close(tensor, theirs[name], rtol=1e-4, atol=1e-6)
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_others(points):
+    losses, best = run(points)
+    again, same = run(points)
+    assert losses == again
+    assert all(torch.equal(tensor, same[name]) for name, tensor in best.items())
+    assert run(points, replace(PLAN, seed=4))[0] != losses
+
+
+def test_a_training_that_was_stopped_goes_on_to_the_same_bits(points, capsys):
+    losses, best = run(points)
+    parts = {"of": "this"}
+    with pytest.raises(KeyboardInterrupt):
+        run(points, checkpoint=Checkpoint("finetune_all", parts), stopped_at=3)
+    again, same = run(points, checkpoint=Checkpoint("finetune_all", parts), first=3)
+    assert "goes on after epoch 2 of 4" in capsys.readouterr().err
+    assert again == losses
+    assert all(torch.equal(tensor.cpu(), same[name].cpu()) for name, tensor in best.items())
+
+
+def test_what_is_not_finite_is_found_at_its_step(points):
+    points[17] = float("nan")
+    with pytest.raises(TrainingError, match=r"gpu: loss nan, .* in epoch 1, step [1-7] of 7"):
+        run(points)
+
+
+@pytest.fixture
+def images(tmp_path):
+    return generated(tmp_path / "data", 200, 10, 32)
+
+
+def test_every_way_to_feed_gives_the_same_pixels(images):
+    rows = images.rows("train")[::-1].copy()
+    batches = np.array_split(np.arange(150), 19)
+    resident, ring = (Feed(images, rows, GPU, 8, resident=kept) for kept in (True, False))
+    assert (resident.resident, ring.resident) == (True, False)
+    for one, other, chosen in zip(resident(batches), ring(batches), batches, strict=True):
+        torch.cuda._sleep(10**6)
+        expected = torch.from_numpy(images.pixels(rows[chosen]))
+        assert torch.equal(one.cpu(), expected)
+        assert torch.equal(other.cpu(), expected)
+
+
+def test_a_feed_that_is_left_early_ends_its_thread_and_passes_errors_on(images):
+    rows = images.rows("train")
+    ring = Feed(images, rows, GPU, 8, resident=False)
+    batches = np.array_split(np.arange(160), 20)
+    begun = ring(batches)
+    next(begun)
+    begun.close()
+    with pytest.raises(IndexError):
+        list(ring([*batches[:3], np.array([10**6])]))
+
+
+def test_images_are_changed_as_on_the_cpu():
+    images = torch.randint(0, 256, (40, 24, 24, 3), dtype=torch.uint8)
+    settings = Augmentation(flips=True, orientation_free=True, crop_min_area=0.5, brightness=0.2, contrast=0.2)
+    drawn = draw(40, settings, generator(1))
+    expected = changed(images, settings, drawn)
+    found = changed(images.to(GPU), settings, Draws(*(each.to(GPU) for each in drawn)))
+    torch.testing.assert_close(found.cpu(), expected, atol=0.05, rtol=0)
+    only = replace(settings, crop_min_area=1, brightness=0, contrast=0)
+    assert torch.equal(
+        changed(images.to(GPU), only, Draws(*(each.to(GPU) for each in drawn))).cpu(), changed(images, only, drawn)
+    )
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the compiler's own parts
+def test_compiled_kernels_train_as_torchs_own_do(images, monkeypatch):
+    monkeypatch.setenv("TWOFOLD_COMPILE", "on")
+    turned = Augmentation(flips=True, orientation_free=True, crop_min_area=0.7, brightness=0.1, contrast=0.1)
+    rows = images.rows("train")[:60]
+    found = []
+    for fuse in (True, False):
+        torch.manual_seed(0)
+        network = build("resnet50", 0.0).to(GPU).to(memory_format=torch.channels_last)
+        shown = Shown(network, images, rows, turned, mean=RESNET50.mean, std=RESNET50.std, batch_size=16)
+        rates = groups(list(network.parameters()), 1e-4, 0.01)
+        still = {"log_loss": 1.0, "roc_auc": 0.5, "accuracy": 0.5}
+        with folded(network.backbone):
+            outcome = train(
+                network,
+                shown.inputs,
+                images.target[rows],
+                rates,
+                replace(PLAN, epochs=3, batch_size=16, mixed_precision=True, class_weights=None),
+                judge=lambda still=still: still,
+                label="gpu",
+                forward=compiled(shown.forward, "gpu") if fuse else shown.forward,
+            )
+        found.append([row["train_loss"] for row in outcome.history[1:]])
+    assert found[0] == pytest.approx(found[1], rel=0.02)
+
+
+@pytest.mark.parametrize(("precision", "like"), [("float32", 1e-4), ("bfloat16", 0.03)])
+def test_a_replica_with_fused_kernels_sees_what_the_classifier_sees(precision, like):
+    classifier = alive(build("resnet50", 0.5)).eval()
+    shown = torch.randn(8, 3, 64, 64, generator=torch.Generator().manual_seed(2))
+    with torch.inference_mode():
+        expected = classifier.features(shown)
+        replica = Replica(classifier.to(GPU), precision)
+        with exact():
+            found = replica.features(shown.to(GPU).contiguous(memory_format=torch.channels_last)).cpu()
+        assert expected.norm() > 0.1
+        assert (found - expected).norm() < like * expected.norm()
+        assert not torch.equal(replica.backbone.layer1[0].conv3.weight, torch.zeros(()).to(GPU))
+
+
+def alive(classifier):
+    """Norms as after training: not zero at the end of a residual branch, each with statistics of its own."""
+    random = generator(5)
+    for module in classifier.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            for tensor, low, high in (
+                (module.weight, 0.2, 0.6),
+                (module.bias, -0.1, 0.1),
+                (module.running_mean, -0.1, 0.1),
+                (module.running_var, 0.5, 1.5),
+            ):
+                tensor.data.uniform_(low, high, generator=random)
+    return classifier

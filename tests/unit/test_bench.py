@@ -1,0 +1,202 @@
+"""The benchmarks' framework: which rounds count, what a figure is, and the page that shows it."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from bench import page, rounds
+from bench.apart import Apart
+from bench.catalogue import BENCHMARKS, Goal, named
+from bench.machine import machine, short
+from bench.record import figure, keep, load, shown, told
+from bench.rounds import TRIAL, Comparison, Limit, compare
+
+ROOT = Path(__file__).resolve().parents[2]
+STEADY = Comparison(
+    name="B3",
+    work="steps",
+    ours="ours, fast",
+    peer="theirs, slow",
+    seconds_ours=[2.0, 2.5, 1.0],
+    seconds_peer=[8.0, 5.0, 5.0],
+    goal=Goal(ratio=4),
+    equal="the same to 0.001 (at most 0.01)",
+    part="a",
+    images=100,
+    limit=Limit(0.5, "by a count of operations"),
+    thrown=[(2.0, 9.0)],
+)
+
+
+@pytest.fixture(autouse=True)
+def here(monkeypatch):
+    monkeypatch.delenv(TRIAL, raising=False)
+    monkeypatch.setenv("TWOFOLD_DEVICE", "cpu")
+
+
+def timed(monkeypatch, ours, peer):
+    """`compare` with a clock of ours: the seconds that each side takes, round by round."""
+    seconds = {"ours": iter(ours), "peer": iter(peer)}
+    monkeypatch.setattr(rounds, "clocked", lambda side: next(seconds[side]))
+
+    def side(name):
+        class Side(str):
+            def __call__(self):
+                return None
+
+        return Side(name)
+
+    return compare("B3", "work", part="a", ours=("o", side("ours")), peer=("p", side("peer")), equal="yes")
+
+
+def test_a_figure_is_the_median_of_the_rounds_ratios_with_their_spread():
+    assert STEADY.ratios == [4.0, 2.0, 5.0]
+    assert STEADY.ratio == 4.0
+    assert STEADY.seconds == 2.0
+    assert STEADY.rate == 50.0
+    assert STEADY.fraction == 0.25
+    assert figure(STEADY) == "4.00x (2.00 to 5.00), 50.0 images/s"
+    assert [shown(value) for value in (0.12345, 1.239, 12.39, 123.9, 12345.6)] == [
+        "0.123",
+        "1.24",
+        "12.4",
+        "124",
+        "12,346",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("goal", "reached"),
+    [
+        (Goal(), None),
+        (Goal(ratio=4), True),
+        (Goal(ratio=4.01), False),
+        (Goal(seconds=2), True),
+        (Goal(ratio=4, seconds=1.9), False),
+        (Goal(rate=50), True),
+        (Goal(ratio=4, rate=51), False),
+    ],
+)
+def test_a_goal_is_reached_when_all_of_it_is(goal, reached):
+    assert dataclasses.replace(STEADY, goal=goal).reached is reached
+
+
+def test_rounds_in_which_the_peer_drifted_are_run_again_and_counted(monkeypatch):
+    # The median of the peer is 10: 11 is 10 % off and counts, 11.2 and 8.9 do not.
+    found = timed(monkeypatch, [1, 2, 3, 4, 5, 6, 7], [10, 11, 11.2, 10, 8.9, 10, 9.5])
+    assert found.seconds_ours == [1, 2, 4, 6, 7]
+    assert found.seconds_peer == [10, 11, 10, 10, 9.5]
+    assert found.thrown == [(3, 11.2), (5, 8.9)]
+    assert found.goal == Goal(3.7)
+
+
+def test_a_restless_machine_gives_no_figure(monkeypatch):
+    with pytest.raises(SystemExit, match=r"B3 a: the peer took 1\.00, 2\.00, 4\.00.* s: too restless a machine"):
+        timed(monkeypatch, [1] * 15, [1, 2, 4, 8, 16] * 3)
+
+
+def test_a_short_benchmark_has_five_rounds_a_long_one_may_have_one_and_a_trial_has_one(monkeypatch):
+    def run(name, count):
+        sides = {"ours": ("o", lambda: None), "peer": ("p", lambda: None)}
+        monkeypatch.setattr(rounds, "clocked", lambda side: 1.0)
+        part = next(iter(BENCHMARKS[name].parts))
+        return len(compare(name, "work", part=part, equal="yes", rounds=count, **sides).ratios)
+
+    with pytest.raises(ValueError, match="rounds: 4"):
+        run("B3", 4)
+    assert run("B3", 5) == 5
+    assert run("B8", 1) == 1
+    monkeypatch.setenv(TRIAL, "1")
+    assert run("B3", 5) == 1
+
+
+def test_names_are_known_and_long_ones_are_asked_for():
+    assert named([], long=False) == ["B1", "B2", "B3", "B5", "B6", "B7", "B10"]
+    assert set(named([], long=True)) >= {"B4", "B8", "B9"}
+    assert named(["B3", "B5"], long=False) == ["B3", "B5"]
+    with pytest.raises(SystemExit, match="no B12; there are B1, B2"):
+        named(["B12"], long=False)
+
+
+def double(by):
+    """A peer's preparation."""
+
+    def work(value):
+        return by * value
+
+    return work
+
+
+def test_the_peer_works_in_a_process_of_its_own_and_its_failure_is_told():
+    other = Apart(double, 2)
+    assert other(21) == 42
+    with pytest.raises(SystemExit, match=r"the peer failed:\n(.|\n)*TypeError"):
+        other()
+    other.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("NVIDIA H200", "h200"),
+        ("NVIDIA H100 80GB HBM3", "h100"),
+        ("NVIDIA A100-SXM4-40GB", "a100"),
+        ("NVIDIA GeForce RTX 4090", "rtx4090"),
+        ("Tesla T4", "teslat4"),
+    ],
+)
+def test_a_gpu_has_a_short_name(name, expected):
+    assert short(name) == expected
+
+
+def test_a_package_that_is_not_installed_has_no_version(monkeypatch):
+    monkeypatch.setattr("bench.machine.PACKAGES", ("numpy", "no-such-package-as-this"))
+    assert list(machine()["versions"]) == ["python", "numpy"]
+
+
+def test_a_result_is_read_as_it_was_written(tmp_path):
+    path = keep("B3", [STEADY], tmp_path)
+    assert path == tmp_path / "cpu" / "B3.json"
+    comparisons, where = load(path)
+    assert comparisons == [STEADY]
+    assert where["hardware"] == "cpu"
+    assert json.loads(path.read_text())["command"] == "python -m bench B3"
+    assert "goal >= 4x: reached" in told(STEADY)
+    assert "NOT reached" in told(dataclasses.replace(STEADY, goal=Goal(5)))
+
+
+def test_the_page_has_a_column_for_each_hardware_and_says_what_is_missed_and_what_is_unmeasured(tmp_path):
+    other = dataclasses.replace(STEADY, part="b", goal=Goal(5), thrown=[])
+    path = keep("B3", [STEADY, other], tmp_path)
+    found = json.loads(path.read_text())
+    found["machine"]["hardware"] = "h200"
+    (tmp_path / "h200").mkdir()
+    (tmp_path / "h200" / "B3.json").write_text(json.dumps(found))
+    text = page.page(page.read(tmp_path), "## Notes\n\nsome")
+    lines = [line for line in text.splitlines() if line.startswith("| B")]
+    assert "| cpu: figure; goal | h200: figure; goal |" in text
+    (a,) = [line for line in lines if line.startswith("| B3 a ")]
+    assert a.count("**4.00x (2.00 to 5.00), 50.0 images/s**, 25% of the limit; goal >= 4x: reached") == 2
+    (b,) = [line for line in lines if line.startswith("| B3 b ")]
+    assert b.count("NOT reached") == 2
+    (b5,) = [line for line in lines if line.startswith("| B5 ")]
+    assert b5.count("not measured; goal >= 0.98x") == 2
+    assert "n = 3, 1 thrown away; equal work: the same to 0.001" in text
+    assert text.endswith("some\n")
+    (tmp_path / "h100").mkdir()
+    (tmp_path / "h100" / "B3.json").write_text(json.dumps(found))
+    with pytest.raises(SystemExit, match=r"h100/B3.json: was measured on h200"):
+        page.read(tmp_path)
+
+
+def test_results_of_other_parts_than_the_catalogues_are_refused(tmp_path):
+    keep("B3", [STEADY], tmp_path)
+    with pytest.raises(SystemExit, match=r"B3.json: parts \['a'\] are not those of B3"):
+        page.read(tmp_path)
+
+
+def test_the_page_in_the_tree_is_made_from_the_results_in_the_tree():
+    made = page.page(page.read(), page.NOTES.read_text(encoding="utf-8"))
+    assert page.PAGE.read_text(encoding="utf-8") == made, "run: python -m bench.page"
