@@ -76,7 +76,8 @@ def ordered(
         try:
             for task in tasks:
                 waiting.append((task, executor.submit(function, task) if task != [] else _done(function(task))))
-                if len(waiting) > count * AHEAD:
+                # What is done is not held until the window is full.
+                while waiting and (len(waiting) > count * AHEAD or waiting[0][1].done()):
                     yield waiting[0][1].result()
                     waiting.popleft()
             while waiting:

@@ -18,6 +18,7 @@ from twofold.sources.listing import Entry, Fetched, Wanted
 from twofold.sources.opening import Source
 
 _TASK_FILES, _TASK_BYTES = 32, 8 * 1024 * 1024  # one task: few enough bytes that the window of tasks stays small
+_THREADS = 4  # that look files up; the interpreter keeps no more of them busy
 _UNVERIFIED = "its store keeps no checksum; ingest.require_checksum asks for one"
 
 
@@ -59,7 +60,7 @@ def _unknown(
     tasks: Iterator[list[Wanted]], look: "partial[list[Taken | None]]", known: deque[list[Taken | None]]
 ) -> Iterator[list[Wanted]]:
     """Of each task what the memo does not know; `known` gets the rest, with None in the places of these."""
-    count = workers()
+    count = min(workers(), _THREADS)
     waiting: deque[tuple[list[Wanted], Future[list[Taken | None]]]] = deque()
     with ThreadPoolExecutor(count) as threads:
         for task in tasks:
