@@ -34,7 +34,7 @@ T = TypeVar("T")
 ROOT = Path(__file__).resolve().parent.parent
 COUNT, GROWN = 20_000, 1.01
 BACKBONE = "efficientnet_lite0"
-TIMED = (("fetch", taking_in, "_store"), ("decode", making_ready, "_fill"), ("features", features, "extract"))
+TIMED = (("fetch", taking_in, "_store"), ("decode", making_ready, "fill"), ("features", features, "extract"))
 
 
 def run(count: int | None = None) -> list[Comparison]:

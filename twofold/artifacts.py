@@ -7,6 +7,7 @@ import shutil
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,13 @@ def write_bytes(path: Path, data: bytes) -> None:
     except BaseException:
         draft.unlink(missing_ok=True)
         raise
+
+
+def write_all(stream: FileIO, data: bytes | memoryview) -> None:
+    """Write all of it to an unbuffered file, whose own `write` may take less, as on a full disk."""
+    left = memoryview(data).cast("B")
+    while left:
+        left = left[stream.write(left) :]
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

@@ -8,6 +8,7 @@ computed.
 import hashlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,7 @@ from twofold.predicting import normalise, view
 from twofold.prepared import Prepared
 from twofold.progress import track
 
+_HASHED = 64  # rows that a thread takes at a time
 BATCH = 16  # best on a CPU, and always whole: the last bits of a feature may depend on the size of its batch
 
 
@@ -71,12 +73,18 @@ def _batch(
 
 
 def _contents(images: Prepared, rows: npt.NDArray[np.int64]) -> Iterator[str]:
+    """Of each row a digest of what the base would see: the pixels as they lie there, and how many channels it gets."""
     with ThreadPoolExecutor(workers()) as pool:  # hashing lets other threads run
-        for start in range(0, len(rows), 1024):
-            yield from pool.map(_content, images.pixels(rows[start : start + 1024]))
+        some = [rows[start : start + _HASHED] for start in range(0, len(rows), _HASHED)]
+        for digests in pool.map(partial(_digests, images), some):
+            yield from digests
 
 
-def _content(pixels: npt.NDArray[np.uint8]) -> str:
-    digest = hashlib.sha256(f"{pixels.shape}".encode())
-    digest.update(np.ascontiguousarray(pixels).data)
-    return digest.hexdigest()
+def _digests(images: Prepared, rows: npt.NDArray[np.int64]) -> list[str]:
+    found = []
+    for row in rows:
+        pixels = images.stored(row)
+        digest = hashlib.sha256(f"{pixels.shape} {images.channels}\n".encode())
+        digest.update(pixels.data)  # without a copy: straight from the file's own pages
+        found.append(digest.hexdigest())
+    return found

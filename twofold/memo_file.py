@@ -65,6 +65,7 @@ class _Kept(threading.local):
 _kept = _Kept()
 _of_parents: list[_Reader] = []  # a process that was forked may neither use nor close what its parent opened
 _unmarked: dict[str, dict[str, int]] = {}  # when keys were used that are not marked so yet, by `where()`
+_first = threading.Lock()  # of several threads that read
 _marking: set[int] = set()  # the processes that will do so when they end
 
 
@@ -218,12 +219,13 @@ def mark() -> None:
 
 def _use(keys: dict[str, bytes]) -> None:
     process = os.getpid()
-    if process not in _marking:
-        _unmarked.clear()  # a process that was forked has its parent's, who marks them itself
-        _marking.clear()
-        _marking.add(process)
-        # atexit is not run in the workers of a pool.
-        Finalize(None, mark, exitpriority=0)
+    with _first:
+        if process not in _marking:
+            _unmarked.clear()  # a process that was forked has its parent's, who marks them itself
+            _marking.clear()
+            _marking.add(process)
+            # atexit is not run in the workers of a pool.
+            Finalize(None, mark, exitpriority=0)
     used = _unmarked.setdefault(where(), {})
     used.update(dict.fromkeys(keys, time.time_ns()))
     if len(used) > MOST_UNMARKED:

@@ -72,7 +72,16 @@ def thumbnail(pixels: Pixels) -> Thumbnails:
     Args:
         pixels: (H, W, C) uint8, C 1 or 3, of any size.
     """
-    grey = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).convert("L")
+    return thumbnail_of(shades(pixels))
+
+
+def shades(pixels: Pixels) -> Image.Image:
+    """The grey picture (Rec. 601 luma) of (H, W, C) uint8 pixels, C 1 or 3."""
+    return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).convert("L")
+
+
+def thumbnail_of(grey: Image.Image) -> Thumbnails:
+    """`thumbnail` of what is grey already."""
     # Without rounding to levels, which would be most of what a picture of low contrast has.
     small = np.asarray(grey.convert("F").resize((SIDE, SIDE), Image.Resampling.BICUBIC), np.float32)
     centred = small - small.mean()

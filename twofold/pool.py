@@ -7,13 +7,14 @@ A worker can die: a decoder is C code, and memory is finite. Then what was under
 in a process of its own, and the error names the file that ends it.
 """
 
+import gc
 import multiprocessing
 import os
 import signal
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
@@ -54,7 +55,7 @@ def ordered(
 
     Args:
         function: at the top of a module, so that it can be pickled; its arguments and results too.
-        tasks: taken one by one, as workers get free.
+        tasks: taken one by one, as workers get free; an empty list is done in this process.
         count: processes; 1 means this one.
         files: cuts a task into tasks of one file each, with the file's name; for the error when a worker dies.
 
@@ -67,11 +68,16 @@ def ordered(
     # Forked workers start at once and share what is loaded; elsewhere than on Linux forking is not safe.
     context: Any = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     waiting: deque[tuple[T, Future[R]]] = deque()
+    # What is there now is no garbage: to look through all of it, again and again, would also copy it into each worker.
+    gc.freeze()
     with ProcessPoolExecutor(count, mp_context=context, initializer=_end_with_parent) as executor:
+        # Forked before the first task is asked for: what a thread of theirs holds would stay locked in a copy.
+        executor.submit(_nothing)
         try:
             for task in tasks:
-                waiting.append((task, executor.submit(function, task)))
-                if len(waiting) > count * AHEAD:
+                waiting.append((task, executor.submit(function, task) if task != [] else _done(function(task))))
+                # What is done is not held until the window is full.
+                while waiting and (len(waiting) > count * AHEAD or waiting[0][1].done()):
                     yield waiting[0][1].result()
                     waiting.popleft()
             while waiting:
@@ -83,9 +89,22 @@ def ordered(
         finally:
             for _, future in waiting:
                 future.cancel()
+            if isinstance(tasks, Generator):
+                tasks.close()  # with its threads, before anything is forked again
+            gc.unfreeze()
     pieces = [one for task, future in waiting if not _finished(future) for one in (files(task) if files else [])]
     ends = [(name, _end_of(context.Process(target=_alone, args=(function, piece)))) for name, piece in pieces]
     raise DataError(_verdict([name for name, _ in pieces], [f"{name}: {end}" for name, end in ends if end]))
+
+
+def _nothing() -> None:
+    pass
+
+
+def _done(result: R) -> Future[R]:
+    future: Future[R] = Future()
+    future.set_result(result)
+    return future
 
 
 def _finished(future: Future[R]) -> bool:

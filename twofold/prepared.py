@@ -13,7 +13,7 @@ Out: a folder with
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from twofold.artifacts import read_meta
+from twofold.artifacts import read_meta, write_all
 from twofold.errors import ArtifactError
 from twofold.images import Pixels
 from twofold.raw import Image
@@ -70,7 +70,10 @@ class Prepared:
         meta = read_meta(directory, KIND, VERSION)
         try:
             table = pq.read_table(directory / INDEX, use_threads=False)
-            parts = [np.load(directory / part_name(number), mmap_mode="r") for number in range(meta["parts"])]
+            # As plain arrays: numpy's own class for maps takes longer over a row than the row does.
+            parts = [
+                np.asarray(np.load(directory / part_name(number), mmap_mode="r")) for number in range(meta["parts"])
+            ]
             used = np.asarray(table.column("part")), np.asarray(table.column("row"))
         except (OSError, KeyError, ValueError) as error:  # Arrow's own errors are among these
             raise ArtifactError(f"{directory}: not the files that meta.json tells of: {error}") from None
@@ -106,6 +109,11 @@ class Prepared:
             here = np.flatnonzero(self._part[chosen] == number)
             result[here] = self._parts[number][self._row[chosen[here]]]
         return result
+
+    def stored(self, row: int) -> Pixels:
+        """The pixels of a row as they lie in its part: (S, S, C) with C of the image itself; read when looked at."""
+        pixels: Pixels = self._parts[self._part[row]][self._row[row]]
+        return pixels
 
     def _dtype(self, name: str) -> Any:
         return object if pa.types.is_string(self._table.schema.field(name).type) else None
@@ -182,12 +190,14 @@ def repack(
     return new_places, new_shapes
 
 
-def write_row(path: Path, shape: tuple[int, int, int, int], row: int, pixels: Pixels) -> None:
-    """Put one image (S, S, C) into its row of an array file."""
+def write_rows(path: Path, shape: tuple[int, int, int, int], rows: Iterable[tuple[int, Pixels]]) -> None:
+    """Put images (S, S, C) into their rows of an array file."""
     length = math.prod(shape[1:])
     with path.open("r+b", buffering=0) as stream:
-        stream.seek(row * length - math.prod(shape), os.SEEK_END)
-        stream.write(np.ascontiguousarray(pixels).data)
+        begin = stream.seek(0, os.SEEK_END) - math.prod(shape)
+        for row, pixels in rows:
+            stream.seek(begin + row * length)
+            write_all(stream, np.ascontiguousarray(pixels).data)
 
 
 def write_index(

@@ -19,7 +19,7 @@ from twofold import memo
 from twofold.errors import ArtifactError, DataError
 from twofold.images import Fit, Limits, Pixels, decode, histogram, resize
 from twofold.imports import code_digest
-from twofold.near import SIDE, Thumbnails, thumbnail
+from twofold.near import SIDE, Thumbnails, shades, thumbnail_of
 from twofold.raw import Image, read_member
 from twofold.seen import decoders
 
@@ -77,11 +77,7 @@ def ready(images: Sequence[Image], raw: Path, size: int, fit: Fit, limits: Limit
 
 def brightness(pixels: Pixels) -> float:
     """The mean of the grey image (Rec. 601 luma) as it came, nothing cut off or added: 0 (black) to 1 (white)."""
-    if pixels.shape[2] == 3:
-        pixels = np.asarray(Pillow.fromarray(pixels).convert("L"))[:, :, None]
-    # Whole numbers, so that nothing but the picture decides the last digit.
-    total = int(histogram(pixels)[0] @ _LEVELS)
-    return float(total / (255 * pixels.shape[0] * pixels.shape[1]))
+    return _brightness(shades(pixels))
 
 
 @cache
@@ -103,7 +99,14 @@ def _made(image: Image, raw: Path, size: int, fit: Fit, limits: Limits) -> Ready
     pixels = resize(decoded, size, fit)
     # Whole numbers, so that the order in which images are added up cannot change the last digit.
     counts = histogram(pixels)
-    return Ready(pixels, thumbnail(decoded), brightness(decoded), counts @ _LEVELS, counts @ _LEVELS**2)
+    grey = shades(decoded)  # of a large picture this takes as long as to scale it down
+    return Ready(pixels, thumbnail_of(grey), _brightness(grey), counts @ _LEVELS, counts @ _LEVELS**2)
+
+
+def _brightness(grey: Pillow.Image) -> float:
+    # Whole numbers, so that nothing but the picture decides the last digit.
+    total = int(np.array(grey.histogram(), np.int64) @ _LEVELS)
+    return float(total / (255 * grey.width * grey.height))
 
 
 def _packed(one: Ready) -> bytes:

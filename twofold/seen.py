@@ -49,27 +49,41 @@ class Seen(NamedTuple):
 
 
 def see(files: Sequence[bytes], limits: Limits) -> list[Seen]:
-    """Decode the files that the memo does not know; in their order."""
-    # Of a file over the limit only the beginning was read: it has no SHA-256 to speak of.
-    digests = [hashlib.sha256(data).hexdigest() if len(data) <= limits.max_bytes else "" for data in files]
-    keys = [memo.key(KIND, sha256, *_circumstances(limits)) if sha256 else "" for sha256 in digests]
-    known = memo.get([key for key in keys if key])
+    """What they are, in their order; those that the memo does not know are decoded."""
+    digests, keys = _names(files, limits)
     found: list[Seen] = []
     fresh: list[tuple[str, str, bytes]] = []
-    for data, sha256, key in zip(files, digests, keys, strict=True):
-        one = _parsed(known[key]) if key in known else None
-        if one is None:
-            one = _decoded(data, sha256, limits)
-            fresh += [(key, sha256, json.dumps(one).encode())] if key else []
+    for data, sha256, key, known in zip(files, digests, keys, _known(digests, keys), strict=True):
+        one = known or _decoded(data, sha256, limits)
+        if known is None and key:
+            fresh.append((key, sha256, json.dumps(one).encode()))
         found.append(one)
     memo.put(fresh, KIND)
     return found
+
+
+def recall(files: Sequence[bytes], limits: Limits) -> list[Seen | None]:
+    """What the memo knows of the files, in their order; nothing is decoded."""
+    return _known(*_names(files, limits))
 
 
 def decoders() -> list[str]:
     """Pillow's version and those of the libraries that it decodes with."""
     built = [f"{name} {features.version(name)}" for name in _LIBRARIES if features.check(name)]
     return [f"Pillow {PIL.__version__}", *built]
+
+
+def _names(files: Sequence[bytes], limits: Limits) -> tuple[list[str], list[str]]:
+    """The SHA-256 of each file, and its key in the memo; of a file over the limit, of which only the beginning was
+    read, neither.
+    """
+    digests = [hashlib.sha256(data).hexdigest() if len(data) <= limits.max_bytes else "" for data in files]
+    return digests, [memo.key(KIND, sha256, *_circumstances(limits)) if sha256 else "" for sha256 in digests]
+
+
+def _known(digests: Sequence[str], keys: Sequence[str]) -> list[Seen | None]:
+    values = memo.get([key for key in keys if key])
+    return [_parsed(values[key], sha256) if key in values else None for sha256, key in zip(digests, keys, strict=True)]
 
 
 def _decoded(data: bytes, sha256: str, limits: Limits) -> Seen:
@@ -87,19 +101,18 @@ def _seen(decoded: Decoded, sha256: str, data: bytes) -> Seen:
     return Seen(sha256, "", content.hexdigest(), width, height, channels, decoded.mode, decoded.format, figures)
 
 
-def _parsed(value: bytes) -> Seen | None:
-    """What `see` kept; None if it is something else."""
+def _parsed(value: bytes, sha256: str) -> Seen | None:
+    """What `see` kept of this file; None if it is something else."""
     try:
         one = Seen._make(json.loads(value))
         one = one._replace(look=Look._make(one.look))
     except (ValueError, TypeError, RecursionError):
         return None
-    return one if _typed(one) and _typed(one.look) else None
+    return one if one.sha256 == sha256 and _typed(one) and _typed(one.look) else None
 
 
 def _typed(values: Seen | Look) -> bool:
-    types = type(values).__annotations__
-    return all(type(found) is types[name] for name, found in values._asdict().items())
+    return [*map(type, values)] == [*type(values).__annotations__.values()]
 
 
 @cache

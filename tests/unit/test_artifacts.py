@@ -1,11 +1,13 @@
+import io
 import json
 import math
 import os
 import stat
 
+import numpy as np
 import pytest
 
-from twofold.artifacts import digest, publish, read_json, read_meta, write_bytes, write_json, write_meta
+from twofold.artifacts import digest, publish, read_json, read_meta, write_all, write_bytes, write_json, write_meta
 from twofold.errors import ArtifactError
 
 
@@ -110,3 +112,24 @@ def test_the_digest_of_nothing_is_an_error(tmp_path):
 def test_meta_is_readable_json(tmp_path):
     write_meta(tmp_path, "raw", 1, n=3)
     assert json.loads((tmp_path / "meta.json").read_text()) == {"kind": "raw", "schema_version": 1, "n": 3}
+
+
+class Slow(io.RawIOBase):
+    """Takes three bytes at a time, then has no more room."""
+
+    def __init__(self, room):
+        self.held, self.room = b"", room
+
+    def write(self, data):
+        if len(self.held) == self.room:
+            raise OSError(28, "No space left on device")
+        self.held += bytes(data[: min(3, self.room - len(self.held))])
+        return min(3, len(data))
+
+
+def test_everything_is_written_or_the_disk_is_full():
+    stream = Slow(99)
+    write_all(stream, np.arange(10, dtype=np.uint8).reshape(5, 2, 1).data)
+    assert stream.held == bytes(range(10))
+    with pytest.raises(OSError, match="No space left"):
+        write_all(Slow(7), bytes(10))

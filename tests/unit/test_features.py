@@ -109,3 +109,24 @@ def test_other_numerics_or_code_are_other_features(base, images, seen, monkeypat
     monkeypatch.setattr(features, "code_digest", lambda module: "edited")
     extract(classifier, NAME, sha256, images, rows, 0)
     assert sum(seen) == 9
+
+
+def test_the_digest_of_an_image_tells_pixels_shape_and_channels(images):
+    class Fed:
+        def __init__(self, pixels, channels):
+            self.pixels, self.channels = pixels, channels
+
+        def stored(self, row):
+            return self.pixels[row]
+
+    pixels = np.arange(2 * 48, dtype=np.uint8).reshape(2, 4, 4, 3)
+    other = pixels.copy()
+    other[1, 3, 3, 2] ^= 1
+    fed = [Fed(pixels, 3), Fed(other, 3), Fed(pixels.reshape(2, 2, 8, 3), 3), Fed(pixels, 1)]
+    digests = [features._digests(one, [0, 1]) for one in fed]
+    assert digests[0][0] == digests[1][0]
+    assert len({one for found in digests for one in found}) == 7
+    rows = np.arange(len(images))
+    contents = list(features._contents(images, rows))
+    assert [images.stored(row).tobytes() for row in rows] == [images.pixels([row])[0].tobytes() for row in rows]
+    assert len(set(contents)) == len({images.pixels([row]).tobytes() for row in rows})

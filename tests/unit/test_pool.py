@@ -1,5 +1,6 @@
 """Work in several processes: in order, bounded, and loud when a worker dies."""
 
+import multiprocessing
 import os
 import signal
 import time
@@ -114,3 +115,40 @@ def test_the_number_of_workers_is_environment(monkeypatch):
         monkeypatch.setenv("TWOFOLD_WORKERS", wrong)
         with pytest.raises(ParameterError, match="TWOFOLD_WORKERS"):
             workers()
+
+
+def whose(task):
+    return os.getpid()
+
+
+def test_an_empty_list_is_done_in_this_process_and_in_its_place():
+    found = list(ordered(whose, [[1], [], [2], []], 2))
+    assert [pid == os.getpid() for pid in found] == [False, True, False, True]
+
+
+def test_workers_are_forked_before_the_first_task_is_asked_for():
+    seen = []
+
+    def tasks():
+        seen.append(len(multiprocessing.active_children()))
+        yield [1]
+
+    list(ordered(whose, tasks(), 2))
+    assert seen == [2]
+
+
+def test_tasks_are_closed_before_files_are_tried_alone(tmp_path):
+    closed = []
+
+    def tasks():
+        try:
+            yield from ([n] for n in range(100))
+        finally:
+            closed.append(True)
+
+    def pieces(task):
+        assert closed == [True]
+        return numbers(task)
+
+    with pytest.raises(DataError):
+        list(ordered(die_of_seven, tasks(), 2, pieces))

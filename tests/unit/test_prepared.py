@@ -8,7 +8,7 @@ import pytest
 from tests.makers import make_folder, make_prepared, make_raw
 from twofold import prepared as module
 from twofold.errors import ArtifactError
-from twofold.prepared import Prepared, create_part, plan, write_row
+from twofold.prepared import Prepared, create_part, plan, write_rows
 from twofold.raw import Image
 
 
@@ -37,7 +37,7 @@ def test_rows_are_written_where_they_belong(tmp_path):
     expected = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     create_part(tmp_path / "part.npy", shape)
     for row in (2, 0, 3):
-        write_row(tmp_path / "part.npy", shape, row, expected[row])
+        write_rows(tmp_path / "part.npy", shape, [(row, expected[row])])
     expected[1] = 0
     np.testing.assert_array_equal(np.load(tmp_path / "part.npy"), expected)
 
@@ -62,7 +62,8 @@ def test_rows_of_a_split_are_in_the_order_of_the_index(data):
 
 def test_parts_are_mapped_not_read(data):
     prepared = Prepared.open(data)
-    assert all(isinstance(part, np.memmap) for part in prepared._parts)
+    assert prepared._parts
+    assert all(isinstance(part.base, np.memmap) for part in prepared._parts)
 
 
 def test_the_index_tells_brightness_and_source(data):

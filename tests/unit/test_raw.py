@@ -6,6 +6,7 @@ import tarfile
 
 import pytest
 
+from twofold import raw as raw_module
 from twofold.errors import ArtifactError
 from twofold.raw import Duplicate, Image, Quarantined, Raw, Shards, fingerprint, read_csv, write_tables
 
@@ -118,3 +119,18 @@ def test_lists_are_sorted_and_read_back(tmp_path):
     assert [Quarantined(**row) for row in read_csv(tmp_path / "quarantine.csv")] == quarantined
     with pytest.raises(ArtifactError, match="No such file"):
         read_csv(tmp_path / "none.csv")
+
+
+@pytest.mark.parametrize("name", ["x", "a" * 64 + ".jpg", "n" * 100])
+@pytest.mark.parametrize("size", [0, 1, 511, 50_000, 8**11 - 1])
+def test_a_header_is_the_one_that_tarfile_writes(name, size):
+    expected = tarfile.TarInfo(name)
+    expected.size = size
+    assert raw_module._header(name, size) == expected.tobuf(tarfile.USTAR_FORMAT)
+
+
+def test_what_no_header_can_hold_is_refused():
+    with pytest.raises(ArtifactError, match="names of 100 letters and less than 8 GiB"):
+        raw_module._header("n" * 101, 1)
+    with pytest.raises(ArtifactError, match="8589934592 bytes"):
+        raw_module._header("n", 8**11)

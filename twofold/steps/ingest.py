@@ -8,7 +8,6 @@ Nothing that comes later sees a file that was not decoded here under the limits.
 once; a content that stands under both labels is not kept.
 """
 
-from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -24,7 +23,6 @@ from twofold.images import FORMATS, Limits, Pixels, decode
 from twofold.intake import Audit, examine, leave_out
 from twofold.looks import Look
 from twofold.params import Fraction, Integer, Section, Text
-from twofold.pool import ordered, workers
 from twofold.progress import say, track
 from twofold.raw import (
     VERSIONS,
@@ -37,13 +35,11 @@ from twofold.raw import (
     write_csv,
     write_tables,
 )
-from twofold.seen import Seen, see
-from twofold.sources.listing import Entry, Fetched, Listing, Wanted
+from twofold.sources.listing import Entry, Listing
 from twofold.sources.opening import Source, open_source
+from twofold.taking import Taken, taken
 
 _SHOWN = 10  # refused files in an error
-_TASK_FILES, _TASK_BYTES = 32, 8 * 1024 * 1024  # one task: few enough bytes that the window of tasks stays small
-_UNVERIFIED = "its store keeps no checksum; ingest.require_checksum asks for one"
 
 
 class Ingest(Section):
@@ -65,16 +61,6 @@ class Ingest(Section):
         description="Fewest different images of each class, 2 to 2147483647", ge=2, le=2147483647
     )
     audit: Audit = Field(description="What is looked for among the images, and what is done about it")
-
-
-class Taken(NamedTuple):
-    """One file as a worker took it: its bytes, none if it is refused, and what they hold or why not."""
-
-    key: str
-    data: bytes
-    seen: Seen
-    version: str = ""
-    verified: bool = True
 
 
 class Arrival(NamedTuple):
@@ -173,17 +159,15 @@ def _store(
     """Write every accepted file once; returns an image for every accepted file, repeated ones included, and its look
     by its SHA-256.
     """
-    limits = _limits(params)
-    take = partial(_take, source=source, limits=limits, strict=params.require_checksum)
-    batches = ordered(take, _tasks(listing.entries, source), workers(), _files)
-    taken = track((one for batch in batches for one in batch), "ingest", len(listing.entries))
+    arriving = taken(source, listing.entries, _limits(params), params.require_checksum)
+    arriving = track(arriving, "ingest", len(listing.entries))
     places: dict[str, tuple[int, int]] = {}
     images: list[Image] = []
     looks: dict[str, Look] = {}
     quarantined: list[Quarantined] = []
     arrivals: list[Arrival] = []
     shards = Shards(draft)
-    for entry, one in zip(listing.entries, taken, strict=True):
+    for entry, one in zip(listing.entries, arriving, strict=True):
         seen = one.seen
         if seen.reason:
             quarantined.append(Quarantined(one.key, entry.label, "refused", seen.reason, seen.sha256))
@@ -206,40 +190,6 @@ def _pixels(images: dict[str, Image], draft: Path, params: Ingest, sha256: str) 
     if image is None:
         return None
     return decode(read_member(draft, image.shard, image.offset, image.bytes, sha256), _limits(params)).pixels
-
-
-def _tasks(entries: Iterable[Entry], source: Source) -> Iterator[list[Wanted]]:
-    task: list[Wanted] = []
-    total = 0
-    for entry in entries:
-        one = source.wanted(entry.key)
-        if task and (len(task) == _TASK_FILES or total + one.bytes > _TASK_BYTES):
-            yield task
-            task, total = [], 0
-        task.append(one)
-        total += one.bytes
-    if task:
-        yield task
-
-
-def _files(task: list[Wanted]) -> list[tuple[str, list[Wanted]]]:
-    return [(one.key, [one]) for one in task]
-
-
-def _take(task: list[Wanted], source: Source, limits: Limits, strict: bool) -> list[Taken]:
-    fetched = source.fetch(task, limits.max_bytes)
-    reasons = [one.reason or (_UNVERIFIED if strict and not one.verified else "") for one in fetched]
-    seen = iter(see([one.data for one, reason in zip(fetched, reasons, strict=True) if not reason], limits))
-    return [
-        _taken(wanted.key, one, Seen("", reason) if reason else next(seen))
-        for wanted, one, reason in zip(task, fetched, reasons, strict=True)
-    ]
-
-
-def _taken(key: str, fetched: Fetched, seen: Seen) -> Taken:
-    if seen.reason:
-        return Taken(key, b"", seen)
-    return Taken(key, fetched.data, seen, fetched.version, fetched.verified)
 
 
 def _image(entry: Entry, one: Taken, place: tuple[int, int]) -> Image:

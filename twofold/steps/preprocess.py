@@ -1,17 +1,14 @@
 """preprocess: decide the splits, turn every image into uint8 pixels of one size, and look for leaks.
 
 In: `data/raw`. Out: `data/prepared` (see `twofold/prepared.py`), and beside it the audit of the splits (see
-`twofold/leaks.py`).
-
-Workers write their rows straight into the array files; only counts and sums travel back, so memory does not grow with
-the data, and neither the number of workers nor their speed changes a byte.
+`twofold/leaks.py`). Pixels are made and written by `twofold/filling.py`.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -20,28 +17,19 @@ from twofold import leaks, near
 from twofold.artifacts import publish, write_json, write_meta
 from twofold.audit import Check, Found, Policy, enforce
 from twofold.audit_report import PAGE, write_audit
+from twofold.filling import Seen, Shape, fill
 from twofold.images import Limits, decode
 from twofold.params import Fraction, Integer, Section, Text
-from twofold.pool import ordered, workers
 from twofold.prepared import (
     KIND,
     LEFT_OUT,
     VERSION,
-    Place,
-    create_part,
-    part_name,
-    plan,
     repack,
     write_index,
-    write_row,
 )
-from twofold.preparing import Ready, ready
-from twofold.progress import say, track
-from twofold.raw import Image, Raw, write_csv
-from twofold.splits import SPLITS, TRAIN, LeftOut, assign, check, groups_across, repeats
-
-_TASK_IMAGES, _TASK_BYTES = 16, 8 * 1024 * 1024
-Shape = tuple[int, int, int, int]
+from twofold.progress import say
+from twofold.raw import Raw, write_csv
+from twofold.splits import SPLITS, LeftOut, assign, check, groups_across, repeats
 
 
 class Audit(Section):
@@ -84,23 +72,6 @@ class Preprocess(Section):
         return self
 
 
-class Job(NamedTuple):
-    """One image to prepare: its row in the manifest, where its pixels go, and whether they count for statistics."""
-
-    image: Image
-    place: Place
-    train: bool
-
-
-class Seen(NamedTuple):
-    """Of one image: thumbnail and brightness; of train also the sums of each channel's values and of their squares."""
-
-    thumbnail: near.Thumbnails
-    brightness: float
-    values: tuple[int, ...] = ()
-    squares: tuple[int, ...] = ()
-
-
 def preprocess(params: Preprocess, raw: Path, *, data: Path, metrics: Path, audit: Path) -> None:
     """Assign splits, leave repeats and leaks out, resize every image and measure the channels of train.
 
@@ -123,7 +94,15 @@ def preprocess(params: Preprocess, raw: Path, *, data: Path, metrics: Path, audi
     images, splits = [images[place] for place in kept], [splits[place] for place in kept]
     check([image.label for image in images], splits, source.meta["labels"])
     with publish(data) as draft:
-        places, shapes, seen = _fill(images, splits, source, draft, params)
+        places, shapes, seen = fill(
+            images,
+            splits,
+            source.directory,
+            draft,
+            size=params.image_size,
+            fit=params.fit,
+            limits=Limits(**_limit_values(source)),
+        )
         judged = leaks.near(images, splits, _pairs(seen, params.audit), params.audit.model_dump())
         stays = [place for place in range(len(images)) if place not in judged.left_out]
         if judged.left_out:
@@ -188,26 +167,6 @@ def _limit_values(source: Raw) -> dict[str, int]:
     return {name: source.meta["params"][name] for name in ("max_bytes", "max_pixels", "min_side")}
 
 
-def _fill(
-    images: Sequence[Image], splits: Sequence[str], source: Raw, draft: Path, params: Preprocess
-) -> tuple[list[Place], list[Shape], list[Seen]]:
-    """Write the pixels of every image into parts."""
-    places, shapes = plan(images, params.image_size)
-    for number, shape in enumerate(shapes):
-        create_part(draft / part_name(number), shape)
-    jobs = [Job(*job) for job in zip(images, places, [split == TRAIN for split in splits], strict=True)]
-    work = partial(
-        _prepare,
-        raw=source.directory,
-        draft=draft,
-        shapes=shapes,
-        limits=Limits(**_limit_values(source)),
-        params=params,
-    )
-    batches = track(ordered(work, _tasks(jobs), workers(), _files), "preprocess", len(jobs), per_item=_TASK_IMAGES)
-    return places, shapes, [seen for batch in batches for seen in batch]
-
-
 def _summed(seen: Sequence[Seen], channels: int) -> tuple[int, list[int], list[int]]:
     """Over train: how many images, and the sums of the values and of their squares for each channel."""
     images, values, squares = 0, [0] * channels, [0] * channels
@@ -257,36 +216,6 @@ def _tell(
         + ", ".join(f"{split} {figures[split]}" for split in SPLITS)
         + f"; {left_out} left out; the audit found {found or 'nothing'}"
     )
-
-
-def _tasks(jobs: Iterable[Job]) -> Iterator[list[Job]]:
-    task: list[Job] = []
-    for job in jobs:
-        if len(task) == _TASK_IMAGES or (task and sum(j.image.bytes for j in task) + job.image.bytes > _TASK_BYTES):
-            yield task
-            task = []
-        task.append(job)
-    if task:
-        yield task
-
-
-def _files(task: list[Job]) -> list[tuple[str, list[Job]]]:
-    return [(job.image.key, [job]) for job in task]
-
-
-def _prepare(
-    task: Sequence[Job], raw: Path, draft: Path, shapes: Sequence[Shape], limits: Limits, params: Preprocess
-) -> list[Seen]:
-    made = ready([job.image for job in task], raw, params.image_size, params.fit, limits)
-    for job, one in zip(task, made, strict=True):
-        write_row(draft / part_name(job.place.part), shapes[job.place.part], job.place.row, one.pixels)
-    return [_seen(one, job.train) for job, one in zip(task, made, strict=True)]
-
-
-def _seen(one: Ready, train: bool) -> Seen:
-    if not train:
-        return Seen(one.thumbnail, one.brightness)
-    return Seen(one.thumbnail, one.brightness, tuple(one.values.tolist()), tuple(one.squares.tolist()))
 
 
 if __name__ == "__main__":

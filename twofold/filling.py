@@ -1,0 +1,106 @@
+"""The parts of `data/prepared` on their way: in come images of the manifest, out come their rows and what was seen.
+
+Workers write their rows straight into the array files; only counts and sums travel back, so memory does not grow with
+the data, and neither the number of workers nor their speed changes a byte.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from twofold.images import Fit, Limits
+from twofold.near import Thumbnails
+from twofold.pool import ordered, workers
+from twofold.prepared import Place, create_part, part_name, plan, write_rows
+from twofold.preparing import Ready, ready
+from twofold.progress import track
+from twofold.raw import Image
+from twofold.splits import TRAIN
+
+_TASK_IMAGES, _TASK_BYTES = 32, 8 * 1024 * 1024
+_AT_ONCE = 16  # images of a task whose pixels a worker holds together
+Shape = tuple[int, int, int, int]
+
+
+class Job(NamedTuple):
+    """One image to prepare: its row in the manifest, where its pixels go, and whether they count for statistics."""
+
+    image: Image
+    place: Place
+    train: bool
+
+
+class Seen(NamedTuple):
+    """Of one image: thumbnail and brightness; of train also the sums of each channel's values and of their squares."""
+
+    thumbnail: Thumbnails
+    brightness: float
+    values: tuple[int, ...] = ()
+    squares: tuple[int, ...] = ()
+
+
+def fill(
+    images: Sequence[Image], splits: Sequence[str], raw: Path, draft: Path, *, size: int, fit: Fit, limits: Limits
+) -> tuple[list[Place], list[Shape], list[Seen]]:
+    """Write the pixels of every image into parts.
+
+    Args:
+        images: of the manifest of `raw`, in the order of the rows.
+        splits: of each image.
+        raw: the folder with the shards.
+        draft: where the parts are made.
+        size, fit, limits: as for `preparing.ready`.
+
+    Returns:
+        What `prepared.plan` returns, and what was seen of each image.
+
+    Raises:
+        DataError: an image cannot be decoded.
+        ArtifactError: a shard has changed, or an image decodes otherwise than ingest saw it.
+    """
+    places, shapes = plan(images, size)
+    for number, shape in enumerate(shapes):
+        create_part(draft / part_name(number), shape)
+    jobs = [Job(*job) for job in zip(images, places, [split == TRAIN for split in splits], strict=True)]
+    work = partial(_prepare, raw=raw, draft=draft, shapes=shapes, size=size, fit=fit, limits=limits)
+    batches = track(ordered(work, _tasks(jobs), workers(), _files), "preprocess", len(jobs), per_item=_TASK_IMAGES)
+    return places, shapes, [seen for batch in batches for seen in batch]
+
+
+def _tasks(jobs: Iterable[Job]) -> Iterator[list[Job]]:
+    task: list[Job] = []
+    total = 0
+    for job in jobs:
+        if len(task) == _TASK_IMAGES or (task and total + job.image.bytes > _TASK_BYTES):
+            yield task
+            task, total = [], 0
+        task.append(job)
+        total += job.image.bytes
+    if task:
+        yield task
+
+
+def _files(task: list[Job]) -> list[tuple[str, list[Job]]]:
+    return [(job.image.key, [job]) for job in task]
+
+
+def _prepare(
+    task: Sequence[Job], raw: Path, draft: Path, shapes: Sequence[Shape], size: int, fit: Fit, limits: Limits
+) -> list[Seen]:
+    seen: list[Seen] = []
+    for start in range(0, len(task), _AT_ONCE):
+        jobs = task[start : start + _AT_ONCE]
+        made = ready([job.image for job in jobs], raw, size, fit, limits)
+        for number in sorted({job.place.part for job in jobs}):
+            here = [place for place, job in enumerate(jobs) if job.place.part == number]
+            rows = [(jobs[place].place.row, made[place].pixels) for place in here]
+            write_rows(draft / part_name(number), shapes[number], rows)
+        seen += [_seen(one, job.train) for job, one in zip(jobs, made, strict=True)]
+    return seen
+
+
+def _seen(one: Ready, train: bool) -> Seen:
+    if not train:
+        return Seen(one.thumbnail, one.brightness)
+    return Seen(one.thumbnail, one.brightness, tuple(one.values.tolist()), tuple(one.squares.tolist()))
