@@ -17,7 +17,7 @@ from bench.machine import on
 from bench.peers import defaults, timm_loop
 from bench.photographs import made_ready, photographs, pixel_difference, preparing, taken_in
 from bench.rounds import Comparison, Limit, clocked, compare, sized
-from twofold.augmentation import Augmentation, augment, generator
+from twofold.augmentation import Augmentation, changed, draw, generator
 from twofold.model import BACKBONES
 from twofold.predicting import normalise
 from twofold.prepared import Prepared
@@ -80,7 +80,7 @@ def made(directory: Path) -> Callable[..., int]:
         for start in range(0, count, BATCH):
             rows = np.arange(start, min(start + BATCH, count))
             pixels = torch.from_numpy(data.pixels(rows))
-            turned = augment(pixels, AUGMENTATION, generator(0, start))
+            turned = changed(pixels, AUGMENTATION, draw(len(pixels), AUGMENTATION, generator(0, start)))
             total += len(normalise(turned, architecture.mean, architecture.std))
         return total
 

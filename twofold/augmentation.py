@@ -54,11 +54,6 @@ class Draws(NamedTuple):
     light: Tensor
 
 
-def augment(images: Tensor, settings: Augmentation, random: torch.Generator) -> Tensor:
-    """(N, S, S, C) uint8 -> (N, S, S, C) float32 in 0..255, each image changed in its own way."""
-    return changed(images, settings, Draws(*(drawn.to(images.device) for drawn in draw(len(images), settings, random))))
-
-
 def draw(n: int, settings: Augmentation, random: torch.Generator) -> Draws:
     """Decide what is done to each of n images."""
     ways = torch.randint(_ways(settings), (n,), generator=random)

@@ -3,10 +3,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from twofold.augmentation import Augmentation, augment, generator, looked_up
+from twofold.augmentation import Augmentation, changed, draw, generator, looked_up
 from twofold.predicting import view
 
 OFF = Augmentation(flips=False, orientation_free=False, crop_min_area=1.0, brightness=0.0, contrast=0.0)
+
+
+def augment(images, settings, random):
+    return changed(images, settings, draw(len(images), settings, random))
 
 
 @pytest.fixture
