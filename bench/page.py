@@ -59,19 +59,25 @@ def read(results: Path = RESULTS) -> Results:
 
 def page(results: Results, notes: str) -> str:
     """The page, as Markdown."""
-    parts = [INTRODUCTION, table(results)]
+    parts = [INTRODUCTION, table(results, whole=True)]
     parts += [f"## On {hardware}\n\n" + "\n".join(details(found)) for hardware, found in results.items()]
     return "\n\n".join(part.strip("\n") for part in [*parts, notes]) + "\n"
 
 
-def table(results: Results) -> str:
-    """One line a comparison, one column for each hardware; the goal stands beside the figure."""
+def table(results: Results, *, whole: bool) -> str:
+    """One line a comparison, one column for each hardware; the goal stands beside the figure.
+
+    Args:
+        whole: with those that have been measured nowhere yet.
+    """
     columns = list(results) or ["cpu"]
     lines = [
         "| | work | beside | " + " | ".join(f"{hardware}: figure; goal" for hardware in columns) + " |",
         "|---" * (3 + len(columns)) + "|",
     ]
     for name, benchmark in BENCHMARKS.items():
+        if not whole and not any(name in found for found in results.values()):
+            continue
         for number, (part, described) in enumerate(benchmark.parts.items()):
             cells = []
             for hardware in columns:
@@ -93,7 +99,7 @@ def with_table(readme: str, results: Results) -> str:
     _, end, after = rest.partition(END)
     if not begin or not end:
         raise SystemExit(f"bench: README.md has no {BEGIN} followed by {END}")
-    return f"{before}{BEGIN}\n\n{table(results)}\n\n{END}{after}"
+    return f"{before}{BEGIN}\n\n{table(results, whole=False)}\n\n{END}{after}"
 
 
 def cell(c: Comparison) -> str:

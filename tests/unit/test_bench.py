@@ -226,12 +226,17 @@ def test_the_page_in_the_tree_is_made_from_the_results_in_the_tree():
     assert readme == page.with_table(readme, page.read()), "run: python -m bench.page"
 
 
+def test_the_page_names_what_has_not_been_measured_and_the_readme_does_not():
+    assert "| B11 evaluate |" in page.table({}, whole=True)
+    assert "| B11 evaluate |" not in page.table({}, whole=False)
+
+
 def test_the_readmes_table_is_replaced_between_its_marks_and_nowhere_else():
     text = f"before\n\n{page.BEGIN}\n\nstale\n\n{page.END}\nafter\n"
-    made = page.with_table(text, {})
+    made = page.with_table(text, page.read())
     assert made.startswith("before\n")
     assert made.endswith(f"{page.END}\nafter\n")
     assert "stale" not in made
-    assert "| B11 evaluate |" in made
+    assert "\n| B9 |" in made
     with pytest.raises(SystemExit, match="has no <!-- speed"):
         page.with_table("no marks", {})
