@@ -111,6 +111,7 @@ def steps(params: Path, to: Path, tracked: bool) -> dict[str, list[object]]:
             "model": model,
             "evaluation": evaluation,
             "metrics": to / "metrics.json",
+            **{f"{step}_audit": to / "audit" / step for step in ("ingest", "preprocess", "train_head")},
             "registration": to / "registration",
             "verdict": to / "verdict.json",
         },

@@ -1,17 +1,19 @@
 """The benchmarks' framework: which rounds count, what a figure is, and the page that shows it."""
 
 import dataclasses
+import importlib
 import json
 from pathlib import Path
 
 import pytest
 
-from bench import page, rounds
+from bench import page, pipeline, rounds
 from bench.apart import Apart
 from bench.catalogue import BENCHMARKS, Goal, named
 from bench.machine import changed, machine, short
 from bench.record import figure, keep, load, shown, told
 from bench.rounds import TRIAL, Comparison, Limit, compare
+from twofold.runner import signature
 
 ROOT = Path(__file__).resolve().parents[2]
 STEADY = Comparison(
@@ -240,3 +242,10 @@ def test_the_readmes_table_is_replaced_between_its_marks_and_nowhere_else():
     assert "\n| B9 |" in made
     with pytest.raises(SystemExit, match="has no <!-- speed"):
         page.with_table("no marks", {})
+
+
+def test_the_pipelines_commands_are_those_that_the_steps_take(tmp_path):
+    for name, words in pipeline.steps(tmp_path / "params.yaml", tmp_path, tracked=True).items():
+        step = getattr(importlib.import_module(f"twofold.steps.{name}"), name)
+        given = {str(word)[2:] for word in words if str(word).startswith("--")}
+        assert given - {"params"} == {path for paths in signature(step) for path in paths}
