@@ -5,7 +5,7 @@ alone can describe a version. It says what is known and nothing else: where Twof
 names no version, being written before there is one.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from twofold import audited, card_figures, holdings
 from twofold.card_figures import MOST_VALUES
@@ -121,7 +121,7 @@ def _audits(judgement: Judgement) -> list[str]:
         for one in kinds.raised
     ]
     rest = {
-        "Looked for and not found": [text(one.title) for one in kinds.quiet],
+        "Looked for and not found": [_named(one, kinds.raised) for one in kinds.quiet],
         "Could not be looked for": [f"{text(one.title)} ({text(one.impossible)})" for one in kinds.impossible],
         "Not looked for, by their policies": [text(one.title) for one in kinds.ignored],
     }
@@ -132,6 +132,11 @@ def _audits(judgement: Judgement) -> list[str]:
         *(bullets(meanings) if meanings else []),
         *(line for words, names in rest.items() if names for line in (f"{words}: {'; '.join(names)}.", "")),
     ]
+
+
+def _named(check: audited.Audited, raised: Sequence[audited.Audited]) -> str:
+    """A check's title, and its step where another one of that title found something."""
+    return text(check.title) + (f" (by {check.step})" if check.title in {one.title for one in raised} else "")
 
 
 def _data(judgement: Judgement) -> list[str]:

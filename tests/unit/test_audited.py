@@ -78,6 +78,12 @@ def test_it_says_what_a_finding_means_what_sets_it_and_what_was_not_seen(section
     assert "1111" not in section
 
 
+def test_a_check_that_two_steps_make_is_told_apart(candidate):
+    again = tuple(one._replace(step="preprocess", found=0) for one in candidate.audits if one.check == "refused")
+    card = model_card.render(judged(replace(candidate, audits=candidate.audits + again)))
+    assert "Looked for and not found: Blank; Refused (by preprocess).\n" in card
+
+
 def test_nothing_is_said_to_be_nothing(candidate):
     quiet = tuple(one for one in candidate.audits if not one.found)
     for audits in ((), quiet):
