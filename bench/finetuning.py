@@ -15,6 +15,7 @@ from bench.images import generated
 from bench.machine import RESNET50 as FLOPS
 from bench.machine import product_rate
 from bench.paced import RESNET50, SIZE, TURNED, Paced, arithmetic, classifier, size
+from bench.peers import timm_loop
 from bench.rounds import Comparison, Limit, compare
 from twofold.model import Classifier, build
 from twofold.numerics import autocast, device, has_bf16, settle
@@ -106,22 +107,10 @@ def defaults() -> Callable[[torch.Tensor, torch.Tensor], None]:
 
 
 def timms() -> Callable[[torch.Tensor, torch.Tensor], None]:
-    """Timm's model and optimizer in bf16 and channels_last, cudnn choosing its kernels by trying them."""
-    import timm
-    from timm.optim._optim_factory import create_optimizer_v2
-
-    torch.backends.cudnn.benchmark = True
-    network = timm.create_model("resnet50", num_classes=2).to(device()).to(memory_format=torch.channels_last).train()
-    optimizer = create_optimizer_v2(network, opt="adamw", lr=1e-6, weight_decay=0.05)
-
-    def step(images: torch.Tensor, wanted: torch.Tensor) -> None:
-        with torch.autocast(device().type, dtype=torch.bfloat16):
-            loss = F.cross_entropy(network(images), wanted)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-
-    return step
+    """Timm's model and optimizer in bf16 and channels_last."""
+    network = timm_loop.model()
+    rule = timm_loop.optimizer(network, 1e-6)
+    return lambda images, wanted: timm_loop.step(network, images, wanted, rule)
 
 
 def difference(trained: Classifier, data: Prepared) -> float:
