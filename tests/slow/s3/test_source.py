@@ -146,13 +146,13 @@ def put_in_parts(store, bucket, key, data):
 
 def test_without_checksum_and_md5_a_file_counts_as_unverified_or_is_refused(store, tmp_path):
     folder = make_folder(tmp_path / "images", per_class=12, size=24)
-    store.create_bucket(Bucket="parts")
+    store.create_bucket(Bucket="pieces")
     for path in sorted(folder.glob("*/*.png")):
-        put_in_parts(store, "parts", path.relative_to(folder).as_posix(), path.read_bytes())
-    run("s3://parts", tmp_path)
+        put_in_parts(store, "pieces", path.relative_to(folder).as_posix(), path.read_bytes())
+    run("s3://pieces", tmp_path)
     assert json.loads((tmp_path / "raw.json").read_text())["unverified"] == 24
     with pytest.raises(DataError, match=r"24 of 24 files are refused.*\n.*ingest\.require_checksum"):
-        run("s3://parts", tmp_path, require_checksum=True)
+        run("s3://pieces", tmp_path, require_checksum=True)
 
 
 def test_a_second_run_fetches_what_is_new_and_says_the_same(store, address, tmp_path, monkeypatch):
