@@ -59,9 +59,10 @@ def told(c: Comparison) -> str:
 
 
 def figure(c: Comparison) -> str:
-    """The ratio with its spread, and what else is asked for."""
+    """The ratio with its spread over the rounds, and what else is asked for."""
     ratios = sorted(c.ratios)
-    words = [f"{shown(c.ratio)}x ({shown(ratios[0])} to {shown(ratios[-1])})"]
+    spread = f"{shown(ratios[0])} to {shown(ratios[-1])}" if len(ratios) > 1 else "one round"
+    words = [f"{shown(c.ratio)}x ({spread})"]
     if c.goal.seconds is not None:
         words.append(f"{c.seconds:.2f} s")
     if c.rate is not None:

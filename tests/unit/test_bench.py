@@ -62,6 +62,8 @@ def test_a_figure_is_the_median_of_the_rounds_ratios_with_their_spread():
     assert STEADY.rate == 50.0
     assert STEADY.fraction == 0.25
     assert figure(STEADY) == "4.00x (2.00 to 5.00), 50.0 images/s, 1 MiB, 5.0 kB more an image"
+    single = dataclasses.replace(STEADY, seconds_ours=[2.0], seconds_peer=[8.0])
+    assert figure(single).startswith("4.00x (one round), ")
     assert [shown(value) for value in (0.12345, 1.239, 12.39, 123.9, 12345.6)] == [
         "0.123",
         "1.24",
