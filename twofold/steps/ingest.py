@@ -19,7 +19,7 @@ from twofold.audit import enforce
 from twofold.audit_report import PAGE, write_audit
 from twofold.copies import sort_out
 from twofold.errors import DataError
-from twofold.images import FORMATS, Limits, Pixels, decode
+from twofold.images import FORMATS, Limits, decode
 from twofold.intake import Audit, examine, leave_out
 from twofold.looks import Look
 from twofold.params import Fraction, Integer, Section, Text
@@ -35,6 +35,7 @@ from twofold.raw import (
     write_csv,
     write_tables,
 )
+from twofold.scaling import Pixels
 from twofold.sources.listing import Entry, Listing
 from twofold.sources.opening import Source, open_source
 from twofold.taking import Taken, taken
