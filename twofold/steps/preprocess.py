@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 from twofold import images as decoding
 from twofold import leaks, near, scaling
 from twofold.artifacts import publish, write_json, write_meta
-from twofold.audit import Check, Found, Policy, enforce
+from twofold.audit import Check, Found, Policy, enforce, findings
 from twofold.audit_report import PAGE, write_audit
 from twofold.filling import Seen, Shape, fill
 from twofold.images import Limits, decode
@@ -211,11 +211,10 @@ def _tell(
     figures |= {"images": images, "left_out": left_out, "groups_in_several_splits": crossing}
     figures |= {f"found_{each.name}": len(each.found) for each in checks}
     write_json(metrics, figures)
-    found = ", ".join(f"{len(each.found)} {each.name.replace('_', ' ')}" for each in checks if each.found)
     say(
         "preprocess: "
         + ", ".join(f"{split} {figures[split]}" for split in SPLITS)
-        + f"; {left_out} left out; the audit found {found or 'nothing'}"
+        + f"; {left_out} left out; the audit found {findings(checks)}"
     )
 
 
