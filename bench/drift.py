@@ -21,8 +21,8 @@ from scipy.stats import binom
 from bench.record import save
 from twofold.drift import judge
 from twofold.drift_reference import Sample, features
-from twofold.images import resize
 from twofold.progress import track
+from twofold.scaling import resize
 from twofold.weights import pretrained
 
 ALPHA = 0.05  # the command's default

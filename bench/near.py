@@ -24,9 +24,9 @@ from scipy.ndimage import gaussian_filter
 
 from bench.memory import MIB
 from bench.record import save
-from twofold.images import Pixels
 from twofold.near import SIDE, Thumbnails, pairs, thumbnail
 from twofold.pool import workers
+from twofold.scaling import Pixels
 
 COUNT, COPIES, SIZE = 2624, 100, 300  # images, copies of a change, pixels of a side
 Change = Callable[[Image.Image], Image.Image]

@@ -4,6 +4,7 @@ python onnx_predict.py model.onnx IMAGE…   needs onnxruntime, numpy and Pillow
 """
 
 import json
+import math
 import sys
 
 import numpy as np
@@ -16,9 +17,12 @@ pixels, (negative, positive) = json.loads(about["preprocessing"]), json.loads(ab
 if pixels["fit"] != "squash":
     sys.exit("this example squashes; for crop and pad see twofold/images.py")
 for path in sys.argv[2:]:
-    image = ImageOps.exif_transpose(Image.open(path)).convert("RGB")
-    side = (pixels["image_size"],) * 2
-    image = image.resize(side, Image.Resampling[pixels["filter"].upper()], reducing_gap=3.0)
+    image, side = Image.open(path), pixels["image_size"]
+    ample = math.ceil(pixels["jpeg_ample"] * side)
+    drafted = image.draft(None, (ample, ample)) if image.format == "JPEG" and ample else None
+    box = drafted[1] if drafted and image.getexif().get(274, 1) == 1 else None
+    image = ImageOps.exif_transpose(image).convert("RGB")
+    image = image.resize((side, side), Image.Resampling[pixels["filter"].upper()], box, reducing_gap=3.0)
     (probability,) = session.run(None, {"pixels": np.asarray(image)[None]})[0]
     label = positive if probability >= float(about["threshold"]) else negative
     print(f"{label}\t{probability:.6f}\t{path}")

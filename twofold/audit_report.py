@@ -23,9 +23,9 @@ from PIL import Image
 from twofold.artifacts import publish, write_bytes, write_json, write_meta
 from twofold.audit import DONE, Check, Found
 from twofold.audit_body import BODY
-from twofold.images import FILTER, Pixels
 from twofold.page import render
 from twofold.raw import write_csv
+from twofold.scaling import FILTER, Pixels
 
 KIND, VERSION = "audit", 2
 PAGE, FINDINGS, SUMMARY = "audit.html", "findings.csv", "audit.json"

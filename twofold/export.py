@@ -25,10 +25,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from twofold import images
+from twofold import scaling
 from twofold.artifacts import write_bytes
 from twofold.chosen import Chosen, choose
 from twofold.errors import ArtifactError, DataError, ParameterError
+from twofold.images import AMPLE_KEY
 from twofold.model import Classifier
 from twofold.predicting import VIEWS, normalise, view
 from twofold.sealed import Sealed
@@ -122,10 +123,11 @@ def describe(picked: Chosen) -> dict[str, str]:
     pixels = {
         "image_size": about["image_size"],
         "fit": about["fit"],
-        "filter": images.FILTER.name.lower(),
-        "padding": images.PADDING,
+        "filter": scaling.FILTER.name.lower(),
+        "padding": scaling.PADDING,
         "exif_orientation": "applied",
         "grey_to_colour": "repeat",
+        AMPLE_KEY: about.get(AMPLE_KEY, 0),
         "limits": about["limits"],
     }
     return {

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twofold.errors import DataError
-from twofold.images import Limits, decode, resize
+from twofold.images import AMPLE_KEY, Limits, prepare
 from twofold.pool import ordered, workers
 from twofold.sources.listing import Wanted
 from twofold.sources.opening import Source
@@ -92,8 +92,10 @@ def _open(task: Task, preprocessing: Mapping[str, Any]) -> list[Opened]:
             file = next(fetched)
             if file.reason:
                 raise DataError(file.reason)
-            pixels = decode(file.data, limits).pixels
-            found.append(Opened(name, resize(pixels, preprocessing["image_size"], preprocessing["fit"]), ""))
+            made = prepare(
+                file.data, limits, preprocessing["image_size"], preprocessing["fit"], preprocessing.get(AMPLE_KEY, 0)
+            )
+            found.append(Opened(name, made.pixels, ""))
         except DataError as error:
             found.append(Opened(name, None, str(error)))
     return found

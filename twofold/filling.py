@@ -9,13 +9,14 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from twofold.images import Fit, Limits
+from twofold.images import Limits
 from twofold.near import Thumbnails
 from twofold.pool import ordered, workers
 from twofold.prepared import Place, create_part, part_name, plan, write_rows
 from twofold.preparing import Ready, ready
 from twofold.progress import track
 from twofold.raw import Image
+from twofold.scaling import Fit
 from twofold.splits import TRAIN
 
 _TASK_IMAGES, _TASK_BYTES = 32, 8 * 1024 * 1024

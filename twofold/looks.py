@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
-from twofold.images import FORMATS, Pixels
+from twofold.images import FORMATS
+from twofold.scaling import Pixels
 
 SIDE = 256  # pixels of the longer side; a smaller image stays as it is
 _TAGS = {

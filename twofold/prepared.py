@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 
 from twofold.artifacts import read_meta, write_all
 from twofold.errors import ArtifactError
-from twofold.images import Pixels
 from twofold.raw import Image
+from twofold.scaling import Pixels
 
 KIND, VERSION = "prepared", 2
 INDEX, LEFT_OUT = "index.parquet", "left_out.csv"

@@ -17,10 +17,11 @@ from PIL import Image as Pillow
 
 from twofold import memo
 from twofold.errors import ArtifactError, DataError
-from twofold.images import Fit, Limits, Pixels, decode, histogram, resize
+from twofold.images import Limits, prepare
 from twofold.imports import code_digest
 from twofold.near import SIDE, Thumbnails, shades, thumbnail_of
 from twofold.raw import Image, read_member
+from twofold.scaling import Fit, Pixels, histogram
 from twofold.seen import decoders
 
 KIND = "pixels"
@@ -52,7 +53,7 @@ def ready(images: Sequence[Image], raw: Path, size: int, fit: Fit, limits: Limit
         images: of the manifest of `raw`.
         raw: the folder with the shards.
         size: pixels of a side.
-        fit: as for `images.resize`.
+        fit: as for `scaling.resize`.
         limits: those of ingest.
 
     Raises:
@@ -88,19 +89,19 @@ def _circumstances(size: int, fit: Fit, limits: Limits) -> list[str]:
 def _made(image: Image, raw: Path, size: int, fit: Fit, limits: Limits) -> Ready:
     data = read_member(raw, image.shard, image.offset, image.bytes, image.sha256)
     try:
-        decoded = decode(data, limits).pixels
+        made = prepare(data, limits, size, fit)
     except DataError as error:
         raise DataError(f"{image.key} ({image.sha256}): {error}; ingest accepted it: run ingest again") from None
-    if decoded.shape != (image.height, image.width, image.channels):
+    found = (made.height, made.width, made.pixels.shape[2])
+    if found != (image.height, image.width, image.channels):
         raise ArtifactError(
-            f"{image.key} ({image.sha256}): decodes as {decoded.shape}, ingest saw "
+            f"{image.key} ({image.sha256}): decodes as {found}, ingest saw "
             f"{(image.height, image.width, image.channels)}; run ingest again with this version of Pillow"
         )
-    pixels = resize(decoded, size, fit)
     # Whole numbers, so that the order in which images are added up cannot change the last digit.
-    counts = histogram(pixels)
-    grey = shades(decoded)  # of a large picture this takes as long as to scale it down
-    return Ready(pixels, thumbnail_of(grey), _brightness(grey), counts @ _LEVELS, counts @ _LEVELS**2)
+    counts = histogram(made.pixels)
+    grey = made.upright.convert("L")
+    return Ready(made.pixels, thumbnail_of(grey), _brightness(grey), counts @ _LEVELS, counts @ _LEVELS**2)
 
 
 def _brightness(grey: Pillow.Image) -> float:

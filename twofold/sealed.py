@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twofold.errors import ArtifactError
-from twofold.images import Limits, decode, resize
+from twofold.images import AMPLE_KEY, Limits, prepare
 from twofold.model import Classifier, load
 from twofold.predicting import averaged
 from twofold.replica import PRECISIONS, Replica
@@ -90,7 +90,8 @@ class Sealed:
             DataError: not an image that the model accepts.
         """
         limits = Limits(**self.preprocessing["limits"])
-        return resize(decode(data, limits).pixels, self.preprocessing["image_size"], self.preprocessing["fit"])
+        about = self.preprocessing
+        return prepare(data, limits, about["image_size"], about["fit"], about.get(AMPLE_KEY, 0)).pixels
 
     def probabilities(self, batches: Iterable[NDArray[np.uint8]]) -> NDArray[np.float64]:
         """Probability of the positive class for batches of pixels (n, S, S, C), calibrated."""

@@ -96,6 +96,7 @@ def test_the_metadata_is_all_that_it_takes_and_the_same_in_both(written, model):
         "padding": 0,
         "exif_orientation": "applied",
         "grey_to_colour": "repeat",
+        "jpeg_ample": 0,
         "limits": sealed_case.LIMITS,
     }
     assert sorted(path.name for path in written.iterdir()) == ["model.onnx", "model.pt2"]

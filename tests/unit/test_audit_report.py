@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from twofold.audit import Check, Found, enforce
+from twofold.audit import Check, Found, enforce, findings
 from twofold.audit_report import PICTURES, write_audit
 from twofold.errors import DataError
 
@@ -106,3 +106,11 @@ def test_the_policy_fail_names_what_was_found(tmp_path):
     assert "blank" not in said
     assert "audit.html" in said
     enforce("ingest", checks[1:], tmp_path / "audit.html")
+
+
+def test_findings_in_a_few_words():
+    one = Found("any", "0" * 64, "k", "bad", "", "dark")
+    counts = {"under_exposed": 2, "blank": 0, "leaks": 1}
+    checks = [Check(name, "warn", "", "", [one] * count) for name, count in counts.items()]
+    assert findings(checks) == "under exposed (2), leaks (1)"
+    assert findings(checks[1:2]) == "nothing"

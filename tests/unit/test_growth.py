@@ -26,9 +26,9 @@ def counted(monkeypatch):
     """How often an image was decoded, in ingest or in preprocess; in this process alone."""
     monkeypatch.setenv("TWOFOLD_WORKERS", "1")
     calls = []
-    decode = images.decode
-    for module in (seen, preparing):
-        monkeypatch.setattr(module, "decode", lambda *given: calls.append(1) or decode(*given))
+    for module, name in ((seen, "decode"), (preparing, "prepare")):
+        real = getattr(images, name)
+        monkeypatch.setattr(module, name, lambda *given, real=real: calls.append(1) or real(*given))
     return calls
 
 

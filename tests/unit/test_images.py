@@ -8,7 +8,8 @@ from PIL import Image, ImageFile
 
 from tests.makers import bomb, encode
 from twofold.errors import DataError
-from twofold.images import Limits, decode, histogram, resize
+from twofold.images import Limits, decode, prepare
+from twofold.scaling import histogram, resize
 
 LIMITS = Limits(max_bytes=1_000_000, max_pixels=1_000_000, min_side=4)
 RNG = np.random.default_rng(0)
@@ -213,3 +214,56 @@ def test_histogram():
     for channel in range(3):
         np.testing.assert_array_equal(counts[channel], np.bincount(COLOUR[:, :, channel].ravel(), minlength=256))
     assert histogram(GREY[:, :, None]).shape == (1, 256)
+
+
+def photograph(width, height):
+    """So smooth that a shift by a tenth of a pixel shows, and nowhere the same: (height, width, 3)."""
+    rows, columns = np.mgrid[:height, :width]
+    waves = [128 + 60 * np.sin(rows / 30 + k) + 50 * np.cos(columns / (25 + k)) for k in range(3)]
+    return np.clip(np.stack(waves, 2) + columns[:, :, None] / 20 - 10, 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("fit", ["squash", "crop", "pad"])
+@pytest.mark.parametrize("value", range(1, 9))
+@pytest.mark.parametrize("size", [(803, 601), (606, 805)])
+def test_a_large_jpeg_is_scaled_down_while_it_is_decoded_and_looks_the_same(size, value, fit):
+    data = encode(photograph(*size), "JPEG", quality=92, exif=orientation(value))
+    made = prepare(data, LIMITS, 96, fit)
+    decoded = decode(data, LIMITS)
+    assert (made.width, made.height) == (decoded.width, decoded.height)
+    assert made.upright.width < decoded.width / 3
+    expected = resize(decoded.pixels, 96, fit)
+    difference = np.abs(made.pixels.astype(int) - expected)
+    assert difference.mean() < 0.5
+    assert difference.max() <= 3
+
+
+def test_a_model_of_before_has_large_jpegs_decoded_whole():
+    data = encode(photograph(803, 601), "JPEG", quality=92)
+    made = prepare(data, LIMITS, 96, "squash", 0)
+    assert made.upright.size == (803, 601)
+    np.testing.assert_array_equal(made.pixels, resize(decode(data, LIMITS).pixels, 96, "squash"))
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("fit", ["squash", "crop", "pad"])
+def test_every_other_file_is_decoded_whole_and_then_scaled(name, fit):
+    data, _ = CASES[name]
+    made = prepare(data, LIMITS, 8, fit)
+    np.testing.assert_array_equal(made.pixels, resize(decode(data, LIMITS).pixels, 8, fit))
+    assert made.upright.size == (30, 20)
+    assert made.upright.mode == ("L" if made.pixels.shape[2] == 1 else "RGB")
+
+
+@pytest.mark.parametrize("share", [0.3, 0.7, 0.97])
+def test_a_large_jpeg_that_was_cut_short_is_refused_though_it_is_scaled_down(share):
+    data = encode(photograph(803, 601), "JPEG", quality=92)
+    with pytest.raises(DataError, match="damaged or cut short"):
+        prepare(data[: int(share * len(data))], LIMITS, 96, "squash")
+
+
+@pytest.mark.parametrize("value", range(1, 9))
+def test_a_tiff_that_lies_is_made_upright(value):
+    data = encode(photograph(60, 40), "TIFF", exif=orientation(value))
+    made = prepare(data, LIMITS, 16, "pad")
+    np.testing.assert_array_equal(made.pixels, resize(decode(data, LIMITS).pixels, 16, "pad"))

@@ -9,9 +9,10 @@ import pytest
 
 from tests.makers import encode, file_bytes, make_folder, make_prepared, make_raw, pixels, write_labels
 from twofold.errors import ArtifactError, DataError, ParameterError
-from twofold.images import Limits, decode, resize
+from twofold.images import Limits, decode
 from twofold.prepared import Prepared
 from twofold.raw import Raw, read_csv
+from twofold.scaling import resize
 
 
 @pytest.fixture(scope="module")
@@ -157,9 +158,9 @@ def test_the_file_that_ends_a_worker_is_named(raw, tmp_path, monkeypatch):
 
     fatal = Raw.open(raw).images[7]
     content = Raw.open(raw).read(fatal)
-    decode = preparing.decode
+    prepare = preparing.prepare
     monkeypatch.setenv("TWOFOLD_WORKERS", "2")
-    monkeypatch.setattr(preparing, "decode", lambda data, _: os._exit(3) if data == content else decode(data, _))
+    monkeypatch.setattr(preparing, "prepare", lambda data, *_: os._exit(3) if data == content else prepare(data, *_))
     with pytest.raises(DataError, match=rf"these files end theirs too.*\n  {fatal.key}: .*status 3$"):
         make_prepared(raw, tmp_path / "data")
     assert not (tmp_path / "data").exists()

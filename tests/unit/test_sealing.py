@@ -82,8 +82,9 @@ def copied(seal, place):
 
 
 def test_a_sealed_model_answers_as_the_model_does(trained, seal, images):
-    from twofold.images import Limits, decode, resize
+    from twofold.images import Limits, decode
     from twofold.predicting import probabilities
+    from twofold.scaling import resize
 
     classifier, about = models.load(trained / "model")
     arrays = [resize(decode(data, Limits(**LIMITS)).pixels, 32, "squash") for data in images]
@@ -170,7 +171,7 @@ def test_a_sealed_model_that_lacks_what_it_needs_is_refused(trained, tmp_path):
 
 def test_the_sealed_code_is_all_that_it_needs_and_imports_no_twofold(seal):
     names = {path.relative_to(ROOT / "twofold").as_posix() for path in closure(sealing.SERVED)}
-    modules = "serving/served sealed predicting replica temperature anatomy images model errors"
+    modules = "serving/served sealed predicting replica temperature anatomy images scaling model errors"
     assert {f"{module}.py" for module in modules.split()} == names
     home = seal.directory / "code" / seal.package
     assert {path.relative_to(home).as_posix() for path in home.rglob("*.py")} == names | {

@@ -15,11 +15,11 @@ from typing import NamedTuple
 from pydantic import Field
 
 from twofold.artifacts import publish, write_json
-from twofold.audit import enforce
+from twofold.audit import enforce, findings
 from twofold.audit_report import PAGE, write_audit
 from twofold.copies import sort_out
 from twofold.errors import DataError
-from twofold.images import FORMATS, Limits, Pixels, decode
+from twofold.images import FORMATS, Limits, decode
 from twofold.intake import Audit, examine, leave_out
 from twofold.looks import Look
 from twofold.params import Fraction, Integer, Section, Text
@@ -35,6 +35,7 @@ from twofold.raw import (
     write_csv,
     write_tables,
 )
+from twofold.scaling import Pixels
 from twofold.sources.listing import Entry, Listing
 from twofold.sources.opening import Source, open_source
 from twofold.taking import Taken, taken
@@ -131,13 +132,12 @@ def ingest(params: Ingest, *, raw: Path, metrics: Path, audit: Path) -> None:
         "shards": meta["shards"],
     }
     write_json(metrics, told | {f"found_{check.name}": len(check.found) for check in checks})
-    found = ", ".join(f"{len(check.found)} {check.name.replace('_', ' ')}" for check in checks if check.found)
     say(
         f"ingest: {told['images']} images ({told['positive']} {labels[1]}, {told['negative']} {labels[0]}), "
         f"{told['refused']} refused, {told['ignored']} ignored, {told['duplicate_files']} duplicate files"
         + (f", {told['unverified']} without a checksum" if told["unverified"] else "")
         + (f", {told['left_out']} left out" if left_out else "")
-        + f"; the audit found {found or 'nothing'}"
+        + f"; the audit found {findings(checks)}"
     )
 
 

@@ -13,9 +13,9 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from twofold import images as decoding
-from twofold import leaks, near
+from twofold import leaks, near, scaling
 from twofold.artifacts import publish, write_json, write_meta
-from twofold.audit import Check, Found, Policy, enforce
+from twofold.audit import Check, Found, Policy, enforce, findings
 from twofold.audit_report import PAGE, write_audit
 from twofold.filling import Seen, Shape, fill
 from twofold.images import Limits, decode
@@ -152,10 +152,11 @@ def _meta(
         "pixels": {
             "image_size": params.image_size,
             "fit": params.fit,
-            "filter": decoding.FILTER.name.lower(),
+            "filter": scaling.FILTER.name.lower(),
             "background": decoding.BACKGROUND,
-            "padding": decoding.PADDING,
+            "padding": scaling.PADDING,
             "grey_to_colour": "repeat",
+            decoding.AMPLE_KEY: decoding.AMPLE,
             "limits": _limit_values(source),
         },
         # Of the audit what matters to later steps shows in the images: a policy that changes none changes nothing.
@@ -196,7 +197,7 @@ def _checks(judged: leaks.Judged, torn: leaks.Judged, across: list[Found], withi
     return [near_ones[0], *torn.checks, *near_ones[1:]]
 
 
-def _shown(sha256: str, source: Raw) -> decoding.Pixels | None:
+def _shown(sha256: str, source: Raw) -> scaling.Pixels | None:
     """The picture of an image on the audit's page."""
     image = next((image for image in source.images if image.sha256 == sha256), None)
     return None if image is None else decode(source.read(image), Limits(**_limit_values(source))).pixels
@@ -210,11 +211,10 @@ def _tell(
     figures |= {"images": images, "left_out": left_out, "groups_in_several_splits": crossing}
     figures |= {f"found_{each.name}": len(each.found) for each in checks}
     write_json(metrics, figures)
-    found = ", ".join(f"{len(each.found)} {each.name.replace('_', ' ')}" for each in checks if each.found)
     say(
         "preprocess: "
         + ", ".join(f"{split} {figures[split]}" for split in SPLITS)
-        + f"; {left_out} left out; the audit found {found or 'nothing'}"
+        + f"; {left_out} left out; the audit found {findings(checks)}"
     )
 
 

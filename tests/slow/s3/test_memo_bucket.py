@@ -238,9 +238,9 @@ def test_a_stalling_server_costs_seconds_and_no_result(bucket, monkeypatch, caps
 def test_a_data_set_that_grew_is_decoded_where_it_is_new_and_is_the_same_as_a_fresh_one(bucket, tmp_path, monkeypatch):
     """On S3 from the source to the memo, as on a cluster whose pods have no disk of their own."""
     calls = []
-    decode = images.decode
-    for module in (seen, preparing):
-        monkeypatch.setattr(module, "decode", lambda *given: calls.append(1) or decode(*given))
+    for module, name in ((seen, "decode"), (preparing, "prepare")):
+        real = getattr(images, name)
+        monkeypatch.setattr(module, name, lambda *given, real=real: calls.append(1) or real(*given))
     monkeypatch.setenv("TWOFOLD_WORKERS", "1")
 
     def run(name):
