@@ -148,7 +148,7 @@ def timed(commands: dict[str, list[object]], to: Path) -> Seconds:
         "TWOFOLD_CHECKPOINTS": str(to / "checkpoints"),
         "MLFLOW_TRACKING_URI": f"sqlite:///{to / 'mlflow.db'}",
         "MLFLOW_DISABLE_TELEMETRY": "true",
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
     }
     if "register" not in commands:
         environment["TWOFOLD_LIVE"] = "off"

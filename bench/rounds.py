@@ -5,6 +5,7 @@ In: two callables that do the same work. Out: a Comparison.
 
 import os
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -159,6 +160,8 @@ def compare(
     taken: list[tuple[float, float]] = []
     while sum(steady(taken, alike)) < wanted and len(taken) < (1 + EXTRA) * wanted:
         taken.append((clocked(ours[1]), clocked(peer[1])))
+        # A round may take minutes, and what is stopped before its last one should not have been for nothing.
+        print(f"{name} {part}: ours {taken[-1][0]:.3f} s, peer {taken[-1][1]:.3f} s", file=sys.stderr, flush=True)
     kept = steady(taken, alike)
     if sum(kept) < wanted:
         found = ", ".join(f"{seconds:.2f}" for _, seconds in taken)
