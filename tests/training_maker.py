@@ -34,6 +34,7 @@ HEAD: dict[str, Any] = {
 FINETUNE: dict[str, Any] = {
     "epochs": 2,
     "batch_size": 8,
+    "image_size": "prepared",
     "learning_rate": 0.0002,
     "stage_decay": 0.8,
     "head_learning_rate": 0.0002,

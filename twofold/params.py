@@ -62,8 +62,13 @@ def nested(field: FieldInfo) -> type[Section] | None:
 
 
 def choices(field: FieldInfo) -> dict[str, type[Section]]:
-    """The sections of which a field holds one, by their tag: `evaluate.threshold`; none for any other field."""
-    found: dict[str, type[Section]] = {}
+    """The sections of which a field may hold one, by their tag: `evaluate.threshold`; none for any other field."""
+    return {tag: kind for tag, kind in _tagged(field).items() if isinstance(kind, type) and issubclass(kind, Section)}
+
+
+def _tagged(field: FieldInfo) -> dict[str, Any]:
+    """All that a field may hold one of, by tag."""
+    found: dict[str, Any] = {}
     for kind in get_args(field.annotation):
         tags = [mark.tag for mark in getattr(kind, "__metadata__", ()) if isinstance(mark, Tag)]
         found |= {tag: get_args(kind)[0] for tag in tags}
@@ -75,9 +80,10 @@ def _explain(model: type[Section], name: str, problem: Any) -> str:
     field: FieldInfo | None = None
     lost = False
     for part in map(str, problem["loc"]):
-        if field is not None and part in (sections := choices(field)):
+        if field is not None and part in _tagged(field):
             # The tag of a choice is no key of the file.
-            holder, field = sections[part], None
+            if part in choices(field):
+                holder, field = choices(field)[part], None
             continue
         key += f".{part}"
         lost = lost or part not in holder.model_fields

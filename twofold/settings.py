@@ -49,9 +49,21 @@ def check_all(values: Mapping[str, Any]) -> dict[str, Section]:
             sections[step] = check(section_model(step), step, values[step])
         except ParameterError as error:
             problems += str(error).splitlines()[1:] or [str(error)]
+    problems += _disagreements(sections)
     if problems:
         raise ParameterError("params.yaml:\n  " + "\n  ".join(line.strip() for line in problems))
     return sections
+
+
+def _disagreements(sections: Mapping[str, Any]) -> list[str]:
+    """What no section can see alone: keys of two of them that do not fit together."""
+    prepared, trained = sections.get("preprocess"), sections.get("finetune_all")
+    if prepared is None or trained is None or trained.image_size == "prepared":
+        return []
+    end, size = trained.image_size.end, prepared.image_size
+    if end == size:
+        return []
+    return [f"finetune_all.image_size.end: found {end}; must be preprocess.image_size, which is {size}"]
 
 
 def load_yaml(path: Path) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from twofold.model import Classifier
 from twofold.numerics import sent
 from twofold.predicting import normalise
 from twofold.prepared import Prepared
+from twofold.resolution import Resolution, scaled_down
 from twofold.training import Epoch
 
 
@@ -34,6 +35,8 @@ class Shown:
         mean: Sequence[float],
         std: Sequence[float],
         batch_size: int,
+        resolution: Resolution | None = None,
+        epochs: int = 1,
     ) -> None:
         """Where the classifier is on a GPU, the images are copied there if they fit.
 
@@ -44,17 +47,22 @@ class Shown:
             augmentation: what may be done to them.
             mean, std: per channel, pixels in 0..1.
             batch_size: at most.
+            resolution: how large the images of an epoch are; None for as they are prepared.
+            epochs: of the whole training.
         """
         self._classifier, self._augmentation = classifier, augmentation
+        self._resolution, self._epochs, self._size = resolution, epochs, images.size
         self._device = next(classifier.parameters()).device
         self._mean, self._std = (torch.tensor(values, device=self._device) for values in (mean, std))
         self.feed = Feed(images, rows, self._device, batch_size)
 
     def inputs(self, epoch: Epoch) -> Iterator[tuple[Tensor, ...]]:
         """Of each step: pixels (n, S, S, C) uint8, and what was drawn for them."""
+        # Before the step, not in it: each size is then a shape of its own, with a graph of its own.
+        size = self._resolution.size(epoch.address[1], self._epochs) if self._resolution else self._size
         for step, pixels in enumerate(self.feed(epoch.batches)):
             drawn = draw(len(pixels), self._augmentation, epoch.random(step))
-            yield pixels, *(sent(tensor, self._device) for tensor in drawn)
+            yield scaled_down(pixels, size), *(sent(tensor, self._device) for tensor in drawn)
 
     def forward(self, pixels: Tensor, *drawn: Tensor) -> Tensor:
         """Logits (n, 2) of the changed images."""

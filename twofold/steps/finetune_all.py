@@ -6,16 +6,48 @@ last checkpoint, which is that of its last whole epoch (on a GPU, of up to 15 se
 """
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Discriminator, Field, Tag, ValidationInfo, field_validator
 
 from twofold.params import Integer, Number, Section
+
+
+class ImageSize(Section):
+    start: Integer = Field(description="pixels a side of the first epochs, 32 to below end", ge=32, le=1024)
+    end: Integer = Field(description="pixels a side of the others: preprocess.image_size", ge=32, le=1024)
+    at: Number = Field(description="share of the epochs that are small, above 0 to below 1", gt=0, lt=1)
+
+    @field_validator("end", mode="after")
+    @classmethod
+    def _above_start(cls, end: int, info: ValidationInfo) -> int:
+        if info.data.get("start", 0) >= end:
+            raise ValueError(f"must be above start, which is {info.data['start']}")
+        return end
+
+
+def _kind(value: object) -> str | None:
+    kinds: dict[type, str] = {str: "prepared", dict: "sizes", ImageSize: "sizes"}
+    return kinds.get(type(value))
+
+
+Sizes = Annotated[
+    Annotated[Literal["prepared"], Tag("prepared")] | Annotated[ImageSize, Tag("sizes")],
+    Discriminator(
+        _kind,
+        custom_error_type="sizes",
+        custom_error_message="must be prepared, or a section that holds start, end and at",
+    ),
+]
 
 
 class FinetuneAll(Section):
     epochs: Integer = Field(description="passes over the training images, 1 to 10000", ge=1, le=10000)
     batch_size: Integer = Field(description="images a step at most, 1 to 65536; 16 is best on a CPU", ge=1, le=65536)
+    image_size: Sizes = Field(
+        description="of training: prepared (as they are), or a section: {start: 160, end: 224, at: 0.75} scales them "
+        "down in the first three quarters of the epochs, which is faster (docs/recipe.md)"
+    )
     learning_rate: Number = Field(
         description="peak of AdamW's learning rate at the backbone's top stage, above 0 to 1", gt=0, le=1
     )
@@ -81,7 +113,7 @@ def finetune_all(params: FinetuneAll, data: Path, head: Path, *, model: Path, me
     from twofold.augmentation import Augmentation
     from twofold.checkpoint import Checkpoint, dependencies
     from twofold.compiling import compiled, compiles
-    from twofold.errors import ArtifactError, WeightsError
+    from twofold.errors import ArtifactError, ParameterError, WeightsError
     from twofold.folding import depthwise_in_float32, folded
     from twofold.history import Figures, told, validation_figures, write_history
     from twofold.model import BACKBONES, KIND, SCHEMA_VERSION, fill
@@ -90,6 +122,7 @@ def finetune_all(params: FinetuneAll, data: Path, head: Path, *, model: Path, me
     from twofold.predicting import probabilities
     from twofold.prepared import Prepared
     from twofold.progress import say
+    from twofold.resolution import Resolution
     from twofold.shown import Shown
     from twofold.tracking import live_run
     from twofold.training import SHARED, Plan, class_weights, train
@@ -102,6 +135,11 @@ def finetune_all(params: FinetuneAll, data: Path, head: Path, *, model: Path, me
     if start["image_size"] != images.size:
         raise ArtifactError(
             f"{head}: made for images of {start['image_size']} px, {data} has {images.size}; run train_head again"
+        )
+    sizes = None if params.image_size == "prepared" else params.image_size
+    if sizes and sizes.end != images.size:
+        raise ParameterError(
+            f"finetune_all.image_size.end: found {sizes.end}; {data} has images of {images.size} px: set it to that"
         )
     architecture = BACKBONES[start["backbone"]]
     classifier, base = pretrained(start["backbone"], start["weights"], params.dropout)
@@ -120,6 +158,8 @@ def finetune_all(params: FinetuneAll, data: Path, head: Path, *, model: Path, me
         mean=architecture.mean,
         std=architecture.std,
         batch_size=params.batch_size,
+        resolution=Resolution(**sizes.model_dump()) if sizes else None,
+        epochs=params.epochs,
     )
 
     def judge() -> Figures:
