@@ -3,8 +3,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.made-from-lock
-# Test files at a time: a test of training is as fast on one core as on two. In the order of their names, by which those
-# that take longest (tests/pipeline) come first and none is left over for one of them in the end.
+# Test files at a time, in the order of their names, in which those that take longest (tests/pipeline) come first: else
+# one of them would run alone in the end.
 JOBS ?= 2
 
 export PATH := $(CURDIR)/$(BIN):$(PATH)

@@ -27,7 +27,7 @@ TURNED = Augmentation(flips=True, orientation_free=True, crop_min_area=1, bright
 RESNET50 = BACKBONES["resnet50"]
 M = TypeVar("M", bound=nn.Module)
 SIZE = 224
-BRANCH = 0.25  # the factor at the end of a residual branch
+BLOCKS, BRANCH = 16, 0.25  # residual branches of a ResNet-50, and the factor that each then ends in
 LONG = 10**6  # steps of a training that is worth compiling anywhere
 
 
@@ -142,9 +142,11 @@ def passing(network: M) -> M:
 
     They end in a factor of zero, and a GPU multiplies zeros faster than other numbers.
     """
-    for name, module in network.named_modules():
-        if name.endswith(".bn3"):
-            nn.init.constant_(module.get_parameter("weight"), BRANCH)
+    last = [module for name, module in network.named_modules() if name.endswith(".bn3")]
+    if len(last) != BLOCKS:
+        raise ValueError(f"{len(last)} residual branches end in a norm named bn3, {BLOCKS} do in a ResNet-50")
+    for norm in last:
+        nn.init.constant_(norm.get_parameter("weight"), BRANCH)
     return network
 
 

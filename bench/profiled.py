@@ -26,12 +26,12 @@ from twofold.prepared import Prepared
 from twofold.replica import Replica
 from twofold.shown import Shown
 
-# Of kernels' and operators' names, first match first.
+# Of kernels' and operators' names, first match first: the compiler names a kernel after everything that it has fused.
 KINDS = {
-    "copies": r"memcpy|memset|copy_|_to_copy",
+    "fused by the compiler": r"^triton_",
+    "copies": r"memcpy|memset|copy",
     "optimizer": r"foreach|multi_tensor|adam",
     "convolutions and products": r"conv|gemm|cutlass|xmma|cudnn|mkldnn|addmm|sm90_|sm80_|nvjet|wgrad|dgrad|fprop",
-    "fused by the compiler": r"triton",
 }
 OTHER = "the rest: norms, activations, pooling, augmentation"
 LONGEST, WIDTH = 10, 100

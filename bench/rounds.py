@@ -161,7 +161,11 @@ def compare(
     while sum(steady(taken, alike)) < wanted and len(taken) < (1 + EXTRA) * wanted:
         taken.append((clocked(ours[1]), clocked(peer[1])))
         # A round may take minutes, and what is stopped before its last one should not have been for nothing.
-        print(f"{name} {part}: ours {taken[-1][0]:.3f} s, peer {taken[-1][1]:.3f} s", file=sys.stderr, flush=True)
+        print(
+            f"{name} {part}".strip() + f": ours {taken[-1][0]:.3f} s, peer {taken[-1][1]:.3f} s",
+            file=sys.stderr,
+            flush=True,
+        )
     kept = steady(taken, alike)
     if sum(kept) < wanted:
         found = ", ".join(f"{seconds:.2f}" for _, seconds in taken)

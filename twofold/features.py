@@ -18,15 +18,13 @@ from twofold import memo
 from twofold.folding import folded
 from twofold.imports import code_digest
 from twofold.model import BACKBONES, Classifier
-from twofold.numerics import autocast, description
+from twofold.numerics import at_once, autocast, description
 from twofold.pool import workers
 from twofold.predicting import normalise, view
 from twofold.prepared import Prepared
 from twofold.progress import track
 
 _HASHED = 64  # rows that a thread takes at a time
-# Images a forward pass, the best of a CPU and of a GPU; always whole: a feature's last bits may depend on their number.
-BATCH = {"cpu": 16, "cuda": 256}
 
 
 def extract(
@@ -51,31 +49,28 @@ def extract(
     for i, key in enumerate(keys):
         if key in known:
             vectors[i] = np.frombuffer(known[key], np.float32)
-    size = _size(classifier)
+    size = at_once(next(classifier.parameters()).device, images.size)
     batches = [missing[start : start + size] for start in range(0, len(missing), size)]
     label = f"features, view {number + 1}"
     for chosen in track(batches, label, len(missing), per_item=size):
-        vectors[chosen] = _batch(classifier, backbone, images.pixels(rows[chosen]), number)
+        vectors[chosen] = _batch(classifier, backbone, images.pixels(rows[chosen]), number, size)
         memo.put(((keys[i], str(images.sha256[rows[i]]), vectors[i].tobytes()) for i in chosen), "features")
     return vectors
 
 
 def _batch(
-    classifier: Classifier, backbone: str, pixels: npt.NDArray[np.uint8], number: int
+    classifier: Classifier, backbone: str, pixels: npt.NDArray[np.uint8], number: int, size: int
 ) -> npt.NDArray[np.float32]:
     architecture = BACKBONES[backbone]
     device = next(classifier.parameters()).device
-    filled = np.concatenate([pixels, np.zeros((_size(classifier) - len(pixels), *pixels.shape[1:]), np.uint8)])
+    # Batches are always whole: the last bits of a feature may depend on the size of its batch.
+    filled = np.concatenate([pixels, np.zeros((size - len(pixels), *pixels.shape[1:]), np.uint8)])
     batch = normalise(torch.from_numpy(filled).to(device), architecture.mean, architecture.std)
     classifier.eval()
     with torch.inference_mode(), autocast(device), folded(classifier.backbone):
         seen = classifier.features(view(batch, number).contiguous(memory_format=torch.channels_last))
     vectors: npt.NDArray[np.float32] = seen[: len(pixels)].float().cpu().numpy()
     return vectors
-
-
-def _size(classifier: Classifier) -> int:
-    return BATCH[next(classifier.parameters()).device.type]
 
 
 def _contents(images: Prepared, rows: npt.NDArray[np.int64]) -> Iterator[str]:

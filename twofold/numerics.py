@@ -16,7 +16,9 @@ from torch import Tensor
 
 from twofold.compiling import COMPILE, compiler
 from twofold.errors import TrainingError
+from twofold.predicting import WHOLE
 
+MOST, PIXELS = 256, 256 * 256**2  # images a forward pass on a GPU, and pixels of all of them together
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # of glibc's malloc.h
 
 
@@ -50,6 +52,16 @@ def has_bf16(where: torch.device) -> bool:
 def autocast(where: torch.device) -> AbstractContextManager[None]:
     """Mixed precision where the device has it, else float32."""
     return torch.autocast(where.type, dtype=torch.bfloat16, enabled=has_bf16(where))
+
+
+def at_once(where: torch.device, image_size: int) -> int:
+    """Images a forward pass without gradients: what is best on a CPU; more on a GPU, which fewer would leave idle.
+
+    Args:
+        where: the device.
+        image_size: pixels a side; the larger, the fewer, so that a GPU's memory holds their maps.
+    """
+    return WHOLE if where.type == "cpu" else max(WHOLE, min(MOST, PIXELS // image_size**2))
 
 
 def sent(tensor: Tensor, where: torch.device) -> Tensor:

@@ -21,21 +21,23 @@ class Resolution:
         start: pixels a side of the first epochs, below `end`.
         end: of the others: that of the prepared images.
         at: share of the epochs, above 0 and below 1, that are small ones at most.
+        epochs: of the whole training.
     """
 
     start: int
     end: int
     at: float
+    epochs: int
 
-    def size(self, epoch: int, epochs: int) -> int:
-        """Of an epoch, 1 to `epochs`; the last one is never a small one."""
-        return self.start if epoch <= self.at * epochs + ROUNDING else self.end
+    def size(self, epoch: int) -> int:
+        """Pixels a side in an epoch, 1 to `epochs`."""
+        return self.start if epoch <= self.at * self.epochs + ROUNDING else self.end
 
 
 def scaled_down(pixels: Tensor, size: int) -> Tensor:
     """(N, S, S, C) uint8 -> (N, size, size, C) uint8, antialiased bilinear; as they are if S is `size`.
 
-    On every device in float32, rounded once: a level may differ where two devices add in another order.
+    Computed in float32 and rounded once; a level may differ where two devices add in another order.
     """
     if pixels.shape[1] == size:
         return pixels

@@ -1,8 +1,8 @@
 """Training images as a network is shown them: fetched ahead of the step, changed at random, normalised.
 
 In: a classifier, prepared images, an augmentation. Out: what `training.train` asks for: the inputs of each step, and
-the forward pass that begins with them. The random draws are made on the CPU; all arithmetic on pixels belongs to the
-forward pass, so that a GPU runs it in the step's own graph.
+the forward pass that begins with them. The random draws are made on the CPU; the arithmetic on pixels belongs to the
+forward pass, so that a GPU runs it in the step's own graph, but for scaling them down, which decides the graph's shape.
 """
 
 from collections.abc import Iterator, Sequence
@@ -36,7 +36,6 @@ class Shown:
         std: Sequence[float],
         batch_size: int,
         resolution: Resolution | None = None,
-        epochs: int = 1,
     ) -> None:
         """Where the classifier is on a GPU, the images are copied there if they fit.
 
@@ -48,18 +47,16 @@ class Shown:
             mean, std: per channel, pixels in 0..1.
             batch_size: at most.
             resolution: how large the images of an epoch are; None for as they are prepared.
-            epochs: of the whole training.
         """
         self._classifier, self._augmentation = classifier, augmentation
-        self._resolution, self._epochs, self._size = resolution, epochs, images.size
+        self._resolution, self._size = resolution, images.size
         self._device = next(classifier.parameters()).device
         self._mean, self._std = (torch.tensor(values, device=self._device) for values in (mean, std))
         self.feed = Feed(images, rows, self._device, batch_size)
 
     def inputs(self, epoch: Epoch) -> Iterator[tuple[Tensor, ...]]:
         """Of each step: pixels (n, S, S, C) uint8, and what was drawn for them."""
-        # Before the step, not in it: each size is then a shape of its own, with a graph of its own.
-        size = self._resolution.size(epoch.address[1], self._epochs) if self._resolution else self._size
+        size = self._resolution.size(epoch.address[1]) if self._resolution else self._size
         for step, pixels in enumerate(self.feed(epoch.batches)):
             drawn = draw(len(pixels), self._augmentation, epoch.random(step))
             yield scaled_down(pixels, size), *(sent(tensor, self._device) for tensor in drawn)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import page, pipeline, rounds
+from bench import page, pipeline, profiled, rounds
 from bench.apart import Apart
 from bench.catalogue import BENCHMARKS, Goal, named
 from bench.machine import changed, machine, short
@@ -71,6 +71,24 @@ def test_a_figure_is_the_median_of_the_rounds_ratios_with_their_spread():
         "124",
         "12,346",
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        # What the compiler fuses is named after all of it.
+        ("triton_poi_fused__to_copy_add_convolution_backward_61", "fused by the compiler"),
+        ("Memcpy HtoD (Pinned -> Device)", "copies"),
+        ("aten::copy_", "copies"),
+        ("sm90_xmma_fprop_implicit_gemm_bf16bf16_bf16f32", "convolutions and products"),
+        ("nvjet_sm90_tst_256x128_64x4_1x2_h_bx_coopA_relubias_TNT", "convolutions and products"),
+        ("aten::convolution_backward", "convolutions and products"),
+        ("aten::_fused_adamw_", "optimizer"),
+        ("aten::max_pool2d_with_indices", profiled.OTHER),
+    ],
+)
+def test_a_kernel_is_told_by_its_name(name, kind):
+    assert profiled.kind(name) == kind
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import torch
 from twofold import features, memo, memo_file
 from twofold.features import extract
 from twofold.model import BACKBONES
-from twofold.numerics import autocast
+from twofold.numerics import at_once, autocast
 from twofold.predicting import normalise, view
 from twofold.prepared import Prepared
 from twofold.weights import pretrained
@@ -83,7 +83,7 @@ def test_every_batch_is_whole_so_that_no_image_depends_on_how_many_came_with_it(
     rows = images.rows("train")
     assert extract(classifier, NAME, sha256, images, rows[:3], 0).shape == (3, 2048)
     extract(classifier, NAME, sha256, images, np.arange(len(images)), 0)
-    assert set(sizes) == {features.BATCH["cpu"]}
+    assert set(sizes) == {at_once(torch.device("cpu"), images.size)}
 
 
 def test_a_damaged_or_forgotten_vector_is_computed_again(base, images, seen):

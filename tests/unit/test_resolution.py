@@ -1,15 +1,19 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from tests.training_maker import FINETUNE, make_finetuned, make_head, make_prepared
+from twofold import predicting
 from twofold.errors import ParameterError
 from twofold.params import check
 from twofold.resolution import Resolution, scaled_down
 from twofold.settings import set_values
 from twofold.steps.finetune_all import FinetuneAll
 
+ROOT = Path(__file__).resolve().parents[2]
 SMALLER = {"start": 32, "end": 64, "at": 0.5}
 
 
@@ -29,7 +33,7 @@ def larger(tmp_path_factory):
     [(4, 0.75, 3), (6, 0.75, 4), (6, 0.5, 3), (1, 0.9, 0), (10, 0.05, 0), (10, 0.9, 9), (100, 0.29, 29)],
 )
 def test_the_first_epochs_are_small_and_the_others_large(epochs, at, small):
-    sizes = [Resolution(160, 224, at).size(epoch, epochs) for epoch in range(1, epochs + 1)]
+    sizes = [Resolution(160, 224, at, epochs).size(epoch) for epoch in range(1, epochs + 1)]
     assert sizes == [160] * small + [224] * (epochs - small)
 
 
@@ -59,8 +63,6 @@ def test_a_training_sees_small_images_first_and_is_judged_on_whole_ones(larger, 
 
     monkeypatch.setattr("twofold.shown.scaled_down", watched)
     judged = []
-    from twofold import predicting
-
     probabilities = predicting.probabilities
 
     def score(classifier, batches, **how):
@@ -113,11 +115,9 @@ def test_a_schedule_as_kubeflow_hands_it_over_is_taken():
     assert check(FinetuneAll, "finetune_all", FINETUNE | {"image_size": floats}).model_dump()["image_size"] == SMALLER
 
 
-def test_a_schedule_that_ends_elsewhere_than_the_prepared_size_is_refused_before_anything_runs(tmp_path, monkeypatch):
-    from pathlib import Path
-
+def test_a_schedule_that_ends_elsewhere_than_the_prepared_size_is_refused_before_anything_runs(tmp_path):
     path = tmp_path / "params.yaml"
-    path.write_text(Path(__file__).resolve().parents[2].joinpath("params.yaml").read_text())
+    path.write_text((ROOT / "params.yaml").read_text())
     with pytest.raises(ParameterError, match=r"finetune_all\.image_size\.end: found 192; .*which is 224"):
         set_values(path, ["finetune_all.image_size={start: 128, end: 192, at: 0.75}"])
     changed = ["finetune_all.image_size={start: 128, end: 192, at: 0.75}", "preprocess.image_size=192"]

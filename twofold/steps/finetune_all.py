@@ -117,7 +117,7 @@ def finetune_all(params: FinetuneAll, data: Path, head: Path, *, model: Path, me
     from twofold.folding import depthwise_in_float32, folded
     from twofold.history import Figures, told, validation_figures, write_history
     from twofold.model import BACKBONES, KIND, SCHEMA_VERSION, fill
-    from twofold.numerics import device, has_bf16, settle
+    from twofold.numerics import at_once, device, has_bf16, settle
     from twofold.optimisation import groups_by_depth
     from twofold.predicting import probabilities
     from twofold.prepared import Prepared
@@ -158,12 +158,11 @@ def finetune_all(params: FinetuneAll, data: Path, head: Path, *, model: Path, me
         mean=architecture.mean,
         std=architecture.std,
         batch_size=params.batch_size,
-        resolution=Resolution(**sizes.model_dump()) if sizes else None,
-        epochs=params.epochs,
+        resolution=Resolution(**sizes.model_dump(), epochs=params.epochs) if sizes else None,
     )
 
     def judge() -> Figures:
-        size = params.batch_size if where.type == "cpu" else max(params.batch_size, JUDGED)
+        size = params.batch_size if where.type == "cpu" else max(params.batch_size, at_once(where, images.size))
         batches = (images.pixels(judged[i : i + size]) for i in range(0, len(judged), size))
         found = probabilities(
             classifier,
@@ -243,7 +242,6 @@ def finetune_all(params: FinetuneAll, data: Path, head: Path, *, model: Path, me
     say(f"kept: {winner.replace('_', ' ')}, epoch {outcome.best_epoch} of {outcome.epoch}, by {params.select_by}")
 
 
-JUDGED = 256  # images a forward pass without gradients on a GPU, at least: fewer leave it idle
 _FROM_HEAD = (
     "backbone",
     "weights",
