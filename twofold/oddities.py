@@ -58,25 +58,25 @@ ODDITIES: dict[str, _Oddity] = {
     ),
     "under_exposed": _Oddity(
         "Under-exposed images",
-        f"All but the brightest hundredth of the pixels are darker than {DARKEST:.0%} of white, and far darker than in "
-        "the other images. What is to be seen may not be in them.",
+        f"All but the brightest hundredth of the pixels are darker than {100 * DARKEST:.0f} % of white, and far darker "
+        "than in the other images. What is to be seen may not be in them.",
         lambda _, look: look.dark,
         lambda value: value < DARKEST,
         -1,
         DARK_GAP,
         _plain,
-        lambda value: f"99 % of the pixels are darker than {value:.0%} of white",
+        lambda value: f"99 % of the pixels are darker than {100 * value:.0f} % of white",
     ),
     "over_exposed": _Oddity(
         "Over-exposed images",
-        f"All but the darkest twentieth of the pixels are brighter than {LIGHTEST:.0%} of white, and far brighter than "
-        "in the other images.",
+        f"All but the darkest twentieth of the pixels are brighter than {100 * LIGHTEST:.0f} % of white, and far "
+        "brighter than in the other images.",
         lambda _, look: look.light,
         lambda value: value > LIGHTEST,
         1,
         LIGHT_GAP,
         _plain,
-        lambda value: f"95 % of the pixels are brighter than {value:.0%} of white",
+        lambda value: f"95 % of the pixels are brighter than {100 * value:.0f} % of white",
     ),
     "blurred": _Oddity(
         "Blurred images",
