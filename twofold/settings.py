@@ -132,8 +132,12 @@ def assign(document: MutableMapping[str, Any], assignments: Sequence[str], path:
                 raise ParameterError(f"{address}: no '{part}' in {path}; see the README for every key")
             place = place[part]
         if not isinstance(place, dict) or parts[-1] not in place:
-            known = ", ".join(map(str, place)) if isinstance(place, dict) else "nothing"
-            raise ParameterError(f"{address}: unknown key; '{'.'.join(parts[:-1])}' holds {known}")
+            holder = ".".join(parts[:-1])
+            if not isinstance(place, dict):
+                raise ParameterError(
+                    f"{address}: {holder} is {place!r} and holds no keys; set it whole: {holder}=VALUE"
+                )
+            raise ParameterError(f"{address}: unknown key; '{holder}' holds {', '.join(map(str, place))}")
         try:
             place[parts[-1]] = YAML(typ="safe").load(text)
         except YAMLError as error:

@@ -38,6 +38,7 @@ def test_setting_the_same_value_changes_nothing(params):
         ("finetune_all.epochs=0", "finetune_all.epochs: found 0"),
         ("finetune_all.epochs=1e-3", "finetune_all.epochs: found 0.001"),
         ("finetune_all.epoch=3", "unknown key"),
+        ("finetune_all.image_size.start=96", "finetune_all.image_size is 'prepared' and holds no keys; set it whole"),
         ("finetune.epochs=3", "no 'finetune'"),
         ("finetune_all=3", "section.key=value"),
         ("finetune_all.epochs", "section.key=value"),
