@@ -117,7 +117,7 @@ def test_a_schedule_as_kubeflow_hands_it_over_is_taken():
 
 def test_a_schedule_that_ends_elsewhere_than_the_prepared_size_is_refused_before_anything_runs(tmp_path):
     path = tmp_path / "params.yaml"
-    path.write_text((ROOT / "params.yaml").read_text())
+    path.write_text((ROOT / "tests" / "params.yaml").read_text())
     with pytest.raises(ParameterError, match=r"finetune_all\.image_size\.end: found 192; .*which is 224"):
         set_values(path, ["finetune_all.image_size={start: 128, end: 192, at: 0.75}"])
     changed = ["finetune_all.image_size={start: 128, end: 192, at: 0.75}", "preprocess.image_size=192"]
