@@ -4,7 +4,7 @@ Workers write their rows straight into the array files; only counts and sums tra
 the data, and neither the number of workers nor their speed changes a byte.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -33,16 +33,27 @@ class Job(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """Of one image: thumbnail and brightness; of train also the sums of each channel's values and of their squares."""
+    """Of one image: thumbnail (None where nobody looks for near duplicates) and brightness; of train also sums.
 
-    thumbnail: Thumbnails
+    `values`, `squares`: of each channel's values over the pixels, and of their squares.
+    """
+
+    thumbnail: Thumbnails | None
     brightness: float
     values: tuple[int, ...] = ()
     squares: tuple[int, ...] = ()
 
 
 def fill(
-    images: Sequence[Image], splits: Sequence[str], raw: Path, draft: Path, *, size: int, fit: Fit, limits: Limits
+    images: Sequence[Image],
+    splits: Sequence[str],
+    raw: Path,
+    draft: Path,
+    *,
+    size: int,
+    fit: Fit,
+    limits: Limits,
+    alike: bool = True,
 ) -> tuple[list[Place], list[Shape], list[Seen]]:
     """Write the pixels of every image into parts.
 
@@ -51,7 +62,7 @@ def fill(
         splits: of each image.
         raw: the folder with the shards.
         draft: where the parts are made.
-        size, fit, limits: as for `preparing.ready`.
+        size, fit, limits, alike: as for `preparing.ready`.
 
     Returns:
         What `prepared.plan` returns, and what was seen of each image.
@@ -64,7 +75,8 @@ def fill(
     for number, shape in enumerate(shapes):
         create_part(draft / part_name(number), shape)
     jobs = [Job(*job) for job in zip(images, places, [split == TRAIN for split in splits], strict=True)]
-    work = partial(_prepare, raw=raw, draft=draft, shapes=shapes, size=size, fit=fit, limits=limits)
+    made = partial(ready, raw=raw, size=size, fit=fit, limits=limits, alike=alike)
+    work = partial(_prepare, made=made, draft=draft, shapes=shapes)
     batches = track(ordered(work, _tasks(jobs), workers(), _files), "preprocess", len(jobs), per_item=_TASK_IMAGES)
     return places, shapes, [seen for batch in batches for seen in batch]
 
@@ -87,17 +99,17 @@ def _files(task: list[Job]) -> list[tuple[str, list[Job]]]:
 
 
 def _prepare(
-    task: Sequence[Job], raw: Path, draft: Path, shapes: Sequence[Shape], size: int, fit: Fit, limits: Limits
+    task: Sequence[Job], made: Callable[[list[Image]], list[Ready]], draft: Path, shapes: Sequence[Shape]
 ) -> list[Seen]:
     seen: list[Seen] = []
     for start in range(0, len(task), _AT_ONCE):
         jobs = task[start : start + _AT_ONCE]
-        made = ready([job.image for job in jobs], raw, size, fit, limits)
+        found = made([job.image for job in jobs])
         for number in sorted({job.place.part for job in jobs}):
             here = [place for place, job in enumerate(jobs) if job.place.part == number]
-            rows = [(jobs[place].place.row, made[place].pixels) for place in here]
+            rows = [(jobs[place].place.row, found[place].pixels) for place in here]
             write_rows(draft / part_name(number), shapes[number], rows)
-        seen += [_seen(one, job.train) for job, one in zip(jobs, made, strict=True)]
+        seen += [_seen(one, job.train) for job, one in zip(jobs, found, strict=True)]
     return seen
 
 

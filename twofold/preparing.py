@@ -24,7 +24,7 @@ from twofold.raw import Image, read_member
 from twofold.scaling import Fit, Pixels, histogram
 from twofold.seen import decoders
 
-KIND = "pixels"
+KIND, _BARE = "pixels", "pixels without a thumbnail"
 _NUMBER, _THUMBNAIL = 8, 2 * SIDE * SIDE  # bytes
 _LEVELS = np.arange(256, dtype=np.int64)
 
@@ -34,19 +34,21 @@ class Ready(NamedTuple):
 
     Attributes:
         pixels: (S, S, C) uint8 with C 1 or 3.
-        thumbnail: by which near duplicates are found.
+        thumbnail: by which near duplicates are found; None where nobody looks for them.
         brightness: see `brightness`.
         values, squares: (C,) int64, the sums over the pixels of each channel's values, and of their squares.
     """
 
     pixels: Pixels
-    thumbnail: Thumbnails
+    thumbnail: Thumbnails | None
     brightness: float
     values: NDArray[np.int64]
     squares: NDArray[np.int64]
 
 
-def ready(images: Sequence[Image], raw: Path, size: int, fit: Fit, limits: Limits) -> list[Ready]:
+def ready(
+    images: Sequence[Image], raw: Path, size: int, fit: Fit, limits: Limits, *, alike: bool = True
+) -> list[Ready]:
     """The images, in their order; those that the memo lacks are read and decoded.
 
     Args:
@@ -55,6 +57,7 @@ def ready(images: Sequence[Image], raw: Path, size: int, fit: Fit, limits: Limit
         size: pixels of a side.
         fit: as for `scaling.resize`.
         limits: those of ingest.
+        alike: whether near duplicates are looked for; a thumbnail takes a sixth of the time of a small image.
 
     Raises:
         DataError: an image cannot be decoded.
@@ -63,13 +66,16 @@ def ready(images: Sequence[Image], raw: Path, size: int, fit: Fit, limits: Limit
     fixed = _circumstances(size, fit, limits)
     shapes = [f"{image.width} {image.height} {image.channels}" for image in images]
     keys = [memo.key(KIND, *fixed, image.sha256, shape) for image, shape in zip(images, shapes, strict=True)]
-    known = memo.get(keys)
+    # What has a thumbnail serves both; what has none is kept beside it, so that neither is mistaken for the other.
+    own = keys if alike else [memo.key(_BARE, each) for each in keys]
+    known = memo.get(keys if alike else [*keys, *own])
     found: list[Ready] = []
     fresh: list[tuple[str, str, bytes]] = []
-    for image, key in zip(images, keys, strict=True):
-        one = _unpacked(known[key], size, image.channels) if key in known else None
+    for image, whole, key in zip(images, keys, own, strict=True):
+        value = known.get(whole, known.get(key))
+        one = None if value is None else _unpacked(value, size, image.channels, whole in known)
         if one is None:
-            one = _made(image, raw, size, fit, limits)
+            one = _made(image, raw, size, fit, limits, alike)
             fresh.append((key, image.sha256, _packed(one)))
         found.append(one)
     memo.put(fresh, KIND)
@@ -86,7 +92,7 @@ def _circumstances(size: int, fit: Fit, limits: Limits) -> list[str]:
     return [str(size), fit, str(astuple(limits)), code_digest(__name__), *decoders()]
 
 
-def _made(image: Image, raw: Path, size: int, fit: Fit, limits: Limits) -> Ready:
+def _made(image: Image, raw: Path, size: int, fit: Fit, limits: Limits, alike: bool) -> Ready:
     data = read_member(raw, image.shard, image.offset, image.bytes, image.sha256)
     try:
         made = prepare(data, limits, size, fit)
@@ -101,7 +107,8 @@ def _made(image: Image, raw: Path, size: int, fit: Fit, limits: Limits) -> Ready
     # Whole numbers, so that the order in which images are added up cannot change the last digit.
     counts = histogram(made.pixels)
     grey = made.upright.convert("L")
-    return Ready(made.pixels, thumbnail_of(grey), _brightness(grey), counts @ _LEVELS, counts @ _LEVELS**2)
+    small = thumbnail_of(grey) if alike else None
+    return Ready(made.pixels, small, _brightness(grey), counts @ _LEVELS, counts @ _LEVELS**2)
 
 
 def _brightness(grey: Pillow.Image) -> float:
@@ -112,15 +119,16 @@ def _brightness(grey: Pillow.Image) -> float:
 
 def _packed(one: Ready) -> bytes:
     numbers = np.float64(one.brightness).tobytes() + one.values.tobytes() + one.squares.tobytes()
-    return numbers + one.thumbnail.tobytes() + one.pixels.tobytes()
+    return numbers + (b"" if one.thumbnail is None else one.thumbnail.tobytes()) + one.pixels.tobytes()
 
 
-def _unpacked(value: bytes, size: int, channels: int) -> Ready | None:
-    """What `ready` kept; None if it is something else."""
+def _unpacked(value: bytes, size: int, channels: int, alike: bool) -> Ready | None:
+    """What `ready` kept, with a thumbnail or without; None if it is something else."""
     numbers = _NUMBER * (1 + 2 * channels)
-    if len(value) != numbers + _THUMBNAIL + size * size * channels:
+    before = numbers + _THUMBNAIL * alike
+    if len(value) != before + size * size * channels:
         return None
     sums = np.frombuffer(value, np.int64, 2 * channels, _NUMBER)
-    small = np.frombuffer(value, np.float16, SIDE * SIDE, numbers).reshape(SIDE, SIDE)
-    pixels = np.frombuffer(value, np.uint8, offset=numbers + _THUMBNAIL).reshape(size, size, channels)
+    small = np.frombuffer(value, np.float16, SIDE * SIDE, numbers).reshape(SIDE, SIDE) if alike else None
+    pixels = np.frombuffer(value, np.uint8, offset=before).reshape(size, size, channels)
     return Ready(pixels, small, float(np.frombuffer(value, np.float64, 1)[0]), sums[:channels], sums[channels:])

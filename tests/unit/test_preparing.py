@@ -48,6 +48,24 @@ def test_the_memo_gives_back_what_was_seen(raw, tmp_path, monkeypatch):
         np.testing.assert_array_equal(one.thumbnail, other.thumbnail)
 
 
+@pytest.mark.parametrize("before", [True, False])
+def test_without_a_thumbnail_the_rest_is_the_same_and_kept_apart(raw, before, monkeypatch):
+    from twofold import preparing
+
+    images = Raw.open(raw).images
+    first = ready(images, raw, 16, "pad", LIMITS, alike=before)
+    again = ready(images, raw, 16, "pad", LIMITS, alike=not before)
+    # Where near duplicates are looked for there is one; where they are not, what the memo has is as good.
+    assert (first[0].thumbnail is not None, again[0].thumbnail is not None) == (before, True)
+    for one, other in zip(first, again, strict=True):
+        assert one.brightness == other.brightness
+        np.testing.assert_array_equal(one.pixels, other.pixels)
+        np.testing.assert_array_equal(one.values, other.values)
+    monkeypatch.setattr(preparing, "_made", None)  # by now both ways are known
+    assert all(one.thumbnail is not None for one in ready(images, raw, 16, "pad", LIMITS))
+    ready(images, raw, 16, "pad", LIMITS, alike=False)
+
+
 def test_brightness_is_of_the_picture_and_not_of_what_was_added_or_cut_off(raw):
     images = Raw.open(raw).images
     found = [[one.brightness for one in ready(images, raw, 16, fit, LIMITS)] for fit in ("squash", "pad", "crop")]

@@ -102,8 +102,9 @@ def preprocess(params: Preprocess, raw: Path, *, data: Path, metrics: Path, audi
             size=params.image_size,
             fit=params.fit,
             limits=Limits(**_limit_values(source)),
+            alike=_looks_alike(params.audit),
         )
-        judged = leaks.near(images, splits, _pairs(seen, params.audit), params.audit.model_dump())
+        judged = leaks.near(images, splits, _pairs(seen), params.audit.model_dump())
         stays = [place for place in range(len(images)) if place not in judged.left_out]
         if judged.left_out:
             places, shapes = repack(draft, images, places, shapes, stays, params.image_size)
@@ -181,10 +182,15 @@ def _summed(seen: Sequence[Seen], channels: int) -> tuple[int, list[int], list[i
     return images, values, squares
 
 
-def _pairs(seen: Sequence[Seen], policies: Audit) -> list[near.Pair]:
-    if policies.leaks == policies.label_conflicts == policies.near_duplicates == "ignore":
-        return []
-    return near.pairs([one.thumbnail for one in seen])
+def _looks_alike(policies: Audit) -> bool:
+    """Whether any policy asks for near duplicates."""
+    return not policies.leaks == policies.label_conflicts == policies.near_duplicates == "ignore"
+
+
+def _pairs(seen: Sequence[Seen]) -> list[near.Pair]:
+    """Near duplicates among what was seen; none where nobody looks for them."""
+    shown = [one.thumbnail for one in seen if one.thumbnail is not None]
+    return near.pairs(shown) if len(shown) == len(seen) else []
 
 
 def _checks(judged: leaks.Judged, torn: leaks.Judged, across: list[Found], within: list[Found]) -> list[Check]:
