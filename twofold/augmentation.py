@@ -67,18 +67,17 @@ def draw(n: int, settings: Augmentation, random: torch.Generator) -> Draws:
 
 
 def changed(images: Tensor, settings: Augmentation, draws: Draws) -> Tensor:
-    """(N, S, S, C) uint8 -> (N, S, S, C) float32 in 0..255, changed as was drawn.
+    """(N, S, S, C) uint8 -> (N, S, S, C) in 0..255, changed as was drawn: float32, or uint8 if only turned.
 
     Its operations depend on the settings and on shapes, never on what was drawn: a CUDA graph can hold them.
     """
     if _ways(settings) > 1:
         images = _turned(images, draws.ways)
-    result = images.float()
     if settings.crop_min_area < 1:
-        result = _cropped(result.permute(0, 3, 1, 2), draws.crops).permute(0, 2, 3, 1)
+        images = _cropped(images.float().permute(0, 3, 1, 2), draws.crops).permute(0, 2, 3, 1)
     if settings.brightness or settings.contrast:
-        result = _lit(result, draws.light)
-    return result
+        images = _lit(images.float(), draws.light)
+    return images
 
 
 def _ways(settings: Augmentation) -> int:
