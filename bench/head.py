@@ -26,7 +26,7 @@ from twofold.prepared import Prepared
 from twofold.training import Plan, train
 
 SIZE, EPOCHS = 224, 10
-TRAIN, VALIDATION = sized(on(cpu=48, gpu=3072), 8), sized(on(cpu=16, gpu=1024), 4)
+TRAIN, VALIDATION = sized(on(cpu=32, gpu=3072), 8), sized(on(cpu=8, gpu=1024), 4)
 BATCH = on(cpu=32, gpu=256)  # of the peers
 PEERS = {"a": ("torch's defaults (fp32, NCHW)", False), "b": ("bf16 autocast, channels_last", True)}
 FEATURES = BACKBONES["resnet50"].features

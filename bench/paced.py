@@ -41,7 +41,7 @@ class Size:
 
 def size() -> Size:
     """What fits the hardware: a GPU is idle at the batch that a CPU likes best."""
-    return Size(sized(4096, 512), 256) if device().type == "cuda" else Size(sized(128, 32), 16)
+    return Size(sized(4096, 512), 256) if device().type == "cuda" else Size(sized(64, 32), 16)
 
 
 class OverError(Exception):

@@ -22,7 +22,7 @@ from twofold.pool import workers
 from twofold.predicting import probabilities
 
 SIZE = 224
-IMAGES = sized(on(cpu=256, gpu=8192), 8)
+IMAGES = sized(on(cpu=128, gpu=2048), 8)
 BATCH = on(cpu=16, gpu=256)
 PEER_BATCH = on(cpu=32, gpu=256)
 ARCHITECTURE = BACKBONES["resnet50"]

@@ -220,8 +220,9 @@ def test_figures_of_the_splits():
 
 def test_a_policy_that_changes_no_image_changes_no_byte_of_the_data(tmp_path):
     folder = clean(tmp_path / "images", 30)
-    one, other = (
+    one, *others = (
         folder.prepared(tmp_path / "a"),
         folder.prepared(tmp_path / "b", near_duplicates="ignore", leaks="fail"),
+        folder.prepared(tmp_path / "c", **UNAUDITED),
     )
-    assert file_bytes(one) == file_bytes(other)
+    assert [file_bytes(other) for other in others] == 2 * [file_bytes(one)]
