@@ -103,7 +103,11 @@ def train_head(params: TrainHead, data: Path, *, model: Path, metrics: Path, aud
     def features(split: str, number: int) -> npt.NDArray[np.float32]:
         return extract(classifier, params.backbone, base, images, images.rows(split), number)
 
-    train_views, validation = np.stack([features("train", number) for number in ways]), features("validation", 0)
+    # Each view straight into its place: a list of them beside their stack would be all of it twice.
+    train_views = np.empty((len(ways), len(images.rows("train")), architecture.features), np.float32)
+    for place, number in enumerate(ways):
+        train_views[place] = features("train", number)
+    validation = features("validation", 0)
     known = {"train": train_views[0], "validation": validation}  # view 0 is the first way of all
     check, found = suspects.look(
         params.audit.label_issues, images, lambda split: known[split] if split in known else features(split, 0)
