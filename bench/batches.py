@@ -19,6 +19,7 @@ from bench.photographs import made_ready, photographs, pixel_difference, prepari
 from bench.rounds import Comparison, Limit, clocked, compare, sized
 from twofold.augmentation import Augmentation, changed, draw, generator
 from twofold.model import BACKBONES
+from twofold.numerics import settle
 from twofold.predicting import normalise
 from twofold.prepared import Prepared
 
@@ -71,6 +72,7 @@ def run() -> list[Comparison]:
 
 def made(directory: Path) -> Callable[..., int]:
     """For a process apart, which computes on one core."""
+    settle()  # as a training does
     torch.set_num_threads(1)
     data = Prepared.open(directory)
     architecture = BACKBONES["resnet50"]
