@@ -110,10 +110,11 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     ),
     "B6": Benchmark(
         "bench.scoring",
-        "scoring, as evaluate and predict do",
+        "scoring, as evaluate, predict and an exported file do",
         {
             "fp32": Part(f"the evaluation loop of {DEFAULTS}"),
             "bf16": Part(f"the evaluation loop of {DEFAULTS}", Goal(3.6), Goal(6, rate=20_000)),
+            "int8": Part(f"the evaluation loop of {DEFAULTS}"),  # on a CPU
         },
     ),
     "B7": Benchmark(

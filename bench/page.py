@@ -8,7 +8,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from bench.catalogue import BENCHMARKS
+from bench.catalogue import BENCHMARKS, Goal
 from bench.record import RESULTS, figure, load, shown, verdict
 from bench.rounds import Comparison
 
@@ -44,17 +44,20 @@ def read(results: Path = RESULTS) -> Results:
     """Every result in the tree, the CPU's first.
 
     Raises:
-        SystemExit: a file is of no benchmark, lies in another hardware's folder, or has other parts than the catalogue.
+        SystemExit: a file is of no benchmark, lies in another hardware's folder, or has other parts than the catalogue;
+            one that no goal is set for may be missing.
     """
     found: Results = {}
     for path in sorted(results.glob("*/B*.json"), key=lambda path: (path.parent.name != "cpu", str(path))):
         comparisons, machine = load(path)
         parts = [each.part for each in comparisons]
-        if path.stem not in BENCHMARKS or parts != list(BENCHMARKS[path.stem].parts):
+        known = BENCHMARKS[path.stem].parts if path.stem in BENCHMARKS else {}
+        hardware = path.parent.name
+        if not parts or parts != [each for each, one in known.items() if each in parts or one.goal(hardware) != Goal()]:
             raise SystemExit(f"bench: {path}: parts {parts} are not those of {path.stem} in bench/catalogue.py")
-        if machine["hardware"] != path.parent.name:
+        if machine["hardware"] != hardware:
             raise SystemExit(f"bench: {path}: was measured on {machine['hardware']}")
-        found.setdefault(path.parent.name, {})[path.stem] = comparisons, machine
+        found.setdefault(hardware, {})[path.stem] = comparisons, machine
     return found
 
 
@@ -79,12 +82,12 @@ def table(results: Results, *, whole: bool) -> str:
     for name, benchmark in BENCHMARKS.items():
         if not whole and not any(name in found for found in results.values()):
             continue
-        for number, (part, described) in enumerate(benchmark.parts.items()):
+        for part, described in benchmark.parts.items():
             cells = []
             for hardware in columns:
-                measured = results.get(hardware, {}).get(name)
-                goal = described.goal(hardware)
-                cells.append(cell(measured[0][number]) if measured else f"not measured; goal {goal}")
+                comparisons, _ = results.get(hardware, {}).get(name, ([], {}))
+                measured = [cell(each) for each in comparisons if each.part == part]
+                cells.append(measured[0] if measured else f"not measured; goal {described.goal(hardware)}")
             title = f"{name} {part}".strip()
             lines.append(f"| {title} | {benchmark.work} | {described.peer} | " + " | ".join(cells) + " |")
     return "\n".join(lines)

@@ -32,13 +32,25 @@ def add(commands: Any) -> None:
         epilog="The file takes pixels and gives probabilities; its metadata says how files become pixels, and the "
         "threshold. Exit status: 0; 1 for an error.",
     )
-    export.add_argument("kind", choices=("onnx", "torch"), help="model.onnx, or model.pt2 for torch.export.load")
+    export.add_argument(
+        "kind",
+        choices=("onnx", "torch"),
+        help="model.onnx (in int8, model.int8.onnx), or model.pt2 for torch.export.load",
+    )
     _model(export)
     export.add_argument("directory", type=Path, metavar="DIR", help="folder for the file")
     export.add_argument(
         "--precision",
-        choices=("float32",),
-        help="of the file, where the model answers in another one: it will give other probabilities",
+        choices=("float32", "int8"),
+        help="of the file, where the model answers in another one: it will give other probabilities; int8 (onnx only) "
+        "is measured again on the test images",
+    )
+    export.add_argument("--data", type=Path, metavar="PREPARED", help="for int8: data/prepared that the model is of")
+    export.add_argument(
+        "--max-auc-loss",
+        type=float,
+        metavar="LOSS",
+        help="for int8: by how much ROC-AUC on the test may fall, 0 to 1 (0.002)",
     )
     export.set_defaults(run=_run_export)
 
@@ -80,10 +92,22 @@ def _run_predict(options: argparse.Namespace) -> int:
 
 def _run_export(options: argparse.Namespace) -> int:
     from twofold.export import export
+    from twofold.remeasuring import as_text
 
-    done = export(options.kind, options.model, options.directory, params=options.params, precision=options.precision)
-    size = done.path.stat().st_size / 1e6
-    print(f"{done.path}  {done.version}, {size:.1f} MB; no probability differs by more than {done.difference:.1g}")
+    done = export(
+        options.kind,
+        options.model,
+        options.directory,
+        params=options.params,
+        precision=options.precision,
+        data=options.data,
+        max_auc_loss=options.max_auc_loss,
+    )
+    named = f"{done.path}  {done.version}, {done.path.stat().st_size / 1e6:.1f} MB"
+    if done.evaluation is not None:
+        print(f"{named}; on the test images:\n{as_text(done.evaluation)}")
+        return 0
+    print(f"{named}; no probability differs by more than {done.difference:.1g}")
     if done.precision != "float32":
         print(
             f"it computes in float32 and the model in {done.precision}: on random images, a probability differs from "

@@ -7,6 +7,9 @@ temperature are inside. What lies outside, the way from a file to pixels and the
 A file computes in float32. A model that answers in bfloat16 is another one there, whose figures nobody has measured: it
 is exported only for who asks for that. The file is tried before it gets its name: on random images it must say what the
 sealed model says, computed in float32.
+
+In int8 (`model.int8.onnx`) a model is another one too; its figures are measured again on the test images, and lie in
+the metadata.
 """
 
 import json
@@ -25,17 +28,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from twofold import scaling
+from twofold import remeasuring, scaling
 from twofold.artifacts import write_bytes
 from twofold.chosen import Chosen, choose
 from twofold.errors import ArtifactError, DataError, ParameterError
 from twofold.images import AMPLE_KEY
 from twofold.model import Classifier
 from twofold.predicting import VIEWS, normalise, view
+from twofold.prepared import Prepared
+from twofold.quantising import label, quantise
 from twofold.sealed import Sealed
 
 NAMES = {"onnx": "model.onnx", "torch": "model.pt2"}
 PRECISION = "float32"  # of a file
+INT8, INT8_NAME = "int8", "model.int8.onnx"
 NEEDED = ("onnx", "onnxruntime", "onnxscript")
 TOLERANCE = 1e-4  # of a probability
 TRIED = 32  # random images
@@ -47,8 +53,9 @@ class Exported(NamedTuple):
     """Where it was written, of which model, and by how much a probability differed at most.
 
     Attributes:
-        difference: from the model computed in float32.
+        difference: from the model computed in float32; of a file in int8, before it was that.
         moved: from the model as it is sealed.
+        evaluation: of a file in int8, what `twofold.remeasuring` found; else None.
     """
 
     path: Path
@@ -56,6 +63,7 @@ class Exported(NamedTuple):
     difference: float
     precision: str
     moved: float
+    evaluation: Mapping[str, Any] | None
 
 
 class Whole(nn.Module):
@@ -80,7 +88,16 @@ class Whole(nn.Module):
         return torch.sigmoid((means[:, 1] - means[:, 0]) / self.temperature)
 
 
-def export(kind: str, model: str, directory: Path, *, params: Path, precision: str | None) -> Exported:
+def export(
+    kind: str,
+    model: str,
+    directory: Path,
+    *,
+    params: Path,
+    precision: str | None,
+    data: Path | None = None,
+    max_auc_loss: float | None = None,
+) -> Exported:
     """Write a model into a folder, which is made if need be; a file of that name is replaced.
 
     Args:
@@ -88,16 +105,20 @@ def export(kind: str, model: str, directory: Path, *, params: Path, precision: s
         model: as `twofold.chosen` takes it.
         directory: for the file.
         params: names the registered model.
-        precision: `float32` allows a model that is sealed in another one; None does not.
+        precision: `float32` allows a model that is sealed in another one; None does not; `int8`, of `onnx` alone, is
+            another model, which is measured again.
+        data: for int8, the prepared data that the model was trained and tested on.
+        max_auc_loss: for int8, by how much ROC-AUC on the test may fall, 0 to 1; None is `remeasuring.MAX_AUC_LOSS`.
 
     Raises:
-        ParameterError: a package is missing that the export needs, or the model answers in another precision.
-        DataError: the folder cannot be made or written.
-        RegistryError, ArtifactError: the model cannot be had; or what was written does not say what the model says.
+        ParameterError: a package is missing that the export needs, the model answers in another precision, or `data`
+            or `max_auc_loss` is missing, out of range or not for this precision.
+        DataError: the folder cannot be made or written, or the data are not those of the model.
+        RegistryError, ArtifactError: the model cannot be had; or what was written does not say what the model says, or
+            loses too much in int8.
     """
-    if kind == "onnx" and (missing := [name for name in NEEDED if find_spec(name) is None]):
-        raise ParameterError(f"export onnx: needs {', '.join(missing)}; install twofold[export]")
-    path = directory / NAMES[kind]
+    _check(kind, precision, data, max_auc_loss)
+    path = directory / (INT8_NAME if precision == INT8 else NAMES[kind])
     with choose(model, params) as picked, tempfile.TemporaryDirectory() as scratch:
         sealed = picked.sealed
         if precision is None and sealed.precision != PRECISION:
@@ -106,14 +127,19 @@ def export(kind: str, model: str, directory: Path, *, params: Path, precision: s
                 f"gives other probabilities than those that its figures and threshold come from; say --precision "
                 f"{PRECISION} if that is meant, or set evaluate.precision: {PRECISION}, evaluate and register again"
             )
+        prepared = remeasuring.open_own(picked, data) if data is not None else None
         draft = Path(scratch) / NAMES[kind]
-        (_write_onnx if kind == "onnx" else _write_torch)(sealed, describe(picked), draft)
+        (write_onnx if kind == "onnx" else _write_torch)(sealed, describe(picked), draft)
         difference, moved = _tried(sealed, draft, kind)
+        evaluation = None
+        if prepared is not None:
+            most = remeasuring.MAX_AUC_LOSS if max_auc_loss is None else max_auc_loss
+            draft, evaluation = _in_int8(picked, draft, prepared, most)
         try:
             write_bytes(path, draft.read_bytes())
         except OSError as error:
             raise DataError(f"{path}: cannot be written: {error.strerror}") from None
-        return Exported(path, picked.version, difference, sealed.precision, moved)
+        return Exported(path, picked.version, difference, sealed.precision, moved, evaluation)
 
 
 def describe(picked: Chosen) -> dict[str, str]:
@@ -146,14 +172,8 @@ def describe(picked: Chosen) -> dict[str, str]:
     }
 
 
-def _graph(sealed: Sealed) -> torch.export.ExportedProgram:
-    size = sealed.preprocessing["image_size"]
-    whole = Whole(sealed).eval()
-    traced = torch.zeros((_TRACED, size, size, 3), dtype=torch.uint8)
-    return torch.export.export(whole, (traced,), dynamic_shapes=({0: torch.export.Dim("n", min=1)},), strict=False)
-
-
-def _write_onnx(sealed: Sealed, about: Mapping[str, str], path: Path) -> None:
+def write_onnx(sealed: Sealed, about: Mapping[str, str], path: Path) -> None:
+    """Write a model's graph in float32 with that metadata."""
     with redirect_stdout(StringIO()):  # it tells of its passes
         program = torch.onnx.export(
             _graph(sealed), dynamo=True, input_names=["pixels"], output_names=["probability"], verbose=False
@@ -162,6 +182,48 @@ def _write_onnx(sealed: Sealed, about: Mapping[str, str], path: Path) -> None:
         raise ArtifactError("torch.onnx.export gave nothing back")
     program.model.metadata_props.update(about)
     program.save(path, external_data=False)
+
+
+def _check(kind: str, precision: str | None, data: Path | None, max_auc_loss: float | None) -> None:
+    if precision == INT8:
+        if kind != "onnx":
+            raise ParameterError(f"export {kind}: --precision {INT8} is for onnx")
+        if data is None:
+            raise ParameterError(
+                f"export onnx: --precision {INT8} needs --data, the prepared data that the model was trained and "
+                "tested on (data/prepared)"
+            )
+        if max_auc_loss is not None and not 0 <= max_auc_loss <= 1:
+            raise ParameterError(f"--max-auc-loss: found {max_auc_loss}; allowed are 0 to 1")
+    else:
+        for option, value in (("--data", data), ("--max-auc-loss", max_auc_loss)):
+            if value is not None:
+                raise ParameterError(f"export {kind}: {option} is for --precision {INT8}")
+    if kind == "onnx" and (missing := [name for name in NEEDED if find_spec(name) is None]):
+        raise ParameterError(f"export onnx: needs {', '.join(missing)}; install twofold[export]")
+
+
+def _in_int8(picked: Chosen, graph: Path, prepared: Prepared, most: float) -> tuple[Path, dict[str, Any]]:
+    """Write a graph in int8 beside it, with its figures in its metadata; and these figures.
+
+    Raises:
+        ArtifactError: its ROC-AUC is lower by more than `most`.
+    """
+    to = graph.with_name(INT8_NAME)
+    used, batches = remeasuring.calibration(prepared)
+    quantise(graph, batches, to)
+    found = remeasuring.evaluate(picked.sealed, to, prepared, used)
+    remeasuring.judge(found, most)
+    found["max_auc_loss"] = most
+    label(to, describe(picked) | {"precision": INT8, "evaluation": json.dumps(found, sort_keys=True)})
+    return to, found
+
+
+def _graph(sealed: Sealed) -> torch.export.ExportedProgram:
+    size = sealed.preprocessing["image_size"]
+    whole = Whole(sealed).eval()
+    traced = torch.zeros((_TRACED, size, size, 3), dtype=torch.uint8)
+    return torch.export.export(whole, (traced,), dynamic_shapes=({0: torch.export.Dim("n", min=1)},), strict=False)
 
 
 def _write_torch(sealed: Sealed, about: Mapping[str, str], path: Path) -> None:

@@ -241,6 +241,17 @@ def test_results_of_other_parts_than_the_catalogues_are_refused(tmp_path):
         page.read(tmp_path)
 
 
+def test_a_part_without_a_goal_may_be_unmeasured(tmp_path):
+    fp32, bf16, int8 = (dataclasses.replace(STEADY, name="B6", part=part) for part in BENCHMARKS["B6"].parts)
+    keep("B6", [fp32, int8], tmp_path)
+    with pytest.raises(SystemExit, match=r"B6.json: parts \['fp32', 'int8'\] are not those of B6"):
+        page.read(tmp_path)
+    keep("B6", [bf16, int8], tmp_path)
+    lines = page.table(page.read(tmp_path), whole=False).splitlines()
+    assert [line.count("not measured; goal none set") for line in lines if line.startswith("| B6 ")] == [1, 0, 0]
+    assert [line.count("**4.00x") for line in lines if line.startswith("| B6 ")] == [0, 1, 1]
+
+
 def test_the_page_in_the_tree_is_made_from_the_results_in_the_tree():
     made = page.page(page.read(), page.NOTES.read_text(encoding="utf-8"))
     assert page.PAGE.read_text(encoding="utf-8") == made, "run: python -m bench.page"

@@ -37,3 +37,23 @@ def test_other_kinds_are_refused(capsys, tmp_path):
         cli.main(["export", "coreml", "champion", str(tmp_path)])
     assert caught.value.code == 2
     assert "invalid choice: 'coreml'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["onnx", "--precision", "int8"], "export onnx: --precision int8 needs --data, the prepared data that the"),
+        (["torch", "--precision", "int8", "--data", "data"], "export torch: --precision int8 is for onnx"),
+        (["onnx", "--data", "data"], "export onnx: --data is for --precision int8"),
+        (["torch", "--max-auc-loss", "0.1"], "export torch: --max-auc-loss is for --precision int8"),
+        *(
+            (["onnx", "--precision", "int8", "--data", "data", f"--max-auc-loss={value}"], "--max-auc-loss: found ")
+            for value in ("-0.1", "1.1", "nan")
+        ),
+    ],
+)
+def test_what_int8_needs_and_nothing_else_takes_is_said_before_anything_is_fetched(words, said, capsys, tmp_path):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["export", words[0], "models:/none/1", str(tmp_path), *words[1:]])
+    assert caught.value.code == 1
+    assert said in capsys.readouterr().err
