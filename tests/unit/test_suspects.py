@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from tests.makers import file_bytes
 from tests.training_maker import HEAD, make_prepared
@@ -66,6 +67,38 @@ def test_what_cannot_be_cut_into_folds_is_said():
     grouped = np.array(["g0"] * 30 + ["g1", "g2", "g3", "g4"], object)
     assert "1 groups of images of class 'good'" in suspects.too_few(target, grouped, ["good", "bad"])
     assert suspects.too_few(np.arange(40) % 2, NOBODY[:40], ["good", "bad"]) == ""
+
+
+def test_no_head_has_seen_the_label_that_it_predicts():
+    # As many features as images: a head that has seen a label knows it by heart, another one cannot know it.
+    rng = np.random.default_rng(0)
+    features, target = rng.normal(size=(400, 400)).astype(np.float32), rng.permutation(np.arange(400) % 2)
+    probability = suspects.out_of_fold(features, target, NOBODY)
+    assert abs(roc_auc_score(target, probability) - 0.5) < 0.15
+
+
+def test_no_head_has_seen_the_group_that_it_predicts():
+    # Of a group all images look the same and have one label, which says nothing of another group's.
+    rng = np.random.default_rng(1)
+    own, labels = rng.normal(size=(100, 150)), rng.permutation(np.arange(100) % 2)
+    number = rng.permutation(np.arange(400) // 4)
+    features, target = own[number].astype(np.float32), labels[number]
+    group = np.array([f"g{one}" for one in number], object)
+    alone = roc_auc_score(target, suspects.out_of_fold(features.copy(), target, NOBODY))
+    apart = roc_auc_score(target, suspects.out_of_fold(features, target, group))
+    assert alone > 0.9
+    assert abs(apart - 0.5) < 0.2
+
+
+def test_the_unit_and_the_zero_of_a_feature_do_not_matter():
+    features, target = separable()
+    plain = suspects.out_of_fold(features.copy(), target, NOBODY)
+    moved = features * np.geomspace(1e-3, 1e3, 32, dtype=np.float32) + np.linspace(-50, 50, 32, dtype=np.float32)
+    flat = np.column_stack([moved, np.full(400, 1 / 3, np.float32), np.zeros(400, np.float32)])
+    assert suspects.out_of_fold(moved, target, NOBODY) == pytest.approx(plain, abs=0.01)
+    assert suspects.out_of_fold(flat, target, NOBODY) == pytest.approx(plain, abs=0.01)
+    assert np.abs(flat.mean(axis=0)).max() < 0.002
+    assert flat.std(axis=0) == pytest.approx([1.0] * 32 + [0.0] * 2, abs=0.002)
 
 
 def test_features_that_are_no_numbers_end_it():
