@@ -18,6 +18,8 @@ from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
+import xxhash
+
 from twofold.progress import say
 
 T = TypeVar("T")
@@ -30,6 +32,7 @@ PAGE = 32768  # bytes; an image's pixels lie on 5 such pages, and on 40 of SQLit
 VERSION = 1  # of the tables; the last line of TABLES writes it
 # Uses have a table of their own: to mark one must not write the value beside it anew. The total is kept by triggers:
 # a sum at each put would read all of `uses`. A file of version 0 has entries alone, all of them features.
+# `sha256` holds a value's checksum (see `_whole`), and is called by what it once was: a file keeps its columns.
 TABLES = """
 BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS entries
@@ -106,7 +109,7 @@ def get(keys: Sequence[str]) -> dict[str, bytes]:
             some = keys[start : start + AT_ONCE]
             marks = ",".join("?" * len(some))
             rows = memo.execute(f"SELECT key, sha256, value FROM entries WHERE key IN ({marks})", some)  # noqa: S608
-            found |= {name: value for name, sha256, value in rows if hashlib.sha256(value).digest() == sha256}
+            found |= {name: value for name, checksum, value in rows if _whole(value, checksum)}
         return found
 
     found = _mended(look) if database().exists() else {}
@@ -123,9 +126,7 @@ def put(entries: Sequence[tuple[str, str, bytes]], kind: str, limit: int) -> Non
         for name, image, value in entries:
             # Not OR REPLACE, which would pass the triggers by.
             memo.execute("DELETE FROM entries WHERE key = ?", (name,))
-            memo.execute(
-                "INSERT INTO entries VALUES (?, ?, ?, ?)", (name, image, hashlib.sha256(value).digest(), value)
-            )
+            memo.execute("INSERT INTO entries VALUES (?, ?, ?, ?)", (name, image, xxhash.xxh3_128_digest(value), value))
             memo.execute("INSERT INTO uses VALUES (?, ?, ?, ?)", (name, kind, len(value), now))
         _trim(memo, limit)
 
@@ -181,7 +182,18 @@ def _trim(memo: sqlite3.Connection, size: int) -> None:
 
 def _damaged(memo: sqlite3.Connection) -> list[tuple[str, int]]:
     rows = memo.execute("SELECT key, sha256, value FROM entries")
-    return [(key, len(value)) for key, sha256, value in rows if hashlib.sha256(value).digest() != sha256]
+    return [(key, len(value)) for key, checksum, value in rows if not _whole(value, checksum)]
+
+
+def _whole(value: bytes, checksum: bytes) -> bool:
+    """Whether a value is what was kept: by XXH3 of 128 bits or, as an older twofold kept it, by SHA-256.
+
+    What has to be noticed is damage. Who can write the file can write any checksum into it, so a stronger one, which
+    takes ten times as long and more, would guard nothing.
+    """
+    if len(checksum) == xxhash.xxh3_128().digest_size:
+        return bool(xxhash.xxh3_128_digest(value) == checksum)
+    return hashlib.sha256(value).digest() == checksum
 
 
 def change(work: Callable[[sqlite3.Connection], T], patience: float = PATIENCE) -> T:

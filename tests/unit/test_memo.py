@@ -5,6 +5,7 @@ import sys
 from contextlib import closing
 
 import pytest
+import xxhash
 
 from twofold import memo, memo_file
 from twofold.errors import ParameterError
@@ -155,6 +156,18 @@ def test_a_damaged_value_is_replaced_when_it_is_computed_again(filled):
     put([("k2", IMAGE, b"two")])
     assert memo.get(["k2"]) == {"k2": b"two"}
     assert held() == ["k1", "k2", "k3"]
+
+
+def test_a_value_is_whole_by_either_checksum_and_by_no_other():
+    value = b"any value"
+    short, long = xxhash.xxh3_128_digest(value), hashlib.sha256(value).digest()
+    assert (len(short), len(long)) == (16, 32)
+    for checksum in (short, long):
+        assert memo_file._whole(value, checksum)
+        assert not memo_file._whole(value + b"!", checksum)
+        assert not memo_file._whole(value, bytes([checksum[0] ^ 1]) + checksum[1:])
+        assert not memo_file._whole(value, checksum[:-1])
+    assert not memo_file._whole(b"", b"")
 
 
 def test_forgetting_counts(filled):
