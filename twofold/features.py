@@ -5,11 +5,6 @@ image's content, the base, the code and the numerics of the machine, so a cached
 computed.
 """
 
-import hashlib
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -19,12 +14,9 @@ from twofold.folding import folded
 from twofold.imports import code_digest
 from twofold.model import BACKBONES, Classifier
 from twofold.numerics import at_once, autocast, description
-from twofold.pool import workers
 from twofold.predicting import normalise, view
 from twofold.prepared import Prepared
 from twofold.progress import track
-
-_HASHED = 64  # rows that a thread takes at a time
 
 
 def extract(
@@ -41,7 +33,8 @@ def extract(
         number: the view of `predicting.view`; 0 is the image as it is.
     """
     fixed = [backbone, base, f"view {number}", code_digest(__name__), *description().values()]
-    keys = [memo.key("features", *fixed, content) for content in _contents(images, rows)]
+    contents = images.column("pixels")
+    keys = [memo.key("features", *fixed, f"{images.channels} {contents[row]}") for row in rows]
     vectors = np.empty((len(rows), BACKBONES[backbone].features), np.float32)
     # What is of another length was not put there by this function.
     known = {key: value for key, value in memo.get(keys).items() if len(value) == vectors[:1].nbytes}
@@ -71,21 +64,3 @@ def _batch(
         seen = classifier.features(view(batch, number).contiguous(memory_format=torch.channels_last))
     vectors: npt.NDArray[np.float32] = seen[: len(pixels)].float().cpu().numpy()
     return vectors
-
-
-def _contents(images: Prepared, rows: npt.NDArray[np.int64]) -> Iterator[str]:
-    """Of each row a digest of what the base would see: the pixels as they lie there, and how many channels it gets."""
-    with ThreadPoolExecutor(workers()) as pool:  # hashing lets other threads run
-        some = [rows[start : start + _HASHED] for start in range(0, len(rows), _HASHED)]
-        for digests in pool.map(partial(_digests, images), some):
-            yield from digests
-
-
-def _digests(images: Prepared, rows: npt.NDArray[np.int64]) -> list[str]:
-    found = []
-    for row in rows:
-        pixels = images.stored(row)
-        digest = hashlib.sha256(f"{pixels.shape} {images.channels}\n".encode())
-        digest.update(pixels.data)  # without a copy: straight from the file's own pages
-        found.append(digest.hexdigest())
-    return found

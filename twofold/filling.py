@@ -33,11 +33,12 @@ class Job(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """Of one image: thumbnail (None where nobody looks for near duplicates) and brightness; of train also sums.
+    """Of one image: `preparing.Ready` without its pixels, and with sums of train alone.
 
     `values`, `squares`: of each channel's values over the pixels, and of their squares.
     """
 
+    content: str
     thumbnail: Thumbnails | None
     brightness: float
     values: tuple[int, ...] = ()
@@ -53,7 +54,7 @@ def fill(
     size: int,
     fit: Fit,
     limits: Limits,
-    alike: bool = True,
+    thumbnails: bool = True,
 ) -> tuple[list[Place], list[Shape], list[Seen]]:
     """Write the pixels of every image into parts.
 
@@ -62,7 +63,7 @@ def fill(
         splits: of each image.
         raw: the folder with the shards.
         draft: where the parts are made.
-        size, fit, limits, alike: as for `preparing.ready`.
+        size, fit, limits, thumbnails: as for `preparing.ready`.
 
     Returns:
         What `prepared.plan` returns, and what was seen of each image.
@@ -75,7 +76,7 @@ def fill(
     for number, shape in enumerate(shapes):
         create_part(draft / part_name(number), shape)
     jobs = [Job(*job) for job in zip(images, places, [split == TRAIN for split in splits], strict=True)]
-    made = partial(ready, raw=raw, size=size, fit=fit, limits=limits, alike=alike)
+    made = partial(ready, raw=raw, size=size, fit=fit, limits=limits, thumbnails=thumbnails)
     work = partial(_prepare, made=made, draft=draft, shapes=shapes)
     batches = track(ordered(work, _tasks(jobs), workers(), _files), "preprocess", len(jobs), per_item=_TASK_IMAGES)
     return places, shapes, [seen for batch in batches for seen in batch]
@@ -115,5 +116,5 @@ def _prepare(
 
 def _seen(one: Ready, train: bool) -> Seen:
     if not train:
-        return Seen(one.thumbnail, one.brightness)
-    return Seen(one.thumbnail, one.brightness, tuple(one.values.tolist()), tuple(one.squares.tolist()))
+        return Seen(one.content, one.thumbnail, one.brightness)
+    return Seen(one.content, one.thumbnail, one.brightness, tuple(one.values.tolist()), tuple(one.squares.tolist()))

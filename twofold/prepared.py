@@ -4,8 +4,8 @@ Out: a folder with
 
 - `part-00000.npy`…: uint8 (N, S, S, C); C is 1 in parts of grey images and 3 in parts of colour;
 - `index.parquet`: one row an image, sorted by sha256: sha256, label, target (1 is the positive class), split, group,
-  width, height, mode, brightness (0 to 1, see `twofold.preparing`), source (see `sources`), part, row, channels, and
-  each slice column as `slice.<name>`;
+  width, height, mode, brightness (0 to 1, see `twofold.preparing`), source (see `sources`), part, row, channels,
+  pixels (their SHA-256, as of `seen.content_of`), and each slice column as `slice.<name>`;
 - `left_out.csv`: images that are in no split, and why;
 - `meta.json`: sizes, labels, counts, channel statistics of train, and everything needed to make the same pixels
   from an image's bytes.
@@ -15,7 +15,7 @@ import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -27,7 +27,7 @@ from twofold.errors import ArtifactError
 from twofold.raw import Image
 from twofold.scaling import Pixels
 
-KIND, VERSION = "prepared", 2
+KIND, VERSION = "prepared", 3
 INDEX, LEFT_OUT = "index.parquet", "left_out.csv"
 PART_BYTES = 256 * 1024 * 1024
 
@@ -38,6 +38,16 @@ class Place(NamedTuple):
     part: int
     row: int
     channels: int
+
+
+class Measured(Protocol):
+    """What the index keeps of how an image looks."""
+
+    @property
+    def content(self) -> str: ...
+
+    @property
+    def brightness(self) -> float: ...
 
 
 class Prepared:
@@ -205,7 +215,7 @@ def write_index(
     images: Sequence[Image],
     splits: Sequence[str],
     places: Sequence[Place],
-    brightness: Sequence[float],
+    seen: Sequence[Measured],
     meta: Mapping[str, Any],
 ) -> None:
     """Write `index.parquet`, sorted by sha256; `meta` is that of the raw data, and says `positive` and `slices`."""
@@ -221,11 +231,12 @@ def write_index(
         "width": pa.array([image.width for image, _, _ in rows], pa.int32()),
         "height": pa.array([image.height for image, _, _ in rows], pa.int32()),
         "mode": pa.array([image.mode for image, _, _ in rows], pa.string()),
-        "brightness": pa.array([brightness[number] for number in order], pa.float64()),
+        "brightness": pa.array([seen[number].brightness for number in order], pa.float64()),
         "source": pa.array([origins[number] for number in order], pa.string()),
         "part": pa.array([place.part for _, _, place in rows], pa.int32()),
         "row": pa.array([place.row for _, _, place in rows], pa.int32()),
         "channels": pa.array([place.channels for _, _, place in rows], pa.int8()),
+        "pixels": pa.array([seen[number].content for number in order], pa.string()),
     }
     for number, name in enumerate(meta["slices"]):
         columns[f"slice.{name}"] = pa.array([image.slices[number] for image, _, _ in rows], pa.string())

@@ -22,10 +22,10 @@ from twofold.imports import code_digest
 from twofold.near import SIDE, Thumbnails, shades, thumbnail_of
 from twofold.raw import Image, read_member
 from twofold.scaling import Fit, Pixels, histogram
-from twofold.seen import decoders
+from twofold.seen import content_of, decoders
 
-KIND, _BARE = "pixels", "pixels without a thumbnail"
-_NUMBER, _THUMBNAIL = 8, 2 * SIDE * SIDE  # bytes
+KIND = "pixels"
+_DIGEST, _NUMBER, _THUMBNAIL = 32, 8, 2 * SIDE * SIDE  # bytes
 _LEVELS = np.arange(256, dtype=np.int64)
 
 
@@ -34,12 +34,14 @@ class Ready(NamedTuple):
 
     Attributes:
         pixels: (S, S, C) uint8 with C 1 or 3.
+        content: of the pixels, see `seen.content_of`.
         thumbnail: by which near duplicates are found; None where nobody looks for them.
         brightness: see `brightness`.
         values, squares: (C,) int64, the sums over the pixels of each channel's values, and of their squares.
     """
 
     pixels: Pixels
+    content: str
     thumbnail: Thumbnails | None
     brightness: float
     values: NDArray[np.int64]
@@ -47,7 +49,7 @@ class Ready(NamedTuple):
 
 
 def ready(
-    images: Sequence[Image], raw: Path, size: int, fit: Fit, limits: Limits, *, alike: bool = True
+    images: Sequence[Image], raw: Path, size: int, fit: Fit, limits: Limits, *, thumbnails: bool = True
 ) -> list[Ready]:
     """The images, in their order; those that the memo lacks are read and decoded.
 
@@ -57,7 +59,7 @@ def ready(
         size: pixels of a side.
         fit: as for `scaling.resize`.
         limits: those of ingest.
-        alike: whether near duplicates are looked for; a thumbnail takes a sixth of the time of a small image.
+        thumbnails: whether near duplicates are looked for; one takes a sixth of the time of a small image.
 
     Raises:
         DataError: an image cannot be decoded.
@@ -66,16 +68,13 @@ def ready(
     fixed = _circumstances(size, fit, limits)
     shapes = [f"{image.width} {image.height} {image.channels}" for image in images]
     keys = [memo.key(KIND, *fixed, image.sha256, shape) for image, shape in zip(images, shapes, strict=True)]
-    # What has a thumbnail serves both; what has none is kept beside it, so that neither is mistaken for the other.
-    own = keys if alike else [memo.key(_BARE, each) for each in keys]
-    known = memo.get(keys if alike else [*keys, *own])
+    known = memo.get(keys)
     found: list[Ready] = []
     fresh: list[tuple[str, str, bytes]] = []
-    for image, whole, key in zip(images, keys, own, strict=True):
-        value = known.get(whole, known.get(key))
-        one = None if value is None else _unpacked(value, size, image.channels, whole in known)
+    for image, key in zip(images, keys, strict=True):
+        one = _unpacked(known[key], size, image.channels, thumbnails) if key in known else None
         if one is None:
-            one = _made(image, raw, size, fit, limits, alike)
+            one = _made(image, raw, size, fit, limits, thumbnails)
             fresh.append((key, image.sha256, _packed(one)))
         found.append(one)
     memo.put(fresh, KIND)
@@ -92,7 +91,7 @@ def _circumstances(size: int, fit: Fit, limits: Limits) -> list[str]:
     return [str(size), fit, str(astuple(limits)), code_digest(__name__), *decoders()]
 
 
-def _made(image: Image, raw: Path, size: int, fit: Fit, limits: Limits, alike: bool) -> Ready:
+def _made(image: Image, raw: Path, size: int, fit: Fit, limits: Limits, thumbnails: bool) -> Ready:
     data = read_member(raw, image.shard, image.offset, image.bytes, image.sha256)
     try:
         made = prepare(data, limits, size, fit)
@@ -107,8 +106,9 @@ def _made(image: Image, raw: Path, size: int, fit: Fit, limits: Limits, alike: b
     # Whole numbers, so that the order in which images are added up cannot change the last digit.
     counts = histogram(made.pixels)
     grey = made.upright.convert("L")
-    small = thumbnail_of(grey) if alike else None
-    return Ready(made.pixels, small, _brightness(grey), counts @ _LEVELS, counts @ _LEVELS**2)
+    small = thumbnail_of(grey) if thumbnails else None
+    light = _brightness(grey)
+    return Ready(made.pixels, content_of(made.pixels), small, light, counts @ _LEVELS, counts @ _LEVELS**2)
 
 
 def _brightness(grey: Pillow.Image) -> float:
@@ -118,17 +118,21 @@ def _brightness(grey: Pillow.Image) -> float:
 
 
 def _packed(one: Ready) -> bytes:
-    numbers = np.float64(one.brightness).tobytes() + one.values.tobytes() + one.squares.tobytes()
-    return numbers + (b"" if one.thumbnail is None else one.thumbnail.tobytes()) + one.pixels.tobytes()
+    numbers = bytes.fromhex(one.content) + np.float64(one.brightness).tobytes()
+    small = b"" if one.thumbnail is None else one.thumbnail.tobytes()
+    return b"".join((numbers, one.values.tobytes(), one.squares.tobytes(), small, one.pixels.tobytes()))
 
 
-def _unpacked(value: bytes, size: int, channels: int, alike: bool) -> Ready | None:
-    """What `ready` kept, with a thumbnail or without; None if it is something else."""
-    numbers = _NUMBER * (1 + 2 * channels)
-    before = numbers + _THUMBNAIL * alike
-    if len(value) != before + size * size * channels:
+def _unpacked(value: bytes, size: int, channels: int, thumbnails: bool) -> Ready | None:
+    """What `ready` kept, whose length tells whether a thumbnail is in it; None if it is something else, or if one is
+    wanted that is not there.
+    """
+    bare = _DIGEST + _NUMBER * (1 + 2 * channels)
+    count = size * size * channels
+    if len(value) != bare + _THUMBNAIL + count and (thumbnails or len(value) != bare + count):
         return None
-    sums = np.frombuffer(value, np.int64, 2 * channels, _NUMBER)
-    small = np.frombuffer(value, np.float16, SIDE * SIDE, numbers).reshape(SIDE, SIDE) if alike else None
-    pixels = np.frombuffer(value, np.uint8, offset=before).reshape(size, size, channels)
-    return Ready(pixels, small, float(np.frombuffer(value, np.float64, 1)[0]), sums[:channels], sums[channels:])
+    sums = np.frombuffer(value, np.int64, 2 * channels, _DIGEST + _NUMBER)
+    small = np.frombuffer(value, np.float16, SIDE * SIDE, bare).reshape(SIDE, SIDE) if thumbnails else None
+    pixels = np.frombuffer(value, np.uint8, offset=len(value) - count).reshape(size, size, channels)
+    seen = float(np.frombuffer(value, np.float64, 1, _DIGEST)[0])
+    return Ready(pixels, value[:_DIGEST].hex(), small, seen, sums[:channels], sums[channels:])

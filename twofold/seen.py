@@ -11,6 +11,7 @@ from dataclasses import astuple
 from functools import cache
 from typing import NamedTuple
 
+import numpy as np
 import PIL
 from PIL import features
 
@@ -19,6 +20,7 @@ from twofold.errors import DataError
 from twofold.images import Decoded, Limits, decode
 from twofold.imports import code_digest
 from twofold.looks import Look, look
+from twofold.scaling import Pixels
 
 KIND = "decoded"
 _LIBRARIES = ("libjpeg_turbo", "jpg", "jpg_2000", "zlib", "libtiff", "webp")
@@ -30,7 +32,7 @@ class Seen(NamedTuple):
     Attributes:
         sha256: of the file; empty if only its beginning was read.
         reason: why it is refused; then nothing below is known.
-        content: SHA-256 of the shape and the pixels: the same for two files that show the same picture.
+        content: see `content_of`.
         width, height: pixels, upright.
         channels: 1 or 3.
         mode, format: as Pillow names the file's.
@@ -73,6 +75,14 @@ def decoders() -> list[str]:
     return [f"Pillow {PIL.__version__}", *built]
 
 
+def content_of(pixels: Pixels) -> str:
+    """SHA-256 over the shape and the values of (H, W, C) uint8 pixels: the same for the same picture alone."""
+    height, width, channels = pixels.shape
+    content = hashlib.sha256(f"{height} {width} {channels}\n".encode())
+    content.update(np.ascontiguousarray(pixels).data)
+    return content.hexdigest()
+
+
 def _names(files: Sequence[bytes], limits: Limits) -> tuple[list[str], list[str]]:
     """The SHA-256 of each file, and its key in the memo; of a file over the limit, of which only the beginning was
     read, neither.
@@ -95,10 +105,8 @@ def _decoded(data: bytes, sha256: str, limits: Limits) -> Seen:
 
 def _seen(decoded: Decoded, sha256: str, data: bytes) -> Seen:
     height, width, channels = decoded.pixels.shape
-    content = hashlib.sha256(f"{height} {width} {channels}\n".encode())
-    content.update(decoded.pixels.data)
-    figures = look(decoded.pixels, data)
-    return Seen(sha256, "", content.hexdigest(), width, height, channels, decoded.mode, decoded.format, figures)
+    content, figures = content_of(decoded.pixels), look(decoded.pixels, data)
+    return Seen(sha256, "", content, width, height, channels, decoded.mode, decoded.format, figures)
 
 
 def _parsed(value: bytes, sha256: str) -> Seen | None:

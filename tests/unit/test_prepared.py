@@ -5,11 +5,12 @@ import hashlib
 import numpy as np
 import pytest
 
-from tests.makers import make_folder, make_prepared, make_raw
+from tests.makers import encode, make_folder, make_prepared, make_raw, pixels
 from twofold import prepared as module
 from twofold.errors import ArtifactError
 from twofold.prepared import Prepared, create_part, plan, write_rows
 from twofold.raw import Image
+from twofold.seen import content_of
 
 
 def image(number, channels):
@@ -72,6 +73,31 @@ def test_the_index_tells_brightness_and_source(data):
     shown = prepared.pixels(range(30)).mean(axis=(1, 2, 3)) / 255
     assert prepared.column("brightness") == pytest.approx(shown, abs=0.01)
     assert set(prepared.column("source")) == {None}
+
+
+def test_the_index_tells_the_pixels_of_every_row(tmp_path):
+    source = make_folder(tmp_path / "images", per_class=15, size=16)
+    for number in range(4):
+        colour = pixels(np.random.default_rng(number), 20, bad=True, channels=3)
+        (source / "bad" / f"colour-{number}.png").write_bytes(encode(colour))
+    raw = make_raw(source, tmp_path / "raw")
+    found = Prepared.open(make_prepared(raw, tmp_path / "data"))
+    again = Prepared.open(make_prepared(raw, tmp_path / "again"))  # out of the memo
+    said = [content_of(found.stored(row)) for row in range(len(found))]
+    assert list(found.column("pixels")) == list(again.column("pixels")) == said
+    assert len(set(said)) == len(said)
+    assert set(found.column("channels")) == {1, 3}
+
+
+def test_the_content_of_pixels_is_their_values_and_their_shape():
+    values = np.arange(48, dtype=np.uint8)
+    other = values.copy()
+    other[-1] ^= 1
+    shown = [values.reshape(4, 4, 3), other.reshape(4, 4, 3), values.reshape(2, 8, 3), values.reshape(8, 6, 1)]
+    assert len({content_of(one) for one in shown}) == 4
+    assert content_of(np.asfortranarray(shown[0])) == content_of(shown[0])
+    # By hand, so that what an older twofold wrote keeps its meaning.
+    assert content_of(shown[3]) == hashlib.sha256(b"8 6 1\n" + values.tobytes()).hexdigest()
 
 
 def test_an_unknown_column_names_those_there_are(data):

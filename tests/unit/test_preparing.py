@@ -1,14 +1,23 @@
 """What is seen of an image while it is made ready, and that the memo keeps it."""
 
+import sqlite3
+from contextlib import closing
+
 import numpy as np
 import pytest
 
 from tests.makers import encode, make_raw, pixels
+from twofold import memo_file
 from twofold.images import Limits
 from twofold.preparing import brightness, ready
 from twofold.raw import Raw
 
 LIMITS = Limits(10_000_000, 1_000_000, 4)
+
+
+def rows(query):
+    with closing(sqlite3.connect(memo_file.database())) as database:
+        return database.execute(query).fetchall()
 
 
 def test_brightness_by_hand():
@@ -43,27 +52,32 @@ def test_the_memo_gives_back_what_was_seen(raw, tmp_path, monkeypatch):
     monkeypatch.setattr(preparing, "_made", None)  # nothing may be made again
     second = ready(images, raw, 16, "pad", LIMITS)
     for one, other in zip(first, second, strict=True):
-        assert one.brightness == other.brightness
+        assert (one.brightness, one.content) == (other.brightness, other.content)
         np.testing.assert_array_equal(one.pixels, other.pixels)
         np.testing.assert_array_equal(one.thumbnail, other.thumbnail)
 
 
 @pytest.mark.parametrize("before", [True, False])
-def test_without_a_thumbnail_the_rest_is_the_same_and_kept_apart(raw, before, monkeypatch):
+def test_a_thumbnail_is_there_where_it_is_wanted_and_the_rest_is_the_same(raw, before, monkeypatch):
     from twofold import preparing
 
     images = Raw.open(raw).images
-    first = ready(images, raw, 16, "pad", LIMITS, alike=before)
-    again = ready(images, raw, 16, "pad", LIMITS, alike=not before)
-    # Where near duplicates are looked for there is one; where they are not, what the memo has is as good.
-    assert (first[0].thumbnail is not None, again[0].thumbnail is not None) == (before, True)
+    first = ready(images, raw, 16, "pad", LIMITS, thumbnails=before)
+    again = ready(images, raw, 16, "pad", LIMITS, thumbnails=not before)
+    assert {one.thumbnail is not None for one in first} == {before}
+    assert {one.thumbnail is not None for one in again} == {not before}
     for one, other in zip(first, again, strict=True):
-        assert one.brightness == other.brightness
+        assert (one.brightness, one.content) == (other.brightness, other.content)
         np.testing.assert_array_equal(one.pixels, other.pixels)
         np.testing.assert_array_equal(one.values, other.values)
+        np.testing.assert_array_equal(one.squares, other.squares)
+    assert rows("SELECT count(*) FROM entries WHERE key IN (SELECT key FROM uses WHERE kind = 'pixels')") == [(6,)]
     monkeypatch.setattr(preparing, "_made", None)  # by now both ways are known
-    assert all(one.thumbnail is not None for one in ready(images, raw, 16, "pad", LIMITS))
-    ready(images, raw, 16, "pad", LIMITS, alike=False)
+    with_one = ready(images, raw, 16, "pad", LIMITS)
+    wanted = first if before else again
+    for one, other in zip(with_one, wanted, strict=True):
+        np.testing.assert_array_equal(one.thumbnail, other.thumbnail)
+    assert {one.thumbnail is not None for one in ready(images, raw, 16, "pad", LIMITS, thumbnails=False)} == {False}
 
 
 def test_brightness_is_of_the_picture_and_not_of_what_was_added_or_cut_off(raw):

@@ -102,7 +102,7 @@ def preprocess(params: Preprocess, raw: Path, *, data: Path, metrics: Path, audi
             size=params.image_size,
             fit=params.fit,
             limits=Limits(**_limit_values(source)),
-            alike=_looks_alike(params.audit),
+            thumbnails=_looks_alike(params.audit),
         )
         judged = leaks.near(images, splits, _pairs(seen), params.audit.model_dump())
         stays = [place for place in range(len(images)) if place not in judged.left_out]
@@ -122,7 +122,7 @@ def preprocess(params: Preprocess, raw: Path, *, data: Path, metrics: Path, audi
         channels = max(shape[3] for shape in shapes)
         sums = _summed(seen, channels)
         write_csv(draft / LEFT_OUT, LeftOut._fields, out)
-        write_index(draft, images, splits, places, [one.brightness for one in seen], source.meta)
+        write_index(draft, images, splits, places, seen, source.meta)
         write_meta(draft, KIND, VERSION, **_meta(params, source, counts, shapes, sums, channels))
     _tell(metrics, counts, len(images), len(out), crossing, checks)
 
