@@ -18,6 +18,8 @@ from twofold.predicting import normalise, view
 from twofold.prepared import Prepared
 from twofold.progress import track
 
+_LOOKED_UP = 2048  # rows at a time: what the memo gives lies beside the result
+
 
 def extract(
     classifier: Classifier, backbone: str, base: str, images: Prepared, rows: npt.NDArray[np.int64], number: int
@@ -36,12 +38,16 @@ def extract(
     contents = images.column("pixels")
     keys = [memo.key("features", *fixed, f"{images.channels} {contents[row]}") for row in rows]
     vectors = np.empty((len(rows), BACKBONES[backbone].features), np.float32)
-    # What is of another length was not put there by this function.
-    known = {key: value for key, value in memo.get(keys).items() if len(value) == vectors[:1].nbytes}
-    missing = [i for i, key in enumerate(keys) if key not in known]
-    for i, key in enumerate(keys):
-        if key in known:
-            vectors[i] = np.frombuffer(known[key], np.float32)
+    missing: list[int] = []
+    for start in range(0, len(keys), _LOOKED_UP):
+        some = range(start, min(start + _LOOKED_UP, len(keys)))
+        known = memo.get([keys[i] for i in some])
+        for i in some:
+            # What is of another length was not put there by this function.
+            if len(value := known.get(keys[i], b"")) == vectors[:1].nbytes:
+                vectors[i] = np.frombuffer(value, np.float32)
+            else:
+                missing.append(i)
     size = at_once(next(classifier.parameters()).device, images.size)
     batches = [missing[start : start + size] for start in range(0, len(missing), size)]
     label = f"features, view {number + 1}"
