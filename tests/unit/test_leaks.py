@@ -11,6 +11,7 @@ from twofold import leaks, near
 from twofold.errors import DataError
 from twofold.prepared import Prepared
 from twofold.raw import read_csv
+from twofold.seen import content_of
 
 DEFAULT = {"leaks": "quarantine", "groups": "quarantine", "label_conflicts": "warn", "near_duplicates": "warn"}
 SPLITS = ("train", "validation", "test")
@@ -86,8 +87,10 @@ def test_planted_leaks_are_found_and_left_out(tmp_path):
     assert len(listed) >= 39
     alike = [float(row["value"]) for row in listed]
     assert alike == sorted(alike, reverse=True), "the surest come first"
-    assert len(Prepared.open(data)) == 300 - len(out)
-    kept = set(Prepared.open(data).sha256)
+    images = Prepared.open(data)
+    assert len(images) == 300 - len(out)
+    assert list(images.column("pixels")) == [content_of(images.stored(row)) for row in range(len(images))]
+    kept = set(images.sha256)
     assert not kept & {row["sha256"] for row in read_csv(data / "left_out.csv")}
     figures = json.loads((tmp_path / "a" / "data.json").read_text())
     assert figures["left_out"] == len(out)
