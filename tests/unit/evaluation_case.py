@@ -24,9 +24,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from twofold import artifacts
+from twofold import artifacts, prepared
 from twofold import model as models
 from twofold.decision import MaxAccuracy
+from twofold.seen import content_of
 from twofold.steps.evaluate import Evaluate, evaluate
 
 SIZE = 8
@@ -128,13 +129,14 @@ def make_data(folder: Path, images=IMAGES, pixels=None) -> Path:
         "part": pa.array([0] * n, pa.int32()),
         "row": pa.array(range(n), pa.int32()),
         "channels": pa.array([1] * n, pa.int8()),
+        "pixels": pa.array([content_of(image) for image in array], pa.string()),
         "slice.type": pa.array([kind for _, _, _, kind in rows], pa.string()),
     }
     pq.write_table(pa.table(columns), folder / "index.parquet")
     artifacts.write_meta(
         folder,
-        "prepared",
-        2,
+        prepared.KIND,
+        prepared.VERSION,
         n=n,
         parts=1,
         image_size=SIZE,
