@@ -41,7 +41,7 @@ class Place(NamedTuple):
 
 
 class Measured(Protocol):
-    """What the index keeps of how an image looks."""
+    """What the index keeps of how an image looks: `content` as of `seen.content_of`, `brightness` 0 to 1."""
 
     @property
     def content(self) -> str: ...

@@ -59,7 +59,7 @@ def ready(
         size: pixels of a side.
         fit: as for `scaling.resize`.
         limits: those of ingest.
-        thumbnails: whether near duplicates are looked for; one takes a sixth of the time of a small image.
+        thumbnails: whether near duplicates are looked for; one takes about a tenth of the time of a small image.
 
     Raises:
         DataError: an image cannot be decoded.

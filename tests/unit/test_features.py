@@ -76,6 +76,18 @@ def test_growing_data_runs_the_base_on_new_images_only_and_gives_the_same_bytes(
     assert np.array_equal(grown, whole)
 
 
+def test_features_looked_up_in_pieces_are_the_same(base, images, seen, monkeypatch):
+    classifier, sha256 = base
+    rows = np.arange(len(images))
+    whole = extract(classifier, NAME, sha256, images, rows, 0)
+    memo.forget(images.sha256[4])
+    memo.forget(images.sha256[len(images) - 1])
+    seen.clear()
+    monkeypatch.setattr(features, "_LOOKED_UP", 3)
+    assert np.array_equal(extract(classifier, NAME, sha256, images, rows, 0), whole)
+    assert sum(seen) == 2
+
+
 def test_every_batch_is_whole_so_that_no_image_depends_on_how_many_came_with_it(base, images, monkeypatch):
     classifier, sha256 = base
     sizes = []
