@@ -20,7 +20,9 @@ class Apart:
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
         # Not a daemon: those may have no children, and a DataLoader's workers are some. It ends when its pipe does.
-        self._process = context.Process(target=_serve, args=(theirs, prepare, arguments))
+        # What is spawned would spawn its children too, and a DataLoader's workers would import torch in every pass.
+        how = multiprocessing.get_start_method()
+        self._process = context.Process(target=_serve, args=(theirs, how, prepare, arguments))
         self._process.start()
         theirs.close()
 
@@ -42,7 +44,10 @@ class Apart:
         self._process.join()
 
 
-def _serve(pipe: Connection, prepare: Callable[..., Callable[..., object]], arguments: tuple[object, ...]) -> None:
+def _serve(
+    pipe: Connection, how: str, prepare: Callable[..., Callable[..., object]], arguments: tuple[object, ...]
+) -> None:
+    multiprocessing.set_start_method(how, force=True)
     work: Callable[..., object] | None = None
     while True:
         try:

@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import json
+import multiprocessing
 from pathlib import Path
 
 import pytest
@@ -171,6 +172,17 @@ def test_the_peer_works_in_a_process_of_its_own_and_its_failure_is_told():
     assert other(21) == 42
     with pytest.raises(SystemExit, match=r"the peer failed:\n(.|\n)*TypeError"):
         other()
+    other.close()
+
+
+def start_method():
+    """A peer's preparation."""
+    return multiprocessing.get_start_method
+
+
+def test_the_peer_starts_its_workers_as_a_command_would():
+    other = Apart(start_method)
+    assert other() == multiprocessing.get_start_method()
     other.close()
 
 
