@@ -161,6 +161,8 @@ def timed(commands: dict[str, list[object]], to: Path) -> Seconds:
         if done.returncode:
             raise SystemExit(f"bench: B8: {name} failed:\n{done.stdout[-2000:]}{done.stderr[-4000:]}")
         found[name] = time.perf_counter() - begin
+        # A run that is cut short has told something.
+        print(f"B8: {to.name}: {name} {found[name]:.1f} s", flush=True)
     return found
 
 
