@@ -54,6 +54,11 @@ def test_values_come_back_and_missing_ones_do_not(filled):
     assert memo.get(["k1", "k3", "k4"]) == {"k1": b"one" * 500, "k3": b"three"}
 
 
+def test_what_was_kept_together_is_read_in_that_order(alone):
+    put([(key, IMAGE, key.encode()) for key in "zaymb"])
+    assert list(memo.get(list("abmyz"))) == list("zaymb")
+
+
 def test_nothing_is_written_by_reading(alone):
     assert memo.get(["k1"]) == {}
     assert memo.forget(IMAGE) == 0
