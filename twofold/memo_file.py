@@ -110,7 +110,7 @@ def get(keys: Sequence[str]) -> dict[str, bytes]:
             some = keys[start : start + AT_ONCE]
             marks = ",".join("?" * len(some))
             # By row, not by key: what was kept together lies together, and a disk reads ahead.
-            rows = memo.execute(f"{ROWS} (SELECT rowid FROM entries WHERE key IN ({marks}))", some)
+            rows = memo.execute(f"{ROWS} (SELECT rowid FROM entries WHERE key IN ({marks}))", some)  # noqa: S608
             found |= {name: value for name, checksum, value in rows if _whole(value, checksum)}
         return found
 
