@@ -20,6 +20,7 @@ from twofold.replica import Replica
 # mirror images: docs/recipe.md.
 VIEWS = {1: (0,), 2: (0, 1), 4: (0, 3, 5, 6), 8: (0, 1, 2, 3, 4, 5, 6, 7)}
 WHOLE = 16  # images a forward pass that make the best of a CPU: fewer are slower, and so are more
+SWAP = 4  # the bit of a view that swaps the axes
 
 
 def probabilities(
@@ -118,4 +119,4 @@ def view(images: Tensor, number: int) -> Tensor:
         images = images.flip(-1)
     if number & 2:
         images = images.flip(-2)
-    return images.transpose(-1, -2) if number & 4 else images
+    return images.transpose(-1, -2) if number & SWAP else images

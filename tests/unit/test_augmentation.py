@@ -89,3 +89,11 @@ def test_looking_pixels_up_is_the_same_as_laying_each_image_down():
     found = looked_up(images, torch.arange(8))
     for number in range(8):
         assert torch.equal(found[number], view(images[number].permute(2, 0, 1), number).permute(1, 2, 0))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_cpu_lays_images_down_as_looking_their_pixels_up_does(channels):
+    images = torch.randint(0, 256, (64, 6, 6, channels), dtype=torch.uint8, generator=generator(2))
+    settings = replace(OFF, orientation_free=True)
+    draws = draw(64, settings, generator(3))
+    assert torch.equal(changed(images, settings, draws), looked_up(images, draws.ways))
