@@ -25,7 +25,7 @@ Made by `python -m bench.page` from the files in `bench/results/`; do not edit i
     make bench B="B3 B5"    some of them
     python -m bench --try   one round of little work each, to see that they run; nothing is written
     python -m bench.profiled    where a step of B3 and a batch of B6 spend their time, by kernel or operator
-    python -m bench.parts    of B1's files, what decoding, resizing and the rest take of a millisecond, on one core
+    python -m bench.parts    what B1's files and B7's batches take on one core, part by part of the work
     python -m bench.page    this page
 
 Each benchmark runs ours and a peer's way of doing the same work in turn (A B A B) in one run on one machine, the peer

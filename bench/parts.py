@@ -1,8 +1,8 @@
-"""`python -m bench.parts`: of B1's files, how long Pillow takes on one core to decode one, to resize it, and the rest.
+"""`python -m bench.parts`: what B1's files and B7's batches take on one core, part by part of the work.
 
-Out: lines, milliseconds a file, the median of ten rounds. Libraries that twofold does not use are timed beside it
-where they are installed (`pip install opencv-python-headless imagecodecs cykooz_resizer`). No peer and no file: it
-explains B1's figures.
+Out: lines, milliseconds a file or a batch, the median of ten rounds. Libraries that twofold does not use are timed
+beside Pillow where they are installed (`pip install opencv-python-headless imagecodecs cykooz_resizer`). No peer and no
+file: it explains B1's and B7's figures.
 """
 
 import importlib
@@ -16,20 +16,33 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 from PIL import Image
 
-from bench.photographs import cells, photographs
+from bench.batches import AUGMENTATION, BATCH
+from bench.photographs import cells, made_ready, photographs, preparing, taken_in
 from bench.preprocessing import KINDS, SIZE
+from twofold.augmentation import Draws, changed, draw, generator
 from twofold.images import Limits, decode, prepare
+from twofold.model import BACKBONES
 from twofold.near import thumbnail_of
+from twofold.numerics import settle
+from twofold.predicting import normalise
 from twofold.scaling import FILTER
 from twofold.seen import content_of
 
-FILES, ROUNDS = 64, 10
+FILES, BATCHES, ROUNDS = 64, 32, 10
 
 
 def main() -> None:
-    """Every kind of file, every part of the work."""
+    """Every kind of file, and the batches: every part of the work."""
+    prepared()
+    batched()
+
+
+def prepared() -> None:
+    """B1's files."""
     limits = Limits(2**30, 89_478_485, 1)
     for kind, of in KINDS.items():
         with tempfile.TemporaryDirectory(prefix="twofold-bench-") as name:
@@ -52,6 +65,30 @@ def main() -> None:
         tell("SHA-256 of the prepared pixels", pixels, content_of)
         for name, work, given in others(files, whole):
             tell(name, given, work)
+
+
+def batched() -> None:
+    """B7's batches."""
+    settle()  # as a training does
+    torch.set_num_threads(1)
+    resnet50 = BACKBONES["resnet50"]
+    with tempfile.TemporaryDirectory(prefix="twofold-bench-") as name:
+        place = Path(name)
+        taken_in(photographs(place, BATCHES * BATCH, 500, 375), "bad", place)
+        data = made_ready(preparing(SIZE), place)
+        rows = [np.arange(start, start + BATCH) for start in range(0, len(data), BATCH)]
+        print(f"B7: ms a batch of {BATCH} images of {SIZE} px on one core, the median of {ROUNDS} rounds", flush=True)
+        tell("read from the memory map", rows, data.pixels)
+        tell("draw at random", rows, drawn)
+        both = [(torch.from_numpy(data.pixels(some)), drawn(some)) for some in rows]
+        tell("turn", both, lambda given: changed(given[0], AUGMENTATION, given[1]))
+        turned = [changed(pixels, AUGMENTATION, draws) for pixels, draws in both]
+        tell("normalise", turned, lambda images: normalise(images, resnet50.mean, resnet50.std))
+
+
+def drawn(rows: NDArray[np.int64]) -> Draws:
+    """As an epoch draws for a step."""
+    return draw(len(rows), AUGMENTATION, generator(0, int(rows[0])))
 
 
 def tell(name: str, given: Sequence[Any], work: Callable[[Any], Any]) -> None:
