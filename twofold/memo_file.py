@@ -219,7 +219,7 @@ def change(work: Callable[[sqlite3.Connection], T], patience: float = PATIENCE) 
     left = _unmarked.get(where(), {})
     for key, when in used.items():
         if left.get(key) == when:
-            del left[key]
+            left.pop(key, None)  # another thread may have written it down meanwhile
     return done
 
 
