@@ -19,7 +19,7 @@ other side of it.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +41,10 @@ FLAT = 1.0  # levels of 0..255; a thumbnail with a lower standard deviation show
 # alike of 404 copies (half the size, JPEG and WebP at 40, gamma); at .02 it is 10 pairs, at .01 it is 22.
 _FLOOR = 0.1
 _LOW = 16  # cosine coefficients a side that the first look takes
-_BLOCK = 128  # images compared with all at once; 50,000 images make 26 MB of distances
+_FIRST = 64  # marks that all pairs are compared by
+_BLOCK = 512  # images compared with all others, _ACROSS at a time: 8 MB of distances
+_ACROSS = 4096
+_FURTHEST = 2 - 2 * ALIKE + 1e-3  # square of a distance of marks; a little more, for rounding
 _PAIRS = 1024  # confirmed at once
 _CANDIDATES = 64  # of one image at most, the nearest ones: more say nothing new of it
 _TURNS = tuple((k & 4, k & 2, k & 1) for k in range(8))  # transposed, upside down, mirrored
@@ -56,6 +59,7 @@ _WORDS = (
     "mirrored and turned by 270 degrees",
 )
 Thumbnails = NDArray[np.float16]
+N = TypeVar("N", bound=np.generic)
 
 
 class Pair(NamedTuple):
@@ -117,7 +121,7 @@ def pairs(thumbnails: Sequence[Thumbnails] | Thumbnails) -> list[Pair]:
     return sorted(found.values())
 
 
-def _turned(images: NDArray[np.float32], number: int) -> NDArray[np.float32]:
+def _turned(images: NDArray[N], number: int) -> NDArray[N]:
     """(N, S, S) images in one of the eight ways of lying."""
     transposed, upside_down, mirrored = _TURNS[number]
     if transposed:
@@ -129,14 +133,15 @@ def _turned(images: NDArray[np.float32], number: int) -> NDArray[np.float32]:
 
 def _whitened(shown: Thumbnails) -> Thumbnails:
     """The thumbnails without what they share, of length 1."""
-    covariance = np.zeros((SIDE * SIDE, SIDE * SIDE), np.float32)
+    covariance = np.zeros((SIDE * SIDE, SIDE * SIDE))
     for start in range(0, len(shown), _BLOCK):
-        some = shown[start : start + _BLOCK].astype(np.float32)
-        for number in range(len(_TURNS)):
-            flat = _turned(some, number).reshape(len(some), -1)
-            covariance += flat.T @ flat
-    covariance /= len(_TURNS) * len(shown)
-    values, vectors = np.linalg.eigh(covariance.astype(np.float64))
+        flat = shown[start : start + _BLOCK].astype(np.float32).reshape(-1, SIDE * SIDE)
+        covariance += flat.T @ flat
+    places = np.arange(SIDE * SIDE).reshape(1, SIDE, SIDE)
+    # To turn the images is to put rows and columns of their covariance into another order.
+    orders = [_turned(places, number).ravel() for number in range(len(_TURNS))]
+    turned = np.mean([covariance[np.ix_(order, order)] for order in orders], axis=0)
+    values, vectors = np.linalg.eigh(turned / len(shown))
     values = np.maximum(values, 0)
     # One picture in its eight ways of lying spans eight directions at most, and those vary most.
     # Of few images nobody can say what they have in common.
@@ -167,19 +172,43 @@ def _marks(white: Thumbnails) -> NDArray[np.float32]:
 
 def _candidates(marks: NDArray[np.float32]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Pairs (row, column), row < column, that may be alike."""
-    furthest = 2 - 2 * ALIKE + 1e-3  # of squares; a little more, for rounding
     squares = (marks**2).sum(axis=1)
+    glance = _glance(marks)
     for start in range(0, len(marks), _BLOCK):
         some = slice(start, start + _BLOCK)
-        distances = squares[some, None] + squares[None, start:] - 2 * marks[some] @ marks[start:].T
-        below = np.arange(distances.shape[1])[None] <= np.arange(distances.shape[0])[:, None]
+        others = np.concatenate([*_nearby(glance, start)])
+        distances = squares[some, None] + squares[None, others] - 2 * marks[some] @ marks[others].T
+        below = others[None] - start <= np.arange(distances.shape[0])[:, None]
         distances[below] = np.inf
         if distances.shape[1] > _CANDIDATES:
             limit = np.partition(distances, _CANDIDATES - 1, axis=1)[:, _CANDIDATES - 1 : _CANDIDATES]
             distances[distances > limit] = np.inf
-        rows, columns = np.nonzero(distances <= furthest)
+        rows, columns = np.nonzero(distances <= _FURTHEST)
         for chunk in range(0, len(rows), _PAIRS):
-            yield rows[chunk : chunk + _PAIRS] + start, columns[chunk : chunk + _PAIRS] + start
+            yield rows[chunk : chunk + _PAIRS] + start, others[columns[chunk : chunk + _PAIRS]]
+
+
+def _glance(marks: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(N, D): the marks that vary most. In these alone no distance is larger than in all of them, and most are still
+    far too large.
+    """
+    middle = marks.mean(axis=0)  # far from zero, as all marks are above it: its square would drown the distances
+    most = np.sort(np.argsort(-marks.var(axis=0), kind="stable")[:_FIRST])
+    found: NDArray[np.float32] = np.ascontiguousarray((marks - middle)[:, most])
+    return found
+
+
+def _nearby(glance: NDArray[np.float32], start: int) -> Iterator[NDArray[np.int64]]:
+    """Places from `start` on of all that may be alike to any of a block's."""
+    # With half its square beside each, a product is half a distance, with the sign turned.
+    halves = -0.5 * (glance**2).sum(axis=1, keepdims=True)
+    ones = np.ones_like(halves)
+    some = slice(start, start + _BLOCK)
+    block = np.concatenate([glance[some], halves[some], ones[some]], axis=1)
+    for begin in range(start, len(glance), _ACROSS):
+        there = slice(begin, begin + _ACROSS)
+        products = block @ np.concatenate([glance[there], ones[there], halves[there]], axis=1).T
+        yield begin + np.flatnonzero(products.max(axis=0) >= -0.5 * _FURTHEST)
 
 
 def _alike(first: Thumbnails, second: Thumbnails) -> tuple[NDArray[np.float32], NDArray[np.int64]]:

@@ -4,22 +4,20 @@ In: TWOFOLD_DEVICE (auto, cpu, cuda, cuda:0 …), OMP_NUM_THREADS. Out: settings
 of them on which the last bits of a result depend.
 """
 
-import ctypes
 import os
 import platform
-import sys
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from twofold.allocation import keep_all_freed
 from twofold.compiling import COMPILE, compiler
 from twofold.errors import TrainingError
 from twofold.predicting import WHOLE
 
 MOST, PIXELS = 256, 256 * 256**2  # images a forward pass on a GPU, and pixels of all of them together
-M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # of glibc's malloc.h
 
 
 def device() -> torch.device:
@@ -74,12 +72,7 @@ def settle() -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
-    if sys.platform == "linux" and platform.libc_ver()[0] == "glibc":
-        # A training step frees and asks for the same gigabytes again: handed back to the system each time, every page
-        # of them would be zeroed and mapped anew.
-        libc = ctypes.CDLL(None)
-        for option, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, 2**31 - 1), (M_TOP_PAD, 1 << 28)):
-            libc.mallopt(option, value)
+    keep_all_freed()
 
 
 def description() -> dict[str, str]:

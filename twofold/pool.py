@@ -22,6 +22,7 @@ from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
 
+from twofold.allocation import keep_freed
 from twofold.errors import DataError, ParameterError
 
 T = TypeVar("T")
@@ -70,7 +71,7 @@ def ordered(
     waiting: deque[tuple[T, Future[R]]] = deque()
     # What is there now is no garbage: to look through all of it, again and again, would also copy it into each worker.
     gc.freeze()
-    with ProcessPoolExecutor(count, mp_context=context, initializer=_end_with_parent) as executor:
+    with ProcessPoolExecutor(count, mp_context=context, initializer=_begin) as executor:
         # Forked before the first task is asked for: what a thread of theirs holds would stay locked in a copy.
         executor.submit(_nothing)
         try:
@@ -144,6 +145,11 @@ def _verdict(names: list[str], guilty: list[str]) -> str:
         lines = names
     more = [f"… and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
     return "\n  ".join([title, *lines[:_SHOWN], *more])
+
+
+def _begin() -> None:
+    keep_freed()
+    _end_with_parent()
 
 
 def _end_with_parent() -> None:

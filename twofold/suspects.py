@@ -14,14 +14,14 @@ confident, so a head that is surer of one class than of the other does no harm. 
 images and noise that depends on the class, not on the image; hard images break the second, and look like wrong ones.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from twofold.audit import Check, Found, PolicyOfAll
-from twofold.errors import TrainingError
+from twofold.logistic import Standardised, fit, log_odds_of, sigmoid
 from twofold.page import percent
 from twofold.prepared import Prepared
 
@@ -29,8 +29,6 @@ NAME, TITLE = "label_issues", "Labels that may be wrong"
 SPLITS = ("train", "validation", "test")
 FOLDS = 5
 STRENGTH = 0.01  # C of the regression: of 0.0001 to 0.1, the best log loss on the sample data
-MOST_STEPS = 1000  # it takes about 50
-_BLOCK = 4096  # rows that are looked at at a time
 MEANING = (
     "A head that never saw an image puts it, with confidence, into the other class (five folds, groups kept together, "
     "all splits; confident learning). Wrong labels in training teach the model errors; in the test they hide how good "
@@ -77,22 +75,12 @@ def look(
     impossible = too_few(images.target, group, images.meta["labels"])
     if impossible:
         return Check(NAME, policy, TITLE, MEANING, [], impossible=impossible), {"images looked at": 0}
-    probability = out_of_fold(_together(images, features), images.target, group)
+    parts = [features(split) for split in SPLITS]
+    order = np.concatenate([images.rows(split) for split in SPLITS])
+    probability = out_of_fold(parts, order, images.target, group)
     suspects = find(images.target, probability)
     check = Check(NAME, policy, TITLE, MEANING, [_found(images, row, probability[row]) for row in suspects.rows])
     return check, _figures(images, suspects)
-
-
-def _together(images: Prepared, features: Callable[[str], npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
-    """(N, F) in the order of the rows; of the splits no more than one is held beside it."""
-    seen: npt.NDArray[np.float32] | None = None
-    for split in SPLITS:
-        part = features(split)
-        if seen is None:
-            seen = np.empty((len(images), part.shape[1]), np.float32)
-        seen[images.rows(split)] = part
-    assert seen is not None  # noqa: S101  (for the type checker)
-    return seen
 
 
 def too_few(target: npt.NDArray[np.int64], group: npt.NDArray[Any], labels: list[str]) -> str:
@@ -119,61 +107,41 @@ def folds(target: npt.NDArray[np.int64], group: npt.NDArray[Any]) -> list[tuple[
 
 
 def out_of_fold(
-    features: npt.NDArray[np.float32], target: npt.NDArray[np.int64], group: npt.NDArray[Any]
+    parts: Sequence[npt.NDArray[np.float32]],
+    order: npt.NDArray[np.int64],
+    target: npt.NDArray[np.int64],
+    group: npt.NDArray[Any],
 ) -> npt.NDArray[np.float64]:
     """Probability (N,) of the positive class, of each image by a head that saw neither it nor its group.
 
+    The moments by which the features are standardised are those of all images and not of a fold's four fifths: they
+    know no label.
+
     Args:
-        features: (N, F); they are standardised in place, as a copy would be as large as all that a training holds.
+        parts: features, arrays (n, F) of N rows together; they are left as they are, and not copied.
+        order: (N,) the image of each row of the parts, by its place in `target`.
         target: (N,) 0 or 1, both of them in at least five groups (`too_few`).
         group: (N,) names, None where an image stands for itself.
 
     Raises:
         TrainingError: a feature is not finite.
     """
-    from scipy.special import expit
-    from sklearn.linear_model import LogisticRegression
-
     # Known with scikit-learn, which is built on it. One thread: the last digits of a sum depend on their number, and
     # several are slower at this size, much slower beside other work.
     from threadpoolctl import threadpool_limits
 
-    _standardise(features)
     probability = np.empty(len(target), np.float64)
     with threadpool_limits(1):
+        features = Standardised(parts)
         for learned, predicted in folds(target, group):
             # Weights of 0 and 1 instead of a copy of four fifths of the rows: the same solution.
-            weight = np.zeros(len(target), np.float32)
+            weight = np.zeros(len(target))
             weight[learned] = 1
-            head = LogisticRegression(C=STRENGTH, max_iter=MOST_STEPS).fit(features, target, sample_weight=weight)
-            logit = features @ head.coef_[0].astype(np.float32) + np.float32(head.intercept_[0])
-            probability[predicted] = expit(logit[predicted].astype(np.float64))
+            regression = fit(features, target[order], weight[order], STRENGTH)
+            seen = np.empty(len(target))
+            seen[order] = sigmoid(log_odds_of(regression, features))
+            probability[predicted] = seen[predicted]
     return probability
-
-
-def _standardise(features: npt.NDArray[np.float32]) -> None:
-    """Mean 0 and deviation 1 of every column of all (N, F), in place; a column that never changes becomes 0.
-
-    The moments are those of all images and not of a fold's four fifths: they know no label.
-    """
-    number, width = features.shape
-    total, squares = np.zeros(width), np.zeros(width)
-    blocks = [features[start : start + _BLOCK] for start in range(0, number, _BLOCK)]
-    odd = sum(int((~np.isfinite(block).all(axis=1)).sum()) for block in blocks)
-    if odd:
-        raise TrainingError(f"the base's features of {odd} of {number} images are not finite numbers")
-    for block in blocks:
-        total += block.sum(axis=0, dtype=np.float64)
-    mean = total / number
-    for block in blocks:
-        block -= mean.astype(np.float32)
-        squares += np.square(block, dtype=np.float64).sum(axis=0)
-    spread = np.sqrt(squares / number)
-    # What rounding leaves of a constant is no deviation.
-    flat = spread <= np.finfo(np.float32).eps * np.abs(mean)
-    spread[flat] = np.inf
-    for block in blocks:
-        block /= spread.astype(np.float32)
 
 
 def find(target: npt.NDArray[np.int64], probability: npt.NDArray[np.float64]) -> Suspects:

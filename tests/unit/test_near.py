@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
+from twofold import near
 from twofold.near import pairs, thumbnail
 
 SIZE = 160
@@ -102,8 +103,25 @@ def test_blocks_do_not_change_what_is_found(monkeypatch):
     thumbnails = [thumbnail(p[:, :, None]) for p in [*pictures, *(resized(p, 0.5) for p in pictures)]]
     found = [pair[:2] for pair in pairs(thumbnails)]
     monkeypatch.setattr("twofold.near._BLOCK", 7)
+    monkeypatch.setattr("twofold.near._ACROSS", 13)
     monkeypatch.setattr("twofold.near._PAIRS", 3)
     assert [pair[:2] for pair in pairs(thumbnails)] == found == [(n, n + 50) for n in range(50)]
+
+
+@pytest.mark.parametrize(("block", "across"), [(512, 4096), (40, 64), (64, 40)])
+def test_the_first_look_loses_no_pair(monkeypatch, block, across):
+    monkeypatch.setattr("twofold.near._BLOCK", block)
+    monkeypatch.setattr("twofold.near._ACROSS", across)
+    rng = np.random.default_rng(0)
+    marks = np.abs(rng.normal(size=(300, 256)) / 16).astype(np.float32)
+    # Copies from close by to just out of reach.
+    steps = rng.normal(size=(100, 256))
+    marks[200:] = marks[:100] + np.linspace(0, 0.2, 100)[:, None] * steps / np.linalg.norm(steps, axis=1, keepdims=True)
+    apart = ((marks[:, None].astype(np.float64) - marks[None]) ** 2).sum(axis=2)
+    rows, columns = np.nonzero(np.triu(apart <= near._FURTHEST, 1))
+    found = [pair for some in near._candidates(marks) for pair in zip(*(part.tolist() for part in some), strict=True)]
+    assert sorted(found) == list(zip(rows.tolist(), columns.tolist(), strict=True))
+    assert 50 < len(found) < 100
 
 
 def test_what_all_images_share_makes_no_duplicates_of_them():

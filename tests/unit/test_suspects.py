@@ -23,8 +23,15 @@ def separable(count=400, features=32, seed=0):
     return (rng.normal(size=(count, features)) + 1.2 * target[:, None]).astype(np.float32), target.astype(np.int64)
 
 
+def out_of_fold(features, target, group):
+    """In two parts, the second half first."""
+    half = len(target) // 2
+    order = np.roll(np.arange(len(target)), -half)
+    return suspects.out_of_fold([features[half:], features[:half]], order, target, group)
+
+
 def found(features, target, group=NOBODY):
-    return set(suspects.find(target, suspects.out_of_fold(features, target, group)).rows.tolist())
+    return set(suspects.find(target, out_of_fold(features, target, group)).rows.tolist())
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -46,7 +53,7 @@ def test_the_least_believable_label_comes_first():
     features, target = separable()
     features[8] += 6
     target[8] = 0
-    assert suspects.find(target, suspects.out_of_fold(features, target, NOBODY)).rows[0] == 8
+    assert suspects.find(target, out_of_fold(features, target, NOBODY)).rows[0] == 8
 
 
 def test_groups_are_never_torn_and_folds_are_the_same_each_time():
@@ -73,7 +80,7 @@ def test_no_head_has_seen_the_label_that_it_predicts():
     # As many features as images: a head that has seen a label knows it by heart, another one cannot know it.
     rng = np.random.default_rng(0)
     features, target = rng.normal(size=(400, 400)).astype(np.float32), rng.permutation(np.arange(400) % 2)
-    probability = suspects.out_of_fold(features, target, NOBODY)
+    probability = out_of_fold(features, target, NOBODY)
     assert abs(roc_auc_score(target, probability) - 0.5) < 0.15
 
 
@@ -84,28 +91,26 @@ def test_no_head_has_seen_the_group_that_it_predicts():
     number = rng.permutation(np.arange(400) // 4)
     features, target = own[number].astype(np.float32), labels[number]
     group = np.array([f"g{one}" for one in number], object)
-    alone = roc_auc_score(target, suspects.out_of_fold(features.copy(), target, NOBODY))
-    apart = roc_auc_score(target, suspects.out_of_fold(features, target, group))
+    alone = roc_auc_score(target, out_of_fold(features, target, NOBODY))
+    apart = roc_auc_score(target, out_of_fold(features, target, group))
     assert alone > 0.9
     assert abs(apart - 0.5) < 0.2
 
 
 def test_the_unit_and_the_zero_of_a_feature_do_not_matter():
     features, target = separable()
-    plain = suspects.out_of_fold(features.copy(), target, NOBODY)
+    plain = out_of_fold(features, target, NOBODY)
     moved = features * np.geomspace(1e-3, 1e3, 32, dtype=np.float32) + np.linspace(-50, 50, 32, dtype=np.float32)
     flat = np.column_stack([moved, np.full(400, 1 / 3, np.float32), np.zeros(400, np.float32)])
-    assert suspects.out_of_fold(moved, target, NOBODY) == pytest.approx(plain, abs=0.01)
-    assert suspects.out_of_fold(flat, target, NOBODY) == pytest.approx(plain, abs=0.01)
-    assert np.abs(flat.mean(axis=0)).max() < 0.002
-    assert flat.std(axis=0) == pytest.approx([1.0] * 32 + [0.0] * 2, abs=0.002)
+    assert out_of_fold(moved, target, NOBODY) == pytest.approx(plain, abs=0.01)
+    assert out_of_fold(flat, target, NOBODY) == pytest.approx(plain, abs=0.01)
 
 
 def test_features_that_are_no_numbers_end_it():
     features, target = separable()
     features[3, 4] = np.nan
     with pytest.raises(TrainingError, match="of 1 of 400 images are not finite"):
-        suspects.out_of_fold(features, target, NOBODY)
+        out_of_fold(features, target, NOBODY)
 
 
 @pytest.fixture(scope="module")

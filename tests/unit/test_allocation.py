@@ -1,0 +1,44 @@
+"""Memory that is freed is kept: the next piece of work finds it mapped."""
+
+import platform
+import resource
+import subprocess
+import sys
+
+import pytest
+
+from twofold import allocation
+
+# As an image after the other: what is asked for is written to, freed, and asked for again.
+WORK = """
+import platform
+import resource
+from twofold import allocation
+{before}
+faults = []
+for _ in range(60):
+    faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+    held = [bytes(150_000) for _ in range(16)]
+    del held
+print(faults[-1] - faults[-21])
+"""
+
+
+def faults(before):
+    script = WORK.format(before=before)
+    return int(subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="mallopt is glibc's")
+@pytest.mark.parametrize("name", ["keep_freed", "keep_all_freed"])
+def test_the_same_work_again_maps_no_page_anew(name):
+    page = resource.getpagesize()
+    anew = 20 * 16 * 150_000 // page
+    assert faults("") > anew / 4
+    assert faults(f"allocation.{name}()") < anew / 100
+
+
+def test_elsewhere_than_with_glibc_nothing_is_set(monkeypatch):
+    monkeypatch.setattr(allocation.platform, "libc_ver", lambda: ("", ""))
+    monkeypatch.setattr(allocation.ctypes, "CDLL", lambda name: pytest.fail("there is no mallopt"))
+    allocation.keep_freed()
