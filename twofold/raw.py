@@ -34,6 +34,7 @@ KIND, VERSION = "raw", 1
 MANIFEST, DUPLICATES, QUARANTINE = "manifest.parquet", "duplicates.csv", "quarantine.csv"
 VERSIONS = "versions.csv"
 SHARD_BYTES = 256 * 1024 * 1024
+_AT_ONCE = 256 * 1024  # bytes that are written together, at least
 _BLOCK, _RECORD, _NAME = 512, 10240, 100  # bytes of a tar file: what it is measured in, and room for a name
 
 
@@ -91,7 +92,8 @@ class Shards:
         self._directory = directory
         self._limit = limit
         self._number = -1
-        self._size = 0
+        self._size = self._written = 0
+        self._waiting: list[bytes] = []
         self._stream: FileIO | None = None
 
     def add(self, name: str, data: bytes) -> tuple[int, int]:
@@ -101,23 +103,31 @@ class Shards:
         if stream is None or (self._size and self._size + _BLOCK + len(data) + padded > self._limit):
             stream = self._next()
         offset = self._size + _BLOCK
-        # In one piece: to go to the system costs more than a copy.
-        write_all(stream, b"".join((_header(name, len(data)), data, bytes(padded))))
+        self._waiting += [_header(name, len(data)), data, bytes(padded)]
         self._size = offset + len(data) + padded
+        if self._size - self._written >= _AT_ONCE:
+            self._write(stream)
         return self._number, offset
 
     def close(self) -> None:
         """End the last shard."""
         if self._stream is not None:
             end = self._size + 2 * _BLOCK
-            write_all(self._stream, bytes(2 * _BLOCK + -end % _RECORD))
+            self._waiting.append(bytes(2 * _BLOCK + -end % _RECORD))
+            self._write(self._stream)
             self._stream.close()
             self._stream = None
+
+    def _write(self, stream: FileIO) -> None:
+        # In one piece: to go to the system, and to wait for the other threads afterwards, costs more than a copy.
+        write_all(stream, b"".join(self._waiting))
+        self._waiting.clear()
+        self._written = self._size
 
     def _next(self) -> FileIO:
         self.close()
         self._number += 1
-        self._size = 0
+        self._size = self._written = 0
         self._stream = (self._directory / shard_name(self._number)).open("wb", buffering=0)
         return self._stream
 

@@ -53,6 +53,23 @@ def test_shards_are_tar_files_of_a_bounded_size(raw):
     assert members == [f"{number}.png" for number in range(5)]
 
 
+def test_what_is_written_together_is_cut_where_a_shard_ends(tmp_path, monkeypatch):
+    data = [*FILES, b"\x08" * 9000, b"\x09" * 30_000, b"\x0a" * 3]
+    whole = {}
+    for at_once in (1, 2000, raw_module._AT_ONCE):
+        monkeypatch.setattr(raw_module, "_AT_ONCE", at_once)
+        place = tmp_path / str(at_once)
+        place.mkdir()
+        shards = Shards(place, limit=16_384)
+        places = [shards.add(f"{one[0]}.png", one) for one in data]
+        shards.close()
+        whole[at_once] = places, [path.read_bytes() for path in sorted(place.glob("*.tar"))]
+        for one, (shard, offset) in zip(data, places, strict=True):
+            assert whole[at_once][1][shard][offset : offset + len(one)] == one
+    assert whole[1] == whole[2000] == whole[raw_module._AT_ONCE]
+    assert len(whole[1][1]) == 4
+
+
 def test_more_data_leaves_full_shards_as_they_were(raw, tmp_path):
     more = tmp_path / "more"
     more.mkdir()
