@@ -1,9 +1,9 @@
 """Logistic regression on features that are held once.
 
 In: features in one or several arrays, as they are; targets and weights. Out: coefficients on the standardised
-features. It is scikit-learn's `LogisticRegression(C=…)` on its `StandardScaler`'s output, the same problem, solver
-(L-BFGS-B) and tolerances; those two want all of it in one more array, which is as much as all that a training holds.
-Here a block is standardised when its turn comes. What follows was measured against them: see tests/unit/test_logistic.
+features. It is scikit-learn's `LogisticRegression(C=…)` on its `StandardScaler`'s output: the same problem, solver
+(L-BFGS-B) and tolerances, and by tests/unit/test_logistic.py the same answer. Those two want the features in one more
+array, which is as much as all that a training holds; here a block is standardised when its turn comes.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,26 +13,29 @@ import numpy as np
 import numpy.typing as npt
 
 from twofold.errors import TrainingError
+from twofold.progress import say
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
-MOST_STEPS = 1000  # it takes about 50
+MOST_STEPS = 1000
 TOLERANCE, PRECISION, TRIES = 1e-4, 64 * np.finfo(np.float64).eps, 50  # scikit-learn's
-_BLOCK = 512  # rows that are looked at at a time: of 2,048 features, 4 MB
+_BLOCK = 512  # rows at a time: of 2,048 features, 4 MB
 
 
 class Regression(NamedTuple):
-    """What was learnt: the log odds of the standardised features `z` are `z @ coefficients + intercept`."""
+    """What was learnt: standardised features z have the log odds `z @ coefficients + intercept`; (F,) and a number."""
 
-    coefficients: Doubles  # (F,)
+    coefficients: Doubles
     intercept: float
 
 
 class Standardised:
     """Features of mean 0 and deviation 1 in every column, a block at a time; a column that never changes is 0.
 
+    `rows`, `width`: N and F.
+
     Args:
-        parts: arrays (n, F), whose rows follow each other.
+        parts: arrays (n, F), whose rows follow each other; N together.
 
     Raises:
         TrainingError: a feature is not finite.
@@ -49,7 +52,7 @@ class Standardised:
             total += block.sum(axis=0, dtype=np.float64)
         mean = total / self.rows
         self._mean, self._per_deviation = mean.astype(np.float32), np.ones(self.width, np.float32)
-        for _, block in self:
+        for _, block in self:  # less its mean, and not yet divided
             squares += np.square(block, dtype=np.float64).sum(axis=0)
         deviation = np.sqrt(squares / self.rows)
         # What rounding leaves of a constant is no deviation.
@@ -58,7 +61,7 @@ class Standardised:
         self._per_deviation = (1 / deviation).astype(np.float32)
 
     def __iter__(self) -> Iterator[tuple[slice, Floats]]:
-        """(rows, their features), which are overwritten by the next ones."""
+        """(rows, their features (n, F)), block after block; the next one overwrites them."""
         room = np.empty((_BLOCK, self.width), np.float32)
         start = 0
         for block in self._blocks:
@@ -70,6 +73,8 @@ class Standardised:
 
 def fit(features: Standardised, target: npt.NDArray[np.int64], weight: Doubles, strength: float) -> Regression:
     """The coefficients w and intercept b of the least sum(weight * log loss) + |w|² / (2 * strength).
+
+    A search that ends before its tolerance is reached is said, and gives what it came to.
 
     Args:
         features: of N rows.
@@ -83,7 +88,6 @@ def fit(features: Standardised, target: npt.NDArray[np.int64], weight: Doubles, 
     share, penalty = weight / weight.sum(), 1 / (strength * weight.sum())
 
     def loss(point: Doubles) -> tuple[float, Doubles]:
-        log_odds, gradient = np.empty(features.rows), np.empty_like(point)
         coefficients, slope = point[:-1].astype(np.float32), np.zeros(features.width)
         total = rest = 0.0
         for rows, block in features:
@@ -93,12 +97,14 @@ def fit(features: Standardised, target: npt.NDArray[np.int64], weight: Doubles, 
             wrong = counts * (sigmoid(log_odds) - truth)
             slope += block.T @ wrong.astype(np.float32)
             rest += float(wrong.sum())
-        gradient[:-1], gradient[-1] = slope + penalty * point[:-1], rest
+        gradient = np.append(slope + penalty * point[:-1], rest)
         return total + 0.5 * penalty * float(point[:-1] @ point[:-1]), gradient
 
     options = {"maxiter": MOST_STEPS, "maxls": TRIES, "gtol": TOLERANCE, "ftol": PRECISION}
-    found = minimize(loss, np.zeros(features.width + 1), jac=True, method="L-BFGS-B", options=options).x
-    return Regression(found[:-1], float(found[-1]))
+    found = minimize(loss, np.zeros(features.width + 1), jac=True, method="L-BFGS-B", options=options)
+    if not found.success:
+        say(f"logistic regression: ended after {found.nit} steps, before its tolerance: {found.message}")
+    return Regression(found.x[:-1], float(found.x[-1]))
 
 
 def log_odds_of(regression: Regression, features: Standardised) -> Doubles:
@@ -108,7 +114,7 @@ def log_odds_of(regression: Regression, features: Standardised) -> Doubles:
 
 
 def sigmoid(log_odds: Doubles) -> Doubles:
-    """The probability of log odds."""
+    """The probabilities, 0 to 1, of log odds of any shape."""
     from scipy.special import expit
 
     result: Doubles = expit(log_odds)

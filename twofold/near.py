@@ -11,7 +11,8 @@ in the best of the eight flips and right-angle turns, is at least ALIKE.
 Whitening knows no direction (the covariance is averaged over the eight), so it commutes with flips and turns. That
 gives a quick and exact first look: in the low frequencies of the cosine transform, flips only change signs and a turn
 swaps rows for columns, so |a + b| and |a - b| of a coefficient and its mirror image do not change, and two images
-that correlate by ALIKE cannot lie further apart in them than sqrt(2 - 2 ALIKE).
+that correlate by ALIKE cannot lie further apart in them than sqrt(2 - 2 ALIKE). In a quarter of these marks no two lie
+further apart than in all, so a quarter is enough to rule out most pairs.
 
 A cut-out of a picture is not found: with 1 % cut off each side the thumbnails no longer lie on top of each other. And
 what all images share is learnt from the images at hand: with others beside it, a pair at the limit may fall on the
@@ -40,10 +41,10 @@ FLAT = 1.0  # levels of 0..255; a thumbnail with a lower standard deviation show
 # camera and of encoding, and must not be blown up. At .1 to .4 one pair of sister cells is more alike than the least
 # alike of 404 copies (half the size, JPEG and WebP at 40, gamma); at .02 it is 10 pairs, at .01 it is 22.
 _FLOOR = 0.1
-_LOW = 16  # cosine coefficients a side that the first look takes
-_FIRST = 64  # marks that all pairs are compared by
+_LOW = 16  # cosine coefficients a side that the marks are made of
+_FIRST = 64  # of an image's 256 marks, those that all pairs are compared by
 _BLOCK = 512  # images compared with all others, _ACROSS at a time: 8 MB of distances
-_ACROSS = 4096
+_ACROSS = 4096  # images
 _FURTHEST = 2 - 2 * ALIKE + 1e-3  # square of a distance of marks; a little more, for rounding
 _PAIRS = 1024  # confirmed at once
 _CANDIDATES = 64  # of one image at most, the nearest ones: more say nothing new of it
@@ -59,7 +60,7 @@ _WORDS = (
     "mirrored and turned by 270 degrees",
 )
 Thumbnails = NDArray[np.float16]
-N = TypeVar("N", bound=np.generic)
+Level = TypeVar("Level", bound=np.generic)
 
 
 class Pair(NamedTuple):
@@ -121,7 +122,7 @@ def pairs(thumbnails: Sequence[Thumbnails] | Thumbnails) -> list[Pair]:
     return sorted(found.values())
 
 
-def _turned(images: NDArray[N], number: int) -> NDArray[N]:
+def _turned(images: NDArray[Level], number: int) -> NDArray[Level]:
     """(N, S, S) images in one of the eight ways of lying."""
     transposed, upside_down, mirrored = _TURNS[number]
     if transposed:
@@ -173,10 +174,10 @@ def _marks(white: Thumbnails) -> NDArray[np.float32]:
 def _candidates(marks: NDArray[np.float32]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Pairs (row, column), row < column, that may be alike."""
     squares = (marks**2).sum(axis=1)
-    glance = _glance(marks)
+    glances = _glances(marks)
     for start in range(0, len(marks), _BLOCK):
         some = slice(start, start + _BLOCK)
-        others = np.concatenate([*_nearby(glance, start)])
+        others = np.concatenate(list(_nearby(*glances, start)))
         distances = squares[some, None] + squares[None, others] - 2 * marks[some] @ marks[others].T
         below = others[None] - start <= np.arange(distances.shape[0])[:, None]
         distances[below] = np.inf
@@ -188,26 +189,23 @@ def _candidates(marks: NDArray[np.float32]) -> Iterator[tuple[NDArray[np.int64],
             yield rows[chunk : chunk + _PAIRS] + start, others[columns[chunk : chunk + _PAIRS]]
 
 
-def _glance(marks: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(N, D): the marks that vary most. In these alone no distance is larger than in all of them, and most are still
-    far too large.
+def _glances(marks: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Twice (N, D): the product of a row of the first with one of the second is minus half the square of the distance
+    of two images in the marks that vary most.
     """
     middle = marks.mean(axis=0)  # far from zero, as all marks are above it: its square would drown the distances
     most = np.sort(np.argsort(-marks.var(axis=0), kind="stable")[:_FIRST])
-    found: NDArray[np.float32] = np.ascontiguousarray((marks - middle)[:, most])
-    return found
-
-
-def _nearby(glance: NDArray[np.float32], start: int) -> Iterator[NDArray[np.int64]]:
-    """Places from `start` on of all that may be alike to any of a block's."""
-    # With half its square beside each, a product is half a distance, with the sign turned.
-    halves = -0.5 * (glance**2).sum(axis=1, keepdims=True)
+    few = (marks - middle)[:, most]
+    halves = -0.5 * (few**2).sum(axis=1, keepdims=True)
     ones = np.ones_like(halves)
-    some = slice(start, start + _BLOCK)
-    block = np.concatenate([glance[some], halves[some], ones[some]], axis=1)
-    for begin in range(start, len(glance), _ACROSS):
-        there = slice(begin, begin + _ACROSS)
-        products = block @ np.concatenate([glance[there], ones[there], halves[there]], axis=1).T
+    return np.concatenate([few, halves, ones], axis=1), np.concatenate([few, ones, halves], axis=1)
+
+
+def _nearby(first: NDArray[np.float32], second: NDArray[np.float32], start: int) -> Iterator[NDArray[np.int64]]:
+    """Places from `start` on of all that may be alike to any of the block that begins there."""
+    block = first[start : start + _BLOCK]
+    for begin in range(start, len(second), _ACROSS):
+        products = block @ second[begin : begin + _ACROSS].T
         yield begin + np.flatnonzero(products.max(axis=0) >= -0.5 * _FURTHEST)
 
 

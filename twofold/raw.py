@@ -86,7 +86,7 @@ class Quarantined(NamedTuple):
 
 
 class Shards:
-    """Writes the shards of a folder, member after member."""
+    """Writes the shards of a folder, member after member; what was added can be read after `close`."""
 
     def __init__(self, directory: Path, limit: int = SHARD_BYTES) -> None:
         self._directory = directory

@@ -7,13 +7,13 @@ import sys
 
 import pytest
 
-from twofold import allocation
+from twofold import allocation, pool
 
 # As an image after the other: what is asked for is written to, freed, and asked for again.
 WORK = """
 import platform
 import resource
-from twofold import allocation
+from twofold import allocation, pool
 {before}
 faults = []
 for _ in range(60):
@@ -42,3 +42,19 @@ def test_elsewhere_than_with_glibc_nothing_is_set(monkeypatch):
     monkeypatch.setattr(allocation.platform, "libc_ver", lambda: ("", ""))
     monkeypatch.setattr(allocation.ctypes, "CDLL", lambda name: pytest.fail("there is no mallopt"))
     allocation.keep_freed()
+
+
+def again(rounds):
+    """Page faults of the last of so many rounds of the same work."""
+    before = 0
+    for _ in range(rounds):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        held = [bytes(150_000) for _ in range(16)]
+        del held
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="mallopt is glibc's")
+def test_the_workers_of_a_pool_keep_it():
+    anew = 16 * 150_000 // resource.getpagesize()
+    assert all(faults < anew / 10 for faults in pool.ordered(again, [20] * 4, 2))

@@ -70,3 +70,13 @@ def test_the_features_are_neither_copied_nor_changed():
         tracemalloc.stop()
     assert np.array_equal(features, before)
     assert most < features.nbytes / 2
+
+
+def test_a_search_that_ends_too_early_is_said(monkeypatch, capsys):
+    features, target, weight = made(300, 20)
+    monkeypatch.setattr("twofold.logistic.MOST_STEPS", 2)
+    fit(Standardised([features]), target, weight, 0.1)
+    assert "ended after 2 steps, before its tolerance" in capsys.readouterr().err
+    monkeypatch.undo()
+    fit(Standardised([features]), target, weight, 0.1)
+    assert capsys.readouterr().err == ""
