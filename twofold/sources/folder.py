@@ -45,7 +45,10 @@ class Folder:
 
     def __init__(self, root: Path) -> None:
         if not root.is_dir():
-            raise DataError(f"{root}: no such folder; set ingest.source in params.yaml to the folder of your images")
+            raise DataError(
+                f"{root}: no such folder; name that of your images as ingest.source in params.yaml, or after "
+                "`twofold audit`"
+            )
         self.root = root.resolve()
         self.name = str(root)
         self._inside: dict[str, bool] = {}  # folders below the root: whether they are there, and no link leads out
