@@ -103,7 +103,7 @@ def pairs(thumbnails: Sequence[Thumbnails] | Thumbnails) -> list[Pair]:
     """The near duplicates among images, sorted by place.
 
     Args:
-        thumbnails: (N, SIDE, SIDE), as `thumbnail` makes them. 50,000 of them take half a gigabyte beside their
+        thumbnails: (N, SIDE, SIDE), as `thumbnail` makes them. 50,000 of them take a quarter of a gigabyte beside their
             own while this runs.
     """
     shown = np.asarray(thumbnails, np.float16).reshape(-1, SIDE, SIDE)

@@ -5,7 +5,7 @@ In: what the frozen base sees in every image (view 0), the labels, the groups. O
 
 The head of the out-of-fold predictions is a ridge-penalised logistic regression on the standardised features, not
 the network's own head. On the sample data (2,618 images, 1,280 features, five folds) it comes as far (ROC-AUC 0.913,
-against 0.917 to 0.920) in half a second instead of the time of five trainings; it has one solution, needs no epochs,
+against 0.917 to 0.920) in a second instead of the time of five trainings; it has one solution, needs no epochs,
 no seed and nobody's generator of random numbers.
 
 Which of them are suspects is confident learning's answer (Northcutt, Jiang, Chuang: Confident Learning, JAIR 70,

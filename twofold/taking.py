@@ -50,8 +50,6 @@ def taken(source: Source, entries: Iterable[Entry], limits: Limits, strict: bool
         for batch in ordered(take, tasks, count, _files):
             yield from batch
         return
-    # Every file's size is asked for first: between what the threads do, each look would wait for them.
-    tasks = iter([*tasks])
     known: deque[list[Taken | None]] = deque()
     for batch in ordered(take, _unknown(tasks, partial(_recalled, source=source, limits=limits), known), count, _files):
         fresh = iter(batch)
