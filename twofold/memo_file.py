@@ -20,6 +20,7 @@ from typing import NamedTuple, TypeVar
 
 import xxhash
 
+from twofold import memo_tables
 from twofold.progress import say
 
 T = TypeVar("T")
@@ -29,28 +30,8 @@ PATIENCE_TO_MARK = 5.0  # seconds; a use that is not marked costs little
 AT_ONCE = 500  # keys a query; SQLite allows 32,766 variables
 MOST_UNMARKED = 100_000  # keys of 64 letters
 PAGE = 32768  # bytes; an image's pixels lie on 5 such pages, and on 40 of SQLite's usual ones
+MARK = "UPDATE uses SET used = ?2 WHERE row = (SELECT rowid FROM entries WHERE key = ?1) AND used < ?2"
 ROWS = "SELECT key, sha256, value FROM entries WHERE rowid IN"
-VERSION = 1  # of the tables; the last line of TABLES writes it
-# Uses have a table of their own: to mark one must not write the value beside it anew. The total is kept by triggers:
-# a sum at each put would read all of `uses`. A file of version 0 has entries alone, all of them features.
-# `sha256` holds a value's checksum (see `_whole`), and is called by what it once was: a file keeps its columns.
-TABLES = """
-BEGIN IMMEDIATE;
-CREATE TABLE IF NOT EXISTS entries
-  (key TEXT PRIMARY KEY, image TEXT NOT NULL, sha256 BLOB NOT NULL, value BLOB NOT NULL);
-CREATE INDEX IF NOT EXISTS by_image ON entries (image);
-CREATE TABLE IF NOT EXISTS uses
-  (key TEXT PRIMARY KEY, kind TEXT NOT NULL, size INTEGER NOT NULL, used INTEGER NOT NULL) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS by_use ON uses (used);
-CREATE TABLE IF NOT EXISTS total (bytes INTEGER NOT NULL);
-INSERT INTO total SELECT 0 WHERE NOT EXISTS (SELECT * FROM total);
-CREATE TRIGGER IF NOT EXISTS removed AFTER DELETE ON entries BEGIN DELETE FROM uses WHERE key = old.key; END;
-CREATE TRIGGER IF NOT EXISTS added AFTER INSERT ON uses BEGIN UPDATE total SET bytes = bytes + new.size; END;
-CREATE TRIGGER IF NOT EXISTS taken AFTER DELETE ON uses BEGIN UPDATE total SET bytes = bytes - old.size; END;
-INSERT OR IGNORE INTO uses SELECT key, 'features', length(value), 0 FROM entries;
-PRAGMA user_version = 1;
-COMMIT;
-"""
 
 
 class _Reader(NamedTuple):
@@ -129,7 +110,7 @@ def put(entries: Sequence[tuple[str, str, bytes]], kind: str, limit: int) -> Non
             # Not OR REPLACE, which would pass the triggers by.
             memo.execute("DELETE FROM entries WHERE key = ?", (name,))
             memo.execute("INSERT INTO entries VALUES (?, ?, ?, ?)", (name, image, xxhash.xxh3_128_digest(value), value))
-            memo.execute("INSERT INTO uses VALUES (?, ?, ?, ?)", (name, kind, len(value), now))
+            memo.execute("INSERT INTO uses VALUES (last_insert_rowid(), ?, ?, ?)", (kind, len(value), now))
         _trim(memo, limit)
 
     change(write)
@@ -169,17 +150,17 @@ def trim(size: int) -> None:
 def compact() -> None:
     """Give the file's free pages back to the disk."""
     with closing(_connect()) as memo:
-        memo.execute("VACUUM")
+        memo_tables.compact(memo)
 
 
 def _trim(memo: sqlite3.Connection, size: int) -> None:
     (held,) = memo.execute("SELECT bytes FROM total").fetchone()
     gone = []
-    with closing(memo.execute("SELECT key, size FROM uses ORDER BY used, key")) as oldest:
+    with closing(memo.execute("SELECT row, size FROM uses ORDER BY used, row")) as oldest:
         while held > size and (row := oldest.fetchone()):
             gone.append(row[:1])
             held -= row[1]
-    memo.executemany("DELETE FROM entries WHERE key = ?", gone)
+    memo.executemany("DELETE FROM entries WHERE rowid = ?", gone)
 
 
 def _damaged(memo: sqlite3.Connection) -> list[tuple[str, int]]:
@@ -206,9 +187,8 @@ def change(work: Callable[[sqlite3.Connection], T], patience: float = PATIENCE) 
     used = dict(_unmarked.get(where(), {}))
 
     def with_tables(memo: sqlite3.Connection) -> T:
-        if memo.execute("PRAGMA user_version").fetchone()[0] < VERSION:
-            memo.executescript(TABLES)
-        memo.executemany("UPDATE uses SET used = ?2 WHERE key = ?1 AND used < ?2", used.items())
+        memo_tables.ensure(memo)
+        memo.executemany(MARK, used.items())
         return work(memo)
 
     def once() -> T:

@@ -11,6 +11,7 @@ from twofold import memo, memo_file
 from twofold.errors import ParameterError
 
 IMAGE, OTHER = "a" * 64, "b" * 64
+USES = "SELECT key, kind, size, used FROM uses JOIN entries ON entries.rowid = uses.row ORDER BY used, key"
 OLD = """
 CREATE TABLE entries (key TEXT PRIMARY KEY, image TEXT NOT NULL, sha256 BLOB NOT NULL, value BLOB NOT NULL);
 CREATE INDEX by_image ON entries (image);
@@ -44,8 +45,8 @@ def rows(query):
 def held():
     """The keys there, read past `get`; and the total agrees with what there is."""
     assert rows("SELECT bytes FROM total") == rows("SELECT coalesce(sum(length(value)), 0) FROM entries")
-    assert rows("SELECT key, size FROM uses ORDER BY key") == rows(
-        "SELECT key, length(value) FROM entries ORDER BY key"
+    assert rows("SELECT row, size FROM uses ORDER BY row") == rows(
+        "SELECT rowid, length(value) FROM entries ORDER BY rowid"
     )
     return [key for (key,) in rows("SELECT key FROM entries ORDER BY key")]
 
@@ -195,10 +196,10 @@ def test_the_file_of_an_older_twofold_is_taken_over(small, capsys):
     assert memo.get(["a"]) == {"a": b"a" * 300}
     memo_file.mark()
     assert held() == ["a", "b", "c"]
-    assert rows("SELECT key, kind, used > 0 FROM uses") == [
-        ("a", "features", 1),
-        ("b", "features", 0),
-        ("c", "features", 0),
+    assert [(key, kind, used > 0) for key, kind, _, used in rows(USES)] == [
+        ("b", "features", False),
+        ("c", "features", False),
+        ("a", "features", True),
     ]
     put([("d", IMAGE, bytes(200))])
     assert held() == ["a", "c", "d"]
@@ -211,7 +212,7 @@ def test_reading_writes_nothing_until_something_is_kept(small):
     memo.get(["a", "b"])
     assert memo_file.database().read_bytes() == before
     memo_file.mark()
-    assert rows("SELECT key FROM uses ORDER BY used, key LIMIT 1") == [("c",)]
+    assert rows(USES)[0][0] == "c"
 
 
 READER = """

@@ -71,7 +71,7 @@ def test_a_thumbnail_is_there_where_it_is_wanted_and_the_rest_is_the_same(raw, b
         np.testing.assert_array_equal(one.pixels, other.pixels)
         np.testing.assert_array_equal(one.values, other.values)
         np.testing.assert_array_equal(one.squares, other.squares)
-    assert rows("SELECT count(*) FROM entries WHERE key IN (SELECT key FROM uses WHERE kind = 'pixels')") == [(6,)]
+    assert rows("SELECT count(*) FROM uses WHERE kind = 'pixels'") == [(6,)]
     monkeypatch.setattr(preparing, "_made", None)  # by now both ways are known
     with_one = ready(images, raw, 16, "pad", LIMITS)
     wanted = first if before else again

@@ -1,0 +1,137 @@
+"""The memo's tables: those of older versions are taken over, and the file shrinks without mixing anything up."""
+
+import sqlite3
+from contextlib import closing
+
+import pytest
+import xxhash
+
+from tests.unit.test_memo import IMAGE, OTHER, USES, held, put, rows
+from twofold import memo, memo_file, memo_tables
+
+VERSION_1 = """
+CREATE TABLE entries (key TEXT PRIMARY KEY, image TEXT NOT NULL, sha256 BLOB NOT NULL, value BLOB NOT NULL);
+CREATE INDEX by_image ON entries (image);
+CREATE TABLE uses
+  (key TEXT PRIMARY KEY, kind TEXT NOT NULL, size INTEGER NOT NULL, used INTEGER NOT NULL) WITHOUT ROWID;
+CREATE INDEX by_use ON uses (used);
+CREATE TABLE total (bytes INTEGER NOT NULL);
+INSERT INTO total VALUES (0);
+CREATE TRIGGER removed AFTER DELETE ON entries BEGIN DELETE FROM uses WHERE key = old.key; END;
+CREATE TRIGGER added AFTER INSERT ON uses BEGIN UPDATE total SET bytes = bytes + new.size; END;
+CREATE TRIGGER taken AFTER DELETE ON uses BEGIN UPDATE total SET bytes = bytes - old.size; END;
+PRAGMA user_version = 1;
+"""
+ALL = {"x": b"x" * 300, "a": b"a" * 200, "m": b"m" * 100}
+
+
+@pytest.fixture
+def version_1(alone):
+    """A file that twofold wrote before: x was used last, then a, and m before all others."""
+    memo_file.database().parent.mkdir(parents=True)
+    with closing(sqlite3.connect(memo_file.database())) as database, database:
+        database.executescript(VERSION_1)
+        for number, (name, value) in enumerate(ALL.items()):
+            entry = (name, IMAGE if name < "n" else OTHER, xxhash.xxh3_128_digest(value), value)
+            database.execute("INSERT INTO entries VALUES (?, ?, ?, ?)", entry)
+            database.execute("INSERT INTO uses VALUES (?, ?, ?, ?)", (name, "pixels", len(value), 9 - number))
+
+
+def version():
+    return rows("PRAGMA user_version")[0][0]
+
+
+def test_everything_of_version_1_is_taken_over(version_1):
+    assert memo.get(list(ALL)) == ALL
+    assert version() == 1  # reading writes nothing
+    memo_file._unmarked.clear()
+    assert memo_file.kinds() == [("pixels", 3, 600)]
+    assert version() == memo_tables.VERSION == 2
+    assert rows(USES) == [("m", "pixels", 100, 7), ("a", "pixels", 200, 8), ("x", "pixels", 300, 9)]
+    assert held() == ["a", "m", "x"]
+    assert memo.get(list(ALL)) == ALL
+
+
+def test_a_use_of_an_entry_that_is_not_there_is_left_behind_and_an_entry_without_one_gets_it(version_1):
+    with closing(sqlite3.connect(memo_file.database())) as database, database:
+        database.execute("INSERT INTO uses VALUES ('none', 'pixels', 5000, 9)")
+        database.execute("DELETE FROM uses WHERE key = 'a'")
+    memo_file.kinds()
+    assert rows(USES) == [("a", "features", 200, 0), ("m", "pixels", 100, 7), ("x", "pixels", 300, 9)]
+    assert held() == ["a", "m", "x"]
+
+
+@pytest.mark.parametrize("image", [IMAGE, OTHER])
+def test_an_image_is_forgotten_from_a_file_of_version_1(version_1, image):
+    gone = {"a", "m"} if image == IMAGE else {"x"}
+    assert memo.forget(image) == len(gone)
+    assert held() == sorted(set(ALL) - gone)
+    data = memo_file.database().read_bytes()
+    assert image.encode() not in data
+    assert not any(ALL[name] in data for name in gone)
+
+
+def test_taking_over_that_fails_leaves_the_file_as_it_was(version_1, monkeypatch):
+    before = memo_file.database().read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(memo_tables, "_BY_ROW", (*memo_tables._BY_ROW[:-1], "INSERT INTO nowhere VALUES (1)"))
+        with pytest.raises(sqlite3.OperationalError, match="nowhere"):
+            memo_file.kinds()
+    assert memo_file.database().read_bytes()[100:] == before[100:]  # the header counts changes
+    assert version() == 1
+    assert memo_file.kinds() == [("pixels", 3, 600)]
+
+
+def test_only_keys_are_in_an_order_that_is_as_good_as_random(version_1, monkeypatch):
+    old = memo_file.database()
+    put([("k", IMAGE, b"v")])
+    monkeypatch.setenv("TWOFOLD_CACHE", str(old.parent / "new"))
+    put([("k", IMAGE, b"v")])
+    for file in (old, memo_file.database()):
+        with closing(sqlite3.connect(file)) as database:
+            indexes = database.execute("SELECT name FROM sqlite_master WHERE type = 'index' ORDER BY name").fetchall()
+        assert indexes == [("by_use",), ("sqlite_autoindex_entries_1",)]
+
+
+def test_a_row_that_is_numbered_anew_keeps_its_use(version_1):
+    """As VACUUM may do; the one in this SQLite keeps the numbers."""
+    memo_file.kinds()
+    with closing(sqlite3.connect(memo_file.database())) as database, database:
+        memo_tables._run(database, memo_tables._BY_KEY)
+        database.execute("UPDATE entries SET rowid = 100 - rowid")
+    # This is also what a compaction leaves that is cut off before its end.
+    assert version() == 1
+    memo_file.kinds()
+    assert rows(USES) == [("m", "pixels", 100, 7), ("a", "pixels", 200, 8), ("x", "pixels", 300, 9)]
+    assert held() == ["a", "m", "x"]
+
+
+def test_nobody_gets_at_the_file_while_it_shrinks(version_1):
+    seen = []
+
+    def other(statement):
+        if statement == "VACUUM":
+            with closing(sqlite3.connect(memo_file.database(), timeout=0)) as database:
+                for query in ("BEGIN IMMEDIATE", "SELECT * FROM entries"):
+                    try:
+                        database.execute(query)
+                    except sqlite3.OperationalError as error:
+                        seen.append(str(error))
+
+    with closing(memo_file._connect()) as database:
+        database.set_trace_callback(other)
+        memo_tables.compact(database)
+    assert seen == ["database is locked"] * 2
+    assert held() == ["a", "m", "x"]
+    assert sorted(path.name for path in memo_file.database().parent.iterdir()) == ["memo.sqlite"]
+
+
+def test_a_file_shrinks_by_what_was_removed_from_it(alone):
+    put((f"k{i}", IMAGE if i % 2 else OTHER, bytes(50_000)) for i in range(40))
+    whole = memo_file.database().stat().st_size
+    memo_file.trim(500_000)
+    memo_file.compact()
+    assert len(held()) == 10
+    assert memo_file.database().stat().st_size < whole / 3
+    put([("k1", IMAGE, b"again")])
+    assert held() == sorted(["k1", *(f"k{i}" for i in range(30, 40))])
