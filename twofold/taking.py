@@ -51,7 +51,8 @@ def taken(source: Source, entries: Iterable[Entry], limits: Limits, strict: bool
             yield from batch
         return
     known: deque[list[Taken | None]] = deque()
-    for batch in ordered(take, _unknown(tasks, partial(_recalled, source=source, limits=limits), known), count, _files):
+    look = partial(_recalled, source=source, limits=limits)
+    for batch in ordered(take, _unknown(tasks, look, known), count, _files):
         fresh = iter(batch)
         yield from (next(fresh) if one is None else one for one in known.popleft())
 
@@ -62,11 +63,14 @@ def _unknown(
     """Of each task what the memo does not know; `known` gets the rest, with None in the places of these."""
     count = min(workers(), _THREADS)
     waiting: deque[tuple[list[Wanted], Future[list[Taken | None]]]] = deque()
+    likely = False  # that the next files are known, as the last ones were
     with ThreadPoolExecutor(count) as threads:
         for task in tasks:
-            waiting.append((task, threads.submit(look, task)))
+            waiting.append((task, threads.submit(look, task, likely)))
             if len(waiting) > count:
-                yield _rest(*waiting.popleft(), known)
+                rest = _rest(*waiting.popleft(), known)
+                likely = 2 * len(rest) < len(known[-1])
+                yield rest
         while waiting:
             yield _rest(*waiting.popleft(), known)
 
@@ -76,8 +80,12 @@ def _rest(task: list[Wanted], found: "Future[list[Taken | None]]", known: deque[
     return [wanted for wanted, one in zip(task, known[-1], strict=True) if one is None]
 
 
-def _recalled(task: list[Wanted], source: Source, limits: Limits) -> list[Taken | None]:
-    """The files that the memo knows; none at all if it does not know the first, as in a folder that is new."""
+def _recalled(task: list[Wanted], likely: bool, source: Source, limits: Limits) -> list[Taken | None]:
+    """The files that the memo knows; none at all if it most likely knows few: not the first, as in a folder that is
+    new, nor half of a task before.
+    """
+    if likely:
+        return _looked_up(task, source, limits)
     first = _looked_up(task[:1], source, limits)
     return first + (_looked_up(task[1:], source, limits) if first[0] else [None] * (len(task) - 1))
 

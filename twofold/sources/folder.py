@@ -180,8 +180,10 @@ def _is_folder(item: os.DirEntry[str]) -> bool:
 
 
 def _bytes(handle: int, size: int, most: int) -> bytes:
-    """A file to its end, or its first `most` bytes; `size` is what it says of itself, and saves a second look."""
+    """A file to its end, or its first `most` bytes; `size` is what it says of itself."""
     data = os.read(handle, min(size + 1, most))
+    if len(data) == size:
+        return data  # all there is; to look for more would take another buffer and another turn at Python's lock
     while len(data) < most and (more := os.read(handle, min(_MORE, most - len(data)))):
         data += more
     return data
