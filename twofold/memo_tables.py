@@ -65,12 +65,12 @@ def compact(memo: sqlite3.Connection) -> None:
     key meanwhile, as in version 1, and nobody else gets at the file; if it ends in between, the next change of the
     file goes on from there.
     """
-    memo.execute("PRAGMA locking_mode = EXCLUSIVE")
     with memo:
-        ensure(memo)
-        if not memo.in_transaction:
-            memo.execute("BEGIN IMMEDIATE")
-        _run(memo, _BY_KEY)
+        memo.execute("BEGIN IMMEDIATE")
+        # Only now: with this mode, a lock to read is kept too, and two that hold one would wait for each other.
+        memo.execute("PRAGMA locking_mode = EXCLUSIVE")
+        if _version(memo) == VERSION:
+            _run(memo, _BY_KEY)
     memo.execute("VACUUM")
     with memo:
         ensure(memo)

@@ -1,6 +1,8 @@
 """The memo's tables: those of older versions are taken over, and the file shrinks without mixing anything up."""
 
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 
 import pytest
@@ -135,3 +137,24 @@ def test_a_file_shrinks_by_what_was_removed_from_it(alone):
     assert memo_file.database().stat().st_size < whole / 3
     put([("k1", IMAGE, b"again")])
     assert held() == sorted(["k1", *(f"k{i}" for i in range(30, 40))])
+
+
+TOGETHER = """
+import sys
+from twofold import memo, memo_file
+for i in range(5):
+    if sys.argv[1] == "shrink":
+        memo_file.compact()
+    elif sys.argv[1] == "put":
+        memo_file.put([(f"n{i}", "b" * 64, bytes(5000))], "features", 10**9)
+    else:
+        assert len(memo_file.get(list("amx"))) == 3
+"""
+
+
+def test_processes_that_shrink_it_at_once_wait_for_each_other_and_so_do_those_that_use_it(version_1):
+    words = ("shrink", "shrink", "put", "get")
+    processes = [subprocess.Popen([sys.executable, "-c", TOGETHER, word], stderr=subprocess.PIPE) for word in words]
+    errors = [process.communicate(timeout=120)[1] for process in processes]
+    assert (errors, [process.returncode for process in processes]) == ([b""] * 4, [0] * 4)
+    assert held() == ["a", "m", *(f"n{i}" for i in range(5)), "x"]
