@@ -3,11 +3,19 @@
 import ctypes
 import platform
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 MIB = 1024 * 1024
+SPARED = 1024 * MIB  # of free memory, for what else runs
+TOUCH = """
+import ctypes, mmap, sys
+size = int(sys.argv[1])
+held = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+ctypes.memset(ctypes.addressof(ctypes.c_char.from_buffer(held)), 1, size)
+"""
 KCMP, KCMP_VM = {"x86_64": 312, "aarch64": 272}, 1  # the call's number by machine, and what is compared
 
 
@@ -22,6 +30,22 @@ def peak(process: subprocess.Popen[bytes]) -> tuple[int, int]:
             pass  # one of them ended while it was looked at
         time.sleep(0.05)
     return memory, most
+
+
+def at_hand(size: int) -> None:
+    """Have another process write to up to `size` bytes of free memory and end.
+
+    A virtual machine may have given free memory back to its host; the first to use a page then waits for the host, ten
+    times as long as for the page itself. What is free and has just been used is there, for some ten seconds.
+
+    Raises:
+        subprocess.CalledProcessError: there was not so much memory, for instance in a container with a limit.
+    """
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemFree:"))
+    size = min(size, free - SPARED)
+    if size > 0:
+        subprocess.run([sys.executable, "-c", TOUCH, str(size)], check=True)
 
 
 def _held(pid: int) -> Iterator[int]:
