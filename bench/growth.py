@@ -62,7 +62,6 @@ class Spent(NamedTuple):
         return ", ".join(f"{part} {seconds:.1f} s" for part, seconds in self.of.items())
 
 
-
 def run(count: int | None = None) -> list[Comparison]:
     """Everything once; six times with one hundredth more images and the memo; and twice more without it."""
     count = count or sized(COUNT, 400)

@@ -78,8 +78,11 @@ def fill(
     jobs = [Job(*job) for job in zip(images, places, [split == TRAIN for split in splits], strict=True)]
     made = partial(ready, raw=raw, size=size, fit=fit, limits=limits, thumbnails=thumbnails)
     work = partial(_prepare, made=made, draft=draft, shapes=shapes)
-    batches = track(ordered(work, _tasks(jobs), workers(), _files), "preprocess", len(jobs), per_item=_TASK_IMAGES)
-    return places, shapes, [seen for batch in batches for seen in batch]
+    tasks, count = list(_tasks(jobs)), workers()
+    order = _apart(len(tasks), count)
+    batches = ordered(work, (tasks[number] for number in order), count, _files)
+    done = dict(zip(order, track(batches, "preprocess", len(jobs), per_item=_TASK_IMAGES), strict=True))
+    return places, shapes, [seen for number in range(len(tasks)) for seen in done[number]]
 
 
 def _tasks(jobs: Iterable[Job]) -> Iterator[list[Job]]:
@@ -93,6 +96,15 @@ def _tasks(jobs: Iterable[Job]) -> Iterator[list[Job]]:
         total += job.image.bytes
     if task:
         yield task
+
+
+def _apart(tasks: int, count: int) -> list[int]:
+    """The numbers of the tasks in the order in which they are begun: each worker's lie together, and far from the rest.
+
+    Two workers that write to one file wait for each other, as Linux locks a file while it is written to.
+    """
+    each = -(-tasks // count)
+    return [number for first in range(each) for number in range(first, tasks, each)]
 
 
 def _files(task: list[Job]) -> list[tuple[str, list[Job]]]:

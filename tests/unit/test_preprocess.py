@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.makers import encode, file_bytes, make_folder, make_prepared, make_raw, pixels, write_labels
+from twofold import filling
 from twofold.errors import ArtifactError, DataError, ParameterError
 from twofold.images import Limits, decode
 from twofold.prepared import Prepared
@@ -36,12 +37,21 @@ def test_pixels_are_those_that_serving_makes_of_the_same_bytes(raw, tmp_path):
 
 def test_the_number_of_workers_changes_no_byte(raw, tmp_path, monkeypatch):
     made = []
+    monkeypatch.setattr(filling, "_TASK_IMAGES", 3)  # tasks enough for their order to differ
     for workers in ("1", "3"):
         monkeypatch.setenv("TWOFOLD_WORKERS", workers)
         monkeypatch.setenv("TWOFOLD_CACHE", str(tmp_path / f"memo{workers}"))  # or the second run would do nothing
         made.append(file_bytes(make_prepared(raw, tmp_path / workers)))
     assert made[0] == made[1]
     assert (tmp_path / "1.json").read_bytes() == (tmp_path / "3.json").read_bytes()
+
+
+def test_tasks_that_run_at_once_lie_far_apart():
+    assert filling._apart(7, 1) == list(range(7))
+    assert filling._apart(7, 2) == [0, 4, 1, 5, 2, 6, 3]
+    assert filling._apart(2, 5) == [0, 1]
+    assert filling._apart(0, 2) == []
+    assert sorted(filling._apart(1000, 7)) == list(range(1000))
 
 
 def test_statistics_are_those_of_train_alone(raw, tmp_path):
