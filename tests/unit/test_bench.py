@@ -282,7 +282,7 @@ def test_the_readmes_table_is_replaced_between_its_marks_and_nowhere_else():
     assert made.startswith("before\n")
     assert made.endswith(f"{page.END}\nafter\n")
     assert "stale" not in made
-    assert "\n| B9 |" in made
+    assert "\n| B10 dvc repro |" in made
     with pytest.raises(SystemExit, match="has no <!-- speed"):
         page.with_table("no marks", {})
 
