@@ -41,7 +41,7 @@ from twofold.steps.preprocess import Preprocess, preprocess
 T = TypeVar("T")
 ROOT = Path(__file__).resolve().parent.parent
 COUNT, GROWN, TIMES = 20_000, 0.01, 3
-AN_IMAGE = 600_000  # bytes that a fresh run writes for an image to the memo and to both artifacts, rounded up
+AN_IMAGE = 600_000  # bytes of memory at hand for an image: a fresh run writes 360,000 to the memo and both artifacts
 FOUND, AT_HAND = "memory as found", "memory at hand"
 BACKBONE = "efficientnet_lite0"
 TIMED = (("fetch", taking_in, "_store"), ("decode", making_ready, "fill"), ("features", features, "extract"))
@@ -78,7 +78,7 @@ def run(count: int | None = None) -> list[Comparison]:
         preparing = sections["preprocess"] | {"image_size": SIZE}
 
         def work(out: str, memo: str, condition: str) -> Spent:
-            """Fetch, decode and features, and everything."""
+            """One run of everything into folder `out`, with the memo in folder `memo`."""
             os.environ["TWOFOLD_CACHE"] = str(place / memo)
             to = place / out
             if condition == AT_HAND:

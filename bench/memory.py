@@ -1,4 +1,4 @@
-"""What a process and everything below it hold of memory, watched from outside while it runs."""
+"""Memory: what a process and everything below it hold of it, watched from outside, and having what is free at hand."""
 
 import ctypes
 import platform
@@ -35,17 +35,23 @@ def peak(process: subprocess.Popen[bytes]) -> tuple[int, int]:
 def at_hand(size: int) -> None:
     """Have another process write to up to `size` bytes of free memory and end.
 
-    A virtual machine may have given free memory back to its host; the first to use a page then waits for the host, ten
-    times as long as for the page itself. What is free and has just been used is there, for some ten seconds.
+    A virtual machine may have given free memory back to its host; the first to use a page then waits for the host
+    (bench/notes.md on B9: nine times as long as the write itself takes). What is free and has just been used is there,
+    most of it for some seconds.
 
     Raises:
-        subprocess.CalledProcessError: there was not so much memory, for instance in a container with a limit.
+        SystemExit: there was not so much memory, for instance in a container with a limit.
     """
     lines = Path("/proc/meminfo").read_text().splitlines()
     free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemFree:"))
     size = min(size, free - SPARED)
     if size > 0:
-        subprocess.run([sys.executable, "-c", TOUCH, str(size)], check=True)
+        status = subprocess.run([sys.executable, "-c", TOUCH, str(size)], check=False).returncode
+        if status:
+            raise SystemExit(
+                f"bench: {size:,} bytes, which /proc/meminfo calls free, could not be had: writing to them ended with "
+                f"status {status}; most likely this process's memory is limited to less"
+            )
 
 
 def _held(pid: int) -> Iterator[int]:

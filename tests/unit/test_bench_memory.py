@@ -27,5 +27,5 @@ def test_memory_is_had_at_hand_as_far_as_some_stays_free(monkeypatch):
 def test_memory_that_cannot_be_had_is_an_error(monkeypatch):
     monkeypatch.setattr(memory, "SPARED", 0)
     monkeypatch.setattr(memory, "TOUCH", "import sys; sys.exit(137)")
-    with pytest.raises(memory.subprocess.CalledProcessError):
+    with pytest.raises(SystemExit, match=r"3,145,728 bytes.* status 137"):
         memory.at_hand(3 * memory.MIB)
