@@ -92,6 +92,11 @@ def _justified(entry, versions) -> None:
 
 def promote_many(name: str, number: int, promotions: int) -> list[dict]:
     """One process: as many tries, each of another candidate."""
+    with tempfile.TemporaryDirectory() as folder:
+        return _promote_many(name, number, promotions, Path(folder))
+
+
+def _promote_many(name: str, number: int, promotions: int, evaluation: Path) -> list[dict]:
     from tests import judging_case
     from twofold import promotion, registry, tracking
     from twofold.errors import RegistryError
@@ -102,7 +107,6 @@ def promote_many(name: str, number: int, promotions: int) -> list[dict]:
     registry.create_version = cheap_version
     store = tracking.connect()
     draw = random.Random(number)  # noqa: S311
-    evaluation = Path(tempfile.mkdtemp())
     (evaluation / "predictions.parquet").write_text("")
     gates = [Minimum(figure=WORD, min=0.5), NonInferior(figure=WORD, non_inferior_by=MARGIN)]
     results: list[dict] = []

@@ -2,7 +2,10 @@
 
 import hashlib
 import json
+import os
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -170,6 +173,22 @@ def test_what_is_not_there_is_named(repository, tmp_path):
     shutil.rmtree(repository / ".dvc" / "cache")
     command(repository, "git", "commit", "-qam", "no remote")
     assert "names no remote" in failure(f"dvc+{repository}@main:data/images")
+
+
+@pytest.mark.parametrize(("repository_of", "status"), [("repository", 0), ("nowhere", 1)])
+def test_no_clone_is_left_behind(repository, tmp_path, repository_of, status):
+    (tmp_path / "tmp").mkdir()
+    command(repository, "dvc", "remote", "modify", "-q", "store", "url", str(tmp_path / "remote"))
+    command(repository, "git", "commit", "-qam", "a remote that a clone finds")
+    listing = f"open_source('dvc+file://{tmp_path}/{repository_of}@main:data/images').listing()"
+    done = subprocess.run(
+        [sys.executable, "-c", f"from twofold.sources.opening import open_source; {listing}"],
+        env=os.environ | {"TMPDIR": str(tmp_path / "tmp")},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == status, done.stderr
+    assert list((tmp_path / "tmp").iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,12 @@ import atexit
 import json
 import os
 import re
+import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import PurePosixPath
+from contextlib import contextmanager, suppress
+from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -116,11 +119,9 @@ class Version:
         """Every file below the path, with its key below it: those of Git, then those of DVC."""
         from dvc.exceptions import DvcException
         from dvc.repo import Repo
-        from dvc.repo.open_repo import clean_repos
 
-        atexit.register(clean_repos)  # the clone of a repository that lies elsewhere
         try:
-            with Repo.open(self.url, rev=self.rev, uninitialized=True) as repo:
+            with _clones(), Repo.open(self.url, rev=self.rev, uninitialized=True) as repo:
                 self._place, self._commit = str(repo.scm.root_dir), str(repo.get_rev())
                 say(f"ingest: {self.rev} of {self.url} is commit {self._commit[:12]}")
                 outs = [(self._key(out.fs_path), out) for out in repo.index.outs if out.is_in_repo]
@@ -215,6 +216,26 @@ class Version:
 
             self._trees = {process: GitFileSystem(scm=SCM(self._place), rev=self._commit)}
         return self._trees[process]
+
+
+@contextmanager
+def _clones() -> Iterator[None]:
+    """The clone of a repository that lies elsewhere goes to a folder of its own, which is removed with the process.
+
+    DVC removes the clones that it finished, and leaves a folder behind of one that failed.
+    """
+    from dvc.repo.open_repo import clean_repos
+
+    before, folder = tempfile.tempdir, tempfile.mkdtemp(prefix="twofold-dvc-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    atexit.register(clean_repos)  # the last registered is the first to run
+    tempfile.tempdir = folder
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before
+        with suppress(OSError):
+            Path(folder).rmdir()  # nothing was cloned
 
 
 def _cause(error: BaseException) -> str:
