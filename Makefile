@@ -59,14 +59,14 @@ format: $(STAMP) ## let ruff put the code in order
 
 bench: $(STAMP) ## speed beside a peer on the same work (15 minutes): make bench, or make bench B="B3 B5"
 	python -m bench $(B)
-	python -m bench.page
+	python -m bench.harness.results_page
 
 bench-long: $(STAMP) ## those that take long, one to three rounds each (hours)
 	python -m bench --long
-	python -m bench.page
+	python -m bench.harness.results_page
 
 quality: $(STAMP) ## five seeds on the sample data beside the published figures (an hour)
-	python -m bench.quality
+	python -m bench.studies.model_quality
 
 readme: $(STAMP) ## write the parameter tables into README.md
 	twofold params table --write README.md

@@ -8,9 +8,9 @@ import argparse
 import importlib
 import os
 
-from bench.catalogue import BENCHMARKS, named
-from bench.record import keep, told
-from bench.rounds import TRIAL, Comparison
+from bench.harness.benchmarks import BENCHMARKS, named
+from bench.harness.results import keep, told
+from bench.harness.timing import TRIAL, Comparison
 
 
 def main() -> None:

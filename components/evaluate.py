@@ -14,9 +14,9 @@ def evaluate(
     evaluation: Output[Artifact], metrics: Output[Metrics], curves: Output[ClassificationMetrics], report: Output[HTML],
 ) -> NamedTuple("Outputs", digest=str):  # fmt: skip
     """Figures, curves and a report on unseen images."""
-    from twofold.display import confusion, numbers, roc
+    from twofold.orchestration.kfp_display import confusion, numbers, roc
+    from twofold.orchestration.task import copy, perform
     from twofold.steps.evaluate import evaluate
-    from twofold.task import copy, perform
 
     paths = {"data": data.path, "model": model.path, "evaluation": evaluation.path, "metrics": metrics.path}
     digest = perform(evaluate, params, {"data": data_digest, "model": model_digest}, {}, **paths)

@@ -14,9 +14,9 @@ def finetune_all(
     model: Output[Model], metrics: Output[Metrics],
 ) -> NamedTuple("Outputs", digest=str):  # fmt: skip
     """Every weight, from the head's."""
-    from twofold.display import numbers
+    from twofold.orchestration.kfp_display import numbers
+    from twofold.orchestration.task import perform
     from twofold.steps.finetune_all import finetune_all
-    from twofold.task import perform
 
     digests, environment = {"data": data_digest, "head": head_digest}, {"MLFLOW_EXPERIMENT_NAME": experiment}
     paths = {"data": data.path, "head": head.path, "model": model.path, "metrics": metrics.path}

@@ -15,9 +15,9 @@ def ingest(
     raw: Output[Dataset], metrics: Output[Metrics], audit: Output[Artifact], audit_page: Output[HTML],
 ) -> NamedTuple("Outputs", digest=str, audit_digest=str, experiment=str, source=str):  # fmt: skip
     """Images as they came, in shards with a manifest."""
-    from twofold.display import numbers
+    from twofold.orchestration.kfp_display import numbers
+    from twofold.orchestration.task import copy, experiment, named, perform, source
     from twofold.steps.ingest import ingest
-    from twofold.task import copy, experiment, named, perform, source
 
     others = {"preprocess": preprocess, "train_head": train_head, "finetune_all": finetune_all}
     name = experiment(ingest=params, evaluate=evaluate, register=register, **others)

@@ -13,9 +13,9 @@ def preprocess(
     data: Output[Dataset], metrics: Output[Metrics], audit: Output[Artifact], audit_page: Output[HTML],
 ) -> NamedTuple("Outputs", digest=str, audit_digest=str):  # fmt: skip
     """Decoded, resized and split arrays."""
-    from twofold.display import numbers
+    from twofold.orchestration.kfp_display import numbers
+    from twofold.orchestration.task import copy, named, perform
     from twofold.steps.preprocess import preprocess
-    from twofold.task import copy, named, perform
 
     paths = {"raw": raw.path, "data": data.path, "metrics": metrics.path, "audit": audit.path}
     digest = perform(preprocess, params, {"raw": raw_digest}, {}, **paths)

@@ -18,10 +18,10 @@ def register(
     registration: Output[Artifact], verdict: Output[Artifact], gates: Output[Markdown], decision: Output[HTML],
 ) -> NamedTuple("Outputs", digest=str):  # fmt: skip
     """The gates, and the registry if they pass."""
-    from twofold.display import verdict as shown
-    from twofold.notice import remember
+    from twofold.orchestration.kfp_display import verdict as shown
+    from twofold.orchestration.notifications import remember
+    from twofold.orchestration.task import copy, perform, write
     from twofold.steps.register import register
-    from twofold.task import copy, perform, write
 
     digests = {"raw": raw_digest, "data": data_digest, "head": head_digest, "model": model_digest}
     reads = {"raw": raw.path, "data": data.path, "head": head.path, "model": model.path}

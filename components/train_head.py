@@ -13,9 +13,9 @@ def train_head(
     model: Output[Model], metrics: Output[Metrics], audit: Output[Artifact], audit_page: Output[HTML],
 ) -> NamedTuple("Outputs", digest=str, audit_digest=str):  # fmt: skip
     """The head, on the features of the frozen base."""
-    from twofold.display import numbers
+    from twofold.orchestration.kfp_display import numbers
+    from twofold.orchestration.task import copy, named, perform
     from twofold.steps.train_head import train_head
-    from twofold.task import copy, named, perform
 
     paths = {"data": data.path, "model": model.path, "metrics": metrics.path, "audit": audit.path}
     digest = perform(train_head, params, {"data": data_digest}, {"MLFLOW_EXPERIMENT_NAME": experiment}, **paths)

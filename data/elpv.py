@@ -18,7 +18,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import NamedTuple
 
-from twofold.errors import DataError, TwofoldError
+from twofold.core.errors import DataError, TwofoldError
 
 IMAGES, TEST, VALIDATION = 2624, 656, 295
 DEFECTIVE = 0.5  # defect probability from which on a cell counts as defective

@@ -1,7 +1,7 @@
 """Put verified weights into an image while it is built.
 
 In: a folder of weight files that may be empty, and `backbone:weights` for each that is wanted. Out: the files in the
-target folder, readable by everyone, each with the SHA-256 and the shape that twofold/weights.py asks for.
+target folder, readable by everyone, each with the SHA-256 and the shape that twofold/training/pretrained_weights.py asks for.
 """
 
 import os
@@ -9,8 +9,8 @@ import shutil
 import sys
 from pathlib import Path
 
-from twofold.errors import TwofoldError, WeightsError
-from twofold.weights import find, pretrained, source
+from twofold.core.errors import TwofoldError, WeightsError
+from twofold.training.pretrained_weights import find, pretrained, source
 
 
 def bake(given: Path, target: Path, wanted: list[str]) -> None:

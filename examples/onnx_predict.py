@@ -15,7 +15,7 @@ session = onnxruntime.InferenceSession(sys.argv[1], providers=["CPUExecutionProv
 about = session.get_modelmeta().custom_metadata_map
 pixels, (negative, positive) = json.loads(about["preprocessing"]), json.loads(about["labels"])
 if pixels["fit"] != "squash":
-    sys.exit("this example squashes; for crop and pad see twofold/images.py")
+    sys.exit("this example squashes; for crop and pad see twofold/data/decoding.py")
 for path in sys.argv[2:]:
     image, side = Image.open(path), pixels["image_size"]
     ample = math.ceil(pixels["jpeg_ample"] * side)

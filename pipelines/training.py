@@ -16,9 +16,9 @@ from components.notify import notify as notify_face
 from components.preprocess import preprocess as preprocess_face
 from components.register import register as register_face
 from components.train_head import train_head as train_head_face
-from pipelines.images import Images
-from pipelines.placing import place
-from pipelines.resources import Resources, Task
+from twofold.kubeflow.definition.images import Images
+from twofold.kubeflow.definition.placement import place
+from twofold.kubeflow.definition.resources import Resources, Task
 
 NAME = "twofold-training"
 ON_DATA_IMAGE = ("ingest", "preprocess")  # the rest needs torch or MLflow

@@ -33,7 +33,7 @@ def memo_of_its_own(
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An MLflow database without content; making one takes seconds, copying it none."""
-    from twofold.tracking import quieten
+    from twofold.tracking.store import quieten
 
     quieten()
     from mlflow import MlflowClient

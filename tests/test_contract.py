@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from twofold.imports import closure
-from twofold.params import choices, nested
-from twofold.runner import signature
-from twofold.settings import STEPS, check_all, load_yaml, section_model
+from twofold.core.code_digest import closure
+from twofold.core.params import choices, nested
+from twofold.orchestration.params_file import STEPS, check_all, load_yaml, section_model
+from twofold.orchestration.step_cli import signature
 
 ROOT = Path(__file__).resolve().parent.parent
 STAGES = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
@@ -130,11 +130,12 @@ def imports_of(path):
 def test_imports_go_one_way():
     for path in (ROOT / "twofold").rglob("*.py"):
         rooms = {name.split(".")[0] for name in imports_of(path)}
-        assert not rooms & {"kfp", "components", "pipelines", "tests", "bench"}, path
-        if path not in (ROOT / "twofold" / "sources" / "dvc.py", ROOT / "twofold" / "sources" / "dvc_store.py"):
+        if "kubeflow" not in path.parts and "kfp" not in path.parts:
+            assert not rooms & {"kfp", "components", "pipelines", "tests", "bench"}, path
+        if path.name not in ("dvc_repo.py", "dvc_objects.py"):
             assert not rooms & {"dvc", "dvc_data"}, path
         # Forgetting an image prepares the others anew, as the step does; an audit of any source runs two steps.
-        if "steps" not in path.parts and path.name not in ("forget.py", "auditing.py"):
+        if "steps" not in path.parts and path.name not in ("forget.py", "audit.py"):
             steps = [name for name in imports_of(path) if name.startswith("twofold.steps")]
             assert not steps, f"{path} imports a step"
 
@@ -148,7 +149,7 @@ def at_the_top(path):
             yield node.module
 
 
-AROUND = ("twofold.task", "twofold.display", "twofold.notice")
+AROUND = ("twofold.orchestration.task", "twofold.orchestration.kfp_display", "twofold.orchestration.notifications")
 FACES = sorted(path for path in (ROOT / "components").glob("*.py") if path.stem != "__init__")
 
 
@@ -200,9 +201,9 @@ def test_ingests_face_needs_nothing_that_the_data_image_lacks():
     code = (
         f"import sys; sys.modules |= dict.fromkeys({lacks})\n"
         "from pathlib import Path\n"
-        "from twofold.display import numbers\n"
-        "from twofold.settings import load_yaml\n"
-        "from twofold.task import experiment, perform\n"
+        "from twofold.orchestration.kfp_display import numbers\n"
+        "from twofold.orchestration.params_file import load_yaml\n"
+        "from twofold.orchestration.task import experiment, perform\n"
         "from twofold.steps.preprocess import preprocess\n"
         "print(experiment(**load_yaml(Path('tests/params.yaml'))))"
     )
@@ -211,10 +212,9 @@ def test_ingests_face_needs_nothing_that_the_data_image_lacks():
 
 
 def test_only_the_tracking_room_knows_mlflow():
-    allowed = {"tracking.py", "runs.py", "registry.py"}
     for path in (ROOT / "twofold").rglob("*.py"):
         if any(name.split(".")[0] == "mlflow" for name in imports_of(path)):
-            assert path.name in allowed or path.parent.name == "serving", path
+            assert path.parent.name in ("tracking", "serving"), path
 
 
 @pytest.mark.parametrize("module", ["twofold.steps.ingest", "twofold.steps.preprocess"])
@@ -224,7 +224,9 @@ def test_the_data_steps_import_no_torch(module):
         assert not {name.split(".")[0] for name in imports_of(path)} & heavy, path
 
 
-@pytest.mark.parametrize("module", ["twofold.cli", "twofold.settings", *AROUND, *(f"twofold.steps.{s}" for s in STEPS)])
+@pytest.mark.parametrize(
+    "module", ["twofold.cli.main", "twofold.orchestration.params_file", *AROUND, *(f"twofold.steps.{s}" for s in STEPS)]
+)
 def test_importing_is_light(module):
     heavy = "{'torch', 'mlflow', 'timm', 'sklearn', 'matplotlib', 'dvc'}"
     code = f"import sys, {module}; sys.exit(str(sorted({heavy} & set(sys.modules)) or ''))"
@@ -238,7 +240,7 @@ def test_package_init_files_are_empty_and_no_python_file_is_long():
         text = (ROOT / name).read_text() if (ROOT / name).exists() else ""
         assert len(text.splitlines()) <= 300, f"{name}: past 300 lines it holds two nouns"
         if name.endswith("__init__.py"):
-            assert text == "", name
+            assert not ast.parse(text).body or [type(node) for node in ast.parse(text).body] == [ast.Expr], name
 
 
 def test_the_lock_holds_every_dependency_with_its_hash_and_no_address():
@@ -269,6 +271,6 @@ def test_the_readmes_first_two_commands_are_demo_and_test():
 
 
 def test_the_readmes_parameter_tables_are_those_of_the_models():
-    from twofold.tables import replace_tables
+    from scripts.reference_tables import replace_tables
 
     assert not replace_tables(ROOT / "README.md", write=False), "run: make readme"

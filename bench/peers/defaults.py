@@ -9,9 +9,9 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from twofold.model import build
-from twofold.numerics import device
-from twofold.prepared import Prepared
+from twofold.data.prepared import Prepared
+from twofold.model.classifier import build
+from twofold.model.device import device
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 

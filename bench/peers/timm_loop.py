@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from twofold.numerics import device
-from twofold.prepared import Prepared
+from twofold.data.prepared import Prepared
+from twofold.model.device import device
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 WORDS = "timm: bf16 autocast, channels_last, create_optimizer_v2 AdamW, live norms, no augmentation"

@@ -8,21 +8,21 @@ import pytest
 import torch
 from torch import nn
 
-from bench.images import generated
-from twofold import descent, training
-from twofold.augmentation import Augmentation, Draws, changed, draw, generator
-from twofold.checkpoint import Checkpoint
-from twofold.compiling import compiled
-from twofold.errors import TrainingError
-from twofold.feed import Feed
-from twofold.folding import folded
-from twofold.model import BACKBONES, build
-from twofold.numerics import settle
-from twofold.optimisation import groups
-from twofold.predicting import exact
-from twofold.replica import Replica
-from twofold.shown import Shown
-from twofold.training import Plan, train
+from bench.workloads.prepared_images import generated
+from twofold.core.errors import TrainingError
+from twofold.model.classifier import BACKBONES, build
+from twofold.model.device import settle
+from twofold.model.fused_classifier import Replica
+from twofold.model.inference import exact
+from twofold.model.torch_compile import compiled
+from twofold.training import loop, train_step
+from twofold.training.augmentation import Augmentation, Draws, changed, draw, generator
+from twofold.training.checkpoint import Checkpoint
+from twofold.training.conv_bn_folding import folded
+from twofold.training.data_loader import Shown
+from twofold.training.feed import Feed
+from twofold.training.loop import Plan, train
+from twofold.training.optimizer import groups
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 GPU = torch.device("cuda")
@@ -47,7 +47,7 @@ PLAN = Plan(
 @pytest.fixture(autouse=True)
 def settled(monkeypatch, tmp_path):
     monkeypatch.setenv("TWOFOLD_CHECKPOINTS", str(tmp_path / "checkpoints"))
-    monkeypatch.setattr(training, "KEPT", {})
+    monkeypatch.setattr(loop, "KEPT", {})
     settle()
 
 
@@ -81,7 +81,7 @@ def points():
 def test_a_replayed_graph_trains_as_single_kernels_do(points, monkeypatch, frozen, weights):
     plan = replace(PLAN, frozen_norms=frozen, class_weights=weights)
     losses, best = run(points, plan)
-    monkeypatch.setattr(descent, "WARM_UP", 10**9)
+    monkeypatch.setattr(train_step, "WARM_UP", 10**9)
     expected, theirs = run(points, plan)
     assert losses == pytest.approx(expected, rel=1e-5)
     for name, tensor in best.items():

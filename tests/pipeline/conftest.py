@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.makers import make_folder
-from twofold.settings import set_values
+from tests.support.makers import make_folder
+from twofold.orchestration.params_file import set_values
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 WRITTEN = (  # by the first five steps: pure, the same bytes whoever runs them
@@ -54,7 +54,7 @@ class Project:
         return done
 
     def digests(self, *parts: str) -> dict[str, str]:
-        from twofold.artifacts import digest
+        from twofold.core.artifacts import digest
 
         return {part: digest(self.root / part) for part in parts}
 

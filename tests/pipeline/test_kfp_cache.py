@@ -8,9 +8,9 @@ from kfp.local.cache import LocalCache
 
 from components.ingest import ingest as ingest_face
 from components.preprocess import preprocess as preprocess_face
-from tests.makers import encode, make_folder, pixels
 from tests.pipeline.conftest import ROOT, SMALL
-from twofold.settings import STEPS, assign, load_yaml
+from tests.support.makers import encode, make_folder, pixels
+from twofold.orchestration.params_file import STEPS, assign, load_yaml
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ from google.protobuf.json_format import ParseDict
 from kfp.kubernetes.kubernetes_executor_config_pb2 import KubernetesExecutorConfig
 from kfp.pipeline_spec.pipeline_spec_pb2 import PipelineSpec, PlatformSpec
 
-from twofold.settings import STEPS, load_yaml
+from twofold.orchestration.params_file import STEPS, load_yaml
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ROOT / "tests" / "golden"
 DIGEST = "sha256:" + 64 * "a"
 OPTIONS = (

@@ -9,13 +9,13 @@ from kfp import local
 from kfp.local import SubprocessRunner, subprocess_task_handler
 
 from components.register import register as register_face
-from pipelines import running
-from pipelines.images import Images
-from pipelines.running import execute
 from tests.pipeline.conftest import ROOT
-from twofold.artifacts import digest
-from twofold.errors import TwofoldError
-from twofold.settings import load_yaml
+from twofold.core.artifacts import digest
+from twofold.core.errors import TwofoldError
+from twofold.kubeflow.definition.images import Images
+from twofold.kubeflow.local import process_runner
+from twofold.kubeflow.local.process_runner import execute
+from twofold.orchestration.params_file import load_yaml
 
 
 @pytest.fixture
@@ -59,9 +59,9 @@ def test_a_run_sees_its_own_folder_and_no_other_that_is_made_meanwhile(params, t
         for begun in (roots[0], roots[0].parent):
             (begun / "twofold-training-now").mkdir()
 
-    monkeypatch.setattr(running, "build", lambda *words, **named: tasks)
-    monkeypatch.setattr(running, "check", lambda folder, pipeline: None)
-    found = running.execute(tmp_path / "runs", SubprocessRunner(use_venv=False), images, params, {})
+    monkeypatch.setattr(process_runner, "build", lambda *words, **named: tasks)
+    monkeypatch.setattr(process_runner, "check", lambda folder, pipeline: None)
+    found = process_runner.execute(tmp_path / "runs", SubprocessRunner(use_venv=False), images, params, {})
     assert found == roots[0] / "twofold-training-now"
     assert roots[0].parent == tmp_path / "runs"
     assert roots[0].stat().st_mode & 0o7777 == mode

@@ -7,11 +7,11 @@ from html.parser import HTMLParser
 
 import pytest
 
-from pipelines.outputs import check, files
-from tests.channel import SECRET, channel
 from tests.pipeline.conftest import WRITTEN, make_project
-from twofold.artifacts import digest
-from twofold.errors import ArtifactError
+from tests.support.channel import SECRET, channel
+from twofold.core.artifacts import digest
+from twofold.core.errors import ArtifactError
+from twofold.kubeflow.local.outputs import check, files
 
 TASKS = ("ingest", "preprocess", "train-head", "finetune-all", "evaluate", "register", "notify")
 PLACES = dict(
@@ -142,7 +142,7 @@ def test_what_the_pages_of_kubeflow_show(folder):
 
 def test_a_run_with_a_missing_output_is_no_run_whatever_the_runner_says(folder):
     from pipelines.training import pipeline
-    from twofold.settings import STEPS
+    from twofold.orchestration.params_file import STEPS
 
     made = pipeline(None, None, {step: {} for step in STEPS})
     check(folder, made)
@@ -171,7 +171,7 @@ def broken(tmp_path_factory):
 
 def test_a_task_that_fails_after_half_of_its_output_fails_the_run_and_tells_the_channel(broken, tmp_path):
     (tmp_path / "sitecustomize.py").write_text(
-        "import twofold.artifacts as artifacts\n"
+        "import twofold.core.artifacts as artifacts\n"
         "real = artifacts.write_meta\n"
         "def torn(directory, kind, version, **values):\n"
         "    if kind == 'prepared':\n"

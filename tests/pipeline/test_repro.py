@@ -6,8 +6,8 @@ import shutil
 import pytest
 from ruamel.yaml import YAML
 
-from twofold.artifacts import digest
-from twofold.settings import STEPS, set_values
+from twofold.core.artifacts import digest
+from twofold.orchestration.params_file import STEPS, set_values
 
 PURE = ("data/raw", "data/prepared", "models/head", "models/finetuned", "reports/evaluation", "reports/metrics.json")
 
@@ -128,7 +128,7 @@ def test_an_experiment_shows_up_and_moves_no_alias(project, key):
 
 def champion(project):
     code = (
-        "import sys; from twofold.tracking import address; from mlflow import MlflowClient;"
+        "import sys; from twofold.tracking.store import address; from mlflow import MlflowClient;"
         "c = MlflowClient(address(), address());"
         "print(c.get_model_version_by_alias(sys.argv[1], 'champion').version)"
     )

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.tools.engine import Engine, names
+from tests.support.tools.engine import Engine, names
 
 
 @pytest.fixture(scope="session")

@@ -10,10 +10,10 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from tests.tools.engine import RESTRICTED, ROOT, commit, copy_context, head, names
-from tests.tools.servers import free_port
-from tests.unit.test_docker_locks import LOCKS
-from twofold.artifacts import file_sha256
+from tests.support.tools.engine import RESTRICTED, ROOT, commit, copy_context, head, names
+from tests.support.tools.servers import free_port
+from tests.unit.deploy.test_docker_locks import LOCKS
+from twofold.core.artifacts import file_sha256
 
 pytestmark = [pytest.mark.slow, pytest.mark.containers]
 
@@ -136,7 +136,7 @@ def test_the_next_image_has_the_changed_source_and_the_new_commit_and_keeps_the_
         file.write("CHANGED = True\n")
     image, third = build()
     assert third == f"{second}-dirty"
-    assert engine.within(image, "python3", "-c", "from twofold.params import CHANGED; print(CHANGED)") == "True\n"
+    assert engine.within(image, "python3", "-c", "from twofold.core.params import CHANGED; print(CHANGED)") == "True\n"
 
 
 def test_weights_are_baked_in_once_they_proved_sound(engine, images, tmp_path):
@@ -146,7 +146,9 @@ def test_weights_are_baked_in_once_they_proved_sound(engine, images, tmp_path):
     (context / "docker" / "weights" / packaged.name).chmod(0o600)
     printed = engine.build("train", tag="tests-weights", root=context, WEIGHTS="efficientnet_lite0:packaged")
     baked = names(printed)["train"]
-    code = "from twofold.weights import find, pretrained as p; w = 'efficientnet_lite0', 'packaged'; "
+    code = (
+        "from twofold.training.pretrained_weights import find, pretrained as p; w = 'efficientnet_lite0', 'packaged'; "
+    )
     code += "p(*w, 0.0); print(find(*w))"
     assert engine.within(baked, "python3", "-c", code).strip() == f"/opt/weights/{packaged.name}"
     assert engine.within(images["train"], "sh", "-c", "ls -A /opt/weights") == ""

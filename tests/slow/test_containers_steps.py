@@ -8,9 +8,9 @@ import sys
 import pytest
 
 from tests.pipeline.conftest import make_project
-from tests.tools.engine import RESTRICTED, ROOT
-from twofold.artifacts import digest, read_json
-from twofold.settings import STEPS, load_yaml
+from tests.support.tools.engine import RESTRICTED, ROOT
+from twofold.core.artifacts import digest, read_json
+from twofold.orchestration.params_file import STEPS, load_yaml
 
 pytestmark = [pytest.mark.slow, pytest.mark.containers]
 

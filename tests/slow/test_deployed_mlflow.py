@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.deployed_case import ADMIN, ADMINS_PASSWORD, authorization, deployed
-from tests.tools.servers import KEY, SECRET, s3
-from twofold import services
+from tests.support.deployed_case import ADMIN, ADMINS_PASSWORD, authorization, deployed
+from tests.support.tools.servers import KEY, SECRET, s3
+from twofold.orchestration import preflight_services
 
 pytestmark = pytest.mark.slow
 CLUSTER = Path(__file__).resolve().parents[2] / "docs" / "cluster.md"
@@ -50,14 +50,14 @@ def pod(server, bucket, monkeypatch):
 
 
 def test_both_are_well(pod):
-    assert [each.level for each in services.mlflow()] == ["ok", "ok"]
-    assert services.s3("mlflow").level == "ok"
+    assert [each.level for each in preflight_services.mlflow()] == ["ok", "ok"]
+    assert preflight_services.s3("mlflow").level == "ok"
 
 
 @pytest.mark.parametrize(("name", "value"), [("USERNAME", ""), ("PASSWORD", "another")])
 def test_without_a_login_or_with_another_password_the_remedy_is_named_and_no_password(pod, monkeypatch, name, value):
     monkeypatch.setenv(f"MLFLOW_TRACKING_{name}", value)
-    *_, login = services.mlflow()
+    *_, login = preflight_services.mlflow()
     assert (login.level, "MLFLOW_TRACKING_USERNAME and _PASSWORD" in login.remedy) == ("failure", True), login
     assert not {"another", ADMINS_PASSWORD} & set(f"{login}".replace("'", " ").split())
 
@@ -73,22 +73,22 @@ def test_the_user_of_the_runs_is_made_by_the_command_of_the_document(pod, server
     )
     assert done.returncode == 0, done.stderr
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "twofold")
-    assert services.mlflow()[-1].level == "failure"
+    assert preflight_services.mlflow()[-1].level == "failure"
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "w0rd/of:the@runs%")
-    assert [each.level for each in services.mlflow()] == ["ok", "ok"]
+    assert [each.level for each in preflight_services.mlflow()] == ["ok", "ok"]
 
 
 def test_a_name_that_the_server_was_not_told_is_a_failure_though_it_is_healthy(pod, server, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.replace("localhost", "127.0.0.1"))
-    version, login = services.mlflow()
+    version, login = preflight_services.mlflow()
     assert version.level == "ok"
     assert (login.level, "--allowed-hosts" in login.remedy) == ("failure", True), login
 
 
 def test_s3_refuses_another_bucket_and_another_key(pod, monkeypatch):
-    assert "no such bucket" in services.s3("another").seen
+    assert "no such bucket" in preflight_services.s3("another").seen
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another")
-    found = services.s3("mlflow")
+    found = preflight_services.s3("mlflow")
     assert (found.level, "refused" in found.seen) == ("failure", True), found
 
 
@@ -105,7 +105,7 @@ def test_s3_refuses_another_bucket_and_another_key(pod, monkeypatch):
 def test_it_answers_to_the_names_that_the_manifest_allows(server, host, status):
     login = authorization(ADMIN, ADMINS_PASSWORD)
     connection = http.client.HTTPConnection(urlsplit(server).netloc, timeout=20)
-    connection.request("GET", services.SEARCH, headers={"Host": host, "Authorization": login})
+    connection.request("GET", preflight_services.SEARCH, headers={"Host": host, "Authorization": login})
     answer = connection.getresponse()
     answer.read()
     connection.close()

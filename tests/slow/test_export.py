@@ -15,16 +15,17 @@ import onnxruntime
 import pytest
 import torch
 
-from tests import sealed_case
-from tests.registered_case import images
-from twofold import cli, export
-from twofold import model as models
-from twofold.errors import ArtifactError
-from twofold.export import EXTRA, TOLERANCE, Whole
-from twofold.sealed import open_sealed
+from tests.support import sealed_case
+from tests.support.registered_case import images
+from twofold.cli import main
+from twofold.core.errors import ArtifactError
+from twofold.model import classifier as models
+from twofold.serving import export
+from twofold.serving.export import EXTRA, TOLERANCE, Whole
+from twofold.serving.sealed_model import open_sealed
 
 pytestmark = pytest.mark.slow
-EXAMPLE = Path(__file__).parents[2] / "examples" / "onnx_predict.py"
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "onnx_predict.py"
 
 
 # At these temperatures the probabilities of a random network differ enough from image to image.
@@ -45,7 +46,7 @@ def pixels(model):
 
 def call(*words):
     with pytest.raises(SystemExit) as caught:
-        cli.main(["export", *map(str, words)])
+        main.main(["export", *map(str, words)])
     return caught.value.code
 
 

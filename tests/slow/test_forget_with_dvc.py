@@ -8,20 +8,20 @@ from pathlib import Path
 
 import pytest
 
-from tests.makers import make_folder
-from twofold.forget import forget
-from twofold.prepared import Prepared
+from tests.support.makers import make_folder
+from twofold.cli.forget import forget
+from twofold.data.prepared import Prepared
 
 ROOT = Path(__file__).resolve().parents[2]
 KEY = "bad/00003.png"
 PIPELINE = """
 stages:
   ingest:
-    cmd: python -c "from tests.makers import *; make_raw(Path('images'), Path('data/raw'))"
+    cmd: python -c "from tests.support.makers import *; make_raw(Path('images'), Path('data/raw'))"
     deps: [images]
     outs: [data/raw]
   preprocess:
-    cmd: python -c "from tests.makers import *; make_prepared(Path('data/raw'), Path('data/prepared'))"
+    cmd: python -c "from tests.support.makers import *; make_prepared(Path('data/raw'), Path('data/prepared'))"
     deps: [data/raw]
     outs: [data/prepared]
 """

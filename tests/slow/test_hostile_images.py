@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from bench.memory import MIB, peak
-from tests.hostile_cases import BOMBS, CASES, ODD, TURNED
-from tests.hostile_images import BASES, DECODED, EITHER, Case
-from tests.makers import file_bytes, make_folder
-from tests.tools.confined import ROOT, confined, fate, limits_of_params
-from twofold.images import Limits
-from twofold.pool import ordered
-from twofold.raw import read_csv
+from bench.harness.memory import MIB, peak
+from tests.support.hostile_cases import BOMBS, CASES, ODD, TURNED
+from tests.support.hostile_images import BASES, DECODED, EITHER, Case
+from tests.support.makers import file_bytes, make_folder
+from tests.support.tools.confined import ROOT, confined, fate, limits_of_params
+from twofold.data.decoding import Limits
+from twofold.data.process_pool import ordered
+from twofold.data.raw import read_csv
 
 pytestmark = pytest.mark.slow
 SECONDS = 20.0

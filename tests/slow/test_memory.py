@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.memory import MIB, peak
-from tests.makers import encode, pixels
+from bench.harness.memory import MIB, peak
+from tests.support.makers import encode, pixels
 
 LIMIT = 1024 * MIB
 PER_CLASS = 10_000

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.deployed_case import ADMIN, ADMINS_PASSWORD, authorization, deployed
-from tests.tools.servers import free_port, running
+from tests.support.deployed_case import ADMIN, ADMINS_PASSWORD, authorization, deployed
+from tests.support.tools.servers import free_port, running
 
 pytestmark = pytest.mark.slow
 DOC = Path(__file__).resolve().parents[2] / "docs" / "mlflow.md"

@@ -17,11 +17,12 @@ from mlflow.exceptions import MlflowException
 from mlflow.server import get_app_client
 from ruamel.yaml import YAML
 
-from tests import registration_case as case
-from tests.deployed_case import ADMIN, ADMINS_PASSWORD, authorization, deployed
-from twofold import registry, runs, tracking
-from twofold.errors import RegistryError
-from twofold.sealed import open_sealed
+from tests.support import registration_case as case
+from tests.support.deployed_case import ADMIN, ADMINS_PASSWORD, authorization, deployed
+from twofold.core.errors import RegistryError
+from twofold.serving.sealed_model import open_sealed
+from twofold.tracking import registry_client, runs
+from twofold.tracking import store as tracking
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
@@ -108,9 +109,11 @@ def aliases(user):
 def test_a_reader_sees_the_champion_and_can_fetch_it_whole(user, tmp_path):
     store = user("reader")
     with tracking.plain_errors(store.uri):
-        version = registry.holder(store, "corner")
-        assert registry.version_with(store, "corner", version.tags[registry.KEY]).version == version.version
-        sealed = open_sealed(registry.fetch_sealed(store, version, tmp_path), version.tags[registry.SEAL])
+        version = registry_client.holder(store, "corner")
+        assert (
+            registry_client.version_with(store, "corner", version.tags[registry_client.KEY]).version == version.version
+        )
+        sealed = open_sealed(registry_client.fetch_sealed(store, version, tmp_path), version.tags[registry_client.SEAL])
     assert (str(version.version), sealed.labels) == ("1", ("good", "bad"))
 
 
@@ -118,9 +121,11 @@ REGISTRY = {
     "alias": lambda client, version: client.set_registered_model_alias("corner", "champion", "1"),
     "new alias": lambda client, version: client.set_registered_model_alias("corner", "challenger", "1"),
     "alias away": lambda client, version: client.delete_registered_model_alias("corner", "champion"),
-    "tag of the version": lambda client, version: client.set_model_version_tag("corner", "1", registry.SEAL, "0" * 64),
+    "tag of the version": lambda client, version: client.set_model_version_tag(
+        "corner", "1", registry_client.SEAL, "0" * 64
+    ),
     "tag of the model": lambda client, version: client.set_registered_model_tag("corner", "twofold.ledger.9", "{}"),
-    "tag away": lambda client, version: client.delete_model_version_tag("corner", "1", registry.SEAL),
+    "tag away": lambda client, version: client.delete_model_version_tag("corner", "1", registry_client.SEAL),
     "description": lambda client, version: client.update_model_version("corner", "1", "better"),
     "version": lambda client, version: client.create_model_version("corner", version.source, version.run_id),
     "version away": lambda client, version: client.delete_model_version("corner", "1"),
@@ -150,12 +155,12 @@ EXPERIMENT = {
 @pytest.mark.parametrize("what", [*REGISTRY, *EXPERIMENT])
 def test_a_reader_changes_nothing_and_is_told_what_it_takes(user, what):
     store = user("reader")
-    version = registry.holder(store, "corner")
+    version = registry_client.holder(store, "corner")
     thing = "registered model" if what in REGISTRY else "experiment"
     said = refusal(store, lambda: (REGISTRY | EXPERIMENT)[what](store.client, version))
     assert re.search(f"user 'reader' lacks EDIT .* on the {thing}", said)
     assert WORDS["reader"] not in said
-    assert registry.holder(store, "corner").tags == version.tags
+    assert registry_client.holder(store, "corner").tags == version.tags
 
 
 def test_a_readers_register_is_refused_whether_in_the_teams_experiment_or_in_its_own(user, data, tmp_path):
@@ -214,7 +219,7 @@ def test_who_may_edit_the_model_sets_aliases_and_tags_and_takes_nothing_away(use
 
 def test_who_approves_moves_the_alias_and_takes_it_off(user):
     before = aliases(user)
-    version = registry.holder(user("approver"), "corner")
+    version = registry_client.holder(user("approver"), "corner")
     assert before["champion"] == version.version
     client = user("approver").client
     client.set_registered_model_alias("corner", "challenger", version.version)
@@ -230,13 +235,13 @@ def test_a_wrong_login_is_an_error_that_names_the_variables_and_no_password(user
         pytest.raises(RegistryError, match=f"does not take the login of user '{name}': set MLFLOW_TRACKING_") as caught,
         tracking.plain_errors(store.uri),
     ):
-        registry.holder(store, "corner")
+        registry_client.holder(store, "corner")
     assert password not in str(caught.value)
 
 
 def test_files_are_behind_the_login_too(user, server):
     store = user("reader")
-    version = registry.holder(store, "corner")
+    version = registry_client.holder(store, "corner")
     place = store.client.get_model_version_download_uri("corner", version.version).partition(":")[2]
     path = f"/api/2.0/mlflow-artifacts/artifacts{place}/artifacts/sealed/decision.json"
 
@@ -293,6 +298,6 @@ def test_a_versions_files_cannot_be_said_to_lie_elsewhere(user, place):
 def test_the_tags_that_a_run_already_has_are_not_sent_again(user):
     # So that a register which has nothing to say needs no more than READ.
     store = user("reader")
-    version = registry.holder(store, "corner")
+    version = registry_client.holder(store, "corner")
     run = store.client.get_run(version.run_id)
     runs.set_tags(store, run, {runs.OUTCOME: run.data.tags[runs.OUTCOME]})

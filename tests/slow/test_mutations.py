@@ -9,9 +9,9 @@ from collections import Counter
 
 import pytest
 
-from tests.mutations import mutation
 from tests.slow.test_hostile_images import GIB, NOISE
-from tests.tools.confined import confined, limits_of_params
+from tests.support.mutations import mutation
+from tests.support.tools.confined import confined, limits_of_params
 
 pytestmark = pytest.mark.slow
 COUNT = int(os.environ.get("TWOFOLD_SOAK", "500"))

@@ -5,9 +5,9 @@ from concurrent.futures import ProcessPoolExecutor
 import numpy as np
 import pytest
 
-from bench.near import CHANGES, COUNT, look
-from twofold.near import pairs
-from twofold.pool import workers
+from bench.studies.near_duplicate_recall import CHANGES, COUNT, look
+from twofold.audit.near_duplicates import pairs
+from twofold.data.process_pool import workers
 
 pytestmark = pytest.mark.slow
 CUT = [name for name in CHANGES if "cut off each side" in name]  # not found, and the README says so

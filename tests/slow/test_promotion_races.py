@@ -8,8 +8,8 @@ import shutil
 
 import pytest
 
-from tests import race_case
-from tests.tools.servers import mlflow, postgres
+from tests.support import race_case
+from tests.support.tools.servers import mlflow, postgres
 
 pytestmark = pytest.mark.slow
 PROCESSES, PROMOTIONS, ROUNDS = map(int, os.environ.get("TWOFOLD_RACES", "4x5x1").split("x"))

@@ -6,8 +6,8 @@ import shutil
 import pytest
 
 from tests.pipeline.conftest import make_project
-from twofold.artifacts import digest
-from twofold.settings import set_values
+from twofold.core.artifacts import digest
+from twofold.orchestration.params_file import set_values
 
 pytestmark = pytest.mark.slow
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from tests.kfp_server.case import Cli
-    from tests.kfp_server.server import KfpServer
-    from twofold.tracking import Store
+    from tests.support.kfp_server.case import Cli
+    from tests.support.kfp_server.server import KfpServer
+    from twofold.tracking.store import Store
 
 # Before torch is imported: several processes with several threads each would wait for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -19,7 +19,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`data/prepared` of 30 generated grey images of 32 px."""
-    from tests.training_maker import make_prepared
+    from tests.support.training_maker import make_prepared
 
     return make_prepared(tmp_path_factory.mktemp("prepared"))
 
@@ -27,7 +27,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def models_made(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A store with versions in every standing and ingest's artifact; `models_case.fresh` gives it as it was made."""
-    from tests import models_case
+    from tests.support import models_case
 
     return models_case.make(empty_store, tmp_path_factory.mktemp("models"))
 
@@ -35,7 +35,7 @@ def models_made(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 @pytest.fixture
 def models_store(models_made: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> "Store":
     """That store, as it was made."""
-    from tests import models_case
+    from tests.support import models_case
 
     return models_case.fresh(models_made[0], monkeypatch)
 
@@ -43,7 +43,7 @@ def models_store(models_made: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 @pytest.fixture
 def models(models_store: "Store", capsys: pytest.CaptureFixture[str]) -> "Callable[..., tuple[int, str]]":
     """Runs `twofold models` on it; exit status and output."""
-    from tests import models_case
+    from tests.support import models_case
 
     return models_case.runner(capsys)
 
@@ -63,8 +63,8 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> "Iterator[KfpServer]":
     """A stand-in for Kubeflow's API over HTTP, and commands that do not wait long for it."""
-    from tests.kfp_server.case import quick
-    from tests.kfp_server.server import KfpServer
+    from tests.support.kfp_server.case import quick
+    from tests.support.kfp_server.server import KfpServer
 
     quick(monkeypatch)
     with KfpServer() as server:
@@ -74,7 +74,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> "Iterator[KfpServer]":
 @pytest.fixture
 def cli(server: "KfpServer", capfd: pytest.CaptureFixture[str]) -> "Cli":
     """The command line, calling that server."""
-    from tests.kfp_server.case import Cli
+    from tests.support.kfp_server.case import Cli
 
     return Cli(server, capfd)
 

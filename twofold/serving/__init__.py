@@ -1,0 +1,1 @@
+"""The sealed model: written, loaded and asked by `predict`, `export`, `drift` and MLflow's server."""

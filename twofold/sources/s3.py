@@ -1,6 +1,6 @@
 """Objects in an S3 bucket as the source of labelled images.
 
-In: `s3://bucket/prefix`, laid out as a folder would be (see `twofold/sources/listing.py`), and the credentials, region
+In: `s3://bucket/prefix`, laid out as a folder would be (see `twofold/sources/labels.py`), and the credentials, region
 and endpoint of boto3's own environment (AWS_ACCESS_KEY_ID, AWS_PROFILE, AWS_ENDPOINT_URL…), which are in no parameter.
 Out: what lies below the prefix, and its bytes.
 
@@ -28,9 +28,9 @@ from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, 
 from botocore.httpchecksum import StreamingChecksumBody
 from urllib3.exceptions import HTTPError
 
-from twofold.errors import SourceError
-from twofold.s3 import THREADS, client, first_line, parse, reason
-from twofold.sources.listing import LABELS, LARGEST_TABLE, Aside, Fetched, Listing, Wanted, hidden, labelled, shown
+from twofold.core.errors import SourceError
+from twofold.sources.labels import LABELS, LARGEST_TABLE, Aside, Fetched, Listing, Wanted, hidden, labelled, shown
+from twofold.storage.s3_client import THREADS, client, first_line, parse, reason
 
 T = TypeVar("T")
 TRIES = 4  # of one object or page whose answer came damaged, each with those attempts

@@ -9,10 +9,10 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from twofold.errors import DataError
-from twofold.sources.folder import Folder
-from twofold.sources.listing import OUTSIDE, UNNAMED
-from twofold.sources.opening import Source, open_source
+from twofold.core.errors import DataError
+from twofold.sources.factory import Source, open_source
+from twofold.sources.labels import OUTSIDE, UNNAMED
+from twofold.sources.local_folder import Folder
 
 
 class Unlabelled(NamedTuple):

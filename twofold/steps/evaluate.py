@@ -2,7 +2,7 @@
 
 In: the prepared data and the fine-tuned model. Out: a folder with `evaluation.html`, `decision.json`,
 `predictions.parquet`, the points of every curve as CSV, every chart as SVG and PNG, and `explanations.json`, what the
-model looked at where it was surely wrong, and what it saw in the test images (see `twofold/drift_reference.py`); beside
+model looked at where it was surely wrong, and what it saw in the test images (see `twofold/evaluation/drift_reference.py`); beside
 it the figures as JSON. A pure function of the two and the parameters: it knows neither MLflow nor a champion.
 
 The validation images fix first the temperature and then the threshold. Every probability that leaves this step is
@@ -15,18 +15,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
-from twofold.decision import Rule
-from twofold.params import Integer, Section
+from twofold.core.params import Integer, Section
+from twofold.metrics.decision_threshold import Rule
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from twofold.explanations import Explanations
-    from twofold.model import Classifier
-    from twofold.picture import Picture
-    from twofold.predictions import Predictions
-    from twofold.prepared import Prepared
-    from twofold.replica import Replica
+    from twofold.data.prepared import Prepared
+    from twofold.evaluation.explanations import Explanations
+    from twofold.evaluation.predictions import Predictions
+    from twofold.model.classifier import Classifier
+    from twofold.model.fused_classifier import Replica
+    from twofold.reporting.picture import Picture
 
 KIND, SCHEMA_VERSION = "evaluation", 3
 SPLITS = ("validation", "test")
@@ -81,11 +81,14 @@ def evaluate(params: Evaluate, data: Path, model: Path, *, evaluation: Path, met
         DataError: a split lacks a class, the model predicts what is no probability, or no threshold reaches what the
             rule asks for.
     """
-    from twofold import artifacts, decision, drift_reference, exhibits, explanations, predictions
-    from twofold.deciding import decide
-    from twofold.model import load
-    from twofold.prepared import Prepared
-    from twofold.temperature import calibrated
+    from twofold.core import artifacts
+    from twofold.data.prepared import Prepared
+    from twofold.evaluation import drift_reference, explanations, predictions
+    from twofold.evaluation.operating_point import decide
+    from twofold.metrics import decision_threshold
+    from twofold.metrics.temperature_scaling import calibrated
+    from twofold.model.classifier import load
+    from twofold.reporting import plots
 
     prepared = Prepared.open(data)
     classifier, about = load(model)
@@ -102,11 +105,11 @@ def evaluate(params: Evaluate, data: Path, model: Path, *, evaluation: Path, met
     if params.robustness:
         figures["robustness"] = _alter(params, prepared, network, about, test, decided)
     explained = _explain(params, prepared, network, about, test)
-    charts = exhibits.draw(test, raw["test"], figures, decided["labels"])
+    charts = plots.draw(test, raw["test"], figures, decided["labels"])
     with artifacts.publish(evaluation) as draft:
         predictions.write(draft / predictions.PREDICTIONS, table)
-        artifacts.write_json(draft / decision.DECISION, decided)
-        exhibits.write(draft, test, raw["test"], figures, decided["labels"])
+        artifacts.write_json(draft / decision_threshold.DECISION, decided)
+        plots.write(draft, test, raw["test"], figures, decided["labels"])
         explanations.write(draft / explanations.EXPLANATIONS, explained)
         reference = drift_reference.of_test(prepared, network, about, test)
         drift_reference.write(draft / drift_reference.REFERENCE, reference)
@@ -130,8 +133,8 @@ def evaluate(params: Evaluate, data: Path, model: Path, *, evaluation: Path, met
 
 
 def _check(prepared: "Prepared", about: Mapping[str, Any], data: Path, model: Path) -> None:
-    from twofold.artifacts import digest
-    from twofold.errors import ArtifactError, DataError
+    from twofold.core.artifacts import digest
+    from twofold.core.errors import ArtifactError, DataError
 
     for key in ("labels", "positive", "image_size"):
         if about[key] != prepared.meta[key]:
@@ -150,12 +153,12 @@ def _check(prepared: "Prepared", about: Mapping[str, Any], data: Path, model: Pa
 
 def _network(params: Evaluate, classifier: "Classifier") -> "Replica":
     """What answers here, on this machine's device."""
-    from twofold import numerics
-    from twofold.emulation import tell
-    from twofold.replica import Replica
+    from twofold.model import device
+    from twofold.model.emulation import tell
+    from twofold.model.fused_classifier import Replica
 
-    numerics.settle()
-    where = numerics.device()
+    device.settle()
+    where = device.device()
     tell(params.precision, where)
     return Replica(classifier.to(where), params.precision)
 
@@ -176,8 +179,8 @@ def _predict(
 def _answer(
     params: Evaluate, network: "Replica", about: Mapping[str, Any], batches: Iterable[Any], words: str, n: int
 ) -> "np.ndarray[Any, np.dtype[np.float64]]":
-    from twofold.predicting import averaged
-    from twofold.progress import track
+    from twofold.core.progress import track
+    from twofold.model.inference import averaged
 
     shown = track(batches, words, n, per_item=params.batch_size)
     return averaged(network, shown, mean=about["mean"], std=about["std"], views=params.views)
@@ -186,7 +189,7 @@ def _answer(
 def _table(prepared: "Prepared", probability: Mapping[str, Any], threshold: float) -> "Predictions":
     import numpy as np
 
-    from twofold import predictions, slices
+    from twofold.evaluation import predictions, slices
 
     rows = np.concatenate([prepared.rows(split) for split in SPLITS])
     together = np.concatenate([probability[split] for split in SPLITS])
@@ -197,10 +200,10 @@ def _table(prepared: "Prepared", probability: Mapping[str, Any], threshold: floa
 
 def _score(test: "Predictions", uncalibrated: Any, decided: Mapping[str, Any]) -> dict[str, Any]:
     """The content of metrics.json."""
-    from twofold import calibration
-    from twofold.metrics import summary
-    from twofold.slices import by_value
-    from twofold.uncertainty import intervals
+    from twofold.evaluation.slices import by_value
+    from twofold.metrics import calibration
+    from twofold.metrics.classification import summary
+    from twofold.metrics.metric_intervals import intervals
 
     answers = (test.target, test.probability, decided["threshold"])
     before = {**calibration.interval(test.target, uncalibrated)._asdict(), "method": calibration.METHOD}
@@ -223,8 +226,8 @@ def _alter(
     decided: Mapping[str, Any],
 ) -> dict[str, Any]:
     """How the figures change when the images change a little; `robustness` in metrics.json."""
-    from twofold import robustness
-    from twofold.temperature import calibrated
+    from twofold.evaluation import robustness
+    from twofold.metrics.temperature_scaling import calibrated
 
     chosen = robustness.sample(len(test), params.robustness)
     rows = prepared.rows("test")[chosen]
@@ -248,7 +251,7 @@ def _explain(
 ) -> "Explanations":
     import numpy as np
 
-    from twofold.explaining import explain
+    from twofold.evaluation.explaining import explain
 
     place = {sha256: row for row, sha256 in enumerate(prepared.sha256)}
 
@@ -270,10 +273,10 @@ def _report(
 ) -> str:
     import numpy as np
 
-    from twofold import report
+    from twofold.reporting import evaluation_report
 
     counted = {split: np.bincount(prepared.target[prepared.rows(split)], minlength=2) for split in ("train", *SPLITS)}
-    findings = report.Findings(
+    findings = evaluation_report.Findings(
         metrics=figures,
         decision=decided,
         data=prepared.meta,
@@ -283,10 +286,10 @@ def _report(
         charts=charts,
         explained=explained,
     )
-    return report.render(findings)
+    return evaluation_report.render(findings)
 
 
 if __name__ == "__main__":
-    from twofold.runner import main
+    from twofold.orchestration.step_cli import main
 
     main(evaluate)

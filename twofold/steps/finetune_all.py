@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Discriminator, Field, Tag, ValidationInfo, field_validator
 
-from twofold.params import Integer, Number, Section
+from twofold.core.params import Integer, Number, Section
 
 
 class ImageSize(Section):
@@ -109,24 +109,24 @@ def finetune_all(params: FinetuneAll, data: Path, head: Path, *, model: Path, me
     import torch
     from safetensors.torch import save_file
 
-    from twofold.artifacts import digest, publish, read_meta, write_json, write_meta
-    from twofold.augmentation import Augmentation
-    from twofold.checkpoint import Checkpoint, dependencies
-    from twofold.compiling import compiled, compiles
-    from twofold.errors import ArtifactError, ParameterError, WeightsError
-    from twofold.folding import depthwise_in_float32, folded
-    from twofold.history import Figures, told, validation_figures, write_history
-    from twofold.model import BACKBONES, KIND, SCHEMA_VERSION, fill
-    from twofold.numerics import at_once, device, has_bf16, settle
-    from twofold.optimisation import groups_by_depth
-    from twofold.predicting import probabilities
-    from twofold.prepared import Prepared
-    from twofold.progress import say
-    from twofold.resolution import Resolution
-    from twofold.shown import Shown
-    from twofold.tracking import live_run
-    from twofold.training import SHARED, Plan, class_weights, train
-    from twofold.weights import pretrained
+    from twofold.core.artifacts import digest, publish, read_meta, write_json, write_meta
+    from twofold.core.errors import ArtifactError, ParameterError, WeightsError
+    from twofold.core.progress import say
+    from twofold.data.prepared import Prepared
+    from twofold.model.classifier import BACKBONES, KIND, SCHEMA_VERSION, fill
+    from twofold.model.device import at_once, device, has_bf16, settle
+    from twofold.model.inference import probabilities
+    from twofold.model.torch_compile import compiled, compiles
+    from twofold.tracking.store import live_run
+    from twofold.training.augmentation import Augmentation
+    from twofold.training.checkpoint import Checkpoint, dependencies
+    from twofold.training.conv_bn_folding import depthwise_in_float32, folded
+    from twofold.training.data_loader import Shown
+    from twofold.training.history import Figures, told, validation_figures, write_history
+    from twofold.training.loop import SHARED, Plan, class_weights, train
+    from twofold.training.optimizer import groups_by_depth
+    from twofold.training.pretrained_weights import pretrained
+    from twofold.training.resolution import Resolution
 
     settle()
     where = device()
@@ -256,6 +256,6 @@ _FROM_HEAD = (
 
 
 if __name__ == "__main__":
-    from twofold.runner import main
+    from twofold.orchestration.step_cli import main
 
     main(finetune_all)

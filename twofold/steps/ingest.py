@@ -1,7 +1,7 @@
 """ingest: take labelled images in, decode every one in full, and keep them as they came.
 
-In: `ingest.source`, a folder, a bucket or a version of a DVC repository (see `twofold/sources/opening.py`). Out:
-`data/raw` (see `twofold/raw.py`), and the audit of the images (see `twofold/intake.py`), which is written before a
+In: `ingest.source`, a folder, a bucket or a version of a DVC repository (see `twofold/sources/factory.py`). Out:
+`data/raw` (see `twofold/data/raw.py`), and the audit of the images (see `twofold/audit/ingest_checks.py`), which is written before a
 policy of its can end the step.
 
 Nothing that comes later sees a file that was not decoded here under the limits. A file that occurs twice is kept
@@ -14,17 +14,16 @@ from typing import NamedTuple
 
 from pydantic import Field
 
-from twofold.artifacts import publish, write_json
-from twofold.audit import enforce, findings
-from twofold.audit_report import PAGE, write_audit
-from twofold.copies import sort_out
-from twofold.errors import DataError
-from twofold.images import FORMATS, Limits, decode
-from twofold.intake import Audit, examine, leave_out
-from twofold.looks import Look
-from twofold.params import Fraction, Integer, Section, Text
-from twofold.progress import say, track
-from twofold.raw import (
+from twofold.audit.checks import enforce, findings
+from twofold.audit.ingest_checks import Audit, examine, leave_out
+from twofold.core.artifacts import publish, write_json
+from twofold.core.errors import DataError
+from twofold.core.params import Fraction, Integer, Section, Text
+from twofold.core.progress import say, track
+from twofold.data.decoding import FORMATS, Limits, decode
+from twofold.data.exact_duplicates import sort_out
+from twofold.data.image_statistics import Look
+from twofold.data.raw import (
     VERSIONS,
     Image,
     Quarantined,
@@ -35,10 +34,11 @@ from twofold.raw import (
     write_csv,
     write_tables,
 )
-from twofold.scaling import Pixels
-from twofold.sources.listing import Entry, Listing
-from twofold.sources.opening import Source, open_source
-from twofold.taking import Taken, taken
+from twofold.data.resizing import Pixels
+from twofold.data.source_reader import Taken, taken
+from twofold.reporting.audit_page import PAGE, write_audit
+from twofold.sources.factory import Source, open_source
+from twofold.sources.labels import Entry, Listing
 
 _SHOWN = 10  # refused files in an error
 
@@ -238,6 +238,6 @@ def _first(refused: list[Quarantined]) -> str:
 
 
 if __name__ == "__main__":
-    from twofold.runner import main
+    from twofold.orchestration.step_cli import main
 
     main(ingest)

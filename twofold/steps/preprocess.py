@@ -1,7 +1,7 @@
 """preprocess: decide the splits, turn every image into uint8 pixels of one size, and look for leaks.
 
-In: `data/raw`. Out: `data/prepared` (see `twofold/prepared.py`), and beside it the audit of the splits (see
-`twofold/leaks.py`). Pixels are made and written by `twofold/filling.py`.
+In: `data/raw`. Out: `data/prepared` (see `twofold/data/prepared.py`), and beside it the audit of the splits (see
+`twofold/audit/split_leakage.py`). Pixels are made and written by `twofold/data/preprocessing.py`.
 """
 
 import math
@@ -12,24 +12,18 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from twofold import images as decoding
-from twofold import leaks, near, scaling
-from twofold.artifacts import publish, write_json, write_meta
-from twofold.audit import Check, Found, Policy, enforce, findings
-from twofold.audit_report import PAGE, write_audit
-from twofold.filling import Seen, Shape, fill
-from twofold.images import Limits, decode
-from twofold.params import Fraction, Integer, Section, Text
-from twofold.prepared import (
-    KIND,
-    LEFT_OUT,
-    VERSION,
-    repack,
-    write_index,
-)
-from twofold.progress import say
-from twofold.raw import Raw, write_csv
-from twofold.splits import SPLITS, LeftOut, assign, check, groups_across, repeats
+from twofold.audit import near_duplicates, split_leakage
+from twofold.audit.checks import Check, Found, Policy, enforce, findings
+from twofold.core.artifacts import publish, write_json, write_meta
+from twofold.core.params import Fraction, Integer, Section, Text
+from twofold.core.progress import say
+from twofold.data import decoding, resizing
+from twofold.data.decoding import Limits, decode
+from twofold.data.prepared import KIND, LEFT_OUT, VERSION, repack, write_index
+from twofold.data.preprocessing import Seen, Shape, fill
+from twofold.data.raw import Raw, write_csv
+from twofold.data.splits import SPLITS, LeftOut, assign, check, groups_across, repeats
+from twofold.reporting.audit_page import PAGE, write_audit
 
 
 class Audit(Section):
@@ -86,9 +80,9 @@ def preprocess(params: Preprocess, raw: Path, *, data: Path, metrics: Path, audi
     splits = assign(images, test=params.test_fraction, validation=params.validation_fraction, salt=params.split_salt)
     left_out = repeats(images, splits)
     crossing = groups_across(images, splits)
-    across, within = leaks.exact(images, splits, left_out)
+    across, within = split_leakage.exact(images, splits, left_out)
     kept = [place for place in range(len(images)) if place not in left_out]
-    torn = leaks.groups(images, splits, kept, params.audit.groups)
+    torn = split_leakage.groups(images, splits, kept, params.audit.groups)
     left_out |= torn.left_out
     kept = [place for place in kept if place not in left_out]
     images, splits = [images[place] for place in kept], [splits[place] for place in kept]
@@ -104,7 +98,7 @@ def preprocess(params: Preprocess, raw: Path, *, data: Path, metrics: Path, audi
             limits=Limits(**_limit_values(source)),
             thumbnails=_looks_alike(params.audit),
         )
-        judged = leaks.near(images, splits, _pairs(seen), params.audit.model_dump())
+        judged = split_leakage.near(images, splits, _pairs(seen), params.audit.model_dump())
         stays = [place for place in range(len(images)) if place not in judged.left_out]
         if judged.left_out:
             places, shapes = repack(draft, images, places, shapes, stays, params.image_size)
@@ -113,7 +107,7 @@ def preprocess(params: Preprocess, raw: Path, *, data: Path, metrics: Path, audi
         out = sorted([*left_out.values(), *judged.left_out.values()])
         checks = _checks(judged, torn, across, within)
         figures = {"images": len(images), "left out": len(out)}
-        figures |= leaks.figures(images, splits, source.meta["labels"], source.meta["slices"])
+        figures |= split_leakage.figures(images, splits, source.meta["labels"], source.meta["slices"])
         show = partial(_shown, source=source)
         of = source.meta["fingerprint"]
         write_audit(audit, "preprocess", checks, fingerprint=of, figures=figures, pixels=show)
@@ -153,9 +147,9 @@ def _meta(
         "pixels": {
             "image_size": params.image_size,
             "fit": params.fit,
-            "filter": scaling.FILTER.name.lower(),
+            "filter": resizing.FILTER.name.lower(),
             "background": decoding.BACKGROUND,
-            "padding": scaling.PADDING,
+            "padding": resizing.PADDING,
             "grey_to_colour": "repeat",
             decoding.AMPLE_KEY: decoding.AMPLE,
             "limits": _limit_values(source),
@@ -187,13 +181,15 @@ def _looks_alike(policies: Audit) -> bool:
     return not policies.leaks == policies.label_conflicts == policies.near_duplicates == "ignore"
 
 
-def _pairs(seen: Sequence[Seen]) -> list[near.Pair]:
+def _pairs(seen: Sequence[Seen]) -> list[near_duplicates.Pair]:
     """Near duplicates among what was seen; none where nobody looks for them."""
     shown = [one.thumbnail for one in seen if one.thumbnail is not None]
-    return near.pairs(shown) if len(shown) == len(seen) else []
+    return near_duplicates.pairs(shown) if len(shown) == len(seen) else []
 
 
-def _checks(judged: leaks.Judged, torn: leaks.Judged, across: list[Found], within: list[Found]) -> list[Check]:
+def _checks(
+    judged: split_leakage.Judged, torn: split_leakage.Judged, across: list[Found], within: list[Found]
+) -> list[Check]:
     """Every check in the order of the page, the very same pixels before what only looks alike."""
     before = {"leaks": across, "near_duplicates": within}
     near_ones = [
@@ -203,7 +199,7 @@ def _checks(judged: leaks.Judged, torn: leaks.Judged, across: list[Found], withi
     return [near_ones[0], *torn.checks, *near_ones[1:]]
 
 
-def _shown(sha256: str, source: Raw) -> scaling.Pixels | None:
+def _shown(sha256: str, source: Raw) -> resizing.Pixels | None:
     """The picture of an image on the audit's page."""
     image = next((image for image in source.images if image.sha256 == sha256), None)
     return None if image is None else decode(source.read(image), Limits(**_limit_values(source))).pixels
@@ -225,6 +221,6 @@ def _tell(
 
 
 if __name__ == "__main__":
-    from twofold.runner import main
+    from twofold.orchestration.step_cli import main
 
     main(preprocess)

@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
-from twofold.gates import Gate
-from twofold.params import Integer, Section, Text
+from twofold.core.params import Integer, Section, Text
+from twofold.promotion.gates import Gate
 
 if TYPE_CHECKING:
-    from twofold.judgement import Judgement, Outcome
-    from twofold.runs import Run
-    from twofold.tracking import Store
+    from twofold.promotion.judgement import Judgement, Outcome
+    from twofold.tracking.runs import Run
+    from twofold.tracking.store import Store
 
 KIND, SCHEMA_VERSION = "registration", 1
 PAGE, CARD, RECORD = "decision.html", "model_card.md", "registration.json"
@@ -80,22 +80,22 @@ def register(
         RegistryError: MLflow cannot be reached, the sealed model does not predict what evaluate did, or the champion
             has changed in the meantime.
     """
-    from twofold import tracking
+    from twofold.tracking import store as tracking
 
     tracking.quieten()  # before MLflow is imported
-    from twofold import judgement as judging
-    from twofold import promotion
-    from twofold.artifacts import publish, write_json, write_meta
-    from twofold.candidate import read
-    from twofold.contest import contest
-    from twofold.progress import say
-    from twofold.provenance import provenance
+    from twofold.core.artifacts import publish, write_json, write_meta
+    from twofold.core.progress import say
+    from twofold.promotion import judgement as judging
+    from twofold.promotion.candidate import read
+    from twofold.promotion.champion_challenger import contest
+    from twofold.registry import registration as registering
+    from twofold.registry.provenance import provenance
 
     audits = (ingest_audit, preprocess_audit, train_head_audit)
     candidate = read(raw, data, head, model, evaluation, metrics, *audits)
     store = tracking.connect()
     with tracking.plain_errors(store.uri):
-        stands = promotion.standing(store, params.model_name, candidate.key)
+        stands = registering.standing(store, params.model_name, candidate.key)
         held = contest(store, params.model_name, stands.rival, candidate, params.gates, params.reference_since)
         judged = judging.Judgement(
             name=params.model_name,
@@ -119,9 +119,11 @@ def register(
 
 def _record(store: "Store", params: Register, judged: "Judgement", stands: Any, folder: Path) -> dict[str, Any]:
     """Write into MLflow what is not there yet, and the page and the card into `folder`; returns the verdict."""
-    from twofold import promotion, runs, tracking
-    from twofold.judgement import CHALLENGER, CHAMPION, as_json, digest
-    from twofold.model_card import render
+    from twofold.promotion.judgement import CHALLENGER, CHAMPION, as_json, digest
+    from twofold.registry import registration as registering
+    from twofold.reporting.model_card import render
+    from twofold.tracking import runs
+    from twofold.tracking import store as tracking
 
     alias = CHAMPION if params.promotion == "auto" else CHALLENGER
     sections = {**judged.candidate.params, "register": params.model_dump(mode="json")}
@@ -134,7 +136,7 @@ def _record(store: "Store", params: Register, judged: "Judgement", stands: Any, 
     parts = [judged.candidate.key, sections, judged.dvc_experiment]
     run_key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
     found = runs.find(store, experiment_id, run_key, joined)
-    outcome = promotion.settled(stands, judged, alias)
+    outcome = registering.settled(stands, judged, alias)
     if outcome and found and found.data.tags.get(runs.OUTCOME) == digest(as_json(judged, outcome)):
         return _write(store, found, judged, outcome, params, folder)
     if outcome and outcome.nothing_new and found and runs.OUTCOME not in found.data.tags:
@@ -144,8 +146,8 @@ def _record(store: "Store", params: Register, judged: "Judgement", stands: Any, 
     run = runs.open_run(store, experiment_id, found, _name(judged), _tags(judged) | {runs.RUN_KEY: run_key})
     _log_candidate(store, run, judged, sections)
     if outcome is None or (outcome.version is None and judged.dvc_experiment is None):
-        logged, seal = promotion.log_model(store, run, judged)
-        outcome = outcome or promotion.promote(
+        logged, seal = registering.log_model(store, run, judged)
+        outcome = outcome or registering.promote(
             store,
             run,
             stands,
@@ -165,8 +167,9 @@ def _record(store: "Store", params: Register, judged: "Judgement", stands: Any, 
 
 
 def _log_candidate(store: "Store", run: "Run", judged: "Judgement", sections: Mapping[str, Any]) -> None:
-    from twofold import runs, tracking
-    from twofold.evidence import EVALUATION, METRICS
+    from twofold.registry.recorded_evaluation import EVALUATION, METRICS
+    from twofold.tracking import runs
+    from twofold.tracking import store as tracking
 
     candidate = judged.candidate
     tracking.log_params(store, run, tracking.flatten(sections))
@@ -187,10 +190,11 @@ def _write(
     store: "Store", run: "Run", judged: "Judgement", outcome: "Outcome", params: Register, folder: Path
 ) -> dict[str, Any]:
     """Page, card, tables and verdict into the folder."""
-    from twofold import decision_page, disagreements, model_card
-    from twofold.artifacts import write_json
-    from twofold.judgement import as_json
-    from twofold.sealed import TOLERANCES
+    from twofold.core.artifacts import write_json
+    from twofold.promotion import disagreements
+    from twofold.promotion.judgement import as_json
+    from twofold.reporting import decision_page, model_card
+    from twofold.serving.sealed_model import TOLERANCES
 
     recorded = _where(store, run, params, TOLERANCES[judged.candidate.decision["precision"]])
     (folder / PAGE).write_text(decision_page.render(judged, outcome, recorded), encoding="utf-8", newline="\n")
@@ -205,10 +209,10 @@ def _write(
 
 def _where(store: "Store", run: "Run", params: Register, tolerance: float) -> dict[str, Any]:
     """Where the judgement is recorded, and how to look at it."""
-    from twofold.promotion import MODEL_ID
-    from twofold.registry import REHEARSED, SEAL
-    from twofold.serving.rehearsal import IMAGES
-    from twofold.tracking import shown
+    from twofold.registry.registration import MODEL_ID
+    from twofold.serving.smoke_test import IMAGES
+    from twofold.tracking.registry_client import REHEARSED, SEAL
+    from twofold.tracking.store import shown
 
     tags, uri = run.data.tags, shown(store.uri)
     place = f"#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
@@ -229,8 +233,8 @@ def _where(store: "Store", run: "Run", params: Register, tolerance: float) -> di
 
 
 def _tags(judged: "Judgement") -> dict[str, str]:
-    from twofold.registry import KEY
-    from twofold.tracking import STEP
+    from twofold.tracking.registry_client import KEY
+    from twofold.tracking.store import STEP
 
     candidate = judged.candidate
     tags = {
@@ -255,6 +259,6 @@ _TRAININGS = ("train_head", "finetune_all")
 
 
 if __name__ == "__main__":
-    from twofold.runner import main
+    from twofold.orchestration.step_cli import main
 
     main(register)

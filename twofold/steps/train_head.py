@@ -2,7 +2,7 @@
 
 In: prepared images. Out: the head's weights (`head.safetensors`), `history.csv`, and in `meta.json` the SHA-256 of the
 base that they fit. The base sees every image once (and each cached mirror image of it); the head trains on what it saw.
-Beside it the audit's page: labels that may be wrong, by the same features (see `twofold/suspects.py`).
+Beside it the audit's page: labels that may be wrong, by the same features (see `twofold/audit/label_issues.py`).
 """
 
 from pathlib import Path
@@ -10,8 +10,8 @@ from typing import Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from twofold.audit import PolicyOfAll
-from twofold.params import Integer, Number, Section
+from twofold.audit.checks import PolicyOfAll
+from twofold.core.params import Integer, Number, Section
 
 
 class Audit(Section):
@@ -74,22 +74,22 @@ def train_head(params: TrainHead, data: Path, *, model: Path, metrics: Path, aud
     import torch
     from safetensors.torch import save_file
 
-    from twofold import suspects
-    from twofold.artifacts import digest, publish, write_json, write_meta
-    from twofold.audit import enforce
-    from twofold.audit_report import PAGE, write_audit
-    from twofold.checkpoint import Checkpoint, dependencies
-    from twofold.features import extract
-    from twofold.history import Figures, told, validation_figures, write_history
-    from twofold.model import BACKBONES, make_head
-    from twofold.numerics import device, sent, settle
-    from twofold.optimisation import groups
-    from twofold.predicting import VIEWS
-    from twofold.prepared import Prepared
-    from twofold.progress import say
-    from twofold.tracking import live_run
-    from twofold.training import SHARED, Epoch, Plan, class_weights, train
-    from twofold.weights import pretrained
+    from twofold.audit import label_issues
+    from twofold.audit.checks import enforce
+    from twofold.core.artifacts import digest, publish, write_json, write_meta
+    from twofold.core.progress import say
+    from twofold.data.prepared import Prepared
+    from twofold.model.classifier import BACKBONES, make_head
+    from twofold.model.device import device, sent, settle
+    from twofold.model.inference import VIEWS
+    from twofold.reporting.audit_page import PAGE, write_audit
+    from twofold.tracking.store import live_run
+    from twofold.training.checkpoint import Checkpoint, dependencies
+    from twofold.training.feature_extraction import extract
+    from twofold.training.history import Figures, told, validation_figures, write_history
+    from twofold.training.loop import SHARED, Epoch, Plan, class_weights, train
+    from twofold.training.optimizer import groups
+    from twofold.training.pretrained_weights import pretrained
 
     settle()
     where = device()
@@ -109,7 +109,7 @@ def train_head(params: TrainHead, data: Path, *, model: Path, metrics: Path, aud
         train_views[place] = features("train", number)
     validation = features("validation", 0)
     known = {"train": train_views[0], "validation": validation}  # view 0 is the first way of all
-    check, found = suspects.look(
+    check, found = label_issues.look(
         params.audit.label_issues, images, lambda split: known[split] if split in known else features(split, 0)
     )
     row_of = {sha256: row for row, sha256 in enumerate(images.sha256)}
@@ -182,6 +182,6 @@ def train_head(params: TrainHead, data: Path, *, model: Path, metrics: Path, aud
 
 
 if __name__ == "__main__":
-    from twofold.runner import main
+    from twofold.orchestration.step_cli import main
 
     main(train_head)

@@ -9,8 +9,8 @@ import torch
 from sklearn.metrics import RocCurveDisplay, accuracy_score, f1_score, roc_auc_score
 
 from bench.peers.scripts.loop import loader
-from twofold.numerics import device
-from twofold.weights import pretrained
+from twofold.model.device import device
+from twofold.training.pretrained_weights import pretrained
 
 data, weights, out = Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
 model, _ = pretrained("efficientnet_lite0", "packaged", 0.5)

@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 
 from bench.peers.scripts.loop import epoch, loader
-from twofold.numerics import device
-from twofold.weights import pretrained
+from twofold.model.device import device
+from twofold.training.pretrained_weights import pretrained
 
 data, head, out, epochs = Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4])
 torch.manual_seed(0)

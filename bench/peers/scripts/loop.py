@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import DataLoader
 
-from twofold.numerics import device
-from twofold.pool import workers
+from twofold.data.process_pool import workers
+from twofold.model.device import device
 
 
 def loader(folder: Path, *, train: bool) -> DataLoader[Any]:

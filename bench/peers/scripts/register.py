@@ -8,7 +8,7 @@ import mlflow
 import mlflow.pytorch
 import torch
 
-from twofold.weights import pretrained
+from twofold.training.pretrained_weights import pretrained
 
 weights, evaluation = Path(sys.argv[1]), Path(sys.argv[2])
 model, _ = pretrained("efficientnet_lite0", "packaged", 0.5)

@@ -4,7 +4,7 @@ import boto3
 import pytest
 from botocore.config import Config
 
-from tests.tools.servers import KEY, SECRET, s3
+from tests.support.tools.servers import KEY, SECRET, s3
 from twofold.sources import s3 as module
 
 

@@ -8,14 +8,14 @@ import subprocess
 
 import pytest
 
-from tests.dvc_case import DVC, command, make_repository, manifest
-from tests.makers import make_folder, make_raw
 from tests.pipeline.conftest import ROOT, Project
-from tests.slow.s3.case import fill, png
-from tests.tools.servers import SECRET
-from twofold.errors import SourceError
-from twofold.settings import set_values
-from twofold.sources import dvc_store
+from tests.support.dvc_case import DVC, command, make_repository, manifest
+from tests.support.makers import make_folder, make_raw
+from tests.support.s3_case import fill, png
+from tests.support.tools.servers import SECRET
+from twofold.core.errors import SourceError
+from twofold.orchestration.params_file import set_values
+from twofold.sources import dvc_objects
 
 pytestmark = pytest.mark.slow
 
@@ -36,7 +36,7 @@ def template(tmp_path_factory, store, address):
 @pytest.fixture
 def clone(template, tmp_path, monkeypatch):
     """A clone without a cache: what it reads comes from the remote."""
-    monkeypatch.setattr(dvc_store, "PAUSE", 0.01)
+    monkeypatch.setattr(dvc_objects, "PAUSE", 0.01)
     monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(tmp_path / "site"))
     command(tmp_path, "git", "clone", "-q", str(template), "clone")
     return tmp_path / "clone"

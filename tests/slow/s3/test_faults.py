@@ -7,12 +7,12 @@ import socket
 import numpy as np
 import pytest
 
-from tests.slow.s3.case import LIMIT, png, tree
-from tests.tools.s3_faults import ERROR, Faults, between
-from twofold import s3
-from twofold.errors import SourceError
+from tests.support.s3_case import LIMIT, png, tree
+from tests.support.tools.s3_faults import ERROR, Faults, between
+from twofold.core.errors import SourceError
 from twofold.sources import s3 as module
 from twofold.sources.s3 import Bucket
+from twofold.storage import s3_client
 
 pytestmark = pytest.mark.slow
 SIZES = {"empty": 0, "small": 1_000_000, "large": 20_000_000}
@@ -53,7 +53,7 @@ def sums(store):
 )
 def test_a_fault_that_passes_leaves_no_trace(kind, address, sizes, monkeypatch):
     if "stall" in kind:  # for these alone: on a busy machine an honest answer may take seconds
-        monkeypatch.setattr(s3, "READ_TIMEOUT", 3)
+        monkeypatch.setattr(s3_client, "READ_TIMEOUT", 3)
     with between(address, Faults(kind), monkeypatch) as proxy:
         assert tree(Bucket("s3://sizes")) == sizes
         assert proxy.fault.left == 0
@@ -118,8 +118,8 @@ def test_a_page_of_the_listing_that_is_lost_or_comes_again(kind, address, sizes,
 
 
 def test_a_server_that_takes_no_connection(monkeypatch):
-    monkeypatch.setattr(s3, "CONNECT_TIMEOUT", 0.5)
-    monkeypatch.setattr(s3, "ATTEMPTS", 2)
+    monkeypatch.setattr(s3_client, "CONNECT_TIMEOUT", 0.5)
+    monkeypatch.setattr(s3_client, "ATTEMPTS", 2)
     with socket.create_server(("127.0.0.1", 0), backlog=0) as full, contextlib.ExitStack() as held:
         port = full.getsockname()[1]
         for _ in range(3):  # the queue of those who wait is full, so that the next one hears nothing

@@ -9,12 +9,12 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.makers import file_bytes, make_folder
-from tests.slow.s3.case import fill, png, run
-from tests.tools.s3_faults import XML, between
-from twofold.errors import DataError, SourceError
-from twofold.raw import read_csv
-from twofold.sources.opening import open_source
+from tests.support.makers import file_bytes, make_folder
+from tests.support.s3_case import fill, png, run
+from tests.support.tools.s3_faults import XML, between
+from twofold.core.errors import DataError, SourceError
+from twofold.data.raw import read_csv
+from twofold.sources.factory import open_source
 
 pytestmark = pytest.mark.slow
 TAKEN, PASSED_BY, REFUSED = "taken", "passed by", "the key is no relative path of printable UTF-8"

@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from tests import sealed_case
-from tests.registered_case import images
-from twofold import cli
-from twofold.sealed import open_sealed
+from tests.support import sealed_case
+from tests.support.registered_case import images
+from twofold.cli import main
+from twofold.serving.sealed_model import open_sealed
 
 pytestmark = pytest.mark.slow
 
@@ -31,7 +31,7 @@ def bucket(store):
 
 def call(model, capsys, *words):
     with pytest.raises(SystemExit) as caught:
-        cli.main(["predict", str(model), *words])
+        main.main(["predict", str(model), *words])
     said = capsys.readouterr()
     return caught.value.code, [json.loads(line) for line in said.out.splitlines()], said.err
 

@@ -5,12 +5,12 @@ import os
 
 import pytest
 
-from tests.dvc_case import make_repository
 from tests.pipeline.conftest import Project, make_project
-from tests.slow.s3.case import fill, png
-from tests.tools.servers import KEY, SECRET
-from twofold.artifacts import digest
-from twofold.settings import set_values
+from tests.support.dvc_case import make_repository
+from tests.support.s3_case import fill, png
+from tests.support.tools.servers import KEY, SECRET
+from twofold.core.artifacts import digest
+from twofold.orchestration.params_file import set_values
 
 pytestmark = pytest.mark.slow
 QUICK = [

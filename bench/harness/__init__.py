@@ -1,0 +1,1 @@
+"""Timing, memory, results and their page: what every benchmark has in common."""

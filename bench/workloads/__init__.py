@@ -1,0 +1,1 @@
+"""Generated images and paced trainings that benchmarks and studies work on."""

@@ -1,0 +1,29 @@
+"""Prepared images for the training benchmarks: generated, grey, as the preprocess step would leave them."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from twofold.core.artifacts import write_meta
+from twofold.data.prepared import INDEX, KIND, VERSION, Prepared, part_name
+
+
+def generated(directory: Path, train: int, validation: int, size: int) -> Prepared:
+    """`train` + `validation` random images (size, size, 1), labels in turn."""
+    n = train + validation
+    directory.mkdir(parents=True)
+    random = np.random.default_rng(0)
+    np.save(directory / part_name(0), random.integers(0, 256, (n, size, size, 1), np.uint8))
+    columns = {
+        "sha256": [f"{number:064x}" for number in range(n)],
+        "label": ["bad" if number % 2 else "good" for number in range(n)],
+        "target": pa.array([number % 2 for number in range(n)], pa.int8()),
+        "split": ["train"] * train + ["validation"] * validation,
+        "part": pa.array([0] * n, pa.int32()),
+        "row": pa.array(range(n), pa.int32()),
+    }
+    pq.write_table(pa.table(columns), directory / INDEX)
+    write_meta(directory, KIND, VERSION, image_size=size, channels=1, parts=1, n=n, labels=["good", "bad"])
+    return Prepared.open(directory)

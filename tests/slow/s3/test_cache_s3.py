@@ -1,0 +1,269 @@
+"""The memo in a bucket of a real S3 server."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.support.makers import UNAUDITED, file_bytes, make_folder, make_prepared, make_raw
+from tests.support.s3_case import fill
+from tests.support.tools.servers import LISTER, SECRET
+from twofold.cli.main import main
+from twofold.core.errors import ParameterError
+from twofold.data import decode_cache, decoding, preparing
+from twofold.storage import cache, cache_s3, s3_client
+
+pytestmark = pytest.mark.slow
+IMAGE, OTHER = "a" * 64, "b" * 64
+PREFIX = "team/memo-1/"
+
+
+@pytest.fixture
+def bucket(store, monkeypatch):
+    """An empty bucket, in which the memo lies, and an object of somebody else's."""
+    if not any(one["Name"] == "memos" for one in store.list_buckets()["Buckets"]):
+        store.create_bucket(Bucket="memos")
+    for key in keys(store, ""):
+        store.delete_object(Bucket="memos", Key=key)
+    store.put_object(Bucket="memos", Key="team/memo-1/readme.txt", Body=b"not a pack")
+    monkeypatch.setenv("TWOFOLD_CACHE", "s3://memos/team")
+    monkeypatch.setattr(cache, "_done_without", set())
+    anew()
+    return store
+
+
+def anew():
+    """As another process: nothing of the listing is known any more."""
+    cache_s3._shelves.clear()
+
+
+def keys(store, prefix=PREFIX):
+    return [item["Key"] for item in store.list_objects_v2(Bucket="memos", Prefix=prefix).get("Contents", [])]
+
+
+def packs(store):
+    return [key for key in keys(store) if not key.endswith("readme.txt")]
+
+
+def put(entries, kind="features"):
+    cache.put(entries, kind)
+
+
+def damage(store, key):
+    body = bytearray(store.get_object(Bucket="memos", Key=key)["Body"].read())
+    body[-1] ^= 1
+    store.put_object(Bucket="memos", Key=key, Body=bytes(body))
+
+
+def test_values_come_back_in_this_process_and_in_another(bucket):
+    entries = {f"k{i}": bytes([i]) * i for i in range(100)}
+    put((key, IMAGE, value) for key, value in entries.items())
+    assert len(packs(bucket)) == 3  # 36 + 36 + 28
+    assert cache.get([*entries, "none"]) == entries
+    anew()
+    assert cache.get([*entries, "none"]) == entries
+
+
+def test_processes_put_at_once_and_read_each_other(bucket):
+    script = (
+        "import sys; from twofold.storage import cache; name = sys.argv[1]\n"
+        "for i in range(10): cache.put([(f'{name}{i}', 'a' * 64, name.encode() * 9), ('both', 'a' * 64, b'same')], 'x')"
+    )
+    writers = [subprocess.Popen([sys.executable, "-c", script, name], stderr=subprocess.PIPE) for name in "pqr"]
+    assert [(one.communicate(timeout=120)[1], one.returncode) for one in writers] == [(b"", 0)] * 3
+    wanted = [*(f"{name}{i}" for name in "pqr" for i in range(10)), "both"]
+    assert cache.get(wanted) == {key: b"same" if key == "both" else key[:1].encode() * 9 for key in wanted}
+
+
+def test_a_damaged_value_is_made_again_and_then_found(bucket):
+    put([("k1", IMAGE, b"one"), ("k2", IMAGE, b"two")])
+    (pack,) = packs(bucket)
+    damage(bucket, pack)
+    anew()
+    assert cache.get(["k1", "k2"]) == {"k1": b"one"}
+    put([("k2", IMAGE, b"two")])
+    anew()
+    # The damaged pack is there still, and may be asked first.
+    assert cache.get(["k1", "k2"]) == {"k1": b"one", "k2": b"two"}
+
+
+def test_a_pack_that_is_gone_is_as_good_as_missing(bucket):
+    put([("k1", IMAGE, b"one")])
+    anew()
+    assert cache.get(["k1"]) == {"k1": b"one"}
+    bucket.delete_object(Bucket="memos", Key=packs(bucket)[0])
+    assert cache.get(["k1"]) == {}
+
+
+def test_it_keeps_to_its_limit_and_those_used_longest_ago_go(bucket, monkeypatch):
+    monkeypatch.setenv("TWOFOLD_CACHE_LIMIT", "10K")
+    ages = {}
+    listed = cache_s3._Shelf.packs
+
+    def aged(shelf):
+        found = [one._replace(used=ages.get(one.name, one.used)) for one in listed(shelf)]
+        return sorted(found, key=lambda one: one.used)
+
+    monkeypatch.setattr(cache_s3._Shelf, "packs", aged)
+    for i in range(4):
+        put([(f"k{i}", IMAGE, bytes([i]) * 2000)])
+        ages |= {key.removeprefix(PREFIX): float(i) for key in packs(bucket) if key.removeprefix(PREFIX) not in ages}
+    put([("k9", IMAGE, bytes(3000))])
+    anew()
+    assert sorted(cache.get([f"k{i}" for i in range(10)])) == ["k2", "k3", "k9"]
+    assert sum(item["Size"] for item in bucket.list_objects_v2(Bucket="memos", Prefix=PREFIX)["Contents"]) < 10_000
+    put([("large", IMAGE, bytes(10_001))])
+    assert cache.get(["large"]) == {}
+
+
+def test_reading_is_using_once_a_day(bucket, monkeypatch):
+    put([("k1", IMAGE, b"one")])
+    (pack,) = packs(bucket)
+    written = bucket.head_object(Bucket="memos", Key=pack)["LastModified"]
+    anew()
+    cache.get(["k1"])
+    assert bucket.head_object(Bucket="memos", Key=pack)["LastModified"] == written
+    time.sleep(1.1)  # LastModified has whole seconds
+    monkeypatch.setattr(cache_s3, "REST", 1.0)
+    anew()
+    assert cache.get(["k1"]) == cache.get(["k1"]) == {"k1": b"one"}
+    assert bucket.head_object(Bucket="memos", Key=pack)["LastModified"] > written
+    anew()
+    assert cache.get(["k1"]) == {"k1": b"one"}
+
+
+def test_forgetting_an_image_takes_it_out_of_every_pack(bucket):
+    put([("k1", IMAGE, b"secret one"), ("k2", OTHER, b"two")])
+    put([("k3", IMAGE, b"secret three")])
+    put([("k4", OTHER, b"four")], "pixels")
+    assert cache.forget(IMAGE) == 2
+    assert cache.forget(IMAGE) == 0
+    held = b"".join(bucket.get_object(Bucket="memos", Key=key)["Body"].read() for key in keys(bucket))
+    assert b"secret" not in held and IMAGE.encode() not in held
+    anew()
+    assert cache.get(["k1", "k2", "k3", "k4"]) == {"k2": b"two", "k4": b"four"}
+
+
+def command(capsys, *arguments):
+    with pytest.raises(SystemExit) as ended:
+        main(["cache", *arguments])
+    assert ended.value.code == 0
+    return capsys.readouterr().out.splitlines()
+
+
+def test_the_cache_command(bucket, capsys):
+    address = "s3://memos/team"
+    assert command(capsys, "show")[0] == f"memo: {address} is not there; nothing has been kept yet"
+    put([("k1", IMAGE, b"1" * 1000), ("k2", IMAGE, b"2" * 1000)])
+    put([("d", IMAGE, b"d")], "decoded")
+    sizes = {key.split("/")[2]: bucket.head_object(Bucket="memos", Key=key)["ContentLength"] for key in packs(bucket)}
+    total = sum(sizes.values())
+    assert command(capsys, "show", "--verify") == [
+        f"memo: {address}, 2 packs of {total:,} bytes",
+        "limit: 10,000,000,000 bytes (TWOFOLD_CACHE_LIMIT)",
+        f"decoded: 1 entry, {sizes['decoded']:,} bytes",
+        f"features: 2 entries, {sizes['features']:,} bytes",
+        f"in all: 3 entries, {total:,} bytes",
+        "damaged: 0 entries, 0 bytes",
+    ]
+    damage(bucket, next(key for key in packs(bucket) if "features" in key))
+    assert command(capsys, "show", "--verify")[-1] == f"damaged: 1 entry, {sizes['features'] // 2:,} bytes"
+    assert command(capsys, "prune", "--damaged")[-1].startswith("left: 2 entries, ")
+    assert command(capsys, "show", "--verify")[-1] == "damaged: 0 entries, 0 bytes"
+    assert cache.get(["k1", "k2", "d"]) == {"k1": b"1" * 1000, "d": b"d"}
+    held = sum(bucket.head_object(Bucket="memos", Key=key)["ContentLength"] for key in packs(bucket))
+    assert command(capsys, "prune", "--to", str(held))[-1].startswith("left: 2 entries, ")
+    assert command(capsys, "prune", "--to", str(held - 1))[-1].startswith("left: 1 entry, ")
+    assert command(capsys, "prune", "--all")[-1] == "left: 0 entries, 0 bytes"
+    assert keys(bucket) == ["team/memo-1/readme.txt"]  # what is no pack stays
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        ({"AWS_SECRET_ACCESS_KEY": "another"}, "the secret key is wrong"),
+        ({"TWOFOLD_CACHE": "s3://no-such-bucket/team"}, "no such bucket"),
+        ({"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}, "Unable to locate credentials"),
+        ({"AWS_ENDPOINT_URL": "closed"}, "Could not connect"),
+    ],
+)
+def test_a_bucket_that_cannot_be_used_is_done_without_and_named_once(names, said, bucket, monkeypatch, capsys):
+    with socket.socket() as taken:  # bound, but nobody listens
+        taken.bind(("127.0.0.1", 0))
+        names = {
+            key: f"http://127.0.0.1:{taken.getsockname()[1]}" if value == "closed" else value
+            for key, value in names.items()
+        }
+        for name, value in names.items():
+            monkeypatch.setenv(name, value) if value else monkeypatch.delenv(name)
+        for _ in range(2):
+            assert cache.get(["k1"]) == {}
+            put([("k1", IMAGE, b"one")])
+        lines = capsys.readouterr().err.splitlines()
+        address = os.environ["TWOFOLD_CACHE"]
+        assert [line.split(" (")[0] for line in lines] == [
+            f"memo: {address} cannot be read",
+            f"memo: {address} cannot be written",
+        ]
+        assert said in lines[0] and SECRET not in "".join(lines)
+        with pytest.raises(ParameterError, match=f"TWOFOLD_CACHE: {address} cannot be used: .*{said}"):
+            cache.forget(IMAGE)
+
+
+def test_who_may_only_list_computes_everything(bucket, monkeypatch, capsys):
+    put([("k1", IMAGE, b"one")])
+    anew()
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", LISTER)
+    assert cache.get(["k1"]) == {}
+    put([("k2", IMAGE, b"two")])
+    assert capsys.readouterr().err.count("access denied") == 2
+
+
+def test_a_stalling_server_costs_seconds_and_no_result(bucket, monkeypatch, capsys):
+    monkeypatch.setattr(s3_client, "CONNECT_TIMEOUT", 0.3)
+    monkeypatch.setattr(s3_client, "READ_TIMEOUT", 0.3)
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen()
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{deaf.getsockname()[1]}")
+        begin = time.monotonic()
+        assert cache.get(["k1"]) == {}
+        assert cache.get(["k1"]) == {}
+        assert time.monotonic() - begin < 20
+    assert capsys.readouterr().err.count("Read timeout") == 1
+
+
+def test_a_data_set_that_grew_is_decoded_where_it_is_new_and_is_the_same_as_a_fresh_one(bucket, tmp_path, monkeypatch):
+    """On S3 from the source to the memo, as on a cluster whose pods have no disk of their own."""
+    calls = []
+    for module, name in ((decode_cache, "decode"), (preparing, "prepare")):
+        real = getattr(decoding, name)
+        monkeypatch.setattr(module, name, lambda *given, real=real: calls.append(1) or real(*given))
+    monkeypatch.setenv("TWOFOLD_WORKERS", "1")
+
+    def run(name):
+        anew()
+        calls.clear()
+        (tmp_path / name).mkdir()
+        raw = make_raw("s3://weekly/parts", tmp_path / name / "raw")
+        make_prepared(raw, tmp_path / name / "data", audit=dict.fromkeys(UNAUDITED, "quarantine"))
+        return file_bytes(tmp_path / name)
+
+    folder = make_folder(tmp_path / "images", per_class=30, size=40)
+    fill(bucket, "weekly", folder, "parts/")
+    run("before")
+    assert len(calls) == 2 * 60
+    for path in make_folder(tmp_path / "more", per_class=32, size=40).rglob("*.png"):
+        key = f"parts/{path.relative_to(tmp_path / 'more').as_posix()}"
+        bucket.put_object(Bucket="weekly", Key=key, Body=path.read_bytes())
+    grown = run("grown")
+    assert len(calls) == 2 * 4
+    for pack in packs(bucket)[::2]:
+        damage(bucket, pack)
+    assert run("damaged") == grown
+    assert 0 < len(calls) < 2 * 64
+    monkeypatch.setenv("TWOFOLD_CACHE", str(tmp_path / "another"))
+    assert run("fresh") == grown

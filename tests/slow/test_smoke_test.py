@@ -1,0 +1,137 @@
+"""The sealed model in a fresh process: it answers as evaluate did, with pickles forbidden and no Twofold in reach."""
+
+import shutil
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.support import registered_case
+from tests.support import registration_case as case
+from twofold.core.artifacts import read_json, write_json
+from twofold.core.errors import RegistryError
+from twofold.metrics.decision_threshold import DECISION
+from twofold.promotion.candidate import read, sample
+from twofold.serving import sealed_model_writer
+from twofold.serving.mlflow_model import pack
+from twofold.serving.sealed_model import TOLERANCES
+from twofold.serving.smoke_test import rehearse
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """What register reads, of a random EfficientNet-Lite0."""
+    with pytest.MonkeyPatch.context() as patch:
+        return registered_case.make(tmp_path_factory.mktemp("made"), patch)
+
+
+@pytest.fixture(scope="module")
+def packed(made, tmp_path_factory):
+    return make_packed(made, tmp_path_factory.mktemp("packed"), made.evaluation / DECISION)
+
+
+def make_packed(made, folder, decision, **pixels):
+    about = read_json(made.data / "meta.json")["pixels"]
+    pack(sealed_model_writer.seal(made.model, decision, {**about, **pixels}, folder / "seal"), folder / "model")
+    return folder / "model"
+
+
+def tried(made, packed):
+    candidate = read(*made)
+    images, expected = sample(candidate, 16)
+    decision = candidate.decision
+    return rehearse(
+        packed,
+        images,
+        expected,
+        threshold=decision["threshold"],
+        labels=candidate.labels,
+        precision=decision["precision"],
+    )
+
+
+def test_registered_for_real_it_is_promoted_and_served(made, mlflow_store, tmp_path, monkeypatch):
+    import mlflow.pyfunc
+
+    verdict = case.run(made, tmp_path, registered_case.ANY)
+    assert verdict["promoted"] is True
+    assert verdict["rehearsal"]["largest_difference"] < 1e-6
+    assert verdict["rehearsal"]["tolerance"] == 1e-4
+    monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+    served = mlflow.pyfunc.load_model("models:/corner@champion")
+    candidate = read(*made)
+    images, expected = sample(candidate, 16)
+    answers = served.predict(pd.DataFrame({"image": images}))
+    np.testing.assert_allclose(answers["probability"], expected, atol=1e-6)
+    assert answers["positive"].tolist() == (expected >= candidate.decision["threshold"]).tolist()
+
+
+def test_a_bfloat16_model_is_rehearsed_promoted_and_served_in_bfloat16(mlflow_store, tmp_path, monkeypatch):
+    import mlflow.pyfunc
+
+    made = registered_case.make(tmp_path / "made", monkeypatch, precision="bfloat16")
+    verdict = case.run(made, tmp_path, registered_case.ANY)
+    assert verdict["promoted"] is True
+    # On one machine the answers are the same; the wider tolerance is for another one.
+    assert verdict["rehearsal"]["largest_difference"] < 1e-6
+    assert verdict["rehearsal"]["tolerance"] == TOLERANCES["bfloat16"]
+    monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+    served = mlflow.pyfunc.load_model("models:/corner@champion")
+    images, expected = sample(read(*made), 16)
+    np.testing.assert_allclose(served.predict(pd.DataFrame({"image": images}))["probability"], expected, atol=1e-6)
+    card = (tmp_path / "registration" / "model_card.md").read_text()
+    assert "probabilities averaged over 4 view(s), computed in bfloat16." in card
+    # The same model answers otherwise in float32: what is served is not that.
+    write_json(tmp_path / DECISION, read_json(made.evaluation / DECISION) | {"precision": "float32"})
+    other = mlflow.pyfunc.load_model(str(make_packed(made, tmp_path / "other", tmp_path / DECISION)))
+    assert np.abs(other.predict(pd.DataFrame({"image": images}))["probability"] - expected).max() > 1e-4
+
+
+def test_other_pixels_are_noticed(made, tmp_path):
+    with pytest.raises(RegistryError, match="does not predict what evaluate did"):
+        tried(made, make_packed(made, tmp_path, made.evaluation / DECISION, image_size=40))
+
+
+def test_labels_the_wrong_way_round_are_noticed(made, tmp_path):
+    decision = read_json(made.evaluation / DECISION)
+    write_json(tmp_path / DECISION, decision | {"labels": decision["labels"][::-1]})
+    with pytest.raises(RegistryError, match="the label sealed with it is wrong"):
+        tried(made, make_packed(made, tmp_path, tmp_path / DECISION))
+
+
+def test_weights_that_were_altered_do_not_load(made, packed, tmp_path):
+    folder = shutil.copytree(packed, tmp_path / "model")
+    weights = folder / "artifacts" / "sealed" / "model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-20] ^= 1
+    weights.write_bytes(data)
+    with pytest.raises(RegistryError, match=r"model\.safetensors: altered"):
+        tried(made, folder)
+
+
+def test_a_model_that_leans_on_an_installed_twofold_does_not_load(made, packed, tmp_path):
+    folder = shutil.copytree(packed, tmp_path / "model")
+    entry = folder / "served.py"
+    entry.write_text("import twofold.core.errors\n" + entry.read_text())
+    with pytest.raises(RegistryError, match="does not load in a fresh process"):
+        tried(made, folder)
+
+
+def test_a_pickle_does_not_load(made, tmp_path):
+    import cloudpickle
+    import mlflow.pyfunc
+
+    class Pickled(mlflow.pyfunc.PythonModel):
+        def predict(self, context, model_input: pd.DataFrame) -> pd.DataFrame:
+            return model_input
+
+    folder = tmp_path / "model"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what is about to be tried
+        pinned = [f"cloudpickle=={cloudpickle.__version__}"]
+        mlflow.pyfunc.save_model(folder, python_model=Pickled(), pip_requirements=pinned)
+    with pytest.raises(RegistryError, match="pickle is disallowed"):
+        tried(made, folder)

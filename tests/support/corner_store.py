@@ -1,0 +1,28 @@
+"""What lies in MLflow about `corner`, the registered model of registration_case."""
+
+from mlflow import MlflowClient
+
+from twofold.registry import ledger as ledgers
+from twofold.tracking import registry_client
+from twofold.tracking import store as tracking
+
+
+def client() -> MlflowClient:
+    """Of the store that tracking finds."""
+    return tracking.connect().client
+
+
+def champion() -> int | None:
+    """The version that holds the alias."""
+    found = registry_client.holder(tracking.connect(), "corner")
+    return None if found is None else int(found.version)
+
+
+def ledger() -> tuple[ledgers.Entry, ...]:
+    """The entries that count."""
+    return ledgers.read(client().get_registered_model("corner").tags).entries
+
+
+def versions() -> list[int]:
+    """The numbers of all versions, latest first."""
+    return [int(version.version) for version in client().search_model_versions("name = 'corner'")]

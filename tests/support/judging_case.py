@@ -1,0 +1,45 @@
+"""A test and two models' answers to it, written down image by image."""
+
+import numpy as np
+
+from twofold.evaluation.predictions import Predictions, gather
+from twofold.metrics.bootstrap import Answers
+from twofold.metrics.classification import summary
+from twofold.promotion.paired_comparison import Comparison, Rival, compare
+from twofold.promotion.verdict import Subject
+
+
+def predictions(target, probability, slices=None, threshold=0.5) -> Predictions:
+    """A test whose images are called 000, 001, … in the order given."""
+    n = len(target)
+    columns = {
+        "sha256": [f"{number:03}" for number in range(n)],
+        "split": ["test"] * n,
+        "label": ["bad" if value else "good" for value in target],
+        "target": list(target),
+        "probability": list(probability),
+        "predicted": [int(value >= threshold) for value in probability],
+        "group": [None] * n,
+    }
+    return gather(columns, slices or {})
+
+
+def subject(test: Predictions, threshold=0.5, **more) -> Subject:
+    """What evaluate would say of it, and more figures."""
+    return Subject({**summary(test.target, test.probability, threshold), **more}, test, threshold)
+
+
+def beside(test: Predictions, other, *, version="4", threshold=0.5, splits=None) -> Comparison:
+    """The test beside a model with other answers, that learned from no image of it unless `splits` say so."""
+    rival = Rival(version, Answers(np.asarray(other, dtype=float), threshold), splits or {})
+    return compare(test, threshold, {}, rival)
+
+
+def broken(test: Predictions, problem="its weights are gone; mend it", version="4") -> Comparison:
+    """A model that could not be scored."""
+    return compare(test, 0.5, {}, Rival(version, Answers(np.empty(0), 0.5), {}, problem))
+
+
+def answered(right: list[bool], target) -> list[float]:
+    """Probabilities that are right where they should be: 0.9 or 0.1."""
+    return [0.9 if bool(value) == hit else 0.1 for value, hit in zip(target, right, strict=True)]

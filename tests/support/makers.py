@@ -1,0 +1,112 @@
+"""Images for tests: small, generated, the same for the same seed.
+
+In: a folder and sizes. Out: image files of two classes that a small model can tell apart, and damaged files by name.
+"""
+
+import io
+import struct
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from twofold.audit.ingest_checks import Audit as Judged
+from twofold.core.params import check
+from twofold.steps.ingest import Ingest, ingest
+from twofold.steps.preprocess import Preprocess, preprocess
+
+CLASSES = ("bad", "good")  # `bad` is the positive one
+# Of ingest: generated images are too alike, or too odd, in most tests. A contradiction is never let pass.
+UNJUDGED = dict.fromkeys(Judged.model_fields, "ignore") | {"both_labels": "fail"}
+# Of preprocess: generated images are alike on purpose in some tests.
+UNAUDITED = dict.fromkeys(("leaks", "groups", "label_conflicts", "near_duplicates"), "ignore")
+
+
+def pixels(rng: np.random.Generator, size: int, bad: bool, channels: int = 1) -> np.ndarray:
+    """One image: smooth noise, and across a `bad` one a dark line at a random place and slope. (S, S[, 3]) uint8."""
+    base = rng.normal(150, 12, (size, size))
+    base += np.linspace(-20, 20, size)[None, :] * rng.uniform(-1, 1)
+    if bad:
+        y, x = np.mgrid[:size, :size] / size
+        distance = np.abs(y - 0.5 - rng.uniform(-0.2, 0.2) - (x - 0.5) * rng.uniform(-1, 1))
+        base -= 110 * (distance < 0.06)
+    grey = np.clip(base, 0, 255).astype(np.uint8)
+    return grey if channels == 1 else np.stack([grey, grey[::-1], 255 - grey], axis=2)
+
+
+def encode(image: np.ndarray | Image.Image, kind: str = "PNG", **options: Any) -> bytes:
+    """The image as a file's bytes; `kind` is Pillow's name of the format."""
+    stream = io.BytesIO()
+    made = Image.fromarray(image) if isinstance(image, np.ndarray) else image
+    made.save(stream, kind, **options)
+    return stream.getvalue()
+
+
+def make_folder(root: Path, per_class: int = 30, size: int = 64, seed: int = 0) -> Path:
+    """Write `per_class` grey PNG images of each of `bad` (positive) and `good` into class folders.
+
+    The first `k` images of a class are the same whatever `per_class` is, so a folder can grow.
+    """
+    for label in CLASSES:
+        (root / label).mkdir(parents=True, exist_ok=True)
+        for number in range(per_class):
+            rng = np.random.default_rng([seed, CLASSES.index(label), number])
+            (root / label / f"{number:05d}.png").write_bytes(encode(pixels(rng, size, label == "bad")))
+    return root
+
+
+def make_raw(source: Path | str, out: Path, **changes: Any) -> Path:
+    """Run ingest on a source of `bad` and `good`; `changes` are parameters. The metrics lie beside `out`."""
+    values = {
+        "source": str(source),
+        "positive": "bad",
+        "require_checksum": False,
+        "max_bytes": 10_000_000,
+        "max_pixels": 1_000_000,
+        "min_side": 4,
+        "max_refused_fraction": 0.0,
+        "min_per_class": 2,
+        "audit": UNJUDGED,
+    }
+    taken = check(Ingest, "ingest", values | changes)
+    ingest(taken, raw=out, metrics=out.with_suffix(".json"), audit=out.with_suffix(".audit"))
+    return out
+
+
+def make_prepared(raw: Path, out: Path, **changes: Any) -> Path:
+    """Run preprocess on what ingest wrote; `changes` are parameters. The metrics lie beside `out`."""
+    values = {
+        "image_size": 32,
+        "fit": "squash",
+        "test_fraction": 0.25,
+        "validation_fraction": 0.25,
+        "split_salt": "tests",
+        "audit": UNAUDITED,
+    }
+    made = check(Preprocess, "preprocess", values | changes)
+    preprocess(made, raw, data=out, metrics=out.with_suffix(".json"), audit=out.with_suffix(".audit"))
+    return out
+
+
+def file_bytes(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder, by its relative path."""
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def write_labels(folder: Path, rows: Iterable[Iterable[str]], header: str = "path,label") -> Path:
+    """Write a `labels.csv` into the folder; returns the folder."""
+    lines = [header, *(",".join(row) for row in rows)]
+    (folder / "labels.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder
+
+
+def bomb(width: int = 60_000, height: int = 60_000) -> bytes:
+    """A PNG of a few bytes that claims to be enormous."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    data = b"IDAT" + zlib.compress(bytes(1000))
+    chunks = [header, data, b"IEND"]
+    parts = [struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in chunks]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)

@@ -1,0 +1,294 @@
+"""A candidate that can be worked out on paper, made in seconds: a model that reads an image's upper left pixel.
+
+Of an image with grey g there the network's probability of `bad` is sigmoid(slope * g / 255 - slope / 2); validation is
+taken apart wholly, so the temperature stands at its lower bound, a half, and doubles the slope. On the test split the
+good images have 10, 50, 90 and 150, the bad ones 125, 240 and 110; validation puts the threshold between 100 and 140.
+So with slope 8, 2 of 3 bad ones are found and 3 of 4 good ones rightly passed: accuracy 5 / 7, ROC-AUC 10 / 12. The
+raw images, the prepared ones and the evaluation are made by the steps themselves.
+"""
+
+import csv
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from tests.support.makers import UNAUDITED, UNJUDGED, encode
+from twofold.audit.checks import Check
+from twofold.core import artifacts
+from twofold.metrics.decision_threshold import MaxAccuracy
+from twofold.model import classifier as models
+from twofold.promotion.gates import Maximum, Minimum, NonInferior
+from twofold.reporting.audit_page import write_audit
+from twofold.steps.evaluate import Evaluate, evaluate
+from twofold.steps.ingest import Ingest, ingest
+from twofold.steps.preprocess import Preprocess, preprocess
+from twofold.steps.register import Register, register
+
+SIZE = 32
+IMAGES = [
+    *(("train", grey, grey > 120) for grey in (0, 30, 200, 255)),
+    *(("validation", grey, grey > 120) for grey in (20, 60, 100, 140, 180, 220)),
+    *(("test", grey, False) for grey in (10, 50, 90, 150)),
+    *(("test", grey, True) for grey in (125, 240, 110)),
+]
+# Seven images prove little: of two models that rank them alike, one may still be worse by 0.47.
+GATES = [Minimum(figure="accuracy", min=0.7), NonInferior(figure="roc_auc", non_inferior_by=0.5)]
+PARAMS = Register(experiment="trying", model_name="corner", gates=GATES, reference_since=1, promotion="auto")
+SAID = ("action", "version", "champion", "actor", "reason", "gates", "note")  # of an entry, whoever wrote it when
+REFUSING = PARAMS.model_copy(update={"gates": [*GATES, Maximum(figure="brier", max=0.01)]})
+
+
+class Paths(NamedTuple):
+    """What register reads."""
+
+    raw: Path
+    data: Path
+    head: Path
+    model: Path
+    evaluation: Path
+    metrics: Path
+    ingest_audit: Path
+    preprocess_audit: Path
+    train_head_audit: Path
+
+
+class Corner(nn.Module):
+    """A backbone of one feature: the red of the upper left pixel."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images[:, :1, 0, 0]
+
+
+def know_corner(monkeypatch) -> None:
+    """Make `corner` a backbone of this process; a fresh process does not know it."""
+    corner = models.Backbone(features=1, mean=(0, 0, 0), std=(1, 1, 1), stages=(), make=Corner)
+    monkeypatch.setitem(models.BACKBONES, "corner", corner)
+
+
+def image(grey: int) -> bytes:
+    """A PNG of noise, with `grey` in the upper left pixel."""
+    pixels = np.random.default_rng(grey).integers(0, 256, (SIZE, SIZE), np.uint8)
+    pixels[0, 0] = grey
+    return encode(pixels)
+
+
+def make_data(root: Path) -> tuple[Path, Path]:
+    """`raw` and `data`, made by ingest and preprocess."""
+    source = root / "images"
+    source.mkdir(parents=True)
+    with (source / "labels.csv").open("w", newline="") as stream:
+        rows = csv.writer(stream)
+        rows.writerow(("path", "label", "split", "type"))
+        for split, grey, bad in IMAGES:
+            (source / f"{grey}.png").write_bytes(image(grey))
+            rows.writerow((f"{grey}.png", "bad" if bad else "good", split, "mono" if grey < 100 else "poly"))
+    accepted = {"max_bytes": 1 << 20, "max_pixels": 1 << 20, "min_side": 8}
+    allowed = {"max_refused_fraction": 0.0, "min_per_class": 2, "require_checksum": False}
+    taken = Ingest(source=str(source), positive="bad", audit=UNJUDGED, **accepted, **allowed)
+    ingest(taken, raw=root / "raw", metrics=root / "ingest.json", audit=root / "ingest-audit")
+    shares = {"test_fraction": 0.3, "validation_fraction": 0.3}
+    made = Preprocess(image_size=SIZE, fit="squash", split_salt="x", audit=UNAUDITED, **shares)
+    preprocess(
+        made, root / "raw", data=root / "data", metrics=root / "preprocess.json", audit=root / "preprocess-audit"
+    )
+    return root / "raw", root / "data"
+
+
+def make_model(folder: Path, kind: str, slope: float, data: Path) -> Path:
+    """A folder like that of train_head (`head`) or finetune_all (`model`), as if trained on that data."""
+    folder.mkdir(parents=True)
+    classifier = models.build("corner", 0.5)
+    with torch.no_grad():
+        for weight in classifier.parameters():
+            weight.zero_()
+        classifier.head[0].weight[0, 0] = 1.0
+        classifier.head[3].weight[1, 0] = slope
+        classifier.head[3].bias[1] = -slope / 2
+    weights = {name: value.contiguous() for name, value in classifier.state_dict().items()}
+    save_file(weights, folder / f"{kind}.safetensors")
+    (folder / "history.csv").write_text(
+        "epoch,lr,train_loss,validation_log_loss\n0,,,0.7\n1,0.001,0.6,0.5\n2,0.0005,0.5,0.4\n"
+    )
+    artifacts.write_meta(
+        folder,
+        kind,
+        1,
+        backbone="corner",
+        weights="random",
+        base_sha256="b" * 64,
+        data_digest=artifacts.digest(data),
+        dropout=0.5,
+        image_size=SIZE,
+        channels=1,
+        mean=[0.0, 0.0, 0.0],
+        std=[1.0, 1.0, 1.0],
+        labels=["good", "bad"],
+        positive="bad",
+        winner="finetuned",
+        best_epoch=2,
+        validation={"log_loss": 0.4},
+        params={"epochs": 2, "seed": slope},
+    )
+    return folder
+
+
+def make_audit(folder: Path, data: Path, checks: Sequence[Check] = ()) -> Path:
+    """A folder like that of an audit by train_head on that data; of no checks unless some are given."""
+    fingerprint = artifacts.read_json(data / "meta.json")["fingerprint"]
+    write_audit(folder, "train_head", checks, fingerprint=fingerprint, figures={}, pixels=lambda sha256: None)
+    return folder
+
+
+def places(root: Path, data: tuple[Path, Path], head: Path, model: Path) -> Paths:
+    """What register reads of a model in `root`, its evaluation still to be made; with the audits of its data."""
+    audits = [data[0].with_name(f"{step}-audit") for step in ("ingest", "preprocess")]
+    own = make_audit(root / "train_head-audit", data[1])
+    return Paths(*data, head, model, root / "evaluation", root / "metrics.json", *audits, own)
+
+
+def make_candidate(root: Path, data: tuple[Path, Path], slope: float = 8.0) -> Paths:
+    """All that register reads, for a model of this slope; evaluated by evaluate."""
+    model = make_model(root / "model", "model", slope, data[1])
+    head = make_model(root / "head", "head", slope, data[1])
+    paths = places(root, data, head, model)
+    asked = Evaluate(
+        threshold=MaxAccuracy(policy="max_accuracy"),
+        views=1,
+        precision="float32",
+        batch_size=4,
+        robustness=7,
+        pictures=False,
+    )
+    evaluate(asked, paths.data, model, evaluation=paths.evaluation, metrics=paths.metrics)
+    return paths
+
+
+def make_known(root: Path) -> tuple[tuple[Path, Path], Paths]:
+    """The data and a candidate on it, for a fixture that many tests share."""
+    with pytest.MonkeyPatch.context() as patch:
+        know_corner(patch)
+        data = make_data(root / "data")
+        return data, make_candidate(root / "candidate", data)
+
+
+def run(paths: Paths, root: Path, params: Register = PARAMS) -> dict:
+    """Register the candidate; returns the verdict."""
+    register(params, *paths, registration=root / "registration", verdict=root / "registration.json")
+    return artifacts.read_json(root / "registration.json")
+
+
+def copy(paths: Paths, root: Path) -> Paths:
+    """The candidate's own artifacts in another folder, to be altered there; the data stays."""
+    own, audits = ([Path(shutil.copytree(path, root / path.name)) for path in some] for some in (paths[2:5], paths[6:]))
+    return Paths(*paths[:2], *own, Path(shutil.copy(paths.metrics, root / "metrics.json")), *audits)
+
+
+class Killed(Exception):  # noqa: N818
+    """What a test raises in the place of a write."""
+
+
+class Watched:
+    """An MLflow client that counts its writes and can die before one of them."""
+
+    READS = ("get_", "search_", "list_", "download_")
+
+    def __init__(self, client, kill_before: int | None = None) -> None:
+        self._client = client
+        self._kill_before = kill_before
+        self.writes: list[str] = []
+
+    def __getattr__(self, name: str) -> Callable:
+        method = getattr(self._client, name)
+        if name.startswith(self.READS):
+            return method
+
+        def write(*args, **kwargs):
+            if len(self.writes) == self._kill_before:
+                raise Killed(name)
+            self.writes.append(name)
+            return method(*args, **kwargs)
+
+        return write
+
+
+def watch(monkeypatch, kill_before: int | None = None) -> Watched:
+    """Let every connection from now on go through one watched client."""
+    from twofold.tracking import store as tracking
+
+    watched = Watched(tracking._client(tracking.address()), kill_before)
+    monkeypatch.setattr(tracking, "_client", lambda uri: watched)
+    return watched
+
+
+def hurry(monkeypatch) -> list[int]:
+    """Leave out what takes seconds: the fresh process, which tests/slow has, and the page's charts.
+
+    Returns:
+        A list that fills with the number of images of every rehearsal that is asked for.
+    """
+    from twofold.registry import registration
+    from twofold.reporting import decision_page
+
+    know_corner(monkeypatch)
+    asked: list[int] = []
+
+    def rehearse(model, images, expected, *, threshold, labels, precision):
+        assert (model / "MLmodel").is_file()
+        asked.append(len(images))
+        return 0.0
+
+    monkeypatch.setattr(registration, "rehearse", rehearse)
+    monkeypatch.setattr(decision_page, "render", lambda judged, outcome, recorded: "<h1>the page</h1>")
+    return asked
+
+
+def state() -> dict:
+    """What an uninterrupted registration leaves behind, without ids and times: to be compared with another."""
+    from twofold.registry import ledger
+    from twofold.tracking import store as tracking
+    from twofold.tracking.runs import RUN_KEY
+
+    client = tracking.connect().client
+    (place,) = [found.experiment_id for found in client.search_experiments() if found.name == "trying"]
+    runs = sorted(client.search_runs([place]), key=lambda run: run.data.tags[RUN_KEY])
+    own = {"mlflow.runName", "twofold.model_id"}
+    return {
+        "runs": [
+            (
+                run.info.status,
+                run.data.params,
+                run.data.metrics,
+                {key: value for key, value in run.data.tags.items() if key not in own},
+                sorted(info.path for info in client.list_artifacts(run.info.run_id)),
+                len(run.outputs.model_outputs),
+                sum(len(client.get_metric_history(run.info.run_id, key)) for key in run.data.metrics),
+            )
+            for run in runs
+        ],
+        "models": sorted(
+            (str(model.status), sorted(model.tags.items()), sorted((m.key, m.value) for m in model.metrics))
+            for model in client.search_logged_models([place])
+        ),
+        "versions": [(v.version, v.tags, v.description) for v in client.search_model_versions("name = 'corner'")],
+        "aliases": client.get_registered_model("corner").aliases,
+        "ledger": [
+            (
+                entry.number,
+                entry.action,
+                entry.version,
+                entry.champion,
+                entry.actor,
+                entry.reason,
+                entry.gates,
+                entry.note,
+            )
+            for entry in ledger.read(client.get_registered_model("corner").tags).entries
+        ],
+    }

@@ -1,0 +1,105 @@
+"""Findings for a report: 300 test images with generated scores, drawn as noise."""
+
+from typing import Any
+
+import numpy as np
+
+from twofold.evaluation import predictions
+from twofold.evaluation.error_analysis import address, hits, worst
+from twofold.evaluation.explanations import Explained, Explanations
+from twofold.evaluation.slices import by_value
+from twofold.metrics import calibration
+from twofold.metrics.classification import confusion, summary
+from twofold.metrics.metric_intervals import intervals
+from twofold.metrics.temperature_scaling import calibrated
+from twofold.reporting import plots
+from twofold.reporting.evaluation_report import Findings
+from twofold.reporting.picture import Picture
+
+DECISION = {
+    "schema_version": 3,
+    "temperature": 1.6,
+    "threshold": 0.5,
+    "policy": "recall_at_least",
+    "rule": {"recall": 0.85},
+    "views": 8,
+    "precision": "float32",
+    "model_digest": "d" * 64,
+    "fingerprint": "f" * 64,
+    "chosen_on": {"split": "validation", "n": 120, "n_positive": 40},
+    "calibrated_on": {"at_bound": False},
+}
+MAP = address(np.zeros((1, 2, 1), np.uint8))
+
+
+def noise(sha256: str) -> np.ndarray:
+    return np.random.default_rng(int(sha256, 16)).integers(0, 256, (24, 24, 1), dtype=np.uint8)
+
+
+def make_findings(
+    labels: tuple[str, str] = ("functional", "defective"),
+    n: int = 300,
+    pictures: bool = True,
+    slices: dict[str, list[Any]] | None = None,
+    perfect: bool = False,
+    group: list[Any] | None = None,
+    **decided: Any,
+) -> Findings:
+    rng = np.random.default_rng(7)
+    target = (np.arange(n) % 3 == 0).astype(int)
+    probability = (
+        np.where(target == 1, 0.9, 0.1) if perfect else np.clip(0.3 + 0.4 * target + rng.normal(0, 0.2, n), 0, 1)
+    )
+    predicted = probability >= 0.5
+    columns = {
+        "sha256": [f"{number:064x}" for number in range(n)],
+        "split": ["test"] * n,
+        "label": [labels[value] for value in target],
+        "target": target,
+        "probability": probability,
+        "predicted": predicted,
+        "group": group or [None] * n,
+    }
+    test = predictions.gather(columns, slices or {"type": ["mono" if row % 2 else "poly" for row in range(n)]})
+    answers = (test.target, test.probability, 0.5)
+    counts = confusion(*answers)
+    decision = DECISION | {"labels": list(labels), "positive": labels[1]} | decided
+    uncalibrated = calibrated(test.probability, 1 / decision["temperature"])
+    before = calibration.interval(test.target, uncalibrated)._asdict()
+    metrics = summary(*answers) | {
+        "ece_uncalibrated": calibration.ece(test.target, uncalibrated),
+        "temperature": decision["temperature"],
+        "threshold": 0.5,
+        "intervals": intervals(*answers) | {"ece_uncalibrated": before},
+        "slices": by_value(*answers, test.slices),
+    }
+    return Findings(
+        metrics=metrics,
+        decision=decision,
+        data={"image_size": 24, "channels": 1},
+        model={"backbone": "resnet50", "weights": "imagenet1k_v1", "winner": "finetuned"},
+        test=test,
+        splits={"train": (600, 300), "validation": (80, 40), "test": (counts.negative, counts.positive)},
+        charts=draw((labels, n, perfect, decision["temperature"]), test, uncalibrated, metrics),
+        explained=explained(test, labels, pictures),
+    )
+
+
+def explained(test: predictions.Predictions, labels: tuple[str, str], pictures: bool) -> Explanations:
+    """Answers with a map each that shows nothing, or without pictures."""
+    pixels, overlay, words = (noise, MAP, "A map of noise") if pictures else (None, None, "")
+    cases = [[Explained(answer, overlay, words) for answer in choose(test, labels, pixels)] for choose in (worst, hits)]
+    if pictures:
+        return Explanations(*cases, legend=MAP, positions=(1, 2), untrained=0.1, missing="")
+    missing = "pictures are left out of this report (evaluate.pictures: false)"
+    return Explanations(*cases, legend=None, positions=None, untrained=None, missing=missing)
+
+
+_DRAWN: dict[Any, dict[str, Picture]] = {}
+
+
+def draw(key: Any, test: predictions.Predictions, uncalibrated: Any, metrics: Any) -> dict[str, Picture]:
+    """The charts of what `key` says, drawn once: drawing takes longer than all the rest."""
+    if key not in _DRAWN:
+        _DRAWN[key] = plots.draw(test, uncalibrated, metrics, key[0])
+    return _DRAWN[key]

@@ -1,0 +1,35 @@
+"""What these tests put into buckets, and read from them."""
+
+import io
+
+import numpy as np
+from PIL import Image
+
+from tests.support.makers import make_raw
+from twofold.data.raw import Raw
+
+LIMIT = 1 << 28
+
+
+def fill(store, bucket, folder, prefix=""):
+    store.create_bucket(Bucket=bucket)
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            store.put_object(Bucket=bucket, Key=prefix + path.relative_to(folder).as_posix(), Body=path.read_bytes())
+
+
+def png(seed, size=32):
+    stream = io.BytesIO()
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (size, size), np.uint8)).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def run(source, tmp_path, **values):
+    return Raw.open(make_raw(source, tmp_path / "raw", **values))
+
+
+def tree(source):
+    """{key: bytes} of what a source offers."""
+    entries = source.listing().entries
+    wanted = [source.wanted(entry.key) for entry in entries]
+    return {one.key: got.data for one, got in zip(wanted, source.fetch(wanted, LIMIT), strict=True)}

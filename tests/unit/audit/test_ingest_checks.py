@@ -1,0 +1,191 @@
+"""The audit of ingest: planted dirt is found, told and left out as the policies say; clean data passes in silence."""
+
+import json
+import tarfile
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFilter
+
+from tests.support.makers import CLASSES, UNJUDGED, encode, file_bytes, make_raw
+from twofold.cli.forget import forget
+from twofold.core.errors import DataError, ParameterError
+from twofold.data.raw import Raw, read_csv
+
+WARN = dict.fromkeys(UNJUDGED, "warn") | {"both_labels": "fail"}
+SIDE = 48
+
+
+def picture(*seed):
+    """Noise over a slope; what makes it bad is a corner that is turned, so brightness tells nothing."""
+    rng = np.random.default_rng(seed)
+    grey = rng.normal(128, 25, (SIDE, SIDE)) + np.linspace(-40, 40, SIDE)[None, :]
+    return np.clip(grey, 0, 255).astype(np.uint8)
+
+
+def write(folder, per_class=60, seed=0):
+    for place, label in enumerate(CLASSES):
+        (folder / label).mkdir(parents=True, exist_ok=True)
+        for number in range(per_class):
+            data = encode(picture(seed, place, number), "JPEG", quality=90)
+            (folder / label / f"{label}-{number:03d}.jpg").write_bytes(data)
+    return folder
+
+
+@pytest.fixture
+def images(tmp_path):
+    return write(tmp_path / "images")
+
+
+def soil(images):
+    """One of each: {check: key}."""
+    base = Image.fromarray(picture(9, 9, 9))
+    dirt = {
+        "blank": np.full((SIDE, SIDE), 130, np.uint8),
+        "under_exposed": (picture(9, 1) * 0.1).astype(np.uint8),
+        "over_exposed": np.clip(picture(9, 2).astype(int) + 200, 0, 255).astype(np.uint8),
+        "blurred": np.asarray(base.filter(ImageFilter.GaussianBlur(5))),
+        "odd_aspect": np.asarray(Image.fromarray(picture(9, 4)).resize((200, 40))),
+    }
+    for name, pixels in dirt.items():
+        (images / "bad" / f"{name}.png").write_bytes(encode(pixels))
+    return {name: f"bad/{name}.png" for name in dirt}
+
+
+def ingested(images, out, **policies):
+    return make_raw(images, out, audit=WARN | policies)
+
+
+def found(out):
+    rows = read_csv(out.with_suffix(".audit") / "findings.csv")
+    return {(row["check"], row["key"]) for row in rows}
+
+
+def test_clean_data_passes_in_silence(images, tmp_path, capsys):
+    out = ingested(images, tmp_path / "raw")
+    assert found(out) == set()
+    assert "the audit found nothing" in capsys.readouterr().err + capsys.readouterr().out
+    figures = json.loads((tmp_path / "raw.json").read_text())
+    assert {figures[name] for name in figures if name.startswith("found_")} == {0}
+
+
+def test_planted_dirt_is_listed_and_stays_with_warn(images, tmp_path):
+    dirt = soil(images)
+    out = ingested(images, tmp_path / "raw")
+    assert found(out) - {("readable_label", "")} == set(dirt.items())
+    assert len(Raw.open(out).images) == 125
+    html = (tmp_path / "raw.audit" / "audit.html").read_text()
+    assert html.count("<img ") == len(dirt)
+    figures = json.loads((tmp_path / "raw.json").read_text())
+    assert (figures["found_blurred"], figures["left_out"], figures["refused"]) == (1, 0, 0)
+
+
+def test_what_is_quarantined_is_in_no_list_and_no_shard(images, tmp_path):
+    clean = ingested(images, tmp_path / "clean")
+    dirt = soil(images)
+    (images / "bad" / "blank-again.png").write_bytes((images / "bad" / "blank.png").read_bytes())
+    out = ingested(images, tmp_path / "raw", **dict.fromkeys(dirt, "quarantine"))
+    rows = read_csv(out / "quarantine.csv")
+    assert {row["key"] for row in rows} == {*dirt.values(), "bad/blank-again.png"}
+    assert {row["kind"] for row in rows} == {"audit"}
+    assert next(row for row in rows if row["key"] == "bad/blurred.png")["reason"].startswith("blurred: variance")
+    assert read_csv(out / "duplicates.csv") == []
+    opened = Raw.open(out)
+    with tarfile.open(out / "images-00000.tar") as shard:
+        assert {name.split(".")[0] for name in shard.getnames()} == {one.sha256 for one in opened.images}
+    assert [opened.read(one) for one in opened.images] == [Raw.open(clean).read(one) for one in opened.images]
+    # As if they had never been there.
+    same = {name: data for name, data in file_bytes(out).items() if name != "quarantine.csv"}
+    assert same == {name: data for name, data in file_bytes(clean).items() if name != "quarantine.csv"}
+    figures = json.loads((tmp_path / "raw.json").read_text())
+    assert (figures["left_out"], figures["refused"], figures["ignored"], figures["images"]) == (6, 0, 0, 120)
+
+
+@pytest.mark.parametrize("name", ["blank", "blurred", "exact_duplicates", "imbalance"])
+def test_fail_writes_the_audit_and_nothing_else(images, tmp_path, name):
+    soil(images)
+    (images / "bad" / "again.jpg").write_bytes((images / "bad" / "bad-000.jpg").read_bytes())
+    if name == "imbalance":
+        for number in range(5, 60):
+            (images / "good" / f"good-{number:03d}.jpg").unlink()
+    with pytest.raises(DataError, match=rf"audit\.html(?s:.*)ingest\.audit\.{name} is fail"):
+        ingested(images, tmp_path / "raw", **{name: "fail"})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["images", "raw.audit"]
+    assert {check for check, _ in found(tmp_path / "raw")} >= {name}
+
+
+def test_of_a_contradiction_every_copy_is_left_out(images, tmp_path):
+    data = (images / "bad" / "bad-000.jpg").read_bytes()
+    (images / "good/wrong.jpg").write_bytes(data)
+    with Image.open(images / "bad/bad-000.jpg") as same:
+        (images / "good/wrong-again.jpg").write_bytes(encode(np.asarray(same)))  # other bytes, the same pixels
+    (images / "bad/saved-anew.jpg").write_bytes((images / "good/wrong-again.jpg").read_bytes() + b" ")
+    out = ingested(images, tmp_path / "raw", both_labels="quarantine")
+    torn = {"bad/bad-000.jpg", "bad/saved-anew.jpg", "good/wrong.jpg", "good/wrong-again.jpg"}
+    assert {row["key"] for row in read_csv(out / "quarantine.csv")} == torn
+    assert not torn & {one.key for one in Raw.open(out).images}
+    assert found(out) == {("both_labels", "bad/bad-000.jpg")}
+    with tarfile.open(out / "images-00000.tar") as shard:
+        assert len(shard.getnames()) == 119
+
+
+def test_a_contradiction_cannot_be_let_pass(images, tmp_path):
+    with pytest.raises(ParameterError, match=r"ingest\.audit\.both_labels: found 'warn'"):
+        ingested(images, tmp_path / "raw", both_labels="warn")
+
+
+def test_a_label_that_brightness_gives_away_is_named(images, tmp_path):
+    for path in (images / "bad").iterdir():
+        number = int(path.stem[-3:])
+        path.write_bytes(encode(np.clip(picture(0, 0, number) * 1.15, 0, 255).astype(np.uint8), "JPEG", quality=90))
+    out = ingested(images, tmp_path / "raw")
+    rows = [row for row in read_csv(out.with_suffix(".audit") / "findings.csv") if row["check"] == "readable_label"]
+    assert "brightness alone (mean brightness and mean colour): ROC-AUC 1.00" in rows[0]["detail"]
+
+
+def test_policies_that_change_no_image_change_no_byte_of_raw(images, tmp_path):
+    soil(images)
+    warned = file_bytes(ingested(images, tmp_path / "raw"))
+    assert file_bytes(make_raw(images, tmp_path / "other", audit=UNJUDGED)) == warned
+    assert found(tmp_path / "other") == set()
+
+
+def test_the_audit_has_the_same_bytes_whatever_the_number_of_workers(images, tmp_path, monkeypatch):
+    soil(images)
+    audits = []
+    for workers in ("1", "3"):
+        monkeypatch.setenv("TWOFOLD_WORKERS", workers)
+        monkeypatch.setenv("TWOFOLD_CACHE", str(tmp_path / f"memo-{workers}"))
+        ingested(images, tmp_path / workers)
+        audits.append(file_bytes(tmp_path / f"{workers}.audit"))
+    assert audits[0] == audits[1]
+
+
+def test_refused_files_are_listed_with_their_reasons(images, tmp_path):
+    (images / "bad" / "cut.png").write_bytes(encode(picture(1))[:-30])
+    out = make_raw(images, tmp_path / "raw", audit=WARN, max_refused_fraction=0.5)
+    assert found(out) == {("refused", "bad/cut.png")}
+    html = (tmp_path / "raw.audit" / "audit.html").read_text()
+    assert "damaged or cut short" in html
+    assert "ingest.max_refused_fraction" in html
+
+
+def test_the_classes_are_told_in_tables(images, tmp_path):
+    out = ingested(images, tmp_path / "raw")
+    figures = json.loads((out.with_suffix(".audit") / "audit.json").read_text())["figures"]
+    assert figures["classes"]["bad"]["images"] == 60
+    assert figures["sizes"] == {f"{SIDE} x {SIDE}": {"bad": 60, "good": 60}}
+    assert figures["source folders"] == {"bad": {"bad": 60, "good": 0}, "good": {"bad": 0, "good": 60}}
+
+
+def test_forgetting_an_image_takes_the_audit_that_shows_it(images, tmp_path):
+    dirt = soil(images)
+    taken = Raw.open(ingested(images, tmp_path / "data" / "raw"))
+    reports = tmp_path / "reports" / "audit"
+    reports.mkdir(parents=True)
+    (tmp_path / "data" / "raw.audit").rename(reports / "ingest")
+    (reports / "other").mkdir()
+    (reports / "other" / "audit.json").write_text("{}")
+    (sha256,) = [one.sha256 for one in taken.images if one.key == dirt["blurred"]]
+    assert "reports/audit/ingest: deleted" in forget(sha256, tmp_path)
+    assert [path.name for path in reports.iterdir()] == ["other"]

@@ -1,0 +1,231 @@
+"""Leaks between splits: found, repaired by leaving out and never by moving, listed; clean data stays as it is."""
+
+import json
+
+import numpy as np
+import pytest
+
+from tests.support.makers import UNAUDITED, encode, file_bytes, make_prepared, make_raw, write_labels
+from tests.unit.audit.test_near_duplicates import CHANGES, part
+from twofold.audit import near_duplicates, split_leakage
+from twofold.core.errors import DataError
+from twofold.data.decode_cache import content_of
+from twofold.data.prepared import Prepared
+from twofold.data.raw import read_csv
+
+DEFAULT = {"leaks": "quarantine", "groups": "quarantine", "label_conflicts": "warn", "near_duplicates": "warn"}
+SPLITS = ("train", "validation", "test")
+
+
+class Folder:
+    """A folder with a labels.csv, whose images are told apart by their seeds."""
+
+    def __init__(self, root):
+        self.root, self.rows = root, []
+        root.mkdir()
+
+    def add(self, name, picture, split, label=None, group=""):
+        (self.root / name).write_bytes(picture if isinstance(picture, bytes) else encode(picture))
+        label = label or ("bad" if len(self.rows) % 2 else "good")
+        self.rows.append((name, label, split, group))
+
+    def prepared(self, place, **policies):
+        write_labels(self.root, self.rows, "path,label,split,group")
+        place.mkdir(exist_ok=True)
+        raw = make_raw(self.root, place / "raw")
+        return make_prepared(raw, place / "data", audit=DEFAULT | policies)
+
+
+def clean(root, count=90):
+    folder = Folder(root)
+    for seed in range(count):
+        folder.add(f"{seed:03}.png", part(seed, 1), SPLITS[seed % 3], group=f"g{seed}")
+    return folder
+
+
+def found(place, check):
+    return [row for row in read_csv(place / "data.audit" / "findings.csv") if row["check"] == check]
+
+
+def left_out(place):
+    return {row["key"]: row["reason"] for row in read_csv(place / "data" / "left_out.csv")}
+
+
+def test_clean_data_stays_as_it_is(tmp_path):
+    data = clean(tmp_path / "images", 300).prepared(tmp_path / "a")
+    assert len(Prepared.open(data)) == 300
+    assert left_out(tmp_path / "a") == {}
+    assert read_csv(tmp_path / "a" / "data.audit" / "findings.csv") == []
+    assert "Nothing." in (tmp_path / "a" / "data.audit" / "audit.html").read_text()
+
+
+def test_planted_leaks_are_found_and_left_out(tmp_path):
+    folder = clean(tmp_path / "images", 240)
+    kinds = list(CHANGES.values())
+    for number in range(20):  # exact, as another file of the same pixels
+        seed = 3 * number + 2  # of test
+        folder.add(f"exact{number}.png", encode(part(seed, 1), compress_level=1), SPLITS[number % 2], _label(seed))
+    for number in range(20):
+        seed = 3 * (number + 20) + 2
+        copy = np.ascontiguousarray(kinds[number % len(kinds)](part(seed, 1)))
+        folder.add(f"near{number:02}.png", copy, SPLITS[number % 2], _label(seed))
+    for number in range(10):
+        folder.add(f"group{number}.png", part(1000 + number, 1), "train", group=f"g{3 * number + 1}")  # validation's
+    for number in range(10):
+        seed = 3 * (number + 60)  # of train, under the other label
+        other = "good" if _label(seed) == "bad" else "bad"
+        folder.add(f"pair{number}.png", part(seed, 1)[:, ::-1], "train", other)
+    data = folder.prepared(tmp_path / "a")
+    out = left_out(tmp_path / "a")
+    assert {f"exact{n}.png" for n in range(20)} <= set(out)
+    assert len([name for name in out if name.startswith("near")]) >= 19
+    assert {f"group{n}.png" for n in range(10)} <= set(out)
+    assert not [name for name in out if name[0].isdigit()], "what is held back further stays"
+    assert len(found(tmp_path / "a", "label_conflicts")) == 10
+    assert len(found(tmp_path / "a", "groups")) == 10
+    listed = found(tmp_path / "a", "leaks")
+    assert len(listed) >= 39
+    alike = [float(row["value"]) for row in listed]
+    assert alike == sorted(alike, reverse=True), "the surest come first"
+    images = Prepared.open(data)
+    assert len(images) == 300 - len(out)
+    assert list(images.column("pixels")) == [content_of(images.stored(row)) for row in range(len(images))]
+    kept = set(images.sha256)
+    assert not kept & {row["sha256"] for row in read_csv(data / "left_out.csv")}
+    figures = json.loads((tmp_path / "a" / "data.json").read_text())
+    assert figures["left_out"] == len(out)
+    assert figures["found_groups"] == 10
+
+
+def _label(seed):
+    return "bad" if seed % 2 else "good"
+
+
+def test_what_stays_is_as_if_the_others_had_never_been_there(tmp_path, monkeypatch):
+    folder = clean(tmp_path / "images")
+    expected = folder.prepared(tmp_path / "a")
+    # Before all others, so that those have to move up.
+    folder.add("00-copy.png", part(2, 1)[:, ::-1], "train", _label(2))
+    folder.add("colour.png", np.stack([part(5, 1)] * 3, axis=2), "validation", _label(5))
+    for workers in ("1", "2"):
+        monkeypatch.setenv("TWOFOLD_WORKERS", workers)
+        monkeypatch.setenv("TWOFOLD_CACHE", str(tmp_path / f"memo{workers}"))  # or the second run would do nothing
+        data = folder.prepared(tmp_path / workers)
+        assert set(left_out(tmp_path / workers)) == {"00-copy.png", "colour.png"}
+        one, other = Prepared.open(expected), Prepared.open(data)
+        assert list(one.sha256) == list(other.sha256)
+        assert one.meta["statistics"] == other.meta["statistics"]
+        assert np.array_equal(one.pixels(np.arange(90)), other.pixels(np.arange(90)))
+        assert sorted(p.name for p in expected.iterdir()) == sorted(p.name for p in data.iterdir())
+    for folder_name in ("data", "data.audit"):
+        assert file_bytes(tmp_path / "1" / folder_name) == file_bytes(tmp_path / "2" / folder_name)
+
+
+def test_growing_moves_no_image_and_a_new_test_image_pushes_its_repeat_out(tmp_path):
+    folder = clean(tmp_path / "images")
+    before = Prepared.open(folder.prepared(tmp_path / "a"))
+    assert len(before) == 90
+    for seed in range(200, 230):
+        folder.add(f"{seed}.png", part(seed, 1), SPLITS[seed % 3], _label(seed))
+    folder.add("late.png", part(3, 1)[:, ::-1], "test", _label(3))
+    after = Prepared.open(folder.prepared(tmp_path / "b"))
+    assert left_out(tmp_path / "b") == {"003.png": "nearly the same picture as an image of test"}
+    old, new = (dict(zip(one.sha256, one.split, strict=True)) for one in (before, after))
+    assert len(new) == 90 - 1 + 30 + 1
+    assert all(new.get(sha256, split) == split for sha256, split in old.items())
+
+
+def test_policies(tmp_path):
+    folder = clean(tmp_path / "images")
+    folder.add("copy.png", part(2, 1)[:, ::-1], "train", _label(2))
+    folder.add("torn.png", part(3, 1)[::-1], "train", "good" if _label(3) == "bad" else "bad")
+    folder.add("twice.png", part(6, 1)[::-1], "train", _label(6))
+    folder.add("group.png", part(500, 1), "train", group="g1")
+
+    def of(name, **policies):
+        folder.prepared(tmp_path / name, **policies)
+        return set(left_out(tmp_path / name))
+
+    assert of("default") == {"copy.png", "group.png"}
+    assert of("warn", leaks="warn", groups="warn") == set()
+    assert len(found(tmp_path / "warn", "leaks")) == 1
+    everything = dict.fromkeys(DEFAULT, "quarantine")
+    assert of("all", **everything) - {"006.png", "twice.png"} == {"copy.png", "group.png", "torn.png", "003.png"}
+    assert len(of("all", **everything) & {"006.png", "twice.png"}) == 1
+    assert of("ignore", **UNAUDITED) == set()
+    assert "Not looked for" in (tmp_path / "ignore" / "data.audit" / "audit.html").read_text()
+
+
+@pytest.mark.parametrize("name", DEFAULT)
+def test_the_policy_fail_writes_the_audit_and_no_data(name, tmp_path):
+    folder = clean(tmp_path / "images")
+    folder.add("copy.png", part(2, 1)[:, ::-1], "train", _label(2))
+    folder.add("torn.png", part(3, 1)[::-1], "train", "good" if _label(3) == "bad" else "bad")
+    folder.add("twice.png", part(6, 1)[::-1], "train", _label(6))
+    folder.add("group.png", part(500, 1), "train", group="g1")
+    with pytest.raises(DataError, match=rf"preprocess\.audit\.{name} is fail"):
+        folder.prepared(tmp_path / "a", **{name: "fail"})
+    assert found(tmp_path / "a", name)
+    assert not (tmp_path / "a" / "data").exists()
+
+
+def test_along_a_chain_only_what_stays_counts():
+    def image(name, split):
+        return _Image(name, name, "bad", None), split
+
+    images, splits = zip(*(image("t", "test"), image("v", "validation"), image("r", "train")), strict=True)
+    chain = [near_duplicates.Pair(0, 1, 0.99, "as it is"), near_duplicates.Pair(1, 2, 0.99, "as it is")]
+    judged = split_leakage.near(images, splits, chain, DEFAULT)
+    assert set(judged.left_out) == {1}
+    closed = [*chain, near_duplicates.Pair(0, 2, 0.98, "mirrored")]
+    judged = split_leakage.near(images, splits, closed, DEFAULT)
+    assert set(judged.left_out) == {1, 2}
+    assert judged.left_out[2].of == "t"
+
+
+class _Image:
+    def __init__(self, sha256, key, label, group):
+        self.sha256, self.key, self.label, self.group = sha256, key, label, group
+
+
+def test_a_file_that_shows_nothing_is_like_no_other(tmp_path):
+    folder = clean(tmp_path / "images")
+    for number, level in enumerate((0, 90, 200)):
+        folder.add(f"flat{number}.png", np.full((64, 64 + number), level, np.uint8), SPLITS[number])
+    folder.prepared(tmp_path / "a")
+    assert left_out(tmp_path / "a") == {}
+
+
+def test_the_very_same_pixels_are_left_out_whatever_the_policy_and_not_reported_when_ignored(tmp_path):
+    folder = clean(tmp_path / "images")
+    folder.add("same.png", encode(part(2, 1), compress_level=1), "train", _label(2))
+    folder.prepared(tmp_path / "a", **UNAUDITED)
+    assert set(left_out(tmp_path / "a")) == {"same.png"}
+    assert read_csv(tmp_path / "a" / "data.audit" / "findings.csv") == []
+    folder.prepared(tmp_path / "b")
+    assert [row["key"] for row in found(tmp_path / "b", "leaks")] == ["same.png"]
+
+
+def test_figures_of_the_splits():
+    image = _Image("a", "a.png", "bad", "g")
+    image.slices = ("mono",)
+    other = _Image("b", "b.png", "good", "g")
+    other.slices = (None,)
+    told = split_leakage.figures([image, image, other], ["train", "test", "train"], ["good", "bad"], ["type"])
+    split, by_type = told.values()
+    assert split["train"] == {"good": 1, "bad": 1, "images": 2, "share of bad": "50.0%", "groups": 1}
+    assert split["validation"]["share of bad"] == "0.0%"
+    assert by_type == {
+        "mono": {"train": 1, "validation": 0, "test": 1},
+        "none": {"train": 1, "validation": 0, "test": 0},
+    }
+
+
+def test_a_policy_that_changes_no_image_changes_no_byte_of_the_data(tmp_path):
+    folder = clean(tmp_path / "images", 30)
+    one, *others = (
+        folder.prepared(tmp_path / "a"),
+        folder.prepared(tmp_path / "b", near_duplicates="ignore", leaks="fail"),
+        folder.prepared(tmp_path / "c", **UNAUDITED),
+    )
+    assert [file_bytes(other) for other in others] == 2 * [file_bytes(one)]

@@ -1,0 +1,188 @@
+"""What the audits found reaches the card, the page and the verdict; an audit of other data is no audit of these."""
+
+import shutil
+from dataclasses import replace
+
+import pytest
+from markdown_it import MarkdownIt
+
+from tests.support import registration_case as case
+from tests.support.makers import UNJUDGED, make_folder, make_raw
+from tests.unit.reporting.test_decision_page import PROMOTED, RECORDED, judged
+from tests.unit.reporting.test_model_card import HOSTILE, Elements
+from twofold.audit import summary
+from twofold.audit.checks import Check, Found
+from twofold.core.artifacts import read_json, write_json
+from twofold.core.errors import ArtifactError
+from twofold.promotion.candidate import read
+from twofold.promotion.judgement import as_json, digest
+from twofold.reporting import decision_page, model_card
+from twofold.reporting import html_page as pages
+from twofold.reporting.audit_page import write_audit
+
+F = "f" * 64
+DARK = [Found("under_exposed", f"{number}" * 64, f"secret-{number}.png", "bad", "", "nearly black") for number in "12"]
+RARE = Found("imbalance", "", "", "bad", "", "3 of 70 images are bad: 4.3%")
+CHECKS = [
+    Check("imbalance", "warn", "Classes of very different size", "One class is rare.", [RARE]),
+    Check("under_exposed", "quarantine", "Very dark", "Far darker than the others.", DARK),
+    Check("blank", "warn", "Blank", "Of nearly one colour.", []),
+    Check("blurred", "ignore", "Blurred", "Softer than the others.", []),
+    Check("refused", "quarantine", "Refused", "Damaged.", DARK[:1], "ingest.max_refused_fraction"),
+    Check("label_issues", "warn", "Wrong labels", "Suspicion.", [], impossible="4 images of class 'bad'."),
+]
+
+
+def written(folder, checks=CHECKS, step="ingest", fingerprint=F):
+    write_audit(folder, step, checks, fingerprint=fingerprint, figures={}, pixels=lambda sha256: None)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def known(tmp_path_factory):
+    return case.make_known(tmp_path_factory.mktemp("known"))[1]
+
+
+@pytest.fixture(scope="module")
+def candidate(known, tmp_path_factory):
+    """Its images are audited as CHECKS say."""
+    audits = summary.read({"ingest": written(tmp_path_factory.mktemp("audit") / "ingest")}, F)
+    return replace(read(*known), audits=audits)
+
+
+@pytest.fixture(scope="module")
+def section(candidate):
+    card = model_card.render(judged(candidate))
+    return card[card.index("## What the audits found") : card.index("## Factors")]
+
+
+def test_a_table_has_what_was_found_with_step_policy_and_what_was_done(section):
+    rows = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in section.splitlines() if "|" in line]
+    assert rows[0] == ["check", "step", "found", "policy", "what was done"]
+    assert rows[2:] == [
+        ["Classes of very different size", "ingest", "1", "warn", "listed, nothing else was done"],
+        ["Refused", "ingest", "1", "quarantine", "left out"],
+        ["Very dark", "ingest", "2", "quarantine", "left out"],
+    ]
+
+
+def test_it_says_what_a_finding_means_what_sets_it_and_what_was_not_seen(section):
+    assert (
+        "- Classes of very different size (`ingest.audit.imbalance`): One class is rare. Here: 3 of 70 images are bad: "
+        "4.3%." in section
+    )
+    assert "- Refused (`ingest.max_refused_fraction`): Damaged.\n" in section
+    assert "Looked for and not found: Blank.\n" in section
+    assert "Could not be looked for: Wrong labels (4 images of class 'bad'.).\n" in section
+    assert "Not looked for, by their policies: Blurred.\n" in section
+    assert "secret" not in section
+    assert "1111" not in section
+
+
+def test_a_check_that_two_steps_make_is_told_apart(candidate):
+    again = tuple(one._replace(step="preprocess", found=0) for one in candidate.audits if one.check == "refused")
+    card = model_card.render(judged(replace(candidate, audits=candidate.audits + again)))
+    assert "Looked for and not found: Blank; Refused (by preprocess).\n" in card
+
+
+def test_nothing_is_said_to_be_nothing(candidate):
+    quiet = tuple(one for one in candidate.audits if not one.found)
+    for audits in ((), quiet):
+        card = model_card.render(judged(replace(candidate, audits=audits)))
+        assert "## What the audits found\n\nNothing.\n" in card
+        html = pages.render("x", summary.TEMPLATE, {"audited": summary.in_kinds(audits)})
+        assert "<p>The audits of the data found nothing.</p>" in html
+
+
+def test_the_page_on_which_a_team_decides_has_it_too(candidate):
+    page = decision_page.render(judged(candidate), PROMOTED, RECORDED)
+    table = page.partition('<table id="audit-table"')[2].partition("</table>")[0]
+    words = " ".join(table.split())
+    assert "Very dark<small>ingest.audit.under_exposed: quarantine</small>" in words
+    assert "3 of 70 images are bad: 4.3%. One class is rare." in words
+    assert words.count("<tr>") == 4
+    assert "Wrong labels could not be looked for: 4 images of class" in page
+    assert "secret" not in table
+
+
+def test_the_verdict_has_the_counts_and_a_new_finding_makes_another_record(candidate):
+    values = as_json(judged(candidate), PROMOTED)
+    assert values["audits"][-1] == {"step": "ingest", "check": "under_exposed", "policy": "quarantine", "found": 2}
+    fewer = as_json(judged(replace(candidate, audits=candidate.audits[1:])), PROMOTED)
+    assert digest(fewer) != digest(values)
+
+
+@pytest.mark.parametrize("words", HOSTILE)
+def test_hostile_classes_stay_text(candidate, words, tmp_path):
+    told = Found("imbalance", "", "", words, "", f"3 of 70 images are {words}")
+    checks = [
+        Check("imbalance", "warn", "Size", "Rare.", [told]),
+        Check("label_issues", "warn", "Labels", "x", [], impossible=f"4 images of class {words}."),
+    ]
+    hostile = replace(candidate, audits=summary.read({"ingest": written(tmp_path / "a", checks)}, F))
+    markdown = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
+    table = pages.render("x", summary.TEMPLATE, {"audited": summary.in_kinds(hostile.audits)})
+    for html in (markdown.render(model_card.render(judged(hostile))), table):
+        elements = Elements(html)
+        assert not {"b", "i", "img", "script", "a", "em", "s"} & set(elements.found)
+        assert f"3 of 70 images are {' '.join(words.split())}" in " ".join("".join(elements.text).split())
+
+
+def test_what_register_reads_is_what_the_steps_wrote(known):
+    found = {(one.step, one.check): one for one in read(*known).audits}
+    assert found["ingest", "exact_duplicates"].policy == "ignore"
+    assert {step for step, _ in found} == {"ingest", "preprocess"}
+    assert found["ingest", "refused"].set_by == "ingest.max_refused_fraction"
+
+
+def altered(folder, file, **values):
+    write_json(folder / file, read_json(folder / file) | values)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (shutil.rmtree, r"meta\.json: no such file"),
+        (lambda folder: altered(folder, "meta.json", fingerprint="0"), "the fingerprint 0, expected f+; run ingest"),
+        (lambda folder: altered(folder, "meta.json", step="preprocess"), "the step preprocess, expected ingest"),
+        (lambda folder: altered(folder, "meta.json", schema_version=1), "make this artifact again"),
+        (lambda folder: altered(folder, "audit.json", checks={"blank": {}}), "not what an audit writes"),
+        (lambda folder: altered(folder, "audit.json", checks=[1]), "not what an audit writes"),
+        (
+            lambda folder: altered(
+                folder,
+                "audit.json",
+                checks={
+                    "x": dict.fromkeys(("title", "meaning", "set_by"), "x")
+                    | {"policy": "hope", "found": 0, "told": [], "impossible": ""}
+                },
+            ),
+            "policies are ignore, warn, quarantine, fail, found",
+        ),
+        (
+            lambda folder: written(folder, [CHECKS[0]._replace(policy="fail")]),
+            r"found what may not be \(ingest\.audit\.imbalance\), so ingest did not end well",
+        ),
+    ],
+)
+def test_an_audit_that_is_none_of_these_data_is_refused(tmp_path, change, message):
+    folder = written(tmp_path / "audit")
+    change(folder)
+    with pytest.raises(ArtifactError, match=message):
+        summary.read({"ingest": folder}, F)
+
+
+def test_an_audit_of_other_images_is_refused_by_register(known, tmp_path):
+    other = make_raw(make_folder(tmp_path / "images", per_class=3), tmp_path / "raw")
+    with pytest.raises(ArtifactError, match=r"it is an audit of the fingerprint .*run ingest again"):
+        read(*known._replace(ingest_audit=other.with_suffix(".audit")))
+
+
+def test_the_audit_names_the_data_as_they_are_left(tmp_path):
+    """With the policy `quarantine` images are left out; the fingerprint is that of the others."""
+    source = make_folder(tmp_path / "images", per_class=12)
+    (source / "good" / "same.png").write_bytes((source / "bad" / "00003.png").read_bytes())
+    raw = make_raw(source, tmp_path / "raw", audit=UNJUDGED | {"both_labels": "quarantine"})
+    about = read_json(raw / "meta.json")
+    assert about["n"] == 23
+    assert read_json(raw.with_suffix(".audit") / "meta.json")["fingerprint"] == about["fingerprint"]

@@ -1,0 +1,187 @@
+"""Removing an image for good."""
+
+import base64
+import hashlib
+import shutil
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests.support.makers import UNAUDITED, encode, file_bytes, make_folder, make_prepared, make_raw, write_labels
+from twofold.cli.forget import forget, holds
+from twofold.core.errors import DataError
+from twofold.data.prepared import Prepared
+from twofold.data.raw import Raw, read_csv, write_csv
+from twofold.storage import cache, cache_sqlite
+
+KEY = "bad/00003.png"
+POLICIES = "preprocess:\n  audit:\n" + "".join(f"    {name}: {policy}\n" for name, policy in UNAUDITED.items())
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A project in its usual places, its source folder `images`."""
+    monkeypatch.delenv("TWOFOLD_CACHE", raising=False)
+    root = tmp_path / "project"
+    root.mkdir()
+    monkeypatch.chdir(root)
+    make_folder(root / "images", per_class=15, size=16)
+    (root / "params.yaml").write_text("ingest:\n  source: images\n" + POLICIES)
+    (root / "reports").mkdir()
+    make_prepared(make_raw(root / "images", root / "data" / "raw"), root / "data" / "prepared")
+    return root
+
+
+def sha256_of(root, key=KEY):
+    return hashlib.sha256((root / "images" / key).read_bytes()).hexdigest()
+
+
+def anywhere(folder, needles):
+    return [name for name, data in file_bytes(folder).items() if any(needle in data for needle in needles)]
+
+
+def test_raw_and_prepared_become_what_they_would_be_without_the_file(project, tmp_path):
+    sha256 = sha256_of(project)
+    prepared = Prepared.open(project / "data" / "prepared")
+    row = prepared.pixels([list(prepared.sha256).index(sha256)]).tobytes()
+    file = (project / "images" / KEY).read_bytes()
+    assert anywhere(project / "data", [row])
+    text = forget(sha256, project)
+    assert anywhere(project / "data", [row, file, sha256.encode(), KEY.encode()]) == []
+    assert sha256 not in Prepared.open(project / "data" / "prepared").sha256
+    assert f"images/{KEY}" in text
+    assert (project / "images" / KEY).exists()  # not this command's to delete, but named
+    (project / "images" / KEY).unlink()
+    raw = make_raw(project / "images", tmp_path / "raw")
+    assert file_bytes(project / "data" / "raw") == file_bytes(raw)
+    assert file_bytes(project / "data" / "prepared") == file_bytes(make_prepared(raw, tmp_path / "prepared"))
+
+
+def test_every_other_image_is_still_readable(project):
+    forget(sha256_of(project), project)
+    raw = Raw.open(project / "data" / "raw")
+    assert {one.key for one in raw.images} == set(file_bytes(project / "images")) - {KEY}
+    assert all(raw.read(one) for one in raw.images)
+
+
+def test_versions_of_a_bucket_lose_its_line_and_the_object_is_named(project):
+    keys = sorted(image.key for image in Raw.open(project / "data" / "raw").images)
+    write_csv(project / "data" / "raw" / "versions.csv", ("key", "version"), [(key, "v1") for key in keys])
+    sha256 = sha256_of(project)
+    (project / "params.yaml").write_text("ingest:\n  source: s3://bucket/parts\n" + POLICIES)
+    assert "if it lies in s3://bucket/parts" in forget(sha256, project)
+    left = read_csv(project / "data" / "raw" / "versions.csv")
+    assert left == [{"key": key, "version": "v1"} for key in keys if key != KEY]
+
+
+def test_memo(project):
+    sha256 = sha256_of(project)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(project)
+        cache.put([(cache.key("a"), sha256, b"secret features"), (cache.key("b"), "0" * 64, b"others")], "features")
+    text = forget(sha256, project)
+    assert "memo: 3 entries" in text  # what ingest saw of it and the pixels of preprocess are the others
+    left = (project / cache_sqlite.database()).read_bytes()
+    assert b"secret features" not in left
+    assert b"others" in left
+
+
+def test_reports_that_list_or_show_it_are_deleted(project):
+    sha256 = sha256_of(project)
+    reports = project / "reports"
+    for name in ("evaluation", "registration", "other"):
+        (reports / name).mkdir()
+    pq.write_table(pa.table({"sha256": ["0" * 64, sha256]}), reports / "evaluation" / "predictions.parquet")
+    picture = base64.b64encode((project / "images" / KEY).read_bytes()).decode()
+    (reports / "registration" / "decision.html").write_text(f"<img src='data:image/png;base64,{picture}'>")
+    (reports / "page.html").write_text(f"the worst error: {sha256[:12]}")
+    (reports / "other" / "metrics.json").write_text("{}")
+    (reports / "metrics.json").write_text("{}")
+    text = forget(sha256, project)
+    audit = [f"audit/preprocess/{name}" for name in ("audit.html", "audit.json", "findings.csv", "meta.json")]
+    assert sorted(file_bytes(reports)) == [*audit, "metrics.json", "other/metrics.json", "preprocess.json"]
+    for name in ("evaluation", "registration", "page.html"):
+        assert f"reports/{name}: deleted; `dvc repro` makes it again" in text
+
+
+def test_reports_that_do_not_show_it_stay(project):
+    evaluation = project / "reports" / "evaluation"
+    evaluation.mkdir()
+    pq.write_table(pa.table({"sha256": ["0" * 64]}), evaluation / "predictions.parquet")
+    forget(sha256_of(project), project)
+    assert evaluation.exists()
+
+
+def test_what_is_left_is_named(project):
+    sha256 = sha256_of(project)
+    cache = project / ".dvc" / "cache" / "files" / "md5" / "ab"
+    cache.mkdir(parents=True)
+    shutil.copy(project / "data" / "raw" / "images-00000.tar", cache / "shard")
+    shutil.copy(project / "images" / KEY, cache / "image")
+    shutil.copy(project / "images" / "bad" / "00004.png", cache / "other")
+    recorded = project / "mlartifacts" / "1" / "run"
+    recorded.mkdir(parents=True)
+    (recorded / "evaluation.html").write_text(sha256[:12])
+    text = forget(sha256, project)
+    assert "2 files in DVC's cache hold it" in text
+    assert ".dvc/cache/files/md5/ab/shard" in text
+    assert ".dvc/cache/files/md5/ab/image" in text
+    assert "ab/other" not in text
+    assert "dvc gc --workspace --force" in text
+    assert "mlartifacts/1/run/evaluation.html" in text
+    again = forget(sha256, project)
+    assert again.startswith("Nothing left to remove here.")
+    assert f"images/{KEY}" in again
+
+
+def test_other_files_with_the_same_pixels_are_named(tmp_path):
+    from PIL import Image
+
+    (tmp_path / "params.yaml").write_text(POLICIES)
+    images = make_folder(tmp_path / "images", per_class=15, size=16)
+    with Image.open(images / KEY) as image:
+        (images / "bad" / "copy.png").write_bytes(encode(image, compress_level=0))
+    raw = make_raw(images, tmp_path / "data" / "raw")
+    make_prepared(raw, tmp_path / "data" / "prepared")
+    twin = sha256_of(tmp_path, "bad/copy.png")
+    assert f"forget them too: {twin}" in forget(sha256_of(tmp_path), tmp_path)
+    assert (raw / "duplicates.csv").read_text().count("\n") == 1
+    assert twin in Prepared.open(tmp_path / "data" / "prepared").sha256
+
+
+def test_prepared_data_that_cannot_be_made_again_are_deleted(tmp_path):
+    (tmp_path / "params.yaml").write_text(POLICIES)
+    images = make_folder(tmp_path / "images", per_class=3, size=16)
+    splits = ["test", "validation", "train"]
+    rows = [(f"{label}/{n:05d}.png", label, splits[n]) for label in ("bad", "good") for n in range(3)]
+    raw = make_raw(write_labels(images, rows, "path,label,split"), tmp_path / "data" / "raw")
+    make_prepared(raw, tmp_path / "data" / "prepared")
+    text = forget(sha256_of(tmp_path, "bad/00002.png"), tmp_path)
+    assert not (tmp_path / "data" / "prepared").exists()
+    assert "data/prepared: deleted" in text
+
+
+def test_a_refused_file_is_forgotten_too(project):
+    data = b"private, but no image"
+    (project / "images" / "bad" / "broken.png").write_bytes(data)
+    raw = make_raw(project / "images", project / "data" / "raw", max_refused_fraction=0.5)
+    assert b"broken" in (raw / "quarantine.csv").read_bytes()
+    forget(hashlib.sha256(data).hexdigest(), project)
+    assert b"broken" not in (raw / "quarantine.csv").read_bytes()
+    assert len(Raw.open(raw).images) == 30
+
+
+def test_an_image_that_nothing_holds_and_what_is_no_sha256(project):
+    with pytest.raises(DataError, match="no image 000"):
+        forget("0" * 64, project)
+    for wrong in ("", "abc", "G" * 64, "0" * 63):
+        with pytest.raises(DataError, match="is not a SHA-256"):
+            forget(wrong, project)
+
+
+def test_a_name_across_two_blocks_is_found(tmp_path):
+    name = "0123456789ab" + "0" * 52
+    (tmp_path / "file").write_bytes(b"x" * ((1 << 20) - 5) + name.encode())
+    assert holds(tmp_path / "file", name)
+    assert not holds(tmp_path / "file", "1" * 64)

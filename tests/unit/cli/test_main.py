@@ -1,0 +1,71 @@
+from pathlib import Path
+
+import pytest
+
+from scripts.reference_tables import BEGIN, END
+from twofold.cli import main
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def call(*words):
+    with pytest.raises(SystemExit) as caught:
+        main.main(words)
+    return caught.value.code
+
+
+@pytest.fixture
+def params(tmp_path):
+    copy = tmp_path / "params.yaml"
+    copy.write_text((ROOT / "tests" / "params.yaml").read_text())
+    return str(copy)
+
+
+def test_params_get_and_set(params, capsys):
+    assert call("params", "set", "--params", params, "ingest.positive=bad") == 0
+    assert "+  positive: bad" in capsys.readouterr().out
+    assert call("params", "set", "--params", params, "ingest.positive=bad") == 0
+    assert "nothing to change" in capsys.readouterr().out
+    assert call("params", "get", "--params", params, "ingest.positive") == 0
+    assert capsys.readouterr().out == "bad\n"
+
+
+def test_an_error_is_printed_and_the_exit_status_is_1(params, capsys):
+    assert call("params", "set", "--params", params, "ingest.positive=3") == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("twofold: error: params.yaml:\n  ingest.positive: found 3;")
+
+
+def test_params_check_is_silent_when_all_is_well(params, capsys):
+    assert call("params", "check", "--params", params) == 0
+    assert capsys.readouterr() == ("", "")
+
+
+def test_the_tables_are_written_and_checked(tmp_path, capsys):
+    page = tmp_path / "README.md"
+    page.write_text(f"# A\n\n{BEGIN}\n{END}\n\nend\n")
+    assert call("params", "table", "--check", str(page)) == 1
+    assert "make readme" in capsys.readouterr().err
+    assert call("params", "table", "--write", str(page)) == 0
+    text = page.read_text()
+    assert text.startswith("# A\n")
+    assert text.endswith("\n\nend\n")
+    assert "| `positive` | The class that is to be found" in text
+    assert call("params", "table", "--check", str(page)) == 0
+
+
+def test_a_page_without_the_marks_is_refused(tmp_path, capsys):
+    (tmp_path / "README.md").write_text("# A\n")
+    assert call("params", "table", "--check", str(tmp_path / "README.md")) == 1
+    assert "must hold the marks" in capsys.readouterr().err
+
+
+def test_a_summary_before_any_run_names_what_is_missing(tmp_path, capsys):
+    assert call("summary", "--root", str(tmp_path)) == 1
+    assert "ingest.json: no such file; has the step that writes it run?" in capsys.readouterr().err
+
+
+def test_no_command_is_a_usage_error(capsys):
+    assert call() == 2
+    assert "COMMAND" in capsys.readouterr().err

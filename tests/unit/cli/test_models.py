@@ -1,0 +1,134 @@
+"""`twofold models` on a real MLflow store: what is listed, shown, compared, in the ledger, and repaired."""
+
+import json
+
+import pytest
+
+from tests.support.models_case import WHY, aliases, entries
+
+
+def test_the_list_says_what_each_version_is_and_hides_the_locks(models, models_store):
+    status, text = models("list", "--json")
+    found = json.loads(text)
+    assert status == 0
+    assert [(each["version"], each["standing"]) for each in found] == [
+        (3, "challenger"),
+        (2, "champion"),
+        (1, "was champion"),
+    ]
+    assert {each["figures"]["accuracy"] for each in found} == {5 / 7}
+    assert {each["n"] for each in found} == {7}
+    lines = models("list")[1].splitlines()
+    assert len(lines) == 4
+    assert lines[2].split()[:5] == ["2", "champion", "0.714", "0.667", "0.833"]
+    assert len(models_store.client.search_registered_models("name LIKE 'twofold.lock.%'")) == 1
+
+
+def test_a_store_without_versions_has_an_empty_list(models, capsys):
+    assert models("list", "--name", "nothing") == (0, "'nothing' has no version yet\n")
+    status, text = models("show", "1", "--name", "nothing")
+    assert (status, "'nothing' has no version in this store; see MLFLOW_TRACKING_URI" in text) == (1, True)
+
+
+def test_show_has_gates_figures_decisions_lineage_and_links(models, models_store):
+    status, text = models("show", "champion", "--json")
+    found = json.loads(text)
+    assert (status, found["version"], found["standing"], found["judged_against"]) == (0, 2, "champion", "1")
+    assert [(gate["figure"], gate["passed"], gate["against"]) for gate in found["gates"]] == [
+        ("accuracy", True, None),
+        ("roc_auc", True, "1"),
+    ]
+    assert found["conditions"]["reference_since"] == 1
+    assert [entry["action"] for entry in found["decisions"]] == ["promote"]
+    lineage = found["lineage"]
+    assert set(lineage["git"]) == {"commit", "changed"}
+    assert lineage["base_sha256"] == "b" * 64
+    assert lineage["libraries"]["torch"].startswith("2.")
+    assert lineage["hardware"]["device"] == "cpu"
+    assert found["links"]["run"].endswith(models_store.client.get_model_version("corner", "2").run_id)
+    text = models("show", "2")[1]
+    for words in ("gates (held against version 1)", "passed          accuracy at least 0.7", "git commit", "make ui"):
+        assert words in text
+
+
+@pytest.mark.parametrize("which", ["4", "0", "-1", "x", "latest"])
+def test_a_version_that_is_not_there_is_answered_with_those_that_are(models, which):
+    status, text = models("show", "--", which)
+    assert status == 1
+    assert f"has no version '{which}'; its versions are 1, 2, 3, and by alias champion (2), challenger (3)" in text
+
+
+def test_compare_sets_two_versions_beside_each_other_on_the_images_of_both(models):
+    status, text = models("compare", "1", "champion", "--json")
+    found = json.loads(text)
+    assert (status, found["versions"], found["same_test"]) == (0, [1, 2], True)
+    same = found["same_images"]
+    assert (same["n"], same["n_positive"]) == (7, 3)
+    assert (same["mcnemar"]["candidate_only"], same["mcnemar"]["champion_only"]) == (0, 0)
+    assert same["figures"]["roc_auc"]["difference"] == 0
+    assert found["made_differently"]["params.finetune_all.seed"] == [8.0, 9.0]
+    text = models("compare", "1", "2")[1]
+    assert "on 7 images, the test images of both" in text
+    assert "version 1 (was champion)  version 2 (champion)  difference  95 % interval" in text
+
+
+def test_a_reason_cannot_look_like_another_entry_nor_steer_the_terminal(models):
+    assert models("reject", "--actor", "ann", "--reason", "slow\n   5  2030-01-01  promote  version 9\x1b[2J")[0] == 0
+    text = models("history")[1]
+    assert len(text.splitlines()) == 4
+    assert "\x1b" not in text
+
+
+def test_history_shows_every_decision_and_finds_what_was_changed(models, models_store):
+    status, text = models("history")
+    assert status == 0
+    assert [line.split()[2:5] for line in text.splitlines()] == [
+        ["promote", "version", "1,"],
+        ["promote", "version", "2,"],
+        ["challenge", "version", "3,"],
+    ]
+    found = json.loads(models("history", "--json")[1])
+    assert (found["problems"], found["unfinished"]) == ([], False)
+    assert [entry["previous"] for entry in found["entries"]] == ["", *(e["sha256"] for e in found["entries"][:-1])]
+    (second,) = [key for key in models_store.client.get_registered_model("corner").tags if ".000002." in key]
+    models_store.client.delete_registered_model_tag("corner", second)
+    status, text = models("history")
+    assert (status, "WRONG: entry 2 is missing" in text) == (1, True)
+    status, text = models("history", "--repair")
+    assert (status, "the ledger of 'corner' is damaged: entry 2 is missing" in text) == (1, True)
+    assert models("history", "--repair", "--reason", "lost in a migration", "--actor", "ann")[0] == 0
+    status, text = models("history")
+    assert (status, "acknowledged: entry 2 is missing" in text, "WRONG" in text) == (0, True, False)
+
+
+def test_history_repair_sets_the_aliases_as_the_ledger_says(models, models_store):
+    models_store.client.set_registered_model_alias("corner", "champion", "3")
+    models_store.client.delete_registered_model_alias("corner", "challenger")
+    status, text = models("history")
+    assert (status, text.count("WRONG: the alias")) == (1, 2)
+    status, text = models("approve", *WHY)
+    assert (status, "someone has moved it in MLflow" in text) == (1, True)
+    status, text = models("history", "--repair")
+    assert status == 0
+    assert "repaired: 'champion' moved from version 3 to 2" in text
+    assert aliases(models_store) == {"champion": 2, "challenger": 3}
+    assert "nothing to repair" in models("history", "--repair")[1]
+    assert models("history", "--reason", "x")[0] == 1
+
+
+def test_the_actor_is_gits_user_unless_one_is_named(models, models_store, monkeypatch):
+    monkeypatch.setenv("GIT_CONFIG_COUNT", "2")
+    for number, (key, value) in enumerate((("user.name", "Ada"), ("user.email", "ada@example.org"))):
+        monkeypatch.setenv(f"GIT_CONFIG_KEY_{number}", key)
+        monkeypatch.setenv(f"GIT_CONFIG_VALUE_{number}", value)
+    assert models("reject", "--reason", "too slow")[0] == 0
+    assert entries(models_store)[-1][3] == "Ada <ada@example.org>"
+
+
+def test_the_models_name_is_that_of_params_yaml(models_store, capsys, tmp_path):
+    from twofold.cli import main
+
+    (tmp_path / "params.yaml").write_text("register: {model_name: corner}\n")
+    with pytest.raises(SystemExit) as ended:
+        main.main(["models", "list", "--params", str(tmp_path / "params.yaml")])
+    assert (ended.value.code, len(capsys.readouterr().out.splitlines())) == (0, 4)

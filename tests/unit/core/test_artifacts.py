@@ -1,0 +1,135 @@
+import io
+import json
+import math
+import os
+import stat
+
+import numpy as np
+import pytest
+
+from twofold.core.artifacts import digest, publish, read_json, read_meta, write_all, write_bytes, write_json, write_meta
+from twofold.core.errors import ArtifactError
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_published_folder_replaces_the_old_one_whole(tmp_path):
+    target = tmp_path / "out" / "thing"
+    for content in ("old", "new"):
+        with publish(target) as draft:
+            (draft / f"{content}.txt").write_text(content)
+            assert not (target / "new.txt").exists()
+    assert names(target) == ["new.txt"]
+    assert names(tmp_path / "out") == ["thing"]
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640), (0o077, 0o600)])
+def test_who_may_read_a_published_file_is_what_the_umask_says(tmp_path, umask, mode):
+    before = os.umask(umask)
+    try:
+        with publish(tmp_path / "thing") as draft:
+            (draft / "a").write_text("a")
+            (draft / "a").chmod(0o600)  # as safetensors leaves its files
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "thing" / "a").stat().st_mode) == mode
+
+
+def test_a_failed_publication_leaves_the_old_folder_and_no_draft(tmp_path):
+    target = tmp_path / "thing"
+    with publish(target) as draft:
+        (draft / "a").write_text("old")
+    with pytest.raises(RuntimeError), publish(target) as draft:
+        (draft / "a").write_text("half")
+        raise RuntimeError
+    assert (target / "a").read_text() == "old"
+    assert names(tmp_path) == ["thing"]
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_draft(tmp_path, monkeypatch):
+    write_bytes(tmp_path / "a", b"old")
+
+    def no_space(*_):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("twofold.core.artifacts.os.replace", no_space)
+    with pytest.raises(OSError, match="no space"):
+        write_bytes(tmp_path / "a", b"new")
+    assert (tmp_path / "a").read_bytes() == b"old"
+    assert names(tmp_path) == ["a"]
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_result_that_is_no_number_is_refused(tmp_path, bad):
+    with pytest.raises(ArtifactError, match=r"m\.json"):
+        write_json(tmp_path / "m.json", {"accuracy": bad})
+    assert names(tmp_path) == []
+
+
+def test_json_is_the_same_bytes_in_any_order_of_keys(tmp_path):
+    write_json(tmp_path / "a", {"b": 1, "a": 2})
+    write_json(tmp_path / "b", {"a": 2, "b": 1})
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+@pytest.mark.parametrize(("text", "words"), [("{", "not JSON"), ("[]", "must be a JSON object, found list")])
+def test_json_that_is_none_is_named(tmp_path, text, words):
+    (tmp_path / "x.json").write_text(text)
+    with pytest.raises(ArtifactError, match=words):
+        read_json(tmp_path / "x.json")
+
+
+def test_missing_json_says_so(tmp_path):
+    with pytest.raises(ArtifactError, match=r"x\.json: no such file"):
+        read_json(tmp_path / "x.json")
+
+
+def test_an_artifact_of_another_kind_or_version_is_refused(tmp_path):
+    write_meta(tmp_path, "raw", 1, labels=["a", "b"])
+    assert read_meta(tmp_path, "raw", 1)["labels"] == ["a", "b"]
+    for kind, version in (("prepared", 1), ("raw", 2)):
+        with pytest.raises(ArtifactError, match="kind and schema version"):
+            read_meta(tmp_path, kind, version)
+
+
+def test_the_digest_of_a_folder_knows_names_and_bytes_and_nothing_else(tmp_path):
+    for name in ("one", "two", "renamed", "altered"):
+        folder = tmp_path / name / "sub"
+        folder.mkdir(parents=True)
+        (folder / ("b" if name == "renamed" else "a")).write_text("x" if name != "altered" else "y")
+    digests = {name: digest(tmp_path / name) for name in ("one", "two", "renamed", "altered")}
+    assert digests["one"] == digests["two"]
+    assert len(set(digests.values())) == 3
+
+
+def test_the_digest_of_nothing_is_an_error(tmp_path):
+    with pytest.raises(ArtifactError, match="no such file or folder"):
+        digest(tmp_path / "absent")
+
+
+def test_meta_is_readable_json(tmp_path):
+    write_meta(tmp_path, "raw", 1, n=3)
+    assert json.loads((tmp_path / "meta.json").read_text()) == {"kind": "raw", "schema_version": 1, "n": 3}
+
+
+class Slow(io.RawIOBase):
+    """Takes three bytes at a time, then has no more room."""
+
+    def __init__(self, room):
+        self.held, self.room = b"", room
+
+    def write(self, data):
+        if len(self.held) == self.room:
+            raise OSError(28, "No space left on device")
+        self.held += bytes(data[: min(3, self.room - len(self.held))])
+        return min(3, len(data))
+
+
+def test_everything_is_written_or_the_disk_is_full():
+    stream = Slow(99)
+    write_all(stream, np.arange(10, dtype=np.uint8).reshape(5, 2, 1).data)
+    assert stream.held == bytes(range(10))
+    with pytest.raises(OSError, match="No space left"):
+        write_all(Slow(7), bytes(10))

@@ -1,0 +1,62 @@
+"""Memory that is freed is kept: the next piece of work finds it mapped."""
+
+import platform
+import resource
+import subprocess
+import sys
+
+import pytest
+
+from twofold.core import malloc
+from twofold.data import process_pool
+
+# As an image after the other: what is asked for is written to, freed, and asked for again.
+WORK = """
+import platform
+import resource
+from twofold.core import malloc
+from twofold.data import process_pool
+{before}
+faults = []
+for _ in range(60):
+    faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+    held = [bytes(150_000) for _ in range(16)]
+    del held
+print(faults[-1] - faults[-21])
+"""
+
+
+def faults(before):
+    script = WORK.format(before=before)
+    return int(subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="mallopt is glibc's")
+@pytest.mark.parametrize("name", ["keep_freed", "keep_all_freed"])
+def test_the_same_work_again_maps_no_page_anew(name):
+    page = resource.getpagesize()
+    anew = 20 * 16 * 150_000 // page
+    assert faults("") > anew / 4
+    assert faults(f"malloc.{name}()") < anew / 100
+
+
+def test_elsewhere_than_with_glibc_nothing_is_set(monkeypatch):
+    monkeypatch.setattr(malloc.platform, "libc_ver", lambda: ("", ""))
+    monkeypatch.setattr(malloc.ctypes, "CDLL", lambda name: pytest.fail("there is no mallopt"))
+    malloc.keep_freed()
+
+
+def again(rounds):
+    """Page faults of the last of so many rounds of the same work."""
+    before = 0
+    for _ in range(rounds):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        held = [bytes(150_000) for _ in range(16)]
+        del held
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="mallopt is glibc's")
+def test_the_workers_of_a_pool_keep_it():
+    anew = 16 * 150_000 // resource.getpagesize()
+    assert all(faults < anew / 10 for faults in process_pool.ordered(again, [20] * 4, 2))

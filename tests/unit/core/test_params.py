@@ -1,0 +1,102 @@
+import math
+from typing import Literal
+
+import pytest
+from pydantic import Field
+
+from twofold.core.errors import ParameterError
+from twofold.core.params import Fraction, Integer, Number, Section, Text, check
+
+
+class Toy(Section):
+    epochs: Integer = Field(description="passes over the data, 1 to 10", ge=1, le=10)
+    rate: Number = Field(description="learning rate, above 0", gt=0)
+    share: Fraction = Field(description="a share, 0 to 1")
+    name: Text = Field(description="a name")
+    fit: Literal["squash", "crop"] = Field(description="how")
+    flips: bool = Field(description="whether to flip")
+
+
+GOOD = {"epochs": 3, "rate": 0.1, "share": 0.5, "name": "a", "fit": "crop", "flips": True}
+
+
+def test_a_whole_float_is_the_integer_that_kubeflow_meant():
+    toy = check(Toy, "toy", GOOD | {"epochs": 3.0})
+    assert toy.epochs == 3
+    assert isinstance(toy.epochs, int)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("epochs", 3.5, "3.5"),
+        ("epochs", "3", "'3'"),
+        ("epochs", True, "True"),
+        ("epochs", 0, "1 to 10"),
+        ("epochs", 11, "less than or equal to 10"),
+        ("rate", "1e-3", "'1e-3'"),
+        ("rate", math.nan, "finite"),
+        ("rate", math.inf, "finite"),
+        ("rate", True, "True"),
+        ("share", 1.1, "a share, 0 to 1"),
+        ("name", " ", "blank"),
+        ("fit", "stretch", "'squash' or 'crop'"),
+        ("flips", "yes", "'yes'"),
+        ("flips", 1, "whether to flip"),
+    ],
+)
+def test_a_wrong_value_names_the_key_what_was_found_and_what_is_allowed(key, value, words):
+    with pytest.raises(ParameterError) as caught:
+        check(Toy, "toy", GOOD | {key: value})
+    assert f"toy.{key}: found" in str(caught.value)
+    assert words in str(caught.value)
+
+
+def test_missing_and_unknown_keys_are_all_named_at_once():
+    values = {key: value for key, value in GOOD.items() if key not in ("rate", "name")} | {"epoch": 3}
+    with pytest.raises(ParameterError) as caught:
+        check(Toy, "toy", values)
+    text = str(caught.value)
+    assert "toy.rate: missing; add it (learning rate, above 0)" in text
+    assert "toy.name: missing" in text
+    assert "toy.epoch: unknown key; known in this section: epochs, fit, flips, name, rate, share" in text
+
+
+def test_a_section_that_is_no_mapping_is_refused():
+    with pytest.raises(ParameterError, match="'toy' must be a mapping"):
+        check(Toy, "toy", [1, 2])
+
+
+def test_a_section_cannot_be_changed_afterwards():
+    toy = check(Toy, "toy", GOOD)
+    with pytest.raises(ValueError, match="frozen"):
+        toy.epochs = 4
+
+
+class Watch(Section):
+    blur: Literal["ignore", "warn"] = Field(description="about blur")
+    share: Fraction = Field(description="a share, 0 to 1")
+
+
+class Step(Section):
+    size: Integer = Field(description="a size")
+    audit: Watch = Field(description="what is looked for")
+
+
+@pytest.mark.parametrize(
+    ("audit", "said"),
+    [
+        ({"blur": "fail", "share": 0.5}, r"step\.audit\.blur: found 'fail'; .*'ignore' or 'warn'.*\(about blur\)"),
+        ({"blur": "warn", "share": 2}, r"step\.audit\.share: found 2.*\(a share, 0 to 1\)"),
+        ({"blur": "warn"}, r"step\.audit\.share: missing; add it \(a share, 0 to 1\)"),
+        (
+            {"blur": "warn", "share": 0, "blurr": 1},
+            r"step\.audit\.blurr: unknown key; known in this section: blur, share$",
+        ),
+        (3, r"step\.audit: found 3; .*\(what is looked for\)"),
+    ],
+)
+def test_a_section_within_a_section_is_as_strict(audit, said):
+    assert check(Step, "step", {"size": 1, "audit": {"blur": "warn", "share": 0.5}}).audit.share == 0.5
+    with pytest.raises(ParameterError, match=said):
+        check(Step, "step", {"size": 1, "audit": audit})

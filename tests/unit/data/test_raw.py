@@ -1,0 +1,153 @@
+"""Shards, manifest and fingerprint."""
+
+import hashlib
+import subprocess
+import tarfile
+
+import pytest
+
+from twofold.core.errors import ArtifactError
+from twofold.data import raw as raw_module
+from twofold.data.raw import Duplicate, Image, Quarantined, Raw, Shards, fingerprint, read_csv, write_tables
+
+FILES = [bytes([number]) * size for number, size in enumerate((700, 512, 1, 5000, 1023))]
+
+
+def image(data, place, **changes):
+    sha256 = hashlib.sha256(data).hexdigest()
+    values = Image(sha256, f"k{data[0]}", "bad", None, None, len(data), 4, 4, "L", "PNG", 1, sha256, *place, ("x",))
+    return values._replace(**changes)
+
+
+@pytest.fixture
+def raw(tmp_path):
+    shards = Shards(tmp_path, limit=4096)
+    images = [image(data, shards.add(f"{data[0]}.png", data)) for data in FILES]
+    shards.close()
+    images[0] = images[0]._replace(label="good", group="g", split=None)
+    write_tables(tmp_path, images, [], [], labels=("good", "bad"), slices=["type"], params={"min_side": 1})
+    return tmp_path
+
+
+def test_what_goes_in_comes_out(raw):
+    opened = Raw.open(raw)
+    assert [i.sha256 for i in opened.images] == sorted(hashlib.sha256(data).hexdigest() for data in FILES)
+    by_key = {i.key: i for i in opened.images}
+    assert [opened.read(by_key[f"k{data[0]}"]) for data in FILES] == FILES
+    assert (by_key["k0"].label, by_key["k0"].group, by_key["k0"].slices) == ("good", "g", ("x",))
+    assert opened.meta["counts"] == {"good": 1, "bad": 4}
+    assert opened.meta["positive"] == "bad"
+
+
+def test_shards_are_tar_files_of_a_bounded_size(raw):
+    paths = sorted(raw.glob("images-*.tar"))
+    assert [path.name for path in paths] == ["images-00000.tar", "images-00001.tar", "images-00002.tar"]
+    members = []
+    for path in paths:
+        listed = subprocess.run(["tar", "-tf", path], capture_output=True, text=True, check=True)
+        assert listed.stderr == ""
+        members += listed.stdout.split()
+        assert path.stat().st_size % 10240 == 0
+        with tarfile.open(path) as tar:
+            assert all((m.mtime, m.uid, m.gid, m.mode) == (0, 0, 0, 0o644) for m in tar)
+    assert members == [f"{number}.png" for number in range(5)]
+
+
+def test_what_is_written_together_is_cut_where_a_shard_ends(tmp_path, monkeypatch):
+    data = [*FILES, b"\x08" * 9000, b"\x09" * 30_000, b"\x0a" * 3]
+    whole = {}
+    for at_once in (1, 2000, raw_module._AT_ONCE):
+        monkeypatch.setattr(raw_module, "_AT_ONCE", at_once)
+        place = tmp_path / str(at_once)
+        place.mkdir()
+        shards = Shards(place, limit=16_384)
+        places = [shards.add(f"{one[0]}.png", one) for one in data]
+        shards.close()
+        whole[at_once] = places, [path.read_bytes() for path in sorted(place.glob("*.tar"))]
+        for one, (shard, offset) in zip(data, places, strict=True):
+            assert whole[at_once][1][shard][offset : offset + len(one)] == one
+    assert whole[1] == whole[2000] == whole[raw_module._AT_ONCE]
+    assert len(whole[1][1]) == 4
+
+
+def test_more_data_leaves_full_shards_as_they_were(raw, tmp_path):
+    more = tmp_path / "more"
+    more.mkdir()
+    shards = Shards(more, limit=4096)
+    for data in [*FILES, b"\x09" * 900]:
+        shards.add(f"{data[0]}.png", data)
+    shards.close()
+    for name in ("images-00000.tar", "images-00001.tar"):
+        assert (more / name).read_bytes() == (raw / name).read_bytes()
+
+
+def test_a_changed_byte_is_noticed_when_it_is_read(raw):
+    opened = Raw.open(raw)
+    path = raw / "images-00000.tar"
+    data = bytearray(path.read_bytes())
+    data[opened.images[0].offset if opened.images[0].shard == 0 else 600] ^= 1
+    path.write_bytes(bytes(data))
+    with pytest.raises(ArtifactError, match="are not those of"):
+        for one in opened.images:
+            opened.read(one)
+    path.unlink()
+    with pytest.raises(ArtifactError, match="No such file"):
+        opened.read(next(one for one in opened.images if one.shard == 0))
+
+
+def test_a_manifest_that_does_not_fit_its_meta_is_refused(raw):
+    opened = Raw.open(raw)
+    images = [one._replace(label="bad") for one in opened.images]
+    meta = (raw / "meta.json").read_bytes()
+    write_tables(raw, images, [], [], labels=("good", "bad"), slices=["type"], params={})
+    (raw / "meta.json").write_bytes(meta)
+    with pytest.raises(ArtifactError, match="fingerprint"):
+        Raw.open(raw)
+    (raw / "manifest.parquet").write_bytes(b"PAR1")
+    with pytest.raises(ArtifactError, match="not the manifest"):
+        Raw.open(raw)
+    (raw / "meta.json").unlink()
+    with pytest.raises(ArtifactError, match="no such file"):
+        Raw.open(raw)
+
+
+BASE = [image(data, (0, 0)) for data in FILES]
+
+
+def test_the_fingerprint_ignores_order_names_and_places():
+    moved = [one._replace(key="z" + one.key, shard=7, offset=9, bytes=1, mode="P") for one in reversed(BASE)]
+    assert fingerprint(moved, ["type"]) == fingerprint(BASE, ["type"])
+
+
+@pytest.mark.parametrize(
+    "change", [{"label": "good"}, {"group": "g"}, {"split": "test"}, {"slices": ("y",)}, {"sha256": "0" * 64}]
+)
+def test_the_fingerprint_sees_what_the_data_is(change):
+    changed = [BASE[0]._replace(**change), *BASE[1:]]
+    assert fingerprint(changed, ["type"]) != fingerprint(BASE, ["type"])
+    assert fingerprint(BASE, ["kind"]) != fingerprint(BASE, ["type"])
+
+
+def test_lists_are_sorted_and_read_back(tmp_path):
+    duplicates = [Duplicate("b", "1", "bytes", "a", "1", "x"), Duplicate('a,"c', "2", "pixels", "a", "1", "x")]
+    quarantined = [Quarantined("k", "bad", "refused", "two\nlines", "")]
+    write_tables(tmp_path, BASE, duplicates, quarantined, labels=("a", "b"), slices=["type"], params={})
+    assert [Duplicate(**row) for row in read_csv(tmp_path / "duplicates.csv")] == sorted(duplicates)
+    assert [Quarantined(**row) for row in read_csv(tmp_path / "quarantine.csv")] == quarantined
+    with pytest.raises(ArtifactError, match="No such file"):
+        read_csv(tmp_path / "none.csv")
+
+
+@pytest.mark.parametrize("name", ["x", "a" * 64 + ".jpg", "n" * 100])
+@pytest.mark.parametrize("size", [0, 1, 511, 50_000, 8**11 - 1])
+def test_a_header_is_the_one_that_tarfile_writes(name, size):
+    expected = tarfile.TarInfo(name)
+    expected.size = size
+    assert raw_module._header(name, size) == expected.tobuf(tarfile.USTAR_FORMAT)
+
+
+def test_what_no_header_can_hold_is_refused():
+    with pytest.raises(ArtifactError, match="names of 100 letters and less than 8 GiB"):
+        raw_module._header("n" * 101, 1)
+    with pytest.raises(ArtifactError, match="8589934592 bytes"):
+        raw_module._header("n", 8**11)

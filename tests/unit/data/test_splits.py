@@ -1,0 +1,97 @@
+"""Splits that nothing moves, and repeats that are left out."""
+
+import hashlib
+from collections import Counter
+
+import pytest
+
+from twofold.core.errors import DataError
+from twofold.data.raw import Image
+from twofold.data.splits import assign, check, groups_across, repeats
+
+
+def image(name, **changes):
+    sha256 = hashlib.sha256(str(name).encode()).hexdigest()
+    values = Image(sha256, f"{name}.png", "bad", None, None, 1, 4, 4, "L", "PNG", 1, sha256, 0, 0, ())
+    return values._replace(**changes)
+
+
+MANY = [image(number) for number in range(4000)]
+
+
+def drawn(images, test=0.2, validation=0.15, salt="s"):
+    splits = assign(images, test=test, validation=validation, salt=salt)
+    return dict(zip((one.sha256 for one in images), splits, strict=True))
+
+
+def test_shares_are_near_what_was_asked_for():
+    counts = Counter(drawn(MANY).values())
+    assert abs(counts["test"] / 4000 - 0.2) < 0.02
+    assert abs(counts["validation"] / 4000 - 0.15) < 0.02
+
+
+def test_growing_in_three_steps_gives_the_same_splits_as_taking_all_at_once():
+    whole = drawn(MANY)
+    for count in (500, 2000, 4000):
+        part = drawn(list(reversed(MANY[:count])))
+        assert part == {sha256: whole[sha256] for sha256 in part}
+
+
+def test_another_validation_share_never_touches_test():
+    before, after = drawn(MANY), drawn(MANY, validation=0.4)
+    tests = {sha256 for sha256, split in before.items() if split == "test"}
+    assert tests == {sha256 for sha256, split in after.items() if split == "test"}
+    # Nor does a larger share send an image back to train.
+    assert all(after[sha256] == "validation" for sha256, split in before.items() if split == "validation")
+
+
+def test_a_larger_test_share_keeps_the_old_test_images():
+    before, after = drawn(MANY), drawn(MANY, test=0.3)
+    assert all(after[sha256] == "test" for sha256, split in before.items() if split == "test")
+
+
+def test_another_salt_draws_other_splits():
+    assert drawn(MANY) != drawn(MANY, salt="t")
+
+
+def test_a_group_stays_together():
+    images = [one._replace(group=f"g{number % 300}") for number, one in enumerate(MANY)]
+    splits = assign(images, test=0.2, validation=0.2, salt="s")
+    assert groups_across(images, splits) == 0
+    assert len(set(splits)) == 3
+    assert groups_across(images, ["train"] * 3999 + ["test"]) == 1
+
+
+def test_given_splits_win():
+    images = [one._replace(split="validation", group="g") for one in MANY[:5]] + [MANY[5]._replace(split="test")]
+    assert assign(images, test=0.9, validation=0.05, salt="s") == ["validation"] * 5 + ["test"]
+    with pytest.raises(DataError, match="6 of 7 images came with a split"):
+        assign([*images, MANY[6]], test=0.1, validation=0.1, salt="s")
+
+
+def test_repeats_are_left_out_where_they_would_leak():
+    names = ["t", "v", "tr", "alone", "tr2"]
+    images = [image(name, content="same" if name != "alone" else "other") for name in names]
+    splits = ["test", "validation", "train", "train", "train"]
+    out = repeats(images, splits)
+    assert sorted(out) == [1, 2, 4]
+    assert {left.of for left in out.values()} == {images[0].sha256}
+    assert out[1] == (images[1].sha256, "v.png", "validation", "same pixels as an image of test", images[0].sha256)
+    without_test = repeats(images[1:], splits[1:])
+    assert {left.reason for left in without_test.values()} == {"same pixels as an image of validation"}
+
+
+def test_a_repeat_within_a_split_counts_once_whatever_the_order():
+    pair = [image("a", content="same"), image("b", content="same")]
+    kept = [
+        {one.sha256 for place, one in enumerate(order) if place not in repeats(order, ["test", "test"])}
+        for order in (pair, pair[::-1])
+    ]
+    assert kept[0] == kept[1] == {min(one.sha256 for one in pair)}
+
+
+def test_every_split_needs_both_classes():
+    labels, splits = ["bad", "good"] * 3, ["train", "train", "validation", "validation", "test", "test"]
+    assert check(labels, splits, ["good", "bad"])["test"] == {"good": 1, "bad": 1}
+    with pytest.raises(DataError, match=r"validation: 1 good, 1 bad; test: 1 good, 0 bad.*test_fraction"):
+        check(["bad", "good", "bad", "good", "good"], splits[:5], ["good", "bad"])

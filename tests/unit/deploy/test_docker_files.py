@@ -1,0 +1,172 @@
+"""The Dockerfile as a linter and a reader see it, and the scripts around it, without an engine."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+DOCKERFILE = (ROOT / "docker" / "Dockerfile").read_text()
+INSTRUCTIONS = re.sub(r"\\\n\s*", "", re.sub(r"(?m)^#.*\n", "", DOCKERFILE)).splitlines()
+SHIPPED = (".dockerignore", "LICENSE", "NOTICE", "README.md", "docker", "pyproject.toml", "twofold")
+
+
+def bash(text, cwd, **env):
+    words = ["bash", "-euc", text]
+    path = f"{cwd}/bin:/usr/local/bin:/usr/bin:/bin"
+    return subprocess.run(words, cwd=cwd, env={"PATH": path} | env, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def clone(tmp_path):
+    """A repository with one commit that holds the scripts and what goes into the images."""
+    for name in (*SHIPPED, "scripts"):
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, tmp_path / name)
+    (tmp_path / ".gitignore").write_text("__pycache__/\nbin/\n")
+    git = "git -c user.name=T -c user.email=t@example.org"
+    done = bash(f"git init -q && git add -A && {git} commit -q -m one && git rev-parse HEAD", tmp_path)
+    return tmp_path, done.stdout.strip()
+
+
+def engine(folder, name="podman"):
+    """An engine that answers, and writes down what it was told."""
+    path = folder / "bin" / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(f'#!/bin/sh\necho "{name} $*" >> {folder}/bin/told\n')
+    path.chmod(0o755)
+
+
+def told(folder):
+    return [line for line in (folder / "bin" / "told").read_text().splitlines() if not line.endswith(" info")]
+
+
+def test_hadolint_finds_nothing():
+    hadolint = Path(sys.executable).parent / "hadolint"
+    done = subprocess.run(
+        [hadolint, "--no-color", ROOT / "docker" / "Dockerfile"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout
+    assert "hadolint ignore" not in DOCKERFILE
+
+
+def test_every_installation_is_held_by_hashes_or_has_no_index():
+    installs = [line for line in INSTRUCTIONS if re.search(r"\bpip (install|wheel)\b", line)]
+    assert len(installs) == 8
+    for line in installs:
+        assert ("--require-hashes" in line) != ("--no-index" in line), line
+        assert "--no-deps" in line, line
+    assert not [line for line in INSTRUCTIONS if re.search(r"apt-get|curl|wget", line)]
+
+
+def test_the_base_is_one_argument_with_a_patch_version():
+    assert re.search(r"^ARG BASE=docker\.io/library/python:3\.11\.\d+-slim-bookworm$", DOCKERFILE, re.MULTILINE)
+    froms = [line.split()[1:] for line in INSTRUCTIONS if line.startswith("FROM ")]
+    stages = {words[2] for words in froms}
+    assert stages >= {"data", "train", "server"}
+    assert {words[0] for words in froms} - stages == {"${BASE}"}
+
+
+@pytest.mark.parametrize("target", ["data", "train", "server"])
+def test_a_target_runs_as_a_user_by_number_and_says_where_it_comes_from(target):
+    body = DOCKERFILE.partition(f" AS {target}\n")[2].partition("\nFROM ")[0]
+    user = re.findall(r"^USER (\d+):(\d+)$", body, re.MULTILINE)
+    assert user == [("10001", "10001")]
+    for label in ("title", "description", "licenses", "revision", "version", "source"):
+        assert f"org.opencontainers.image.{label}=" in body, label
+
+
+def test_the_context_is_a_list_of_what_goes_in():
+    lines = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
+    assert lines[0] == "*"
+    assert {line[1:] for line in lines if line.startswith("!")} == set(SHIPPED) - {".dockerignore"}
+    context = re.search(r"CONTEXT=\((.*)\)", (ROOT / "scripts" / "engine.sh").read_text())[1].split()
+    assert tuple(context) == SHIPPED
+
+
+def test_images_are_tagged_with_the_commit_and_labelled(clone):
+    folder, commit = clone
+    engine(folder)
+    bash("git remote add origin https://bob:hunter2@git.example/vision.git", folder)
+    done = bash("BASE=mine:1 WEIGHTS=resnet50:imagenet1k_v1 BUILD_FLAGS='--network host' scripts/images", folder)
+    assert done.returncode == 0, done.stderr
+    names = [f"localhost/twofold-{target}:{commit}" for target in ("data", "train")]
+    assert done.stdout.split() == ["--image", f"data={names[0]}", "--image", f"train={names[1]}"]
+    assert len(told(folder)) == 2
+    for line, name, target in zip(told(folder), names, ("data", "train"), strict=True):
+        assert line.startswith("podman build --file docker/Dockerfile ")
+        assert f"--target {target} --tag {name} ." in line
+        for word in (f"REVISION={commit}", "VERSION=0.", "BASE=mine:1", "WEIGHTS=resnet50:imagenet1k_v1"):
+            assert f"--build-arg {word}" in line
+        assert "--build-arg SOURCE=https://git.example/vision.git" in line
+        assert "--network host" in line
+        assert "hunter2" not in line
+
+
+@pytest.mark.parametrize(
+    ("remote", "shown"),
+    [
+        ("https://git.example/vision.git", "https://git.example/vision.git"),
+        ("https://oauth2:s3cret@git.example/vision.git", "https://git.example/vision.git"),
+        ("ssh://git@git.example:22/vision.git", "ssh://git.example:22/vision.git"),
+        ("git@git.example:team/vision.git", "git@git.example:team/vision.git"),
+        ("/home/bob/vision", "unknown"),
+        ("../vision", "unknown"),
+        ("file:///home/bob/vision", "unknown"),
+        (None, "unknown"),
+    ],
+)
+def test_the_label_of_the_source_holds_no_secret_and_no_folder_of_this_machine(clone, remote, shown):
+    folder, _ = clone
+    if remote:
+        bash(f"git remote add origin {remote}", folder)
+    assert bash("source scripts/engine.sh; source_address", folder).stdout.strip() == shown
+
+
+@pytest.mark.parametrize(
+    "changed", ["twofold/model/classifier.py", "twofold/new.py", "docker/data.lock", "pyproject.toml"]
+)
+def test_a_changed_tree_is_marked_and_not_pushed(clone, changed):
+    folder, commit = clone
+    engine(folder)
+    with (folder / changed).open("a") as file:
+        file.write("\n# changed\n")
+    done = bash("scripts/images", folder)
+    assert f"train=localhost/twofold-train:{commit}-dirty" in done.stdout
+    assert "dirty" in done.stderr
+    before = told(folder)
+    done = bash("REGISTRY=registry.example/team scripts/push", folder)
+    assert done.returncode == 1
+    assert changed in done.stderr
+    assert told(folder) == before
+
+
+def test_what_is_in_no_image_makes_no_tree_dirty(clone):
+    folder, commit = clone
+    engine(folder)
+    (folder / "params.yaml").write_text("changed: true\n")
+    assert f"data=localhost/twofold-data:{commit}\n" in bash("scripts/images", folder).stdout
+
+
+def test_docker_comes_before_podman_and_what_does_not_answer_is_passed_over(clone):
+    folder, commit = clone
+    assert "no container engine answers" in bash("ENGINE='none nothing' scripts/images", folder).stderr
+    engine(folder)
+    engine(folder, "docker")
+    assert f"data=twofold-data:{commit}\n" in bash("scripts/images", folder).stdout
+    (folder / "bin" / "docker").write_text("#!/bin/sh\nexit 1\n")
+    assert f"data=localhost/twofold-data:{commit}\n" in bash("scripts/images", folder).stdout
+    done = bash("ENGINE=docker scripts/images", folder)
+    assert done.returncode == 1
+    assert done.stdout == ""
+
+
+def test_push_asks_where_to(clone):
+    folder, _ = clone
+    engine(folder)
+    done = bash("scripts/push", folder)
+    assert done.returncode == 1
+    assert "make push REGISTRY=" in done.stderr

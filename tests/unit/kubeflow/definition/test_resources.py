@@ -1,0 +1,126 @@
+import json
+
+import pytest
+from ruamel.yaml import YAML
+
+from scripts.resources_reference import PAGE, with_table
+from twofold.core.errors import ParameterError
+from twofold.kubeflow.definition.resources import DEFAULT, TASKS, WITH_GPU, Part, load, seconds
+
+
+@pytest.fixture
+def values():
+    """A file that says everything; the project's own may say what it likes."""
+    text = (DEFAULT.parent.parent / "tests" / "golden" / "resources.yaml").read_text()
+    return json.loads(json.dumps(YAML(typ="safe").load(text)))
+
+
+@pytest.fixture
+def refused(tmp_path):
+    def check(values, match):
+        path = tmp_path / "resources.yaml"
+        with path.open("w") as stream:
+            YAML(typ="safe").dump(values, stream)
+        with pytest.raises(ParameterError, match=match):
+            load(path)
+
+    return check
+
+
+@pytest.mark.parametrize("path", [DEFAULT, DEFAULT.with_name("resources-cpu.yaml")])
+def test_the_projects_own_files_are_valid_and_name_every_task(path):
+    found = load(path)
+    assert set(found.steps) == set(TASKS)
+    assert found.security.run_as_user > 0
+    assert path == DEFAULT or not any(step.gpu or step.shm or step.tolerations for step in found.steps.values())
+
+
+def test_more_than_one_gpu_is_refused_until_it_is_used(values, refused):
+    values["steps"]["finetune_all"]["gpu"]["count"] = 2
+    refused(values, r"steps\.finetune_all\.gpu\.count: found 2; .*must be 1")
+
+
+@pytest.mark.parametrize("task", [task for task in TASKS if task not in WITH_GPU])
+def test_a_task_that_uses_no_gpu_may_not_ask_for_one(values, refused, task):
+    values["steps"][task]["gpu"] = {"type": "nvidia.com/gpu", "count": 1}
+    refused(values, f"{task}: uses no GPU")
+
+
+def test_register_may_ask_for_one(values, tmp_path):
+    values["steps"]["register"]["gpu"] = {"type": "amd.com/gpu", "count": 1}
+    with (tmp_path / "r.yaml").open("w") as stream:
+        YAML(typ="safe").dump(values, stream)
+    assert load(tmp_path / "r.yaml").steps["register"].gpu.type == "amd.com/gpu"
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        ("steps.ingest.cpu", 2),
+        ("steps.ingest.cpu", "two"),
+        ("steps.ingest.cpu", "0"),
+        ("steps.ingest.memory", "4GB"),
+        ("steps.ingest.timeout", 3600),
+        ("steps.ingest.timeout", "0s"),
+        ("steps.ingest.retries.count", 21),
+        ("steps.ingest.retries.backoff", "1d"),
+        ("steps.ingest.retries", {"count": 20, "backoff": "60s", "factor": 2}),
+        ("steps.ingest.retries", {"count": 2, "backoff": "60s", "factor": 2, "longest": "600s"}),
+        ("steps.train_head.shm", "lots"),
+        ("steps.train_head.tolerations", [{"operator": "Equal"}]),
+        ("steps.train_head.tolerations", [{"key": "a", "operator": "Exists", "value": "b"}]),
+        ("steps.train_head.node_selector", {"a b": "c"}),
+        ("security.run_as_user", 0),
+        ("security.run_as_non_root", False),
+        ("secrets.s3.name", "Not A Name"),
+        ("secrets.s3.keys", {"id": "not a variable"}),
+        ("secrets.s3.tasks", ["train"]),
+        ("secrets.gitlab", {"name": "a", "keys": {"b": "C"}, "tasks": ["ingest"]}),
+        ("volumes", [{"claim": "a", "path": "relative", "tasks": ["ingest"]}]),
+        ("image_pull_secrets", "one"),
+        ("environment", {"LOWER": 1}),
+        ("colour", "red"),
+    ],
+)
+def test_what_is_wrong_is_named(values, refused, place, value):
+    *path, last = place.split(".")
+    holder = values
+    for key in path:
+        holder = holder[key]
+    holder[last] = value
+    refused(values, rf"resources\.yaml:\n  .*{place.split('.')[0]}")
+
+
+def test_all_that_is_wrong_is_named_at_once(values, refused):
+    values["steps"]["ingest"]["cpu"] = 1
+    values["labels"] = {"-": "x"}
+    del values["security"]
+    refused(values, r"(?s)steps\.ingest\.cpu.*security: missing.*labels")
+
+
+def test_a_task_that_is_left_out(values, refused):
+    del values["steps"]["notify"]
+    refused(values, "steps: .*missing: notify")
+
+
+def test_no_file_and_no_yaml(tmp_path):
+    with pytest.raises(ParameterError, match="No such file"):
+        load(tmp_path / "none.yaml")
+    (tmp_path / "bad.yaml").write_text("a: [")
+    with pytest.raises(ParameterError, match="not YAML"):
+        load(tmp_path / "bad.yaml")
+    (tmp_path / "empty.yaml").write_text("")
+    with pytest.raises(ParameterError, match="the file: found None"):
+        load(tmp_path / "empty.yaml")
+
+
+def test_durations():
+    assert [seconds(text) for text in ("90s", "10m", "6h")] == [90, 600, 21600]
+
+
+def test_the_page_explains_every_key_as_the_model_does():
+    text = PAGE.read_text(encoding="utf-8")
+    assert with_table(text) == text, "run: python -m scripts.resources_reference"
+    for model in (Part, *Part.__subclasses__()):
+        for name, field in model.model_fields.items():
+            assert field.description, f"{model.__name__}.{name}"

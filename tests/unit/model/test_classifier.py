@@ -1,0 +1,64 @@
+import json
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from twofold.core.errors import ArtifactError
+from twofold.model.classifier import BACKBONES, build, load
+
+LAST_MAP = {"resnet50": "layer4", "efficientnet_lite0": "bn2"}
+
+
+def save(directory, classifier, **meta):
+    directory.mkdir()
+    save_file({n: t.contiguous() for n, t in classifier.state_dict().items()}, directory / "model.safetensors")
+    known = {"kind": "model", "schema_version": 1, "backbone": "resnet50", "dropout": 0.25} | meta
+    (directory / "meta.json").write_text(json.dumps(known))
+    return directory
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_head_is_dense_256_relu_dropout_dense_2(name):
+    first, relu, dropout, last = build(name, 0.5).head
+    assert (type(first), type(relu), type(dropout), type(last)) == (nn.Linear, nn.ReLU, nn.Dropout, nn.Linear)
+    assert (first.in_features, first.out_features) == (BACKBONES[name].features, 256)
+    assert (last.in_features, last.out_features) == (256, 2)
+    assert dropout.p == 0.5
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_features_are_the_last_map_averaged_and_logits_are_the_heads(name):
+    classifier = build(name, 0.5).eval()
+    maps = []
+    classifier.backbone.get_submodule(LAST_MAP[name]).register_forward_hook(lambda *call: maps.append(call[2]))
+    images = torch.randn(2, 3, 64, 64)
+    with torch.inference_mode():
+        features, logits = classifier.features(images), classifier(images)
+        assert features.shape == (2, BACKBONES[name].features)
+        torch.testing.assert_close(features, maps[0].mean(dim=(2, 3)))
+        assert torch.equal(logits, classifier.head(features))
+
+
+def test_a_saved_model_gives_the_same_logits_after_loading(tmp_path):
+    classifier = build("resnet50", 0.25).eval()
+    loaded, meta = load(save(tmp_path / "model", classifier))
+    images = torch.randn(2, 3, 32, 32)
+    assert not loaded.training
+    assert meta["dropout"] == loaded.head[2].p == 0.25
+    with torch.inference_mode():
+        torch.testing.assert_close(loaded(images), classifier(images))
+
+
+def test_a_folder_that_is_not_a_model_names_itself(tmp_path):
+    classifier = build("efficientnet_lite0", 0.25)
+    other = save(tmp_path / "other", classifier)  # its meta.json says resnet50
+    kind = save(tmp_path / "kind", classifier, kind="head")
+    unknown = save(tmp_path / "unknown", classifier, backbone="vgg")
+    torn = save(tmp_path / "torn", classifier, backbone="efficientnet_lite0")
+    with (torn / "model.safetensors").open("r+b") as stream:
+        stream.truncate(1000)
+    for directory in (other, kind, unknown, torn, tmp_path / "missing"):
+        with pytest.raises(ArtifactError, match=directory.name if directory is not unknown else "vgg"):
+            load(directory)

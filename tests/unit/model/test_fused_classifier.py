@@ -1,0 +1,178 @@
+"""A replica says what its classifier says, in either precision, and leaves it as it is."""
+
+import copy
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from twofold.model.classifier import BACKBONES, Classifier, build
+from twofold.model.fused_classifier import PRECISIONS, Replica, pairs
+from twofold.model.inference import probabilities
+from twofold.training import pretrained_weights
+from twofold.training.conv_bn_folding import depthwise_in_float32, folded
+
+SCALE = {"mean": [0.5] * 3, "std": [0.25] * 3}
+
+
+@pytest.fixture(scope="module", params=BACKBONES)
+def classifier(request, images):
+    """A random network whose batch norms do something."""
+    torch.manual_seed(0)
+    made = build(request.param, 0.5)
+    for module in made.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.weight.data.uniform_(0.7, 1.3)
+            module.bias.data.normal_(0, 0.1)
+            module.momentum = 1.0
+    with torch.no_grad():
+        made.train()(prepared(images))  # its statistics are now those of the images
+    return made.to(memory_format=torch.channels_last).eval()
+
+
+@pytest.fixture(scope="module")
+def pretrained(images):
+    """The packaged weights, under a random head that tells the images apart."""
+    torch.manual_seed(0)
+    made = pretrained_weights.pretrained("efficientnet_lite0", "packaged", 0.5)[0].eval()
+    with torch.no_grad():
+        made.head[3].bias.zero_()
+        margin = made(prepared(images)).diff(dim=1)
+        made.head[3].weight.div_(margin.std())
+        made.head[3].bias[1] = -margin.mean() / margin.std()
+    return made.to(memory_format=torch.channels_last)
+
+
+@pytest.fixture(scope="module")
+def images():
+    """Coloured patches of 8 pixels."""
+    patches = np.random.default_rng(0).integers(0, 256, (12, 12, 12, 3), np.uint8)
+    return patches.repeat(8, axis=1).repeat(8, axis=2)
+
+
+def prepared(images):
+    return torch.from_numpy(images).permute(0, 3, 1, 2) / 63.75 - 2  # as SCALE says
+
+
+def plainly(classifier, images):
+    """(N,) without a replica, written out; one view."""
+    with torch.inference_mode():
+        return copy.deepcopy(classifier).eval()(prepared(images)).double().softmax(dim=1)[:, 1].numpy()
+
+
+@pytest.mark.parametrize(("precision", "least", "most"), [("float32", 0, 1e-4), ("bfloat16", 1e-3, 0.4)])
+def test_it_sees_what_its_classifier_sees(classifier, images, precision, least, most):
+    with torch.inference_mode():
+        expected = copy.deepcopy(classifier).eval().features(prepared(images))
+        found = Replica(classifier, precision).features(prepared(images))
+    assert found.dtype == torch.float32
+    assert least <= float((found - expected).norm() / expected.norm()) <= most
+
+
+def test_in_float32_it_says_the_same_to_a_few_millionths(pretrained, images):
+    expected = plainly(pretrained, images)
+    found = probabilities(pretrained, [images], **SCALE, views=1, precision="float32")
+    assert np.ptp(expected) > 0.5
+    np.testing.assert_allclose(found, expected, rtol=0, atol=5e-6)
+
+
+def test_in_bfloat16_it_says_about_the_same(pretrained, images):
+    expected = plainly(pretrained, images)
+    found = probabilities(pretrained, [images], **SCALE, views=1, precision="bfloat16")
+    assert 1e-4 < np.abs(found - expected).max() < 0.05
+
+
+def test_its_backbone_computes_in_the_precision_and_its_head_in_float32(classifier):
+    replica = Replica(classifier, "bfloat16")
+    assert {tensor.dtype for tensor in replica.backbone.parameters()} == {torch.bfloat16}
+    assert {tensor.dtype for tensor in replica.head.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_how_batches_are_cut_does_not_matter_in_either_precision(pretrained, images, precision):
+    whole = probabilities(pretrained, [images], **SCALE, views=4, precision=precision)
+    for size in (1, 5, 8):
+        parts = [images[start : start + size] for start in range(0, len(images), size)]
+        found = probabilities(pretrained, parts, **SCALE, views=4, precision=precision)
+        np.testing.assert_allclose(found, whole, rtol=0, atol=5e-6)
+
+
+def test_every_batch_norm_is_gone_and_what_followed_in_it_is_not(classifier):
+    replica = Replica(classifier, "float32")
+    norms = pairs(classifier.backbone)
+    assert not [module for module in replica.modules() if isinstance(module, nn.BatchNorm2d)]
+    names = {module: name for name, module in classifier.backbone.named_modules()}
+    for _, norm in norms:
+        kind = type(getattr(norm, "act", nn.Identity()))
+        assert type(replica.backbone.get_submodule(names[norm])) is kind
+
+
+def test_the_fold_is_the_formula():
+    # One channel: 3 x + 1, then (y - 2) / sqrt(0.25 - 1e-5 + 1e-5) * 5 + 7 = 10 y - 13 = 30 x - 3.
+    convolution, norm = nn.Conv2d(1, 1, 1), nn.BatchNorm2d(1)
+    with torch.no_grad():
+        for tensor, value in (
+            (convolution.weight, 3.0),
+            (convolution.bias, 1.0),
+            (norm.weight, 5.0),
+            (norm.bias, 7.0),
+            (norm.running_mean, 2.0),
+            (norm.running_var, 0.25 - norm.eps),
+        ):
+            tensor.fill_(value)
+    replica = Replica(Classifier(nn.Sequential(convolution, norm), 1, 0.5), "float32")
+    assert replica.backbone[0].weight.item() == pytest.approx(30.0, rel=1e-6)
+    assert replica.backbone[0].bias.item() == pytest.approx(-3.0, rel=1e-6)
+
+
+def test_the_classifier_stays_as_it_is(classifier, images):
+    before = {name: value.clone() for name, value in classifier.state_dict().items()}
+    classifier.train()
+    probabilities(classifier, [images], **SCALE, views=1, precision="bfloat16")
+    assert classifier.training
+    after = classifier.state_dict()
+    assert list(after) == list(before)
+    assert all(torch.equal(after[name], value) and after[name].dtype == value.dtype for name, value in before.items())
+    assert all(value.requires_grad for value in classifier.parameters())
+
+
+def test_weights_that_change_later_are_another_replicas(images):
+    torch.manual_seed(0)
+    classifier = build("efficientnet_lite0", 0.5)
+    one = probabilities(classifier, [images], **SCALE, views=1, precision="float32")
+    with torch.no_grad():
+        classifier.head[3].bias[1] += 1.0
+    two = probabilities(classifier, [images], **SCALE, views=1, precision="float32")
+    # One more on a logit: odds times e.
+    np.testing.assert_allclose(two / (1 - two), math.e * one / (1 - one), rtol=1e-5)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_it_can_be_made_while_training_folds_the_same_network(classifier, images, precision):
+    expected = probabilities(classifier, [images], **SCALE, views=1, precision=precision)
+    with folded(classifier.backbone), depthwise_in_float32(classifier.backbone):
+        found = probabilities(classifier, [images], **SCALE, views=1, precision=precision)
+    assert np.array_equal(found, expected)
+
+
+def test_under_a_callers_autocast_that_decides(pretrained, images):
+    expected = plainly(pretrained, images)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = probabilities(pretrained, [images], **SCALE, views=1, precision="float32")
+    assert 1e-4 < np.abs(found - expected).max() < 0.05
+
+
+def test_made_under_inference_mode_its_head_still_has_a_gradient(classifier, images):
+    with torch.inference_mode():
+        replica = Replica(classifier, "bfloat16")
+    features = torch.zeros(1, replica.head[0].in_features, requires_grad=True)
+    (slope,) = torch.autograd.grad(replica.head(features).sum(), features)
+    assert slope.abs().sum() > 0
+
+
+@pytest.mark.parametrize("precision", ["float16", "fp32", ""])
+def test_other_precisions_are_refused(images, precision):
+    with pytest.raises(ValueError, match=f"precision: found '{precision}', allowed are float32, bfloat16"):
+        probabilities(build("efficientnet_lite0", 0.5), [images], **SCALE, views=1, precision=precision)

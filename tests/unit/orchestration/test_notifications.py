@@ -1,0 +1,158 @@
+import json
+
+import pytest
+from kfp.dsl import PipelineTaskFinalStatus
+
+from components.notify import notify as notify_face
+from tests.support.channel import SECRET, channel
+from twofold.orchestration.notifications import TAG, notify, remember
+from twofold.tracking.store import connect, experiment
+
+VERDICT = {
+    "headline": "Refused",
+    "name": "cells",
+    "passed": False,
+    "nothing_new": False,
+    "dvc_experiment": None,
+    "reasons": ["roc_auc is 0.80, below 0.85"],
+    "open": "http://mlflow.example/#/runs/1",
+}
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch):
+    """What notify sets for the process that it has to itself; here it would reach other tests."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+
+
+@pytest.fixture
+def heard():
+    with channel() as made:
+        yield made
+
+
+@pytest.fixture
+def webhook(heard, monkeypatch):
+    monkeypatch.setenv("TWOFOLD_WEBHOOK", heard.address)
+    return heard
+
+
+@pytest.fixture
+def judged(mlflow_store, tmp_path):
+    """Record a verdict as that of a pipeline's run."""
+    store = connect()
+    run = store.client.create_run(experiment(store, "cells"))
+
+    def record(pipeline_run, **changes):
+        path = tmp_path / "verdict"
+        path.write_text(json.dumps(VERDICT | {"run_id": run.info.run_id} | changes))
+        remember(str(path), pipeline_run)
+        return run.info.run_id
+
+    return record
+
+
+def end(run, state="SUCCEEDED", message=""):
+    notify(state=state, message=message, register={"experiment": "cells"}, run=run)
+
+
+def test_a_run_that_failed_is_told_without_asking_mlflow(webhook, monkeypatch, capsys):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+    notify(state="FAILED", message="train-head: out of memory", register={}, run="7")
+    assert webhook.texts == ["Twofold: pipeline run 7 ended as FAILED. train-head: out of memory"]
+    assert SECRET not in "".join(capsys.readouterr())
+
+
+def test_a_refused_model_is_told_with_its_reasons(webhook, judged):
+    judged("run-a")
+    end("run-a")
+    expected = (
+        "Twofold: cells: Refused (pipeline run run-a). http://mlflow.example/#/runs/1\nroc_auc is 0.80, below 0.85"
+    )
+    assert webhook.texts == [expected]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"passed": True, "headline": "Promoted: version 2 is the champion"},
+        {"nothing_new": True, "headline": "Nothing new since version 1"},
+        {"dvc_experiment": "short", "headline": "An experiment"},
+    ],
+)
+def test_everything_else_is_only_logged(webhook, judged, capsys, changes):
+    judged("run-a", **changes)
+    end("run-a")
+    assert webhook.texts == []
+    assert f"{changes['headline']} (pipeline run run-a)" in capsys.readouterr().err
+
+
+def test_the_same_model_judged_in_many_runs_has_a_verdict_for_each(webhook, judged):
+    judged("run-a")
+    judged("run-b", passed=True, headline="Promoted: version 2 is the champion")
+    run = judged("run-c", reasons=["x" * 20_000])
+    for name in ("run-a", "run-b", "run-c"):
+        end(name)
+    assert [text.split("(")[1].split(")")[0] for text in webhook.texts] == ["pipeline run run-a", "pipeline run run-c"]
+    tags = connect().client.get_run(run).data.tags
+    assert {key for key in tags if key.startswith(TAG)} == {f"{TAG}.run-a", f"{TAG}.run-b", f"{TAG}.run-c"}
+
+
+@pytest.mark.parametrize(
+    ("state", "told"),
+    [("COMPLETE", 0), ("SUCCEEDED", 0), ("FAILED", 1), ("RUNNING", 1), ("CANCELED", 1)],  # RUNNING: its pod was killed
+)
+def test_whatever_the_server_calls_a_success_is_no_failure(webhook, judged, state, told):
+    judged("run-a", passed=True, headline="Promoted: version 2 is the champion")
+    status = PipelineTaskFinalStatus(
+        state=state, pipeline_job_resource_name="r", pipeline_task_name="t", error_code=None, error_message=None
+    )
+    notify_face.python_func(status=status, register={"experiment": "cells"}, run="run-a")
+    assert len(webhook.texts) == told
+
+
+def test_a_run_opened_by_the_server_is_the_one_that_is_asked(webhook, judged, monkeypatch):
+    monkeypatch.setenv("MLFLOW_RUN_ID", judged("run-a"))
+    notify(state="SUCCEEDED", message="", register={"experiment": "elsewhere"}, run="run-a")
+    assert len(webhook.texts) == 1
+
+
+def test_a_run_that_succeeded_without_a_verdict_is_an_error(webhook, judged, capsys):
+    judged("run-a")
+    with pytest.raises(SystemExit) as failed:
+        end("run-b")
+    assert failed.value.code == 1
+    assert "knows no verdict of it" in capsys.readouterr().err
+    assert len(webhook.texts) == 1
+    assert "ended well, but its verdict cannot be read" in webhook.texts[0]
+
+
+def test_without_a_webhook_nobody_is_told_and_the_log_says_so(judged, monkeypatch, capsys):
+    monkeypatch.delenv("TWOFOLD_WEBHOOK", raising=False)
+    judged("run-a")
+    end("run-a")
+    assert "TWOFOLD_WEBHOOK is not set, so nobody was told" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("answer", [302, 404, 500])
+def test_a_webhook_that_refuses_fails_the_task_and_stays_secret(webhook, answer, capsys):
+    webhook.answer = answer
+    with pytest.raises(SystemExit):
+        end("7", "FAILED")
+    said = "".join(capsys.readouterr())
+    assert f"answered {answer}" in said
+    assert SECRET not in said
+
+
+@pytest.mark.parametrize(
+    "address",
+    [f"http://127.0.0.1:1/{SECRET}", f"ftp://host/{SECRET}", SECRET, f"http://[{SECRET}", f"http://a b/{SECRET}"],
+)
+def test_an_address_that_cannot_be_reached_fails_the_task_and_stays_secret(monkeypatch, address, capsys):
+    monkeypatch.setenv("TWOFOLD_WEBHOOK", address)
+    with pytest.raises(SystemExit):
+        end("7", "FAILED")
+    said = "".join(capsys.readouterr())
+    assert "webhook" in said.lower()
+    assert SECRET not in said

@@ -1,0 +1,95 @@
+from pathlib import Path
+
+import pytest
+
+from twofold.core.errors import ParameterError
+from twofold.orchestration.params_file import STEPS, describe, get_value, read, set_values
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture
+def params(tmp_path):
+    copy = tmp_path / "params.yaml"
+    copy.write_text((ROOT / "tests" / "params.yaml").read_text())
+    return copy
+
+
+def test_setting_a_value_keeps_comments_and_order_and_prints_the_difference(params):
+    before = params.read_text()
+    difference = set_values(params, ["finetune_all.epochs=9", "ingest.positive=bad"])
+    after = params.read_text()
+    assert get_value(params, "finetune_all.epochs") == 9
+    assert get_value(params, "ingest.positive") == "bad"
+    assert after == before.replace("  epochs: 6\n", "  epochs: 9\n").replace("positive: defective", "positive: bad")
+    assert "-  positive: defective\n+  positive: bad\n" in difference
+    assert "+  epochs: 9\n" in difference
+
+
+def test_setting_the_same_value_changes_nothing(params):
+    before = params.read_text()
+    assert set_values(params, ["ingest.positive=defective"]) == ""
+    assert params.read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("assignment", "words"),
+    [
+        ("finetune_all.epochs=0", "finetune_all.epochs: found 0"),
+        ("finetune_all.epochs=1e-3", "finetune_all.epochs: found 0.001"),
+        ("finetune_all.epoch=3", "unknown key"),
+        ("finetune_all.image_size.start=96", "finetune_all.image_size is 'prepared' and holds no keys; set it whole"),
+        ("finetune.epochs=3", "no 'finetune'"),
+        ("finetune_all=3", "section.key=value"),
+        ("finetune_all.epochs", "section.key=value"),
+        ("ingest.positive=[", "not a YAML value"),
+    ],
+)
+def test_nothing_is_written_unless_all_is_valid(params, assignment, words):
+    before = params.read_text()
+    with pytest.raises(ParameterError) as caught:
+        set_values(params, ["ingest.positive=bad", assignment])
+    assert words in str(caught.value)
+    assert params.read_text() == before
+
+
+def test_every_problem_of_every_section_is_listed_at_once(params):
+    text = params.read_text().replace("epochs: 6", "epochs: 0").replace("positive: defective", "positive: 3")
+    params.write_text(text + "\nextra: {}\n")
+    with pytest.raises(ParameterError) as caught:
+        read(params)
+    for words in ("finetune_all.epochs: found 0", "ingest.positive: found 3", "extra: unknown section"):
+        assert words in str(caught.value)
+
+
+def test_a_folder_is_no_parameter_file(tmp_path):
+    with pytest.raises(ParameterError, match="Is a directory"):
+        read(tmp_path)
+
+
+def test_a_missing_section_is_named(params):
+    text = params.read_text()
+    params.write_text(text[: text.index("register:")])
+    with pytest.raises(ParameterError, match="register: section missing"):
+        read(params)
+
+
+@pytest.mark.parametrize(("text", "words"), [("a: [", "not YAML"), ("3", "must hold the sections"), ("", "must hold")])
+def test_a_file_that_is_no_mapping_is_refused(params, text, words):
+    params.write_text(text)
+    with pytest.raises(ParameterError, match=words):
+        read(params)
+
+
+def test_a_missing_file_says_what_to_do(tmp_path):
+    with pytest.raises(ParameterError, match="run from the project's root"):
+        read(tmp_path / "params.yaml")
+
+
+def test_getting_a_value_that_is_not_there_says_what_is(params):
+    with pytest.raises(ParameterError, match=r"ingest\.sauce: no 'sauce' in .*; there is source, positive"):
+        get_value(params, "ingest.sauce")
+
+
+def test_every_step_is_described():
+    assert tuple(step for step, _ in describe()) == STEPS

@@ -1,0 +1,163 @@
+"""MLflow and S3 as the checks see them, against a server that answers as each kind of trouble does."""
+
+import base64
+import http.server
+import threading
+from importlib.metadata import version
+from typing import ClassVar
+
+import pytest
+
+from twofold.orchestration import preflight_services
+from twofold.orchestration.preflight_findings import failed
+
+OURS = version("mlflow")
+SEARCH = "/api/2.0/mlflow/experiments/search"
+NAMES = ("URI", "USERNAME", "PASSWORD", "TOKEN", "INSECURE_TLS", "SERVER_CERT_PATH")
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    answers: ClassVar[dict[str, tuple[int, str]]] = {}
+    login: ClassVar[str] = ""
+    seen: ClassVar[list[tuple[str, str]]] = []
+
+    def do_GET(self):
+        path, authorization = self.path.split("?")[0], self.headers.get("Authorization", "")
+        self.seen.append((path, authorization))
+        status, body = self.answers.get(path, (404, "no"))
+        if path == SEARCH and self.login and authorization != self.login:
+            status, body = 401, "You are not authenticated."
+        self.send_response(status)
+        if 300 <= status < 400:
+            self.send_header("Location", body)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body.encode())
+
+    do_HEAD = do_GET  # noqa: N815
+
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture
+def server(monkeypatch):
+    for name in (*(f"MLFLOW_TRACKING_{each}" for each in NAMES), "AWS_ENDPOINT_URL_S3", "MLFLOW_S3_ENDPOINT_URL"):
+        monkeypatch.delenv(name, raising=False)
+    Handler.answers = {"/health": (200, "OK"), "/version": (200, OURS), SEARCH: (200, "{}")}
+    Handler.login, Handler.seen = "", []
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as found:
+        threading.Thread(target=found.serve_forever, args=(0.02,), daemon=True).start()
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{found.server_port}/")
+        yield Handler
+        found.shutdown()
+
+
+def only(findings, level):
+    return next(each for each in findings if each.level == level)
+
+
+def test_a_server_of_our_version_that_answers_is_ok(server):
+    assert [each.level for each in preflight_services.mlflow()] == ["ok", "ok"]
+
+
+@pytest.mark.parametrize(
+    ("theirs", "level"),
+    [
+        (OURS.rsplit(".", 1)[0] + ".99", "ok"),
+        (f"{OURS.split('.')[0]}.999.0", "warning"),
+        ("1.30.0", "failure"),
+    ],
+)
+def test_the_servers_version_is_held_against_the_clients(server, theirs, level):
+    server.answers["/version"] = (200, theirs)
+    found = preflight_services.mlflow()[0]
+    assert (found.level, theirs in found.seen, OURS in found.seen) == (level, True, True)
+
+
+@pytest.mark.parametrize(
+    ("answers", "said", "remedy"),
+    [
+        ({"/health": (404, "nginx")}, "404", "not an MLflow server"),
+        ({SEARCH: (403, "Invalid Host header - possible DNS rebinding attack detected")}, "host name", "allowed-hosts"),
+        ({SEARCH: (403, "Permission denied")}, "403", "USERNAME"),
+        ({SEARCH: (302, "https://login.example/")}, "redirect", "server itself"),
+        ({SEARCH: (500, "no database")}, "500", "database"),
+    ],
+)
+def test_each_trouble_has_a_remedy(server, answers, said, remedy):
+    server.answers |= answers
+    found = only(preflight_services.mlflow(), "failure")
+    assert said in found.seen, found
+    assert remedy in found.remedy, found
+
+
+def test_credentials_are_sent_as_mlflow_sends_them_and_never_shown(server, monkeypatch):
+    server.login = "Basic " + base64.b64encode(b"someone:p4ss").decode()
+    assert "credentials" in only(preflight_services.mlflow(), "failure").seen
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "someone")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "wrong-p4ss")
+    assert "p4ss" not in str(preflight_services.mlflow())
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "p4ss")
+    assert not failed(preflight_services.mlflow())
+    monkeypatch.delenv("MLFLOW_TRACKING_USERNAME")
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "t0ken")
+    server.login = "Bearer t0ken"
+    assert not failed(preflight_services.mlflow())
+
+
+def test_credentials_do_not_follow_a_redirect(server, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "t0ken")
+    server.answers[SEARCH] = (302, "/elsewhere")
+    preflight_services.mlflow()
+    assert "/elsewhere" not in [path for path, _ in server.seen]
+
+
+@pytest.mark.parametrize(
+    "address", ["", "sqlite:///mlflow.db", "postgresql://someone:p4ss@db/mlflow", "http://127.0.0.1:9"]
+)
+def test_an_address_that_pods_cannot_use_fails_without_showing_a_password(server, monkeypatch, address):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    (found,) = preflight_services.mlflow()
+    assert found.level == "failure"
+    assert "p4ss" not in str(found)
+
+
+@pytest.fixture
+def keys(server, monkeypatch):
+    import os
+
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDOFNOBODY")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s3cret-of-nobody")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", os.environ["MLFLOW_TRACKING_URI"].rstrip("/"))
+    return server
+
+
+@pytest.mark.parametrize(
+    ("status", "level", "said"),
+    [(200, "ok", "taken"), (403, "failure", "refused"), (404, "failure", "no such bucket"), (400, "failure", "token")],
+)
+def test_a_bucket_is_asked_for_by_its_head_alone(keys, status, level, said):
+    keys.answers["/parts"] = (status, "")
+    found = preflight_services.s3("parts")
+    assert (found.level, said in found.seen) == (level, True), found
+    assert "s3cret" not in str(found)
+    assert "AKID" not in str(found)
+    assert {path for path, _ in keys.seen} == {"/parts"}
+
+
+def test_without_a_bucket_credentials_or_an_endpoint_that_answers(keys, monkeypatch, tmp_path):
+    assert preflight_services.s3(None).level == "not checked from here"
+    assert preflight_services.s3("not a bucket's name").level == "failure"
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setattr(preflight_services, "PATIENCE", 1.0)
+    assert "127.0.0.1:9" in preflight_services.s3("parts").seen
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    found = preflight_services.s3("parts")
+    assert (found.level, "no credentials" in found.seen) == ("failure", True), found

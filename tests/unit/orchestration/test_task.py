@@ -1,0 +1,171 @@
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.support.makers import make_folder
+from twofold.core.artifacts import digest
+from twofold.orchestration.params_file import load_yaml
+from twofold.orchestration.task import copy, experiment, named, perform, source, write
+from twofold.steps.ingest import Ingest, ingest
+from twofold.steps.register import register
+from twofold.steps.train_head import train_head
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture
+def sections():
+    return load_yaml(ROOT / "tests" / "params.yaml")
+
+
+@pytest.fixture
+def section(sections, alone):
+    return sections["ingest"] | {"source": str(make_folder(alone / "images", per_class=10)), "positive": "bad"}
+
+
+@pytest.fixture
+def places(alone):
+    return {name: str(alone / "out" / name) for name in ("raw", "metrics")}
+
+
+@pytest.fixture
+def audit(alone):
+    return str(alone / "out" / "audit")
+
+
+def as_kubeflow_sends_it(values):
+    """Every number of a dict parameter as a float, as a protobuf's Struct holds it."""
+    return json.loads(json.dumps(values), parse_int=float)
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch):
+    for name in ("KUBERNETES_SERVICE_HOST", "MLFLOW_TRACKING_URI", "TWOFOLD_PIPELINE_RUN", "SOME_VARIABLE"):
+        # Set first, so that what a task sets is taken back after the test.
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+
+
+def test_a_step_runs_on_whole_numbers_that_came_as_floats_and_returns_its_digest(section, places, audit):
+    sent = as_kubeflow_sends_it(section)
+    assert isinstance(sent["max_bytes"], float)
+    found = perform(ingest, sent, {}, {}, **places, audit=audit)
+    assert found == digest(Path(places["raw"]))
+    assert json.loads(Path(places["metrics"]).read_text())["images"] == 20
+
+
+def test_a_task_names_its_audit_by_digest_and_its_source_without_a_token(section, places, audit):
+    perform(ingest, section, {}, {}, **places, audit=audit)
+    assert named(audit) == digest(Path(audit))
+    assert source(section) == section["source"]
+    token = {"source": "dvc+https://token@example.org/data@v1.2:images"}
+    assert source(token) == "dvc+https://example.org/data@v1.2:images"
+    ssh = {"source": "dvc+ssh://git@example.org/data@v1.2:images"}
+    assert source(ssh) == ssh["source"]
+
+
+@pytest.mark.parametrize("value", [50_000_000.5, "50000000", True, float("nan"), None])
+def test_a_number_that_is_none_fails_the_task_before_anything_is_written(section, places, audit, alone, capsys, value):
+    with pytest.raises(SystemExit) as failed:
+        perform(ingest, section | {"max_bytes": value}, {}, {}, **places, audit=audit)
+    assert failed.value.code == 1
+    assert "twofold ingest: error: params.yaml:\n  ingest.max_bytes: found" in capsys.readouterr().err
+    assert not (alone / "out").exists()
+
+
+def test_no_whole_number_that_kubeflow_could_round_is_allowed_where_it_matters():
+    """A float holds whole numbers up to 2^53. `views` is one of four."""
+    from twofold.orchestration.params_file import STEPS, section_model
+
+    unbounded = set()
+    for step in STEPS:
+        for name, field in section_model(step).model_fields.items():
+            if field.annotation is int:
+                bounds = [found.le for found in field.metadata if hasattr(found, "le")]
+                unbounded |= set() if bounds and max(bounds) <= 2**53 else {f"{step}.{name}"}
+    assert unbounded == {"evaluate.views"}
+
+
+def test_what_is_read_must_be_what_was_written(section, places, alone, capsys):
+    (alone / "read").mkdir()
+    (alone / "read" / "file").write_text("as it was")
+    before = digest(alone / "read")
+
+    def step(params, source, *, raw, metrics):
+        """Take something."""
+        raw.parent.mkdir()
+        raw.write_text(source.name)
+        metrics.write_text("{}")
+
+    step.__name__ = "ingest"
+    perform(step, section, {"source": before}, {}, source=str(alone / "read"), **places)
+    (alone / "read" / "file").write_text("as it is now")
+    with pytest.raises(SystemExit):
+        perform(step, section, {"source": before}, {}, source=str(alone / "read"), **places)
+    assert f"the task that wrote it named {before}" in capsys.readouterr().err
+
+
+def test_a_step_that_leaves_something_out_has_failed(section, places, capsys):
+    def step(params, *, raw, metrics):
+        """Forget the metrics."""
+        raw.parent.mkdir()
+        raw.write_text("there")
+
+    step.__name__ = "ingest"
+    with pytest.raises(SystemExit):
+        perform(step, section, {}, {}, **places)
+    assert "ended without having written metrics" in capsys.readouterr().err
+
+
+def test_the_environment_is_set_where_the_pod_does_not_say_otherwise(section, places, monkeypatch):
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    seen = {}
+
+    def step(params: Ingest, *, raw, metrics):
+        """Look around."""
+        seen.update(os.environ)
+        raw.parent.mkdir()
+        raw.write_text("a")
+        metrics.write_text("b")
+
+    step.__name__ = "ingest"
+    perform(step, section, {}, {"SOME_VARIABLE": "given", "EMPTY_VARIABLE": ""}, **places)
+    assert (seen["SOME_VARIABLE"], seen["OMP_WAIT_POLICY"]) == ("given", "ACTIVE")
+    assert "EMPTY_VARIABLE" not in seen
+
+
+@pytest.mark.parametrize("step", [train_head, register])
+def test_in_a_pod_nothing_is_recorded_in_the_pod(sections, step, monkeypatch, capsys):
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    with pytest.raises(SystemExit):
+        perform(step, sections[step.__name__], {}, {})
+    assert "MLFLOW_TRACKING_URI is not set in this pod" in capsys.readouterr().err
+
+
+def test_ingest_needs_no_mlflow_in_a_pod(section, places, audit, monkeypatch):
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    assert perform(ingest, section, {}, {}, **places, audit=audit)
+
+
+def test_a_mistake_in_the_last_section_ends_the_run_at_its_door(sections, capsys):
+    sent = as_kubeflow_sends_it(sections)
+    assert experiment(**sent) == sections["register"]["experiment"]
+    sent["register"]["gates"] = []
+    sent["finetune_all"]["epochs"] = 0.0
+    with pytest.raises(SystemExit):
+        experiment(**sent)
+    said = capsys.readouterr().err
+    assert "register.gates" in said
+    assert "finetune_all.epochs" in said
+
+
+def test_pages_are_copied_whole_or_not_at_all(alone, capsys):
+    write(str(alone / "deep" / "page"), "Größe")
+    copy(str(alone / "deep" / "page"), str(alone / "other" / "page"))
+    assert (alone / "other" / "page").read_text(encoding="utf-8") == "Größe"
+    with pytest.raises(SystemExit):
+        copy(str(alone / "none"), str(alone / "third" / "page"))
+    assert "none: No such file" in capsys.readouterr().err
+    assert not (alone / "third").exists()

@@ -1,0 +1,68 @@
+"""The candidate: artifacts that were not made from each other are no candidate."""
+
+import hashlib
+from dataclasses import replace
+
+import pytest
+
+from tests.support import registration_case as case
+from twofold.core.artifacts import read_json, write_json
+from twofold.core.errors import ArtifactError
+from twofold.promotion.candidate import read, sample
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    root = tmp_path_factory.mktemp("candidate")
+    with pytest.MonkeyPatch.context() as patch:
+        case.know_corner(patch)
+        return case.make_candidate(root, case.make_data(root))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda own: write_json(own.metrics, read_json(own.metrics) | {"accuracy": 0.99}), "accuracy is 0.99"),
+        (lambda own: write_json(own.metrics, {}), "accuracy is None"),
+        (lambda own: (own.model / "extra").write_text(""), "the model's digest is .*run evaluate again"),
+        (lambda own: (own.evaluation / "predictions.parquet").unlink(), "predictions.parquet: cannot be read"),
+        (lambda own: (own.head / "meta.json").unlink(), "meta.json: no such file"),
+        (lambda own: rebased(own.head), "the base weights is 0+, expected b+"),
+    ],
+)
+def test_altered_artifacts_are_refused(made, tmp_path, change, message):
+    own = case.copy(made, tmp_path)
+    change(own)
+    with pytest.raises(ArtifactError, match=message):
+        read(*own)
+
+
+def rebased(head):
+    write_json(head / "meta.json", read_json(head / "meta.json") | {"base_sha256": "0" * 64})
+
+
+def test_artifacts_of_other_data_are_refused(made, tmp_path, monkeypatch):
+    images = case.IMAGES
+    monkeypatch.setattr(case, "IMAGES", [*images[:-1], ("test", 111, True)])
+    other = case.make_data(tmp_path)
+    with pytest.raises(ArtifactError, match=r"decision\.json: the data's fingerprint is .*run evaluate again"):
+        read(*made._replace(raw=other[0], data=other[1]))
+    with pytest.raises(ArtifactError, match=r"data: the data's fingerprint is .*run preprocess again"):
+        read(*made._replace(raw=other[0]))
+
+
+def test_the_key_is_of_model_decision_and_test_images(made):
+    candidate = read(*made)
+    assert candidate.key == read(*made).key
+    for name in ("finetune_all", "decision"):
+        assert replace(candidate, digests={**candidate.digests, name: "0"}).key != candidate.key
+    assert replace(candidate, test_fingerprint="0").key != candidate.key
+    assert replace(candidate, digests={**candidate.digests, "train_head": "0"}).key == candidate.key
+
+
+def test_the_sample_holds_the_files_of_the_test_images_and_their_probabilities(made):
+    candidate = read(*made)
+    files, probability = sample(candidate, 3)
+    by_sha256 = dict(zip(candidate.test.sha256, candidate.test.probability, strict=True))
+    assert [by_sha256[hashlib.sha256(data).hexdigest()] for data in files] == probability.tolist()
+    assert len(sample(candidate, 16)[0]) == 7

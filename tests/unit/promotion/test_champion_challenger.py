@@ -1,0 +1,162 @@
+"""The contest in a real registry: the champion and the best one before, on the same images; what is recorded of it."""
+
+import csv
+import hashlib
+
+import pytest
+
+from tests.support import registration_case as case
+from tests.support.corner_store import client
+from twofold.core.artifacts import read_json, write_json
+from twofold.promotion import best_champion, measuring
+from twofold.promotion.gates import Maximum, Minimum, NonInferior
+from twofold.serving.sealed_model import sha256
+from twofold.tracking import registry_client
+
+# Thirty was trained on and is a test image now; the bad image of 110 was one and is gone; the good one of 90 validates.
+OTHER = [
+    *(image for image in case.IMAGES if image[1] not in (30, 110, 90)),
+    ("test", 30, False),
+    ("validation", 90, False),
+]
+ANY = Minimum(figure="accuracy", min=0.0)
+LOOSE = [ANY, NonInferior(figure="accuracy", non_inferior_by=0.95)]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Models on the same data, and one on data of which the test was changed."""
+    root = tmp_path_factory.mktemp("candidates")
+    with pytest.MonkeyPatch.context() as patch:
+        case.know_corner(patch)
+        data = case.make_data(root)
+        slopes = {"good": 8.0, "backwards": -8.0, "again": -9.0}
+        found = {name: case.make_candidate(root / name, data, slope) for name, slope in slopes.items()}
+        patch.setattr(case, "IMAGES", OTHER)
+        return found | {"moved": case.make_candidate(root / "moved", case.make_data(root / "other"), 9.0)}
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch, mlflow_store):
+    case.hurry(monkeypatch)
+
+
+def gated(gates, since=1):
+    return case.PARAMS.model_copy(update={"gates": gates, "reference_since": since})
+
+
+def image(grey):
+    return hashlib.sha256(case.image(grey)).hexdigest()
+
+
+def rows(path):
+    with path.open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_what_a_model_was_made_from_is_sealed_with_it(made, tmp_path, mlflow_store):
+    case.run(made["good"], tmp_path)
+    (path,) = mlflow_store.rglob("artifacts/sealed/splits.json")
+    sealed = read_json(path)
+    expected = {split: sorted(image(grey) for where, grey, _ in case.IMAGES if where == split) for split in sealed}
+    assert sealed == expected
+    assert set(sealed) == {"train", "validation", "test"}
+    assert read_json(path.with_name("seal.json"))["files"]["splits.json"] == sha256(path)
+
+
+def test_what_the_champion_learned_from_is_left_out_and_what_vanished_is_named(made, tmp_path):
+    case.run(made["good"], tmp_path)
+    gates = [*LOOSE, Maximum(figure="vanished_test_images", max=2)]
+    verdict = case.run(made["moved"], tmp_path, gated(gates))
+    beside = verdict["comparison"]
+    # 10, 50, 150, 125 and 240 are in both tests.
+    assert (beside["version"], beside["n"], beside["left_out"]["champion_train"]) == (1, 5, 1)
+    lines = sorted(f"{image(grey)}\0{'bad' if grey in (125, 240) else 'good'}\n" for grey in (10, 50, 150, 125, 240))
+    assert beside["test_fingerprint"] == hashlib.sha256("".join(lines).encode()).hexdigest()
+    assert verdict["gates"][1]["test_fingerprint"] == beside["test_fingerprint"]
+    assert verdict["candidate"]["test_fingerprint"] != beside["test_fingerprint"]
+    found = {row["sha256"]: row["now"] for row in rows(tmp_path / "registration" / "vanished.csv")}
+    assert found == {image(110): "no longer in the data", image(90): "in validation"}
+    assert (verdict["gates"][2]["value"], verdict["gates"][2]["passed"], verdict["promoted"]) == (2.0, True, True)
+    strict = case.run(made["moved"], tmp_path, gated([*LOOSE, Maximum(figure="vanished_test_images", max=1)]))
+    assert strict["reasons"][0] == "vanished_test_images at most 1: 2 is above 1"
+
+
+def test_the_comparison_is_in_the_verdict_the_table_the_card_and_mlflow(made, tmp_path):
+    case.run(made["good"], tmp_path)
+    verdict = case.run(made["backwards"], tmp_path, gated(LOOSE))
+    beside = verdict["comparison"]
+    assert (beside["figures"]["accuracy"]["candidate"], beside["figures"]["accuracy"]["champion"]) == (3 / 7, 5 / 7)
+    assert beside["figures"]["accuracy"]["low"] < -2 / 7 < beside["figures"]["accuracy"]["high"]
+    table = rows(tmp_path / "registration" / "disagreements.csv")
+    sides = [row["right"] for row in table]
+    counts = {"candidate": beside["mcnemar"]["candidate_only"], "champion": beside["mcnemar"]["champion_only"]}
+    assert {side: sides.count(side) for side in counts} == counts
+    assert counts["champion"] - counts["candidate"] == 2
+    assert beside["test_fingerprint"] in (tmp_path / "registration" / "model_card.md").read_text()
+    store = client()
+    points = store.get_metric_history(verdict["run_id"], "comparison.accuracy.difference")
+    assert [(point.step, point.value) for point in points] == [(1, pytest.approx(-2 / 7))]
+    assert store.get_run(verdict["run_id"]).data.metrics["vanished_test_images"] == 0
+    logged = [info.path for info in store.list_artifacts(verdict["run_id"], "registration")]
+    assert {"registration/disagreements.csv", "registration/vanished.csv"} <= set(logged)
+
+
+def test_steps_down_do_not_add_up_until_a_person_says_so(made, tmp_path):
+    case.run(made["good"], tmp_path)
+    case.run(made["backwards"], tmp_path, gated(LOOSE))
+    tags = client().get_model_version("corner", "2").tags
+    assert tags[best_champion.BEST] == '{"accuracy": "1"}'
+    # As good as the champion, but not as good as the one before it.
+    gates = [ANY, NonInferior(figure="accuracy", non_inferior_by=0.3)]
+    refused = case.run(made["again"], tmp_path, gated(gates))
+    assert [(gate["against"], gate["passed"]) for gate in refused["gates"]] == [(None, True), ("2", True), ("1", False)]
+    assert (refused["promoted"], refused["best_before"]["accuracy"]["version"]) == (False, 1)
+    passed = case.run(made["again"], tmp_path, gated(gates, since=2))
+    assert (passed["promoted"], passed["best_before"]) == (True, {})
+    assert client().get_model_version("corner", "3").tags[best_champion.BEST] == "{}"
+
+
+def test_a_best_champion_that_was_deleted_lets_nothing_pass_and_the_way_out_is_named(made, tmp_path):
+    case.run(made["good"], tmp_path)
+    case.run(made["backwards"], tmp_path, gated(LOOSE))
+    client().delete_model_version("corner", "1")
+    verdict = case.run(made["again"], tmp_path, gated(LOOSE))
+    assert (verdict["promoted"], verdict["champion"]) == (False, 2)
+    assert "set register.reference_since above 1" in verdict["reasons"][0]
+    assert case.run(made["again"], tmp_path, gated(LOOSE, since=2))["promoted"] is True
+
+
+def test_a_champion_that_does_not_say_what_it_learned_from_is_not_compared(made, tmp_path, mlflow_store):
+    case.run(made["good"], tmp_path)
+    (path,) = mlflow_store.rglob("artifacts/sealed/splits.json")
+    seal = path.with_name("seal.json")
+    files = {name: digest for name, digest in read_json(seal)["files"].items() if name != "splits.json"}
+    path.unlink()
+    write_json(seal, read_json(seal) | {"files": files})
+    client().set_model_version_tag("corner", "1", registry_client.SEAL, sha256(seal))
+    verdict = case.run(made["backwards"], tmp_path, gated(LOOSE))
+    assert (verdict["registered"], verdict["champion"]) == (False, 1)
+    assert "splits.json: cannot be read" in verdict["reasons"][-1]
+    assert "make another version champion with `twofold models rollback" in verdict["reasons"][-1]
+
+
+def test_size_and_speed_are_measured_once_and_judged(made, tmp_path, monkeypatch):
+    gates = [ANY, Maximum(figure="model_bytes", max=10_000_000), Maximum(figure="latency_ms", max=60_000)]
+    verdict = case.run(made["good"], tmp_path, gated(gates))
+    assert verdict["promoted"] is True
+    model = made["good"].model
+    sizes = [(model / "model.safetensors"), (model / "meta.json"), made["good"].evaluation / "decision.json"]
+    assert verdict["measured"]["model_bytes"] == sum(path.stat().st_size for path in sizes)
+    assert 0 < verdict["measured"]["latency_ms"] < 60_000
+    monkeypatch.setattr(measuring, "latency", lambda candidate: pytest.fail("measured again"))
+    watched = case.watch(monkeypatch)
+    again = case.run(made["good"], tmp_path, gated(gates))
+    assert (again["nothing_new"], again["measured"], watched.writes) == (True, verdict["measured"], [])
+    slow = [ANY, Maximum(figure="latency_ms", max=1e-6)]
+    assert case.run(made["good"], tmp_path, gated(slow))["passed"] is False
+
+
+def test_speed_that_no_gate_asks_for_is_not_measured(made, tmp_path, monkeypatch):
+    monkeypatch.setattr(measuring, "latency", lambda candidate: pytest.fail("measured"))
+    assert "latency_ms" not in case.run(made["good"], tmp_path)["measured"]

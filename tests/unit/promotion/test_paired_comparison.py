@@ -1,0 +1,106 @@
+"""Two models on the same images: what is left out, what has vanished, and who is right where the other is not."""
+
+import hashlib
+
+import numpy as np
+import pytest
+
+from tests.support import judging_case as case
+from twofold.metrics.bootstrap import Answers
+from twofold.metrics.confidence_intervals import mcnemar, tango
+from twofold.promotion import disagreements
+from twofold.promotion.paired_comparison import Rival, compare
+
+TARGET = [1, 1, 1, 0, 0, 0]
+TEST = case.predictions(TARGET, [0.9, 0.8, 0.4, 0.6, 0.2, 0.1])  # right on 000, 001, 004, 005
+OTHER = [0.7, 0.2, 0.9, 0.3, 0.1, 0.1]  # at 0.5 right on 000, 002, 003, 004, 005
+
+
+def beside(threshold=0.5, own=None, **splits):
+    found = {split: frozenset(images) for split, images in splits.items()}
+    return compare(TEST, 0.5, own or {}, Rival("4", Answers(np.array(OTHER), threshold), found))
+
+
+def test_each_answers_at_its_own_threshold():
+    assert beside().figures["accuracy"] == 5 / 6
+    assert beside(threshold=0.15).figures["accuracy"] == 5 / 6  # 001 now, and no more 003
+    assert beside(threshold=0.25).figures["threshold"] == 0.25
+    assert beside().own["accuracy"] == 4 / 6
+    assert beside().difference("accuracy") == tango(1, 2, 6)
+    assert beside().differences["accuracy"] == tango(1, 2, 6)
+
+
+def test_images_that_either_learned_from_are_left_out_and_counted():
+    own = {"train": frozenset(["000"]), "validation": frozenset(), "test": frozenset()}
+    found = beside(own=own, train=["001", "no test image"], validation=["005"], test=["002"])
+    assert found.test.sha256.tolist() == ["002", "003", "004"]
+    assert found.left_out == {
+        "candidate_train": 1,
+        "candidate_validation": 0,
+        "champion_train": 1,
+        "champion_validation": 1,
+    }
+    assert found.one.probability.tolist() == [0.4, 0.6, 0.2]
+    assert found.other.probability.tolist() == [0.9, 0.3, 0.1]
+    assert found.figures["accuracy"] == 1.0
+    assert found.as_json()["n"] == 3
+
+
+def test_where_nothing_is_left_there_is_no_comparison():
+    found = beside(train=TEST.sha256.tolist())
+    assert "all 6 test images" in found.problem
+    assert found.as_json() == {"version": 4, "problem": found.problem}
+    assert (found.own, found.figures, found.differences) == ({}, {}, {})
+
+
+def test_the_fingerprint_is_of_the_images_that_both_were_judged_on():
+    lines = "".join(f"{name:03}\0{'bad' if value else 'good'}\n" for name, value in enumerate(TARGET))
+    assert beside().fingerprint == hashlib.sha256(lines.encode()).hexdigest()
+    assert beside(train=["001"]).fingerprint != beside().fingerprint
+    assert beside().as_json()["test_fingerprint"] == beside().fingerprint
+
+
+def test_the_champions_test_images_that_are_not_here_have_vanished():
+    assert beside(test=["000", "zzz", "abc"]).vanished == ("abc", "zzz")
+
+
+def test_who_alone_is_right_the_surest_first():
+    found = beside()
+    assert found.test.sha256[found.only_right(True)].tolist() == ["001"]
+    assert found.test.sha256[found.only_right(False)].tolist() == ["002", "003"]  # .9 sure, then .7
+    assert found.as_json()["mcnemar"] == {"candidate_only": 1, "champion_only": 2, "p_value": mcnemar(1, 2)}
+
+
+def test_every_figure_stands_there_with_its_method_and_its_interval_if_there_is_one():
+    shown = beside().as_json()["figures"]
+    assert shown["accuracy"] == {
+        "candidate": 4 / 6,
+        "champion": 5 / 6,
+        "difference": pytest.approx(-1 / 6),
+        "low": tango(1, 2, 6).low,
+        "high": tango(1, 2, 6).high,
+        "method": "tango",
+    }
+    # Six images are too few for a bootstrap.
+    assert set(shown["f1"]) == {"candidate", "champion", "method"}
+
+
+def test_disagreements_are_listed_and_a_few_of_each_side_are_shown(tmp_path):
+    found = disagreements.rows(beside())
+    assert [(row.sha256, row.label, row.right) for row in found] == [
+        ("001", "bad", "candidate"),
+        ("002", "bad", "champion"),
+        ("003", "good", "champion"),
+    ]
+    disagreements.write(tmp_path / "d.csv", found)
+    assert (tmp_path / "d.csv").read_text().splitlines() == [
+        "sha256,label,right,candidate_probability,champion_probability",
+        "001,bad,candidate,0.8,0.2",
+        "002,bad,champion,0.4,0.9",
+        "003,good,champion,0.6,0.3",
+    ]
+    seen = []
+    shown = disagreements.pictured(found, lambda sha256: seen.append(sha256) or np.zeros((2, 2, 1), np.uint8), most=1)
+    assert seen == ["001", "002"]
+    assert all(row.image.startswith("data:image/png;base64,") and row.size == 2 for row in shown)
+    assert [row.image for row in disagreements.pictured(found, None)] == [None] * 3

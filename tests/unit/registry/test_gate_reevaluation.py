@@ -1,0 +1,171 @@
+"""Judging again from what was logged: on the images of both, by the recorded gates, or not at all."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from tests.support.judging_case import answered, predictions
+from twofold.core.artifacts import write_json
+from twofold.core.errors import RegistryError
+from twofold.metrics.classification import summary
+from twofold.registry import gate_reevaluation
+from twofold.registry.gate_reevaluation import against, judge_again, on_common_images
+from twofold.registry.recorded_evaluation import Evidence
+from twofold.tracking import registry_client
+
+TARGET = [number % 2 for number in range(40)]
+NAMES = [f"{number:03}" for number in range(40)]
+GATES = [{"figure": "accuracy", "min": 0.5}, {"figure": "accuracy", "non_inferior_by": 0.3}]
+
+
+@pytest.fixture
+def make(tmp_path):
+    """Evidence of a version that is right on these images, and learned from those."""
+
+    def made(number, right, *, names=NAMES, target=TARGET, learned=(), gates=GATES, best=None, metrics=None, since=1):
+        test = predictions(target, answered(right, target))
+        test = test.take(np.arange(len(target)))
+        test.sha256[:] = names
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        write_json(folder / "splits.json", {"train": sorted(learned), "validation": [], "test": sorted(names)})
+        for size, name in ((100, "model.safetensors"), (20, "meta.json"), (3, "decision.json")):
+            (folder / name).write_text("x" * size)
+        tags = {registry_client.CONDITIONS: json.dumps({"gates": gates, "reference_since": since})}
+        tags |= {} if best is None else {"twofold.best": json.dumps(best)}
+        return Evidence(
+            version=SimpleNamespace(version=str(number), tags=tags),
+            run=SimpleNamespace(data=SimpleNamespace(metrics=metrics or {})),
+            test=test,
+            decision={"threshold": 0.5},
+            digests={},
+            metrics=summary(test.target, test.probability, 0.5),
+            sealed=folder,
+        )
+
+    return made
+
+
+def first(count):
+    """Right on the first `count` of 40 images."""
+    return [number < count for number in range(40)]
+
+
+def judged(candidate, champion, tmp_path, store=None):
+    return judge_again(store, "corner", candidate, champion, tmp_path)
+
+
+def test_without_a_champion_the_absolute_gates_decide(make, tmp_path):
+    found = judged(make(1, first(30)), None, tmp_path)
+    assert (found.version, found.verdict.passed, found.champion, found.heirs) == (1, True, None, {})
+    assert [(gate.value, gate.applies) for gate in found.verdict.gates] == [(0.75, True), (0.75, False)]
+    assert not judged(make(2, first(19)), None, tmp_path).verdict.passed
+
+
+def test_with_a_champion_the_paired_difference_decides(make, tmp_path):
+    champion = make(4, first(32))
+    found = judged(make(5, first(32)), champion, tmp_path)
+    relative = found.verdict.gates[1]
+    # Tango's one-sided bound for no disagreement among 40: z^2 / (n + z^2), z = 1.6449.
+    assert relative.bound == pytest.approx(-2.7055 / (40 + 2.7055), abs=1e-4)
+    assert (relative.value, relative.other, relative.against, relative.passed) == (0.8, 0.8, "4", True)
+    assert (found.champion.version, found.champion.left_out["champion_train"]) == ("4", 0)
+    worse = judged(make(6, first(22)), champion, tmp_path).verdict
+    assert (worse.passed, worse.gates[1].value - worse.gates[1].other) == (False, pytest.approx(-0.25))
+
+
+def test_what_either_learned_from_is_left_out_and_needs_no_answer(make, tmp_path):
+    # The champion was never asked about images 30 to 39: it learned from them.
+    champion = make(4, first(30)[:30], names=NAMES[:30], target=TARGET[:30], learned=NAMES[30:])
+    candidate = make(5, first(30), learned=NAMES[:2])
+    found = judged(candidate, champion, tmp_path).champion
+    assert len(found.test) == 28
+    assert found.left_out == {
+        "candidate_train": 2,
+        "candidate_validation": 0,
+        "champion_train": 10,
+        "champion_validation": 0,
+    }
+
+
+def test_an_image_that_the_champion_never_saw_sends_back_to_register(make, tmp_path):
+    champion = make(4, first(30)[:38], names=NAMES[:38], target=TARGET[:38], learned=NAMES[38:39])
+    with pytest.raises(RegistryError, match=r"1 were not in the test of version 4 .*\(039\); run register again"):
+        judged(make(5, first(30)), champion, tmp_path)
+
+
+def test_an_image_whose_label_has_changed_sends_back_to_register(make, tmp_path):
+    turned = [1 - TARGET[0], *TARGET[1:]]
+    with pytest.raises(
+        RegistryError, match=r"0 were not in the test .* 1 had another label \(000\); run register again"
+    ):
+        judged(make(5, first(30), target=turned), make(4, first(30)), tmp_path)
+
+
+def test_test_images_of_the_champion_that_are_gone_are_counted_and_gated(make, tmp_path):
+    gates = [*GATES, {"figure": "vanished_test_images", "max": 1}]
+    champion = make(4, first(30))
+    for number, kept, passed in ((5, 39, True), (6, 38, False)):
+        few = make(number, first(30)[:kept], names=NAMES[:kept], target=TARGET[:kept], gates=gates)
+        last = judged(few, champion, tmp_path).verdict.gates[-1]
+        assert (last.value, last.passed) == (40 - kept, passed)
+
+
+def test_what_register_measured_is_held_to_its_limit(make, tmp_path):
+    gates = [GATES[0], {"figure": "model_bytes", "max": 123}, {"figure": "latency_ms", "max": 5}]
+    fast = judged(make(1, first(30), gates=gates, metrics={"latency_ms": 4.0}), None, tmp_path)
+    assert (fast.verdict.passed, fast.verdict.gates[1].value) == (True, 123.0)
+    assert not judged(make(2, first(30), gates=gates, metrics={"latency_ms": 6.0}), None, tmp_path).verdict.passed
+    unknown = judged(make(3, first(30), gates=gates), None, tmp_path).verdict
+    assert (unknown.passed, "figure 'latency_ms' is missing" in unknown.reasons[0]) == (False, True)
+
+
+def test_small_steps_down_are_held_against_the_best_champion_before(make, tmp_path, monkeypatch):
+    best = make(2, first(40))
+    monkeypatch.setattr(registry_client, "version", lambda store, name, number: best.version if number == "2" else None)
+    monkeypatch.setattr(gate_reevaluation, "gather", lambda store, version, folder: best)
+    monkeypatch.setattr(gate_reevaluation, "sound", lambda evidence: evidence)
+    champion = make(4, first(33), best={"accuracy": "2"})
+    candidate = make(5, first(28))
+    found = judged(candidate, champion, tmp_path)
+    assert [(gate.against, gate.passed) for gate in found.verdict.gates] == [(None, True), ("4", True), ("2", False)]
+    assert found.heirs == {"accuracy": "2"}
+    # A reset: champions before version 3 do not count any more.
+    found = judged(make(6, first(28), since=3), champion, tmp_path)
+    assert [(gate.against, gate.passed) for gate in found.verdict.gates] == [(None, True), ("4", True)]
+    assert found.heirs == {"accuracy": "4"}
+    # One that was deleted cannot be held against: refused, with the remedy.
+    champion = make(7, first(33), best={"accuracy": "1"})
+    refused = judged(candidate, champion, tmp_path).verdict
+    assert "set register.reference_since above 1, then run register again" in "".join(refused.reasons)
+
+
+def test_a_champion_without_the_lists_of_its_images_is_not_compared(make, tmp_path):
+    champion = make(4, first(30))
+    (champion.sealed / "splits.json").unlink()
+    verdict = judged(make(5, first(30)), champion, tmp_path).verdict
+    assert not verdict.passed
+    assert "splits.json: cannot be read" in verdict.reasons[-1]
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"gates": [{"figure": "f1"}], "reference_since": 1}', "null"])
+def test_conditions_that_are_not_recorded_send_back_to_register(make, tmp_path, text):
+    candidate = make(5, first(30))
+    candidate.version.tags[registry_client.CONDITIONS] = text
+    with pytest.raises(RegistryError, match=r"version 5: .*run register again"):
+        judged(candidate, None, tmp_path)
+
+
+def test_two_versions_are_compared_on_what_both_have_answered(make):
+    one = make(1, first(40)[:30], names=NAMES[:30], target=TARGET[:30])
+    other = make(2, first(15)[10:], names=NAMES[10:], target=TARGET[10:])
+    found = on_common_images(one, other)
+    assert found.test.sha256.tolist() == NAMES[10:30]
+    assert (found.own["accuracy"], found.figures["accuracy"]) == (1.0, 5 / 20)
+    assert on_common_images(one, make(3, first(40)[30:], names=NAMES[30:], target=TARGET[30:])) is None
+    turned = [1 - value for value in TARGET[10:]]
+    with pytest.raises(RegistryError, match="20 images have another label"):
+        on_common_images(one, make(4, first(15)[10:], names=NAMES[10:], target=turned))
+    assert against(one, make(5, first(30))).figures["accuracy"] == 1.0

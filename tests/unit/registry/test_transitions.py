@@ -1,0 +1,207 @@
+"""Changes of who is champion, on a real MLflow store: on fresh knowledge only, whole or not at all, and repaired."""
+
+import pytest
+
+from twofold.core.errors import ParameterError, RegistryError
+from twofold.registry import ledger as ledgers
+from twofold.registry import lock, transitions
+from twofold.registry.transitions import Change, changing, commit, look, repair
+from twofold.tracking import registry_client
+from twofold.tracking import store as tracking
+
+
+@pytest.fixture
+def store(mlflow_store, monkeypatch):
+    """A registered model `corner` with versions 1, 2 and 3, of no files."""
+    monkeypatch.setattr(lock, "LEASE", 0.3)
+    monkeypatch.setattr(lock, "SHORTEST", 0.01)
+    found = tracking.connect()
+    found.client.create_registered_model("corner")
+    for _ in range(3):
+        found.client.create_model_version("corner", source="s3://nowhere/model")
+    return found
+
+
+def change(store, action, version, expected, name="corner"):
+    with changing(store, name) as (held, _):
+        return commit(held, Change(action, version, "ann", "because"), expected=expected)
+
+
+def aliases(store):
+    return {alias: int(number) for alias, number in registry_client.registered(store, "corner").aliases.items()}
+
+
+def ledger(store):
+    return ledgers.read(registry_client.registered(store, "corner").tags)
+
+
+def entries(store):
+    return [(entry.action, entry.version, entry.champion) for entry in ledger(store).entries]
+
+
+def test_a_change_is_one_entry_and_the_alias_that_follows_from_it(store):
+    entry = change(store, "promote", 1, None)
+    assert (entry.number, entry.actor, entry.reason, entry.previous) == (1, "ann", "because", "")
+    assert entry.time.endswith("+00:00")
+    assert aliases(store) == {"champion": 1}
+    change(store, "challenge", 3, 1)
+    assert aliases(store) == {"champion": 1, "challenger": 3}
+    change(store, "promote", 2, 1)
+    change(store, "reject", 3, 2)
+    assert aliases(store) == {"champion": 2}
+    change(store, "rollback", None, 2)
+    assert aliases(store) == {}
+    found = ledger(store)
+    assert (found.problems, found.settled) == ((), True)
+    assert [entry.fence for entry in found.entries] == [1, 2, 3, 4, 5]
+
+
+def test_on_stale_knowledge_nothing_is_written(store):
+    change(store, "promote", 1, None)
+    for expected, words in ((None, "was version none"), (2, "was version 2")):
+        with pytest.raises(
+            RegistryError, match=f"{words} when this model was judged and is version 1 now.*run it again"
+        ):
+            change(store, "promote", 3, expected)
+    assert (entries(store), aliases(store)) == ([("promote", 1, None)], {"champion": 1})
+
+
+@pytest.mark.parametrize(
+    ("actor", "reason"), [("", "why"), (" ", "why"), ("ann", ""), ("ann", "\n"), ("ann", "x" * 2001)]
+)
+def test_a_change_needs_who_and_why(store, actor, reason):
+    with changing(store, "corner") as (held, _), pytest.raises(ParameterError, match="1 to 2000 characters"):
+        commit(held, Change("promote", 1, actor, reason), expected=None)
+    assert entries(store) == []
+
+
+@pytest.mark.parametrize("write", ["point", "head"])
+def test_what_was_killed_after_the_entry_is_finished_by_whoever_comes_next(store, monkeypatch, capsys, write):
+    change(store, "promote", 1, None)
+    tag_model = registry_client.tag_model
+
+    def killed(*words):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        if write == "point":
+            patch.setattr(registry_client, "point", killed)
+        else:
+            patch.setattr(registry_client, "tag_model", lambda *w: killed() if w[2] == ledgers.HEAD else tag_model(*w))
+        with pytest.raises(KeyboardInterrupt):
+            change(store, "promote", 2, 1)
+    assert (ledger(store).settled, ledger(store).champion) == (False, 2)
+    assert aliases(store) == {"champion": 1 if write == "point" else 2}
+    found = look(store, "corner")
+    assert (found.settled or ledger(store).settled, found.champion, aliases(store)) == (True, 2, {"champion": 2})
+    assert entries(store) == [("promote", 1, None), ("promote", 2, 1)]
+    told = capsys.readouterr().err
+    assert ("finished what a killed process had begun: 'champion' moved from version 1 to 2" in told) == (
+        write == "point"
+    )
+
+
+def test_what_a_late_holder_writes_after_its_lock_was_taken_over_is_void(store, monkeypatch):
+    monkeypatch.setattr(lock, "BEAT", 60)
+    change(store, "promote", 1, None)
+    tag_model = registry_client.tag_model
+    paused = []
+
+    def pause(store_, name, key, value):
+        if ledgers.KEY.fullmatch(key) and not paused:
+            paused.append(key)
+            change(store, "promote", 2, 1)  # another one takes the lock over, and is done
+        tag_model(store_, name, key, value)
+
+    monkeypatch.setattr(registry_client, "tag_model", pause)
+    with pytest.raises(RegistryError, match="was taken over by"):
+        change(store, "promote", 3, 1)
+    found = ledger(store)
+    assert ([entry.version for entry in found.entries], [entry.version for entry in found.void]) == ([1, 2], [3])
+    assert (aliases(store), found.problems) == ({"champion": 2}, ())
+    change(store, "promote", 3, 2)
+    assert aliases(store) == {"champion": 3}
+
+
+def test_a_late_holder_that_moves_the_alias_back_is_told_and_the_next_one_sets_it_right(store, monkeypatch):
+    monkeypatch.setattr(lock, "BEAT", 60)
+    point = registry_client.point
+    paused = []
+
+    def pause(store_, name, alias, number):
+        if not paused:
+            paused.append(alias)
+            change(store, "promote", 2, 1)
+        point(store_, name, alias, number)
+
+    monkeypatch.setattr(registry_client, "point", pause)
+    with pytest.raises(RegistryError, match="was taken over by"):
+        change(store, "promote", 1, None)
+    assert (entries(store), aliases(store)) == ([("promote", 1, None), ("promote", 2, 1)], {"champion": 1})
+    assert look(store, "corner").champion == 2
+    assert aliases(store) == {"champion": 2}
+
+
+def test_an_alias_moved_by_other_hands_stops_every_change_until_it_is_repaired(store):
+    change(store, "promote", 1, None)
+    change(store, "promote", 2, 1)
+    store.client.set_registered_model_alias("corner", "champion", "3")
+    for step in (lambda: look(store, "corner"), lambda: change(store, "promote", 1, 2)):
+        with pytest.raises(
+            RegistryError, match=r"'champion' of 'corner' is at version 3, by the ledger at 2.*--repair"
+        ):
+            step()
+    assert repair(store, "corner", actor="ann", reason="") == ["'champion' moved from version 3 to 2"]
+    assert repair(store, "corner", actor="ann", reason="") == []
+    assert (aliases(store), len(entries(store))) == ({"champion": 2}, 2)
+
+
+def test_on_a_damaged_ledger_nothing_moves_until_someone_says_why(store):
+    change(store, "promote", 1, None)
+    change(store, "promote", 2, 1)
+    (first,) = [key for key in registry_client.registered(store, "corner").tags if ".000001." in key]
+    registry_client.tag_model(store, "corner", first, "{}")
+    for step in (lambda: look(store, "corner"), lambda: change(store, "promote", 3, 2)):
+        with pytest.raises(RegistryError, match="damaged, and nothing is promoted on it: entry 1 was changed"):
+            step()
+    with pytest.raises(RegistryError, match="--repair --reason WHY"):
+        repair(store, "corner", actor="ann", reason="")
+    (done,) = repair(store, "corner", actor="ann", reason="a hand slipped")
+    assert done == "entry 3: acknowledged 1 problem(s)"
+    change(store, "promote", 3, 2)
+    assert aliases(store) == {"champion": 3}
+    assert [entry.action for entry in ledger(store).entries] == ["promote", "acknowledge", "promote"]
+
+
+def test_a_champion_deleted_in_mlflow_is_not_repaired_to_but_rolled_back_from(store):
+    change(store, "promote", 1, None)
+    change(store, "promote", 2, 1)
+    store.client.delete_model_version("corner", "2")
+    assert look(store, "corner").champion == 2
+    change(store, "rollback", 1, 2)
+    assert aliases(store) == {"champion": 1}
+
+
+def test_a_version_that_does_not_exist_is_not_made_champion_by_a_repair(store):
+    change(store, "promote", 1, None)
+    store.client.delete_model_version("corner", "1")
+    store.client.set_registered_model_alias("corner", "champion", "2")
+    with pytest.raises(RegistryError, match="version 1 of 'corner', which by the ledger is champion, has been deleted"):
+        repair(store, "corner", actor="ann", reason="")
+
+
+def test_a_model_that_is_not_there_is_not_repaired_and_no_lock_is_left_for_it(store):
+    with pytest.raises(RegistryError, match="there is no registered model 'cornr' in this store"):
+        repair(store, "cornr", actor="ann", reason="")
+    assert registry_client.names(store, lock.PREFIX) == []
+
+
+def test_the_actor_is_as_given_or_gits_user_or_the_login(monkeypatch):
+    assert transitions.actor("ann") == "ann"
+    monkeypatch.setattr(transitions, "_git", {"user.name": "Ada", "user.email": ""}.get)
+    assert transitions.actor() == "Ada"
+    monkeypatch.setattr(transitions, "_git", lambda key: "")
+    monkeypatch.setenv("USER", "lovelace")
+    assert transitions.actor() == "lovelace"
+    monkeypatch.delenv("USER")
+    assert transitions.actor() == lock.holder().partition(",")[0]

@@ -1,0 +1,116 @@
+"""The audit of a step: written whole, the same bytes every time, safe with other people's names."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from twofold.audit.checks import Check, Found, enforce, findings
+from twofold.core.errors import DataError
+from twofold.reporting.audit_page import PICTURES, write_audit
+
+HOSTILE = '=cmd|"<script>alert(1)</script>"'
+
+
+def check(name, policy, count, **values):
+    found = [Found(name, f"{n:064x}", f"bad/{n}.png", "bad", "train", f"found {n}", **values) for n in range(count)]
+    return Check(name, policy, name.title(), f"What {name} means.", found)
+
+
+def picture(sha256):
+    return np.full((300, 200, 1), int(sha256[-1], 16) * 16, np.uint8)
+
+
+def write(directory, checks, figures=None, pixels=picture):
+    write_audit(directory, "ingest", checks, fingerprint="f" * 64, figures=figures or {}, pixels=pixels)
+    return (directory / "audit.html").read_text()
+
+
+def rows(directory):
+    with (directory / "findings.csv").open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_what_was_found_and_what_was_not(tmp_path):
+    figures = {"images": 1234, "classes": {"bad": {"images": 3, "mode": "L"}, "good": {"images": 4}}}
+    checks = [
+        check("blurred", "warn", 3, value=0.123456789),
+        check("blank", "quarantine", 0),
+        check("dark", "ignore", 0),
+    ]
+    html = write(tmp_path / "audit", checks, figures)
+    assert "3 findings in 1\ncheck" in html
+    assert html.count("<img ") == 3
+    assert html.index("Looked for and not found") < html.index("What blank means.")
+    assert "Dark." in html[html.index("Not looked for") :]
+    assert "1,234" in html
+    summary = json.loads((tmp_path / "audit" / "audit.json").read_text())
+    assert summary["checks"]["blurred"] == {
+        "policy": "warn",
+        "found": 3,
+        "title": "Blurred",
+        "meaning": "What blurred means.",
+        "set_by": "ingest.audit.blurred",
+        "told": [],
+        "impossible": "",
+    }
+    assert summary["figures"] == figures
+    assert [row["value"] for row in rows(tmp_path / "audit")] == ["0.123457"] * 3
+    about = json.loads((tmp_path / "audit" / "meta.json").read_text())
+    assert (about["step"], about["fingerprint"]) == ("ingest", "f" * 64)
+
+
+def test_the_same_audit_has_the_same_bytes(tmp_path):
+    for name in "ab":
+        write(tmp_path / name, [check("blurred", "warn", 3)])
+    for path in (tmp_path / "a").iterdir():
+        assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
+
+
+def test_pairs_stand_side_by_side_and_many_are_not_all_shown(tmp_path):
+    html = write(tmp_path / "audit", [check("near_duplicates", "warn", 40, of="f" * 64)])
+    assert html.count("<img ") == 2 * PICTURES
+    assert "And 28 more" in html
+    assert len(rows(tmp_path / "audit")) == 40
+    assert len(html) < 500_000
+
+
+def test_names_are_text_on_the_page_and_no_formula_in_the_table(tmp_path):
+    found = [Found("blurred", "0" * 64, HOSTILE, HOSTILE, "", HOSTILE), Found("blurred", "", "", "", "", HOSTILE)]
+    html = write(
+        tmp_path / "audit", [Check("blurred", "warn", "Blurred", "x", found)], {HOSTILE: {HOSTILE: {HOSTILE: 1}}}
+    )
+    assert "<script" not in html
+    assert rows(tmp_path / "audit")[0]["key"] == "'" + HOSTILE
+
+
+def test_an_image_that_cannot_be_shown_is_no_error(tmp_path):
+    assert "no picture" in write(tmp_path / "audit", [check("blurred", "warn", 1)], pixels=lambda _: None)
+
+
+def test_what_could_not_be_looked_for_is_not_among_what_was_not_found(tmp_path):
+    html = write(tmp_path / "audit", [check("blank", "warn", 0)._replace(impossible="There are <4> images.")])
+    assert "There are &lt;4&gt; images." in html[html.index("Could not be looked for") :]
+    assert "Looked for and not found" not in html
+
+
+def test_the_policy_fail_names_what_was_found(tmp_path):
+    checks = [check("blurred", "fail", 12), check("blank", "warn", 3), check("dark", "fail", 0)]
+    with pytest.raises(DataError) as caught:
+        enforce("ingest", checks, tmp_path / "audit.html")
+    said = str(caught.value)
+    assert "Blurred: 12 found, and ingest.audit.blurred is fail" in said
+    assert "bad/0.png: found 0" in said
+    assert "… and 2 more" in said
+    assert "blank" not in said
+    assert "audit.html" in said
+    enforce("ingest", checks[1:], tmp_path / "audit.html")
+
+
+def test_findings_in_a_few_words():
+    one = Found("any", "0" * 64, "k", "bad", "", "dark")
+    counts = {"under_exposed": 2, "blank": 0, "leaks": 1}
+    checks = [Check(name, "warn", "", "", [one] * count) for name, count in counts.items()]
+    assert findings(checks) == "under exposed (2), leaks (1)"
+    assert findings(checks[1:2]) == "nothing"

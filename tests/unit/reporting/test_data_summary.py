@@ -1,0 +1,53 @@
+"""What a model was made from: counts of what lies in the splits, and of what does not and why."""
+
+import re
+
+from tests.unit.reporting.test_evaluation_report import read
+from twofold.audit.split_leakage import LeftOut
+from twofold.data.prepared import LEFT_OUT
+from twofold.data.raw import DUPLICATES, QUARANTINE, Duplicate, Quarantined, write_csv
+from twofold.reporting import data_summary, html_page
+
+COUNTS = {"train": {"good": 1200, "bad": 30}, "validation": {"good": 10}, "test": {"good": 20, "bad": 7}}
+
+
+def make(root, refused=(), copies=(), left_out=()):
+    write_csv(root / QUARANTINE, Quarantined._fields, refused)
+    write_csv(root / DUPLICATES, Duplicate._fields, copies)
+    write_csv(root / LEFT_OUT, LeftOut._fields, left_out)
+    return data_summary.count(root, root, COUNTS, ["bad", "good"])
+
+
+def test_splits_are_counted_by_class_and_what_is_missing_by_reason(tmp_path):
+    refused = [
+        Quarantined("a.png", "bad", "refused", "damaged", ""),
+        Quarantined("b.png", "bad", "refused", "damaged", ""),
+        Quarantined("c.png", "bad", "audit", "blank", "c" * 64),
+        Quarantined("notes.txt", "", "ignored", "not an image", ""),
+    ]
+    copies = [Duplicate(f"{n}.png", "d" * 64, "pixels", "e.png", "e" * 64, "good") for n in range(3)]
+    left_out = [LeftOut("f" * 64, "f.png", "train", "nearly the same picture as an image of test", "0" * 64)]
+    found = make(tmp_path, refused, copies, left_out)
+    text, _ = read(html_page.render("x", data_summary.TEMPLATE, {"data": found}))
+    assert re.search(r"train 30\s*1,200\s*1,230", text)
+    assert re.search(r"validation 0\s*10\s*10", text)
+    assert re.search(r"test 7\s*20\s*27", text)
+    assert "refused or held back: 3 (damaged: 2; blank: 1)" in text
+    assert "taken once: 3 (the same picture: 3)" in text
+    assert "learned from: 1 (train, nearly the same picture as an image of test: 1)" in text
+
+
+def test_where_nothing_was_left_out_it_says_none(tmp_path):
+    text, _ = read(html_page.render("x", data_summary.TEMPLATE, {"data": make(tmp_path)}))
+    assert "refused or held back: 0" in text
+    assert "(" not in text[text.index("refused or held back") : text.index("The images that the audits found")]
+
+
+def test_many_reasons_are_cut_and_the_rest_is_counted(tmp_path):
+    refused = [Quarantined(f"{n}.png", "bad", "refused", f"reason {n:02}", "") for n in range(12)]
+    refused += [Quarantined("x.png", "bad", "refused", "reason 11", "")]
+    (_, n, reasons), *_ = make(tmp_path, refused)["removed"]
+    assert n == 13
+    assert reasons[0] == ("reason 11", 2)
+    assert reasons[-1] == ("other reasons", 5)
+    assert sum(times for _, times in reasons) == 13

@@ -1,0 +1,239 @@
+"""evaluation.html: what it says is what was measured."""
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from tests.support.report_case import make_findings
+from twofold.metrics.classification import FIGURES
+from twofold.reporting import evaluation_report
+from twofold.reporting.rates import Rate, rate
+from twofold.reporting.wording import TITLES
+
+
+class Reader(HTMLParser):
+    """Collects the visible text, without the charts', and every element's attributes."""
+
+    def __init__(self):
+        super().__init__()
+        self.words, self.elements, self.inside = [], [], []
+
+    def handle_starttag(self, tag, attributes):
+        self.elements.append((tag, dict(attributes)))
+        if tag in ("td", "th", "br"):
+            self.words.append(" ")
+        if tag in ("style", "svg"):
+            self.inside.append(tag)
+
+    def handle_endtag(self, tag):
+        if self.inside and tag == self.inside[-1]:
+            self.inside.pop()
+
+    def handle_data(self, data):
+        if not self.inside:
+            self.words.append(data)
+
+
+def read(html):
+    reader = Reader()
+    reader.feed(html)
+    text = re.sub(r"\s+", " ", "".join(reader.words))
+    return text, reader.elements
+
+
+def all_of(elements, tag):
+    return [attributes for name, attributes in elements if name == tag]
+
+
+def test_every_figure_stands_as_it_was_measured():
+    findings = make_findings()
+    html = evaluation_report.render(findings)
+    shown = dict(re.findall(r'data-figure="(\w+)">([^\s<]+)', html))
+    assert set(shown) == set(FIGURES)
+    assert shown == {name: f"{findings.metrics[name]:.3f}" for name in FIGURES}
+    text, _ = read(html)
+    metrics = findings.metrics
+    right = metrics["true_positive"] + metrics["true_negative"]
+    assert f"On 300 images that it had never seen, the model gave the right answer for {right}:" in text
+    # 200 of the 300 are functional.
+    assert "Answering functional every time, without looking, would be right for 66.7 %." in text
+    assert f"{metrics['true_positive']} of 100 defective images" in text
+    assert f"{metrics['false_positive']} of 200 functional images" in text
+    found, missed = metrics["true_positive"], metrics["false_negative"]
+    assert f"Of 100 defective images, the model found {found} and missed {missed}." in text
+    assert "At 0.500 or above it answers defective, below it functional." in text
+    assert "find at least 85 % of the defective images, judged on the 120 images of the validation part" in text
+
+
+def test_every_figure_stands_with_its_interval_and_what_it_was_measured_on():
+    findings = make_findings()
+    text, _ = read(evaluation_report.render(findings))
+    metrics = findings.metrics
+    called = metrics["true_positive"] + metrics["false_positive"]
+    of = {
+        "Accuracy": "300 images",
+        "Precision": f"{called} “defective” answers",
+        "Recall (sensitivity)": "100 defective images",
+        "F1": "300 images",
+        "Specificity": "200 functional images",
+        "ROC-AUC": "300 images",
+        "Log loss": "300 images",
+        "Calibration error (ECE)": "300 images",
+    }
+    keys = {words[0]: key for key, words in TITLES.items()}
+    for title, measured in of.items():
+        ends = metrics["intervals"][keys[title]]
+        value = f"{metrics[keys[title]]:.3f} {ends['low']:.3f} to {ends['high']:.3f}"
+        assert re.search(rf"{re.escape(title)} {re.escape(measured)} {value}", text), title
+
+
+def test_calibration_is_told_in_words():
+    findings = make_findings()
+    metrics = findings.metrics
+    text, _ = read(evaluation_report.render(findings))
+    assert "the temperature, makes the network less sure of itself. It is 1.60, fitted on the 120 images" in text
+    ends = metrics["intervals"]["ece"]
+    words = f"off by {metrics['ece']:.3f} on average ({ends['low']:.3f} to {ends['high']:.3f})"
+    assert f"{words}; as the network gave them it would be {metrics['ece_uncalibrated']:.3f}" in text
+    assert "no more than chance" not in text  # the scores were drawn at random, and are no probabilities
+    surer, _ = read(evaluation_report.render(make_findings(temperature=0.5, calibrated_on={"at_bound": True})))
+    assert "makes the network surer of itself. It is 0.50" in surer
+    assert "That is as far as it may go: a threshold takes the validation images apart" in surer
+    same, _ = read(evaluation_report.render(make_findings(temperature=1.0)))
+    assert "there was nothing to mend: the temperature that was fitted is 1" in same
+    assert f"{metrics['ece']:.3f} on average" in same
+
+
+def test_a_slice_of_few_images_is_shown_as_such():
+    kinds = ["rare" if row < 29 else "common" for row in range(300)]
+    html = evaluation_report.render(make_findings(slices={"kind": kinds}))
+    text, _ = read(html)
+    assert re.search(r"rare too few to judge 29 \d+ ", text)
+    assert "On fewer than 30 images a figure says more about chance than about the model." in text
+    assert html.count('<tr class="quiet">') == 1
+    enough, _ = read(
+        evaluation_report.render(make_findings(slices={"kind": ["rare" if row < 30 else "c" for row in range(300)]}))
+    )
+    assert "too few to judge" not in enough
+
+
+def test_built_in_slices_are_explained_and_their_bands_rise():
+    sizes = [("up to 300 px", "301 to 600 px", "601 px or more")[(row % 7) // 3] for row in range(300)]
+    text, _ = read(evaluation_report.render(make_findings(slices={"image size": sizes})))
+    assert "By image size The shorter side of the image as it came." in text
+    places = [text.index(band) for band in ("up to 300 px", "301 to 600 px", "601 px or more")]
+    assert places == sorted(places)
+
+
+def test_slices_and_parts_are_in_tables():
+    findings = make_findings()
+    text, _ = read(evaluation_report.render(findings))
+    assert "By type" in text
+    mono = findings.metrics["slices"]["type"]["mono"]
+    alarms = 100 - 100 * mono["specificity"]
+    row = rf"mono 150 50 {100 * mono['accuracy']:.1f} % .*?{100 * mono['recall']:.1f} % .*?{alarms:.1f} % "
+    assert re.search(row + rf".*?{mono['roc_auc']:.3f}", text)
+    bad = findings.metrics
+    called = bad["true_positive"] + bad["false_positive"]
+    row = rf"defective 100 {100 * bad['recall']:.1f} % .*?{called} {100 * bad['precision']:.1f} % "
+    assert re.search(row + rf".*?{bad['f1']:.3f}", text)
+    assert "train the model learned from these 300 600 900" in text
+    assert "validation stopping and threshold were chosen on these 40 80 120" in text
+
+
+def test_the_ten_surest_errors_are_shown_with_words_for_who_cannot_see():
+    html = evaluation_report.render(make_findings())
+    _, elements = read(html)
+    shown = [attributes for attributes in all_of(elements, "img") if attributes["alt"].startswith("Test image")]
+    assert len(shown) == 10 + 8  # and right answers
+    for attributes in shown:
+        assert attributes["src"].startswith("data:image/png;base64,")
+        assert re.fullmatch(r"Test image [0-9a-f]{12}: labelled \w+, the model says \w+", attributes["alt"])
+    for attributes in all_of(elements, "svg"):
+        assert attributes["role"] == "img"
+        assert len(attributes["aria-label"]) > 60
+    assert "The 10 most confident errors" in html
+
+
+def test_pictures_off_leaves_no_picture_of_an_image():
+    html = evaluation_report.render(make_findings(pictures=False))
+    text, elements = read(html)
+    assert all_of(elements, "img") == []
+    assert "data:image" not in html
+    assert "There are none: pictures are left out" in text
+    assert html.count('<tr class="case">') == 10
+    assert len(all_of(elements, "svg")) == 5  # the charts stay
+
+
+def test_a_page_of_its_own_that_asks_for_nothing():
+    html = evaluation_report.render(make_findings())
+    assert "http" not in html.replace("http-equiv", "")
+    _, elements = read(html)
+    assert not all_of(elements, "script")
+    assert not [a for _, a in elements for name in a if name.startswith("on")]
+    assert html == evaluation_report.render(make_findings())
+
+
+def test_a_perfect_model_has_no_errors_to_show():
+    text, elements = read(evaluation_report.render(make_findings(perfect=True)))
+    assert "The model made no error on the test images." in text
+    assert len(all_of(elements, "img")) == 8 * 2 + 1  # right answers with their maps, and the legend
+    assert "100.0 %" in text
+
+
+def test_names_of_any_kind_are_shown_and_never_run():
+    evil = "<img src=x onerror=alert(1)>"
+    slices = {evil: [evil if row % 2 else "{{ 7*7 }}" for row in range(300)]}
+    html = evaluation_report.render(make_findings(labels=("{good}", "<b>bad"), slices=slices))
+    text, elements = read(html)
+    assert len(all_of(elements, "img")) == (10 + 8) * 2 + 1
+    assert not [a for _, a in elements if "onerror" in a]
+    assert f"By {evil}" in text
+    assert "{{ 7*7 }}" in text
+    assert "Of 100 <b>bad images, the model found" in text
+
+
+def test_a_slice_of_one_class_says_why_a_figure_is_missing():
+    kinds = ["rare" if row == 1 else "common" for row in range(300)]  # image 1 is a functional one
+    text, _ = read(evaluation_report.render(make_findings(slices={"kind": kinds})))
+    assert "\N{EN DASH} rare: no image of the positive class, so that some figures have no value" in text
+
+
+def test_a_slice_of_many_values_is_cut_and_says_so():
+    text, _ = read(
+        evaluation_report.render(make_findings(slices={"place": [f"place {row % 30:02}" for row in range(300)]}))
+    )
+    assert "place 19" in text
+    assert "place 20" not in text.split("most confident errors")[0]
+    assert "10 rarer values are in slices.csv." in text
+
+
+def test_groups_widen_the_intervals_in_words():
+    text, _ = read(evaluation_report.render(make_findings(group=[f"g{row // 10}" for row in range(300)])))
+    assert "The test images belong to 30 groups" in text
+    assert "groups that stay together" not in read(evaluation_report.render(make_findings()))[0]
+
+
+@pytest.mark.parametrize(
+    ("hits", "n", "sentence"),
+    [
+        (0, 0, "There was no crack image."),
+        (1, 1, "Of 1 crack image, the model found 1 and missed 0."),
+        (9, 12, "Of 12 crack images, the model found 9 and missed 3."),
+        (87, 100, "Of 100 crack images, the model found 87 and missed 13."),
+        (158, 181, "Of 100 crack images, the model found 87 and missed 13 (exactly: 158 and 23 of 181)."),
+        (999, 1000, "Of 100 crack images, the model found 99 and missed 1 (exactly: 999 and 1 of 1,000)."),
+        (1, 1000, "Of 100 crack images, the model found 1 and missed 99 (exactly: 1 and 999 of 1,000)."),
+        (1000, 1000, "Of 100 crack images, the model found 100 and missed 0 (exactly: 1,000 and 0 of 1,000)."),
+    ],
+)
+def test_shares_are_said_as_people_count(hits, n, sentence):
+    assert evaluation_report.of_hundred(hits, n, "crack image", "", "found", "missed") == sentence
+
+
+def test_rates_carry_their_interval():
+    # Wilson for 8 of 10: .49016 to .94332
+    found = rate(8, 10)
+    assert (found.value, found.interval.replace("\N{NARROW NO-BREAK SPACE}", " ")) == (0.8, "49.0 to 94.3 %")
+    assert rate(0, 0) == Rate(0, 0, None, None)

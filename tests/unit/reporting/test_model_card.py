@@ -1,0 +1,203 @@
+"""The model card: the facts of the judgement and no others, in Markdown that nothing in them can break."""
+
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+from markdown_it import MarkdownIt
+
+from tests.support import registration_case as case
+from tests.unit.reporting.test_decision_page import GATES, ORIGIN, beside, judged
+from twofold.promotion.candidate import read
+from twofold.reporting import markdown, model_card
+from twofold.tracking import registry_client
+from twofold.training import pretrained_weights
+
+SECTIONS = [
+    "Figures",
+    "Gates",
+    "Beside version 3",
+    "Intended use",
+    "Caveats",
+    "What the audits found",
+    "Factors",
+    "Calibration and threshold",
+    "Data",
+    "Model details",
+    "Licences, and what nobody has looked at",
+]
+
+
+@pytest.fixture(scope="module")
+def candidate(tmp_path_factory):
+    return read(*case.make_known(tmp_path_factory.mktemp("known"))[1])
+
+
+@pytest.fixture(scope="module")
+def card(candidate):
+    return model_card.render(judged(candidate))
+
+
+def row(card, beginning):
+    """The cells of the first row that begins so."""
+    line = next(line for line in card.splitlines() if line.startswith(f"| {beginning}"))
+    return [cell.strip() for cell in line.strip("|").split(" | ")]
+
+
+def test_it_has_the_sections_of_a_model_card(card):
+    assert card.startswith("# parts: bad or good?\n")
+    assert [line[3:] for line in card.splitlines() if line.startswith("## ")] == SECTIONS
+
+
+def test_every_figure_has_its_interval_how_it_was_made_and_how_many_images_it_is_about(card):
+    # 125, 240 and (wrongly) 150 are called bad; 5 of 7 are right. Wilson's interval of 5 / 7 by hand.
+    assert row(card, "accuracy | 0.7143") == ["accuracy", "0.7143", "0.3589 to 0.9178", "7", "Wilson"]
+    assert [row(card, name)[3] for name in ("precision", "recall", "specificity", "f1")] == ["3", "3", "4", "4"]
+    assert row(card, "roc_auc")[4] == "DeLong"
+    assert row(card, "ece")[0] == "ece (less is better)"
+    assert "On 7 test images (3 bad) that neither" in card
+
+
+def test_the_gates_are_there_with_their_outcome_and_the_reasons_in_front(card, candidate):
+    assert card.index("Refused: ") < card.index("## Figures")
+    assert "- passed: accuracy at least 0.7: " in card
+    assert "- **failed**: brier at most 0.1: " in card
+    assert "- **failed**: &lt;ece&gt; at least 0.5: figure" in card
+    passed = model_card.render(judged(candidate, gates=GATES[:1]))
+    assert "Every gate that applies is passed." in passed
+    assert "Refused" not in passed
+
+
+def test_the_champion_is_beside_it_or_is_not(card, candidate):
+    # It misses 110 and nothing else; this model misses 110 and 150.
+    assert "This model alone is right on 0 images, version 3 alone on 1 (McNemar: p = 1.000)." in card
+    assert row(card, "accuracy | 0.8571")[2] == "-0.1429"
+    assert "There was no champion to compare it with." in model_card.render(judged(candidate, None))
+    broken = replace(beside(candidate), problem="its files are gone")
+    text = model_card.render(judged(candidate, broken))
+    assert "No comparison: its files are gone." in text
+
+
+def test_slices_have_figures_intervals_and_a_word_where_they_are_too_few(card):
+    assert row(card, "mono")[:4] == ["mono", "3, too few to judge", "0", "1.000 (0.439 to 1.000)"]
+    assert row(card, "mono")[4:] == ["none", "1.000 (0.439 to 1.000)"]
+    assert "Too few test images (below 30) to judge: " in card
+
+
+def test_calibration_threshold_and_data_are_those_of_the_artifacts(card, candidate):
+    decision = candidate.decision
+    assert "Temperature 0.5000, fitted on 6 validation images by log loss. It stands at its bound: " in card
+    assert f"is {candidate.metrics['ece_uncalibrated']:.4f}" in card
+    assert f"and {candidate.metrics['ece']:.4f} (" in card
+    assert "Threshold 0.4189, chosen on 6 validation images: the one that gets the most images right" in card
+    assert f"Fingerprint `{decision['fingerprint']}`" in card
+    assert [row(card, split) for split in ("train", "validation", "test")] == [
+        ["train", "2", "2"],
+        ["validation", "3", "3"],
+        ["test", "3", "4"],
+    ]
+    assert "Images left out of a split, so that nothing is tested or validated on what was learned from: 0" in card
+    assert f"decision: SHA-256 `{candidate.digests['decision']}`" in card
+    assert "git commit `c0ffee`, changed files: params.yaml." in card
+
+
+def test_it_says_what_is_not_known_and_invents_nothing(card, candidate):
+    assert "Licence of the start weights: none were taken." in card
+    assert "What the answer is used for is not known here." in card
+    assert "The data name no groups" in card
+    text = model_card.render(replace(judged(candidate), provenance={}))
+    assert "git commit `unknown`, changed files: unknown." in text
+    assert "Libraries" not in text
+    assert "nan" not in text.lower().replace("provenance", "")
+
+
+def test_many_changed_files_are_counted(candidate):
+    names = ", ".join(f"file_{n}.py" for n in range(9))
+    text = model_card.render(replace(judged(candidate), provenance={**ORIGIN, "git.changed": names}))
+    assert "changed files: file_0.py, file_1.py, file_2.py, file_3.py, file_4.py and 4 more." in text
+
+
+def test_every_weights_that_can_be_asked_for_has_its_licence():
+    assert set(model_card.LICENCES) == set(pretrained_weights.SOURCES)
+
+
+def test_the_same_judgement_gives_the_same_card(candidate, card):
+    assert model_card.render(judged(candidate)) == card
+
+
+def test_a_description_keeps_whole_sections(card):
+    assert registry_client.shortened(card[:5000]) == card[:5000]
+    short = registry_client.shortened(card + "x" * 5000)
+    assert len(short) <= registry_client.DESCRIPTION
+    front, _, end = short.rpartition("\n\n")
+    assert end == "(The whole card is `registration/model_card.md` of the run.)"
+    assert card.startswith(front)
+    assert card[len(front) :].lstrip().startswith("## ")
+    assert len(registry_client.shortened("x" * 6000)) == registry_client.DESCRIPTION
+
+
+class Elements(HTMLParser):
+    def __init__(self, html):
+        super().__init__()
+        self.found, self.text = [], []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append(tag)
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "a | b | c",
+    "![](http://127.0.0.1:9/x.png)",
+    "[good](javascript:alert(1))",
+    "`code` and ``more``",
+    "*bold* _slant_ ~~gone~~",
+    "two\n\n# lines",
+    "&lt;b&gt; &amp;",
+    "back\\slash \\| \\",
+    "snake_case_name",
+    "$x$",
+]
+
+
+def rendered(lines):
+    html = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"]).render("\n".join(lines))
+    elements = Elements(html)
+    return elements.found, " ".join("".join(elements.text).split())
+
+
+@pytest.mark.parametrize("value", HOSTILE)
+def test_a_value_stays_text_in_a_cell(value):
+    found, words = rendered(markdown.table(["a", "b"], [["left", markdown.text(value)]]))
+    assert found == ["table", "thead", "tr", "th", "th", "tbody", "tr", "td", "td"]
+    assert words == " ".join(f"a b left {value}".split())
+
+
+@pytest.mark.parametrize("value", HOSTILE)
+def test_a_value_stays_code_in_a_list(value):
+    found, words = rendered(markdown.bullets([f"It is {markdown.code(value)}."]))
+    assert found == ["ul", "li", "code"]
+    assert words == " ".join(f"It is {value}.".split())
+
+
+def test_hostile_classes_columns_and_files_leave_the_card_whole(candidate):
+    decision = {**candidate.decision, "labels": ["<b>good</b>", "bad | worse"], "positive": "bad | worse"}
+    counts = {
+        split: {"<b>good</b>": own["good"], "bad | worse": own["bad"]}
+        for split, own in candidate.about["preprocess"]["counts"].items()
+    }
+    about = {**candidate.about, "preprocess": {**candidate.about["preprocess"], "counts": counts}}
+    column = {"# type | x": {"<img src=x>": candidate.metrics["slices"]["type"]["mono"]}}
+    hostile = replace(candidate, decision=decision, about=about, metrics={**candidate.metrics, "slices": column})
+    origin = {**ORIGIN, "git.changed": "a`b.py, <i>.py", "image": "https://user:word@registry/x"}
+    text = model_card.render(replace(judged(candidate), candidate=hostile, provenance=origin))
+    html = MarkdownIt("commonmark", {"html": True}).enable("table").render(text)
+    elements = Elements(html)
+    assert not {"b", "i", "img", "script", "a"} & set(elements.found)
+    assert elements.found.count("h2") == len(SECTIONS)
+    assert "bad | worse" in "".join(elements.text)
+    assert "word@" not in text

@@ -1,0 +1,103 @@
+"""Poison in what is kept between runs, checkpoints and the memo: it is not run, and it is done without."""
+
+import hashlib
+
+import pytest
+import torch
+
+from tests.support import poison
+from tests.unit.security.test_poison import FILE, Dot, everything, published
+from twofold.model import classifier as models
+from twofold.storage import cache, cache_packs, cache_sqlite
+from twofold.training.checkpoint import Checkpoint
+
+PARTS = {"data": "1", "code": "2"}
+
+
+@pytest.fixture(autouse=True)
+def dot(alone, monkeypatch):
+    known = models.Backbone(features=4, mean=(0, 0, 0), std=(1, 1, 1), stages=(), make=Dot)
+    monkeypatch.setitem(models.BACKBONES, "dot", known)
+
+
+@pytest.mark.parametrize("kind", poison.KINDS)
+def test_a_checkpoint(kind, alone, canary, capsys):
+    checkpoint = Checkpoint("finetune_all", PARTS)
+    checkpoint.save({"weights": torch.arange(3.0)})
+    poison.plant(kind, checkpoint.path, canary)
+    before = everything(alone)
+    state = checkpoint.load()
+    if kind in poison.WITH_GOOD_WEIGHTS:
+        assert torch.equal(state["weights"], torch.arange(3.0))
+    else:
+        assert state is None
+        said = capsys.readouterr().err
+        assert f"{checkpoint.path.name}: not readable as a checkpoint" in said
+        assert "weights_only" not in said
+    assert not canary.exists()
+    assert everything(alone) == before
+    checkpoint.save({"weights": torch.zeros(3)})
+    assert not checkpoint.path.is_symlink()
+    assert torch.equal(checkpoint.load()["weights"], torch.zeros(3))
+
+
+def test_a_checkpoint_is_not_written_through_a_link_that_someone_has_laid(alone):
+    checkpoint = Checkpoint("finetune_all", PARTS)
+    checkpoint.save({"a": 1})
+    precious = alone / "precious"
+    precious.write_text("mine")
+    checkpoint._draft.symlink_to(precious)
+    checkpoint.save({"a": 2})
+    assert precious.read_text() == "mine"
+    assert checkpoint.load() == {"a": 2}
+
+
+@pytest.mark.parametrize("kind", poison.KINDS)
+def test_the_memos_file(kind, canary, capsys):
+    cache.put([("key", "image", b"value")], "features")
+    poison.plant(kind, cache_sqlite.database(), canary)
+    found = cache.get(["key"])
+    assert found in ({}, {"key": b"value"})
+    if kind not in (*poison.WITH_GOOD_WEIGHTS, "wrong SHA", "truncated"):
+        assert "not readable as a memo" in capsys.readouterr().err
+    assert not canary.exists()
+    cache.put([("key", "image", b"another")], "features")
+    assert cache.get(["key"]) == {"key": b"another"}
+
+
+@pytest.mark.parametrize("kind", [kind for kind in poison.KINDS if kind not in ("code path", "symlink")])
+def test_a_pack_of_the_memo_in_a_bucket(kind, alone, canary):
+    _, whole = cache_packs.pack([("key", "image", b"a value of some length")], "features")
+    path = alone / "pack"
+    path.write_bytes(whole)
+    poison.plant(kind, path, canary)
+    assert list(cache_packs.unpack(path.read_bytes())) == []
+    assert not canary.exists()
+
+
+@pytest.mark.parametrize("size", ["[" * 100_000, "1e400", "-1", '"1" * 9', "null"])
+def test_a_pack_whose_first_line_is_made_to_break_the_reader_holds_nothing(size):
+    assert list(cache_packs.unpack(f'[["key", "image", "{"0" * 64}", {size}]]\nvalue'.encode())) == []
+
+
+@pytest.mark.parametrize("kind", [kind for kind in poison.KINDS if kind not in ("code path", "symlink")])
+def test_what_the_memo_holds_under_a_right_hash_is_not_run_either(kind, alone, canary, prepared, monkeypatch):
+    from twofold.data.prepared import Prepared
+    from twofold.training.feature_extraction import extract
+
+    images, classifier = Prepared.open(prepared), models.build("dot", 0.5)
+    rows = images.rows("train")[:2]
+
+    def seen():
+        return extract(classifier, "dot", "base", images, rows, 0)
+
+    expected = seen()
+    path = published(alone / "given" / FILE)
+    poison.plant(kind, path, canary)
+    with cache_sqlite._connect() as file:
+        (count,) = file.execute("SELECT count(*) FROM entries").fetchone()
+        value = path.read_bytes()
+        file.execute("UPDATE entries SET value = ?, sha256 = ?", (value, hashlib.sha256(value).digest()))
+    assert count == 2
+    assert (seen() == expected).all()
+    assert not canary.exists()

@@ -1,0 +1,196 @@
+"""Poisoned versions in a real MLflow store, tampered in place: at fetching, at scoring the champion, in register."""
+
+import hashlib
+import http.server
+import shutil
+import threading
+
+import pytest
+from mlflow.entities import Experiment
+
+from tests.support import poison
+from tests.support import registration_case as case
+from tests.unit.security.test_poison import everything, forge
+from twofold.core.errors import ArtifactError, RegistryError
+from twofold.promotion import champion
+from twofold.promotion.candidate import read
+from twofold.tracking import registry_client
+from twofold.tracking import store as tracking
+from twofold.tracking.urls import elsewhere
+
+
+@pytest.fixture(scope="module")
+def known(tmp_path_factory):
+    return case.make_known(tmp_path_factory.mktemp("known"))
+
+
+@pytest.fixture(scope="module")
+def data(known):
+    return known[0]
+
+
+@pytest.fixture(scope="module")
+def made(known):
+    return known[1]
+
+
+@pytest.fixture(scope="module")
+def registered(made, empty_store, tmp_path_factory):
+    """A store with the champion, version 1, and the folder of its sealed files in it."""
+    root = tmp_path_factory.mktemp("registered")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_NAME", "DVC_EXP_NAME"):
+            patch.delenv(name, raising=False)
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{shutil.copy(empty_store, root / 'mlflow.db')}")
+        case.hurry(patch)
+        case.run(made, root)
+        store = tracking.connect()
+    (folder,) = root.rglob("artifacts/sealed")
+    return store, folder
+
+
+@pytest.fixture
+def version(registered, monkeypatch):
+    """The champion; its files are as they were when the test is over."""
+    store, folder = registered
+    case.hurry(monkeypatch)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store.uri)
+    whole = shutil.copytree(folder, folder.with_name("whole"))
+    yield registry_client.holder(store, "corner")
+    for left in folder.parent.glob("elsewhere-*"):
+        left.unlink()
+    shutil.rmtree(folder)
+    whole.rename(folder)
+
+
+@pytest.mark.parametrize("kind", poison.KINDS)
+def test_fetching_refuses_it_and_leaves_nothing(kind, registered, version, canary, tmp_path):
+    store, folder = registered
+    poison.plant(kind, folder / "model.safetensors", canary)
+    with pytest.raises(ArtifactError, match=r"altered|added") as caught:
+        registry_client.fetch_sealed(store, version, tmp_path)
+    named = "MLmodel" if kind in poison.WITH_GOOD_WEIGHTS else "model.safetensors"
+    assert f"sealed/{named}: " in str(caught.value)
+    assert everything(tmp_path) == []
+    assert not canary.exists()
+
+
+@pytest.mark.parametrize("kind", [kind for kind in poison.KINDS if kind != "wrong SHA"])
+def test_a_champion_under_a_forged_seal_and_a_forged_tag_is_not_run_either(kind, registered, version, canary, made):
+    store, folder = registered
+    poison.plant(kind, folder / "model.safetensors", canary)
+    version.tags[registry_client.SEAL] = forge(folder)
+    found = champion.score(store, version, read(*made))
+    assert len(found.answers.probability) == 0
+    assert ".json: " in found.problem or "model.safetensors: " in found.problem
+    assert "make another version champion with `twofold models rollback" in found.problem
+    assert not canary.exists()
+
+
+def test_register_refuses_to_promote_beside_a_poisoned_champion_and_ends_green(
+    registered, version, canary, data, tmp_path, monkeypatch
+):
+    store, folder = registered
+    better = case.make_candidate(tmp_path / "better", data, slope=9.0)
+    poison.plant("pickle by reduce", folder / "model.safetensors", canary)
+    digest = forge(folder)
+    before = version.tags[registry_client.SEAL]
+    store.client.set_model_version_tag("corner", "1", registry_client.SEAL, digest)
+    try:
+        found = case.run(better, tmp_path)
+    finally:
+        store.client.set_model_version_tag("corner", "1", registry_client.SEAL, before)
+    assert (found["promoted"], found["champion"]) == (False, 1)
+    assert any("model.safetensors: cannot be read" in reason for reason in found["reasons"])
+    assert not canary.exists()
+
+
+def test_code_beside_the_sealed_files_is_not_even_fetched(registered, version, canary, tmp_path):
+    store, folder = registered
+    model = folder.parent.parent
+    served = next(model.rglob("served.py"))
+    before = served.read_text()
+    served.write_text(f"import pathlib\npathlib.Path({str(canary)!r}).touch()\n{before}")
+    try:
+        found = registry_client.fetch_sealed(store, version, tmp_path)
+    finally:
+        served.write_text(before)
+    assert [path.suffix for path in found.iterdir() if path.suffix == ".py"] == []
+    assert everything(tmp_path) == sorted(["sealed", *(f"sealed/{path.name}" for path in folder.iterdir())])
+    assert not canary.exists()
+
+
+class Listener(http.server.BaseHTTPRequestHandler):
+    """A server that is not the team's, and writes down what it is told."""
+
+    def do_GET(self):
+        self.server.told.append(self.headers.get("Authorization"))
+        self.send_error(404)
+
+    def log_message(self, *words):
+        pass
+
+
+@pytest.fixture
+def stranger():
+    with http.server.HTTPServer(("127.0.0.1", 0), Listener) as server:
+        server.told = []
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+@pytest.mark.parametrize("scheme", ["http", "mlflow-artifacts"])
+def test_the_users_password_is_not_told_to_another_server(scheme, registered, version, stranger, tmp_path, monkeypatch):
+    store, _ = registered
+    at_home = tracking.Store(store.client, "http://user:word@mlflow.example:5000", None)
+    place = f"{scheme}://127.0.0.1:{stranger.server_address[1]}/api/2.0/mlflow-artifacts/artifacts/1"
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "user")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "the-password")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setattr(store.client, "get_model_version_download_uri", lambda name, number: place)
+    with pytest.raises(RegistryError, match=r"which is not the MLflow server http://mlflow\.example:5000") as caught:
+        registry_client.fetch_sealed(at_home, version, tmp_path)
+    assert "word" not in str(caught.value).replace("password", "")
+    assert stranger.told == []
+    # Without the guard it would be told.
+    monkeypatch.setattr(registry_client, "_at_home", lambda store, place: None)
+    with pytest.raises(RegistryError, match="cannot be fetched"):
+        registry_client.fetch_sealed(at_home, version, tmp_path)
+    assert stranger.told
+    assert all(word.startswith("Basic ") for word in stranger.told)
+
+
+def test_nothing_is_logged_into_an_experiment_of_another_server(registered, stranger, monkeypatch):
+    store, _ = registered
+    place = f"http://127.0.0.1:{stranger.server_address[1]}/api/2.0/mlflow-artifacts/artifacts/1"
+    made = Experiment("7", "trying", place, "active")
+    monkeypatch.setattr(store.client, "get_experiment_by_name", lambda name: made)
+    with pytest.raises(RegistryError, match="nothing is sent there"):
+        tracking.experiment(store, "trying")
+    assert stranger.told == []
+
+
+@pytest.mark.parametrize(
+    ("place", "home", "fine"),
+    [
+        ("mlflow-artifacts:/1/models/m-1", "http://mlflow:5000", True),
+        ("mlflow-artifacts://mlflow:5000/1", "http://user:p@mlflow:5000", True),
+        ("http://mlflow:5000/api/1", "http://mlflow:5000", True),
+        ("http://mlflow:5000/api/1", "https://mlflow:5000", False),
+        ("https://mlflow:5001/api/1", "https://mlflow:5000", False),
+        ("https://mlflow:5000@evil/api/1", "https://mlflow:5000", False),
+        ("mlflow-artifacts://evil/1", "http://mlflow:5000", False),
+        ("s3://bucket/1", "http://mlflow:5000", True),
+        ("/srv/mlflow/1", "sqlite:////srv/mlflow.db", True),
+        ("http://evil/1", "sqlite:////srv/mlflow.db", False),
+    ],
+)
+def test_where_files_may_lie(place, home, fine):
+    assert elsewhere(home, place) is not fine
+
+
+def test_the_files_are_as_they_were_for_the_next_test(registered, version, tmp_path):
+    store, _ = registered
+    found = registry_client.fetch_sealed(store, version, tmp_path)
+    assert hashlib.sha256((found / "seal.json").read_bytes()).hexdigest() == version.tags[registry_client.SEAL]

@@ -1,0 +1,83 @@
+"""The model that a command names: an alias, a version, an address, a folder; and what none of them is."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.support import registration_case as case
+from twofold.core.errors import ArtifactError, ParameterError, RegistryError
+from twofold.serving.model_resolver import choose
+
+
+@pytest.fixture
+def registered(mlflow_store, tmp_path, monkeypatch):
+    """A registry with version 1 of 'corner', the champion; params.yaml names it."""
+    case.hurry(monkeypatch)
+    verdict = case.run(case.make_candidate(tmp_path, case.make_data(tmp_path)), tmp_path)
+    assert (verdict["version"], verdict["promoted"]) == (1, True)
+    params = tmp_path / "params.yaml"
+    params.write_text("register:\n  model_name: corner\n")
+    return params
+
+
+@pytest.mark.parametrize("word", ["champion", "1", "models:/corner@champion", "models:/corner/1"])
+def test_a_registered_model_is_fetched_and_held_to_the_seal_in_its_tags(registered, word):
+    with choose(word, registered) as chosen:
+        assert chosen.version == "corner/1"
+        assert (chosen.folder / "seal.json").is_file()
+        assert chosen.sealed.labels == ("good", "bad")
+    assert not chosen.folder.exists()
+
+
+def test_the_parameters_are_not_needed_where_the_word_names_the_model(registered, tmp_path):
+    with choose("models:/corner/1", tmp_path / "none.yaml") as chosen:
+        assert chosen.version == "corner/1"
+    with pytest.raises(ParameterError, match=r"none\.yaml"), choose("1", tmp_path / "none.yaml"):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("word", "reason"),
+    [
+        ("challenger", "the registered model 'corner' has no alias 'challenger' at sqlite"),
+        ("7", "the registered model 'corner' has no version 7 at sqlite"),
+        ("models:/other/1", "the registered model 'other' has no version 1"),
+        ("models:/other@champion", "the registered model 'other' has no alias 'champion'"),
+        ("models:/corner", "allowed are an alias"),
+        ("./corner", "allowed are an alias"),
+    ],
+)
+def test_what_there_is_not_is_named(registered, word, reason):
+    with pytest.raises(RegistryError, match=reason), choose(word, registered):
+        pass
+
+
+def test_a_model_that_was_altered_in_the_store_is_refused(registered, mlflow_store):
+    (path,) = mlflow_store.rglob("artifacts/sealed/decision.json")
+    path.write_text(path.read_text().replace("good", "evil"))
+    with pytest.raises(ArtifactError, match=r"decision\.json: altered"), choose("champion", registered):
+        pass
+
+
+def test_a_seal_made_anew_in_the_store_is_refused(registered, mlflow_store):
+    (path,) = mlflow_store.rglob("artifacts/sealed/seal.json")
+    path.write_text(path.read_text() + " ")
+    with pytest.raises(ArtifactError, match=r"seal\.json: altered"), choose("champion", registered):
+        pass
+
+
+def test_a_folder_is_a_sealed_model_or_one_of_mlflows_that_holds_one(registered, mlflow_store, tmp_path, monkeypatch):
+    (seal,) = mlflow_store.rglob("artifacts/sealed/seal.json")
+    for folder in (seal.parent, seal.parents[2]):
+        with choose(str(folder), Path("none.yaml")) as chosen:
+            assert chosen.folder == seal.parent
+            assert chosen.version == f"sealed/{chosen.sealed.digest[:12]}"
+    # A folder that is none does not stand in the way of an alias of its name.
+    monkeypatch.chdir(tmp_path)
+    Path("champion").mkdir()
+    with choose("champion", registered) as chosen:
+        assert chosen.version == "corner/1"
+    shutil.copytree(seal.parent, "champion/sealed")
+    with choose("champion", registered) as chosen:
+        assert chosen.version.startswith("sealed/")

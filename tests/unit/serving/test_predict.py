@@ -1,0 +1,220 @@
+"""`twofold predict`: a row for every file, whatever it is, in order; the model from a folder or from the registry."""
+
+import csv
+import io
+import json
+import re
+
+import pytest
+
+from tests.support import sealed_case
+from tests.support.makers import bomb
+from tests.support.registered_case import images
+from twofold.cli import main
+from twofold.core.errors import DataError, RegistryError
+from twofold.serving import predict
+from twofold.serving.sealed_model import open_sealed
+
+FIELDS = ["path", "label", "probability", "threshold", "version", "error"]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return sealed_case.make(tmp_path_factory.mktemp("made"))
+
+
+@pytest.fixture(scope="module")
+def expected(model):
+    """{number of the image: probability}"""
+    sealed = open_sealed(model)
+    return dict(enumerate(sealed.score(sealed.pixels(data) for data in images(40))))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """40 images in two folders, without labels; and what is none."""
+    for number, data in enumerate(images(40)):
+        path = tmp_path / "parts" / ("a" if number < 20 else "b") / f"{number:03d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    (tmp_path / "parts" / "notes.txt").write_text("no picture")
+    return tmp_path / "parts"
+
+
+@pytest.fixture
+def call(capsys, model):
+    """Runs the command; returns (exit status, rows, what it said)."""
+
+    def run(*words, model=model):
+        with pytest.raises(SystemExit) as caught:
+            main.main(["predict", str(model), *map(str, words)])
+        said = capsys.readouterr()
+        rows = [json.loads(line) for line in said.out.splitlines()] if "--csv" not in words else said.out
+        return caught.value.code, rows, said.err
+
+    return run
+
+
+def test_every_image_of_a_folder_has_a_row_in_order_whatever_folder_it_is_in(call, folder, model, expected):
+    status, rows, said = call(folder)
+    sealed = open_sealed(model)
+    assert status == 0
+    assert [list(row) for row in rows] == [FIELDS] * 40
+    assert [row["path"] for row in rows] == [
+        f"{folder}/{'a' if number < 20 else 'b'}/{number:03d}.png" for number in range(40)
+    ]
+    assert [row["probability"] for row in rows] == pytest.approx([expected[number] for number in range(40)], abs=1e-6)
+    assert [row["label"] for row in rows] == [
+        "bad" if expected[number] >= sealed.threshold else "good" for number in range(40)
+    ]
+    assert {row["label"] for row in rows} == {"good", "bad"}
+    assert {(row["threshold"], row["version"], row["error"]) for row in rows} == {
+        (sealed.threshold, f"sealed/{sealed.digest[:12]}", None)
+    }
+    assert "1 other files are left aside" in said
+    assert "40 files, 0 of them without an answer" in said
+
+
+def test_a_csv_says_the_same(call, folder):
+    _, rows, _ = call(folder / "a")
+    status, text, _ = call(folder / "a", "--csv")
+    read = list(csv.reader(io.StringIO(text)))
+    assert status == 0
+    assert read[0] == FIELDS
+    assert [[row[0], row[1], float(row[2]), float(row[3]), row[4], row[5] or None] for row in read[1:]] == [
+        [row[name] for name in FIELDS] for row in rows
+    ]
+
+
+BAD = {
+    "b/cut.png": (images(1)[0][:-30], "cut short|damaged"),
+    "b/empty.jpg": (b"", "the file is empty"),
+    "b/bomb.png": (bomb(), "pixels"),
+    "b/page.tif": (b"<html>", "not an image of an accepted format"),
+    "b/photo.heic": (b"\0\0\0\x18ftypheic", "the extension is not one of"),
+    "b/large.png": (b"\x89PNG" + bytes(1 << 20), "bytes, allowed are at most 1048576"),
+}
+
+
+def test_bad_files_are_rows_with_an_error_and_are_counted_and_the_others_have_their_answers(call, folder):
+    _, before, _ = call(folder)
+    for name, (data, _) in BAD.items():
+        (folder / name).write_bytes(data)
+    (folder / "b" / "leaves.png").symlink_to("/etc/hostname")
+    status, rows, said = call(folder)
+    assert status == 4
+    assert f"47 files, {len(BAD) + 1} of them without an answer" in said
+    bad = {row["path"].removeprefix(f"{folder}/"): row for row in rows if row["error"]}
+    assert set(bad) == {*BAD, "b/leaves.png"}
+    assert {row["label"] for row in bad.values()} == {row["probability"] for row in bad.values()} == {None}
+    for name, (_, reason) in BAD.items():
+        assert re.search(reason, bad[name]["error"]), bad[name]
+    good = [row for row in rows if not row["error"]]
+    assert [row["path"] for row in good] == [row["path"] for row in before]
+    assert [row["probability"] for row in good] == pytest.approx([row["probability"] for row in before], abs=1e-6)
+
+
+def test_files_globs_and_folders_in_the_order_given(call, folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    _, rows, _ = call("b/021.png", "a/00[0-2].png", "b")
+    assert [row["path"] for row in rows][:5] == ["b/021.png", "a/000.png", "a/001.png", "a/002.png", "b/020.png"]
+    assert len(rows) == 24
+    _, rows, _ = call("**/*9.png")
+    assert [row["path"] for row in rows] == ["a/009.png", "a/019.png", "b/029.png", "b/039.png"]
+
+
+def test_a_file_is_what_it_holds_whatever_its_name_and_a_link_is_followed_if_named(call, folder, expected):
+    (folder / "odd name").write_bytes(images(1)[0])
+    (folder.parent / "link").symlink_to(folder / "odd name")
+    status, rows, _ = call(folder / "odd name", folder.parent / "link")
+    assert status == 0
+    assert [row["probability"] for row in rows] == pytest.approx([expected[0]] * 2, abs=1e-6)
+
+
+def test_names_that_do_not_print_are_shown_escaped(call, folder):
+    (folder / "a\nb.png").write_bytes(images(1)[0])
+    status, rows, _ = call(folder / "a\nb.png")
+    assert (status, rows[0]["path"]) == (0, f"{folder}/a\\nb.png")
+
+
+def test_an_output_file_is_written_whole(call, folder):
+    status, rows, _ = call(folder, "--to", folder.parent / "rows.jsonl")
+    assert (status, rows) == (0, [])
+    _, rows, _ = call(folder)
+    assert [json.loads(line) for line in (folder.parent / "rows.jsonl").read_text().splitlines()] == rows
+
+
+def test_of_an_output_that_breaks_off_nothing_is_left_and_the_old_one_stays(folder, model, monkeypatch):
+    to = folder.parent / "rows.jsonl"
+    to.write_text("old")
+    real = predict.answers
+
+    def breaking(chosen, files):
+        for number, answer in enumerate(real(chosen, files)):
+            if number == 30:
+                raise DataError("the source is gone")
+            yield answer
+
+    monkeypatch.setattr(predict, "answers", breaking)
+    with pytest.raises(DataError, match="is gone"):
+        predict.predict(str(model), [str(folder)], params=folder, to=to, as_csv=False)
+    assert to.read_text() == "old"
+    assert sorted(path.name for path in folder.parent.iterdir()) == ["parts", "rows.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("nothing", "nothing: no such file or folder"),
+        ("nothing/*.png", "no image lies there"),
+        ("parts/*.txt", "no image lies there"),
+        ("http://host/a.png", "an address of kind http"),
+        ("s3://a", "found 's3://a'; must be s3://bucket"),
+    ],
+)
+def test_a_path_that_leads_to_nothing_is_an_error_before_the_model_is_asked_for(
+    call, folder, monkeypatch, path, reason
+):
+    monkeypatch.chdir(folder.parent)
+    status, rows, said = call("parts/a", path, model="no model")
+    assert (status, rows) == (1, [])
+    assert reason in said
+    assert "ingest.source" not in said
+
+
+def test_an_output_that_cannot_be_written_is_an_error(call, folder):
+    assert "there is no folder" in call(folder, "--to", folder / "no" / "rows")[2]
+    assert "is a folder" in call(folder, "--to", folder)[2]
+
+
+@pytest.mark.parametrize("model", ["no model", "no/model", "models:/a/b", "models:/a@", "1.5"])
+def test_a_model_that_is_none_is_refused_with_what_is_allowed(folder, model):
+    with pytest.raises(RegistryError, match="allowed are an alias"):
+        predict.predict(model, [str(folder)], params=folder, to=None, as_csv=False)
+
+
+def test_an_altered_model_is_refused(call, folder, tmp_path):
+    made = sealed_case.make(tmp_path / "own")
+    (made / "decision.json").write_text((made / "decision.json").read_text().replace("0.", "0.1", 1))
+    status, _, said = call(folder, model=made)
+    assert status == 1
+    assert "decision.json: altered" in said
+
+
+def test_memory_does_not_grow_with_the_number_of_files(folder, model):
+    """At most the workers' tasks ahead are open: files are taken as rows are asked for."""
+    from twofold.serving.image_loader import TASK_FILES, File, opened
+
+    asked = []
+
+    def files():
+        source = predict.unlabelled(str(folder)).source
+        for number in range(4000):
+            asked.append(number)
+            yield File("x", source, f"a/{number % 20:03d}.png")
+
+    stream = opened(files(), open_sealed(model).preprocessing)
+    for _ in range(3):
+        next(stream)
+    stream.close()
+    assert len(asked) <= (3 + 2 * 2 + 2) * TASK_FILES + 1

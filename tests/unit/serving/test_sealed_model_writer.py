@@ -1,0 +1,305 @@
+"""Sealing and serving: nothing altered is read, nothing is pickled, and each model runs its own code."""
+
+import base64
+import json
+import shutil
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from tests.support.makers import encode, pixels
+from twofold.core.artifacts import read_json, write_json, write_meta
+from twofold.core.code_digest import ROOT, closure
+from twofold.core.errors import ArtifactError, DataError
+from twofold.model import classifier as models
+from twofold.serving import sealed_model_writer
+from twofold.serving.mlflow_model import pack, requirements
+from twofold.serving.sealed_model import FILES, open_sealed
+
+LIMITS = {"max_bytes": 1 << 20, "max_pixels": 1 << 20, "min_side": 8}
+PIXELS = {"image_size": 32, "fit": "squash", "limits": LIMITS}
+BACKBONE = "efficientnet_lite0"
+COLUMNS = ["label", "probability", "positive", "threshold", "version"]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, images):
+    """A model folder with random weights, and a decision that calls two of the four images bad."""
+    root = tmp_path_factory.mktemp("trained")
+    (root / "model").mkdir()
+    torch.manual_seed(0)
+    classifier = models.build(BACKBONE, 0.5)
+    with torch.no_grad():
+        classifier.head[3].weight.mul_(20)  # probabilities that differ
+    save_file(
+        {name: value.contiguous() for name, value in classifier.state_dict().items()}, root / "model/model.safetensors"
+    )
+    known = models.BACKBONES[BACKBONE]
+    write_meta(root / "model", "model", 1, backbone=BACKBONE, dropout=0.5, mean=list(known.mean), std=list(known.std))
+    decision = {"labels": ["good", "bad"], "positive": "bad", "threshold": 0.5, "views": 2}
+    write_json(root / "decision.json", decision)
+    draft = open_sealed(
+        sealed_model_writer.seal(root / "model", root / "decision.json", PIXELS, root).directory / "sealed"
+    )
+    middle = float(np.median(draft.score(draft.pixels(data) for data in images)))
+    write_json(root / "decision.json", decision | {"threshold": middle})
+    return root
+
+
+@pytest.fixture(scope="module")
+def seal(trained, tmp_path_factory):
+    return sealed_model_writer.seal(
+        trained / "model", trained / "decision.json", PIXELS, tmp_path_factory.mktemp("seal")
+    )
+
+
+@pytest.fixture(scope="module")
+def packed(seal, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("packed") / "model"
+    pack(seal, folder, model_id="m-1", run_id="r-1")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def images():
+    rng = np.random.default_rng(0)
+    grey = [encode(pixels(rng, 48, bad)) for bad in (True, False, True)]
+    return [*grey, encode(pixels(rng, 40, True, channels=3), "JPEG")]
+
+
+@pytest.fixture(scope="module")
+def served(packed):
+    """The model as MLflow loads it, pickles forbidden."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+        import mlflow.pyfunc
+
+        return mlflow.pyfunc.load_model(str(packed))
+
+
+def copied(seal, place):
+    return shutil.copytree(seal.directory / "sealed", place / "sealed")
+
+
+def test_a_sealed_model_answers_as_the_model_does(trained, seal, images):
+    from twofold.data.decoding import Limits, decode
+    from twofold.data.resizing import resize
+    from twofold.model.inference import probabilities
+
+    classifier, about = models.load(trained / "model")
+    arrays = [resize(decode(data, Limits(**LIMITS)).pixels, 32, "squash") for data in images]
+    colour = np.stack([np.repeat(array, 3, axis=2) if array.shape[2] == 1 else array for array in arrays])
+    expected = probabilities(classifier, [colour], mean=about["mean"], std=about["std"], views=2, precision="float32")
+    sealed = open_sealed(seal.directory / "sealed", seal.digest)
+    found = sealed.score(sealed.pixels(data) for data in images)
+    assert len(set(found)) == 4
+    np.testing.assert_allclose(found, expected, atol=1e-7)
+
+
+def test_a_sealed_temperature_calibrates_what_it_answers(trained, seal, images, tmp_path):
+    # At a half, odds are squared; a model that was sealed without one answers as its network does.
+    decision = read_json(trained / "decision.json")
+    assert "temperature" not in decision
+    plain = open_sealed(seal.directory / "sealed")
+    assert plain.temperature == 1.0
+    write_json(tmp_path / "decision.json", decision | {"temperature": 0.5})
+    sharp = open_sealed(
+        sealed_model_writer.seal(trained / "model", tmp_path / "decision.json", PIXELS, tmp_path).directory / "sealed"
+    )
+    before = plain.score(plain.pixels(data) for data in images)
+    after = sharp.score(sharp.pixels(data) for data in images)
+    np.testing.assert_allclose(after / (1 - after), (before / (1 - before)) ** 2, rtol=1e-4)
+
+
+def test_sealing_twice_gives_the_same_seal(trained, seal, tmp_path):
+    again = sealed_model_writer.seal(trained / "model", trained / "decision.json", PIXELS, tmp_path)
+    assert (again.digest, again.package) == (seal.digest, seal.package)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_flipped_byte_in_any_file_is_refused(seal, tmp_path, name):
+    path = copied(seal, tmp_path) / name
+    data = bytearray(path.read_bytes())
+    data[-20] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ArtifactError, match=f"{name}: altered.*do not use this model"):
+        open_sealed(tmp_path / "sealed")
+
+
+@pytest.mark.parametrize("name", [*FILES, "seal.json"])
+def test_a_missing_file_is_refused(seal, tmp_path, name):
+    (copied(seal, tmp_path) / name).unlink()
+    with pytest.raises(ArtifactError, match=f"{name}: .*incomplete"):
+        open_sealed(tmp_path / "sealed")
+
+
+def test_a_link_in_the_place_of_a_file_is_refused(seal, tmp_path):
+    path = copied(seal, tmp_path) / "model.safetensors"
+    path.unlink()
+    path.symlink_to(seal.directory / "sealed" / "model.safetensors")
+    with pytest.raises(ArtifactError, match="incomplete"):
+        open_sealed(tmp_path / "sealed")
+
+
+def test_a_seal_made_anew_over_altered_files_is_refused_by_the_digest_known_elsewhere(seal, tmp_path):
+    from twofold.core.artifacts import file_sha256
+
+    folder = copied(seal, tmp_path)
+    write_json(folder / "decision.json", read_json(folder / "decision.json") | {"threshold": 0.99})
+    forged = read_json(folder / "seal.json")
+    forged["files"]["decision.json"] = file_sha256(folder / "decision.json")
+    write_json(folder / "seal.json", forged)
+    assert open_sealed(folder).threshold == 0.99
+    with pytest.raises(ArtifactError, match=r"seal\.json: altered"):
+        open_sealed(folder, seal.digest)
+
+
+@pytest.mark.parametrize(
+    "content", [b"not json", b"[]", b"{}", json.dumps({"schema_version": 1, "files": {"a": "b"}}).encode()]
+)
+def test_something_else_in_the_place_of_a_seal_is_refused(seal, tmp_path, content):
+    (copied(seal, tmp_path) / "seal.json").write_bytes(content)
+    with pytest.raises(ArtifactError, match=r"seal\.json"):
+        open_sealed(tmp_path / "sealed")
+
+
+def test_a_sealed_model_that_lacks_what_it_needs_is_refused(trained, tmp_path):
+    made = sealed_model_writer.seal(trained / "model", trained / "decision.json", {"image_size": 32}, tmp_path)
+    with pytest.raises(ArtifactError, match="lacks fit, limits"):
+        open_sealed(made.directory / "sealed")
+
+
+def test_the_sealed_code_is_all_that_it_needs_and_imports_no_twofold(seal):
+    names = {path.relative_to(ROOT / "twofold").as_posix() for path in closure(sealed_model_writer.SERVED)}
+    assert names == {
+        "core/errors.py",
+        "data/decoding.py",
+        "data/file_validation.py",
+        "data/resizing.py",
+        "metrics/temperature_scaling.py",
+        "model/classifier.py",
+        "model/fused_classifier.py",
+        "model/inference.py",
+        "serving/pyfunc_model.py",
+        "serving/sealed_model.py",
+    }
+    home = seal.directory / "code" / seal.package
+    assert {path.relative_to(home).as_posix() for path in home.rglob("*.py")} == names | {
+        "__init__.py",
+        *(f"{wing}/__init__.py" for wing in ("core", "data", "metrics", "model", "serving")),
+    }
+    for path in home.rglob("*.py"):
+        assert "from twofold." not in path.read_text()
+
+
+def test_the_mlflow_model_holds_no_pickle_no_local_path_and_no_megabytes_beside_its_weights(packed, seal):
+    files = [path for path in packed.rglob("*") if path.is_file()]
+    assert not [path for path in files if path.suffix in (".pkl", ".pickle", ".pyc", ".joblib")]
+    assert sum(path.stat().st_size for path in files if path.name != "model.safetensors") < 100_000
+    text = (packed / "MLmodel").read_text()
+    assert str(seal.directory) not in text
+    assert "loader_module: mlflow.pyfunc.loaders.code_model" in text
+    assert "model_id: m-1" in text
+    assert "run_id: r-1" in text
+
+
+def test_requirements_are_pinned_to_what_is_installed(packed):
+    lines = (packed / "requirements.txt").read_text().split()
+    assert lines == requirements()
+    names = {line.split("==")[0] for line in lines if "==" in line}
+    assert {"mlflow", "torch", "torchvision", "timm", "numpy", "pillow", "safetensors", "pandas"} == names
+    assert f"torch=={torch.__version__.partition('+')[0]}" in lines
+
+
+def answers(frame):
+    return frame["label"].tolist(), frame["probability"].to_numpy(), frame["positive"].tolist()
+
+
+def test_served_it_takes_raw_bytes_and_base64_text(served, seal, images):
+    sealed = open_sealed(seal.directory / "sealed")
+    expected = sealed.score(sealed.pixels(data) for data in images)
+    for column in (images, [base64.b64encode(data).decode() for data in images], [bytearray(d) for d in images]):
+        label, probability, positive = answers(served.predict(pd.DataFrame({"image": column})))
+        np.testing.assert_allclose(probability, expected, atol=1e-7)
+        assert positive == (expected >= sealed.threshold).tolist()
+        assert label == ["bad" if flag else "good" for flag in positive]
+        assert sorted(label) == ["bad", "bad", "good", "good"]
+
+
+@pytest.mark.parametrize("orient", ["dataframe_split", "dataframe_records"])
+def test_served_it_answers_json_requests_as_mlflows_server_parses_them(served, images, orient):
+    from mlflow.pyfunc.scoring_server import invocations
+
+    texts = [base64.b64encode(data).decode() for data in images]
+    records = [{"image": text} for text in texts]
+    body = {"columns": ["image"], "data": [[text] for text in texts]} if orient.endswith("split") else records
+    answer = invocations(json.dumps({orient: body}), "application/json", served, served.metadata.get_input_schema())
+    assert answer.status == 200
+    predictions = json.loads(answer.response)["predictions"]
+    assert [list(row) for row in predictions] == [COLUMNS] * 4
+    direct = served.predict(pd.DataFrame({"image": images}))["probability"]
+    assert [row["probability"] for row in predictions] == pytest.approx(direct.tolist(), abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("frame", "reason"),
+    [
+        (pd.DataFrame({"image": [b"GIF89a not an image"]}), "row 0: not an image of an accepted format"),
+        (pd.DataFrame({"image": ["%%%"]}), "row 0: not base64 text"),
+        (pd.DataFrame({"image": [b""]}), "row 0: the file is empty"),
+        (pd.DataFrame({"image": [encode(np.zeros((4, 4), np.uint8))]}), "row 0: 4x4"),
+    ],
+)
+def test_served_it_refuses_what_is_no_image_as_the_clients_error(served, frame, reason):
+    from mlflow.exceptions import MlflowException
+
+    with pytest.raises(MlflowException, match=reason) as caught:
+        served.predict(frame)
+    assert caught.value.get_http_status_code() == 400
+
+
+def test_other_columns_and_cells_are_refused():
+    from mlflow.exceptions import MlflowException
+
+    from twofold.serving.pyfunc_model import ServedModel, image_bytes
+
+    with pytest.raises(MlflowException, match="expected the one column 'image'") as caught:
+        ServedModel().predict(None, pd.DataFrame({"picture": [b""]}))
+    assert caught.value.get_http_status_code() == 400
+    with pytest.raises(DataError, match="found float"):
+        image_bytes(0.5)
+
+
+def test_a_served_model_refuses_to_load_when_its_weights_are_altered(packed, tmp_path):
+    import mlflow.pyfunc
+
+    folder = shutil.copytree(packed, tmp_path / "model")
+    path = folder / "artifacts" / "sealed" / "model.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-20] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(Exception, match=r"model\.safetensors: altered"):
+        mlflow.pyfunc.load_model(str(folder))
+
+
+def test_two_versions_of_the_code_live_side_by_side(trained, served, images, tmp_path, monkeypatch):
+    """The second version turns its answers round; the first one, loaded before, must not notice, nor the reverse."""
+    import mlflow.pyfunc
+
+    changed = tmp_path / "source"
+    shutil.copytree(ROOT / "twofold", changed / "twofold", ignore=shutil.ignore_patterns("__pycache__"))
+    path = changed / "twofold" / "model" / "inference.py"
+    path.write_text(path.read_text().replace("softmax(dim=1)[:, 1]", "softmax(dim=1)[:, 0]"))
+    monkeypatch.setattr(sealed_model_writer, "ROOT", changed)
+    monkeypatch.setattr(sealed_model_writer, "closure", lambda module: closure(module, changed))
+    other = sealed_model_writer.seal(trained / "model", trained / "decision.json", PIXELS, tmp_path / "seal")
+    pack(other, tmp_path / "packed")
+    newer = mlflow.pyfunc.load_model(str(tmp_path / "packed"))
+    frame = pd.DataFrame({"image": images})
+    one, two = served.predict(frame)["probability"], newer.predict(frame)["probability"]
+    np.testing.assert_allclose(one + two, 1.0, atol=1e-6)
+    assert len({name.partition(".")[0] for name in sys.modules if name.startswith("twofold_sealed_")}) == 2

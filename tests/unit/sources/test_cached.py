@@ -1,0 +1,106 @@
+"""Files of a source with ETags are fetched once."""
+
+import pytest
+
+from twofold.core.errors import SourceError
+from twofold.sources.cached import Remembered
+from twofold.sources.labels import Fetched, Listing, Wanted
+from twofold.storage import cache, cache_sqlite
+
+FILES = {"bad/a.png": b"one\nof two lines", "good/b.png": b"", "good/c.png": b"three"}
+
+
+class Stored:
+    """A store of files in memory that counts what is fetched; a real bucket is in tests/slow/s3."""
+
+    name = "mem://store"
+
+    def __init__(self, files=FILES, etags=True):
+        self.files = dict(files)
+        self.etags = etags
+        self.fetched = []
+
+    def listing(self):
+        return Listing([], [], ())
+
+    def wanted(self, key):
+        return Wanted(key, len(self.files[key]), f'"{hash(self.files[key])}"' if self.etags else "")
+
+    def fetch(self, wanted, limit):
+        self.fetched += [one.key for one in wanted]
+        if any(one.key not in self.files for one in wanted):
+            raise SourceError("gone")
+        return [
+            Fetched(b"", "too large")
+            if one.bytes > limit
+            else Fetched(self.files[one.key], "", f"v-{one.key}", one.key != "good/c.png")
+            for one in wanted
+        ]
+
+
+def fetched(store, place="", limit=1000, keys=tuple(FILES)):
+    source = Remembered(store, place)
+    return source.fetch([source.wanted(key) for key in keys], limit)
+
+
+@pytest.fixture
+def known(alone):
+    """A store, all of whose files are in the memo."""
+    store = Stored()
+    fetched(store)
+    store.fetched.clear()
+    return store
+
+
+def test_what_is_known_comes_back_as_it_came(known):
+    assert fetched(known) == Stored().fetch([known.wanted(key) for key in FILES], 1000)
+    assert known.fetched == []
+
+
+def test_what_is_new_or_was_replaced_is_fetched(known):
+    known.files |= {"good/b.png": b"2", "good/d.png": b"four"}
+    found = fetched(known, keys=("good/d.png", *FILES))
+    assert [one.data for one in found] == [b"four", b"one\nof two lines", b"2", b"three"]
+    assert known.fetched == ["good/d.png", "good/b.png"]
+
+
+def test_another_server_or_source_is_another_question(known):
+    fetched(known, place="https://other")
+    assert len(known.fetched) == 3
+    known.name = "mem://other"
+    fetched(known)
+    assert len(known.fetched) == 6
+
+
+def test_a_limit_holds_for_what_is_known(known):
+    found = fetched(known, limit=5)
+    assert [one.reason for one in found] == ["too large", "", ""]
+    assert known.fetched == ["bad/a.png"]
+
+
+def test_without_an_etag_nothing_is_kept(alone):
+    store = Stored(etags=False)
+    fetched(store)
+    fetched(store)
+    assert len(store.fetched) == 6
+    assert not cache_sqlite.database().exists()
+
+
+@pytest.mark.parametrize("value", [b"", b"x", b"7\nthree", b'["v"]\nthree', b'["v", 1]\nthree', b"[null, true]\nthree"])
+def test_a_value_that_is_none_is_fetched_again(known, value):
+    key = Remembered(known)._key(known.wanted("good/c.png"))
+    assert cache.get([key]) == {key: b'["v-good/c.png", false]\nthree'}
+    cache.put([(key, "a" * 64, value)], "fetched")
+    assert fetched(known, keys=("good/c.png",)) == [Fetched(b"three", "", "v-good/c.png", False)]
+    assert known.fetched == ["good/c.png"]
+
+
+def test_forgetting_an_image_forgets_its_bytes(known):
+    assert cache.forget("8b5b9db0c13db24256c829aa364aa90c6d2eba318b9232a4ab9313b954d3555f") == 1
+    fetched(known)
+    assert known.fetched == ["good/c.png"]
+
+
+def test_an_error_of_the_source_is_its_own(known):
+    with pytest.raises(SourceError, match="gone"):
+        Remembered(known).fetch([Wanted("bad/z.png", 1, "e")], 1000)

@@ -1,0 +1,222 @@
+"""A version of a DVC repository as the source: whole, held to its MD5s, and never written anywhere but in data/raw."""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tests.support.dvc_case import command, keep, make_repository, manifest
+from tests.support.makers import encode, make_folder, make_raw, pixels
+from twofold.core.errors import DataError, SourceError
+from twofold.data.raw import Raw
+from twofold.sources import dvc_objects
+from twofold.sources.dvc_repo import Version
+from twofold.sources.factory import open_source
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory):
+    root = tmp_path_factory.mktemp("template")
+    make_repository(root / "repository", "../remote")
+    return root
+
+
+@pytest.fixture
+def repository(template, tmp_path, monkeypatch):
+    monkeypatch.setattr(dvc_objects, "PAUSE", 0.01)
+    monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(tmp_path / "site"))
+    for name in ("repository", "remote"):
+        shutil.copytree(template / name, tmp_path / name)
+    return tmp_path / "repository"
+
+
+def files(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def objects(place):
+    """Every file of a cache or a remote, by its MD5."""
+    return {path.parent.name + path.name: path for path in (place / "files" / "md5").glob("??/*")}
+
+
+def snapshot(root):
+    return {str(path.relative_to(root)) for path in root.rglob("*") if "site" not in path.parts}
+
+
+def test_a_version_gives_the_bytes_that_its_folder_gives(repository, tmp_path, monkeypatch):
+    folder = make_folder(tmp_path / "images", per_class=12, size=24)
+    address = f"dvc+{repository}@v1:data/images"
+    expected = files(make_raw(folder, tmp_path / "a"))
+    shutil.rmtree(repository / "data" / "images")  # nothing is read from the checkout
+    monkeypatch.setenv("TWOFOLD_WORKERS", "2")
+    assert files(make_raw(address, tmp_path / "b")) == expected
+    shutil.rmtree(repository / ".dvc" / "cache")  # nor must the cache be there
+    assert files(make_raw(address, tmp_path / "c")) == expected
+    assert len(Raw.open(make_raw(f"dvc+{repository}@v2:data/images", tmp_path / "d")).images) == 23
+    # A clone lies elsewhere, so its remote must not be named from where it lies.
+    command(repository, "dvc", "remote", "modify", "-q", "store", "url", str(tmp_path / "remote"))
+    command(repository, "git", "checkout", "-q", "v1", "--", "data/images.dvc")
+    command(repository, "git", "commit", "-qam", "the first images again")
+    elsewhere = f"dvc+file://{repository}@main:data/images"
+    assert files(make_raw(elsewhere, tmp_path / "e")) == expected
+
+
+def test_below_an_output_and_above_it(repository):
+    below = open_source(f"dvc+{repository}@v1:data/images/bad").listing()
+    assert len(below.aside) == 12
+    above = open_source(f"dvc+{repository}@v1:.").listing()
+    assert {entry.label for entry in above.entries} == {"data"}
+    assert len(above.entries) == 24
+
+
+def test_git_keeps_the_labels_and_dvc_the_images(repository, tmp_path):
+    (repository / "set").mkdir()
+    rows = ["path,label"]
+    for number, label in enumerate(["bad", "good"] * 4):
+        (repository / "set" / f"{number}.png").write_bytes(
+            encode(pixels(np.random.default_rng(number), 24, label == "bad"))
+        )
+        rows.append(f"{number}.png,{label}")
+        if number < 6:
+            command(repository, "dvc", "add", "-q", f"set/{number}.png")
+    (repository / "set" / "labels.csv").write_text("\n".join(rows))
+    (repository / "set" / ".notes").write_text("hidden")
+    keep(repository, "v3")
+    listing = open_source(f"dvc+{repository}@v3:set").listing()
+    assert [entry.key for entry in listing.entries] == [f"{n}.png" for n in range(8)]
+    assert listing.aside == []
+    assert len(Raw.open(make_raw(f"dvc+{repository}@v3:set", tmp_path / "raw")).images) == 8
+
+
+@pytest.mark.parametrize(
+    "hostile", ["../../evil.png", "/tmp/evil.png", "bad/../../evil.png", "bad//evil.png", "./a.png", ""]
+)
+def test_a_manifest_that_leaves_its_folder_writes_nothing(hostile, repository, tmp_path):
+    path, rows = manifest(repository)
+    rows[0]["relpath"] = hostile
+    text = json.dumps(rows, sort_keys=True).encode()
+    md5 = hashlib.md5(text, usedforsecurity=False).hexdigest()
+    for place in (repository / ".dvc" / "cache", tmp_path / "remote"):
+        new = place / "files" / "md5" / md5[:2] / f"{md5[2:]}.dir"
+        new.parent.mkdir(exist_ok=True)
+        new.write_bytes(text)
+    kept = repository / "data" / "images.dvc"
+    kept.write_text(kept.read_text().replace(path.parent.name + path.name, f"{md5}.dir"))
+    command(repository, "git", "commit", "-qam", "hostile")
+    command(repository, "git", "tag", "hostile")
+    before = snapshot(tmp_path)
+    with pytest.raises(DataError) as caught:
+        make_raw(f"dvc+{repository}@hostile:data/images", tmp_path / "raw")
+    assert repr(hostile) in str(caught.value)
+    assert "nothing was read" in str(caught.value)
+    assert snapshot(tmp_path) == before
+
+
+def flip(path):
+    path.chmod(0o644)
+    data = path.read_bytes()
+    path.write_bytes(bytes([data[0] ^ 1]) + data[1:])
+
+
+def test_a_damaged_object_is_taken_from_the_remote_or_named(repository, tmp_path):
+    address = f"dvc+{repository}@v2:data/images"
+    expected = files(make_raw(address, tmp_path / "a"))
+    _, rows = manifest(repository)
+    md5, key = rows[3]["md5"], rows[3]["relpath"]
+    flip(objects(repository / ".dvc" / "cache")[md5])
+    assert files(make_raw(address, tmp_path / "b")) == expected
+    flip(objects(tmp_path / "remote")[md5])
+    with pytest.raises(SourceError, match=rf"{key}: the DVC remote store gave other bytes.*{md5} \(tried 4 times\)"):
+        make_raw(address, tmp_path / "c")
+    assert not (tmp_path / "c").exists()
+    objects(tmp_path / "remote")[md5].unlink()
+    with pytest.raises(SourceError, match=rf"{key} \(md5 {md5}\) is not in the DVC remote store"):
+        make_raw(address, tmp_path / "c")
+
+
+def test_a_damaged_manifest_is_named(repository, tmp_path):
+    path, _ = manifest(repository)
+    md5 = path.parent.name + path.name
+    flip(path)
+    flip(objects(tmp_path / "remote")[md5])
+    with pytest.raises(SourceError, match=rf"data/images: the DVC remote store gave other bytes.*{md5}"):
+        Version(f"dvc+{repository}@v2:data/images").listing()
+
+
+def test_a_file_above_the_limit_is_refused_wherever_it_lies(repository):
+    for place in ("cache", "remote"):
+        source = Version(f"dvc+{repository}@v1:data/images")
+        wanted = [source.wanted(entry.key) for entry in source.listing().entries][:2]
+        found = source.fetch(wanted, 100)
+        if place == "cache":
+            assert [len(one.data) for one in found] == [101, 101]
+            shutil.rmtree(repository / ".dvc" / "cache")
+        else:
+            assert all("allowed are at most 100" in one.reason and not one.data for one in found)
+
+
+def test_what_is_not_there_is_named(repository, tmp_path):
+    def failure(address, kind=SourceError):
+        with pytest.raises(kind) as caught:
+            open_source(address).listing()
+        return str(caught.value)
+
+    assert "unknown Git revision 'v9'" in failure(f"dvc+{repository}@v9:data/images")
+    assert "no file lies there" in failure(f"dvc+{repository}@v1:data/none")
+    assert "No git repository was found" in failure(f"dvc+{tmp_path}/nowhere@v1:data")
+    command(repository, "dvc", "remote", "remove", "store")
+    shutil.rmtree(repository / ".dvc" / "cache")
+    command(repository, "git", "commit", "-qam", "no remote")
+    assert "names no remote" in failure(f"dvc+{repository}@main:data/images")
+
+
+@pytest.mark.parametrize(("repository_of", "status"), [("repository", 0), ("nowhere", 1)])
+def test_no_clone_is_left_behind(repository, tmp_path, repository_of, status):
+    (tmp_path / "tmp").mkdir()
+    command(repository, "dvc", "remote", "modify", "-q", "store", "url", str(tmp_path / "remote"))
+    command(repository, "git", "commit", "-qam", "a remote that a clone finds")
+    listing = f"open_source('dvc+file://{tmp_path}/{repository_of}@main:data/images').listing()"
+    done = subprocess.run(
+        [sys.executable, "-c", f"from twofold.sources.factory import open_source; {listing}"],
+        env=os.environ | {"TMPDIR": str(tmp_path / "tmp")},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == status, done.stderr
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "dvc+https://host/repo",
+        "dvc+repo@v1",
+        "dvc+@v1:data",
+        "dvc+repo@:data",
+        "dvc+repo@v1:/etc",
+        "dvc+repo@v1:../data",
+        "dvc+https://user:secret@host/repo@v1:data",
+    ],
+)
+def test_wrong_addresses(address):
+    with pytest.raises(DataError, match=r"ingest\.source") as caught:
+        open_source(address)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("address", "parts"),
+    [
+        ("dvc+git@host:team/repo.git@v1.2:data/a b", ("git@host:team/repo.git", "v1.2", "data/a b")),
+        ("dvc+ssh://git@host:2222/repo.git@feature/x:.", ("ssh://git@host:2222/repo.git", "feature/x", ".")),
+        ("dvc+.@HEAD:data/", (".", "HEAD", "data")),
+    ],
+)
+def test_addresses(address, parts):
+    source = open_source(address)
+    assert (source.url, source.rev, source.path) == parts

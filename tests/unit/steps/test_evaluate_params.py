@@ -1,0 +1,51 @@
+"""The parameters of the step evaluate: what they take, and what they say of what they do not."""
+
+import pytest
+
+from tests.support.evaluation_case import PARAMS
+from twofold.core.errors import ParameterError
+from twofold.core.params import check
+from twofold.steps.evaluate import Evaluate
+
+
+@pytest.mark.parametrize(
+    ("threshold", "said"),
+    [
+        ({"policy": "best"}, r"evaluate\.threshold: found \{'policy': 'best'\}; .*one of max_accuracy, max_f1"),
+        ({"recall": 0.9}, r"evaluate\.threshold: found \{'recall': 0.9\}; a rule has a 'policy'"),
+        (0.5, r"evaluate\.threshold: found 0.5; a rule has a 'policy'"),
+        ({"policy": "recall_at_least"}, r"evaluate\.threshold\.recall: missing; add it \(smallest share of the"),
+        ({"policy": "recall_at_least", "recall": 1.5}, r"evaluate\.threshold\.recall: found 1.5; .*less than or equal"),
+        ({"policy": "recall_at_least", "recall": 0}, r"evaluate\.threshold\.recall: found 0; .*above 0 to 1"),
+        ({"policy": "precision_at_least", "recall": 0.9}, r"evaluate\.threshold\.recall: unknown key"),
+        ({"policy": "max_f1", "recall": 0.9}, r"evaluate\.threshold\.recall: unknown key; .*: policy$"),
+        ({"policy": "min_cost", "missed": 3}, r"evaluate\.threshold\.false_alarm: missing; add it \(what a false"),
+        ({"policy": "min_cost", "missed": "3", "false_alarm": 1}, r"evaluate\.threshold\.missed: found '3'"),
+        ({"policy": "min_cost", "missed": float("inf"), "false_alarm": 1}, r"evaluate\.threshold\.missed: found inf"),
+    ],
+)
+def test_a_rule_has_its_own_numbers_and_no_others(threshold, said):
+    values = PARAMS.model_dump() | {"threshold": threshold}
+    with pytest.raises(ParameterError, match=said):
+        check(Evaluate, "evaluate", values)
+
+
+def test_rules_come_as_kubeflow_hands_them_over():
+    values = PARAMS.model_dump() | {"threshold": {"policy": "min_cost", "missed": 10.0, "false_alarm": 1}}
+    assert check(Evaluate, "evaluate", values).model_dump()["threshold"] == {
+        "policy": "min_cost",
+        "missed": 10.0,
+        "false_alarm": 1.0,
+    }
+
+
+def test_parameters_are_closed():
+    values = PARAMS.model_dump()
+    assert check(Evaluate, "evaluate", values | {"views": 4.0}).views == 4
+    with pytest.raises(ParameterError, match=r"evaluate\.views: found 3; .*allowed are 1, 2, 4, 8"):
+        check(Evaluate, "evaluate", values | {"views": 3})
+    with pytest.raises(ParameterError, match=r"evaluate\.pictures: found 'no'"):
+        check(Evaluate, "evaluate", values | {"pictures": "no"})
+    with pytest.raises(ParameterError, match=r"evaluate\.robustness: found -1"):
+        check(Evaluate, "evaluate", values | {"robustness": -1})
+    assert check(Evaluate, "evaluate", values | {"robustness": 400.0}).robustness == 400

@@ -1,0 +1,53 @@
+"""The step evaluate on altered images: a case worked out on paper (see evaluation_case.py)."""
+
+from functools import partial
+
+import pytest
+
+from tests.support.evaluation_case import known_backbone, rows, run_evaluate
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Call the step on the paper case, changed as asked; returns (evaluation folder, metrics)."""
+    monkeypatch.setenv("TWOFOLD_DEVICE", "cpu")
+    known_backbone(monkeypatch)
+    return partial(run_evaluate, tmp_path)
+
+
+def test_altered_images_are_predicted_as_the_others_at_the_same_temperature_and_threshold(run):
+    evaluation, metrics = run(views=4)
+    found = metrics["robustness"]
+    # The threshold lies at grey 122. 20 % brighter, the missed 110 is found at 132; 20 % darker, 125 is missed at 100
+    # and the false alarm of 150 is none at 120. Of flat images nothing else changes.
+    assert {name: own.get("changed") for name, own in found.items()} == {
+        "unaltered": None,
+        "jpeg": 0,
+        "blur": 0,
+        "brighter": 1,
+        "darker": 2,
+        "flatter": 0,
+        "shifted": 0,
+    }
+    for name, accuracy, recall in (("unaltered", 5 / 7, 2 / 3), ("brighter", 6 / 7, 1), ("darker", 5 / 7, 1 / 3)):
+        assert (found[name]["n"], found[name]["accuracy"], found[name]["recall"]) == (7, accuracy, recall), name
+    change = found["brighter"]["intervals"]["accuracy_change"]
+    assert found["brighter"]["accuracy_change"] == pytest.approx(1 / 7)
+    assert change["low"] < 1 / 7 < change["high"]
+    table = {row["alteration"]: row for row in rows(evaluation / "robustness.csv")}
+    assert list(table) == ["unaltered", "jpeg", "blur", "brighter", "darker", "flatter", "shifted"]
+    assert float(table["darker"]["recall"]) == found["darker"]["recall"]
+    assert float(table["brighter"]["accuracy_change_low"]) == change["low"]
+    html = (evaluation / "evaluation.html").read_text()
+    assert "saved as JPEG of quality 50" in html
+    assert 'id="robustness"' in html
+
+
+def test_robustness_can_be_measured_on_some_images_or_left_out(run):
+    _, some = run("some", robustness=3)
+    assert {own["n"] for own in some["robustness"].values()} == {3}
+    evaluation, none = run("none", robustness=0)
+    assert "robustness" not in none
+    assert not (evaluation / "robustness.csv").exists()
+    assert 'id="robustness"' not in (evaluation / "evaluation.html").read_text()
+    assert {key: value for key, value in some.items() if key != "robustness"} == none

@@ -1,0 +1,299 @@
+import hashlib
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+
+import pytest
+import xxhash
+
+from twofold.core.errors import ParameterError
+from twofold.storage import cache, cache_sqlite
+
+IMAGE, OTHER = "a" * 64, "b" * 64
+USES = "SELECT key, kind, size, used FROM uses JOIN entries ON entries.rowid = uses.row ORDER BY used, key"
+OLD = """
+CREATE TABLE entries (key TEXT PRIMARY KEY, image TEXT NOT NULL, sha256 BLOB NOT NULL, value BLOB NOT NULL);
+CREATE INDEX by_image ON entries (image);
+"""
+
+
+@pytest.fixture
+def filled(alone):
+    put([("k1", IMAGE, b"one" * 500), ("k2", IMAGE, b"two"), ("k3", OTHER, b"three")])
+    return alone / ".twofold" / "memo" / "memo.sqlite"
+
+
+@pytest.fixture
+def small(alone, monkeypatch):
+    """A memo of no more than 1000 bytes, and time that goes on by one at each look at the clock."""
+    monkeypatch.setenv("TWOFOLD_CACHE_LIMIT", "1K")
+    ticks = iter(range(1, 1000))
+    monkeypatch.setattr("time.time_ns", lambda: next(ticks))
+    return alone / ".twofold" / "memo" / "memo.sqlite"
+
+
+def put(entries):
+    cache.put(entries, "features")
+
+
+def rows(query):
+    with closing(sqlite3.connect(cache_sqlite.database())) as database:
+        return database.execute(query).fetchall()
+
+
+def held():
+    """The keys there, read past `get`; and the total agrees with what there is."""
+    assert rows("SELECT bytes FROM total") == rows("SELECT coalesce(sum(length(value)), 0) FROM entries")
+    assert rows("SELECT row, size FROM uses ORDER BY row") == rows(
+        "SELECT rowid, length(value) FROM entries ORDER BY rowid"
+    )
+    return [key for (key,) in rows("SELECT key FROM entries ORDER BY key")]
+
+
+def test_values_come_back_and_missing_ones_do_not(filled):
+    assert cache.get(["k1", "k3", "k4"]) == {"k1": b"one" * 500, "k3": b"three"}
+
+
+def test_what_was_kept_together_is_read_in_that_order(alone):
+    put([(key, IMAGE, key.encode()) for key in "zaymb"])
+    assert list(cache.get(list("abmyz"))) == list("zaymb")
+
+
+def test_nothing_is_written_by_reading(alone):
+    assert cache.get(["k1"]) == {}
+    assert cache.forget(IMAGE) == 0
+    assert not (alone / ".twofold").exists()
+
+
+def test_many_keys_at_once(alone):
+    entries = {f"k{i}": bytes([i % 251]) for i in range(1300)}
+    put((key, IMAGE, value) for key, value in entries.items())
+    assert cache.get(list(entries)) == entries
+
+
+def test_a_key_is_replaced(filled):
+    put([("k2", OTHER, b"again")])
+    assert cache.get(["k2"]) == {"k2": b"again"}
+
+
+def test_the_folder_is_environment(alone, monkeypatch):
+    monkeypatch.setenv("TWOFOLD_CACHE", str(alone / "elsewhere"))
+    put([("k", IMAGE, b"v")])
+    assert (alone / "elsewhere" / "memo.sqlite").exists()
+
+
+def test_a_damaged_value_is_as_good_as_missing(filled):
+    with sqlite3.connect(filled) as database:
+        database.execute("UPDATE entries SET value = ? WHERE key = 'k2'", (b"twO",))
+    database.close()
+    assert cache.get(["k1", "k2"]) == {"k1": b"one" * 500}
+
+
+def test_a_damaged_file_is_begun_again(filled, capsys):
+    filled.write_bytes(b"no database at all, and long enough to be read as a header" * 20)
+    assert cache.get(["k1"]) == {}
+    assert "memo.sqlite: not readable as a memo" in capsys.readouterr().err
+    put([("k1", IMAGE, b"new")])
+    assert cache.get(["k1"]) == {"k1": b"new"}
+
+
+def test_a_page_damaged_in_the_middle_is_begun_again(filled):
+    put((f"m{i}", IMAGE, bytes(2000)) for i in range(200))
+    data = bytearray(filled.read_bytes())
+    data[4096 : len(data) // 2] = b"\xff" * (len(data) // 2 - 4096)
+    filled.write_bytes(data)
+    assert cache.get([f"m{i}" for i in range(200)]) == {}
+    put([("k", IMAGE, b"v")])
+    assert cache.get(["k"]) == {"k": b"v"}
+
+
+def test_forgetting_an_image_removes_its_entries_and_their_bytes(filled):
+    assert b"oneone" in filled.read_bytes()
+    before = filled.stat().st_size
+    put((f"m{i}", IMAGE, bytes(2000)) for i in range(200))
+    assert cache.forget(IMAGE) == 202
+    assert cache.get(["k1", "k2", "k3", "m0"]) == {"k3": b"three"}
+    assert b"oneone" not in filled.read_bytes()
+    assert filled.stat().st_size <= before
+
+
+def test_keys_depend_on_every_part_and_on_where_one_ends():
+    assert cache.key("ab", "c") != cache.key("a", "bc")
+    assert cache.key("ab", "c") == cache.key("ab", "c")
+
+
+def test_what_was_used_longest_ago_makes_room(small):
+    for name in ("a", "b", "c"):
+        put([(name, IMAGE, bytes(300))])
+    cache.get(["a"])
+    put([("d", IMAGE, bytes(300))])
+    assert held() == ["a", "c", "d"]
+    put([("c", IMAGE, bytes(100))])  # putting is using, and less is counted for it now
+    put([("e", IMAGE, bytes(600))])
+    assert held() == ["c", "d", "e"]
+
+
+def test_the_limit_itself_is_not_too_much(small):
+    put([("a", IMAGE, bytes(400)), ("b", IMAGE, bytes(600))])
+    assert held() == ["a", "b"]
+    put([("c", IMAGE, b"1")])
+    assert held() == ["b", "c"]
+
+
+def test_a_value_larger_than_the_limit_is_not_kept_and_drives_nothing_out(small):
+    put([("a", IMAGE, bytes(500))])
+    put([("large", IMAGE, bytes(1001)), ("b", IMAGE, bytes(400))])
+    assert held() == ["a", "b"]
+
+
+def test_many_are_marked_at_once(small, monkeypatch):
+    monkeypatch.setenv("TWOFOLD_CACHE_LIMIT", "1300")
+    put([(f"k{i:04}", IMAGE, b"1") for i in range(1200)])
+    put([(f"n{i:04}", IMAGE, b"1") for i in range(100)])
+    cache.get([f"k{i:04}" for i in range(1200)])
+    put([("last", IMAGE, bytes(100))])
+    assert held() == [*(f"k{i:04}" for i in range(1200)), "last"]
+
+
+def test_a_damaged_value_is_replaced_when_it_is_computed_again(filled):
+    with closing(sqlite3.connect(filled)) as database, database:
+        database.execute("UPDATE entries SET value = ? WHERE key = 'k2'", (b"twO",))
+    put([("k2", IMAGE, b"two")])
+    assert cache.get(["k2"]) == {"k2": b"two"}
+    assert held() == ["k1", "k2", "k3"]
+
+
+def test_a_value_is_whole_by_either_checksum_and_by_no_other():
+    value = b"any value"
+    short, long = xxhash.xxh3_128_digest(value), hashlib.sha256(value).digest()
+    assert (len(short), len(long)) == (16, 32)
+    for checksum in (short, long):
+        assert cache_sqlite._whole(value, checksum)
+        assert not cache_sqlite._whole(value + b"!", checksum)
+        assert not cache_sqlite._whole(value, bytes([checksum[0] ^ 1]) + checksum[1:])
+        assert not cache_sqlite._whole(value, checksum[:-1])
+    assert not cache_sqlite._whole(b"", b"")
+
+
+def test_forgetting_counts(filled):
+    assert cache.forget(IMAGE) == 2
+    assert held() == ["k3"]
+
+
+def make_old(names):
+    cache_sqlite.database().parent.mkdir(parents=True)
+    with closing(sqlite3.connect(cache_sqlite.database())) as database, database:
+        database.executescript(OLD)
+        for name in names:
+            value = name.encode() * 300
+            entry = (name, IMAGE, hashlib.sha256(value).digest(), value)
+            database.execute("INSERT INTO entries VALUES (?, ?, ?, ?)", entry)
+
+
+def test_the_file_of_an_older_twofold_is_taken_over(small, capsys):
+    make_old(["a", "b", "c"])
+    assert cache.get(["a"]) == {"a": b"a" * 300}
+    cache_sqlite.mark()
+    assert held() == ["a", "b", "c"]
+    assert [(key, kind, used > 0) for key, kind, _, used in rows(USES)] == [
+        ("b", "features", False),
+        ("c", "features", False),
+        ("a", "features", True),
+    ]
+    put([("d", IMAGE, bytes(200))])
+    assert held() == ["a", "c", "d"]
+    assert capsys.readouterr().err == ""
+
+
+def test_reading_writes_nothing_until_something_is_kept(small):
+    put([(name, IMAGE, bytes(300)) for name in ("a", "b", "c")])
+    before = cache_sqlite.database().read_bytes()
+    cache.get(["a", "b"])
+    assert cache_sqlite.database().read_bytes() == before
+    cache_sqlite.mark()
+    assert rows(USES)[0][0] == "c"
+
+
+READER = """
+import multiprocessing, sys
+from twofold.storage import cache
+cache.get(["a"])
+with multiprocessing.get_context(sys.argv[1]).Pool(1) as pool:
+    found = pool.map(cache.get, [["b"], ["a", "b"]])
+    pool.close()
+    pool.join()
+assert [sorted(one) for one in found] == [["b"], ["a", "b"]], found
+"""
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_what_a_process_used_is_marked_when_it_ends(small, method):
+    put([(name, IMAGE, bytes(300)) for name in ("a", "b", "c")])
+    subprocess.run([sys.executable, "-c", READER, method], check=True, timeout=60)
+    put([("d", IMAGE, bytes(300))])
+    assert held() == ["a", "b", "d"]
+
+
+def test_a_file_that_was_put_in_place_of_another_is_the_one_that_is_read(filled):
+    assert cache.get(["k3"]) == {"k3": b"three"}
+    filled.unlink()
+    assert cache.get(["k3"]) == {}
+    put([("k1", IMAGE, b"new")])
+    assert cache.get(["k1"]) == {"k1": b"new"}
+
+
+def test_a_memo_that_another_process_writes_is_read_without_its_patience(filled, monkeypatch):
+    monkeypatch.setattr(cache_sqlite, "PATIENCE_TO_MARK", 0.0)
+    with closing(sqlite3.connect(filled)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert cache.get(["k2"]) == {"k2": b"two"}
+
+
+def test_an_empty_file_holds_nothing(alone):
+    cache_sqlite.database().parent.mkdir(parents=True)
+    cache_sqlite.database().touch()
+    assert cache.get(["k"]) == {}
+
+
+WRITER = """
+import sys
+from twofold.storage import cache
+name = sys.argv[1]
+for i in range(60):
+    cache.put([(f"{name}{i:02}", "a" * 64, name.encode() * 100), ("both", "a" * 64, b"the same")], "features")
+"""
+
+
+def test_two_processes_put_at_once(alone):
+    make_old(["old"])
+    writers = [subprocess.Popen([sys.executable, "-c", WRITER, name], stderr=subprocess.PIPE) for name in "xy"]
+    errors = [writer.communicate(timeout=120)[1] for writer in writers]
+    assert (errors, [writer.returncode for writer in writers]) == ([b"", b""], [0, 0])
+    assert held() == ["both", "old", *(f"{name}{i:02}" for name in "xy" for i in range(60))]
+    assert cache.get(["x59", "y00", "both"]) == {"x59": b"x" * 100, "y00": b"y" * 100, "both": b"the same"}
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("0", 0), ("1234", 1234), ("2K", 2000), ("500M", 500_000_000), ("10g", 10_000_000_000), (" 3T ", 3 * 10**12)],
+)
+def test_sizes(text, size, monkeypatch):
+    monkeypatch.setenv("TWOFOLD_CACHE_LIMIT", text)
+    assert cache.limit() == size
+
+
+def test_the_limit_without_environment(monkeypatch):
+    monkeypatch.delenv("TWOFOLD_CACHE_LIMIT", raising=False)
+    assert cache.limit() == 10_000_000_000
+
+
+@pytest.mark.parametrize("text", ["", "ten", "-1", "1.5G", "10GB", "G", "1e9", "\u0663"])
+def test_a_wrong_limit_is_named(text, alone, monkeypatch):
+    monkeypatch.setenv("TWOFOLD_CACHE_LIMIT", text)
+    with pytest.raises(
+        ParameterError, match=r"TWOFOLD_CACHE_LIMIT: .* is not a size; allowed: .*K, M, G or T"
+    ) as caught:
+        put([("k", IMAGE, b"v")])
+    assert repr(text) in str(caught.value)
+    assert not cache_sqlite.database().exists()

@@ -1,0 +1,63 @@
+"""What a server's refusal means, from the texts that MLflow's client gave in 3.17.2 (the server is tried in slow)."""
+
+import pytest
+
+from twofold.tracking.refusals import explained
+
+API = "API request to endpoint /api/2.0/mlflow/{} failed with error code 403 != 200. Response body: 'Permission denied'"
+FILE = "403 Client Error: FORBIDDEN for url: http://mlflow:5000/api/2.0/mlflow-artifacts/artifacts/1/a/page.html"
+
+
+@pytest.fixture(autouse=True)
+def login(monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "reader")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "the-password")
+
+
+@pytest.mark.parametrize(
+    ("text", "need", "thing"),
+    [
+        (API.format("registered-models/alias"), "EDIT (MANAGE where", "registered model"),
+        (API.format("model-versions/set-tag"), "EDIT (MANAGE where", "registered model"),
+        (API.format("registered-models/get?name=x"), "READ", "registered model"),
+        (API.format("runs/create"), "EDIT (MANAGE where", "experiment"),
+        (API.format("runs/search"), "READ", "experiment"),
+        (API.format("logged-models/m-1/tags"), "EDIT (MANAGE where", "experiment"),
+        (API.format("users/create"), "EDIT (MANAGE where", "server"),
+        (FILE, "EDIT (MANAGE where", "experiment"),
+    ],
+)
+def test_a_refusal_names_the_permission_the_thing_and_the_user(text, need, thing):
+    said = explained("" if text is FILE else "PERMISSION_DENIED", text)
+    assert said.startswith(f"permission denied: user 'reader' lacks {need}")
+    assert f" on the {thing}" in said
+    assert "docs/mlflow.md" in said
+    assert "the-password" not in said
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        ("UNAUTHENTICATED", "You are not authenticated."),
+        ("", "401 Client Error: UNAUTHORIZED for url: http://mlflow:5000/x"),
+    ],
+)
+def test_a_login_that_is_not_taken_names_the_variables(code, text, monkeypatch):
+    said = explained(code, text)
+    assert "does not take the login of user 'reader': set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD" in said
+    monkeypatch.delenv("MLFLOW_TRACKING_USERNAME")
+    assert "this process (MLFLOW_TRACKING_USERNAME is not set)" in explained(code, text)
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        ("RESOURCE_DOES_NOT_EXIST", "Registered Model with name=x not found"),
+        ("INTERNAL_ERROR", "API request failed with error code 500"),
+        ("PERMISSION_DENIED", "Invalid Host header"),
+        ("", "404 Client Error: NOT FOUND for url: http://mlflow:5000/permission"),
+        ("", "[Errno 13] Permission denied: '/srv/mlflow'"),
+    ],
+)
+def test_what_is_no_refusal_is_left_alone(code, text):
+    assert explained(code, text) is None

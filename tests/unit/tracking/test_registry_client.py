@@ -1,0 +1,127 @@
+"""The registry's single steps: who holds an alias, what is fetched, and that aliases move on fresh knowledge only."""
+
+import pytest
+
+from tests.support import registration_case as case
+from twofold.core.artifacts import read_json
+from twofold.core.errors import ArtifactError, RegistryError
+from twofold.promotion import champion
+from twofold.promotion.candidate import read
+from twofold.tracking import registry_client, runs
+from twofold.tracking import store as tracking
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    root = tmp_path_factory.mktemp("candidate")
+    with pytest.MonkeyPatch.context() as patch:
+        case.know_corner(patch)
+        return case.make_candidate(root, case.make_data(root))
+
+
+@pytest.fixture
+def store(mlflow_store, monkeypatch):
+    case.hurry(monkeypatch)
+    return tracking.connect()
+
+
+@pytest.fixture
+def version(store, made, tmp_path):
+    """The champion, version 1."""
+    case.run(made, tmp_path)
+    return registry_client.holder(store, "corner")
+
+
+def another(store, version):
+    """A version 2 of the same files, without an alias."""
+    tags = {key: value for key, value in version.tags.items() if key != registry_client.KEY}
+    return store.client.create_model_version(version.name, version.source, version.run_id, tags)
+
+
+def test_an_alias_has_a_holder_or_none(store, version):
+    assert (version.version, registry_client.holder(store, "corner", "challenger")) == (1, None)
+    assert registry_client.holder(store, "unheard-of") is None
+
+
+def test_a_version_is_found_by_what_it_holds(store, version, monkeypatch):
+    key = version.tags[registry_client.KEY]
+    another(store, version)
+    assert registry_client.version_with(store, "unheard-of", key) is None
+    assert registry_client.version_with(store, "corner", key).version == 1
+    assert registry_client.version_with(store, "corner", "0" * 64) is None
+    # A store that does not filter versions by their tags gives all of them.
+    monkeypatch.setattr(store.client, "search_model_versions", lambda words: [another(store, version), version])
+    assert registry_client.version_with(store, "corner", key).version == 1
+    assert registry_client.version_with(store, "corner", "0" * 64) is None
+
+
+def test_a_sealed_model_is_fetched_and_held_to_its_tag(store, version, made, tmp_path):
+    folder = registry_client.fetch_sealed(store, version, tmp_path / "one")
+    assert read_json(folder / "decision.json") == read_json(made.evaluation / "decision.json")
+    version.tags[registry_client.SEAL] = "0" * 64
+    with pytest.raises(ArtifactError, match=r"seal\.json: altered"):
+        registry_client.fetch_sealed(store, version, tmp_path / "two")
+    del version.tags[registry_client.SEAL]
+    with pytest.raises(RegistryError, match="was not sealed by Twofold"):
+        registry_client.fetch_sealed(store, version, tmp_path / "three")
+
+
+def test_a_champion_whose_files_are_gone_is_a_problem_with_a_remedy(store, version, made, mlflow_store):
+    for path in mlflow_store.rglob("artifacts/sealed"):
+        path.rename(path.with_name("moved"))
+    judged = champion.score(store, version, read(*made))
+    assert (judged.version, len(judged.answers.probability), judged.splits) == ("1", 0, {})
+    assert "make another version champion with `twofold models rollback" in judged.problem
+
+
+def test_a_champion_is_scored_on_the_same_images_at_its_own_threshold(store, version, made):
+    candidate = read(*made)
+    judged = champion.score(store, version, candidate)
+    assert judged.problem == ""
+    assert judged.answers.probability == pytest.approx(candidate.test.probability, abs=1e-9)
+    assert judged.answers.threshold == read_json(made.metrics)["threshold"]
+    assert judged.splits == candidate.splits
+
+
+def test_a_champion_that_wants_other_pixels_gets_the_files_decoded_its_way(store, version, made, monkeypatch):
+    candidate = read(*made)
+    expected = champion.score(store, version, candidate)
+    # Of square images all fits make the same pixels, so the same figures must come out of the raw files.
+    monkeypatch.setitem(candidate.prepared.meta, "pixels", {**candidate.prepared.meta["pixels"], "fit": "crop"})
+    monkeypatch.setattr(candidate.prepared, "pixels", None)
+    found = champion.score(store, version, candidate)
+    assert found.answers.probability.tolist() == expected.answers.probability.tolist()
+
+
+def test_only_what_makes_other_pixels_counts_as_another_preprocessing():
+    one = {"image_size": 32, "fit": "squash", "limits": {"max_bytes": 1}}
+    assert champion.same_pixels(one, {**one, "limits": {"max_bytes": 2}})
+    assert not champion.same_pixels(one, {**one, "image_size": 64})
+
+
+def test_a_history_that_is_no_history_is_refused(store, tmp_path):
+    run = store.client.create_run(tracking.experiment(store, "e"))
+    path = tmp_path / "history.csv"
+    with pytest.raises(ArtifactError, match="No such file"):
+        runs.replay(store, run, "train_head", path)
+    for text in ("step,loss\n1,2\n", "epoch,loss\n1,low\n"):
+        path.write_text(text)
+        with pytest.raises(ArtifactError, match="needs a column 'epoch' and numbers"):
+            runs.replay(store, run, "train_head", path)
+
+
+def test_figures_get_names_that_mlflow_takes():
+    found = runs.numbers({"slices": {"größe/kind": {"n": 3, "why": "text", "ok": True}}, "f1": 0.5})
+    assert found == {"slices.gr__e_kind.n": 3.0, "f1": 0.5}
+    ends = {"intervals": {"f1": {"low": 0.4, "high": 0.6}}}
+    altered = runs.numbers({**ends, "robustness": {"blur": {"f1": 0.3, **ends}}})
+    assert altered == {"intervals.f1.low": 0.4, "intervals.f1.high": 0.6, "robustness.blur.f1": 0.3}
+    assert runs.numbers({"slices": {"serial": {str(number): {"n": 1} for number in range(51)}}}) == {}
+    assert [len(name) for name in runs.numbers({"x" * 300: 1})] == [250]
+
+
+def test_a_description_is_cut_to_what_every_store_keeps():
+    assert registry_client.shortened("short") == "short"
+    cut = registry_client.shortened("x" * 9000)
+    assert len(cut) == 5000
+    assert cut.endswith("of the run.)")

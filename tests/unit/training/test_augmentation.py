@@ -1,0 +1,99 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from twofold.model.inference import view
+from twofold.training.augmentation import Augmentation, changed, draw, generator, looked_up
+
+OFF = Augmentation(flips=False, orientation_free=False, crop_min_area=1.0, brightness=0.0, contrast=0.0)
+
+
+def augment(images, settings, random):
+    return changed(images, settings, draw(len(images), settings, random))
+
+
+@pytest.fixture
+def images():
+    return torch.randint(0, 256, (256, 12, 12, 1), dtype=torch.uint8, generator=generator(7))
+
+
+def ways(images, changed):
+    """Which of the eight views each changed image is."""
+    found = []
+    for before, after in zip(images[..., 0].float(), changed[..., 0], strict=True):
+        equal = [number for number in range(8) if torch.equal(view(before, number), after)]
+        assert len(equal) == 1
+        found += equal
+    return found
+
+
+def test_all_switches_off_changes_nothing(images):
+    assert torch.equal(augment(images, OFF, generator(0)), images.float())
+
+
+@pytest.mark.parametrize(
+    ("switches", "expected"),
+    [({"flips": True}, {0, 1}), ({"orientation_free": True}, set(range(8))), ({}, {0})],
+)
+def test_images_are_turned_as_allowed_each_in_its_own_way(images, switches, expected):
+    found = ways(images, augment(images, replace(OFF, **switches), generator(0)))
+    assert set(found) == expected
+    assert all(found.count(number) > len(found) / len(expected) / 4 for number in expected)
+
+
+@pytest.mark.parametrize("switches", [{"orientation_free": True}, {"crop_min_area": 0.5}, {"brightness": 0.2}])
+def test_the_same_address_gives_the_same_images_and_another_step_others(images, switches):
+    settings = replace(OFF, **switches)
+    first = augment(images, settings, generator(0, 3, 5))
+    assert torch.equal(first, augment(images, settings, generator(0, 3, 5)))
+    assert not torch.equal(first, augment(images, settings, generator(0, 3, 6)))
+    assert not torch.equal(first, augment(images, settings, generator(0, 4, 5)))
+    assert not torch.equal(first, augment(images, settings, generator(1, 3, 5)))
+
+
+def test_a_crop_is_a_square_inside_the_image_that_keeps_at_least_the_area():
+    # Two ramps tell where each output pixel came from.
+    size, least = 64, 0.25
+    ramp = torch.arange(size).float()
+    picture = torch.stack([ramp.expand(size, size), ramp[:, None].expand(size, size)], dim=-1)
+    pictures = picture.expand(200, -1, -1, -1)
+    crops = augment(pictures, replace(OFF, crop_min_area=least), generator(0))
+    assert crops.min() >= 0
+    assert crops.max() <= size - 1
+    inner = slice(8, -8)
+    width = (crops[:, 32, inner, 0].diff(dim=1)).mean(dim=1)  # input pixels per output pixel: the crop's side
+    height = (crops[:, inner, 32, 1].diff(dim=1)).mean(dim=1)
+    torch.testing.assert_close(width, height, atol=0.02, rtol=0)
+    assert 0.5 - 0.02 <= width.min() < 0.6
+    assert 0.95 < width.max() <= 1.02
+
+
+def test_light_changes_within_reach_and_stays_a_picture():
+    grey = torch.full((200, 4, 4, 1), 100, dtype=torch.uint8)
+    bright = augment(grey, replace(OFF, brightness=0.2), generator(0))[:, 0, 0, 0]
+    assert 80 <= bright.min() < 85
+    assert 115 < bright.max() <= 120
+    two = torch.tensor([50, 150], dtype=torch.uint8).repeat(200, 4, 2, 1).reshape(200, 4, 4, 1)
+    contrasted = augment(two, replace(OFF, contrast=0.2), generator(0))
+    spread = contrasted.amax(dim=(1, 2, 3)) - contrasted.amin(dim=(1, 2, 3))
+    assert 80 <= spread.min() < 85
+    assert 115 < spread.max() <= 120
+    torch.testing.assert_close(contrasted.mean(dim=(1, 2, 3)), torch.full((200,), 100.0))
+    white = torch.full((50, 4, 4, 1), 250, dtype=torch.uint8)
+    assert augment(white, replace(OFF, brightness=1.0), generator(0)).max() == 255
+
+
+def test_looking_pixels_up_is_the_same_as_laying_each_image_down():
+    images = torch.randint(0, 256, (8, 6, 6, 3), dtype=torch.uint8, generator=generator(1))
+    found = looked_up(images, torch.arange(8))
+    for number in range(8):
+        assert torch.equal(found[number], view(images[number].permute(2, 0, 1), number).permute(1, 2, 0))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_cpu_lays_images_down_as_looking_their_pixels_up_does(channels):
+    images = torch.randint(0, 256, (64, 6, 6, channels), dtype=torch.uint8, generator=generator(2))
+    settings = replace(OFF, orientation_free=True)
+    draws = draw(64, settings, generator(3))
+    assert torch.equal(changed(images, settings, draws), looked_up(images, draws.ways))

@@ -1,0 +1,123 @@
+"""Downloads from servers on this machine: one that answers, one that never does, one that stops half-way."""
+
+import hashlib
+import http.server
+import json
+import socket
+import threading
+import time
+
+import pytest
+
+from twofold.core.errors import WeightsError
+from twofold.training import download
+
+CONTENT = bytes(range(256)) * 5000
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    asked = 0
+
+    def do_GET(self):
+        type(self).asked += 1
+        if self.path == "/missing":
+            self.send_error(404)
+            return
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(CONTENT)))
+        self.end_headers()
+        self.wfile.write(CONTENT if self.path == "/whole" else CONTENT[:100_000])
+
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture
+def server():
+    Handler.asked = 0
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as found:
+        threading.Thread(target=found.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{found.server_port}"
+        found.shutdown()
+
+
+@pytest.fixture
+def silent(monkeypatch):
+    """An address that takes connections and never answers, as behind some firewalls."""
+    monkeypatch.setattr(download, "FIRST_BYTE", 0.5)
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}/weights.pth"
+
+
+def test_the_bytes_come(alone, server):
+    assert download.download(f"{server}/whole", SHA256, retry=False) == CONTENT
+    assert download.download(f"{server}/whole", SHA256[:8], retry=False) == CONTENT
+    assert not (alone / "cache" / "twofold" / "failed-downloads.json").exists()
+
+
+def test_an_address_that_hangs_gives_up_in_seconds_and_is_remembered(alone, silent):
+    begin = time.monotonic()
+    with pytest.raises(WeightsError, match="nothing came"):
+        download.download(silent, SHA256, retry=False)
+    first = time.monotonic() - begin
+    assert 0.5 <= first < 3
+    begin = time.monotonic()
+    with pytest.raises(WeightsError, match=r"0\.0 hours ago.*--retry"):
+        download.download(silent, SHA256, retry=False)
+    assert time.monotonic() - begin < 0.2
+    begin = time.monotonic()
+    with pytest.raises(WeightsError, match="nothing came"):
+        download.download(silent, SHA256, retry=True)
+    assert time.monotonic() - begin >= 0.5
+
+
+def test_the_real_patience_is_seconds():
+    assert download.FIRST_BYTE <= 10
+    assert download.STALL <= 30
+    assert download.TOTAL <= 1800
+
+
+def test_a_failure_is_forgotten_after_a_day_and_after_a_success(alone, server):
+    record = alone / "cache" / "twofold" / "failed-downloads.json"
+    url = f"{server}/whole"
+
+    def failed(hours):
+        record.parent.mkdir(parents=True, exist_ok=True)
+        record.write_text(json.dumps({url: [time.time() - 3600 * hours, "could not be fetched"]}))
+
+    failed(23)
+    with pytest.raises(WeightsError, match=r"23\.0 hours ago"):
+        download.download(url, SHA256, retry=False)
+    assert Handler.asked == 0
+    failed(25)
+    assert download.download(url, SHA256, retry=False) == CONTENT
+    failed(1)
+    assert download.download(url, SHA256, retry=True) == CONTENT
+    assert json.loads(record.read_text()) == {}
+
+
+@pytest.mark.parametrize(
+    ("path", "sha256", "said"),
+    [("/missing", SHA256, "404"), ("/half", SHA256, "expected|Incomplete"), ("/whole", "0" * 64, "expected 0000")],
+)
+def test_what_is_not_the_file_is_refused_and_remembered(alone, server, path, sha256, said):
+    for _ in range(2):
+        with pytest.raises(WeightsError, match=said):
+            download.download(server + path, sha256, retry=False)
+    assert Handler.asked == 1
+
+
+def test_a_file_without_end_is_not_read_to_its_end(alone, server, monkeypatch):
+    monkeypatch.setattr(download, "LARGEST", 1000)
+    with pytest.raises(WeightsError, match="more than 1,000 bytes"):
+        download.download(f"{server}/whole", SHA256, retry=False)
+
+
+def test_a_record_that_cannot_be_read_costs_another_try_and_nothing_else(alone, server):
+    record = alone / "cache" / "twofold" / "failed-downloads.json"
+    record.parent.mkdir(parents=True)
+    record.write_text("[1, 2")
+    assert download.download(f"{server}/whole", SHA256, retry=False) == CONTENT

@@ -1,0 +1,95 @@
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from twofold.model.classifier import BACKBONES, build
+from twofold.training.optimizer import Average, groups_by_depth, rate_factor
+
+
+@pytest.fixture(params=BACKBONES)
+def grouped(request):
+    classifier = build(request.param, 0.5)
+    groups = groups_by_depth(
+        classifier,
+        BACKBONES[request.param].stages,
+        learning_rate=1.0,
+        head_learning_rate=3.0,
+        stage_decay=0.5,
+        weight_decay=0.1,
+    )
+    by_parameter = {id(p): group for group in groups for p in group["params"]}
+    return classifier, groups, {name: by_parameter[id(p)] for name, p in classifier.named_parameters()}
+
+
+def test_every_parameter_is_in_one_group(grouped):
+    classifier, groups, _ = grouped
+    members = [id(p) for group in groups for p in group["params"]]
+    assert sorted(members) == sorted(id(p) for p in classifier.parameters())
+
+
+def test_norms_and_biases_do_not_decay_and_kernels_do(grouped):
+    classifier, _, group_of = grouped
+    norms = {n for n, m in classifier.named_modules() if isinstance(m, nn.BatchNorm2d)}
+    for name, group in group_of.items():
+        stays = name.endswith("bias") or name.rpartition(".")[0] in norms
+        assert group["weight_decay"] == (0.0 if stays else 0.1), name
+
+
+def test_the_learning_rate_halves_from_stage_to_stage_downwards_and_the_head_has_its_own(grouped):
+    _, _, group_of = grouped
+    rates = {name: group["lr"] for name, group in group_of.items()}
+    assert {rate for name, rate in rates.items() if name.startswith("head.")} == {3.0}
+    if "backbone.layer4.2.conv3.weight" in rates:
+        expected = {"layer4.0.bn1.weight": 1.0, "layer3.5.conv1.weight": 0.5, "layer1.0.bn1.bias": 0.125}
+        expected |= {"conv1.weight": 0.0625, "bn1.bias": 0.0625}
+    else:
+        expected = {"conv_head.weight": 1.0, "bn2.bias": 1.0, "blocks.6.0.bn2.weight": 0.5}
+        expected |= {"blocks.1.0.conv_dw.weight": 2.0**-6, "blocks.0.0.bn1.bias": 2.0**-7, "conv_stem.weight": 2.0**-7}
+    for name, rate in expected.items():
+        assert rates[f"backbone.{name}"] == rate, name
+
+
+def test_a_parameter_outside_every_stage_is_refused():
+    with pytest.raises(ValueError, match=r"bn1\.weight: belongs to 0 stages"):
+        groups_by_depth(
+            build("resnet50", 0.5),
+            [["conv1.", "layer"]],
+            learning_rate=1,
+            head_learning_rate=1,
+            stage_decay=1,
+            weight_decay=0,
+        )
+
+
+def test_rate_warms_up_in_a_line_then_falls_in_a_half_cosine():
+    factors = [rate_factor(step, 4, 14) for step in range(14)]
+    assert factors[:5] == [0.2, 0.4, 0.6, 0.8, 1.0]
+    assert factors[9] == pytest.approx(0.5)
+    assert factors[13] == pytest.approx(0.5 * (1 + math.cos(0.9 * math.pi)))
+    assert rate_factor(0, 0, 1) == 1.0
+
+
+def test_the_average_is_the_one_computed_by_hand():
+    network = nn.Linear(1, 1, bias=False)
+    network.weight.data.fill_(1.0)
+    average = Average(network, decay=0.3)
+    expected = 1.0
+    for value, decay in ((5.0, 2 / 11), (7.0, 3 / 12), (9.0, 0.3)):  # (1 + t) / (10 + t) until 0.3 is reached
+        network.weight.data.fill_(value)
+        average.update()
+        expected = decay * expected + (1 - decay) * value
+    assert average.state["weight"].item() == pytest.approx(expected)
+    with average.applied(network):
+        assert network.weight.item() == pytest.approx(expected)
+    assert network.weight.item() == 9.0
+
+
+def test_a_decay_of_zero_is_the_network_itself():
+    network = nn.BatchNorm2d(3)
+    average = Average(network, decay=0.0)
+    network.train()(torch.randn(4, 3, 2, 2))
+    average.update()
+    for name, tensor in network.state_dict().items():
+        assert torch.equal(average.state[name], tensor)

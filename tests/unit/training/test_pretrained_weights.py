@@ -1,0 +1,191 @@
+import hashlib
+from pathlib import Path
+
+import pytest
+import torch
+
+from twofold.core.errors import WeightsError
+from twofold.model.classifier import build
+from twofold.training import pretrained_weights
+from twofold.training.pretrained_weights import Source, fetch, find, pretrained
+
+KEY = ("resnet50", "imagenet1k_v1")
+
+
+class Canary:
+    """Unpickling it runs code: it leaves a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def record(monkeypatch, path, key=KEY, digits=64, url="http://127.0.0.1:9/nothing.pth"):
+    """Put a file made here into the table, as if it had been published."""
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    monkeypatch.setitem(pretrained_weights.SOURCES, key, Source(file=path.name, sha256=sha256[:digits], url=url))
+    return sha256
+
+
+@pytest.fixture
+def published(alone, monkeypatch):
+    """A file as torchvision publishes it, with its own classifier, where TWOFOLD_WEIGHTS points."""
+    torch.manual_seed(3)
+    state = build("resnet50", 0.5).backbone.state_dict()
+    state |= {"fc.weight": torch.zeros(1000, 2048), "fc.bias": torch.zeros(1000)}
+    path = alone / "given" / "published.pth"
+    path.parent.mkdir()
+    torch.save(state, path)
+    monkeypatch.setenv("TWOFOLD_WEIGHTS", str(path))
+    return path, record(monkeypatch, path), state
+
+
+def test_every_tensor_of_the_backbone_is_the_files_and_the_base_is_its_sha256(published):
+    _, sha256, state = published
+    classifier, base = pretrained(*KEY, dropout=0.3)
+    assert base == sha256
+    assert classifier.head[2].p == 0.3
+    for name, tensor in classifier.backbone.state_dict().items():
+        assert torch.equal(tensor, state[name]), name
+
+
+def test_looked_for_where_the_user_points_then_in_the_hub_cache_then_downloaded(published, alone, monkeypatch):
+    path, *_ = published
+    cached = alone / "torch" / "hub" / "checkpoints" / path.name
+    cached.parent.mkdir(parents=True)
+    cached.write_bytes(path.read_bytes())
+    assert find(*KEY) == path
+    monkeypatch.setenv("TWOFOLD_WEIGHTS", str(path.parent))
+    assert find(*KEY) == path
+    monkeypatch.setenv("TWOFOLD_WEIGHTS", str(alone / "torch"))  # a folder without the file
+    assert find(*KEY) == cached
+    monkeypatch.delenv("TWOFOLD_WEIGHTS")
+    assert find(*KEY) == fetch(*KEY) == cached
+    monkeypatch.setenv("TWOFOLD_WEIGHTS", str(alone / "nowhere"))
+    with pytest.raises(WeightsError, match=r"TWOFOLD_WEIGHTS=.*nowhere: no such"):
+        find(*KEY)
+
+
+def test_a_flipped_byte_is_refused(published):
+    path, sha256, _ = published
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(WeightsError, match=rf"published\.pth: its SHA-256 is .* expected {sha256}"):
+        pretrained(*KEY, dropout=0.5)
+
+
+@pytest.mark.parametrize("change", ["names", "shape", "missing", "not tensors"])
+def test_another_architecture_is_refused(published, monkeypatch, change):
+    path, _, state = published
+    if change == "names":
+        state = {f"other.{name}": tensor for name, tensor in state.items()}
+    elif change == "shape":
+        state["layer4.2.conv3.weight"] = torch.zeros(2048, 512, 3, 3)
+    elif change == "missing":
+        del state["layer4.2.conv3.weight"]
+    else:
+        state["layer4.2.conv3.weight"] = "text"
+    torch.save(state, path)
+    record(monkeypatch, path)
+    with pytest.raises(WeightsError, match=r"published\.pth: the weights of another architecture"):
+        pretrained(*KEY, dropout=0.5)
+
+
+def test_a_planted_pickle_runs_nothing(published, alone, monkeypatch):
+    path, *_ = published
+    canary = alone / "canary"
+    torch.save({"conv1.weight": Canary(canary)}, path)
+    with pytest.raises(WeightsError, match="SHA-256"):
+        pretrained(*KEY, dropout=0.5)
+    record(monkeypatch, path)  # even with the digest in the table
+    with pytest.raises(WeightsError, match="refused"):
+        pretrained(*KEY, dropout=0.5)
+    assert not canary.exists()
+    torch.load(path, weights_only=False)
+    assert canary.exists()  # the trap does work
+
+
+def test_of_a_digest_known_in_part_the_whole_is_recorded_at_first_use_and_held_to(published, monkeypatch):
+    path, sha256, state = published
+    record(monkeypatch, path, digits=8)
+    pin = path.with_name("published.pth.sha256")
+    assert pretrained(*KEY, dropout=0.5)[1] == sha256
+    assert pin.read_text().split() == [sha256, "published.pth"]
+    other = "0" * 8 + sha256[8:]
+    pin.write_text(f"{other}  published.pth\n")
+    with pytest.raises(WeightsError, match=f"expected {other}"):
+        pretrained(*KEY, dropout=0.5)
+    pin.unlink()
+    torch.save(state | {"fc.bias": torch.ones(1000)}, path)
+    with pytest.raises(WeightsError, match=f"expected {sha256[:8]};"):
+        pretrained(*KEY, dropout=0.5)
+    assert not pin.exists()
+
+
+def test_a_pin_that_is_no_continuation_of_the_known_digits_is_no_licence(published, monkeypatch):
+    path, _, state = published
+    record(monkeypatch, path, digits=8)
+    torch.save(state | {"fc.bias": torch.ones(1000)}, path)
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    path.with_name("published.pth.sha256").write_text(f"{found}  published.pth\n")
+    with pytest.raises(WeightsError, match="SHA-256"):
+        pretrained(*KEY, dropout=0.5)
+
+
+def test_without_a_file_and_without_a_network_one_error_names_every_way_out(published, monkeypatch):
+    path, *_ = published
+    monkeypatch.delenv("TWOFOLD_WEIGHTS")
+    with pytest.raises(WeightsError) as caught:
+        pretrained(*KEY, dropout=0.5)
+    for words in (
+        "http://127.0.0.1:9/nothing.pth",
+        "TWOFOLD_WEIGHTS",
+        str(Path("torch", "hub", "checkpoints", path.name)),
+        "twofold weights fetch resnet50 --retry",
+        "train_head.backbone=efficientnet_lite0 train_head.weights=packaged",
+    ):
+        assert words in str(caught.value)
+
+
+def test_a_download_is_verified_and_put_whole_into_the_hub_cache(published, alone, monkeypatch):
+    path, sha256, _ = published
+    monkeypatch.delenv("TWOFOLD_WEIGHTS")
+    asked = []
+    monkeypatch.setattr(pretrained_weights, "download", lambda *a, **k: asked.append((a, k)) or path.read_bytes())
+    cached = alone / "torch" / "hub" / "checkpoints" / path.name
+    assert fetch("resnet50") == fetch("resnet50") == cached
+    assert asked == [(("http://127.0.0.1:9/nothing.pth", sha256), {"retry": False})]
+    assert [kept.name for kept in cached.parent.iterdir()] == [path.name]
+
+
+def test_packaged_weights_load_in_order_and_are_not_downloaded(alone):
+    path = fetch("efficientnet_lite0")
+    state = torch.load(path, weights_only=True)
+    classifier, base = pretrained("efficientnet_lite0", "packaged", dropout=0.5)
+    assert base == hashlib.sha256(path.read_bytes()).hexdigest()
+    backbone = classifier.backbone
+    assert torch.equal(backbone.conv_stem.weight, state["_conv_stem.weight"])
+    assert torch.equal(backbone.blocks[0][0].conv_dw.weight, state["_blocks.0._depthwise_conv.weight"])
+    assert torch.equal(backbone.blocks[6][0].bn3.running_var, state["_blocks.15._bn2.running_var"])
+    assert torch.equal(backbone.bn2.bias, state["_bn1.bias"])
+
+
+def test_random_weights_are_the_same_every_time_and_leave_torchs_generator_alone(alone):
+    torch.manual_seed(11)
+    expected = torch.rand(3)
+    torch.manual_seed(11)
+    first, base = pretrained("resnet50", "random", dropout=0.5)
+    assert torch.equal(torch.rand(3), expected)
+    second, again = pretrained("resnet50", "random", dropout=0.5)
+    assert base == again
+    assert torch.equal(first.backbone.conv1.weight, second.backbone.conv1.weight)
+
+
+def test_unknown_names_are_listed_with_the_known():
+    with pytest.raises(WeightsError, match="found 'vgg', known are efficientnet_lite0, resnet50"):
+        fetch("vgg")
+    with pytest.raises(WeightsError, match="resnet50 has imagenet1k_v1, imagenet1k_v2, random"):
+        pretrained("resnet50", "packaged", dropout=0.5)

@@ -1,0 +1,57 @@
+"""The step on a CPU, and what of a GPU's can be shown there."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from twofold.training.optimizer import groups
+from twofold.training.train_step import NOBODY, Descent, cross_entropy
+
+LOGITS = torch.tensor([[2.0, -1.0], [0.3, 0.4], [-1.0, 0.5], [0.0, 3.0], [9.0, -9.0]])
+TARGETS = torch.tensor([0, 1, 1, 0, 1])
+
+
+def test_a_loss_by_hand():
+    # log(1 + e^-3) and log(1 + e^3), weighted 1 and 3.
+    logits, targets = torch.tensor([[3.0, 0.0], [3.0, 0.0]]), torch.tensor([0, 1])
+    low, high = math.log1p(math.exp(-3)), math.log1p(math.exp(3))
+    for padded in (True, False):
+        found = cross_entropy(logits, targets, torch.tensor([1.0, 3.0]), 0.0, padded=padded)
+        assert found.item() == pytest.approx((low + 3 * high) / 4)
+
+
+@pytest.mark.parametrize("weights", [None, torch.tensor([0.7, 1.9])])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_what_fills_a_batch_up_counts_in_no_loss_and_in_no_gradient(weights, smoothing):
+    filled = TARGETS.clone()
+    filled[3:] = NOBODY
+    logits = LOGITS.clone().requires_grad_()
+    loss = cross_entropy(logits, filled, weights, smoothing, padded=True)
+    expected = F.cross_entropy(LOGITS[:3], TARGETS[:3], weights, label_smoothing=smoothing)
+    torch.testing.assert_close(loss, expected)
+    loss.backward()
+    assert not logits.grad[3:].any()
+    assert logits.grad[:3].any()
+
+
+def test_a_step_moves_by_the_rate_of_its_group_and_tells_loss_and_norm():
+    network = nn.Linear(2, 2, bias=False)
+    network.weight.data.zero_()
+    step = Descent(
+        network,
+        network,
+        groups([network.weight], 0.1, 0.0),
+        class_weights=None,
+        label_smoothing=0.0,
+        clip_norm=1e9,
+        mixed_precision=False,
+    )
+    step.rates(0.5)
+    loss, norm = step((torch.tensor([[1.0, 0.0]]),), torch.tensor([1]))
+    assert loss.item() == pytest.approx(math.log(2))
+    assert norm.item() == pytest.approx(math.sqrt(0.5))  # +0.5 and -0.5 in the first column
+    # AdamW's first step is the learning rate in the gradient's direction.
+    torch.testing.assert_close(network.weight.data, torch.tensor([[-0.05, 0.0], [0.05, 0.0]]))

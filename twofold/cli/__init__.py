@@ -1,0 +1,1 @@
+"""The command `twofold`: words of a command line in, text and an exit status out."""

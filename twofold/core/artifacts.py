@@ -1,0 +1,131 @@
+"""What every artifact of a step has in common: it appears whole or not at all, says what it is, and has a digest."""
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from io import FileIO
+from pathlib import Path
+from typing import Any
+
+from twofold.core.errors import ArtifactError
+
+META = "meta.json"
+
+
+@contextmanager
+def publish(directory: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `directory`; on success it takes that name, on failure nothing is left."""
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    draft = directory.with_name(f".{directory.name}.{uuid.uuid4().hex[:8]}")
+    draft.mkdir()
+    try:
+        yield draft
+        for path in sorted(draft.rglob("*")):
+            if path.is_file():
+                # safetensors lets only the owner read; a later step may run as someone else.
+                path.chmod(path.stat().st_mode | (draft.stat().st_mode & 0o444))
+                _sync(path)
+        if directory.is_dir() and not directory.is_symlink():
+            old = directory.with_name(f".{directory.name}.{uuid.uuid4().hex[:8]}.old")
+            directory.rename(old)
+            draft.rename(directory)
+            shutil.rmtree(old)
+        else:
+            directory.unlink(missing_ok=True)
+            draft.rename(directory)
+        _sync(directory.parent)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all: temporary file, fsync, rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        draft.write_bytes(data)
+        _sync(draft)
+        os.replace(draft, path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+
+
+def write_all(stream: FileIO, data: bytes | memoryview) -> None:
+    """Write all of it to an unbuffered file, whose own `write` may take less, as on a full disk."""
+    left = memoryview(data).cast("B")
+    while left:
+        left = left[stream.write(left) :]
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write JSON with sorted keys; NaN and infinity are refused."""
+    try:
+        text = json.dumps(value, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False)
+    except ValueError as error:
+        raise ArtifactError(f"{path}: {error}; NaN and infinity are not allowed in a result") from None
+    write_bytes(path, (text + "\n").encode())
+
+
+def write_meta(directory: Path, kind: str, version: int, **values: Any) -> None:
+    """Write an artifact's meta.json: what it is, its schema version, and what a later step needs."""
+    write_json(directory / META, {"kind": kind, "schema_version": version, **values})
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        ArtifactError: no such file, or not a JSON object.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ArtifactError(f"{path}: no such file; has the step that writes it run?") from None
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ArtifactError(f"{path}: not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise ArtifactError(f"{path}: must be a JSON object, found {type(value).__name__}")
+    return value
+
+
+def read_meta(directory: Path, kind: str, version: int) -> dict[str, Any]:
+    """Read meta.json and hold it to the kind and schema version that the caller understands."""
+    meta = read_json(directory / META)
+    found = (meta.get("kind"), meta.get("schema_version"))
+    if found != (kind, version):
+        raise ArtifactError(
+            f"{directory / META}: kind and schema version are {found}, expected {(kind, version)}; "
+            "make this artifact again with this version of twofold"
+        )
+    return meta
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, as 64 hexadecimal digits."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of an artifact: of a file's bytes, or of a folder's sorted (relative path, SHA-256) lines."""
+    if path.is_file():
+        return file_sha256(path)
+    if not path.is_dir():
+        raise ArtifactError(f"{path}: no such file or folder")
+    files = sorted(p.relative_to(path).as_posix() for p in path.rglob("*") if p.is_file())
+    lines = "".join(f"{name}\0{file_sha256(path / name)}\n" for name in files)
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

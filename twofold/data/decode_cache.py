@@ -1,0 +1,128 @@
+"""What is learnt of a file by decoding it, learnt once.
+
+In: the bytes of image files, and the limits. Out: for each what its pixels are, or why it is refused. The memo keeps
+that under the file's content, the limits, the code and the decoders, so a file that was seen is not decoded again.
+"""
+
+import functools
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import astuple
+from typing import NamedTuple
+
+import numpy as np
+import PIL
+from PIL import features
+
+from twofold.core.code_digest import code_digest
+from twofold.core.errors import DataError
+from twofold.data.decoding import Decoded, Limits, decode
+from twofold.data.image_statistics import Look, look
+from twofold.data.resizing import Pixels
+from twofold.storage import cache
+
+KIND = "decoded"
+_LIBRARIES = ("libjpeg_turbo", "jpg", "jpg_2000", "zlib", "libtiff", "webp")
+
+
+class Seen(NamedTuple):
+    """A file as its decoder saw it.
+
+    Attributes:
+        sha256: of the file; empty if only its beginning was read.
+        reason: why it is refused; then nothing below is known.
+        content: see `content_of`.
+        width, height: pixels, upright.
+        channels: 1 or 3.
+        mode, format: as Pillow names the file's.
+        look: what an audit judges it by.
+    """
+
+    sha256: str
+    reason: str = ""
+    content: str = ""
+    width: int = 0
+    height: int = 0
+    channels: int = 0
+    mode: str = ""
+    format: str = ""
+    look: Look = Look()
+
+
+def see(files: Sequence[bytes], limits: Limits) -> list[Seen]:
+    """What they are, in their order; those that the memo does not know are decoded."""
+    digests, keys = _names(files, limits)
+    found: list[Seen] = []
+    fresh: list[tuple[str, str, bytes]] = []
+    for data, sha256, key, known in zip(files, digests, keys, _known(digests, keys), strict=True):
+        one = known or _decoded(data, sha256, limits)
+        if known is None and key:
+            fresh.append((key, sha256, json.dumps(one).encode()))
+        found.append(one)
+    cache.put(fresh, KIND)
+    return found
+
+
+def recall(files: Sequence[bytes], limits: Limits) -> list[Seen | None]:
+    """What the memo knows of the files, in their order; nothing is decoded."""
+    return _known(*_names(files, limits))
+
+
+def decoders() -> list[str]:
+    """Pillow's version and those of the libraries that it decodes with."""
+    built = [f"{name} {features.version(name)}" for name in _LIBRARIES if features.check(name)]
+    return [f"Pillow {PIL.__version__}", *built]
+
+
+def content_of(pixels: Pixels) -> str:
+    """SHA-256 over the shape and the values of (H, W, C) uint8 pixels: the same for the same picture alone."""
+    height, width, channels = pixels.shape
+    content = hashlib.sha256(f"{height} {width} {channels}\n".encode())
+    content.update(np.ascontiguousarray(pixels).data)
+    return content.hexdigest()
+
+
+def _names(files: Sequence[bytes], limits: Limits) -> tuple[list[str], list[str]]:
+    """The SHA-256 of each file, and its key in the memo; of a file over the limit, of which only the beginning was
+    read, neither.
+    """
+    digests = [hashlib.sha256(data).hexdigest() if len(data) <= limits.max_bytes else "" for data in files]
+    return digests, [cache.key(KIND, sha256, *_circumstances(limits)) if sha256 else "" for sha256 in digests]
+
+
+def _known(digests: Sequence[str], keys: Sequence[str]) -> list[Seen | None]:
+    values = cache.get([key for key in keys if key])
+    return [_parsed(values[key], sha256) if key in values else None for sha256, key in zip(digests, keys, strict=True)]
+
+
+def _decoded(data: bytes, sha256: str, limits: Limits) -> Seen:
+    try:
+        return _seen(decode(data, limits), sha256, data)
+    except DataError as error:
+        return Seen(sha256, str(error))
+
+
+def _seen(decoded: Decoded, sha256: str, data: bytes) -> Seen:
+    height, width, channels = decoded.pixels.shape
+    content, figures = content_of(decoded.pixels), look(decoded.pixels, data)
+    return Seen(sha256, "", content, width, height, channels, decoded.mode, decoded.format, figures)
+
+
+def _parsed(value: bytes, sha256: str) -> Seen | None:
+    """What `see` kept of this file; None if it is something else."""
+    try:
+        one = Seen._make(json.loads(value))
+        one = one._replace(look=Look._make(one.look))
+    except (ValueError, TypeError, RecursionError):
+        return None
+    return one if one.sha256 == sha256 and _typed(one) and _typed(one.look) else None
+
+
+def _typed(values: Seen | Look) -> bool:
+    return [*map(type, values)] == [*type(values).__annotations__.values()]
+
+
+@functools.cache
+def _circumstances(limits: Limits) -> list[str]:
+    return [str(astuple(limits)), code_digest(__name__), *decoders()]

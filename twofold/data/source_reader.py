@@ -1,0 +1,134 @@
+"""Files on their way from a source into ingest: in come entries of a listing, out come their bytes and what they hold.
+
+What the memo knows of a file in a local folder is looked up here, by threads, and its bytes never leave this process;
+the others go to the workers, who fetch and decode them. Either way the results come in the order of the entries.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from typing import NamedTuple
+
+from twofold.data.decode_cache import Seen, recall, see
+from twofold.data.decoding import Limits
+from twofold.data.process_pool import ordered, workers
+from twofold.sources.factory import Source
+from twofold.sources.labels import Entry, Fetched, Wanted
+from twofold.sources.local_folder import Folder
+
+_TASK_FILES, _TASK_BYTES = 32, 8 * 1024 * 1024  # one task: few enough bytes that the window of tasks stays small
+_THREADS = 4  # that look files up; the interpreter keeps no more of them busy
+_UNVERIFIED = "its store keeps no checksum; ingest.require_checksum asks for one"
+
+
+class Taken(NamedTuple):
+    """One file as it was taken: its bytes, none if it is refused, and what they hold or why not."""
+
+    key: str
+    data: bytes
+    seen: Seen
+    version: str = ""
+    verified: bool = True
+
+
+def taken(source: Source, entries: Iterable[Entry], limits: Limits, strict: bool) -> Iterator[Taken]:
+    """Every entry's file, in their order.
+
+    Args:
+        strict: refuse a file that its store keeps no checksum of.
+
+    Raises:
+        SourceError: the source failed, and not a single file of it.
+        DataError: a worker died; which file did it.
+    """
+    count = workers()
+    tasks = _tasks(entries, source)
+    take = partial(_take, source=source, limits=limits, strict=strict)
+    # Elsewhere than in a folder to fetch is to wait for a server, which more processes do better.
+    if not isinstance(source, Folder) or count == 1:
+        for batch in ordered(take, tasks, count, _files):
+            yield from batch
+        return
+    known: deque[list[Taken | None]] = deque()
+    look = partial(_recalled, source=source, limits=limits)
+    for batch in ordered(take, _unknown(tasks, look, known), count, _files):
+        fresh = iter(batch)
+        yield from (next(fresh) if one is None else one for one in known.popleft())
+
+
+def _unknown(
+    tasks: Iterator[list[Wanted]], look: "partial[list[Taken | None]]", known: deque[list[Taken | None]]
+) -> Iterator[list[Wanted]]:
+    """Of each task what the memo does not know; `known` gets the rest, with None in the places of these."""
+    count = min(workers(), _THREADS)
+    waiting: deque[tuple[list[Wanted], Future[list[Taken | None]]]] = deque()
+    likely = False  # that the next files are known, as the last ones were
+    with ThreadPoolExecutor(count) as threads:
+        for task in tasks:
+            waiting.append((task, threads.submit(look, task, likely)))
+            if len(waiting) > count:
+                rest = _rest(*waiting.popleft(), known)
+                likely = 2 * len(rest) < len(known[-1])
+                yield rest
+        while waiting:
+            yield _rest(*waiting.popleft(), known)
+
+
+def _rest(task: list[Wanted], found: "Future[list[Taken | None]]", known: deque[list[Taken | None]]) -> list[Wanted]:
+    known.append(found.result())
+    return [wanted for wanted, one in zip(task, known[-1], strict=True) if one is None]
+
+
+def _recalled(task: list[Wanted], likely: bool, source: Source, limits: Limits) -> list[Taken | None]:
+    """The files that the memo knows; none at all if it most likely knows few: not the first, as in a folder that is
+    new, nor half of a task before.
+    """
+    if likely:
+        return _looked_up(task, source, limits)
+    first = _looked_up(task[:1], source, limits)
+    return first + (_looked_up(task[1:], source, limits) if first[0] else [None] * (len(task) - 1))
+
+
+def _looked_up(task: list[Wanted], source: Source, limits: Limits) -> list[Taken | None]:
+    fetched = source.fetch(task, limits.max_bytes)
+    known = recall([one.data for one in fetched], limits)
+    # Of a file that could not be fetched the worker shall tell.
+    return [
+        None if one is None or file.reason else _one(wanted.key, file, one)
+        for wanted, file, one in zip(task, fetched, known, strict=True)
+    ]
+
+
+def _tasks(entries: Iterable[Entry], source: Source) -> Iterator[list[Wanted]]:
+    task: list[Wanted] = []
+    total = 0
+    for entry in entries:
+        one = source.wanted(entry.key)
+        if task and (len(task) == _TASK_FILES or total + one.bytes > _TASK_BYTES):
+            yield task
+            task, total = [], 0
+        task.append(one)
+        total += one.bytes
+    if task:
+        yield task
+
+
+def _files(task: list[Wanted]) -> list[tuple[str, list[Wanted]]]:
+    return [(one.key, [one]) for one in task]
+
+
+def _take(task: Sequence[Wanted], source: Source, limits: Limits, strict: bool) -> list[Taken]:
+    fetched = source.fetch(task, limits.max_bytes)
+    reasons = [one.reason or (_UNVERIFIED if strict and not one.verified else "") for one in fetched]
+    seen = iter(see([one.data for one, reason in zip(fetched, reasons, strict=True) if not reason], limits))
+    return [
+        _one(wanted.key, one, Seen("", reason) if reason else next(seen))
+        for wanted, one, reason in zip(task, fetched, reasons, strict=True)
+    ]
+
+
+def _one(key: str, fetched: Fetched, seen: Seen) -> Taken:
+    if seen.reason:
+        return Taken(key, b"", seen)
+    return Taken(key, fetched.data, seen, fetched.version, fetched.verified)

@@ -1,0 +1,103 @@
+"""How a model's figures change when its images change a little: in come test images, out go figures and differences.
+
+A person would give the same answer for an image and for its altered copy (`alterations.py`); a model that does not
+hangs on something else than what the image shows. Both answers are those of one model on the same images at one
+threshold, so the difference is a paired one, with its interval. Nothing is drawn by chance.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twofold.evaluation.alterations import ALTERATIONS, Pixels
+from twofold.metrics.bootstrap import Answers
+from twofold.metrics.classification import confusion, figures
+from twofold.metrics.metric_intervals import METHODS, difference
+
+FIGURES = ("accuracy", "recall", "specificity", "roc_auc")
+PLAIN = "unaltered"
+CHANGE = "_change"
+Predict = Callable[[str, Iterable[Pixels]], NDArray[np.float64]]
+
+
+def sample(n: int, most: int) -> NDArray[np.int64]:
+    """At most `most` of the numbers below n, spread evenly over all."""
+    return np.arange(n) if n <= most else np.linspace(0, n - 1, most).astype(np.int64)
+
+
+def measure(
+    pixels: Callable[[NDArray[np.int64]], Pixels],
+    target: NDArray[np.int64],
+    probability: NDArray[np.float64],
+    threshold: float,
+    predict: Predict,
+    batch: int,
+) -> dict[str, dict[str, Any]]:
+    """The figures on the images as they are, and under every alteration.
+
+    Args:
+        pixels: gives the images (k, S, S, C) with these numbers, 0 to N - 1; asked for one batch at a time.
+        target: (N,) 0 or 1.
+        probability: (N,) of the positive class, for the images as they are.
+        threshold: an image is called positive when its probability is at or above it.
+        predict: what made `probability` from batches of images; it is told the alteration's name.
+        batch: images altered and predicted at once.
+
+    Returns:
+        By PLAIN and by the name of each alteration: `n`, `n_positive`, and those of FIGURES that have a value; for an
+        alteration also `changed`, the images whose answer is another one, `<figure>_change` (altered minus unaltered)
+        and `intervals`: the 95 % interval of each change, with its method.
+    """
+    before = _figures(target, probability, threshold)
+    found: dict[str, dict[str, Any]] = {PLAIN: before}
+    for name, alteration in ALTERATIONS.items():
+        altered = predict(name, (alteration.apply(images) for images in _batches(pixels, len(target), batch)))
+        after = _figures(target, altered, threshold)
+        after["changed"] = int(((altered >= threshold) != (probability >= threshold)).sum())
+        after["intervals"] = {}
+        for figure in FIGURES:
+            change = difference(figure, target, Answers(altered, threshold), Answers(probability, threshold))
+            if change is not None:
+                after[figure + CHANGE] = change.estimate
+                after["intervals"][figure + CHANGE] = {
+                    "low": change.low,
+                    "high": change.high,
+                    "method": METHODS[figure].paired,
+                }
+        found[name] = after
+    return found
+
+
+def table(measured: Mapping[str, Mapping[str, Any]]) -> tuple[Sequence[str], Iterator[Sequence[Any]]]:
+    """Header and rows of robustness.csv; a figure without a value is empty."""
+    changes = [figure + CHANGE for figure in FIGURES]
+    ends = [f"{change}_{end}" for change in changes for end in ("low", "high")]
+
+    def rows() -> Iterator[Sequence[Any]]:
+        for name, own in measured.items():
+            words = ALTERATIONS[name].words if name in ALTERATIONS else "as they are"
+            intervals = own.get("intervals", {})
+            yield (
+                name,
+                words,
+                *(own.get(field) for field in ("n", "n_positive", "changed", *FIGURES, *changes)),
+                *(intervals.get(change, {}).get(end) for change in changes for end in ("low", "high")),
+            )
+
+    return ("alteration", "words", "n", "n_positive", "changed", *FIGURES, *changes, *ends), rows()
+
+
+def _figures(target: NDArray[np.int64], probability: NDArray[np.float64], threshold: float) -> dict[str, Any]:
+    counts, values = confusion(target, probability, threshold), figures(target, probability, threshold)
+    return {
+        "n": counts.n,
+        "n_positive": counts.positive,
+        **{name: values[name] for name in FIGURES if name in values},
+    }
+
+
+def _batches(pixels: Callable[[NDArray[np.int64]], Pixels], n: int, size: int) -> Iterator[Pixels]:
+    for start in range(0, n, size):
+        yield pixels(np.arange(start, min(start + size, n)))

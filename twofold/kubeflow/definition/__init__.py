@@ -1,0 +1,1 @@
+"""The pipeline as data: images, resources and parameters in, compiled YAML out."""

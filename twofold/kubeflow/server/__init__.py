@@ -1,0 +1,1 @@
+"""A Kubeflow Pipelines server: its client, uploads, runs and recurring runs."""

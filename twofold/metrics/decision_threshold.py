@@ -1,0 +1,184 @@
+"""Where the line is drawn: in come the validation images' targets and probabilities, out goes one threshold.
+
+An image is called positive when its probability is at or above the threshold.
+
+Candidates. Between any two neighbouring distinct probabilities a < b lies one candidate, their midpoint (b itself
+where no number fits between them). To these come 0, which calls every image positive, and the midpoint of the highest
+probability and 1, which calls none positive (left out if that probability is 1 already). Every way of splitting the
+images by their probability is thus tried exactly once, and no candidate touches an image's probability, so that the
+last digit of an arithmetic unit decides nothing.
+
+Ties. Of equally good candidates the lowest is taken: it misses the fewest images of the positive class. The order of
+the images plays no part.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from pydantic import Discriminator, Field, Tag
+
+from twofold.core.errors import DataError
+from twofold.core.params import Section
+from twofold.metrics.curves import checked, sweep
+
+SCHEMA_VERSION = 3
+DECISION = "decision.json"
+Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
+Cost = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
+
+
+class MaxAccuracy(Section):
+    """The most images right."""
+
+    policy: Literal["max_accuracy"] = Field(description="the rule's name")
+
+
+class MaxF1(Section):
+    """The highest F1."""
+
+    policy: Literal["max_f1"] = Field(description="the rule's name")
+
+
+class RecallAtLeast(Section):
+    """The highest precision among the candidates that find enough. One that calls nothing positive has none."""
+
+    policy: Literal["recall_at_least"] = Field(description="the rule's name")
+    recall: Share = Field(description="smallest share of the positive class that must be found, above 0 to 1")
+
+
+class PrecisionAtLeast(Section):
+    """The highest recall among the candidates whose positive answers are right often enough.
+
+    Of equal recall the highest precision is taken.
+    """
+
+    policy: Literal["precision_at_least"] = Field(description="the rule's name")
+    precision: Share = Field(description="smallest share of the positive answers that must be right, above 0 to 1")
+
+
+class MinCost(Section):
+    """The errors that cost least together."""
+
+    policy: Literal["min_cost"] = Field(description="the rule's name")
+    missed: Cost = Field(description="what a missed image of the positive class costs, in any unit, above 0 to 1e9")
+    false_alarm: Cost = Field(description="what a false alarm costs, in the same unit, above 0 to 1e9")
+
+
+_RULES = {
+    "max_accuracy": MaxAccuracy,
+    "max_f1": MaxF1,
+    "recall_at_least": RecallAtLeast,
+    "precision_at_least": PrecisionAtLeast,
+    "min_cost": MinCost,
+}
+
+
+def _policy(value: Any) -> str | None:
+    found = value.get("policy") if isinstance(value, Mapping) else getattr(value, "policy", None)
+    return found if isinstance(found, str) and found in _RULES else None
+
+
+Rule = Annotated[
+    Annotated[MaxAccuracy, Tag("max_accuracy")]
+    | Annotated[MaxF1, Tag("max_f1")]
+    | Annotated[RecallAtLeast, Tag("recall_at_least")]
+    | Annotated[PrecisionAtLeast, Tag("precision_at_least")]
+    | Annotated[MinCost, Tag("min_cost")],
+    Discriminator(
+        _policy,
+        custom_error_type="policy",
+        custom_error_message="a rule has a 'policy', one of max_accuracy, max_f1, recall_at_least (with recall), "
+        "precision_at_least (with precision) and min_cost (with missed and false_alarm)",
+    ),
+]
+
+
+def choose(rule: Rule, target: ArrayLike, probability: ArrayLike) -> float:
+    """The threshold, in 0..1, that is best by the rule.
+
+    Args:
+        rule: what is best.
+        target: (N,) 0 or 1.
+        probability: (N,) of the positive class.
+
+    Raises:
+        DataError: a class is missing, values that cannot be scored, or no threshold reaches what the rule asks for.
+    """
+    targets, probabilities = checked(target, probability)
+    positives = int(targets.sum())
+    negatives = len(targets) - positives
+    if not positives or not negatives:
+        raise DataError(
+            f"threshold: the validation images must hold both classes, found {positives} positive and "
+            f"{negatives} negative; enlarge the validation split in preprocess"
+        )
+    counts = sweep(targets, probabilities)
+    thresholds = candidates(counts.probability)
+    hits, alarms = counts.true_positive, counts.false_positive
+    if len(thresholds) > len(hits):
+        hits, alarms = np.append(0, hits), np.append(0, alarms)
+    worth = _worth(rule, hits, alarms, positives, negatives)
+    return float(thresholds[np.flatnonzero(worth == worth.max())[-1]])
+
+
+def _worth(
+    rule: Rule, hits: NDArray[np.int64], alarms: NDArray[np.int64], positives: int, negatives: int
+) -> NDArray[np.float64]:
+    """How good each candidate is; -inf for one that is not allowed."""
+    # Quotients of whole numbers: IEEE division rounds equal ratios to equal floats, so that == finds every tie.
+    called = hits + alarms
+    # A candidate that calls nothing counts as 0, which the share of positives in all images always beats.
+    precision = hits / np.maximum(called, 1)
+    if isinstance(rule, MaxAccuracy):
+        return (hits + negatives - alarms) / (positives + negatives)
+    if isinstance(rule, MaxF1):
+        return 2 * hits / (positives + called)
+    if isinstance(rule, RecallAtLeast):
+        return np.where(hits / positives >= rule.recall, precision, -np.inf)
+    if isinstance(rule, MinCost):
+        return -(rule.missed * (positives - hits) + rule.false_alarm * alarms)
+    allowed = precision >= rule.precision
+    if not allowed.any():
+        best = int(np.flatnonzero(precision == precision.max())[-1])
+        raise DataError(
+            f"evaluate.threshold: no threshold gives a precision of {rule.precision:g} on the {positives + negatives} "
+            f"validation images; the highest is {precision[best]:.4f}, with a recall of {hits[best] / positives:.4f}: "
+            "ask for no more than that, or train a better model"
+        )
+    most = hits[allowed].max()
+    return np.where(allowed & (hits == most), precision, -np.inf)
+
+
+def candidates(probability: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The thresholds to try, falling, for distinct probabilities that fall (see the module's first lines)."""
+    upper, lower = probability[:-1], probability[1:]
+    middle = upper / 2 + lower / 2
+    between = np.where((lower < middle) & (middle <= upper), middle, upper)
+    top = float(probability[0] / 2 + 0.5)
+    above = [top] if top > probability[0] else []
+    return np.concatenate([above, between, [0.0]])
+
+
+def explain(decision: Mapping[str, Any]) -> str:
+    """In words, by what rule the threshold of a decision.json was chosen."""
+    positive, rule = decision["positive"], decision["rule"]
+    if decision["policy"] == "max_accuracy":
+        return "the one that gets the most images right"
+    if decision["policy"] == "max_f1":
+        return f"the one with the best balance (F1) between finding {positive} images and raising false alarms"
+    if decision["policy"] == "recall_at_least":
+        return (
+            f"the one whose {positive} answers are most often right, among those that find at least "
+            f"{100 * rule['recall']:g} % of the {positive} images"
+        )
+    if decision["policy"] == "precision_at_least":
+        return (
+            f"the one that finds the most {positive} images, among those whose {positive} answers are right at least "
+            f"{100 * rule['precision']:g} % of the time"
+        )
+    return (
+        f"the one whose errors cost least, a missed {positive} image costing {rule['missed']:g} and a false alarm "
+        f"{rule['false_alarm']:g}"
+    )

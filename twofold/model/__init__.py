@@ -1,0 +1,1 @@
+"""The network: normalised images in, logits and probabilities out."""

@@ -1,0 +1,180 @@
+"""The candidate: a trained model with everything that was found out about it, read from the steps' artifacts.
+
+In: the paths of all artifacts. Out: one object whose parts are known to belong together, and its key: the digest of
+model, decision and test images by which a registry recognises it.
+"""
+
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twofold.audit import summary
+from twofold.audit.summary import Audited
+from twofold.core.artifacts import digest, file_sha256, read_json, read_meta
+from twofold.core.errors import ArtifactError
+from twofold.data.prepared import VERSION as PREPARED_VERSION
+from twofold.data.prepared import Prepared
+from twofold.data.raw import Raw
+from twofold.data.splits import SPLITS
+from twofold.evaluation.explanations import EXPLANATIONS, Explanations
+from twofold.evaluation.explanations import read as read_explanations
+from twofold.evaluation.predictions import PREDICTIONS, Predictions, fingerprint
+from twofold.evaluation.predictions import read as read_predictions
+from twofold.metrics.bootstrap import Answers
+from twofold.metrics.classification import figures
+from twofold.metrics.confidence_intervals import Interval
+from twofold.metrics.decision_threshold import DECISION
+from twofold.metrics.metric_intervals import METHODS, interval
+
+KINDS = {
+    "ingest": ("raw", 1),
+    "preprocess": ("prepared", PREPARED_VERSION),
+    "train_head": ("head", 1),
+    "finetune_all": ("model", 1),
+    "evaluate": ("evaluation", 3),
+}
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model to be judged.
+
+    Attributes:
+        raw, head, model, evaluation: folders of the artifacts.
+        about: each step's meta.json, by the step's name.
+        metrics: metrics.json; `decision`: decision.json.
+        explained: what the model looked at in some of the test images.
+        test: evaluate's predictions on the test images, in the order of `rows`.
+        rows: of the test images in `prepared`.
+        digests: SHA-256 of `train_head` and `finetune_all` (folders) and `decision` (file).
+        test_fingerprint: SHA-256 over the sorted (sha256, label) rows of the test images.
+        audits: what the audits of the data found, check by check.
+    """
+
+    raw: Path
+    head: Path
+    model: Path
+    evaluation: Path
+    prepared: Prepared
+    about: Mapping[str, dict[str, Any]]
+    metrics: dict[str, Any]
+    decision: dict[str, Any]
+    explained: Explanations
+    test: Predictions
+    rows: NDArray[np.int64]
+    digests: Mapping[str, str]
+    test_fingerprint: str
+    audits: tuple[Audited, ...]
+
+    @property
+    def key(self) -> str:
+        """What makes this candidate another one: model, decision, test images."""
+        parts = (self.digests["finetune_all"], self.digests["decision"], self.test_fingerprint)
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+    @cached_property
+    def intervals(self) -> dict[str, Interval]:
+        """The 95 % interval of every figure that has one."""
+        answers = Answers(self.test.probability, float(self.decision["threshold"]))
+        found = {figure: interval(figure, self.test.target, answers) for figure in METHODS}
+        return {figure: ends for figure, ends in found.items() if ends is not None}
+
+    @property
+    def labels(self) -> tuple[str, str]:
+        """(negative, positive)."""
+        negative, positive = self.decision["labels"]
+        return negative, positive
+
+    @property
+    def splits(self) -> dict[str, frozenset[str]]:
+        """The SHA-256 of the images of each split, which are sealed with the model."""
+        found = self.prepared.split
+        return {split: frozenset(self.prepared.sha256[found == split].tolist()) for split in SPLITS}
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """Every earlier step's section of parameters, by the step's name."""
+        return {step: meta["params"] for step, meta in self.about.items()}
+
+
+def read(
+    raw: Path,
+    data: Path,
+    head: Path,
+    model: Path,
+    evaluation: Path,
+    metrics: Path,
+    ingest_audit: Path,
+    preprocess_audit: Path,
+    train_head_audit: Path,
+) -> Candidate:
+    """Read all artifacts and check that they were made from each other.
+
+    Raises:
+        ArtifactError: one is missing, or belongs to other data, another model or another decision.
+    """
+    folders = {"ingest": raw, "preprocess": data, "train_head": head, "finetune_all": model, "evaluate": evaluation}
+    about = {step: read_meta(folders[step], *kind) for step, kind in KINDS.items()}
+    decision, measured = read_json(evaluation / DECISION), read_json(metrics)
+    digests = {
+        "train_head": digest(head),
+        "finetune_all": digest(model),
+        "decision": file_sha256(evaluation / DECISION),
+    }
+    data_fingerprint = about["ingest"]["fingerprint"]
+    _same(data, "the data's fingerprint", about["preprocess"]["fingerprint"], data_fingerprint, "preprocess")
+    _same(evaluation / DECISION, "the data's fingerprint", decision["fingerprint"], data_fingerprint, "evaluate")
+    _same(evaluation / DECISION, "the model's digest", decision["model_digest"], digests["finetune_all"], "evaluate")
+    _same(
+        head, "the base weights", about["train_head"]["base_sha256"], about["finetune_all"]["base_sha256"], "dvc repro"
+    )
+    audits = {"ingest": ingest_audit, "preprocess": preprocess_audit, "train_head": train_head_audit}
+    checks = summary.read(audits, data_fingerprint)
+    prepared = Prepared.open(data)
+    test = read_predictions(evaluation / PREDICTIONS).of("test")
+    rows = prepared.rows("test")
+    expected = list(zip(prepared.sha256[rows], prepared.target[rows], strict=True))
+    if list(zip(test.sha256, test.target, strict=True)) != expected:
+        raise ArtifactError(f"{evaluation / PREDICTIONS}: its test images are not those of {data}; run evaluate again")
+    again = figures(test.target, test.probability, decision["threshold"])
+    sealed = {name: decision[name] for name in ("temperature", "threshold")}
+    for name, value in {**again, **sealed, "n": len(test)}.items():
+        found = measured.get(name)
+        if not isinstance(found, int | float) or not math.isclose(found, value, rel_tol=1e-9, abs_tol=1e-9):
+            raise ArtifactError(f"{metrics}: {name} is {found}, the predictions give {value}; run evaluate again")
+    return Candidate(
+        raw=raw,
+        head=head,
+        model=model,
+        evaluation=evaluation,
+        prepared=prepared,
+        about=about,
+        metrics=measured,
+        decision=decision,
+        explained=read_explanations(evaluation / EXPLANATIONS),
+        test=test,
+        rows=rows,
+        digests=digests,
+        test_fingerprint=fingerprint(prepared.sha256[rows], prepared.column("label")[rows]),
+        audits=checks,
+    )
+
+
+def sample(candidate: Candidate, most: int) -> tuple[list[bytes], NDArray[np.float64]]:
+    """The files' bytes of up to `most` test images, spread evenly over all, and evaluate's probability of each."""
+    chosen = np.unique(np.linspace(0, len(candidate.rows) - 1, most).astype(int))
+    raw = Raw.open(candidate.raw)
+    images = {image.sha256: image for image in raw.images}
+    return [raw.read(images[candidate.test.sha256[i]]) for i in chosen], candidate.test.probability[chosen]
+
+
+def _same(path: Path, what: str, found: Any, expected: Any, step: str) -> None:
+    if found != expected:
+        raise ArtifactError(f"{path}: {what} is {found}, expected {expected}; run {step} again")

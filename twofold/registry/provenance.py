@@ -1,0 +1,58 @@
+"""Where a result comes from: git commit, libraries, hardware, image, pipeline run; names to texts.
+
+In: the git checkout around the current folder, else TWOFOLD_COMMIT (which an image is built with); what is installed,
+TWOFOLD_IMAGE (the image's name and digest), TWOFOLD_PIPELINE_RUN (a Kubeflow run's id), TWOFOLD_SOURCE (what its ingest
+has read), DVC_EXP_NAME. Out: a flat dictionary; what is not known is left out.
+"""
+
+import os
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+
+from twofold.model.device import description
+
+LIBRARIES = ("twofold", "torch", "torchvision", "timm", "numpy", "pillow", "safetensors", "mlflow", "dvc")
+ENVIRONMENT = {
+    "image": "TWOFOLD_IMAGE",
+    "pipeline_run": "TWOFOLD_PIPELINE_RUN",
+    "source": "TWOFOLD_SOURCE",
+    "dvc_experiment": "DVC_EXP_NAME",
+}
+
+
+def provenance() -> dict[str, str]:
+    """`git.*`, `library.*`, `hardware.*`, and what ENVIRONMENT names, where the environment says."""
+    found = git(Path.cwd())
+    if not found and os.environ.get("TWOFOLD_COMMIT", "unknown") != "unknown":
+        found["git.commit"] = os.environ["TWOFOLD_COMMIT"]
+    found["library.python"] = platform.python_version()
+    for name in LIBRARIES:
+        try:
+            found[f"library.{name}"] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue  # twofold itself may run from its folder, and a data image has no torch
+    found |= {f"hardware.{key}": value for key, value in description().items() if key != "torch"}
+    return found | {key: os.environ[name] for key, name in ENVIRONMENT.items() if os.environ.get(name)}
+
+
+def git(folder: Path) -> dict[str, str]:
+    """`git.commit` and `git.changed`: tracked files that differ from it, or "none"; empty outside a repository.
+
+    dvc.lock does not count: `dvc repro` is writing it while a step runs.
+    """
+    commit = _git(folder, "rev-parse", "--verify", "--quiet", "HEAD")
+    if commit is None:
+        return {}
+    changed = _git(folder, "status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude)dvc.lock")
+    names = [line[3:] for line in (changed or "").splitlines()]
+    return {"git.commit": commit.strip(), "git.changed": ", ".join(names) or "none"}
+
+
+def _git(folder: Path, *words: str) -> str | None:
+    try:
+        done = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return None
+    return done.stdout if done.returncode == 0 else None

@@ -1,0 +1,250 @@
+"""Pictures of figures: in come curves, counts and names, out go SVG and PNG, the same bytes every time.
+
+Colours are few and named; `twofold.reporting.html_page` swaps them for the page's own, which follow the reader's light or dark mode.
+"""
+
+import io
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from twofold.metrics.classification import Counts
+from twofold.metrics.curves import Curve, Histogram
+from twofold.reporting.picture import GRID, INK, MUTED, PAPER, RIGHT, WRONG, Picture
+
+SIZE = (4.9, 4.1)  # inches
+DOTS = 144  # of the PNG, an inch
+
+STYLE: dict[Any, Any] = {
+    "svg.hashsalt": "twofold",
+    "svg.fonttype": "none",
+    # A label is a folder's name: "$5" in it is no formula.
+    "text.parse_math": False,
+    "font.size": 10.5,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": MUTED,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.8,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "figure.facecolor": PAPER,
+    "axes.facecolor": PAPER,
+    "savefig.facecolor": PAPER,
+    "lines.linewidth": 2.0,
+    "legend.frameon": False,
+}
+
+
+class Point(NamedTuple):
+    """Where on a curve the model works; x and y in 0..1."""
+
+    x: float
+    y: float
+    threshold: float
+
+
+def confusion(counts: Counts, labels: tuple[str, str]) -> Picture:
+    """Counts of the four outcomes, the positive class first; `labels` is (negative, positive)."""
+    negative, positive = (short(label) for label in labels)
+    cells = [
+        [(counts.true_positive, "found", True), (counts.false_negative, "missed", False)],
+        [(counts.false_positive, "false alarms", False), (counts.true_negative, "rightly passed", True)],
+    ]
+    with drawing() as figure:
+        axes = figure.add_subplot()
+        axes.set(xlim=(0, 2), ylim=(2, 0), xticks=[0.5, 1.5], yticks=[0.5, 1.5])
+        axes.set_xticklabels([positive, negative])
+        axes.set_yticklabels([positive, negative], rotation=90, va="center")
+        axes.set_xlabel("the model's answer", labelpad=8)
+        axes.set_ylabel("true class", labelpad=8)
+        axes.xaxis.set_label_position("top")
+        axes.tick_params(length=0, labeltop=True, labelbottom=False)
+        axes.grid(visible=False)
+        for spine in axes.spines.values():
+            spine.set_visible(False)
+        for row, total in enumerate((counts.positive, counts.negative)):
+            for column, (count, name, right) in enumerate(cells[row]):
+                share = count / total if total else 0.0
+                colour = RIGHT if right else WRONG
+                box = Rectangle(
+                    (column + 0.02, row + 0.02), 0.96, 0.96, facecolor=colour, alpha=0.08 + 0.3 * share, linewidth=0
+                )
+                axes.add_patch(box)
+                middle: dict[str, Any] = {"ha": "center", "va": "center"}
+                axes.text(column + 0.5, row + 0.42, f"{count:,}", fontsize=24, **middle)
+                part = f"{100 * share:.1f} % of {total:,}" if total else "none in the test"
+                axes.text(column + 0.5, row + 0.66, f"{name}\n{part}", fontsize=10.5, **middle)
+        alt = (
+            f"Confusion matrix. Of {counts.positive:,} {labels[1]} images, {counts.true_positive:,} were found and "
+            f"{counts.false_negative:,} missed. Of {counts.negative:,} {labels[0]} images, "
+            f"{counts.true_negative:,} were rightly passed and {counts.false_positive:,} were false alarms."
+        )
+        return finished(figure, alt)
+
+
+def roc(curve: Curve, auc: float, point: Point, labels: tuple[str, str]) -> Picture:
+    """False-positive rate against true-positive rate, with the point at which the model works."""
+    negative, positive = (short(label) for label in labels)
+    with drawing() as figure:
+        axes = _unit_square(figure, f"false alarms (% of {negative})", f"recall (% of {positive} found)")
+        axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 3)), label="guessing")
+        axes.plot(curve.x, curve.y, color=RIGHT, label=f"this model, ROC-AUC {auc:.3f}")
+        _mark(axes, point)
+        axes.legend(loc="lower right")
+        alt = (
+            f"ROC curve, area under it {auc:.3f}. At the threshold {point.threshold:.3f} the model finds "
+            f"{point.y:.1%} of the {labels[1]} images and raises a false alarm on {point.x:.1%} of the "
+            f"{labels[0]} images."
+        )
+        return finished(figure, alt)
+
+
+def precision_recall(
+    curve: Curve, average_precision: float, prevalence: float, point: Point | None, labels: tuple[str, str]
+) -> Picture:
+    """Recall against precision, with the point at which the model works, if it has one there."""
+    positive = short(labels[1])
+    with drawing() as figure:
+        axes = _unit_square(figure, f"recall (% of {positive} found)", "precision (% of such answers right)")
+        axes.axhline(prevalence, color=MUTED, linewidth=1, linestyle=(0, (4, 3)), label="guessing")
+        label = f"this model, average precision {average_precision:.3f}"
+        axes.step(curve.x, curve.y, where="pre", color=RIGHT, label=label)
+        alt = f"Precision-recall curve, average precision {average_precision:.3f}. "
+        if point is None:
+            alt += "At the threshold the model calls nothing positive and so has no place on the curve."
+        else:
+            _mark(axes, point)
+            alt += (
+                f"At the threshold {point.threshold:.3f} the model finds {point.x:.1%} of the {labels[1]} images, "
+                f"and {point.y:.1%} of its “{labels[1]}” answers are right."
+            )
+        axes.legend(loc="lower left")
+        return finished(figure, alt)
+
+
+def scores(bars: Histogram, counts: Counts, threshold: float, labels: tuple[str, str]) -> Picture:
+    """How the probabilities of the two classes lie on either side of the threshold, one panel a class."""
+    width = float(bars.high[0] - bars.low[0])
+    below, straddling = bars.high <= threshold, (bars.low < threshold) & (threshold < bars.high)
+    with drawing() as figure:
+        panels = figure.subplots(2, 1, sharex=True)
+        sides = (
+            (labels[1], bars.positive, counts.false_negative, WRONG, RIGHT),
+            (labels[0], bars.negative, counts.true_negative, RIGHT, WRONG),
+        )
+        for axes, (label, count, passed, left, right) in zip(panels, sides, strict=True):
+            under = np.where(below, count, np.where(straddling, passed - count[below].sum(), 0))
+            bar: dict[str, Any] = {"width": width, "align": "edge", "edgecolor": PAPER, "linewidth": 0.8}
+            for height, bottom, colour in ((under, 0 * under, left), (count - under, under, right)):
+                some = height > 0  # the edge of an empty bar would be drawn as a line
+                axes.bar(bars.low[some], height[some], bottom=bottom[some], color=colour, **bar)
+            axes.axvline(threshold, color=INK, linewidth=1.4)
+            axes.set_title(f"true class: {short(label)} ({int(count.sum()):,} images)", loc="left", fontsize=10.5)
+            axes.set(xlim=(0, 1), ylabel="images")
+            axes.yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
+            axes.grid(visible=False, axis="x")
+        end = threshold > 0.6
+        panels[0].annotate(
+            f"threshold {threshold:.3f}",
+            (threshold, 1),
+            xycoords=("data", "axes fraction"),
+            xytext=(-5 if end else 5, -3),
+            textcoords="offset points",
+            ha="right" if end else "left",
+            va="top",
+        )
+        panels[1].set_xlabel(f"the model's probability of {short(labels[1])} (0 to 1)")
+        alt = (
+            f"Histogram of the model's probability of {labels[1]}, for each true class. "
+            f"The threshold is {threshold:.3f}; images at or above it are called {labels[1]}."
+        )
+        return finished(figure, alt)
+
+
+def history(
+    epochs: Sequence[int], series: Mapping[str, Sequence[float | None]], measure: str, best: int | None = None
+) -> Picture:
+    """How figures moved while a model trained: at most two lines over the epochs.
+
+    Args:
+        epochs: their numbers, from 1.
+        series: name to one value an epoch; None where it was not measured.
+        measure: what the values are, with their unit; the label of the axis.
+        best: the epoch that was kept.
+    """
+    with drawing() as figure:
+        axes = figure.add_subplot()
+        for (name, values), colour in zip(series.items(), (RIGHT, WRONG), strict=False):
+            points = [(epoch, value) for epoch, value in zip(epochs, values, strict=True) if value is not None]
+            marker = "o" if len(points) < 40 else ""
+            axes.plot(*zip(*points, strict=True), color=colour, marker=marker, markersize=3.5, label=name)
+        if best is not None:
+            axes.axvline(best, color=INK, linewidth=1, linestyle=(0, (4, 3)), label=f"kept: epoch {best}")
+        axes.set(xlabel="epoch (passes over the training images)", ylabel=measure)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.legend(loc="best")
+        kept = "" if best is None else f" Epoch {best} was kept."
+        return finished(figure, f"{measure} over {len(epochs)} epochs: {', '.join(series)}.{kept}")
+
+
+@contextmanager
+def drawing() -> Iterator[Figure]:
+    """An empty figure in the house's style."""
+    # A matplotlibrc of the user must not change an artifact's bytes.
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(STYLE)
+        yield Figure(figsize=SIZE, layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.08))
+
+
+def _unit_square(figure: Figure, x: str, y: str) -> Axes:
+    axes = figure.add_subplot()
+    percent_axes(axes)
+    axes.set(xlabel=x, ylabel=y)
+    return axes
+
+
+def percent_axes(axes: Axes) -> None:
+    """Two axes from 0 to 100 %."""
+    axes.set(xlim=(0, 1), ylim=(0, 1.01))
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
+
+
+def _mark(axes: Axes, point: Point) -> None:
+    label = f"at the threshold {point.threshold:.3f}"
+    axes.plot(
+        [point.x], [point.y], "o", color=INK, markersize=8, markeredgecolor=PAPER, label=label, clip_on=False, zorder=5
+    )
+
+
+def short(label: str, most: int = 24) -> str:
+    """A class's name, cut where it is too long for an axis."""
+    return label if len(label) <= most else label[: most - 1] + "…"
+
+
+def finished(figure: Figure, alt: str) -> Picture:
+    """A figure as SVG and PNG, the same bytes every time; `alt` is what it shows, in words."""
+    svg, png = io.BytesIO(), io.BytesIO()
+    with warnings.catch_warnings():
+        # A label in a script that matplotlib's own font lacks: the SVG is drawn with the reader's fonts all the same.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
+        figure.savefig(png, format="png", dpi=DOTS, metadata={"Software": None})
+    return Picture(svg.getvalue(), png.getvalue(), alt)

@@ -1,0 +1,97 @@
+"""The model that a command names: in comes a word, out comes a sealed model's folder, held to its seal.
+
+| the word | is |
+|---|---|
+| `champion`, `3` | an alias or a version of the registered model that params.yaml names |
+| `models:/NAME@champion`, `models:/NAME/3` | the same of any registered model |
+| a folder | a sealed model's, or that of an MLflow model that holds one |
+
+What lies in a registry is fetched as files and checked against the SHA-256 in the version's tags; nothing of it is run.
+"""
+
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from twofold.core.errors import RegistryError
+from twofold.orchestration.params_file import get_value
+
+if TYPE_CHECKING:
+    from twofold.serving.sealed_model import Sealed
+
+DIGITS = 12  # of a seal's SHA-256, where it stands for a version, as in twofold/serving/pyfunc_model.py
+_SEAL = "seal.json"
+_ADDRESS = re.compile(r"models:/(?P<name>[^/@]+)(?:/(?P<number>\d+)|@(?P<alias>[^/@]+))")
+_WORD = re.compile(r"(?P<number>\d+)|(?P<alias>[A-Za-z][\w.-]*)", re.ASCII)
+
+
+class Chosen(NamedTuple):
+    """A model: its folder, which lasts as long as the block does, and which one it is: `twofold/3`, `sealed/1f2e…`."""
+
+    folder: Path
+    sealed: "Sealed"
+    version: str
+
+
+@contextmanager
+def choose(model: str, params: Path) -> Iterator[Chosen]:
+    """Find the model, fetch it if it lies in a registry, and check every file of it.
+
+    Args:
+        model: the word, see above.
+        params: the file that names the registered model, read only where the word does not.
+
+    Raises:
+        RegistryError: there is no such model, alias or version.
+        ArtifactError: a file of it is missing or altered.
+        ParameterError: params.yaml does not name a registered model.
+    """
+    from twofold.serving.sealed_model import open_sealed
+
+    if (local := _local(Path(model))) is not None:
+        sealed = open_sealed(local)
+        yield Chosen(local, sealed, f"sealed/{sealed.digest[:DIGITS]}")
+        return
+    found = _ADDRESS.fullmatch(model) or _WORD.fullmatch(model)
+    if found is None:
+        raise RegistryError(
+            f"model: found {model!r}, which is no folder of a sealed model; allowed are an alias (champion), a version "
+            "(3), models:/NAME@ALIAS, models:/NAME/VERSION, or the folder of a sealed model"
+        )
+    parts = found.groupdict()
+    name = parts.get("name") or str(get_value(params, "register.model_name"))
+    with tempfile.TemporaryDirectory(prefix="twofold-model-") as scratch:
+        folder, seal, number = _fetch(name, parts["number"], parts["alias"], Path(scratch))
+        yield Chosen(folder, open_sealed(folder, seal), f"{name}/{number}")
+
+
+def _local(path: Path) -> Path | None:
+    for folder in (path, path / "sealed", path / "artifacts" / "sealed"):
+        if (folder / _SEAL).is_file():
+            return folder
+    return None
+
+
+def _fetch(name: str, number: str | None, alias: str | None, folder: Path) -> tuple[Path, str, str]:
+    """The sealed folder of a version, the seal in its tags, and its number."""
+    from twofold.tracking import registry_client
+    from twofold.tracking import store as tracking
+
+    store = tracking.connect()
+    with tracking.plain_errors(store.uri):
+        if number is not None:
+            version = registry_client.version(store, name, number)
+        else:
+            version = registry_client.holder(store, name, str(alias))
+        if version is None:
+            what = f"version {number}" if number is not None else f"alias '{alias}'"
+            where = tracking.shown(store.uri)
+            raise RegistryError(f"the registered model '{name}' has no {what} at {where} (MLFLOW_TRACKING_URI)")
+        return (
+            registry_client.fetch_sealed(store, version, folder),
+            version.tags[registry_client.SEAL],
+            str(version.version),
+        )

@@ -1,0 +1,170 @@
+"""The candidate's run in MLflow: what one judgement of one model leaves behind, written so that it can be resumed.
+
+In: parameters, figures, files, tags. Out: one run for each set of parameters and model; opened again after an
+interruption, it takes what it lacks and doubles nothing.
+"""
+
+import csv
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from boto3.exceptions import Boto3Error
+from botocore.exceptions import BotoCoreError, ClientError
+from mlflow.entities import Metric
+from mlflow.entities import Run as Run
+from mlflow.exceptions import MlflowException
+from requests import RequestException
+
+from twofold.core.errors import ArtifactError, RegistryError
+from twofold.tracking.refusals import refused
+from twofold.tracking.store import DIGEST, PARENT, Store, log_metrics, runs_with, shown
+
+RUN_KEY = "twofold.run_key"  # digest of the model's key and of all parameters
+OUTCOME = "twofold.outcome"  # digest of the verdict; set last, so a run that has it is complete
+MOST_VALUES = 50  # of a nested figure that are logged
+LONGEST_NAME = 250  # characters that MLflow keeps
+
+
+def find(store: Store, experiment_id: str, run_key: str, joined: str | None) -> Run | None:
+    """The run of this judgement, if there is one.
+
+    Args:
+        store: where to look.
+        experiment_id: the same.
+        run_key: of the judgement.
+        joined: id of a run opened by someone else that is to be used instead (MLFLOW_RUN_ID).
+    """
+    if joined:
+        return store.client.get_run(joined)
+    found = runs_with(store, experiment_id, RUN_KEY, run_key)
+    return found[0] if found else None
+
+
+def open_run(store: Store, experiment_id: str, found: Run | None, name: str, tags: Mapping[str, str]) -> Run:
+    """Create the run, or open the one that was found, with these tags."""
+    if found is None:
+        return store.client.create_run(experiment_id, tags=dict(tags), run_name=name)
+    if found.info.status != "RUNNING":
+        store.client.update_run(found.info.run_id, status="RUNNING")
+    set_tags(store, found, tags)
+    return store.client.get_run(found.info.run_id)
+
+
+def set_tags(store: Store, run: Run, tags: Mapping[str, str]) -> None:
+    """Set the tags that the run lacks or has with another value."""
+    for key, value in tags.items():
+        if run.data.tags.get(key) != value:
+            store.client.set_tag(run.info.run_id, key, value)
+
+
+def log_figures(store: Store, run: Run, figures: Mapping[str, Any], model_id: str | None = None, step: int = 0) -> None:
+    """Log every number of (nested) figures as `a.b`, on the run and, if given, on the logged model."""
+    # The run's own time, so that the same figure logged twice is one.
+    when = run.info.start_time
+    points = [
+        Metric(name, value, when, step, model_id=model_id, run_id=run.info.run_id if model_id else None)
+        for name, value in numbers(figures).items()
+    ]
+    log_metrics(store, run.info.run_id, points)
+
+
+def numbers(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
+    """The numbers among nested figures; in a name MLflow takes letters, digits and `_-./` and spaces only."""
+    found: dict[str, float] = {}
+    for key, value in values.items():
+        name = prefix + "".join(c if c.isascii() and (c.isalnum() or c in "_-. ") else "_" for c in str(key))
+        if key == "intervals" and prefix:
+            continue  # those of slices and of altered images are in slices.csv and robustness.csv
+        if isinstance(value, Mapping):
+            # A slice column of hundreds of values is a table (slices.csv), not so many charts.
+            found |= numbers(value, f"{name}.") if len(value) <= MOST_VALUES else {}
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            found[name[:LONGEST_NAME]] = float(value)
+    return found
+
+
+def link_training(store: Store, run: Run, step: str, digest: str, history: Path) -> str | None:
+    """Tie the candidate's run to the live run that trained an artifact, found by the artifact's digest.
+
+    Where there is none (an artifact from a cache, a store that was away), history.csv is logged into the candidate's
+    run instead, each column as `<step>.<column>`.
+
+    Returns:
+        The id of the training run, or None.
+    """
+    found = runs_with(store, run.info.experiment_id, DIGEST, digest)
+    if not found:
+        replay(store, run, step, history)
+        return None
+    # The one that trained within the same parent run, if any; else the newest.
+    parent = run.info.run_id
+    best = next((other for other in found if other.data.tags.get(PARENT) == parent), found[0])
+    set_tags(store, run, {f"twofold.run.{step}": best.info.run_id})
+    return str(best.info.run_id)
+
+
+def replay(store: Store, run: Run, step: str, history: Path) -> None:
+    """Log a training's history.csv into a run, each column as `<step>.<column>` with the epoch as its step.
+
+    Raises:
+        ArtifactError: the file is missing, has no `epoch` column or holds something that is not a number.
+    """
+    points = []
+    try:
+        with history.open(encoding="utf-8", newline="") as stream:
+            for row in csv.DictReader(stream):
+                epoch = int(row.pop("epoch"))
+                values = {key: float(value) for key, value in row.items() if value}
+                points += [Metric(f"{step}.{key}", value, run.info.start_time, epoch) for key, value in values.items()]
+    except OSError as error:
+        raise ArtifactError(f"{history}: {error.strerror}; has the training run?") from None
+    except (KeyError, ValueError) as error:
+        raise ArtifactError(f"{history}: needs a column 'epoch' and numbers, found {error}") from None
+    log_metrics(store, run.info.run_id, points)
+
+
+def fetch(store: Store, run_id: str, path: str, folder: Path) -> Path:
+    """Download a file that a run has logged.
+
+    Raises:
+        RegistryError: the run has none of that name, or it is not in the store any more.
+    """
+    try:
+        return Path(store.client.download_artifacts(run_id, path, str(folder)))
+    except (MlflowException, OSError, BotoCoreError, ClientError) as error:
+        raise RegistryError(f"{path} of run {run_id} cannot be fetched: {error}") from error
+
+
+def send(store: Store, run: Run, folder: Path, name: str) -> None:
+    """Log a folder's files under a name.
+
+    Raises:
+        RegistryError: the place where the store keeps its files does not take them.
+    """
+    with taking_files(store):
+        store.client.log_artifacts(run.info.run_id, str(folder), name)
+
+
+@contextmanager
+def taking_files(store: Store) -> Iterator[None]:
+    """Turn an error of the place where a store keeps its files, which need not be its own, into one that says so."""
+    try:
+        yield
+    except RequestException:
+        raise  # by MLflow's own server, which says more; see `tracking.plain_errors`
+    except (OSError, BotoCoreError, ClientError, Boto3Error) as error:
+        reason = shown(refused(error) or str(error))
+        raise RegistryError(
+            f"MLflow at {shown(store.uri)}: the place where it keeps files did not take them: {reason}; once it does, "
+            "run register again: it goes on from here"
+        ) from error
+
+
+def close(store: Store, run: Run, outcome: str, *, terminate: bool) -> None:
+    """End the run, unless someone else opened it, and mark it as complete: the digest of its outcome."""
+    if terminate:
+        store.client.set_terminated(run.info.run_id, "FINISHED")
+    # The very last write: a run that has this mark is not touched again.
+    set_tags(store, run, {OUTCOME: outcome})

@@ -1,0 +1,298 @@
+"""MLflow's tracking store: where it is, how it is reached, and the live runs of the two trainings.
+
+In: MLFLOW_TRACKING_URI (else a SQLite file in the main checkout), MLFLOW_EXPERIMENT_NAME, MLFLOW_RUN_ID (a run to
+join), TWOFOLD_LIVE=off (no live runs). Out: runs in that store. Every touch of MLflow's client lies here, in
+`runs.py` or in `registry.py`.
+"""
+
+import json
+import math
+import os
+import re
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from twofold.core.errors import RegistryError
+from twofold.core.progress import say
+from twofold.tracking.refusals import refused
+from twofold.tracking.urls import elsewhere
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric, Run
+
+DIGEST = "twofold.digest"  # tag of a training run: the SHA-256 of the artifact that it wrote
+RESUME = "twofold.resume_key"  # tag of a training run: what a step that was killed looks for when it runs again
+STEP = "twofold.step"
+PARENT = "mlflow.parentRunId"
+CHUNK = 100  # params or metrics a request; MLflow allows 100 and 1,000
+LONGEST = 6000  # characters of a parameter's value that MLflow keeps
+
+
+@dataclass(frozen=True)
+class Store:
+    """A tracking store and registry, and the folder for new experiments' files (None: the server decides)."""
+
+    client: "MlflowClient"
+    uri: str
+    files: Path | None
+
+
+def main_checkout() -> Path:
+    """The main checkout of the git repository around the current folder; without one, the current folder."""
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        # `dvc exp run --temp` works in a clone below .dvc/tmp that is deleted afterwards, and a store with it.
+        if folder.parts[-3:] == (".dvc", "tmp", "exps"):
+            return folder.parents[2]
+    command = ["git", "rev-parse", "--path-format=absolute", "--git-common-dir", "--show-toplevel"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, check=True, cwd=here).stdout.splitlines()
+    except (FileNotFoundError, subprocess.CalledProcessError):
+        return here
+    common, top = Path(answer[0]), Path(answer[1])
+    # A submodule's common folder lies in its parent's .git/modules.
+    return common.parent if common.name == ".git" else top
+
+
+def address() -> str:
+    """The tracking address: MLFLOW_TRACKING_URI, else the SQLite file of the main checkout."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{main_checkout() / 'mlflow.db'}"
+
+
+def connect() -> Store:
+    """The store at `address()`.
+
+    Raises:
+        RegistryError: it is a SQLite file in a folder that does not exist or cannot be written.
+    """
+    quieten()
+    uri = address()
+    files = None
+    if uri.startswith("sqlite:///"):
+        database = Path(uri.removeprefix("sqlite:///")).absolute()
+        # MLflow itself would try for minutes to open it.
+        if not os.access(database.parent, os.W_OK):
+            raise RegistryError(f"{database}: its folder does not exist or cannot be written; see MLFLOW_TRACKING_URI")
+        uri, files = f"sqlite:///{database}", database.parent / "mlartifacts"
+    return Store(_client(uri), uri, files)
+
+
+def quieten() -> None:
+    """Before MLflow is imported: no telemetry, no migration log; what the user has set stays."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    # A sealed model pins what it was tried with; MLflow would copy a lock file that happens to lie in this folder.
+    os.environ.setdefault("MLFLOW_UV_AUTO_DETECT", "false")
+
+
+def _client(uri: str) -> "MlflowClient":
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+@contextmanager
+def plain_errors(uri: str) -> Iterator[None]:
+    """Turn MLflow's errors into one that names the store."""
+    from mlflow.exceptions import MlflowException
+    from requests import RequestException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    # Files go by requests itself, so that a refusal to take one is not an error of MLflow's.
+    except (MlflowException, RequestException, SQLAlchemyError) as error:
+        raise RegistryError(shown(f"MLflow at {uri}: {refused(error) or error}")) from error
+
+
+def shown(text: str) -> str:
+    """An address, or a text with addresses, without the names and passwords that they may hold."""
+    return re.sub(r"(?<=://)[^/@\s]*@", "", text)
+
+
+def experiment(store: Store, name: str) -> str:
+    """The id of the experiment of that name, made if there is none.
+
+    Raises:
+        RegistryError: the experiment has been deleted in MLflow, or its files lie on another server.
+    """
+    from mlflow.exceptions import MlflowException
+
+    found = store.client.get_experiment_by_name(name)
+    if found is None:
+        place = (store.files / re.sub(r"[^\w.-]", "_", name)).as_uri() if store.files else None
+        try:
+            return str(store.client.create_experiment(name, artifact_location=place))
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+            found = store.client.get_experiment_by_name(name)
+    if found is None or found.lifecycle_stage != "active":
+        raise RegistryError(
+            f"experiment '{name}' has been deleted in MLflow at {shown(store.uri)}: restore it (`mlflow experiments "
+            "restore`) or set register.experiment to another name"
+        )
+    if elsewhere(store.uri, found.artifact_location):
+        raise RegistryError(
+            f"experiment '{name}': its files are said to lie at {shown(found.artifact_location)}, which is not the "
+            f"MLflow server {shown(store.uri)}: nothing is sent there, as it would be told your user and password; set "
+            "register.experiment to another name"
+        )
+    return str(found.experiment_id)
+
+
+def runs_with(store: Store, experiment_id: str, tag: str, value: str) -> "list[Run]":
+    """The runs of an experiment with this tag, newest first."""
+    found = store.client.search_runs(
+        [experiment_id], f"tags.`{tag}` = '{value}'", max_results=100, order_by=["attributes.start_time DESC"]
+    )
+    return list(found)
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Nested values as MLflow's parameters: `a.b` -> text; equal values give the same text, in whatever order."""
+    flat: dict[str, str] = {}
+    for key, value in values.items():
+        name = f"{prefix}.{key}" if prefix else str(key)
+        if isinstance(value, Mapping):
+            flat |= flatten(value, name)
+        else:
+            text = json.dumps(value, sort_keys=True, ensure_ascii=False) if isinstance(value, list) else str(value)
+            flat[name] = text[:LONGEST]
+    return flat
+
+
+def log_params(store: Store, run: "Run", values: Mapping[str, str]) -> None:
+    """Log the parameters that the run does not have yet; MLflow refuses to change one."""
+    from mlflow.entities import Param
+
+    new = [Param(key, value) for key, value in values.items() if key not in run.data.params]
+    for start in range(0, len(new), CHUNK):
+        store.client.log_batch(run.info.run_id, params=new[start : start + CHUNK])
+
+
+def log_metrics(store: Store, run_id: str, metrics: "list[Metric]") -> None:
+    """Log metrics; a point that is already there (same key, step, time and value) is not doubled."""
+    for start in range(0, len(metrics), CHUNK):
+        store.client.log_batch(run_id, metrics=metrics[start : start + CHUNK])
+
+
+class LiveRun:
+    """A training's run in MLflow while it trains. A store that cannot be reached never stops the training."""
+
+    def __init__(self, store: Store | None, run_id: str, done: int) -> None:
+        self.run_id = run_id
+        self.finished = False
+        self._store = store
+        self._done = done
+
+    def log(self, epoch: int, figures: Mapping[str, float]) -> None:
+        """Log one epoch's finite figures; an epoch that the run has seen before it was killed is not doubled."""
+        if epoch <= self._done:
+            return
+
+        def write(store: Store) -> None:
+            from mlflow.entities import Metric
+
+            now = int(time.time() * 1000)
+            finite = {key: float(value) for key, value in figures.items() if math.isfinite(value)}
+            log_metrics(store, self.run_id, [Metric(key, value, now, epoch) for key, value in finite.items()])
+
+        self._attempt(write)
+
+    def finish(self, digest: str) -> None:
+        """Tie the run to the artifact that it wrote (its SHA-256), and end it."""
+
+        def write(store: Store) -> None:
+            store.client.set_tag(self.run_id, DIGEST, digest)
+            store.client.set_terminated(self.run_id, "FINISHED")
+            self.finished = True
+
+        self._attempt(write)
+
+    def end(self, status: str) -> None:
+        """End a run that wrote no artifact: FAILED or KILLED."""
+        if not self.finished:
+            self._attempt(lambda store: store.client.set_terminated(self.run_id, status))
+
+    def _attempt(self, write: Callable[[Store], None]) -> None:
+        if self._store is not None and not _survives(self._store.uri, partial(write, self._store)):
+            # One word of warning, and no waiting for a server that is away at every epoch.
+            self._store = None
+
+
+@contextmanager
+def live_run(step: str, params: Mapping[str, Any], *, resume_key: str) -> Iterator[LiveRun]:
+    """Open a training's live run, or go on with the one that a killed step left under the same `resume_key`.
+
+    Args:
+        step: its name, which becomes the run's.
+        params: the step's parameters as plain values.
+        resume_key: digest of what the training depends on (data, parameters, code).
+    """
+    quieten()
+    opened: list[LiveRun] = []
+    if os.environ.get("TWOFOLD_LIVE") != "off":
+        _survives(address(), lambda: opened.append(_open(step, params, resume_key)))
+    run = opened[0] if opened else LiveRun(None, "", -1)
+    try:
+        yield run
+    except KeyboardInterrupt:
+        run.end("KILLED")
+        raise
+    except BaseException:
+        run.end("FAILED")
+        raise
+    run.end("FINISHED")
+
+
+def _open(step: str, params: Mapping[str, Any], resume_key: str) -> LiveRun:
+    store = connect()
+    client = store.client
+    parent = os.environ.get("MLFLOW_RUN_ID")
+    if parent:
+        place = client.get_run(parent).info.experiment_id
+    else:
+        place = experiment(store, os.environ.get("MLFLOW_EXPERIMENT_NAME") or "twofold")
+    left = [run for run in runs_with(store, place, RESUME, resume_key) if DIGEST not in run.data.tags]
+    if left:
+        run = left[0]
+        client.update_run(run.info.run_id, status="RUNNING")
+    else:
+        tags = {STEP: step, RESUME: resume_key, "mlflow.source.name": f"twofold.steps.{step}"}
+        run = client.create_run(place, tags=tags | ({PARENT: parent} if parent else {}), run_name=step)
+    log_params(store, run, flatten(params))
+    steps = [point.step for key in run.data.metrics for point in client.get_metric_history(run.info.run_id, key)]
+    return LiveRun(store, run.info.run_id, max(steps, default=-1))
+
+
+def _survives(uri: str, work: Callable[[], None]) -> bool:
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    # A training is worth more than its log: give up in seconds, where MLflow would try for minutes.
+    patience = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+    patience = {key: value for key, value in patience.items() if key not in os.environ}
+    os.environ.update(patience)
+    try:
+        work()
+    except (MlflowException, SQLAlchemyError, RegistryError, OSError) as error:
+        reason = shown(refused(error) or str(error).splitlines()[0])
+        say(
+            f"warning: MLflow at {shown(uri)} cannot be used ({reason}). The training goes "
+            "on without live curves; register will log them from history.csv."
+        )
+        return False
+    finally:
+        for key in patience:
+            del os.environ[key]
+    return True

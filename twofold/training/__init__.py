@@ -1,0 +1,1 @@
+"""Training: prepared images and a section of parameters in, weights and a history out."""
