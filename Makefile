@@ -68,8 +68,8 @@ bench-long: $(STAMP) ## those that take long, one to three rounds each (hours)
 quality: $(STAMP) ## five seeds on the sample data beside the published figures (an hour)
 	python -m bench.studies.model_quality
 
-readme: $(STAMP) ## write the parameter tables into README.md
-	twofold params table --write README.md
+readme: $(STAMP) ## write the tables of parameters and resources into README.md and docs/kubeflow.md
+	python -m scripts.reference_tables
 
 lock: ## resolve pyproject.toml anew into requirements.lock and docker/*.lock (needs uv)
 	scripts/lock

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
+from scripts import reference_tables
 from twofold.core.code_digest import closure
+from twofold.core.errors import ParameterError
 from twofold.core.params import choices, nested
 from twofold.orchestration.params_file import STEPS, check_all, load_yaml, section_model
 from twofold.orchestration.step_cli import signature
@@ -270,7 +272,27 @@ def test_the_readmes_first_two_commands_are_demo_and_test():
     assert commands[:2] == ["make demo", "make test"]
 
 
-def test_the_readmes_parameter_tables_are_those_of_the_models():
-    from scripts.reference_tables import replace_tables
+def test_the_tables_of_parameters_and_resources_are_those_of_the_models():
+    assert reference_tables.main(["--check"]) == 0
 
-    assert not replace_tables(ROOT / "README.md", write=False), "run: make readme"
+
+def test_a_table_is_written_between_its_marks_and_checked(tmp_path, monkeypatch, capsys):
+    page = tmp_path / "README.md"
+    begin, end = reference_tables.marks("parameters")
+    page.write_text(f"# A\n\n{begin}\n{end}\n\nend\n")
+    monkeypatch.setattr(reference_tables, "ROOT", tmp_path)
+    monkeypatch.setattr(reference_tables, "PAGES", {page: ("parameters", reference_tables.parameters)})
+    assert reference_tables.main(["--check"]) == 1
+    assert "out of date: README.md; run: make readme" in capsys.readouterr().out
+    assert reference_tables.main([]) == 0
+    text = page.read_text()
+    assert text.startswith("# A\n")
+    assert text.endswith("\n\nend\n")
+    assert "| `positive` | The class that is to be found" in text
+    assert reference_tables.main(["--check"]) == 0
+
+
+def test_a_page_without_the_marks_is_refused(tmp_path):
+    (tmp_path / "README.md").write_text("# A\n")
+    with pytest.raises(ParameterError, match="must hold the marks"):
+        reference_tables.replace_table(tmp_path / "README.md", "parameters", "", write=False)

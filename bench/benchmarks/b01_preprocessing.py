@@ -9,8 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from bench.harness.timing import Comparison, Limit, compare, sized
-from bench.studies.ingest_throughput import seconds
+from bench.harness.timing import Comparison, Limit, clocked, compare, sized
 from bench.workloads.photographs import cells, made_ready, photographs, pixel_difference, preparing, taken_in
 from twofold.data.process_pool import ordered
 
@@ -56,7 +55,7 @@ def kind(part: str, of: Kind) -> Comparison:
         data = made_ready(params, place)
         apart = pixel_difference(f"B1 {part}", data, folders, SIZE)
         chunks = [files[start : start + CHUNK] for start in range(0, len(files), CHUNK)]
-        limit = min(seconds(lambda: all(ordered(decoded, chunks, WORKERS))) for _ in range(2))
+        limit = min(clocked(lambda: all(ordered(decoded, chunks, WORKERS))) for _ in range(2))
         return compare(
             "B1",
             f"preprocess, {len(files)} files to {SIZE} px, nothing remembered, {WORKERS} workers",

@@ -26,7 +26,7 @@ import torch
 from bench.harness.memory import at_hand
 from bench.harness.results import told
 from bench.harness.timing import Comparison, goal_of, sized
-from bench.studies.ingest_throughput import SIZE, draw_texture, make, spread
+from bench.workloads.jpeg_files import draw_texture, make, spread
 from twofold.core.artifacts import digest
 from twofold.data.prepared import Prepared
 from twofold.model.classifier import build
@@ -41,6 +41,7 @@ from twofold.training import feature_extraction
 T = TypeVar("T")
 ROOT = Path(__file__).resolve().parents[2]
 COUNT, GROWN, TIMES = 20_000, 0.01, 3
+SIZE = 224  # px
 AN_IMAGE = 600_000  # bytes of memory at hand for an image: a fresh run writes 360,000 to the memo and both artifacts
 FOUND, AT_HAND = "memory as found", "memory at hand"
 BACKBONE = "efficientnet_lite0"

@@ -24,9 +24,10 @@ from scipy.ndimage import gaussian_filter
 
 from bench.harness.memory import MIB
 from bench.harness.results import save
-from twofold.audit.near_duplicates import SIDE, Thumbnails, pairs, thumbnail
+from twofold.audit.near_duplicates import pairs
 from twofold.data.process_pool import workers
 from twofold.data.resizing import Pixels
+from twofold.data.thumbnails import SIDE, Thumbnails, thumbnail
 
 COUNT, COPIES, SIZE = 2624, 100, 300  # images, copies of a change, pixels of a side
 Change = Callable[[Image.Image], Image.Image]

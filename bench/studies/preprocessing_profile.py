@@ -23,10 +23,10 @@ from PIL import Image
 from bench.benchmarks.b01_preprocessing import KINDS, SIZE
 from bench.benchmarks.b07_batches import AUGMENTATION, BATCH
 from bench.workloads.photographs import cells, made_ready, photographs, preparing, taken_in
-from twofold.audit.near_duplicates import thumbnail_of
 from twofold.data.decode_cache import content_of
 from twofold.data.decoding import Limits, decode, prepare
 from twofold.data.resizing import FILTER
+from twofold.data.thumbnails import thumbnail_of
 from twofold.model.classifier import BACKBONES
 from twofold.model.device import settle
 from twofold.model.inference import normalise

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.harness.timing import trial
-from bench.studies.ingest_throughput import draw_texture, make, spread
+from bench.workloads.jpeg_files import draw_texture, make, spread
 from twofold.data.prepared import Prepared
 from twofold.orchestration.params_file import load_yaml
 from twofold.steps.ingest import Ingest, ingest

@@ -19,8 +19,7 @@ from twofold.training import loop, train_step
 from twofold.training.augmentation import Augmentation, Draws, changed, draw, generator
 from twofold.training.checkpoint import Checkpoint
 from twofold.training.conv_bn_folding import folded
-from twofold.training.data_loader import Shown
-from twofold.training.feed import Feed
+from twofold.training.data_loader import Feed, Shown
 from twofold.training.loop import Plan, train
 from twofold.training.optimizer import groups
 

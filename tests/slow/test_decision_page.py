@@ -13,7 +13,7 @@ from sklearn.metrics import confusion_matrix
 from tests.support import registration_case as case
 from tests.support.tools.browser import BROWSER, PHONE, browsing, moved, width
 from tests.unit.reporting.test_decision_page import CHAMPION, RECORDED, REFUSED, judged
-from twofold.evaluation import explaining
+from twofold.evaluation import gradcam
 from twofold.model.classifier import build
 from twofold.promotion.candidate import read
 from twofold.promotion.gates import Minimum
@@ -57,7 +57,7 @@ def judgement(tmp_path_factory):
         case.know_corner(patch)
         candidate = read(*case.make_candidate(root / "made", case.make_data(root)))
     torch.manual_seed(1)
-    explained = explaining.explain(build("efficientnet_lite0", 0.5), ABOUT, candidate.test, candidate.labels, noise)
+    explained = gradcam.explain(build("efficientnet_lite0", 0.5), ABOUT, candidate.test, candidate.labels, noise)
     gates = [Minimum(figure="accuracy", min=0.7), Minimum(figure="x" * 200, min=0.5)]
     return judged(replace(candidate, explained=explained), CHAMPION, gates)
 

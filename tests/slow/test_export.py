@@ -164,5 +164,5 @@ def test_a_bfloat16_model_is_written_in_float32_for_who_asks_for_it(tmp_path, ca
 def test_what_does_not_say_the_same_is_not_written(model, tmp_path, monkeypatch):
     monkeypatch.setattr(export, "_answers_torch", lambda path, batch: np.full(len(batch), np.nan))
     with pytest.raises(ArtifactError, match=r"export torch: a probability differs .* by nan, .*; nothing was written"):
-        export.export("torch", str(model), tmp_path / "to", params=tmp_path / "none.yaml", precision=None)
+        export.export("torch", str(model), tmp_path / "to", name=str, precision=None)
     assert not (tmp_path / "to").exists()

@@ -14,9 +14,9 @@ from tests.support.hostile_cases import BOMBS, CASES, ODD, TURNED
 from tests.support.hostile_images import BASES, DECODED, EITHER, Case
 from tests.support.makers import file_bytes, make_folder
 from tests.support.tools.confined import ROOT, confined, fate, limits_of_params
+from twofold.core.artifacts import read_csv
 from twofold.data.decoding import Limits
 from twofold.data.process_pool import ordered
-from twofold.data.raw import read_csv
 
 pytestmark = pytest.mark.slow
 SECONDS = 20.0

@@ -20,9 +20,11 @@ from ruamel.yaml import YAML
 from tests.support import registration_case as case
 from tests.support.deployed_case import ADMIN, ADMINS_PASSWORD, authorization, deployed
 from twofold.core.errors import RegistryError
+from twofold.serving import model_resolver
 from twofold.serving.sealed_model import open_sealed
 from twofold.tracking import registry_client, runs
 from twofold.tracking import store as tracking
+from twofold.tracking.registry_client import KEY, SEAL
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
@@ -110,10 +112,8 @@ def test_a_reader_sees_the_champion_and_can_fetch_it_whole(user, tmp_path):
     store = user("reader")
     with tracking.plain_errors(store.uri):
         version = registry_client.holder(store, "corner")
-        assert (
-            registry_client.version_with(store, "corner", version.tags[registry_client.KEY]).version == version.version
-        )
-        sealed = open_sealed(registry_client.fetch_sealed(store, version, tmp_path), version.tags[registry_client.SEAL])
+        assert registry_client.version_with(store, "corner", version.tags[KEY]).version == version.version
+        sealed = open_sealed(model_resolver.fetch_sealed(store, version, tmp_path), version.tags[SEAL])
     assert (str(version.version), sealed.labels) == ("1", ("good", "bad"))
 
 
@@ -121,11 +121,9 @@ REGISTRY = {
     "alias": lambda client, version: client.set_registered_model_alias("corner", "champion", "1"),
     "new alias": lambda client, version: client.set_registered_model_alias("corner", "challenger", "1"),
     "alias away": lambda client, version: client.delete_registered_model_alias("corner", "champion"),
-    "tag of the version": lambda client, version: client.set_model_version_tag(
-        "corner", "1", registry_client.SEAL, "0" * 64
-    ),
+    "tag of the version": lambda client, version: client.set_model_version_tag("corner", "1", SEAL, "0" * 64),
     "tag of the model": lambda client, version: client.set_registered_model_tag("corner", "twofold.ledger.9", "{}"),
-    "tag away": lambda client, version: client.delete_model_version_tag("corner", "1", registry_client.SEAL),
+    "tag away": lambda client, version: client.delete_model_version_tag("corner", "1", SEAL),
     "description": lambda client, version: client.update_model_version("corner", "1", "better"),
     "version": lambda client, version: client.create_model_version("corner", version.source, version.run_id),
     "version away": lambda client, version: client.delete_model_version("corner", "1"),

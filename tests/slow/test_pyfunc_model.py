@@ -62,8 +62,9 @@ def text(data):
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory, empty_store):
+    from twofold.serving.model_resolver import fetch_sealed
     from twofold.tracking import store as tracking
-    from twofold.tracking.registry_client import fetch_sealed, holder
+    from twofold.tracking.registry_client import holder
 
     root = tmp_path_factory.mktemp("serving")
     with pytest.MonkeyPatch.context() as patch:

@@ -9,6 +9,7 @@ import pytest
 from sklearn.metrics import confusion_matrix
 
 from tests.support.tools.browser import BROWSER, browsing, moved
+from twofold.metrics import number_format
 from twofold.reporting import html_page, threshold_slider
 
 pytestmark = [
@@ -63,8 +64,8 @@ def expected(answers, threshold):
     }
     counts = {"true_positive": hits, "false_positive": alarms, "true_negative": passed, "false_negative": missed}
     return (
-        {name: html_page.percent(part / whole if whole else None) for name, (part, whole) in shares.items()}
-        | {name: html_page.count(value) for name, value in counts.items()}
+        {name: number_format.percent(part / whole if whole else None) for name, (part, whole) in shares.items()}
+        | {name: number_format.count(value) for name, value in counts.items()}
         | {"threshold": f"{threshold:.4f}"}
     )
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from tests.support.kfp_server.logs import KfpWithLogs
 from tests.support.kube_server.objects import NAMESPACE, whole
 from tests.support.kube_server.server import Kube, kubeconfig, serve
+from twofold.cli.kfp import doctor
 from twofold.kubeflow.definition.resources import Resources, load
-from twofold.kubeflow.preflight import local_checks
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGES = tuple(f"registry.example/twofold-{target}@sha256:{'a' * 64}" for target in ("data", "train"))
@@ -36,7 +36,7 @@ class Case:
 
     def run(self, *more: str) -> int:
         parser = argparse.ArgumentParser()
-        local_checks.add_parser(parser.add_subparsers())
+        doctor.add_parser(parser.add_subparsers())
         options = parser.parse_args(self.words(*more))
         return int(options.func(options))
 

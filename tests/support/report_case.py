@@ -14,7 +14,7 @@ from twofold.metrics.metric_intervals import intervals
 from twofold.metrics.temperature_scaling import calibrated
 from twofold.reporting import plots
 from twofold.reporting.evaluation_report import Findings
-from twofold.reporting.picture import Picture
+from twofold.reporting.html_page import Picture
 
 DECISION = {
     "schema_version": 3,

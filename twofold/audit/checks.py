@@ -29,6 +29,9 @@ DONE: dict[Policy, str] = {
     "fail": "ends the step",
 }
 
+KIND, VERSION = "audit", 2
+PAGE, FINDINGS, SUMMARY = "audit.html", "findings.csv", "audit.json"
+
 
 class Found(NamedTuple):
     """One finding; a row of `findings.csv`.

@@ -23,7 +23,7 @@ import numpy.typing as npt
 from twofold.audit.checks import Check, Found, PolicyOfAll
 from twofold.audit.logistic_regression import Standardised, fit, log_odds_of, sigmoid
 from twofold.data.prepared import Prepared
-from twofold.reporting.html_page import percent
+from twofold.metrics.number_format import percent
 
 NAME, TITLE = "label_issues", "Labels that may be wrong"
 SPLITS = ("train", "validation", "test")

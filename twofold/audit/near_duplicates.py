@@ -24,19 +24,15 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from scipy.fft import dctn
 
-from twofold.data.resizing import Pixels
+from twofold.data.thumbnails import SIDE, Thumbnails
 
-SIDE = 32  # pixels of a thumbnail
 # `python -m bench.studies.near_duplicate_recall` is where this comes from. All of 100 copies of photographs of solar cells reach it after JPEG
 # at quality 30, WebP at 40 or half the size. Of what is unchanged, 9 pairs among 2,624 cells reach it: sister wafers,
 # cut from one block one after the other. At .98, hundreds of pairs do, and one of two cells may be cracked.
 ALIKE = 0.991
 DIGITS = 4  # of a correlation; the next ones depend on the processor
-_GAP = 3.0  # at least so many pixels a side become one of a thumbnail
-FLAT = 1.0  # levels of 0..255; a thumbnail with a lower standard deviation shows nothing to compare
 # Added to each variance, as a share of what images do not have in common: what lies below it is mostly noise of the
 # camera and of encoding, and must not be blown up. At .1 to .4 one pair of sister cells is more alike than the least
 # alike of 404 copies (half the size, JPEG and WebP at 40, gamma); at .02 it is 10 pairs, at .01 it is 22.
@@ -59,7 +55,6 @@ _WORDS = (
     "turned by 270 degrees",
     "mirrored and turned by 270 degrees",
 )
-Thumbnails = NDArray[np.float16]
 Level = TypeVar("Level", bound=np.generic)
 
 
@@ -70,33 +65,6 @@ class Pair(NamedTuple):
     second: int
     alike: float
     turn: str
-
-
-def thumbnail(pixels: Pixels) -> Thumbnails:
-    """What near duplicates are found by: (SIDE, SIDE), mean 0 and length 1; zeros for a picture without contrast.
-
-    Args:
-        pixels: (H, W, C) uint8, C 1 or 3, of any size.
-    """
-    return thumbnail_of(shades(pixels))
-
-
-def shades(pixels: Pixels) -> Image.Image:
-    """The grey picture (Rec. 601 luma) of (H, W, C) uint8 pixels, C 1 or 3."""
-    return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).convert("L")
-
-
-def thumbnail_of(grey: Image.Image) -> Thumbnails:
-    """`thumbnail` of what is grey already."""
-    # Without rounding to levels, which would be most of what a picture of low contrast has.
-    exact = grey.convert("F")
-    # Averages of whole blocks first, to a few times the size: the rest of the way is as smooth, and much shorter.
-    small = np.asarray(exact.resize((SIDE, SIDE), Image.Resampling.BICUBIC, reducing_gap=_GAP), np.float32)
-    centred = small - small.mean()
-    if centred.std() < FLAT:
-        return np.zeros((SIDE, SIDE), np.float16)
-    normalised: Thumbnails = (centred / np.linalg.norm(centred)).astype(np.float16)
-    return normalised
 
 
 def pairs(thumbnails: Sequence[Thumbnails] | Thumbnails) -> list[Pair]:

@@ -9,10 +9,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from twofold.audit.checks import DONE, Policy
+from twofold.audit.checks import DONE, KIND, PAGE, SUMMARY, VERSION, Policy
 from twofold.core.artifacts import read_json, read_meta
 from twofold.core.errors import ArtifactError
-from twofold.reporting.audit_page import KIND, PAGE, SUMMARY, VERSION
 
 TEMPLATE = """
 {% if audited.raised %}

@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from twofold.audit.checks import PAGE, SUMMARY
 from twofold.core.artifacts import read_json
 from twofold.core.errors import DataError
 from twofold.core.params import check
 from twofold.orchestration.params_file import load_yaml
-from twofold.reporting.audit_page import PAGE, SUMMARY
 from twofold.sources.factory import open_source
 from twofold.steps.ingest import Ingest, ingest
 from twofold.steps.preprocess import Preprocess, preprocess

@@ -16,24 +16,14 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from twofold.core.artifacts import META, file_sha256, publish
+from twofold.core.artifacts import META, file_sha256, publish, read_csv, write_csv
 from twofold.core.errors import DataError, ParameterError, TwofoldError
 from twofold.core.params import check
 from twofold.core.progress import say
 from twofold.data.decoding import FORMATS
 from twofold.data.prepared import INDEX, LEFT_OUT, Prepared
-from twofold.data.raw import (
-    DUPLICATES,
-    QUARANTINE,
-    VERSIONS,
-    Duplicate,
-    Quarantined,
-    Raw,
-    Shards,
-    read_csv,
-    write_csv,
-    write_tables,
-)
+from twofold.data.raw import DUPLICATES, QUARANTINE, VERSIONS, Duplicate, Quarantined, Raw, write_tables
+from twofold.data.shards import Shards
 from twofold.orchestration.params_file import load_yaml
 from twofold.steps.preprocess import Preprocess, preprocess
 from twofold.storage import cache

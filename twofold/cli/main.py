@@ -70,11 +70,6 @@ def _params(parser: argparse.ArgumentParser) -> None:
     get.add_argument("address", metavar="SECTION.KEY")
     get.set_defaults(run=_run_get)
     add("check", "check every section; silent when all is well").set_defaults(run=_run_check)
-    table = commands.add_parser("table", help="every parameter's meaning, as Markdown")
-    where = table.add_mutually_exclusive_group()
-    where.add_argument("--write", type=Path, metavar="FILE", help="replace the tables in this file")
-    where.add_argument("--check", type=Path, metavar="FILE", help="exit 1 if this file's tables are out of date")
-    table.set_defaults(run=_run_table)
 
 
 def _weights(parser: argparse.ArgumentParser) -> None:
@@ -120,19 +115,6 @@ def _run_check(options: argparse.Namespace) -> int:
     from twofold.orchestration.params_file import read
 
     read(options.params)
-    return 0
-
-
-def _run_table(options: argparse.Namespace) -> int:
-    from scripts.reference_tables import parameter_tables, replace_tables
-
-    if options.write is None and options.check is None:
-        print(parameter_tables())
-        return 0
-    changed = replace_tables(options.write or options.check, write=options.check is None)
-    if changed and options.check is not None:
-        print(f"{options.check}: the parameter tables are out of date; run: make readme", file=sys.stderr)
-        return 1
     return 0
 
 

@@ -4,8 +4,11 @@ import argparse
 import json
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from twofold.orchestration.params_file import get_value
 
 MODEL = "champion, a version (3), models:/NAME@ALIAS, models:/NAME/VERSION, or the folder of a sealed model"
 # Beside 0, 1 (an error) and 2 (a command that is not understood).
@@ -82,7 +85,13 @@ def _run_predict(options: argparse.Namespace) -> int:
     from twofold.serving.predict import predict
 
     try:
-        count = predict(options.model, options.paths, params=options.params, to=options.to, as_csv=options.csv)
+        count = predict(
+            options.model,
+            options.paths,
+            name=partial(get_value, options.params, "register.model_name"),
+            to=options.to,
+            as_csv=options.csv,
+        )
     except BrokenPipeError:
         # Whoever read has enough (`| head`); what Python still wants to flush goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -98,7 +107,7 @@ def _run_export(options: argparse.Namespace) -> int:
         options.kind,
         options.model,
         options.directory,
-        params=options.params,
+        name=partial(get_value, options.params, "register.model_name"),
         precision=options.precision,
         data=options.data,
         max_auc_loss=options.max_auc_loss,
@@ -119,6 +128,11 @@ def _run_export(options: argparse.Namespace) -> int:
 def _run_drift(options: argparse.Namespace) -> int:
     from twofold.serving.drift import as_json, as_text, drift
 
-    found = drift(options.model, options.source, params=options.params, alpha=options.alpha)
+    found = drift(
+        options.model,
+        options.source,
+        name=partial(get_value, options.params, "register.model_name"),
+        alpha=options.alpha,
+    )
     print(json.dumps(as_json(found), indent=2) if options.json else as_text(found))
     return DRIFTED if found.verdict.drift else 0

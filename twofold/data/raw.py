@@ -12,30 +12,27 @@ In: images and what is known of each. Out: a folder with
 Images are read by shard and offset; nothing has to scan a shard.
 """
 
-import csv
 import hashlib
 import json
 import shutil
-import tarfile
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
-from io import FileIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from twofold.core.artifacts import read_meta, write_all, write_meta
+from twofold.core.artifacts import read_meta, write_csv, write_meta
 from twofold.core.errors import ArtifactError
 from twofold.data.decoding import FORMATS
+from twofold.data.shards import (
+    Shards,
+    read_member,
+)
 
 KIND, VERSION = "raw", 1
 MANIFEST, DUPLICATES, QUARANTINE = "manifest.parquet", "duplicates.csv", "quarantine.csv"
 VERSIONS = "versions.csv"
-SHARD_BYTES = 256 * 1024 * 1024
-_AT_ONCE = 256 * 1024  # bytes that are written together, at least
-_BLOCK, _RECORD, _NAME = 512, 10240, 100  # bytes of a tar file: what it is measured in, and room for a name
 
 
 class Image(NamedTuple):
@@ -85,53 +82,6 @@ class Quarantined(NamedTuple):
     sha256: str
 
 
-class Shards:
-    """Writes the shards of a folder, member after member; what was added can be read after `close`."""
-
-    def __init__(self, directory: Path, limit: int = SHARD_BYTES) -> None:
-        self._directory = directory
-        self._limit = limit
-        self._number = -1
-        self._size = self._written = 0
-        self._waiting: list[bytes] = []
-        self._stream: FileIO | None = None
-
-    def add(self, name: str, data: bytes) -> tuple[int, int]:
-        """Append a file; returns (shard, offset of its bytes)."""
-        padded = -len(data) % _BLOCK
-        stream = self._stream
-        if stream is None or (self._size and self._size + _BLOCK + len(data) + padded > self._limit):
-            stream = self._next()
-        offset = self._size + _BLOCK
-        self._waiting += [_header(name, len(data)), data, bytes(padded)]
-        self._size = offset + len(data) + padded
-        if self._size - self._written >= _AT_ONCE:
-            self._write(stream)
-        return self._number, offset
-
-    def close(self) -> None:
-        """End the last shard."""
-        if self._stream is not None:
-            end = self._size + 2 * _BLOCK
-            self._waiting.append(bytes(2 * _BLOCK + -end % _RECORD))
-            self._write(self._stream)
-            self._stream.close()
-            self._stream = None
-
-    def _write(self, stream: FileIO) -> None:
-        # In one piece: to go to the system, and to wait for the other threads afterwards, costs more than a copy.
-        write_all(stream, b"".join(self._waiting))
-        self._waiting.clear()
-        self._written = self._size
-
-    def _next(self) -> FileIO:
-        self.close()
-        self._number += 1
-        self._size = self._written = 0
-        self._stream = (self._directory / shard_name(self._number)).open("wb", buffering=0)
-        return self._stream
-
-
 class Raw(NamedTuple):
     """An opened `data/raw`: its folder, its meta.json, and its images sorted by sha256."""
 
@@ -163,51 +113,6 @@ class Raw(NamedTuple):
     def read(self, image: Image) -> bytes:
         """The bytes of an image's file, checked against its sha256."""
         return read_member(self.directory, image.shard, image.offset, image.bytes, image.sha256)
-
-
-def shard_name(number: int) -> str:
-    """File name of a shard."""
-    return f"images-{number:05d}.tar"
-
-
-def read_member(directory: Path, shard: int, offset: int, size: int, sha256: str) -> bytes:
-    """The bytes of one image out of its shard.
-
-    Raises:
-        ArtifactError: the shard is missing or its bytes have changed.
-    """
-    path = directory / shard_name(shard)
-    try:
-        with path.open("rb", buffering=0) as stream:
-            stream.seek(offset)
-            data = stream.read(size)
-    except OSError as error:
-        raise ArtifactError(f"{path}: {error.strerror}; run ingest again") from None
-    if hashlib.sha256(data).hexdigest() != sha256:
-        raise ArtifactError(f"{path}: the bytes at {offset} are not those of {sha256}; run ingest again")
-    return data
-
-
-def _header(name: str, size: int) -> bytes:
-    """What tarfile would write before a file of this name and size: mtime 0, uid 0, mode 0644.
-
-    Made of one that it did write, as its own way takes longer than to write a photograph.
-    """
-    encoded, digits = name.encode("ascii"), b"%011o" % size
-    if len(encoded) > _NAME or len(digits) > 11:
-        raise ArtifactError(f"{name}: {size} bytes; a tar file takes names of {_NAME} letters and less than 8 GiB")
-    mode, time, kind, total = _frame()
-    checksum = b"%06o\0 " % (total + sum(encoded) + sum(digits))
-    return b"".join((encoded.ljust(_NAME, b"\0"), mode, digits, time, checksum, kind))
-
-
-@cache
-def _frame() -> tuple[bytes, bytes, bytes, int]:
-    """Of a tar header: what lies between name, size, checksum and end, and the sum of the bytes for the checksum."""
-    header = tarfile.TarInfo().tobuf(tarfile.USTAR_FORMAT)
-    mode, time, kind = header[_NAME:124], header[135:148], header[156:]
-    # The checksum's own field counts as eight spaces.
-    return mode, time, kind, sum(mode) + sum(time) + sum(kind) + 8 * ord(" ")
 
 
 def rewrite(directory: Path, images: Iterable[Image]) -> list[Image]:
@@ -280,20 +185,3 @@ def write_tables(
     }
     write_meta(directory, KIND, VERSION, **values)
     return values
-
-
-def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Write a CSV file with a header and plain line ends."""
-    with path.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)
-
-
-def read_csv(path: Path) -> list[dict[str, str]]:
-    """The rows of a CSV file that `write_csv` wrote."""
-    try:
-        with path.open(encoding="utf-8", newline="") as stream:
-            return list(csv.DictReader(stream))
-    except OSError as error:
-        raise ArtifactError(f"{path}: {error.strerror}") from None

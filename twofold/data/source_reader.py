@@ -13,8 +13,7 @@ from typing import NamedTuple
 from twofold.data.decode_cache import Seen, recall, see
 from twofold.data.decoding import Limits
 from twofold.data.process_pool import ordered, workers
-from twofold.sources.factory import Source
-from twofold.sources.labels import Entry, Fetched, Wanted
+from twofold.sources.base import Entry, Fetched, Source, Wanted
 from twofold.sources.local_folder import Folder
 
 _TASK_FILES, _TASK_BYTES = 32, 8 * 1024 * 1024  # one task: few enough bytes that the window of tasks stays small

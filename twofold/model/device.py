@@ -7,6 +7,7 @@ of them on which the last bits of a result depend.
 import os
 import platform
 from contextlib import AbstractContextManager
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from twofold.core.errors import TrainingError
 from twofold.core.malloc import keep_all_freed
+from twofold.core.progress import say
 from twofold.model.inference import WHOLE
 from twofold.model.torch_compile import COMPILE, compiler
 
@@ -94,3 +96,17 @@ def _processor() -> str:
     lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return f"{names[0] if names else platform.processor()} {torch.backends.cpu.get_cpu_capability()}"
+
+
+def tell(precision: str, where: torch.device) -> None:
+    """Say once in a process that this model will be slow here."""
+    if precision == "bfloat16" and not has_bf16(where):
+        _say(where.type)
+
+
+@cache
+def _say(kind: str) -> None:
+    say(
+        f"bfloat16: this {kind} has no instructions for it; the model computes in it all the same, more slowly; with "
+        "evaluate.precision: float32 it would be the faster one here"
+    )

@@ -15,6 +15,20 @@ from twofold.core.errors import ParameterError
 from twofold.core.params import Section, check, nested
 
 STEPS = ("ingest", "preprocess", "train_head", "finetune_all", "evaluate", "register")
+PARAMS = "params.yaml"
+
+
+def project_root() -> Path:
+    """The folder of the project: the nearest one, from the current folder upwards, that holds params.yaml.
+
+    Raises:
+        ParameterError: neither the current folder nor any above it holds one.
+    """
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / PARAMS).is_file():
+            return folder
+    raise ParameterError(f"{here}: no {PARAMS} here or in a folder above; change to your project's folder")
 
 
 def section_model(step: str) -> type[Section]:

@@ -3,19 +3,38 @@
 In: the registry, the version that is champion, the candidate, the gates. Out: the verdict and all that it rests on.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+import csv
+import statistics
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
-from twofold.promotion import best_champion, measuring
-from twofold.promotion.candidate import Candidate
-from twofold.promotion.champion import score, unscored
+import numpy as np
+from numpy.typing import NDArray
+
+from twofold.core.errors import TwofoldError
+from twofold.core.progress import track
+from twofold.data.prepared import LEFT_OUT
+from twofold.data.raw import Raw
+from twofold.metrics.bootstrap import Answers
+from twofold.metrics.decision_threshold import DECISION
+from twofold.model.classifier import load
+from twofold.model.device import device, settle, tell
+from twofold.promotion import best_champion
+from twofold.promotion.candidate import Candidate, sample
 from twofold.promotion.gate_evaluation import judge
 from twofold.promotion.gates import LATENCY, SIZE, VANISHED, Gate
-from twofold.promotion.paired_comparison import Comparison, compare
+from twofold.promotion.paired_comparison import ANOTHER, NO_ANSWERS, Comparison, Rival, compare
 from twofold.promotion.verdict import Subject, Verdict
+from twofold.serving.model_resolver import fetch_sealed
+from twofold.serving.sealed_model import ARCHITECTURE, BATCH, WEIGHTS, Sealed, open_sealed, splits
 from twofold.tracking import registry_client
-from twofold.tracking.registry_client import KEY, ModelVersion
+from twofold.tracking.registry_client import KEY, SEAL, ModelVersion
 from twofold.tracking.store import Store, runs_with
+
+TIMED, WARM_UP = 32, 3  # images
 
 
 class Contest(NamedTuple):
@@ -57,8 +76,8 @@ def contest(
             beside[number] = _beside(store, number, found, candidate)
     champion = None if rival is None else beside[str(rival.version)]
     best = {figure: beside[number] for figure, number in before.items() if beside[number] is not champion}
-    vanished = measuring.whereabouts(candidate, {image for found in beside.values() for image in found.vanished})
-    measured = {SIZE: float(measuring.size(candidate))}
+    vanished = whereabouts(candidate, {image for found in beside.values() for image in found.vanished})
+    measured = {SIZE: float(size(candidate))}
     if champion is not None:
         measured[VANISHED] = float(len(vanished))
     if any(gate.figure == LATENCY for gate in gates):
@@ -93,4 +112,93 @@ def _latency(store: Store, candidate: Candidate) -> float:
         for run in runs_with(store, place, KEY, candidate.key):
             if LATENCY in run.data.metrics:
                 return float(run.data.metrics[LATENCY])
-    return measuring.latency(candidate)
+    return latency(candidate)
+
+
+def score(store: Store, version: ModelVersion, candidate: Candidate) -> Rival:
+    """Fetch a champion, check it against the seal in its tags, and let it answer the candidate's test images.
+
+    Returns:
+        Its answers, at its own threshold; or none and the problem, with its remedy, if it cannot be read, answers
+        another question, or does not say what it learned from.
+    """
+    name = str(version.version)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            place = fetch_sealed(store, version, Path(folder))
+            sealed = open_sealed(place, version.tags.get(SEAL))
+            if sealed.labels != candidate.labels:
+                raise TwofoldError(f"it tells {sealed.labels} apart, this data has {candidate.labels}")
+            learned = splits(place)
+            probability = probabilities(sealed, candidate)
+    except TwofoldError as error:
+        return unscored(name, f"{error}; make it readable, or {ANOTHER}")
+    return Rival(name, Answers(probability, sealed.threshold), learned)
+
+
+def unscored(version: str, problem: str) -> Rival:
+    """A champion that could not be scored, and why."""
+    return Rival(version, NO_ANSWERS, {}, problem)
+
+
+def probabilities(sealed: Sealed, candidate: Candidate) -> NDArray[np.float64]:
+    """A sealed model's probability for each of the candidate's test images, in its own precision.
+
+    The prepared pixels serve if the model wants the same ones; otherwise every file is decoded and resized its way.
+    """
+    settle()
+    tell(sealed.precision, device())
+    sealed.classifier.to(device())
+    rows, prepared = candidate.rows, candidate.prepared
+    if same_pixels(sealed.preprocessing, prepared.meta["pixels"]):
+        batches = (prepared.pixels(rows[start : start + BATCH]) for start in range(0, len(rows), BATCH))
+        return sealed.probabilities(track(batches, "scoring the champion", len(rows), per_item=BATCH))
+    return sealed.score(track(_decoded(sealed, candidate), "scoring the champion", len(rows)))
+
+
+def same_pixels(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two ways of preprocessing make the same pixels of a file that both accept."""
+    return {**one, "limits": None} == {**other, "limits": None}
+
+
+def _decoded(sealed: Sealed, candidate: Candidate) -> Iterator[NDArray[np.uint8]]:
+    raw = Raw.open(candidate.raw)
+    images = {image.sha256: image for image in raw.images}
+    for sha256 in candidate.test.sha256:
+        yield sealed.pixels(raw.read(images[sha256]))
+
+
+def size(candidate: Candidate) -> int:
+    """Bytes of what is sealed to answer for an image: weights, architecture and decision."""
+    paths = (candidate.model / WEIGHTS, candidate.model / ARCHITECTURE, candidate.evaluation / DECISION)
+    return sum(path.stat().st_size for path in paths)
+
+
+def latency(candidate: Candidate) -> float:
+    """Milliseconds from the bytes of an image file to its probability, on this machine: the median of TIMED images.
+
+    One image at a time, all views averaged, in the model's precision, after a warm-up that is not counted.
+    """
+    settle()
+    classifier, architecture = load(candidate.model)
+    tell(str(candidate.decision["precision"]), device())
+    classifier.to(device())
+    pixels = dict(candidate.prepared.meta["pixels"])
+    sealed = Sealed(classifier, architecture, candidate.decision, pixels, digest="")
+    files = sample(candidate, TIMED)[0]
+    taken = []
+    for data in [*files[:1] * WARM_UP, *files]:
+        begin = time.perf_counter()
+        sealed.score([sealed.pixels(data)])
+        taken.append(1000 * (time.perf_counter() - begin))
+    return statistics.median(taken[WARM_UP:])
+
+
+def whereabouts(candidate: Candidate, images: Iterable[str]) -> dict[str, str]:
+    """Where images are now that the candidate's test lacks, by their SHA-256, sorted."""
+    prepared = candidate.prepared
+    now = {image.sha256: "in the data, in no split" for image in Raw.open(candidate.raw).images}
+    with (prepared.directory / LEFT_OUT).open(encoding="utf-8", newline="") as stream:
+        now |= {row["sha256"]: f"left out: {row['reason']}" for row in csv.DictReader(stream)}
+    now |= {sha256: f"in {split}" for sha256, split in zip(prepared.sha256, prepared.split, strict=True)}
+    return {sha256: now.get(sha256, "no longer in the data") for sha256 in sorted(set(images))}

@@ -13,10 +13,9 @@ from typing import Any
 from twofold.promotion.candidate import Candidate
 from twofold.promotion.paired_comparison import Comparison
 from twofold.promotion.verdict import Verdict
+from twofold.tracking.registry_client import CHALLENGER, CHAMPION, REJECTED
 
 SCHEMA_VERSION = 1
-CHAMPION, CHALLENGER = "champion", "challenger"  # aliases of a version
-REJECTED = "rejected"  # what a version without an alias may have come to
 
 
 @dataclass(frozen=True)

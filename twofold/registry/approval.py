@@ -13,15 +13,15 @@ from twofold.core.errors import ArtifactError, RegistryError
 from twofold.data.raw import Raw
 from twofold.promotion import best_champion
 from twofold.promotion.best_champion import BEST
-from twofold.promotion.judgement import CHALLENGER, CHAMPION
 from twofold.registry import transitions, verdict_store
 from twofold.registry.gate_reevaluation import Retrial, judge_again, sound
 from twofold.registry.ledger import Entry, Ledger
 from twofold.registry.recorded_evaluation import gather
 from twofold.serving import golden_samples
+from twofold.serving.model_resolver import fetch_sealed
 from twofold.serving.sealed_model import Sealed, open_sealed
 from twofold.tracking import registry_client
-from twofold.tracking.registry_client import JUDGED_AGAINST, SEAL, ModelVersion, fetch_sealed
+from twofold.tracking.registry_client import CHALLENGER, CHAMPION, JUDGED_AGAINST, SEAL, ModelVersion
 from twofold.tracking.store import Store
 
 NONE = "none"  # in the place of a version: no model

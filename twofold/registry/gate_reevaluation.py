@@ -19,7 +19,7 @@ from twofold.core.params import Integer, Section
 from twofold.evaluation.predictions import Predictions
 from twofold.metrics.bootstrap import Answers
 from twofold.promotion import best_champion
-from twofold.promotion.champion import unscored
+from twofold.promotion.champion_challenger import unscored
 from twofold.promotion.gate_evaluation import judge
 from twofold.promotion.gates import LATENCY, SIZE, VANISHED, Gate
 from twofold.promotion.paired_comparison import LEARNED_FROM, Comparison, Rival, compare

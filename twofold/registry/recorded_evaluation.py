@@ -19,8 +19,9 @@ from twofold.evaluation.predictions import read as read_predictions
 from twofold.metrics.classification import summary
 from twofold.metrics.decision_threshold import DECISION
 from twofold.registry.lineage import recorded, sha256_of
+from twofold.serving.model_resolver import fetch_sealed
 from twofold.serving.sealed_model import splits
-from twofold.tracking.registry_client import KEY, ModelVersion, fetch_sealed
+from twofold.tracking.registry_client import KEY, ModelVersion
 from twofold.tracking.runs import Run, fetch
 from twofold.tracking.store import Store
 

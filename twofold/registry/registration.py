@@ -19,7 +19,7 @@ from twofold.metrics.decision_threshold import DECISION
 from twofold.promotion import best_champion
 from twofold.promotion.best_champion import BEST
 from twofold.promotion.candidate import Candidate, sample
-from twofold.promotion.judgement import CHAMPION, REJECTED, Judgement, Outcome
+from twofold.promotion.judgement import Judgement, Outcome
 from twofold.promotion.paired_comparison import ANOTHER
 from twofold.registry import transitions, verdict_store
 from twofold.registry.ledger import Ledger
@@ -30,7 +30,17 @@ from twofold.serving.mlflow_model import amiss, pack
 from twofold.serving.sealed_model_writer import Seal, seal
 from twofold.serving.smoke_test import IMAGES, rehearse
 from twofold.tracking import registry_client
-from twofold.tracking.registry_client import CONDITIONS, JUDGED_AGAINST, KEY, REHEARSED, SEAL, LoggedModel, ModelVersion
+from twofold.tracking.registry_client import (
+    CHAMPION,
+    CONDITIONS,
+    JUDGED_AGAINST,
+    KEY,
+    REHEARSED,
+    REJECTED,
+    SEAL,
+    LoggedModel,
+    ModelVersion,
+)
 from twofold.tracking.runs import Run, log_figures, set_tags
 from twofold.tracking.store import Store
 

@@ -19,8 +19,9 @@ from twofold.registry.ledger import Entry, Ledger
 from twofold.registry.lineage import UNKNOWN, recorded, sha256_of
 from twofold.registry.recorded_evaluation import CLOSE, Evidence, differences, gather
 from twofold.registry.transitions import state
+from twofold.serving.model_resolver import fetch_sealed
 from twofold.serving.sealed_model import ARCHITECTURE, DECISION, open_sealed
-from twofold.tracking.registry_client import SEAL, ModelVersion, fetch_sealed
+from twofold.tracking.registry_client import SEAL, ModelVersion
 from twofold.tracking.store import Store, flatten
 
 SAME, DIFFERS, UNCHECKED = "as recorded", "DIFFERS", "not checked"

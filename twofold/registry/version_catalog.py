@@ -13,7 +13,6 @@ from typing import Any
 
 from twofold.core.errors import RegistryError
 from twofold.metrics.classification import FIGURES, figures
-from twofold.promotion.judgement import CHALLENGER, CHAMPION
 from twofold.registry import verdict_store
 from twofold.registry.approval import find
 from twofold.registry.gate_reevaluation import on_common_images
@@ -22,7 +21,7 @@ from twofold.registry.lineage import recorded
 from twofold.registry.recorded_evaluation import Evidence, gather
 from twofold.registry.transitions import state
 from twofold.tracking import registry_client
-from twofold.tracking.registry_client import CONDITIONS, JUDGED_AGAINST, ModelVersion
+from twofold.tracking.registry_client import CHALLENGER, CHAMPION, CONDITIONS, JUDGED_AGAINST, ModelVersion
 from twofold.tracking.store import Store, shown
 
 HEADLINE = ("accuracy", "f1", "roc_auc")  # figures of a list

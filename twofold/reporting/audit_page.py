@@ -20,15 +20,12 @@ from typing import Any
 
 from PIL import Image
 
-from twofold.audit.checks import DONE, Check, Found
-from twofold.core.artifacts import publish, write_bytes, write_json, write_meta
-from twofold.data.raw import write_csv
+from twofold.audit.checks import DONE, FINDINGS, KIND, PAGE, SUMMARY, VERSION, Check, Found
+from twofold.core.artifacts import publish, write_bytes, write_csv, write_json, write_meta
 from twofold.data.resizing import FILTER, Pixels
 from twofold.reporting.audit_body import BODY
 from twofold.reporting.html_page import render
 
-KIND, VERSION = "audit", 2
-PAGE, FINDINGS, SUMMARY = "audit.html", "findings.csv", "audit.json"
 PICTURES = 12  # of a check
 SIDE = 160  # pixels of a picture's longer side
 QUALITY = 80  # of its JPEG

@@ -19,7 +19,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from twofold.metrics.classification import Counts
 from twofold.metrics.curves import Curve, Histogram
-from twofold.reporting.picture import GRID, INK, MUTED, PAPER, RIGHT, WRONG, Picture
+from twofold.reporting.html_page import GRID, INK, MUTED, PAPER, RIGHT, WRONG, Picture
 
 SIZE = (4.9, 4.1)  # inches
 DOTS = 144  # of the PNG, an inch

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from twofold.evaluation.error_analysis import Pixels
+from twofold.metrics import number_format
 from twofold.metrics.classification import FIGURES
 from twofold.metrics.confidence_intervals import mcnemar
 from twofold.promotion import disagreements
@@ -15,7 +16,6 @@ from twofold.promotion.candidate import Candidate
 from twofold.promotion.gates import LESS_IS_BETTER
 from twofold.promotion.judgement import Judgement
 from twofold.promotion.paired_comparison import Comparison
-from twofold.reporting import html_page
 
 MOST_VANISHED = 20
 TITLES = {
@@ -90,8 +90,8 @@ def _row(champion: Comparison, figure: str) -> dict[str, Any]:
         "title": TITLES[figure],
         "own": own,
         "other": other,
-        "difference": html_page.NOTHING if own is None or other is None else _signed(own - other),
-        "interval": html_page.NOTHING if ends is None else f"{_signed(ends.low)} to {_signed(ends.high)}",
+        "difference": number_format.NOTHING if own is None or other is None else _signed(own - other),
+        "interval": number_format.NOTHING if ends is None else f"{_signed(ends.low)} to {_signed(ends.high)}",
         "tone": "" if better is None else "good" if better else "bad",
     }
 

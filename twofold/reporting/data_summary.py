@@ -9,8 +9,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from twofold.core.artifacts import read_csv
 from twofold.data.prepared import LEFT_OUT
-from twofold.data.raw import DUPLICATES, QUARANTINE, read_csv
+from twofold.data.raw import DUPLICATES, QUARANTINE
 
 MOST = 8  # reasons of a kind that are shown
 

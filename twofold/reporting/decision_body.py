@@ -1,7 +1,7 @@
 """The text of decision.html, for the people who answer for a model; `twofold.reporting.decision_page` fills it."""
 
 from twofold.audit import summary
-from twofold.reporting import comparison_body, data_summary, sections, slices_body, threshold_slider
+from twofold.reporting import comparison_body, data_summary, sections, threshold_slider
 
 BODY = (
     """
@@ -85,7 +85,7 @@ positive ~ ". On the dashed line the probabilities hold. Its temperature, fitted
 </div>
 <p class="quiet">The same in plain words is in <code>evaluation.html</code>, which is logged with the run.</p>
 """
-    + slices_body.TEMPLATE
+    + sections.TEMPLATE
     + sections.ROBUSTNESS
     + sections.ANSWERS
     + data_summary.TEMPLATE

@@ -15,19 +15,10 @@ from twofold.metrics.classification import FIGURES
 from twofold.metrics.temperature_scaling import calibrated
 from twofold.promotion.judgement import Judgement, Outcome, headline, reasons
 from twofold.promotion.verdict import Result
-from twofold.reporting import (
-    charts,
-    comparison_section,
-    data_summary,
-    html_page,
-    plots,
-    sections,
-    slices_body,
-    threshold_slider,
-)
+from twofold.reporting import charts, comparison_section, data_summary, html_page, plots, sections, threshold_slider
 from twofold.reporting.comparison_section import TITLES
 from twofold.reporting.decision_body import BODY
-from twofold.reporting.picture import Picture
+from twofold.reporting.html_page import Picture
 
 STEPS = {"train_head": "The head, on the frozen base", "finetune_all": "The whole network"}
 
@@ -63,7 +54,7 @@ def render(judgement: Judgement, outcome: Outcome, recorded: Mapping[str, Any]) 
         "charts": _charts(judgement),
         "temperature": candidate.decision["temperature"],
         "views": candidate.decision["views"],
-        "slices": slices_body.tables(metrics["slices"]),
+        "slices": sections.tables(metrics["slices"]),
         "robustness": sections.rows(metrics.get("robustness")),
         "explained": candidate.explained,
         "data": data_summary.count(

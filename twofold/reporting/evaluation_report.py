@@ -9,14 +9,14 @@ from typing import Any
 
 from twofold.evaluation.explanations import Explanations
 from twofold.evaluation.predictions import Predictions
+from twofold.metrics import number_format
 from twofold.metrics.classification import Counts, by_class
 from twofold.metrics.decision_threshold import explain
 from twofold.metrics.temperature_scaling import WHY
-from twofold.reporting import html_page, sections, slices_body
-from twofold.reporting.picture import Picture
-from twofold.reporting.rates import ends, rate
+from twofold.reporting import html_page, sections
+from twofold.reporting.html_page import Picture
 from twofold.reporting.report_body import BODY
-from twofold.reporting.wording import ARITHMETIC, METHODS, TITLES
+from twofold.reporting.wording import ARITHMETIC, METHODS, TITLES, ends, rate
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def render(findings: Findings) -> str:
         "calibration": _calibration(metrics, decision),
         "rows": _rows(metrics, counts, negative, positive),
         "classes": _classes(counts, negative, positive),
-        "slices": slices_body.tables(metrics["slices"]),
+        "slices": sections.tables(metrics["slices"]),
         "robustness": sections.rows(metrics.get("robustness")),
         "explained": findings.explained,
         "details": _details(findings),
@@ -164,7 +164,7 @@ def _rows(metrics: Mapping[str, Any], counts: Counts, negative: str, positive: s
         "recall": images(counts.positive, positive),
         "specificity": images(counts.negative, negative),
     }
-    prevalence = html_page.number(counts.positive / counts.n)
+    prevalence = number_format.number(counts.positive / counts.n)
     return [
         {
             "key": key,

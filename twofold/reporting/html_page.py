@@ -26,18 +26,32 @@ where None becomes an en dash, and these classes:
 
 import base64
 import hashlib
-import math
 import re
 import zlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from twofold.reporting.picture import COLOURS, Picture
+from twofold.metrics.number_format import count, number, percent
 
-NOTHING = "\N{EN DASH}"
+PAPER = "#fffffe"
+INK = "#1d2429"
+MUTED = "#59656e"
+GRID = "#dfe3e6"
+RIGHT = "#1f6fb2"  # the model's curves, and what it got right
+WRONG = "#c4501b"  # its errors
+COLOURS = {"paper": PAPER, "ink": INK, "muted": MUTED, "grid": GRID, "right": RIGHT, "wrong": WRONG}
+
+
+class Picture(NamedTuple):
+    """One picture twice, and in words for who cannot see it."""
+
+    svg: bytes
+    png: bytes
+    alt: str
+
 
 STYLE = """
 :root{color-scheme:light dark;--paper:#fffffe;--ink:#1d2429;--muted:#59656e;--grid:#dfe3e6;--right:#1f6fb2;
@@ -170,26 +184,6 @@ def policy(script: str) -> str:
         return allowed
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return f"{allowed}; script-src 'sha256-{digest}'"
-
-
-def percent(value: float | None, digits: int = 1) -> str:
-    """A share of 0..1 as a percentage: 0.8841 -> "88.4 %"; what is not quite everything never shows as 100."""
-    if value is None:
-        return NOTHING
-    text = f"{value:.{digits}%}"
-    if value < 1 and text.startswith("100"):
-        text = f"{math.floor(value * 100 * 10**digits) / 10**digits:.{digits}f}%"
-    return text.replace("%", "\N{NARROW NO-BREAK SPACE}%")
-
-
-def number(value: float | None, digits: int = 3) -> str:
-    """A figure with a fixed count of decimals."""
-    return NOTHING if value is None else f"{value:.{digits}f}"
-
-
-def count(value: float | None) -> str:
-    """A whole number with its thousands apart."""
-    return NOTHING if value is None else f"{value:,}"
 
 
 def shown(value: float | str | None) -> str:

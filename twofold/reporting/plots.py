@@ -18,7 +18,7 @@ from twofold.metrics.calibration import reliability
 from twofold.metrics.classification import FIGURES, Counts, by_class
 from twofold.metrics.confidence_intervals import wilson
 from twofold.reporting import charts, reliability_diagram
-from twofold.reporting.picture import Picture
+from twofold.reporting.html_page import Picture
 
 _COUNTED = ("n", "n_positive", *Counts._fields)
 

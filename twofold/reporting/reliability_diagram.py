@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from twofold.metrics.calibration import Reliability
 from twofold.metrics.confidence_intervals import wilson
 from twofold.reporting.charts import drawing, finished, percent_axes, short
-from twofold.reporting.picture import INK, MUTED, RIGHT, WRONG, Picture
+from twofold.reporting.html_page import INK, MUTED, RIGHT, WRONG, Picture
 
 SMALLEST, LARGEST = 4.0, 12.0  # points; a dot's size says how many images it stands for
 

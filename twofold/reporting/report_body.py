@@ -3,7 +3,7 @@
 The values are in the Jinja names below; the two class names appear as the data gives them.
 """
 
-from twofold.reporting import sections, slices_body
+from twofold.reporting import sections
 
 BODY = (
     """
@@ -131,7 +131,7 @@ found</th><th scope="col" class="num">answered</th><th scope="col" class="num">o
 {% endfor %}
 </tbody></table></div>
 """
-    + slices_body.TEMPLATE
+    + sections.TEMPLATE
     + sections.ROBUSTNESS
     + sections.ANSWERS
     + """

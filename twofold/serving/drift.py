@@ -6,7 +6,7 @@ most half of `alpha` (Bonferroni), so that no larger share than `alpha` of compa
 """
 
 import hashlib
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -63,7 +63,7 @@ class Comparison(NamedTuple):
     verdict: Verdict
 
 
-def drift(model: str, address: str, *, params: Path, alpha: float) -> Comparison:
+def drift(model: str, address: str, *, name: Callable[[], str], alpha: float) -> Comparison:
     """Compare the images of a source with the model's reference; the same images give the same answer.
 
     At most MOST images are looked at, the same number as of the reference; of a group only one.
@@ -71,7 +71,7 @@ def drift(model: str, address: str, *, params: Path, alpha: float) -> Comparison
     Args:
         model: as `twofold.serving.model_resolver` takes it.
         address: as `ingest.source`, with labels or without.
-        params: names the registered model.
+        name: gives the name of the registered model, where `model` names none.
         alpha: share of comparisons without drift that may raise an alarm.
 
     Raises:
@@ -90,7 +90,7 @@ def drift(model: str, address: str, *, params: Path, alpha: float) -> Comparison
     chosen = [images[place][0] for place in one_of_each([group for _, group in images])][:MOST]
     if len(chosen) < FEWEST:
         raise DataError(f"{address}: {len(chosen)} images, at least {FEWEST} are needed (of a group, one counts)")
-    with choose(model, params) as picked:
+    with choose(model, name) as picked:
         old = read(picked.folder)
         if len(old.scores) < FEWEST:
             raise DataError(
@@ -126,8 +126,7 @@ def judge(old: Sample, new: Sample, alpha: float) -> Verdict:
 def _look(picked: Chosen, source: Any, keys: list[str]) -> tuple[Sample, list[tuple[str, str]]]:
     """What the model sees and says of images, and those that are none."""
     from twofold.core.progress import track
-    from twofold.model.device import device, settle
-    from twofold.model.emulation import tell
+    from twofold.model.device import device, settle, tell
     from twofold.serving.image_loader import File, opened
 
     settle()

@@ -15,7 +15,7 @@ the metadata.
 import json
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout
 from dataclasses import replace
 from importlib.util import find_spec
@@ -94,7 +94,7 @@ def export(
     model: str,
     directory: Path,
     *,
-    params: Path,
+    name: Callable[[], str],
     precision: str | None,
     data: Path | None = None,
     max_auc_loss: float | None = None,
@@ -105,7 +105,7 @@ def export(
         kind: `onnx` or `torch`.
         model: as `twofold.serving.model_resolver` takes it.
         directory: for the file.
-        params: names the registered model.
+        name: gives the name of the registered model, where `model` names none.
         precision: `float32` allows a model that is sealed in another one; None does not; `int8`, of `onnx` alone, is
             another model, which is measured again.
         data: for int8, the prepared data that the model was trained and tested on.
@@ -120,7 +120,7 @@ def export(
     """
     _check(kind, precision, data, max_auc_loss)
     path = directory / (INT8_NAME if precision == INT8 else NAMES[kind])
-    with choose(model, params) as picked, tempfile.TemporaryDirectory() as scratch:
+    with choose(model, name) as picked, tempfile.TemporaryDirectory() as scratch:
         sealed = picked.sealed
         if precision is None and sealed.precision != PRECISION:
             raise ParameterError(

@@ -17,8 +17,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save_file
 
 from twofold.core.errors import ArtifactError, RegistryError
-from twofold.model.device import device, settle
-from twofold.model.emulation import tell
+from twofold.model.device import device, settle, tell
 from twofold.serving.sealed_model import Sealed
 
 WITNESSES = "witnesses.safetensors"

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from twofold.core.errors import DataError
 from twofold.data.decoding import AMPLE_KEY, Limits, prepare
 from twofold.data.process_pool import ordered, workers
-from twofold.sources.factory import Source
-from twofold.sources.labels import Wanted
+from twofold.sources.base import Source, Wanted
 
 TASK_FILES = 16  # fetched and decoded by a worker in one go: also a batch of the model's
 

@@ -11,13 +11,20 @@ What lies in a registry is fetched as files and checked against the SHA-256 in t
 
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from botocore.exceptions import BotoCoreError, ClientError
+from mlflow.artifacts import download_artifacts
+from mlflow.entities.model_registry import ModelVersion as ModelVersion
+from mlflow.exceptions import MlflowException
+
 from twofold.core.errors import RegistryError
-from twofold.orchestration.params_file import get_value
+from twofold.serving.sealed_model import check
+from twofold.tracking.registry_client import SEAL, refuse_foreign_server
+from twofold.tracking.store import Store, refused, shown
 
 if TYPE_CHECKING:
     from twofold.serving.sealed_model import Sealed
@@ -37,17 +44,16 @@ class Chosen(NamedTuple):
 
 
 @contextmanager
-def choose(model: str, params: Path) -> Iterator[Chosen]:
+def choose(model: str, name: Callable[[], str]) -> Iterator[Chosen]:
     """Find the model, fetch it if it lies in a registry, and check every file of it.
 
     Args:
         model: the word, see above.
-        params: the file that names the registered model, read only where the word does not.
+        name: gives the name of the registered model; called only where the word names none.
 
     Raises:
         RegistryError: there is no such model, alias or version.
         ArtifactError: a file of it is missing or altered.
-        ParameterError: params.yaml does not name a registered model.
     """
     from twofold.serving.sealed_model import open_sealed
 
@@ -62,10 +68,10 @@ def choose(model: str, params: Path) -> Iterator[Chosen]:
             "(3), models:/NAME@ALIAS, models:/NAME/VERSION, or the folder of a sealed model"
         )
     parts = found.groupdict()
-    name = parts.get("name") or str(get_value(params, "register.model_name"))
+    registered = parts.get("name") or name()
     with tempfile.TemporaryDirectory(prefix="twofold-model-") as scratch:
-        folder, seal, number = _fetch(name, parts["number"], parts["alias"], Path(scratch))
-        yield Chosen(folder, open_sealed(folder, seal), f"{name}/{number}")
+        folder, seal, number = _fetch(registered, parts["number"], parts["alias"], Path(scratch))
+        yield Chosen(folder, open_sealed(folder, seal), f"{registered}/{number}")
 
 
 def _local(path: Path) -> Path | None:
@@ -91,7 +97,32 @@ def _fetch(name: str, number: str | None, alias: str | None, folder: Path) -> tu
             where = tracking.shown(store.uri)
             raise RegistryError(f"the registered model '{name}' has no {what} at {where} (MLFLOW_TRACKING_URI)")
         return (
-            registry_client.fetch_sealed(store, version, folder),
+            fetch_sealed(store, version, folder),
             version.tags[registry_client.SEAL],
             str(version.version),
         )
+
+
+def fetch_sealed(store: Store, version: ModelVersion, folder: Path) -> Path:
+    """Download a version's sealed folder and hold it to the seal in the version's tags; nothing of it is run.
+
+    What is not the sealed model is not left in `folder`.
+
+    Raises:
+        RegistryError: the version was not sealed by Twofold, or its files are not in the store.
+        ArtifactError: a file is missing, altered or added.
+    """
+    seal = version.tags.get(SEAL)
+    if not seal:
+        raise RegistryError(f"version {version.version} has no tag {SEAL}: it was not sealed by Twofold")
+    place = store.client.get_model_version_download_uri(version.name, version.version)
+    refuse_foreign_server(store, place)
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".fetching-") as draft:
+        try:
+            found = Path(download_artifacts(f"{place}/artifacts/sealed", dst_path=draft, tracking_uri=store.uri))
+        except (MlflowException, OSError, BotoCoreError, ClientError) as error:
+            reason = shown(refused(error) or str(error))
+            raise RegistryError(f"its files cannot be fetched from {shown(place)}: {reason}") from error
+        check(found, seal)
+        return found.rename(folder / found.name)

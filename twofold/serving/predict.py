@@ -46,13 +46,13 @@ class Count(NamedTuple):
     refused: int
 
 
-def predict(model: str, paths: Sequence[str], *, params: Path, to: Path | None, as_csv: bool) -> Count:
+def predict(model: str, paths: Sequence[str], *, name: Callable[[], str], to: Path | None, as_csv: bool) -> Count:
     """Answer for every image and write the rows, to a file whole or not at all.
 
     Args:
         model: as `twofold.serving.model_resolver` takes it.
         paths: where the images are; what a file is, if named itself, its content decides.
-        params: names the registered model.
+        name: gives the name of the registered model, where `model` names none.
         to: the file to write; None is standard output, row by row.
         as_csv: CSV with a header, else a JSON object a line.
 
@@ -63,7 +63,7 @@ def predict(model: str, paths: Sequence[str], *, params: Path, to: Path | None, 
     """
     # Before the model is fetched: a mistyped path shall not wait for it.
     files = found(paths)
-    with choose(model, params) as chosen, _output(to) as stream:
+    with choose(model, name) as chosen, _output(to) as stream:
         say(f"predict: {len(files)} files, model {chosen.version}, seal {chosen.sealed.digest[:12]}")
         write, refused = _writer(stream, as_csv), 0
         rows = answers(chosen, files)
@@ -78,8 +78,7 @@ def predict(model: str, paths: Sequence[str], *, params: Path, to: Path | None, 
 
 def answers(chosen: Chosen, files: Sequence[File]) -> Iterator[Answer]:
     """One answer a file, in their order; computed in the model's precision on TWOFOLD_DEVICE."""
-    from twofold.model.device import device, settle
-    from twofold.model.emulation import tell
+    from twofold.model.device import device, settle, tell
 
     settle()
     sealed, version = chosen.sealed, chosen.version

@@ -8,8 +8,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 
-from twofold.sources.factory import Source
-from twofold.sources.labels import Fetched, Listing, Wanted
+from twofold.sources.base import Fetched, Listing, Source, Wanted
 from twofold.storage import cache
 
 KIND = "fetched"

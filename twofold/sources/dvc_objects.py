@@ -11,7 +11,7 @@ import time
 from typing import Any, NamedTuple
 
 from twofold.core.errors import SourceError
-from twofold.sources.labels import Fetched
+from twofold.sources.base import Fetched
 
 CONNECT_TIMEOUT, READ_TIMEOUT = 10, 30  # seconds, of remotes in S3
 TRIES = 4

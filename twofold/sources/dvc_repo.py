@@ -28,8 +28,9 @@ from urllib.parse import urlsplit
 
 from twofold.core.errors import DataError, SourceError
 from twofold.core.progress import say
+from twofold.sources.base import Aside, Fetched, Listing, Wanted
 from twofold.sources.dvc_objects import Store, first_line
-from twofold.sources.labels import LABELS, LARGEST_TABLE, Aside, Fetched, Listing, Wanted, hidden, labelled, shown
+from twofold.sources.labels import LABELS, LARGEST_TABLE, hidden, labelled, shown
 
 THREADS = 8  # reads at once in each worker: an answer takes far longer than its bytes
 _GIT = "git"  # the store of what Git keeps; the others are numbered

@@ -8,38 +8,11 @@
 """
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
 from twofold.core.errors import DataError
-from twofold.sources.labels import Fetched, Listing, Wanted
+from twofold.sources.base import Source
 from twofold.sources.local_folder import Folder
-
-
-class Source(Protocol):
-    """Labelled images somewhere; it travels to worker processes, without its listing.
-
-    `name`: the address for people, without credentials.
-    """
-
-    name: str
-
-    def listing(self) -> Listing:
-        """What it offers; asked once, before anything is fetched."""
-        ...
-
-    def wanted(self, key: str) -> Wanted:
-        """What `fetch` takes for a key of the listing."""
-        ...
-
-    def fetch(self, wanted: Sequence[Wanted], limit: int) -> list[Fetched]:
-        """The files, in their order; of one above `limit` bytes, nothing or the beginning.
-
-        Raises:
-            SourceError: the source failed, and not a single file of it.
-        """
-        ...
 
 
 def open_source(address: str) -> Source:

@@ -14,9 +14,9 @@ import csv
 import io
 from collections.abc import Callable, Collection, Sequence
 from pathlib import PurePosixPath
-from typing import NamedTuple
 
 from twofold.core.errors import DataError
+from twofold.sources.base import Aside, Entry, Fetched, Listing
 
 LABELS = "labels.csv"
 LARGEST_TABLE = 1 << 28  # bytes of it
@@ -27,50 +27,6 @@ _OTHER_PICTURES = (".gif", ".heic", ".heif", ".avif", ".jp2", ".jxl", ".dcm", ".
 # Why an image is not on offer where labels are asked for.
 OUTSIDE, UNNAMED = "an image outside every class folder", f"not named in {LABELS}"
 _PROBLEMS_SHOWN = 10
-
-
-class Entry(NamedTuple):
-    """One image on offer; `key` is its path relative to the folder, with slashes."""
-
-    key: str
-    label: str
-    group: str | None
-    split: str | None
-    slices: tuple[str | None, ...]
-
-
-class Aside(NamedTuple):
-    """A file that is not on offer; `counts` says whether its owner would miss it (then it counts as refused)."""
-
-    key: str
-    label: str
-    reason: str
-    counts: bool
-
-
-class Listing(NamedTuple):
-    """What a source offers: `entries` and `aside` sorted by key, the names of the slice columns sorted."""
-
-    entries: list[Entry]
-    aside: list[Aside]
-    slices: tuple[str, ...]
-
-
-class Wanted(NamedTuple):
-    """One file to fetch: its key, its size in bytes, and the ETag with which it was listed, if there is one."""
-
-    key: str
-    bytes: int
-    etag: str = ""
-
-
-class Fetched(NamedTuple):
-    """A file's bytes, or the reason why it is refused; `version` as the store names it, `verified` by its checksum."""
-
-    data: bytes
-    reason: str = ""
-    version: str = ""
-    verified: bool = True
 
 
 def hidden(name: str) -> bool:

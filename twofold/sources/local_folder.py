@@ -19,18 +19,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from twofold.core.errors import DataError
-from twofold.sources.labels import (
-    LABELS,
-    LARGEST_TABLE,
-    Aside,
-    Fetched,
-    Listing,
-    Wanted,
-    from_classes,
-    from_table,
-    hidden,
-    shown,
-)
+from twofold.sources.base import Aside, Fetched, Listing, Wanted
+from twofold.sources.labels import LABELS, LARGEST_TABLE, from_classes, from_table, hidden, shown
 
 _READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _MORE = 1 << 20  # bytes read at a time, of a file that grew while it was read

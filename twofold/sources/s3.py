@@ -29,7 +29,8 @@ from botocore.httpchecksum import StreamingChecksumBody
 from urllib3.exceptions import HTTPError
 
 from twofold.core.errors import SourceError
-from twofold.sources.labels import LABELS, LARGEST_TABLE, Aside, Fetched, Listing, Wanted, hidden, labelled, shown
+from twofold.sources.base import Aside, Fetched, Listing, Wanted
+from twofold.sources.labels import LABELS, LARGEST_TABLE, hidden, labelled, shown
 from twofold.storage.s3_client import THREADS, client, first_line, parse, reason
 
 T = TypeVar("T")

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from twofold.core.errors import DataError
-from twofold.sources.factory import Source, open_source
+from twofold.sources.base import Source
+from twofold.sources.factory import open_source
 from twofold.sources.labels import OUTSIDE, UNNAMED
 from twofold.sources.local_folder import Folder
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from twofold.evaluation.predictions import Predictions
     from twofold.model.classifier import Classifier
     from twofold.model.fused_classifier import Replica
-    from twofold.reporting.picture import Picture
+    from twofold.reporting.html_page import Picture
 
 KIND, SCHEMA_VERSION = "evaluation", 3
 SPLITS = ("validation", "test")
@@ -154,7 +154,7 @@ def _check(prepared: "Prepared", about: Mapping[str, Any], data: Path, model: Pa
 def _network(params: Evaluate, classifier: "Classifier") -> "Replica":
     """What answers here, on this machine's device."""
     from twofold.model import device
-    from twofold.model.emulation import tell
+    from twofold.model.device import tell
     from twofold.model.fused_classifier import Replica
 
     device.settle()
@@ -251,7 +251,7 @@ def _explain(
 ) -> "Explanations":
     import numpy as np
 
-    from twofold.evaluation.explaining import explain
+    from twofold.evaluation.gradcam import explain
 
     place = {sha256: row for row, sha256 in enumerate(prepared.sha256)}
 

@@ -117,16 +117,15 @@ def finetune_all(params: FinetuneAll, data: Path, head: Path, *, model: Path, me
     from twofold.model.device import at_once, device, has_bf16, settle
     from twofold.model.inference import probabilities
     from twofold.model.torch_compile import compiled, compiles
-    from twofold.tracking.store import live_run
+    from twofold.tracking.live_run import live_run
     from twofold.training.augmentation import Augmentation
     from twofold.training.checkpoint import Checkpoint, dependencies
     from twofold.training.conv_bn_folding import depthwise_in_float32, folded
-    from twofold.training.data_loader import Shown
+    from twofold.training.data_loader import Resolution, Shown
     from twofold.training.history import Figures, told, validation_figures, write_history
     from twofold.training.loop import SHARED, Plan, class_weights, train
     from twofold.training.optimizer import groups_by_depth
     from twofold.training.pretrained_weights import pretrained
-    from twofold.training.resolution import Resolution
 
     settle()
     where = device()

@@ -14,31 +14,22 @@ from typing import NamedTuple
 
 from pydantic import Field
 
-from twofold.audit.checks import enforce, findings
+from twofold.audit.checks import PAGE, enforce, findings
 from twofold.audit.ingest_checks import Audit, examine, leave_out
-from twofold.core.artifacts import publish, write_json
+from twofold.core.artifacts import publish, write_csv, write_json
 from twofold.core.errors import DataError
 from twofold.core.params import Fraction, Integer, Section, Text
 from twofold.core.progress import say, track
 from twofold.data.decoding import FORMATS, Limits, decode
 from twofold.data.exact_duplicates import sort_out
 from twofold.data.image_statistics import Look
-from twofold.data.raw import (
-    VERSIONS,
-    Image,
-    Quarantined,
-    Shards,
-    fingerprint,
-    read_member,
-    rewrite,
-    write_csv,
-    write_tables,
-)
+from twofold.data.raw import VERSIONS, Image, Quarantined, fingerprint, rewrite, write_tables
 from twofold.data.resizing import Pixels
+from twofold.data.shards import Shards, read_member
 from twofold.data.source_reader import Taken, taken
-from twofold.reporting.audit_page import PAGE, write_audit
-from twofold.sources.factory import Source, open_source
-from twofold.sources.labels import Entry, Listing
+from twofold.reporting.audit_page import write_audit
+from twofold.sources.base import Entry, Listing, Source
+from twofold.sources.factory import open_source
 
 _SHOWN = 10  # refused files in an error
 

@@ -13,17 +13,18 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from twofold.audit import near_duplicates, split_leakage
-from twofold.audit.checks import Check, Found, Policy, enforce, findings
-from twofold.core.artifacts import publish, write_json, write_meta
+from twofold.audit.checks import PAGE, Check, Found, Policy, enforce, findings
+from twofold.core.artifacts import publish, write_csv, write_json, write_meta
 from twofold.core.params import Fraction, Integer, Section, Text
 from twofold.core.progress import say
 from twofold.data import decoding, resizing
 from twofold.data.decoding import Limits, decode
-from twofold.data.prepared import KIND, LEFT_OUT, VERSION, repack, write_index
+from twofold.data.prepared import KIND, LEFT_OUT, VERSION
+from twofold.data.prepared_writer import repack, write_index
 from twofold.data.preprocessing import Seen, Shape, fill
-from twofold.data.raw import Raw, write_csv
+from twofold.data.raw import Raw
 from twofold.data.splits import SPLITS, LeftOut, assign, check, groups_across, repeats
-from twofold.reporting.audit_page import PAGE, write_audit
+from twofold.reporting.audit_page import write_audit
 
 
 class Audit(Section):

@@ -119,11 +119,12 @@ def register(
 
 def _record(store: "Store", params: Register, judged: "Judgement", stands: Any, folder: Path) -> dict[str, Any]:
     """Write into MLflow what is not there yet, and the page and the card into `folder`; returns the verdict."""
-    from twofold.promotion.judgement import CHALLENGER, CHAMPION, as_json, digest
+    from twofold.promotion.judgement import as_json, digest
     from twofold.registry import registration as registering
     from twofold.reporting.model_card import render
     from twofold.tracking import runs
     from twofold.tracking import store as tracking
+    from twofold.tracking.registry_client import CHALLENGER, CHAMPION
 
     alias = CHAMPION if params.promotion == "auto" else CHALLENGER
     sections = {**judged.candidate.params, "register": params.model_dump(mode="json")}
@@ -233,8 +234,8 @@ def _where(store: "Store", run: "Run", params: Register, tolerance: float) -> di
 
 
 def _tags(judged: "Judgement") -> dict[str, str]:
+    from twofold.tracking.live_run import STEP
     from twofold.tracking.registry_client import KEY
-    from twofold.tracking.store import STEP
 
     candidate = judged.candidate
     tags = {

@@ -75,15 +75,15 @@ def train_head(params: TrainHead, data: Path, *, model: Path, metrics: Path, aud
     from safetensors.torch import save_file
 
     from twofold.audit import label_issues
-    from twofold.audit.checks import enforce
+    from twofold.audit.checks import PAGE, enforce
     from twofold.core.artifacts import digest, publish, write_json, write_meta
     from twofold.core.progress import say
     from twofold.data.prepared import Prepared
     from twofold.model.classifier import BACKBONES, make_head
     from twofold.model.device import device, sent, settle
     from twofold.model.inference import VIEWS
-    from twofold.reporting.audit_page import PAGE, write_audit
-    from twofold.tracking.store import live_run
+    from twofold.reporting.audit_page import write_audit
+    from twofold.tracking.live_run import live_run
     from twofold.training.checkpoint import Checkpoint, dependencies
     from twofold.training.feature_extraction import extract
     from twofold.training.history import Figures, told, validation_figures, write_history

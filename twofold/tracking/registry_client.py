@@ -5,7 +5,6 @@ Everything is found again by tags, so that a register that was killed goes on wh
 """
 
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,11 +20,8 @@ from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
 from twofold.core.errors import RegistryError
-from twofold.promotion.judgement import CHAMPION
-from twofold.serving.sealed_model import check
-from twofold.tracking.refusals import refused
 from twofold.tracking.runs import Run, taking_files
-from twofold.tracking.store import Store, shown
+from twofold.tracking.store import Store, refused, shown
 from twofold.tracking.urls import elsewhere
 
 KEY = "twofold.key"  # of a candidate: digest of model, decision and test images
@@ -35,6 +31,9 @@ JUDGED_AGAINST = "twofold.judged_against"  # of a version: the champion's versio
 CONDITIONS = "twofold.conditions"  # of a version: `gates` and `reference_since` that it was held to, as JSON
 LONGEST_TAG = 100_000  # characters of a version's or a registered model's tag
 DESCRIPTION = 5000  # characters that every store keeps
+
+CHAMPION, CHALLENGER = "champion", "challenger"  # aliases of a version
+REJECTED = "rejected"  # what a version without an alias may have come to
 
 
 def holder(store: Store, name: str, alias: str = CHAMPION) -> ModelVersion | None:
@@ -106,36 +105,7 @@ def download(store: Store, model: LoggedModel, folder: Path) -> Path:
         ) from error
 
 
-def fetch_sealed(store: Store, version: ModelVersion, folder: Path) -> Path:
-    """Download a version's sealed folder and hold it to the seal in the version's tags; nothing of it is run.
-
-    What is not the sealed model is not left in `folder`.
-
-    Raises:
-        RegistryError: the version was not sealed by Twofold, or its files are not in the store.
-        ArtifactError: a file is missing, altered or added.
-    """
-    seal = version.tags.get(SEAL)
-    if not seal:
-        raise RegistryError(f"version {version.version} has no tag {SEAL}: it was not sealed by Twofold")
-    place = store.client.get_model_version_download_uri(version.name, version.version)
-    _at_home(store, place)
-    with tempfile.TemporaryDirectory(dir=_made(folder), prefix=".fetching-") as draft:
-        try:
-            found = Path(download_artifacts(f"{place}/artifacts/sealed", dst_path=draft, tracking_uri=store.uri))
-        except (MlflowException, OSError, BotoCoreError, ClientError) as error:
-            reason = shown(refused(error) or str(error))
-            raise RegistryError(f"its files cannot be fetched from {shown(place)}: {reason}") from error
-        check(found, seal)
-        return found.rename(folder / found.name)
-
-
-def _made(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def _at_home(store: Store, place: str) -> None:
+def refuse_foreign_server(store: Store, place: str) -> None:
     """Refuse files that lie on another server: it would be sent the user's name and password."""
     if elsewhere(store.uri, place):
         raise RegistryError(

@@ -18,8 +18,8 @@ from mlflow.exceptions import MlflowException
 from requests import RequestException
 
 from twofold.core.errors import ArtifactError, RegistryError
-from twofold.tracking.refusals import refused
-from twofold.tracking.store import DIGEST, PARENT, Store, log_metrics, runs_with, shown
+from twofold.tracking.live_run import PARENT
+from twofold.tracking.store import DIGEST, Store, log_metrics, refused, runs_with, shown
 
 RUN_KEY = "twofold.run_key"  # digest of the model's key and of all parameters
 OUTCOME = "twofold.outcome"  # digest of the verdict; set last, so a run that has it is complete

@@ -13,7 +13,7 @@ from tests.support.s3_case import fill
 from tests.support.tools.servers import LISTER, SECRET
 from twofold.cli.main import main
 from twofold.core.errors import ParameterError
-from twofold.data import decode_cache, decoding, preparing
+from twofold.data import decode_cache, decoding, preprocessing
 from twofold.storage import cache, cache_s3, s3_client
 
 pytestmark = pytest.mark.slow
@@ -239,7 +239,7 @@ def test_a_stalling_server_costs_seconds_and_no_result(bucket, monkeypatch, caps
 def test_a_data_set_that_grew_is_decoded_where_it_is_new_and_is_the_same_as_a_fresh_one(bucket, tmp_path, monkeypatch):
     """On S3 from the source to the memo, as on a cluster whose pods have no disk of their own."""
     calls = []
-    for module, name in ((decode_cache, "decode"), (preparing, "prepare")):
+    for module, name in ((decode_cache, "decode"), (preprocessing, "prepare")):
         real = getattr(decoding, name)
         monkeypatch.setattr(module, name, lambda *given, real=real: calls.append(1) or real(*given))
     monkeypatch.setenv("TWOFOLD_WORKERS", "1")

@@ -12,8 +12,8 @@ import pytest
 from tests.support.makers import file_bytes, make_folder
 from tests.support.s3_case import fill, png, run
 from tests.support.tools.s3_faults import XML, between
+from twofold.core.artifacts import read_csv
 from twofold.core.errors import DataError, SourceError
-from twofold.data.raw import read_csv
 from twofold.sources.factory import open_source
 
 pytestmark = pytest.mark.slow

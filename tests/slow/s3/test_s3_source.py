@@ -11,8 +11,8 @@ from tests.support.makers import file_bytes, make_folder
 from tests.support.s3_case import LIMIT, fill, png, run
 from tests.support.tools.s3_faults import between
 from tests.support.tools.servers import LISTER, SECRET
+from twofold.core.artifacts import read_csv
 from twofold.core.errors import DataError, SourceError
-from twofold.data.raw import read_csv
 from twofold.sources.factory import open_source
 from twofold.sources.s3 import Bucket
 

@@ -11,10 +11,11 @@ import pytest
 from tests.support.kfp_server.server import KfpServer
 from twofold.cli.kfp import submit
 from twofold.cli.kfp.command import main
+from twofold.cli.kfp.options import add_connection_options, connection_from
 from twofold.core.errors import ServerError
 from twofold.kubeflow.definition.compiler import compile_to
-from twofold.kubeflow.server import kfp_client, run_watcher
-from twofold.kubeflow.server.connection import add_connection_options, connect
+from twofold.kubeflow.server import kfp_client, run_submission, run_watcher
+from twofold.kubeflow.server.connection import Connection, connect
 
 PARAMS = Path(__file__).resolve().parents[2] / "params.yaml"
 SECRET = "s3cr3t-T0ken.of_much~length"
@@ -51,11 +52,11 @@ class Cli:
         return said
 
 
-def options(server: KfpServer, *words: str) -> argparse.Namespace:
+def options(server: KfpServer, *words: str) -> Connection:
     """What the command line would make of the words."""
     parser = argparse.ArgumentParser()
     add_connection_options(parser)
-    return parser.parse_args(["--host", server.host, *words])
+    return connection_from(parser.parse_args(["--host", server.host, *words]))
 
 
 def fails(server: KfpServer, *words: str) -> str:
@@ -71,7 +72,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kfp_client, "PAUSES", (0.0, 0.0))
     monkeypatch.setattr(run_watcher, "POLL", 0.0)
     monkeypatch.setattr(run_watcher, "BACKOFF", (0.0, 0.0))
-    monkeypatch.setattr(submit, "LOOKS", (0.0, 0.0))
+    monkeypatch.setattr(run_submission, "LOOKS", (0.0, 0.0))
     monkeypatch.setattr(submit, "compile_to", _compile_once)
     monkeypatch.setattr("kfp.Client._LOCAL_KFP_CONTEXT", "/nonexistent/kfp/context.json")
     for name in ("KF_PIPELINES_ENDPOINT", "KF_PIPELINES_UI_ENDPOINT", "KFP_TOKEN", "KFP_COOKIES"):

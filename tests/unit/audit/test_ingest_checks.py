@@ -9,8 +9,9 @@ from PIL import Image, ImageFilter
 
 from tests.support.makers import CLASSES, UNJUDGED, encode, file_bytes, make_raw
 from twofold.cli.forget import forget
+from twofold.core.artifacts import read_csv
 from twofold.core.errors import DataError, ParameterError
-from twofold.data.raw import Raw, read_csv
+from twofold.data.raw import Raw
 
 WARN = dict.fromkeys(UNJUDGED, "warn") | {"both_labels": "fail"}
 SIDE = 48

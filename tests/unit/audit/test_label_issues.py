@@ -10,8 +10,8 @@ from sklearn.metrics import roc_auc_score
 from tests.support.makers import file_bytes
 from tests.support.training_maker import HEAD, make_prepared
 from twofold.audit import label_issues
+from twofold.core.artifacts import read_csv
 from twofold.core.errors import DataError, TrainingError
-from twofold.data.raw import read_csv
 from twofold.steps.train_head import TrainHead, train_head
 
 NOBODY = np.array([None] * 400, object)

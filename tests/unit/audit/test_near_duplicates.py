@@ -8,7 +8,8 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from twofold.audit import near_duplicates
-from twofold.audit.near_duplicates import pairs, thumbnail
+from twofold.audit.near_duplicates import pairs
+from twofold.data.thumbnails import thumbnail
 
 SIZE = 160
 

@@ -8,10 +8,10 @@ import pytest
 from tests.support.makers import UNAUDITED, encode, file_bytes, make_prepared, make_raw, write_labels
 from tests.unit.audit.test_near_duplicates import CHANGES, part
 from twofold.audit import near_duplicates, split_leakage
+from twofold.core.artifacts import read_csv
 from twofold.core.errors import DataError
 from twofold.data.decode_cache import content_of
 from twofold.data.prepared import Prepared
-from twofold.data.raw import read_csv
 
 DEFAULT = {"leaks": "quarantine", "groups": "quarantine", "label_conflicts": "warn", "near_duplicates": "warn"}
 SPLITS = ("train", "validation", "test")

@@ -10,9 +10,10 @@ import pytest
 
 from tests.support.makers import UNAUDITED, encode, file_bytes, make_folder, make_prepared, make_raw, write_labels
 from twofold.cli.forget import forget, holds
+from twofold.core.artifacts import read_csv, write_csv
 from twofold.core.errors import DataError
 from twofold.data.prepared import Prepared
-from twofold.data.raw import Raw, read_csv, write_csv
+from twofold.data.raw import Raw
 from twofold.storage import cache, cache_sqlite
 
 KEY = "bad/00003.png"

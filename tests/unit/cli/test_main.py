@@ -2,7 +2,6 @@ from pathlib import Path
 
 import pytest
 
-from scripts.reference_tables import BEGIN, END
 from twofold.cli import main
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -40,25 +39,6 @@ def test_an_error_is_printed_and_the_exit_status_is_1(params, capsys):
 def test_params_check_is_silent_when_all_is_well(params, capsys):
     assert call("params", "check", "--params", params) == 0
     assert capsys.readouterr() == ("", "")
-
-
-def test_the_tables_are_written_and_checked(tmp_path, capsys):
-    page = tmp_path / "README.md"
-    page.write_text(f"# A\n\n{BEGIN}\n{END}\n\nend\n")
-    assert call("params", "table", "--check", str(page)) == 1
-    assert "make readme" in capsys.readouterr().err
-    assert call("params", "table", "--write", str(page)) == 0
-    text = page.read_text()
-    assert text.startswith("# A\n")
-    assert text.endswith("\n\nend\n")
-    assert "| `positive` | The class that is to be found" in text
-    assert call("params", "table", "--check", str(page)) == 0
-
-
-def test_a_page_without_the_marks_is_refused(tmp_path, capsys):
-    (tmp_path / "README.md").write_text("# A\n")
-    assert call("params", "table", "--check", str(tmp_path / "README.md")) == 1
-    assert "must hold the marks" in capsys.readouterr().err
 
 
 def test_a_summary_before_any_run_names_what_is_missing(tmp_path, capsys):

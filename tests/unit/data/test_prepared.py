@@ -7,9 +7,10 @@ import pytest
 
 from tests.support.makers import encode, make_folder, make_prepared, make_raw, pixels
 from twofold.core.errors import ArtifactError
-from twofold.data import prepared as module
+from twofold.data import prepared_writer
 from twofold.data.decode_cache import content_of
-from twofold.data.prepared import Prepared, create_part, plan, write_rows
+from twofold.data.prepared import Prepared
+from twofold.data.prepared_writer import create_part, plan, write_rows
 from twofold.data.raw import Image
 
 
@@ -26,7 +27,7 @@ def data(tmp_path_factory):
 
 
 def test_parts_are_bounded_and_only_grow_at_the_end(monkeypatch):
-    monkeypatch.setattr(module, "PART_BYTES", 3 * 8 * 8)
+    monkeypatch.setattr(prepared_writer, "PART_BYTES", 3 * 8 * 8)
     images = [image(n, 3 if n in (1, 4) else 1) for n in range(7)]
     places, shapes = plan(images, 8)
     assert shapes == [(3, 8, 8, 1), (2, 8, 8, 1), (1, 8, 8, 3), (1, 8, 8, 3)]
@@ -44,7 +45,7 @@ def test_rows_are_written_where_they_belong(tmp_path):
 
 
 def test_several_parts_read_as_one(data, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "PART_BYTES", 4 * 32 * 32)
+    monkeypatch.setattr(prepared_writer, "PART_BYTES", 4 * 32 * 32)
     parts = make_prepared(data.parent / "raw", tmp_path / "data")
     assert len(list(parts.glob("part-*.npy"))) == 8
     rows = [29, 0, 7, 7, 15]

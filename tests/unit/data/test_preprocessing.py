@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.makers import encode, make_raw, pixels
 from twofold.data.decoding import Limits
-from twofold.data.preparing import brightness, ready
+from twofold.data.preprocessing import brightness, ready
 from twofold.data.raw import Raw
 from twofold.storage import cache_sqlite
 
@@ -45,11 +45,11 @@ def raw(tmp_path):
 
 
 def test_the_memo_gives_back_what_was_seen(raw, tmp_path, monkeypatch):
-    from twofold.data import preparing
+    from twofold.data import preprocessing
 
     images = Raw.open(raw).images
     first = ready(images, raw, 16, "pad", LIMITS)
-    monkeypatch.setattr(preparing, "_made", None)  # nothing may be made again
+    monkeypatch.setattr(preprocessing, "_made", None)  # nothing may be made again
     second = ready(images, raw, 16, "pad", LIMITS)
     for one, other in zip(first, second, strict=True):
         assert (one.brightness, one.content) == (other.brightness, other.content)
@@ -59,7 +59,7 @@ def test_the_memo_gives_back_what_was_seen(raw, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("before", [True, False])
 def test_a_thumbnail_is_there_where_it_is_wanted_and_the_rest_is_the_same(raw, before, monkeypatch):
-    from twofold.data import preparing
+    from twofold.data import preprocessing
 
     images = Raw.open(raw).images
     first = ready(images, raw, 16, "pad", LIMITS, thumbnails=before)
@@ -72,7 +72,7 @@ def test_a_thumbnail_is_there_where_it_is_wanted_and_the_rest_is_the_same(raw, b
         np.testing.assert_array_equal(one.values, other.values)
         np.testing.assert_array_equal(one.squares, other.squares)
     assert rows("SELECT count(*) FROM uses WHERE kind = 'pixels'") == [(6,)]
-    monkeypatch.setattr(preparing, "_made", None)  # by now both ways are known
+    monkeypatch.setattr(preprocessing, "_made", None)  # by now both ways are known
     with_one = ready(images, raw, 16, "pad", LIMITS)
     wanted = first if before else again
     for one, other in zip(with_one, wanted, strict=True):

@@ -6,9 +6,10 @@ import tarfile
 
 import pytest
 
+from twofold.core.artifacts import read_csv
 from twofold.core.errors import ArtifactError
-from twofold.data import raw as raw_module
-from twofold.data.raw import Duplicate, Image, Quarantined, Raw, Shards, fingerprint, read_csv, write_tables
+from twofold.data.raw import Duplicate, Image, Quarantined, Raw, fingerprint, write_tables
+from twofold.data.shards import Shards
 
 FILES = [bytes([number]) * size for number, size in enumerate((700, 512, 1, 5000, 1023))]
 
@@ -51,23 +52,6 @@ def test_shards_are_tar_files_of_a_bounded_size(raw):
         with tarfile.open(path) as tar:
             assert all((m.mtime, m.uid, m.gid, m.mode) == (0, 0, 0, 0o644) for m in tar)
     assert members == [f"{number}.png" for number in range(5)]
-
-
-def test_what_is_written_together_is_cut_where_a_shard_ends(tmp_path, monkeypatch):
-    data = [*FILES, b"\x08" * 9000, b"\x09" * 30_000, b"\x0a" * 3]
-    whole = {}
-    for at_once in (1, 2000, raw_module._AT_ONCE):
-        monkeypatch.setattr(raw_module, "_AT_ONCE", at_once)
-        place = tmp_path / str(at_once)
-        place.mkdir()
-        shards = Shards(place, limit=16_384)
-        places = [shards.add(f"{one[0]}.png", one) for one in data]
-        shards.close()
-        whole[at_once] = places, [path.read_bytes() for path in sorted(place.glob("*.tar"))]
-        for one, (shard, offset) in zip(data, places, strict=True):
-            assert whole[at_once][1][shard][offset : offset + len(one)] == one
-    assert whole[1] == whole[2000] == whole[raw_module._AT_ONCE]
-    assert len(whole[1][1]) == 4
 
 
 def test_more_data_leaves_full_shards_as_they_were(raw, tmp_path):
@@ -136,18 +120,3 @@ def test_lists_are_sorted_and_read_back(tmp_path):
     assert [Quarantined(**row) for row in read_csv(tmp_path / "quarantine.csv")] == quarantined
     with pytest.raises(ArtifactError, match="No such file"):
         read_csv(tmp_path / "none.csv")
-
-
-@pytest.mark.parametrize("name", ["x", "a" * 64 + ".jpg", "n" * 100])
-@pytest.mark.parametrize("size", [0, 1, 511, 50_000, 8**11 - 1])
-def test_a_header_is_the_one_that_tarfile_writes(name, size):
-    expected = tarfile.TarInfo(name)
-    expected.size = size
-    assert raw_module._header(name, size) == expected.tobuf(tarfile.USTAR_FORMAT)
-
-
-def test_what_no_header_can_hold_is_refused():
-    with pytest.raises(ArtifactError, match="names of 100 letters and less than 8 GiB"):
-        raw_module._header("n" * 101, 1)
-    with pytest.raises(ArtifactError, match="8589934592 bytes"):
-        raw_module._header("n", 8**11)

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from twofold.cli.kfp import options, schedule, submit
-from twofold.kubeflow.preflight import local_checks
+from twofold.cli.kfp import doctor, options, schedule, submit
 from twofold.kubeflow.server.kfp_client import OLDEST
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -31,7 +30,7 @@ def test_its_commands_are_taken_by_the_command_line(command, monkeypatch):
     monkeypatch.chdir(ROOT)
     parser = argparse.ArgumentParser()
     subparsers = parser.add_subparsers()
-    for module in (local_checks, schedule, submit):
+    for module in (doctor, schedule, submit):
         module.add_parser(subparsers)
     found = parser.parse_args(shlex.split(command, comments=True)[3:])
     if hasattr(found, "resources"):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from twofold.evaluation.alterations import ALTERATIONS, blur, brighter, darker, flatter, jpeg, shifted
+from twofold.evaluation.robustness import ALTERATIONS, blur, brighter, darker, flatter, jpeg, shifted
 
 NOISE = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), np.uint8)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from twofold.evaluation import robustness
-from twofold.evaluation.alterations import ALTERATIONS
+from twofold.evaluation.robustness import ALTERATIONS
 
 # Flat grey images; the model's probability is grey / 255 at a threshold of 0.5 (grey 127.5).
 GREY = np.array([20, 100, 120, 130, 150, 170])

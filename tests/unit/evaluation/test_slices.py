@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from tests.support.makers import encode, make_prepared, make_raw, write_labels
-from twofold.data.prepared import Prepared, sources
+from twofold.data.prepared import Prepared
+from twofold.data.prepared_writer import sources
 from twofold.data.raw import Image
 from twofold.evaluation.slice_names import in_order
 from twofold.evaluation.slices import MOST_SOURCES, by_value, columns, edges

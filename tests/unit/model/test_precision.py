@@ -20,9 +20,9 @@ from twofold.core.artifacts import file_sha256, read_json, write_json
 from twofold.core.errors import ArtifactError, ParameterError
 from twofold.core.params import check
 from twofold.evaluation import drift_reference, gradcam, predictions
-from twofold.model import device, emulation, inference
+from twofold.model import device, inference
 from twofold.model.fused_classifier import Replica
-from twofold.promotion import champion
+from twofold.promotion import champion_challenger
 from twofold.promotion.candidate import read
 from twofold.serving.pyfunc_model import ServedModel
 from twofold.serving.sealed_model import TOLERANCES, open_sealed
@@ -119,7 +119,7 @@ def test_a_champion_answers_in_its_own_precision_whatever_the_candidates_is(seal
     case.know_corner(monkeypatch)
     candidate = read(*case.make_candidate(tmp_path, case.make_data(tmp_path)))
     assert candidate.decision["precision"] == "float32"
-    answered = {name: champion.probabilities(sealed[name], candidate) for name in ("float32", "bfloat16")}
+    answered = {name: champion_challenger.probabilities(sealed[name], candidate) for name in ("float32", "bfloat16")}
     pixels = candidate.prepared.pixels(candidate.rows)
     colour = np.repeat(pixels, 3, axis=3) if pixels.shape[3] == 1 else pixels
     for name, found in answered.items():
@@ -184,26 +184,26 @@ def test_a_map_is_that_of_the_network_in_its_precision():
 
 def test_where_it_is_emulated_that_is_said_once(monkeypatch):
     said = []
-    monkeypatch.setattr(emulation, "say", said.append)
+    monkeypatch.setattr(device, "say", said.append)
     monkeypatch.setattr(device, "has_bf16", lambda where: False)
-    emulation._say.cache_clear()
+    device._say.cache_clear()
     for _ in range(3):
-        emulation.tell("bfloat16", torch.device("cpu"))
-        emulation.tell("float32", torch.device("cpu"))
-    emulation._say.cache_clear()
+        device.tell("bfloat16", torch.device("cpu"))
+        device.tell("float32", torch.device("cpu"))
+    device._say.cache_clear()
     assert len(said) == 1
     assert said[0].startswith("bfloat16: this cpu has no instructions for it; the model computes in it all the same")
     monkeypatch.setattr(device, "has_bf16", lambda where: True)
-    emulation.tell("bfloat16", torch.device("cpu"))
+    device.tell("bfloat16", torch.device("cpu"))
     assert len(said) == 1
 
 
 def test_evaluate_says_so(tmp_path, monkeypatch, capsys):
     known_backbone(monkeypatch)
     monkeypatch.setattr(device, "has_bf16", lambda where: False)
-    emulation._say.cache_clear()
+    device._say.cache_clear()
     run_evaluate(tmp_path, precision="bfloat16", robustness=0)
-    emulation._say.cache_clear()
+    device._say.cache_clear()
     assert capsys.readouterr().err.count("bfloat16: this cpu has no instructions for it") == 1
 
 

@@ -4,8 +4,9 @@ import re
 
 from tests.unit.reporting.test_evaluation_report import read
 from twofold.audit.split_leakage import LeftOut
+from twofold.core.artifacts import write_csv
 from twofold.data.prepared import LEFT_OUT
-from twofold.data.raw import DUPLICATES, QUARANTINE, Duplicate, Quarantined, write_csv
+from twofold.data.raw import DUPLICATES, QUARANTINE, Duplicate, Quarantined
 from twofold.reporting import data_summary, html_page
 
 COUNTS = {"train": {"good": 1200, "bad": 30}, "validation": {"good": 10}, "test": {"good": 20, "bad": 7}}

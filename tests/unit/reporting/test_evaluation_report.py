@@ -8,8 +8,7 @@ import pytest
 from tests.support.report_case import make_findings
 from twofold.metrics.classification import FIGURES
 from twofold.reporting import evaluation_report
-from twofold.reporting.rates import Rate, rate
-from twofold.reporting.wording import TITLES
+from twofold.reporting.wording import TITLES, Rate, rate
 
 
 class Reader(HTMLParser):

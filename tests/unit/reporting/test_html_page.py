@@ -7,8 +7,9 @@ import re
 import pytest
 from jinja2 import UndefinedError
 
+from twofold.metrics import number_format
 from twofold.metrics.classification import Counts
-from twofold.reporting import charts, html_page, picture
+from twofold.reporting import charts, html_page
 
 
 def chart(found=3):
@@ -42,10 +43,10 @@ def test_a_name_that_the_context_lacks_is_an_error():
 def test_charts_take_the_colours_of_the_page_and_do_not_share_names():
     html = html_page.render("Title", "{{ figure(a) }}{{ figure(b) }}", {"a": chart(3), "b": chart(7)})
     drawings = html[html.index("<figure>") :]
-    for colour in picture.COLOURS.values():
+    for colour in html_page.COLOURS.values():
         assert colour not in drawings
     assert "var(--right)" in drawings
-    for name in picture.COLOURS:
+    for name in html_page.COLOURS:
         # Once for light and print, once for dark.
         assert html.count(f"--{name}:") == 2
     names = re.findall(r'\bid="([^"]+)"', html)
@@ -66,11 +67,16 @@ def test_charts_take_the_colours_of_the_page_and_do_not_share_names():
     ],
 )
 def test_percent(value, text):
-    assert html_page.percent(value).replace("\N{NARROW NO-BREAK SPACE}", " ") == text
+    assert number_format.percent(value).replace("\N{NARROW NO-BREAK SPACE}", " ") == text
 
 
 def test_number_and_count():
-    assert (html_page.number(0.88416), html_page.number(None), html_page.count(12345), html_page.count(None)) == (
+    assert (
+        number_format.number(0.88416),
+        number_format.number(None),
+        number_format.count(12345),
+        number_format.count(None),
+    ) == (
         "0.884",
         "\N{EN DASH}",
         "12,345",

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import confusion_matrix
 
+from twofold.metrics import number_format
 from twofold.reporting import html_page, threshold_slider
 
 TARGET = np.array([0, 0, 1, 0, 1, 1])
@@ -55,7 +56,7 @@ def test_without_scripts_the_figures_at_the_chosen_threshold_stand_there():
         "true_negative": "3",
     }
     shares = {"accuracy": 5 / 6, "recall": 2 / 3, "specificity": 1.0, "precision": 1.0, "f1": 4 / 5}
-    assert cells == counts | {name: html_page.percent(value) for name, value in shares.items()}
+    assert cells == counts | {name: number_format.percent(value) for name, value in shares.items()}
     # What only a script can move stays away without one.
     body = html[html.index("<body>") :]
     assert len(re.findall(r'class="[^"]*scripted"\s+hidden', body)) == body.count("scripted")

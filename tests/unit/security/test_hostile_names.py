@@ -17,8 +17,9 @@ import numpy as np
 import pytest
 
 from tests.support.makers import encode, make_folder, make_raw, pixels
+from twofold.core.artifacts import read_csv
 from twofold.core.errors import DataError
-from twofold.data.raw import Raw, read_csv
+from twofold.data.raw import Raw
 from twofold.sources.local_folder import Folder
 
 TAKEN, PASSED_BY = "taken", "passed by without a word"

@@ -12,8 +12,9 @@ from tests.support import poison
 from tests.support import registration_case as case
 from tests.unit.security.test_poison import everything, forge
 from twofold.core.errors import ArtifactError, RegistryError
-from twofold.promotion import champion
+from twofold.promotion import champion_challenger
 from twofold.promotion.candidate import read
+from twofold.serving import model_resolver
 from twofold.tracking import registry_client
 from twofold.tracking import store as tracking
 from twofold.tracking.urls import elsewhere
@@ -68,7 +69,7 @@ def test_fetching_refuses_it_and_leaves_nothing(kind, registered, version, canar
     store, folder = registered
     poison.plant(kind, folder / "model.safetensors", canary)
     with pytest.raises(ArtifactError, match=r"altered|added") as caught:
-        registry_client.fetch_sealed(store, version, tmp_path)
+        model_resolver.fetch_sealed(store, version, tmp_path)
     named = "MLmodel" if kind in poison.WITH_GOOD_WEIGHTS else "model.safetensors"
     assert f"sealed/{named}: " in str(caught.value)
     assert everything(tmp_path) == []
@@ -80,7 +81,7 @@ def test_a_champion_under_a_forged_seal_and_a_forged_tag_is_not_run_either(kind,
     store, folder = registered
     poison.plant(kind, folder / "model.safetensors", canary)
     version.tags[registry_client.SEAL] = forge(folder)
-    found = champion.score(store, version, read(*made))
+    found = champion_challenger.score(store, version, read(*made))
     assert len(found.answers.probability) == 0
     assert ".json: " in found.problem or "model.safetensors: " in found.problem
     assert "make another version champion with `twofold models rollback" in found.problem
@@ -112,7 +113,7 @@ def test_code_beside_the_sealed_files_is_not_even_fetched(registered, version, c
     before = served.read_text()
     served.write_text(f"import pathlib\npathlib.Path({str(canary)!r}).touch()\n{before}")
     try:
-        found = registry_client.fetch_sealed(store, version, tmp_path)
+        found = model_resolver.fetch_sealed(store, version, tmp_path)
     finally:
         served.write_text(before)
     assert [path.suffix for path in found.iterdir() if path.suffix == ".py"] == []
@@ -150,13 +151,13 @@ def test_the_users_password_is_not_told_to_another_server(scheme, registered, ve
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setattr(store.client, "get_model_version_download_uri", lambda name, number: place)
     with pytest.raises(RegistryError, match=r"which is not the MLflow server http://mlflow\.example:5000") as caught:
-        registry_client.fetch_sealed(at_home, version, tmp_path)
+        model_resolver.fetch_sealed(at_home, version, tmp_path)
     assert "word" not in str(caught.value).replace("password", "")
     assert stranger.told == []
     # Without the guard it would be told.
     monkeypatch.setattr(registry_client, "_at_home", lambda store, place: None)
     with pytest.raises(RegistryError, match="cannot be fetched"):
-        registry_client.fetch_sealed(at_home, version, tmp_path)
+        model_resolver.fetch_sealed(at_home, version, tmp_path)
     assert stranger.told
     assert all(word.startswith("Basic ") for word in stranger.told)
 
@@ -192,5 +193,5 @@ def test_where_files_may_lie(place, home, fine):
 
 def test_the_files_are_as_they_were_for_the_next_test(registered, version, tmp_path):
     store, _ = registered
-    found = registry_client.fetch_sealed(store, version, tmp_path)
+    found = model_resolver.fetch_sealed(store, version, tmp_path)
     assert hashlib.sha256((found / "seal.json").read_bytes()).hexdigest() == version.tags[registry_client.SEAL]

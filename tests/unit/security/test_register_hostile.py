@@ -12,6 +12,7 @@ from tests.support.corner_store import champion, client, ledger, versions
 from twofold.core.errors import RegistryError
 from twofold.registry import ledger as ledgers
 from twofold.registry import registration, transitions
+from twofold.serving import model_resolver
 from twofold.tracking import registry_client
 from twofold.tracking import store as tracking
 
@@ -42,7 +43,7 @@ def logged(number="1"):
 
 def sealed(tmp_path, number="1"):
     version = client().get_model_version("corner", number)
-    return registry_client.fetch_sealed(tracking.connect(), version, tmp_path / "fetched")
+    return model_resolver.fetch_sealed(tracking.connect(), version, tmp_path / "fetched")
 
 
 def test_what_lost_its_files_while_it_waited_is_sent_and_tried_again_before_it_is_promoted(

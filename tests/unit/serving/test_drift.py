@@ -38,7 +38,7 @@ def model(tmp_path_factory):
     bare = sealed_case.make(root / "bare")
     fill(root / "old", 60, seed=1)
     listed = unlabelled(str(root / "old"))
-    with choose(str(bare), root / "none.yaml") as picked:
+    with choose(str(bare), str) as picked:
         sample, refused = drift._look(picked, listed.source, [key for key, _ in listed.images])
     assert (len(sample.scores), refused) == (60, [])
     write(root / REFERENCE, sample)

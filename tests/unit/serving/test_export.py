@@ -11,7 +11,7 @@ from twofold.serving import export
 def test_packages_that_are_missing_are_named_before_anything_is_fetched(monkeypatch, tmp_path):
     monkeypatch.setattr(export, "NEEDED", ("onnx", "no_such_package"))
     with pytest.raises(ParameterError, match=r"export onnx: needs no_such_package; install twofold\[export\]"):
-        export.export("onnx", "champion", tmp_path, params=tmp_path / "none.yaml", precision=None)
+        export.export("onnx", "champion", tmp_path, name=str, precision=None)
 
 
 def test_a_folder_that_cannot_be_is_an_error(tmp_path, monkeypatch, capsys):

@@ -56,7 +56,10 @@ def packed(sealed, tmp_path):
         (lambda folder: (folder / "artifacts/sealed" / WEIGHTS).write_text("others"), "altered"),
         (lambda folder: (folder / "artifacts/sealed/more").write_text(""), "added"),
         (lambda folder: shutil.rmtree(folder / "code"), "is missing or another one"),
-        (lambda folder: next((folder / "code").rglob("sealed_model.py")).write_text("x"), "sealed_model.py is missing or another"),
+        (
+            lambda folder: next((folder / "code").rglob("sealed_model.py")).write_text("x"),
+            "sealed_model.py is missing or another",
+        ),
         (lambda folder: (folder / "served.py").write_text("import os"), "served.py is missing or another"),
         (lambda folder: (folder / "MLmodel").unlink(), "MLmodel is missing"),
     ],

@@ -7,18 +7,17 @@ import pytest
 
 from tests.support import registration_case as case
 from twofold.core.errors import ArtifactError, ParameterError, RegistryError
+from twofold.orchestration.params_file import get_value
 from twofold.serving.model_resolver import choose
 
 
 @pytest.fixture
 def registered(mlflow_store, tmp_path, monkeypatch):
-    """A registry with version 1 of 'corner', the champion; params.yaml names it."""
+    """The name of the registered model whose champion is version 1."""
     case.hurry(monkeypatch)
     verdict = case.run(case.make_candidate(tmp_path, case.make_data(tmp_path)), tmp_path)
     assert (verdict["version"], verdict["promoted"]) == (1, True)
-    params = tmp_path / "params.yaml"
-    params.write_text("register:\n  model_name: corner\n")
-    return params
+    return lambda: "corner"
 
 
 @pytest.mark.parametrize("word", ["champion", "1", "models:/corner@champion", "models:/corner/1"])
@@ -31,9 +30,12 @@ def test_a_registered_model_is_fetched_and_held_to_the_seal_in_its_tags(register
 
 
 def test_the_parameters_are_not_needed_where_the_word_names_the_model(registered, tmp_path):
-    with choose("models:/corner/1", tmp_path / "none.yaml") as chosen:
+    def missing():
+        return get_value(tmp_path / "none.yaml", "register.model_name")
+
+    with choose("models:/corner/1", missing) as chosen:
         assert chosen.version == "corner/1"
-    with pytest.raises(ParameterError, match=r"none\.yaml"), choose("1", tmp_path / "none.yaml"):
+    with pytest.raises(ParameterError, match=r"none\.yaml"), choose("1", missing):
         pass
 
 
@@ -70,7 +72,7 @@ def test_a_seal_made_anew_in_the_store_is_refused(registered, mlflow_store):
 def test_a_folder_is_a_sealed_model_or_one_of_mlflows_that_holds_one(registered, mlflow_store, tmp_path, monkeypatch):
     (seal,) = mlflow_store.rglob("artifacts/sealed/seal.json")
     for folder in (seal.parent, seal.parents[2]):
-        with choose(str(folder), Path("none.yaml")) as chosen:
+        with choose(str(folder), str) as chosen:
             assert chosen.folder == seal.parent
             assert chosen.version == f"sealed/{chosen.sealed.digest[:12]}"
     # A folder that is none does not stand in the way of an alias of its name.

@@ -157,7 +157,7 @@ def test_of_an_output_that_breaks_off_nothing_is_left_and_the_old_one_stays(fold
 
     monkeypatch.setattr(predict, "answers", breaking)
     with pytest.raises(DataError, match="is gone"):
-        predict.predict(str(model), [str(folder)], params=folder, to=to, as_csv=False)
+        predict.predict(str(model), [str(folder)], name=str, to=to, as_csv=False)
     assert to.read_text() == "old"
     assert sorted(path.name for path in folder.parent.iterdir()) == ["parts", "rows.jsonl"]
 
@@ -190,7 +190,7 @@ def test_an_output_that_cannot_be_written_is_an_error(call, folder):
 @pytest.mark.parametrize("model", ["no model", "no/model", "models:/a/b", "models:/a@", "1.5"])
 def test_a_model_that_is_none_is_refused_with_what_is_allowed(folder, model):
     with pytest.raises(RegistryError, match="allowed are an alias"):
-        predict.predict(model, [str(folder)], params=folder, to=None, as_csv=False)
+        predict.predict(model, [str(folder)], name=str, to=None, as_csv=False)
 
 
 def test_an_altered_model_is_refused(call, folder, tmp_path):

@@ -3,8 +3,8 @@
 import pytest
 
 from twofold.core.errors import SourceError
+from twofold.sources.base import Fetched, Listing, Wanted
 from twofold.sources.cached import Remembered
-from twofold.sources.labels import Fetched, Listing, Wanted
 from twofold.storage import cache, cache_sqlite
 
 FILES = {"bad/a.png": b"one\nof two lines", "good/b.png": b"", "good/c.png": b"three"}

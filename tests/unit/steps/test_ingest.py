@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from tests.support.makers import bomb, encode, file_bytes, make_folder, make_raw, write_labels
+from twofold.core.artifacts import read_csv
 from twofold.core.errors import DataError, ParameterError
-from twofold.data.raw import Raw, read_csv
+from twofold.data.raw import Raw
 
 
 @pytest.fixture

@@ -10,8 +10,9 @@ import yaml
 
 from tests.support.makers import encode, make_prepared, make_raw, write_labels
 from tests.unit.audit.test_near_duplicates import CHANGES, part
+from twofold.core.artifacts import read_csv
 from twofold.data.prepared import Prepared
-from twofold.data.raw import Raw, read_csv
+from twofold.data.raw import Raw
 
 SPLITS = ("train", "validation", "test")
 COUNT = 450

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from tests.support.makers import encode, file_bytes, make_folder, make_prepared, make_raw, pixels, write_labels
+from twofold.core.artifacts import read_csv
 from twofold.core.errors import ArtifactError, DataError, ParameterError
 from twofold.data import preprocessing
 from twofold.data.decoding import Limits, decode
 from twofold.data.prepared import Prepared
-from twofold.data.raw import Raw, read_csv
+from twofold.data.raw import Raw
 from twofold.data.resizing import resize
 
 
@@ -164,13 +165,15 @@ def test_bytes_that_changed_since_ingest_stop_the_step(tmp_path):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere workers are not forked, and know nothing of the patch")
 def test_the_file_that_ends_a_worker_is_named(raw, tmp_path, monkeypatch):
-    from twofold.data import preparing
+    from twofold.data import preprocessing
 
     fatal = Raw.open(raw).images[7]
     content = Raw.open(raw).read(fatal)
-    prepare = preparing.prepare
+    prepare = preprocessing.prepare
     monkeypatch.setenv("TWOFOLD_WORKERS", "2")
-    monkeypatch.setattr(preparing, "prepare", lambda data, *_: os._exit(3) if data == content else prepare(data, *_))
+    monkeypatch.setattr(
+        preprocessing, "prepare", lambda data, *_: os._exit(3) if data == content else prepare(data, *_)
+    )
     with pytest.raises(DataError, match=rf"these files end theirs too.*\n  {fatal.key}: .*status 3$"):
         make_prepared(raw, tmp_path / "data")
     assert not (tmp_path / "data").exists()

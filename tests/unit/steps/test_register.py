@@ -13,6 +13,7 @@ from twofold.promotion.gates import Maximum, Minimum
 from twofold.registry import approval, registration, verdict_store
 from twofold.tracking import registry_client
 from twofold.tracking import store as tracking
+from twofold.tracking.live_run import live_run
 
 REVIEW = case.PARAMS.model_copy(update={"promotion": "review"})
 
@@ -89,9 +90,9 @@ def sealed_files(model_id):
 def test_live_training_runs_are_linked_by_the_digest_of_what_they_wrote(made, tmp_path):
     from twofold.core.artifacts import digest
 
-    with tracking.live_run("finetune_all", {}, resume_key="a") as older:
+    with live_run("finetune_all", {}, resume_key="a") as older:
         older.finish("of something else")
-    with tracking.live_run("finetune_all", {}, resume_key="b") as live:
+    with live_run("finetune_all", {}, resume_key="b") as live:
         live.log(0, {"validation_log_loss": 0.7})
         live.finish(digest(made["good"].model))
     params = case.PARAMS.model_copy(update={"experiment": "twofold"})

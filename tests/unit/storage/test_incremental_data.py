@@ -3,7 +3,7 @@
 import pytest
 
 from tests.support.makers import UNAUDITED, file_bytes, make_folder, make_prepared, make_raw
-from twofold.data import decode_cache, decoding, preparing
+from twofold.data import decode_cache, decoding, preprocessing
 from twofold.storage import cache, cache_sqlite
 
 AUDIT = dict.fromkeys(UNAUDITED, "quarantine")
@@ -27,7 +27,7 @@ def counted(monkeypatch):
     """How often an image was decoded, in ingest or in preprocess; in this process alone."""
     monkeypatch.setenv("TWOFOLD_WORKERS", "1")
     calls = []
-    for module, name in ((decode_cache, "decode"), (preparing, "prepare")):
+    for module, name in ((decode_cache, "decode"), (preprocessing, "prepare")):
         real = getattr(decoding, name)
         monkeypatch.setattr(module, name, lambda *given, real=real: calls.append(1) or real(*given))
     return calls

@@ -2,7 +2,7 @@
 
 import pytest
 
-from twofold.tracking.refusals import explained
+from twofold.tracking.store import explained
 
 API = "API request to endpoint /api/2.0/mlflow/{} failed with error code 403 != 200. Response body: 'Permission denied'"
 FILE = "403 Client Error: FORBIDDEN for url: http://mlflow:5000/api/2.0/mlflow-artifacts/artifacts/1/a/page.html"

@@ -5,8 +5,9 @@ import pytest
 from tests.support import registration_case as case
 from twofold.core.artifacts import read_json
 from twofold.core.errors import ArtifactError, RegistryError
-from twofold.promotion import champion
+from twofold.promotion import champion_challenger
 from twofold.promotion.candidate import read
+from twofold.serving import model_resolver
 from twofold.tracking import registry_client, runs
 from twofold.tracking import store as tracking
 
@@ -56,27 +57,27 @@ def test_a_version_is_found_by_what_it_holds(store, version, monkeypatch):
 
 
 def test_a_sealed_model_is_fetched_and_held_to_its_tag(store, version, made, tmp_path):
-    folder = registry_client.fetch_sealed(store, version, tmp_path / "one")
+    folder = model_resolver.fetch_sealed(store, version, tmp_path / "one")
     assert read_json(folder / "decision.json") == read_json(made.evaluation / "decision.json")
     version.tags[registry_client.SEAL] = "0" * 64
     with pytest.raises(ArtifactError, match=r"seal\.json: altered"):
-        registry_client.fetch_sealed(store, version, tmp_path / "two")
+        model_resolver.fetch_sealed(store, version, tmp_path / "two")
     del version.tags[registry_client.SEAL]
     with pytest.raises(RegistryError, match="was not sealed by Twofold"):
-        registry_client.fetch_sealed(store, version, tmp_path / "three")
+        model_resolver.fetch_sealed(store, version, tmp_path / "three")
 
 
 def test_a_champion_whose_files_are_gone_is_a_problem_with_a_remedy(store, version, made, mlflow_store):
     for path in mlflow_store.rglob("artifacts/sealed"):
         path.rename(path.with_name("moved"))
-    judged = champion.score(store, version, read(*made))
+    judged = champion_challenger.score(store, version, read(*made))
     assert (judged.version, len(judged.answers.probability), judged.splits) == ("1", 0, {})
     assert "make another version champion with `twofold models rollback" in judged.problem
 
 
 def test_a_champion_is_scored_on_the_same_images_at_its_own_threshold(store, version, made):
     candidate = read(*made)
-    judged = champion.score(store, version, candidate)
+    judged = champion_challenger.score(store, version, candidate)
     assert judged.problem == ""
     assert judged.answers.probability == pytest.approx(candidate.test.probability, abs=1e-9)
     assert judged.answers.threshold == read_json(made.metrics)["threshold"]
@@ -85,18 +86,18 @@ def test_a_champion_is_scored_on_the_same_images_at_its_own_threshold(store, ver
 
 def test_a_champion_that_wants_other_pixels_gets_the_files_decoded_its_way(store, version, made, monkeypatch):
     candidate = read(*made)
-    expected = champion.score(store, version, candidate)
+    expected = champion_challenger.score(store, version, candidate)
     # Of square images all fits make the same pixels, so the same figures must come out of the raw files.
     monkeypatch.setitem(candidate.prepared.meta, "pixels", {**candidate.prepared.meta["pixels"], "fit": "crop"})
     monkeypatch.setattr(candidate.prepared, "pixels", None)
-    found = champion.score(store, version, candidate)
+    found = champion_challenger.score(store, version, candidate)
     assert found.answers.probability.tolist() == expected.answers.probability.tolist()
 
 
 def test_only_what_makes_other_pixels_counts_as_another_preprocessing():
     one = {"image_size": 32, "fit": "squash", "limits": {"max_bytes": 1}}
-    assert champion.same_pixels(one, {**one, "limits": {"max_bytes": 2}})
-    assert not champion.same_pixels(one, {**one, "image_size": 64})
+    assert champion_challenger.same_pixels(one, {**one, "limits": {"max_bytes": 2}})
+    assert not champion_challenger.same_pixels(one, {**one, "image_size": 64})
 
 
 def test_a_history_that_is_no_history_is_refused(store, tmp_path):

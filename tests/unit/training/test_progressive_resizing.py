@@ -11,7 +11,7 @@ from twofold.core.params import check
 from twofold.model import inference
 from twofold.orchestration.params_file import set_values
 from twofold.steps.finetune_all import FinetuneAll
-from twofold.training.resolution import Resolution, scaled_down
+from twofold.training.data_loader import Resolution, scaled_down
 
 ROOT = Path(__file__).resolve().parents[3]
 SMALLER = {"start": 32, "end": 64, "at": 0.5}

@@ -5,15 +5,19 @@ anything is compiled or sent.
 """
 
 import argparse
-import subprocess
+import os
 import sys
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
-from twofold.core.errors import ParameterError
-from twofold.kubeflow.definition.images import Images, image
+from twofold.kubeflow.definition.images import Images, by_digest, images_named
 from twofold.kubeflow.definition.resources import DEFAULT, Resources, load
-from twofold.orchestration.params_file import assign, check_all, load_yaml
+from twofold.orchestration.params_file import PARAMS, assign, check_all, load_yaml, project_root
+
+if TYPE_CHECKING:
+    from twofold.kubeflow.server.connection import Connection
 
 
 def add_compile_options(parser: argparse.ArgumentParser) -> None:
@@ -26,9 +30,7 @@ def add_compile_options(parser: argparse.ArgumentParser) -> None:
         help="ask the cluster for nothing: no GPU, node, volume, secret, security context or retry. For a cluster "
         "without GPUs, give a --resources without them instead",
     )
-    group.add_argument(
-        "--resources", type=Path, default=DEFAULT, metavar="FILE", help="where the tasks run (%(default)s)"
-    )
+    group.add_argument("--resources", type=Path, metavar="FILE", help=f"where the tasks run ({DEFAULT})")
     add_params_option(group)
 
 
@@ -46,9 +48,7 @@ def add_image_option(group: argparse._ActionsContainer) -> None:
 
 def add_params_option(group: argparse._ActionsContainer) -> None:
     """`--params`."""
-    group.add_argument(
-        "--params", type=Path, default=Path("params.yaml"), metavar="FILE", help="the parameters (%(default)s)"
-    )
+    group.add_argument("--params", type=Path, metavar="FILE", help=f"the parameters ({PARAMS} of the project)")
 
 
 def add_argument_options(parser: argparse.ArgumentParser) -> None:
@@ -71,13 +71,63 @@ def add_argument_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_connection_options(parser: argparse.ArgumentParser) -> None:
+    """`--host` and how to be let in, named as kfp's own command line and kfp.Client name them."""
+    group = parser.add_argument_group("the server")
+    address = os.environ.get("KF_PIPELINES_ENDPOINT")
+    group.add_argument(
+        "--host",
+        "--endpoint",
+        metavar="URL",
+        type=_address,
+        default=address,
+        required=not address,
+        help="Kubeflow Pipelines' API or UI, with http:// or https:// (KF_PIPELINES_ENDPOINT)",
+    )
+    group.add_argument(
+        "--ui-host",
+        metavar="URL",
+        type=_address,
+        default=os.environ.get("KF_PIPELINES_UI_ENDPOINT"),
+        help="where a browser finds the UI, for links (KF_PIPELINES_UI_ENDPOINT; else --host)",
+    )
+    group.add_argument("-n", "--namespace", metavar="NAME", help="your namespace, where the server has many users")
+    token = group.add_mutually_exclusive_group()
+    token.add_argument(
+        "--token-file",
+        type=Path,
+        metavar="FILE",
+        help="holds the bearer token; read at every call, so that one that is renewed stays good",
+    )
+    token.add_argument(
+        "--token",
+        "--existing-token",
+        metavar="TOKEN",
+        help="the bearer token itself; everyone on this machine can see it in the list of processes: use --token-file "
+        "or the variable KFP_TOKEN instead (a session's cookies go into KFP_COOKIES)",
+    )
+    group.add_argument(
+        "--client-id",
+        "--iap-client-id",
+        metavar="ID",
+        help="of Google's Identity-Aware Proxy (KF_PIPELINES_IAP_OAUTH2_CLIENT_ID)",
+    )
+    group.add_argument(
+        "--ca-cert",
+        "--ssl-ca-cert",
+        type=Path,
+        metavar="FILE",
+        help="certificate of the authority that signed the host's",
+    )
+
+
 def images_from(options: argparse.Namespace) -> Images:
     """The two images; a warning is printed for one without a digest.
 
     Raises:
         ParameterError: as `images_named`.
     """
-    images = images_named(options)
+    images = images_named(options.image)
     for name in images:
         if not by_digest(name):
             print(
@@ -88,29 +138,6 @@ def images_from(options: argparse.Namespace) -> Images:
     return images
 
 
-def images_named(options: argparse.Namespace) -> Images:
-    """The two images, nothing printed.
-
-    Raises:
-        ParameterError: an unknown target, no tag, or the tag `latest`.
-    """
-    given: dict[str, str] = {}
-    for word in options.image:
-        target, equals, name = word.partition("=")
-        if not equals or target not in Images._fields:
-            raise ParameterError(f"--image {word}: write it as data=NAME or train=NAME")
-        given[target] = image(name)
-    if len(given) < len(Images._fields):
-        commit = _commit()
-        given = {target: f"twofold-{target}:{commit}" for target in Images._fields} | given
-    return Images(**given)
-
-
-def by_digest(image: str) -> bool:
-    """Whether the name can mean one content only."""
-    return "@sha256:" in image
-
-
 def resources_from(options: argparse.Namespace) -> Resources:
     """The file of --resources, checked."""
     return load(options.resources)
@@ -118,7 +145,7 @@ def resources_from(options: argparse.Namespace) -> Resources:
 
 def params_from(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
     """Every section of --params as plain values, checked: the defaults of the compiled pipeline."""
-    values = load_yaml(options.params)
+    values = load_yaml(_params_file(options))
     return {name: section.model_dump(mode="json") for name, section in check_all(values).items()}
 
 
@@ -128,18 +155,30 @@ def overrides_from(options: argparse.Namespace) -> dict[str, Any]:
     Raises:
         ParameterError: an unknown section or key, or a value of another type or out of range.
     """
-    values = load_yaml(options.params)
-    changed = assign(values, options.assignments, options.params)
+    path = _params_file(options)
+    values = load_yaml(path)
+    changed = assign(values, options.assignments, path)
     sections = check_all(values)
     found: dict[str, Any] = {name: sections[name].model_dump(mode="json") for name in changed}
     return found | ({"force": options.force} if options.force else {})
 
 
-def _commit() -> str:
-    try:
-        done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
-    except (FileNotFoundError, subprocess.CalledProcessError):
-        raise ParameterError(
-            "no git commit here by which images are tagged; give --image data=... --image train=..."
-        ) from None
-    return done.stdout.strip()
+def connection_from(options: argparse.Namespace) -> "Connection":
+    """The server that the connection options name."""
+    from twofold.kubeflow.server.connection import Connection  # kfp takes a while to import
+
+    return Connection(**{each.name: getattr(options, each.name) for each in fields(Connection)})
+
+
+def _params_file(options: argparse.Namespace) -> Path:
+    return options.params or project_root() / PARAMS
+
+
+def _address(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.username or parts.password:
+        raise argparse.ArgumentTypeError("credentials in the address would be printed with it; use --token-file")
+    # The text is not repeated: what was meant may have been user:password@host.
+    if parts.scheme not in ("http", "https") or not parts.netloc or parts.query or parts.fragment:
+        raise argparse.ArgumentTypeError("no address; write http://HOST:PORT or https://HOST/PATH")
+    return text.rstrip("/")

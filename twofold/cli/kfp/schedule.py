@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pipelines.training import NAME
 from twofold.cli.kfp import options as common
 from twofold.cli.kfp.submit import add_experiment_option, compiled, interval
 from twofold.core.errors import ParameterError, ServerError
 from twofold.core.progress import say
+from twofold.kubeflow.definition.compiler import pipeline_name
 from twofold.kubeflow.server import recurring_runs
-from twofold.kubeflow.server.connection import add_connection_options, connect
+from twofold.kubeflow.server.connection import connect
 from twofold.kubeflow.server.cron import Cron, Timing, parse
 from twofold.kubeflow.server.recurring_runs import Wanted
 from twofold.kubeflow.server.uploads import ensure_experiment, ensure_version, find_experiment, find_version
@@ -62,7 +62,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         add("delete", _delete, "remove the schedule; runs under way go on"),
     )
     for command in (apply, *others):
-        add_connection_options(command)
+        common.add_connection_options(command)
 
 
 def _add_when(parser: argparse.ArgumentParser) -> None:
@@ -88,13 +88,14 @@ def _add_when(parser: argparse.ArgumentParser) -> None:
 
 
 def _apply(options: argparse.Namespace) -> int:
-    now, timing = datetime.now(UTC), Timing(options.cron, options.every, options.start, options.end)
+    pipeline, now = pipeline_name(), datetime.now(UTC)
+    timing = Timing(options.cron, options.every, options.start, options.end)
     if next(timing.upcoming(now, options.server_timezone), None) is None:
         raise ParameterError(f"schedule {options.name}: not one run before --end")
     with tempfile.TemporaryDirectory() as folder:
         package, arguments, experiment_name = compiled(options, Path(folder))
-        client = connect(options)
-        version, experiment = find_version(client, NAME, package), find_experiment(client, experiment_name)
+        client = connect(common.connection_from(options))
+        version, experiment = find_version(client, pipeline, package), find_experiment(client, experiment_name)
         there = recurring_runs.of_name(client, options.name)
         wanted = Wanted(options.name, timing, experiment_name, version.name, arguments, options.service_account)
         paused = bool(there) and not any(map(recurring_runs.is_enabled, there))
@@ -118,7 +119,7 @@ def _apply(options: argparse.Namespace) -> int:
             print(f"schedule {options.name}: would be {done}, {state}; nothing done (--dry-run)")
             return 0
         if keep is None:
-            version, _ = ensure_version(client, NAME, package)
+            version, _ = ensure_version(client, pipeline, package)
             experiment = ensure_experiment(client, experiment_name)
             made = recurring_runs.make(client, wanted, version, experiment.experiment_id, enabled=not paused)
     # First the new one, then the old: should this break off, two may run, but never is there none.
@@ -150,7 +151,7 @@ def _foretell(timing: Timing, now: datetime, zone: ZoneInfo, keep: Any | None, p
 
 
 def _list(options: argparse.Namespace) -> int:
-    ours, others = recurring_runs.all_of_pipeline(connect(options))
+    ours, others = recurring_runs.all_of_pipeline(connect(common.connection_from(options)))
     rows = [("NAME", "STATE", "WHEN", "MADE", "ID")] if ours else []
     for one in ours:
         state = "enabled" if recurring_runs.is_enabled(one) else "paused"
@@ -160,12 +161,12 @@ def _list(options: argparse.Namespace) -> int:
     widths = [max(len(row[column]) for row in rows) for column in range(5)] if rows else []
     for row in rows:
         print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
-    print(f"{len(ours)} of {NAME}" + (f"; {others} of others not shown" if others else ""), file=sys.stderr)
+    print(f"{len(ours)} of {pipeline_name()}" + (f"; {others} of others not shown" if others else ""), file=sys.stderr)
     return 0
 
 
 def _switch(options: argparse.Namespace, *, enabled: bool) -> int:
-    client = connect(options)
+    client = connect(common.connection_from(options))
     found = recurring_runs.existing(client, options.name)
     word = "enabled" if enabled else "paused"
     if enabled and len(found) > 1:
@@ -183,7 +184,7 @@ def _switch(options: argparse.Namespace, *, enabled: bool) -> int:
 
 
 def _delete(options: argparse.Namespace) -> int:
-    client = connect(options)
+    client = connect(common.connection_from(options))
     found = recurring_runs.existing(client, options.name)
     several = f" ({len(found)} of that name)" if len(found) > 1 else ""
     if options.dry_run:

@@ -6,26 +6,19 @@ status.
 
 import argparse
 import tempfile
-import time
-import uuid
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from kfp_server_api import V2beta1PipelineVersionReference, V2beta1Run, V2beta1RuntimeConfig
-
-from pipelines.training import NAME
 from twofold.cli.kfp import options as common
-from twofold.core.errors import ParameterError, ServerError
+from twofold.core.errors import ParameterError
 from twofold.core.progress import say
-from twofold.kubeflow.definition.compiler import compile_to
-from twofold.kubeflow.server.connection import add_connection_options, connect
+from twofold.kubeflow.definition.compiler import compile_to, pipeline_name
+from twofold.kubeflow.server.connection import connect
 from twofold.kubeflow.server.cron import parse_interval
-from twofold.kubeflow.server.kfp_client import Client, NoAnswerError, named
+from twofold.kubeflow.server.run_submission import submit_run
 from twofold.kubeflow.server.run_watcher import follow
-from twofold.kubeflow.server.uploads import Version, ensure_experiment, ensure_version
-
-LOOKS = (0.0, 2.0, 5.0, 10.0)  # seconds before each look for a run that may or may not have been created
+from twofold.kubeflow.server.uploads import ensure_experiment, ensure_version
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -38,7 +31,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         epilog="Exit status: 0 started (with --wait: succeeded); 1 it failed, or was not over in time, or an error; "
         "2 wrong usage. Stopping this command never stops the run.",
     )
-    add_connection_options(parser)
+    common.add_connection_options(parser)
     group = parser.add_argument_group("the run")
     add_experiment_option(group)
     group.add_argument("--name", help="of the run (the pipeline's name and the time)")
@@ -90,14 +83,15 @@ def compiled(options: argparse.Namespace, folder: Path) -> tuple[Path, dict[str,
 
 
 def _submit(options: argparse.Namespace) -> int:
+    pipeline = pipeline_name()
     with tempfile.TemporaryDirectory() as folder:
         package, arguments, experiment_name = compiled(options, Path(folder))
-        client = connect(options)
-        version, new = ensure_version(client, NAME, package)
-    say(f"pipeline {NAME}, version {version.name} ({'uploaded' if new else 'there already'})")
+        client = connect(common.connection_from(options))
+        version, new = ensure_version(client, pipeline, package)
+    say(f"pipeline {pipeline}, version {version.name} ({'uploaded' if new else 'there already'})")
     experiment = ensure_experiment(client, experiment_name)
-    name = options.name or f"{NAME} {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
-    run = _create(
+    name = options.name or f"{pipeline} {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    run = submit_run(
         client,
         display_name=name,
         experiment_id=experiment.experiment_id,
@@ -115,55 +109,3 @@ def _submit(options: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         say(f"no longer followed; the run goes on: {link}")
         raise
-
-
-def _create(
-    client: Client,
-    *,
-    display_name: str,
-    experiment_id: str,
-    version: Version,
-    arguments: dict[str, Any],
-    service_account: str | None,
-) -> Any:
-    """One run. Where the answer is lost, the run is looked for by a mark of its own before it is tried once more."""
-    mark = uuid.uuid4().hex
-    body = V2beta1Run(
-        display_name=display_name,
-        # kfp.Client's own call takes no description, and a name need not be unique.
-        description=f"submitted by twofold-pipelines, {mark}",
-        experiment_id=experiment_id,
-        pipeline_version_reference=V2beta1PipelineVersionReference(
-            pipeline_id=version.pipeline_id, pipeline_version_id=version.version_id
-        ),
-        runtime_config=V2beta1RuntimeConfig(parameters=arguments),
-        service_account=service_account,
-    )
-    for last in (False, True):
-        try:
-            return client.runs.run_service_create_run(run=body)
-        except NoAnswerError as lost:
-            say(f"connection lost while the run was being created ({lost}); looking whether it was")
-            found = _find(client, experiment_id, display_name, mark)
-            if found is not None:
-                say("it was")
-                return found
-            if last:
-                raise ServerError(f"the run was not created: {lost}") from None
-            say("it was not; trying once more")
-    raise AssertionError("unreachable")
-
-
-def _find(client: Client, experiment_id: str, name: str, mark: str) -> Any | None:
-    """The run that bears the mark; a server that was slow to answer may be slow to show it."""
-    try:
-        for wait in LOOKS:
-            time.sleep(wait)
-            for run in named(client.runs.run_service_list_runs, "runs", name, experiment_id=experiment_id):
-                if mark in (run.description or ""):
-                    return run
-    except ServerError as error:
-        raise ServerError(
-            f"{error}\nWhether the run {name!r} was created is not known: look for it in the UI before submitting again"
-        ) from None
-    return None

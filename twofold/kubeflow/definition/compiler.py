@@ -1,35 +1,24 @@
-"""`compile`: the pipeline as a file that Kubeflow takes.
+"""The project's pipeline, compiled: images, resources and parameters in, YAML out, the same bytes for the same input."""
 
-In: images, resources, parameters. Out: YAML, the same bytes for the same input.
-"""
-
-import argparse
+import importlib
 import re
+import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-from twofold.cli.kfp import options as common
 from twofold.core.artifacts import write_bytes
 from twofold.core.errors import ParameterError
 from twofold.kubeflow.definition.images import Images
 from twofold.kubeflow.definition.resources import Resources
+from twofold.orchestration.params_file import project_root
 
 # kfp repeats each section's defaults in a comment at the top, their keys in an order that changes from call to call.
 _DEFAULT = re.compile(rb"^(#    \w+: dict) \[Default: .*\]$", re.MULTILINE)
 
 Sections = Mapping[str, Mapping[str, Any]]
-
-
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add `compile` to the command line."""
-    parser = subparsers.add_parser("compile", help="write the pipeline as a file that Kubeflow takes")
-    parser.add_argument(
-        "-o", "--output", type=Path, default=Path("training.yaml"), metavar="FILE", help="(%(default)s)"
-    )
-    common.add_compile_options(parser)
-    parser.set_defaults(func=_compile)
 
 
 def compile_to(path: Path, *, cpu: bool, images: Images, resources: Resources, params: Sections) -> None:
@@ -38,10 +27,10 @@ def compile_to(path: Path, *, cpu: bool, images: Images, resources: Resources, p
     Args:
         path: of the file, ending in .yaml.
         cpu: leave out everything of `resources`.
-        images: of the tasks; `options.images_from`.
-        resources: where the tasks run; `options.resources_from`.
-        params: every section, checked, which become the pipeline's defaults; `options.params_from`. What one run
-            changes (`options.overrides_from`) is no part of the file: it goes into the run's arguments.
+        images: of the tasks.
+        resources: where the tasks run.
+        params: every section, checked, which become the pipeline's defaults. What one run changes is no part of the
+            file: it goes into the run's arguments.
 
     Raises:
         ParameterError: the file cannot be written.
@@ -65,18 +54,22 @@ def build(images: Images | None, resources: Resources | None, *, params: Section
         resources: None to ask for nothing.
         params: every section, checked.
     """
-    from pipelines.training import pipeline
+    built: Callable[..., Any] = project_module("pipelines.training").pipeline(images, resources, params)
+    return built
 
-    return pipeline(images, resources, params)
+
+def pipeline_name() -> str:
+    """The name of the project's pipeline."""
+    return str(project_module("pipelines.training").NAME)
 
 
-def _compile(options: argparse.Namespace) -> int:
-    compile_to(
-        options.output,
-        cpu=options.cpu,
-        images=common.images_from(options),
-        resources=common.resources_from(options),
-        params=common.params_from(options),
-    )
-    print(options.output)
-    return 0
+def project_module(name: str) -> ModuleType:
+    """A module that belongs to the project and not to this package: `pipelines.training`, `components.doctor`.
+
+    Raises:
+        ParameterError: the current folder lies in no project.
+    """
+    root = str(project_root())
+    if root not in sys.path:
+        sys.path.insert(0, root)
+    return importlib.import_module(name)

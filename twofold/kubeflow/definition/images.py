@@ -1,9 +1,11 @@
 """The names of the two images that the tasks run in.
 
-In: a name as a person writes it. Out: the same, if it says which image is meant.
+In: names as a person writes them. Out: the same, if they say which images are meant.
 """
 
 import re
+import subprocess
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from twofold.core.errors import ParameterError
@@ -40,3 +42,39 @@ def image(name: str) -> str:
             "content every week, and Kubeflow's cache would not notice; give a tag that stays, or better a digest"
         )
     return name
+
+
+def images_named(words: Sequence[str]) -> Images:
+    """The images that `--image` names; those that it does not are ours, tagged with the git commit.
+
+    Args:
+        words: `data=NAME` or `train=NAME`.
+
+    Raises:
+        ParameterError: an unknown target, no tag, or the tag `latest`.
+    """
+    given: dict[str, str] = {}
+    for word in words:
+        target, equals, name = word.partition("=")
+        if not equals or target not in Images._fields:
+            raise ParameterError(f"--image {word}: write it as data=NAME or train=NAME")
+        given[target] = image(name)
+    if len(given) < len(Images._fields):
+        commit = _commit()
+        given = {target: f"twofold-{target}:{commit}" for target in Images._fields} | given
+    return Images(**given)
+
+
+def by_digest(image: str) -> bool:
+    """Whether the name can mean one content only."""
+    return "@sha256:" in image
+
+
+def _commit() -> str:
+    try:
+        done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
+    except (FileNotFoundError, subprocess.CalledProcessError):
+        raise ParameterError(
+            "no git commit here by which images are tagged; give --image data=... --image train=..."
+        ) from None
+    return done.stdout.strip()

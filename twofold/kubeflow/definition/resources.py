@@ -12,11 +12,11 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from twofold.core.errors import ParameterError
-from twofold.orchestration.params_file import STEPS
+from twofold.orchestration.params_file import STEPS, project_root
 
 TASKS = (*STEPS, "notify")  # the steps in their order, and the exit task
 WITH_GPU = ("train_head", "finetune_all", "evaluate", "register")  # tasks that may ask for one
-DEFAULT = Path(__file__).parents[3] / "pipelines" / "resources.yaml"
+DEFAULT = Path("pipelines/resources.yaml")  # in the project's folder
 
 Task = Literal["ingest", "preprocess", "train_head", "finetune_all", "evaluate", "register", "notify"]
 Cpu = Annotated[str, Field(pattern=r"^([1-9][0-9]*(\.[0-9]+)?|0\.[0-9]*[1-9]|[1-9][0-9]*m)$")]
@@ -142,12 +142,16 @@ def seconds(duration: str) -> int:
     return int(duration[:-1]) * {"s": 1, "m": 60, "h": 3600}[duration[-1]]
 
 
-def load(path: Path = DEFAULT) -> Resources:
+def load(path: Path | None = None) -> Resources:
     """The file, checked.
+
+    Args:
+        path: None for the project's own, `pipelines/resources.yaml`.
 
     Raises:
         ParameterError: it is missing or no YAML, or values are wrong, missing or unknown; all of them are listed.
     """
+    path = path or project_root() / DEFAULT
     try:
         values = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -1,10 +1,9 @@
-"""`run`: the whole pipeline on this machine, through kfp.local, in processes or in containers.
+"""The pipeline on this machine through one of kfp's local runners, in processes here.
 
-In: parameters, and for containers the images and a docker engine. Out: every task's files below `--root`, a summary,
-and an exit status that looks at the files: what the runner says counts for nothing.
+In: parameters, and the images where the tasks run in containers. Out: a folder a task below the run's folder. Whether a
+run succeeded is judged by the files that it wrote, never by what the runner says.
 """
 
-import argparse
 import os
 import sys
 import tempfile
@@ -14,51 +13,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from twofold.cli.kfp import options as common
 from twofold.core.errors import TwofoldError
 from twofold.kubeflow.definition.compiler import Sections, build
 from twofold.kubeflow.definition.images import Images
-from twofold.kubeflow.local.outputs import check, files
-from twofold.orchestration.run_summary import summary
-
-ROOT = Path(".twofold/kubeflow")
-
-
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add `run` to the command line."""
-    parser = subparsers.add_parser("run", help="run the whole pipeline on this machine")
-    parser.add_argument(
-        "--runner",
-        choices=("subprocess", "docker"),
-        default="subprocess",
-        help="subprocess: in this environment, recorded in its MLflow store; docker: in the images, as non-root, with "
-        "an MLflow server of its own (%(default)s)",
-    )
-    parser.add_argument(
-        "--root", type=Path, default=ROOT, metavar="DIR", help="where the runs' files go, a folder a run (%(default)s)"
-    )
-    common.add_image_option(parser)
-    common.add_params_option(parser)
-    common.add_argument_options(parser)
-    parser.set_defaults(func=_run)
-
-
-def _run(options: argparse.Namespace) -> int:
-    params = common.params_from(options)
-    arguments = common.overrides_from(options)
-    root = options.root.absolute()
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise TwofoldError(f"{root}: cannot be made ({error.strerror}); name another folder with --root") from None
-    if options.runner == "docker":
-        from twofold.kubeflow.local.docker_runner import run_in_containers
-
-        folder, ui = run_in_containers(root, common.images_from(options), params, arguments)
-    else:
-        folder, ui = run_in_processes(root, params, arguments), "make ui"
-    print(summary(files(folder), ui))
-    return 0
+from twofold.kubeflow.local.outputs import check
 
 
 def run_in_processes(root: Path, params: Sections, arguments: Mapping[str, Any]) -> Path:

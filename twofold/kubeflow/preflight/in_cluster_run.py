@@ -22,9 +22,9 @@ from kubernetes.config import ConfigException
 from kubernetes.utils.quantity import parse_quantity
 from urllib3.exceptions import HTTPError
 
-from components.doctor import doctor as face
 from twofold.core.errors import ServerError
 from twofold.core.progress import say
+from twofold.kubeflow.definition.compiler import project_module
 from twofold.kubeflow.definition.images import Images
 from twofold.kubeflow.definition.placement import place
 from twofold.kubeflow.definition.resources import Resources, Retries, Task
@@ -83,13 +83,14 @@ def in_cluster(client: Client, cluster: Place, asked: Asked, patience: float) ->
 
 def pipeline(asked: Asked) -> Callable[..., Any]:
     """The two tasks, each with its step's image and place, tried once and for ten minutes at most."""
+    component = project_module("components.doctor").doctor
     resources = _once(asked.resources) if asked.resources else None
 
     @dsl.pipeline(name=NAME, description="What the steps would find in their pods")  # type: ignore[untyped-decorator]
     def checks() -> None:
         for name in TASKS:
             step = asked.resources.steps[name] if asked.resources else None
-            task = face(
+            task = component(
                 promise={
                     "task": name,
                     "gpus": step.gpu.count if step and step.gpu else 0,

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from pipelines.training import NAME
 from twofold.core.errors import ServerError
 from twofold.core.progress import say
+from twofold.kubeflow.definition.compiler import pipeline_name
 from twofold.kubeflow.server.cron import Timing, spell
 from twofold.kubeflow.server.kfp_client import Client, NoAnswerError, RefusedError, listed, named
 from twofold.kubeflow.server.uploads import find_pipeline_id
@@ -56,12 +56,12 @@ def of_name(client: Client, name: str) -> list[Any]:
     Raises:
         ServerError: another pipeline has one of that name, which shall not be taken for ours.
     """
-    pipeline_id = find_pipeline_id(client, NAME)
+    pipeline_id = find_pipeline_id(client, pipeline_name())
     found = named(client.list_recurring_runs, "recurring_runs", name, namespace=_space(client))
     foreign = [one for one in found if not _is_of(one, pipeline_id)]
     if foreign:
         raise ServerError(
-            f"schedule {name}: there is one of that name that does not run {NAME} "
+            f"schedule {name}: there is one of that name that does not run {pipeline_name()} "
             f"(recurring run {foreign[0].recurring_run_id}); choose another name"
         )
     return found
@@ -83,7 +83,7 @@ def existing(client: Client, name: str) -> list[Any]:
 
 def all_of_pipeline(client: Client) -> tuple[list[Any], int]:
     """All of this pipeline, oldest first, and how many there are of others."""
-    pipeline_id = find_pipeline_id(client, NAME)
+    pipeline_id = find_pipeline_id(client, pipeline_name())
     every = list(
         listed(client.list_recurring_runs, "recurring_runs", sort_by="created_at asc", namespace=_space(client))
     )

@@ -6,7 +6,7 @@ import pytest
 
 from twofold.cli.kfp import options as common
 from twofold.core.errors import ParameterError
-from twofold.kubeflow.definition.images import image
+from twofold.kubeflow.definition.images import image, images_named
 
 DIGEST = "sha256:" + 64 * "0"
 
@@ -63,7 +63,7 @@ def test_two_images_by_digest_need_no_warning_and_one_by_tag_does(capsys):
     warning = capsys.readouterr().err
     assert "a/train:1 is named by its tag" in warning
     assert "a/data" not in warning
-    common.images_named(parsed("--image", f"data=a/data@{DIGEST}", "--image", "train=a/train:1"))
+    images_named([f"data=a/data@{DIGEST}", "train=a/train:1"])
     assert capsys.readouterr().err == ""
 
 

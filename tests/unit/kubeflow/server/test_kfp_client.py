@@ -1,13 +1,15 @@
 import argparse
 import json
+from dataclasses import replace
 
 import kfp
 import pytest
 
 from tests.support.kfp_server.case import SECRET, fails, options, quick
 from tests.support.kfp_server.server import Fault
+from twofold.cli.kfp.options import add_connection_options, connection_from
 from twofold.core.errors import ServerError
-from twofold.kubeflow.server.connection import add_connection_options, connect, open_client
+from twofold.kubeflow.server.connection import connect, open_client
 from twofold.kubeflow.server.kfp_client import NoAnswerError, RefusedError, listed, named
 
 
@@ -56,8 +58,7 @@ def test_a_question_is_put_again_where_no_answer_comes_and_a_change_is_not(serve
 
 
 def test_a_server_that_is_not_there(server):
-    asked = options(server)
-    asked.host = "http://127.0.0.1:9"
+    asked = replace(options(server), host="http://127.0.0.1:9")
     with pytest.raises(ServerError, match=r"no answer .*Connection refused") as caught:
         connect(asked)
     assert "0x" not in str(caught.value)
@@ -131,7 +132,7 @@ def test_the_host_may_come_from_kfps_variable(server, monkeypatch):
     monkeypatch.setenv("KF_PIPELINES_ENDPOINT", server.host + "/")
     parser = argparse.ArgumentParser()
     add_connection_options(parser)
-    assert open_client(parser.parse_args([])).link == server.host
+    assert open_client(connection_from(parser.parse_args([]))).link == server.host
 
 
 def test_lists_are_read_to_their_end(server, monkeypatch):

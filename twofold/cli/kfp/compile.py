@@ -1,0 +1,29 @@
+"""`twofold-pipelines compile`: the pipeline as a file for a Kubeflow server."""
+
+import argparse
+from pathlib import Path
+
+from twofold.cli.kfp import options as common
+from twofold.kubeflow.definition.compiler import compile_to
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add `compile` to the command line."""
+    parser = subparsers.add_parser("compile", help="write the pipeline as a file that Kubeflow takes")
+    parser.add_argument(
+        "-o", "--output", type=Path, default=Path("training.yaml"), metavar="FILE", help="(%(default)s)"
+    )
+    common.add_compile_options(parser)
+    parser.set_defaults(func=_compile)
+
+
+def _compile(options: argparse.Namespace) -> int:
+    compile_to(
+        options.output,
+        cpu=options.cpu,
+        images=common.images_from(options),
+        resources=common.resources_from(options),
+        params=common.params_from(options),
+    )
+    print(options.output)
+    return 0

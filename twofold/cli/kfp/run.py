@@ -1,0 +1,49 @@
+"""`twofold-pipelines run`: the whole pipeline on this machine, in processes or in containers."""
+
+import argparse
+from pathlib import Path
+
+from twofold.cli.kfp import options as common
+from twofold.core.errors import TwofoldError
+from twofold.kubeflow.local.outputs import files
+from twofold.kubeflow.local.process_runner import run_in_processes
+from twofold.orchestration.run_summary import summary
+
+ROOT = Path(".twofold/kubeflow")
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add `run` to the command line."""
+    parser = subparsers.add_parser("run", help="run the whole pipeline on this machine")
+    parser.add_argument(
+        "--runner",
+        choices=("subprocess", "docker"),
+        default="subprocess",
+        help="subprocess: in this environment, recorded in its MLflow store; docker: in the images, as non-root, with "
+        "an MLflow server of its own (%(default)s)",
+    )
+    parser.add_argument(
+        "--root", type=Path, default=ROOT, metavar="DIR", help="where the runs' files go, a folder a run (%(default)s)"
+    )
+    common.add_image_option(parser)
+    common.add_params_option(parser)
+    common.add_argument_options(parser)
+    parser.set_defaults(func=_run)
+
+
+def _run(options: argparse.Namespace) -> int:
+    params = common.params_from(options)
+    arguments = common.overrides_from(options)
+    root = options.root.absolute()
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TwofoldError(f"{root}: cannot be made ({error.strerror}); name another folder with --root") from None
+    if options.runner == "docker":
+        from twofold.kubeflow.local.docker_runner import run_in_containers
+
+        folder, ui = run_in_containers(root, common.images_from(options), params, arguments)
+    else:
+        folder, ui = run_in_processes(root, params, arguments), "make ui"
+    print(summary(files(folder), ui))
+    return 0
