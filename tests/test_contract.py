@@ -1,8 +1,7 @@
-"""The steps, dvc.yaml, params.yaml, the Makefile and the README agree; imports go one way."""
+"""The steps, dvc.yaml, params.yaml and the components agree; imports go down the floors."""
 
 import ast
 import importlib
-import re
 import shlex
 import subprocess
 import sys
@@ -11,9 +10,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from scripts import reference_tables
 from twofold.core.code_digest import closure
-from twofold.core.errors import ParameterError
 from twofold.core.params import choices, nested
 from twofold.orchestration.params_file import STEPS, check_all, load_yaml, section_model
 from twofold.orchestration.step_cli import signature
@@ -48,7 +45,7 @@ def test_a_stage_reads_and_writes_what_its_steps_signature_says(step):
     contract, paths = signature(step_function(step)), paths_of(step)
     assert tuple(paths) == contract.reads + contract.writes
     stage = STAGES[step]
-    data = [dep for dep in names(stage["deps"]) if not dep.endswith(".py")]
+    data = [dep for dep in names(stage["deps"]) if not dep.startswith("twofold/")]
     outs = names(stage.get("outs", [])) + names(stage.get("metrics", []))
     expected = [paths[name] for name in contract.reads]
     assert data == (["${ingest.source}"] if step == "ingest" else []) + expected
@@ -57,10 +54,35 @@ def test_a_stage_reads_and_writes_what_its_steps_signature_says(step):
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_a_stages_code_dependencies_are_its_steps_imports(step):
-    imported = sorted(path.relative_to(ROOT).as_posix() for path in closure(f"twofold.steps.{step}"))
-    listed = [dep for dep in names(STAGES[step]["deps"]) if dep.endswith(".py")]
-    assert listed == imported, "dvc.yaml should list:\n" + "\n".join(f"      - {path}" for path in imported)
+def test_a_stage_depends_on_all_code_that_its_step_reaches_and_on_nothing_in_vain(step):
+    reached = {path.relative_to(ROOT) for path in closure(f"twofold.steps.{step}")}
+    listed = [Path(dep) for dep in names(STAGES[step]["deps"]) if dep.startswith("twofold/")]
+    assert listed == sorted(listed)
+    missing = sorted(path for path in reached if not any(path.is_relative_to(each) for each in listed))
+    assert not missing, "dvc.yaml lacks:\n" + "\n".join(f"      - {path}" for path in missing)
+    vain = [each for each in listed if not any(path.is_relative_to(each) for path in reached)]
+    assert not vain, "dvc.yaml lists in vain:\n" + "\n".join(f"      - {path}" for path in vain)
+
+
+@pytest.mark.parametrize(
+    ("steps", "wings"),
+    [
+        (("finetune_all",), {"audit", "evaluation", "promotion", "registry", "reporting", "serving"}),
+        (("ingest", "preprocess"), {"model", "tracking", "training"}),
+    ],
+)
+def test_what_is_expensive_depends_on_no_page_and_the_data_on_no_model(steps, wings):
+    for step in steps:
+        listed = {Path(dep).parts[1] for dep in names(STAGES[step]["deps"]) if dep.startswith("twofold/")}
+        assert not listed & wings, step
+
+
+def test_what_editors_and_python_leave_behind_runs_no_stage_again():
+    left = ["__pycache__/a.pyc", ".ipynb_checkpoints/a.py", ".DS_Store", "a.py.swp", "a.py~", "a.py.orig", "a.py.rej"]
+    paths = [f"twofold/core/{name}" for name in left]
+    command = [sys.executable, "-m", "dvc", "check-ignore", *paths, "twofold/core/errors.py"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.stdout.split() == paths
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -119,7 +141,43 @@ def test_the_demos_parameters_are_valid():
     check_all(values)
 
 
+FLOORS = {
+    "cli": 11,
+    "kubeflow": 10,
+    "steps": 9,
+    "registry": 8,
+    "reporting": 8,
+    "promotion": 7,
+    "serving": 6,
+    "orchestration": 6,
+    "training": 5,
+    "evaluation": 5,
+    "audit": 5,
+    "data": 4,
+    "sources": 3,
+    "storage": 2,
+    "tracking": 2,
+    "metrics": 2,
+    "model": 2,
+    "core": 1,
+}
+KUBEFLOW_FLOORS = {"preflight": 3, "server": 2, "local": 2, "definition": 1}
+ONLY_IN = {
+    "mlflow": ("tracking", "serving"),
+    "dvc": ("sources",),
+    "dvc_data": ("sources",),
+    "kfp": ("kubeflow",),
+    "kfp_server_api": ("kubeflow",),
+    "pipelines": (),
+    "components": (),
+    "scripts": (),
+    "tests": (),
+    "bench": (),
+}
+
+
 def imports_of(path):
+    """The modules that a source imports, inside functions too; of `from a import b` both `a` and `a.b`."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -129,170 +187,113 @@ def imports_of(path):
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def test_imports_go_one_way():
-    for path in (ROOT / "twofold").rglob("*.py"):
-        rooms = {name.split(".")[0] for name in imports_of(path)}
-        if "kubeflow" not in path.parts and "kfp" not in path.parts:
-            assert not rooms & {"kfp", "components", "pipelines", "tests", "bench"}, path
-        if path.name not in ("dvc_repo.py", "dvc_objects.py"):
-            assert not rooms & {"dvc", "dvc_data"}, path
-        # Forgetting an image prepares the others anew, as the step does; an audit of any source runs two steps.
-        if "steps" not in path.parts and path.name not in ("forget.py", "audit.py"):
-            steps = [name for name in imports_of(path) if name.startswith("twofold.steps")]
-            assert not steps, f"{path} imports a step"
+def module_of(path):
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts)
 
 
-def at_the_top(path):
-    """What a module imports when it is imported itself."""
-    for node in ast.parse(path.read_text()).body:
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            yield node.module
+SOURCES = {
+    module_of(path): path
+    for folder in ("twofold", "pipelines", "components", "bench", "scripts", "tests", "data", "docker")
+    for path in (ROOT / folder).rglob("*.py")
+    if path.name != "__init__.py"
+}
+IMPORTS = {module: set(imports_of(path)) & SOURCES.keys() - {module} for module, path in SOURCES.items()}
 
 
-AROUND = ("twofold.orchestration.task", "twofold.orchestration.kfp_display", "twofold.orchestration.notifications")
-FACES = sorted(path for path in (ROOT / "components").glob("*.py") if path.stem != "__init__")
+def wrong_way(module, imported):
+    """Why a module of the package may not import another one; nothing if it may."""
+    (one, *_), (other, *_) = (parts := [name.split(".")[1:] for name in (module, imported)])
+    if one != other:
+        return "" if FLOORS[other] < FLOORS[one] else f"{module} (floor {FLOORS[one]}) imports {imported}"
+    rooms = [part[1] for part in parts]
+    if one == "kubeflow" and rooms[0] != rooms[1] and KUBEFLOW_FLOORS[rooms[1]] >= KUBEFLOW_FLOORS[rooms[0]]:
+        return f"{module} imports {imported}"
+    return ""
 
 
-@pytest.mark.parametrize("path", FACES, ids=lambda path: path.stem)
-def test_a_face_knows_kfp_at_its_top_and_twofold_in_its_body_and_decides_nothing(path):
-    tree = ast.parse(path.read_text())
-    assert {name.split(".")[0] for name in at_the_top(path)} <= {"kfp", "typing"}, path
-    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
-    assert [function.name for function in functions] == [path.stem]
-    inside = {name.split(".")[0] for name in imports_of(path)} - {"kfp", "typing"}
-    assert inside == {"twofold"}, path
-    (function,) = functions
-    assert function.end_lineno - function.lineno <= 30
-    assert not [node for node in ast.walk(function) if isinstance(node, ast.If | ast.IfExp | ast.Try | ast.While)]
+def circles(imports):
+    """The sets of modules that import each other in a circle (Tarjan 1972)."""
+    number, low, stack, found = {}, {}, [], []
+
+    def visit(module):
+        number[module] = low[module] = len(number)
+        stack.append(module)
+        for other in sorted(imports[module]):
+            if other not in number:
+                visit(other)
+            if other in stack:
+                low[module] = min(low[module], low[other])
+        if low[module] == number[module]:
+            circle = stack[stack.index(module) :]
+            del stack[stack.index(module) :]
+            if len(circle) > 1:
+                found.append(sorted(circle))
+
+    for module in sorted(imports):
+        if module not in number:
+            visit(module)
+    return found
 
 
-@pytest.mark.parametrize("step", STEPS)
-def test_a_face_reads_and_writes_what_its_steps_signature_says(step):
-    face = getattr(importlib.import_module(f"components.{step}"), step)
-    contract, spec = signature(step_function(step)), face.component_spec
-    reads = {name for name, found in spec.inputs.items() if found.type.startswith("system.")}
-    assert reads == set(contract.reads)
-    shown = {"evaluate": {"curves", "report"}, "register": {"gates", "decision"}}.get(step, set())
-    shown = shown | ({"audit_page"} if "audit" in contract.writes else set())
-    writes = {name for name, found in spec.outputs.items() if found.type.startswith("system.")}
-    assert writes == set(contract.writes) | shown
-    parameters = set(spec.inputs) - reads
-    # register's metrics are held to the predictions by the step itself.
-    assert {f"{name}_digest" for name in reads - {"metrics"}} | {"params", "force"} <= parameters
-    assert "digest" in set(spec.outputs) - writes
+def test_the_wings_are_the_folders_of_the_package_with_a_sentence_and_no_code():
+    folders = {path.parent for path in (ROOT / "twofold").rglob("*.py")}
+    assert {folder.name for folder in folders if folder.parent == ROOT / "twofold"} == set(FLOORS)
+    assert {folder.name for folder in folders if folder.parent == ROOT / "twofold" / "kubeflow"} == set(KUBEFLOW_FLOORS)
+    for folder in folders - {ROOT / "twofold"}:
+        (sentence,) = ast.parse((folder / "__init__.py").read_text()).body
+        assert isinstance(sentence.value, ast.Constant), folder
+        files = len([path for path in folder.glob("*.py") if path.name != "__init__.py"])
+        apart = {"cli", "kubeflow"} & set(folder.parts)
+        assert (0 if apart else 5) <= files <= 18, f"{folder}: {files} files; more than 18 hold two subjects"
 
 
-def test_pipelines_know_the_order_and_no_step_from_within():
-    for path in (ROOT / "pipelines").rglob("*.py"):
-        for name in imports_of(path):
-            assert name.split(".")[0] not in {"torch", "mlflow", "sklearn", "timm", "tests", "bench"}, path
-            assert not name.startswith("twofold.steps"), path
+def test_imports_go_down_the_floors():
+    twofold = {module: others for module, others in IMPORTS.items() if module.startswith("twofold.")}
+    wrong = [wrong_way(one, other) for one, others in twofold.items() for other in others if other in twofold]
+    assert [each for each in wrong if each] == []
 
 
-def test_what_serves_the_faces_alone_is_no_steps_dependency():
-    around = {ROOT / f"{module.replace('.', '/')}.py" for module in AROUND}
-    assert all(path.exists() for path in around)
-    for step in STEPS:
-        assert not around & set(closure(f"twofold.steps.{step}"))
+def test_no_module_imports_itself_in_a_circle():
+    assert circles(IMPORTS) == []
 
 
-def test_ingests_face_needs_nothing_that_the_data_image_lacks():
-    lacks = ["torch", "torchvision", "mlflow", "timm", "matplotlib", "safetensors", "pandas", "cleanlab"]
-    code = (
-        f"import sys; sys.modules |= dict.fromkeys({lacks})\n"
-        "from pathlib import Path\n"
-        "from twofold.orchestration.kfp_display import numbers\n"
-        "from twofold.orchestration.params_file import load_yaml\n"
-        "from twofold.orchestration.task import experiment, perform\n"
-        "from twofold.steps.preprocess import preprocess\n"
-        "print(experiment(**load_yaml(Path('tests/params.yaml'))))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
-    assert (done.stdout, done.stderr) == ("twofold\n", "")
+def test_an_import_up_sideways_or_in_a_circle_would_be_seen():
+    assert wrong_way("twofold.core.errors", "twofold.core.params") == ""
+    assert wrong_way("twofold.steps.ingest", "twofold.core.errors") == ""
+    assert wrong_way("twofold.core.errors", "twofold.cli.main")
+    assert wrong_way("twofold.metrics.curves", "twofold.model.device")
+    assert wrong_way("twofold.kubeflow.server.cron", "twofold.kubeflow.local.outputs")
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == [["a", "b", "c"]]
 
 
-def test_only_the_tracking_room_knows_mlflow():
-    for path in (ROOT / "twofold").rglob("*.py"):
-        if any(name.split(".")[0] == "mlflow" for name in imports_of(path)):
-            assert path.parent.name in ("tracking", "serving"), path
+@pytest.mark.parametrize("package", ONLY_IN)
+def test_a_package_is_imported_in_its_wings_alone(package):
+    found = {path for path in SOURCES.values() if path.is_relative_to(ROOT / "twofold")}
+    found = {path for path in found if package in {name.split(".")[0] for name in imports_of(path)}}
+    assert {path.relative_to(ROOT / "twofold").parts[0] for path in found} <= set(ONLY_IN[package])
+    if package.startswith("dvc"):
+        assert {path.name for path in found} <= {"dvc_repo.py", "dvc_objects.py"}
 
 
 @pytest.mark.parametrize("module", ["twofold.steps.ingest", "twofold.steps.preprocess"])
 def test_the_data_steps_import_no_torch(module):
     heavy = {"torch", "torchvision", "timm", "mlflow"}
-    for path in closure(module):
+    for path in (each for each in closure(module) if each.suffix == ".py"):
         assert not {name.split(".")[0] for name in imports_of(path)} & heavy, path
 
 
-@pytest.mark.parametrize(
-    "module", ["twofold.cli.main", "twofold.orchestration.params_file", *AROUND, *(f"twofold.steps.{s}" for s in STEPS)]
-)
-def test_importing_is_light(module):
-    heavy = "{'torch', 'mlflow', 'timm', 'sklearn', 'matplotlib', 'dvc'}"
-    code = f"import sys, {module}; sys.exit(str(sorted({heavy} & set(sys.modules)) or ''))"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
-    assert found.stderr.strip() == ""
+def test_no_python_file_is_long():
+    for path in SOURCES.values():
+        assert len(path.read_text().splitlines()) <= 300, f"{path}: past 300 lines it holds two subjects"
 
 
-def test_package_init_files_are_empty_and_no_python_file_is_long():
-    tracked = subprocess.run(["git", "ls-files", "*.py"], capture_output=True, text=True, cwd=ROOT, check=True)
-    for name in tracked.stdout.split():
-        text = (ROOT / name).read_text() if (ROOT / name).exists() else ""
-        assert len(text.splitlines()) <= 300, f"{name}: past 300 lines it holds two nouns"
-        if name.endswith("__init__.py"):
-            assert not ast.parse(text).body or [type(node) for node in ast.parse(text).body] == [ast.Expr], name
+# Tests of what several files of a wing do together.
+ALONE = {"precision", "seal", "incremental_data", "progressive_resizing", "kfp_server_stand_in"}
 
 
-def test_the_lock_holds_every_dependency_with_its_hash_and_no_address():
-    lock = (ROOT / "requirements.lock").read_text()
-    assert "://" not in lock
-    for block in re.split(r"\n(?=[a-z0-9])", lock):
-        if block[:1].isalnum():
-            assert "==" in block.splitlines()[0], block[:60]
-            assert "--hash=sha256:" in block, block[:60]
-
-
-def test_the_readmes_commands_exist():
-    readme = (ROOT / "README.md").read_text()
-    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    mentioned = set(re.findall(r"(?:`|^)make ([a-z][a-z-]*)", readme, re.MULTILINE))
-    assert {"demo", "test"} <= mentioned
-    assert mentioned <= targets
-    for command in set(re.findall(r"^\s*(?:\$ )?twofold ([a-z]+(?: [a-z]+)?)", readme, re.MULTILINE)):
-        words = [*command.split(), "--help"]
-        done = subprocess.run([sys.executable, "-m", "twofold.cli", *words], capture_output=True, cwd=ROOT, check=False)
-        assert done.returncode == 0, f"README: twofold {command}"
-
-
-def test_the_readmes_first_two_commands_are_demo_and_test():
-    blocks = re.findall(r"```(?:sh|bash|console)\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    commands = [line.split("#")[0].strip() for block in blocks for line in block.splitlines() if line.strip()]
-    assert commands[:2] == ["make demo", "make test"]
-
-
-def test_the_tables_of_parameters_and_resources_are_those_of_the_models():
-    assert reference_tables.main(["--check"]) == 0
-
-
-def test_a_table_is_written_between_its_marks_and_checked(tmp_path, monkeypatch, capsys):
-    page = tmp_path / "README.md"
-    begin, end = reference_tables.marks("parameters")
-    page.write_text(f"# A\n\n{begin}\n{end}\n\nend\n")
-    monkeypatch.setattr(reference_tables, "ROOT", tmp_path)
-    monkeypatch.setattr(reference_tables, "PAGES", {page: ("parameters", reference_tables.parameters)})
-    assert reference_tables.main(["--check"]) == 1
-    assert "out of date: README.md; run: make readme" in capsys.readouterr().out
-    assert reference_tables.main([]) == 0
-    text = page.read_text()
-    assert text.startswith("# A\n")
-    assert text.endswith("\n\nend\n")
-    assert "| `positive` | The class that is to be found" in text
-    assert reference_tables.main(["--check"]) == 0
-
-
-def test_a_page_without_the_marks_is_refused(tmp_path):
-    (tmp_path / "README.md").write_text("# A\n")
-    with pytest.raises(ParameterError, match="must hold the marks"):
-        reference_tables.replace_table(tmp_path / "README.md", "parameters", "", write=False)
+def test_the_unit_tests_mirror_the_package():
+    for path in (ROOT / "tests" / "unit").glob("*/**/test_*.py"):
+        folder = ROOT / "twofold" / path.parent.relative_to(ROOT / "tests" / "unit")
+        if not {"bench", "deploy", "security"} & set(path.parts):
+            name = path.stem.removeprefix("test_")
+            assert name in ALONE or any(name.startswith(each.stem) for each in folder.glob("*.py")), path

@@ -1,7 +1,4 @@
-"""Who may do what on the MLflow server of deploy/mlflow: over HTTP, with a login, on a real PostgreSQL.
-
-The users are made by the commands of docs/mlflow.md, the model is registered by `register`.
-"""
+"""Who may do what on the MLflow server of deploy/mlflow: a login, a real PostgreSQL, the commands of docs/mlflow.md."""
 
 import http.client
 import re
@@ -20,11 +17,11 @@ from ruamel.yaml import YAML
 from tests.support import registration_case as case
 from tests.support.deployed_case import ADMIN, ADMINS_PASSWORD, authorization, deployed
 from twofold.core.errors import RegistryError
-from twofold.serving import model_resolver
+from twofold.serving.model_resolver import fetch_sealed
 from twofold.serving.sealed_model import open_sealed
-from twofold.tracking import registry_client, runs
+from twofold.tracking import runs
 from twofold.tracking import store as tracking
-from twofold.tracking.registry_client import KEY, SEAL
+from twofold.tracking.registry_client import KEY, SEAL, holder, version_with
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
@@ -111,9 +108,9 @@ def aliases(user):
 def test_a_reader_sees_the_champion_and_can_fetch_it_whole(user, tmp_path):
     store = user("reader")
     with tracking.plain_errors(store.uri):
-        version = registry_client.holder(store, "corner")
-        assert registry_client.version_with(store, "corner", version.tags[KEY]).version == version.version
-        sealed = open_sealed(model_resolver.fetch_sealed(store, version, tmp_path), version.tags[SEAL])
+        version = holder(store, "corner")
+        assert version_with(store, "corner", version.tags[KEY]).version == version.version
+        sealed = open_sealed(fetch_sealed(store, version, tmp_path), version.tags[SEAL])
     assert (str(version.version), sealed.labels) == ("1", ("good", "bad"))
 
 
@@ -153,12 +150,12 @@ EXPERIMENT = {
 @pytest.mark.parametrize("what", [*REGISTRY, *EXPERIMENT])
 def test_a_reader_changes_nothing_and_is_told_what_it_takes(user, what):
     store = user("reader")
-    version = registry_client.holder(store, "corner")
+    version = holder(store, "corner")
     thing = "registered model" if what in REGISTRY else "experiment"
     said = refusal(store, lambda: (REGISTRY | EXPERIMENT)[what](store.client, version))
     assert re.search(f"user 'reader' lacks EDIT .* on the {thing}", said)
     assert WORDS["reader"] not in said
-    assert registry_client.holder(store, "corner").tags == version.tags
+    assert holder(store, "corner").tags == version.tags
 
 
 def test_a_readers_register_is_refused_whether_in_the_teams_experiment_or_in_its_own(user, data, tmp_path):
@@ -217,7 +214,7 @@ def test_who_may_edit_the_model_sets_aliases_and_tags_and_takes_nothing_away(use
 
 def test_who_approves_moves_the_alias_and_takes_it_off(user):
     before = aliases(user)
-    version = registry_client.holder(user("approver"), "corner")
+    version = holder(user("approver"), "corner")
     assert before["champion"] == version.version
     client = user("approver").client
     client.set_registered_model_alias("corner", "challenger", version.version)
@@ -233,13 +230,13 @@ def test_a_wrong_login_is_an_error_that_names_the_variables_and_no_password(user
         pytest.raises(RegistryError, match=f"does not take the login of user '{name}': set MLFLOW_TRACKING_") as caught,
         tracking.plain_errors(store.uri),
     ):
-        registry_client.holder(store, "corner")
+        holder(store, "corner")
     assert password not in str(caught.value)
 
 
 def test_files_are_behind_the_login_too(user, server):
     store = user("reader")
-    version = registry_client.holder(store, "corner")
+    version = holder(store, "corner")
     place = store.client.get_model_version_download_uri("corner", version.version).partition(":")[2]
     path = f"/api/2.0/mlflow-artifacts/artifacts{place}/artifacts/sealed/decision.json"
 
@@ -296,6 +293,6 @@ def test_a_versions_files_cannot_be_said_to_lie_elsewhere(user, place):
 def test_the_tags_that_a_run_already_has_are_not_sent_again(user):
     # So that a register which has nothing to say needs no more than READ.
     store = user("reader")
-    version = registry_client.holder(store, "corner")
+    version = holder(store, "corner")
     run = store.client.get_run(version.run_id)
     runs.set_tags(store, run, {runs.OUTCOME: run.data.tags[runs.OUTCOME]})

@@ -32,7 +32,7 @@ def readings(answers, tmp_path_factory):
     """The stops, and what the page shows at each; before, after, and without scripts what it shows at the beginning."""
     values = threshold_slider.context(*answers, CHOSEN)
     names = {"slider": values, "positive": "defective", "negative": "functional"}
-    whole = html_page.render("Slider", threshold_slider.TEMPLATE, names, threshold_slider.SCRIPT)
+    whole = html_page.render("Slider", "threshold_slider.html", names, threshold_slider.SCRIPT)
     stops = threshold_slider.stops(*answers, CHOSEN)
     pages = {
         "/page.html": whole,

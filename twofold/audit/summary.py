@@ -1,8 +1,7 @@
 """What the audits said of the data that a model was made from, for the people who decide on it.
 
 In: the audits of ingest, preprocess and train_head. Out: one line a check, with what was found, what was done about it
-and what it means. No image is named: the audits' own pages, which lie beside the data, show them. TEMPLATE is for
-`twofold.reporting.html_page` and takes `audited`.
+and what it means. No image is named: the audits' own pages, which lie beside the data, show them.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,31 +11,6 @@ from typing import NamedTuple
 from twofold.audit.checks import DONE, KIND, PAGE, SUMMARY, VERSION, Policy
 from twofold.core.artifacts import read_json, read_meta
 from twofold.core.errors import ArtifactError
-
-TEMPLATE = """
-{% if audited.raised %}
-<div class="scroll" role="region" aria-label="What the audits found" tabindex="0"><table id="audit-table"
-class="explained">
-<caption>What the audits found in the data, before and besides what was left out</caption>
-<thead><tr><th scope="col">check</th><th scope="col" class="num">found</th><th scope="col">what was done</th>
-<th scope="col">what it means</th></tr></thead>
-<tbody>
-{% for check in audited.raised %}
-<tr><th scope="row">{{ check.title }}<small>{{ check.set_by }}: {{ check.policy }}</small></th>
-<td class="num">{{ check.found | count }}</td><td>{{ check.done }}</td>
-<td>{% for words in check.told %}{{ words }}. {% endfor %}{{ check.meaning }}</td></tr>
-{% endfor %}
-</tbody></table></div>
-{% else %}
-<p>The audits of the data found nothing.</p>
-{% endif %}
-{% for check in audited.impossible %}
-<p class="note">{{ check.title }} could not be looked for: {{ check.impossible }}</p>
-{% endfor %}
-{% if audited.ignored %}
-<p class="note">Not looked for, by their policies: {{ audited.ignored | map(attribute="title") | join(", ") }}.</p>
-{% endif %}
-"""
 
 
 class Audited(NamedTuple):
@@ -69,7 +43,7 @@ class Audited(NamedTuple):
 
 
 class Sorted(NamedTuple):
-    """Checks by what came of them, each in the order of the steps; attributes for TEMPLATE."""
+    """Checks by what came of them, each in the order of the steps; attributes for `audit_summary.html`."""
 
     raised: list[Audited]
     quiet: list[Audited]

@@ -1,29 +1,35 @@
 """Which of Twofold's own files a module depends on, read from the sources without importing anything.
 
-In: a module's name. Out: the files that it reaches through imports, those inside functions included. DVC's code
-dependencies, the digest of a training's code, and the files of a sealed model all come from here.
+In: a module's name. Out: the Python files that it reaches through imports, those inside functions included, and the
+templates that these files name. DVC's code dependencies, the digest of a training's code, and the files of a sealed
+model all come from here.
 """
 
 import ast
 import hashlib
+import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+_INCLUDED = re.compile(r"""{%-?\s*(?:include|extends|import|from)\s+["']([^"']+)["']""")
 
 
 def closure(module: str, root: Path = ROOT) -> list[Path]:
-    """The files of a module and of everything that it imports from its own package, sorted.
+    """The files of a module and of everything that it imports from its own package, sorted; and their templates.
 
-    Package `__init__` files are left out, being empty, and so is what stands under `if __name__ == "__main__"`: how a
-    step is called does not change what it computes.
+    Package `__init__` files are left out, having no code, and so is what stands under `if __name__ == "__main__"`: how
+    a step is called does not change what it computes. A template is a file of the folder `templates` beside the Python
+    file that names it in a string, or one that such a template includes.
 
     Args:
         module: such as `twofold.steps.train_head`.
         root: folder that holds the package.
     """
+    package = module.partition(".")[0]
     found: dict[str, Path] = {}
+    templates: set[Path] = set()
     waiting = [module]
     while waiting:
         name = waiting.pop()
@@ -31,8 +37,10 @@ def closure(module: str, root: Path = ROOT) -> list[Path]:
         if path is None or name in found:
             continue
         found[name] = path
-        waiting += _names(path.read_text(encoding="utf-8"), module.partition(".")[0])
-    return sorted(found.values())
+        imported, strings = _reached(path.read_text(encoding="utf-8"), package)
+        waiting += imported
+        templates |= _templates(path.parent / "templates", strings)
+    return sorted({*found.values(), *templates})
 
 
 def code_digest(module: str, root: Path = ROOT) -> str:
@@ -45,8 +53,23 @@ def code_digest(module: str, root: Path = ROOT) -> str:
 
 
 @cache  # parsing takes most of a second for all files, and a step asks several times
-def _names(text: str, package: str) -> tuple[str, ...]:
-    return tuple(_imported(ast.parse(text), package))
+def _reached(text: str, package: str) -> tuple[tuple[str, ...], frozenset[str]]:
+    """The modules of the package that a source imports, and its strings that may name a file."""
+    tree = ast.parse(text)
+    strings = (node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str))
+    return tuple(_imported(tree, package)), frozenset(each for each in strings if re.fullmatch(r"\w+\.\w+", each))
+
+
+def _templates(folder: Path, names: frozenset[str]) -> set[Path]:
+    """The templates of these names, and all that they include."""
+    found: set[Path] = set()
+    waiting = list(names)
+    while waiting:
+        path = folder / waiting.pop()
+        if path not in found and path.is_file():
+            found.add(path)
+            waiting += _INCLUDED.findall(path.read_text(encoding="utf-8"))
+    return found
 
 
 def _imported(tree: ast.AST, package: str) -> Iterator[str]:

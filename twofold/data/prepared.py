@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 
 from twofold.core.artifacts import read_meta
 from twofold.core.errors import ArtifactError
-from twofold.data.resizing import Pixels
 
 KIND, VERSION = "prepared", 3
 INDEX, LEFT_OUT = "index.parquet", "left_out.csv"
@@ -35,7 +34,7 @@ class Prepared:
     order of the index: `sha256`, `target` (int64), `split`, and `column(name)` for every other one.
     """
 
-    def __init__(self, directory: Path, meta: dict[str, Any], table: pa.Table, parts: list[Pixels]) -> None:
+    def __init__(self, directory: Path, meta: dict[str, Any], table: pa.Table, parts: list[NDArray[np.uint8]]) -> None:
         self.directory = directory
         self.meta = meta
         self.size: int = meta["image_size"]
@@ -89,7 +88,7 @@ class Prepared:
         """Row numbers of a split, in the order of the index."""
         return np.flatnonzero(self.split == split)
 
-    def pixels(self, rows: Sequence[int] | NDArray[np.int64]) -> Pixels:
+    def pixels(self, rows: Sequence[int] | NDArray[np.int64]) -> NDArray[np.uint8]:
         """The pixels of some rows, in their order: uint8 (n, S, S, C), C = `channels`; grey repeated where C is 3."""
         chosen = np.asarray(rows, np.int64)
         result = np.empty((len(chosen), self.size, self.size, self.channels), np.uint8)
@@ -98,9 +97,9 @@ class Prepared:
             result[here] = self._parts[number][self._row[chosen[here]]]
         return result
 
-    def stored(self, row: int) -> Pixels:
+    def stored(self, row: int) -> NDArray[np.uint8]:
         """The pixels of a row as they lie in its part: (S, S, C) with C of the image itself; read when looked at."""
-        pixels: Pixels = self._parts[self._part[row]][self._row[row]]
+        pixels: NDArray[np.uint8] = self._parts[self._part[row]][self._row[row]]
         return pixels
 
     def _dtype(self, name: str) -> Any:

@@ -23,7 +23,6 @@ from PIL import Image
 from twofold.audit.checks import DONE, FINDINGS, KIND, PAGE, SUMMARY, VERSION, Check, Found
 from twofold.core.artifacts import publish, write_bytes, write_csv, write_json, write_meta
 from twofold.data.resizing import FILTER, Pixels
-from twofold.reporting.audit_body import BODY
 from twofold.reporting.html_page import render
 
 PICTURES = 12  # of a check
@@ -57,7 +56,9 @@ def write_audit(
         write_csv(draft / FINDINGS, Found._fields, [[_plain(cell) for cell in finding] for finding in found])
         summary = {check.name: _summary(step, check) for check in checks}
         write_json(draft / SUMMARY, {"step": step, "checks": summary, "figures": dict(figures)})
-        write_bytes(draft / PAGE, render(f"Audit of {step}", BODY, _context(step, checks, figures, pixels)).encode())
+        write_bytes(
+            draft / PAGE, render(f"Audit of {step}", "audit.html", _context(step, checks, figures, pixels)).encode()
+        )
         write_meta(draft, KIND, VERSION, step=step, fingerprint=fingerprint)
 
 

@@ -1,7 +1,4 @@
-"""What decision.html says of the candidate beside the champion: in comes a judgement, out go the values of its text.
-
-The text is in `comparison_body.py`.
-"""
+"""What decision.html says of the candidate beside the champion: in comes a judgement, out go the values of `comparison.html`."""
 
 from typing import Any
 
@@ -33,7 +30,7 @@ TITLES = {
 
 
 def context(judgement: Judgement) -> dict[str, Any]:
-    """The values of `comparison_body.BODY`."""
+    """The values of `comparison.html`."""
     return {
         "beside": None if judgement.champion is None else _beside(judgement, judgement.champion),
         "vanished": list(judgement.vanished.items()),

@@ -1,7 +1,7 @@
 """What a model was made from, as far as the data themselves tell: in come raw and prepared folders, out go counts.
 
 What was refused, left out or kept once, by reason, and how the rest lies in the splits. The pages of the audits say
-more, with pictures; they lie beside the data. TEMPLATE is for `twofold.reporting.html_page` and takes what `count` returns.
+more, with pictures; they lie beside the data. The section is `data_summary.html`.
 """
 
 from collections import Counter
@@ -15,33 +15,9 @@ from twofold.data.raw import DUPLICATES, QUARANTINE
 
 MOST = 8  # reasons of a kind that are shown
 
-TEMPLATE = """
-<h2 id="data">The data, and what the audits left of them</h2>
-<div class="scroll" role="region" aria-label="The splits" tabindex="0"><table id="splits">
-<caption>Images by split and class, after everything below was left out</caption>
-<thead><tr><th scope="col">split</th>{% for label in data.labels %}<th scope="col" class="num">{{ label }}</th>
-{% endfor %}<th scope="col" class="num">together</th></tr></thead>
-<tbody>
-{% for split, numbers in data.splits %}
-<tr><th scope="row">{{ split }}</th>{% for number in numbers %}<td class="num">{{ number | count }}</td>{% endfor %}
-<td class="num">{{ numbers | sum | count }}</td></tr>
-{% endfor %}
-</tbody></table></div>
-<ul>
-{% for words, n, reasons in data.removed %}
-<li>{{ words }}: <b>{{ n | count }}</b>
-{%- if reasons %} ({% for reason, times in reasons %}{{ reason }}: {{ times | count }}
-{%- if not loop.last %}; {% endif %}{% endfor %}){% endif %}</li>
-{% endfor %}
-</ul>
-<p class="quiet">The images that the audits found are on their pages, with pictures:
-<code>reports/audit/ingest/audit.html</code>, the same of <code>preprocess</code> and <code>train_head</code>; in
-Kubeflow, the HTML output of these tasks.</p>
-"""
-
 
 def count(raw: Path, prepared: Path, counts: Mapping[str, Mapping[str, int]], labels: Iterable[str]) -> dict[str, Any]:
-    """The values of TEMPLATE.
+    """The values of `data_summary.html`.
 
     Args:
         raw, prepared: the folders.

@@ -2,7 +2,7 @@
 
 The verdict and the gates come first; then the figures, the champion's beside them, a slider of the threshold, the
 curves, the slices, how small changes of the images tell, the most confident errors with what the model looked at, what
-the audits left of the data, and where all of it comes from. Its text is in `decision_body.py`.
+the audits left of the data, and where all of it comes from.
 """
 
 import csv
@@ -17,7 +17,6 @@ from twofold.promotion.judgement import Judgement, Outcome, headline, reasons
 from twofold.promotion.verdict import Result
 from twofold.reporting import charts, comparison_section, data_summary, html_page, plots, sections, threshold_slider
 from twofold.reporting.comparison_section import TITLES
-from twofold.reporting.decision_body import BODY
 from twofold.reporting.html_page import Picture
 
 STEPS = {"train_head": "The head, on the frozen base", "finetune_all": "The whole network"}
@@ -71,7 +70,7 @@ def render(judgement: Judgement, outcome: Outcome, recorded: Mapping[str, Any]) 
         **comparison_section.context(judgement),
     }
     context["contents"] = _contents(context)
-    return html_page.render(f"{judgement.name}: {head}", BODY, context, threshold_slider.SCRIPT)
+    return html_page.render(f"{judgement.name}: {head}", "decision.html", context, threshold_slider.SCRIPT)
 
 
 def _contents(context: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -1,6 +1,6 @@
 """evaluation.html: in come the results of a test, out goes one page that explains them to a non-expert.
 
-What the page says is in `report_body.py`; this module counts, rounds and picks what it says.
+What the page says is in `templates/evaluation.html`; this module counts, rounds and picks what it says.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,6 @@ from twofold.metrics.decision_threshold import explain
 from twofold.metrics.temperature_scaling import WHY
 from twofold.reporting import html_page, sections
 from twofold.reporting.html_page import Picture
-from twofold.reporting.report_body import BODY
 from twofold.reporting.wording import ARITHMETIC, METHODS, TITLES, ends, rate
 
 
@@ -86,7 +85,7 @@ def render(findings: Findings) -> str:
         "explained": findings.explained,
         "details": _details(findings),
     }
-    return html_page.render(f"Evaluation: {positive} or {negative}", BODY, context)
+    return html_page.render(f"Evaluation: {positive} or {negative}", "evaluation.html", context)
 
 
 def images(n: int, kind: str = "") -> str:

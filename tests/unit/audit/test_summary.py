@@ -90,7 +90,7 @@ def test_nothing_is_said_to_be_nothing(candidate):
     for audits in ((), quiet):
         card = model_card.render(judged(replace(candidate, audits=audits)))
         assert "## What the audits found\n\nNothing.\n" in card
-        html = pages.render("x", summary.TEMPLATE, {"audited": summary.in_kinds(audits)})
+        html = pages.render("x", "audit_summary.html", {"audited": summary.in_kinds(audits)})
         assert "<p>The audits of the data found nothing.</p>" in html
 
 
@@ -121,7 +121,7 @@ def test_hostile_classes_stay_text(candidate, words, tmp_path):
     ]
     hostile = replace(candidate, audits=summary.read({"ingest": written(tmp_path / "a", checks)}, F))
     markdown = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
-    table = pages.render("x", summary.TEMPLATE, {"audited": summary.in_kinds(hostile.audits)})
+    table = pages.render("x", "audit_summary.html", {"audited": summary.in_kinds(hostile.audits)})
     for html in (markdown.render(model_card.render(judged(hostile))), table):
         elements = Elements(html)
         assert not {"b", "i", "img", "script", "a", "em", "s"} & set(elements.found)

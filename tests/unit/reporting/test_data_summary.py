@@ -29,7 +29,7 @@ def test_splits_are_counted_by_class_and_what_is_missing_by_reason(tmp_path):
     copies = [Duplicate(f"{n}.png", "d" * 64, "pixels", "e.png", "e" * 64, "good") for n in range(3)]
     left_out = [LeftOut("f" * 64, "f.png", "train", "nearly the same picture as an image of test", "0" * 64)]
     found = make(tmp_path, refused, copies, left_out)
-    text, _ = read(html_page.render("x", data_summary.TEMPLATE, {"data": found}))
+    text, _ = read(html_page.render("x", "data_summary.html", {"data": found}))
     assert re.search(r"train 30\s*1,200\s*1,230", text)
     assert re.search(r"validation 0\s*10\s*10", text)
     assert re.search(r"test 7\s*20\s*27", text)
@@ -39,7 +39,7 @@ def test_splits_are_counted_by_class_and_what_is_missing_by_reason(tmp_path):
 
 
 def test_where_nothing_was_left_out_it_says_none(tmp_path):
-    text, _ = read(html_page.render("x", data_summary.TEMPLATE, {"data": make(tmp_path)}))
+    text, _ = read(html_page.render("x", "data_summary.html", {"data": make(tmp_path)}))
     assert "refused or held back: 0" in text
     assert "(" not in text[text.index("refused or held back") : text.index("The images that the audits found")]
 

@@ -159,7 +159,7 @@ def test_the_slider_moves_through_the_test_and_its_script_alone_may_run(candidat
     scripts = [attributes for tag, attributes in elements if tag == "script"]
     assert scripts == [{"id": "stops", "type": "application/json"}, {}]
     (policy,) = [a["content"] for tag, a in elements if tag == "meta" and "http-equiv" in a]
-    assert policy == html_page.policy(threshold_slider.SCRIPT)
+    assert policy == html_page.policy(html_page.text_of(threshold_slider.SCRIPT))
     data = json.loads(re.search(r'<script id="stops" type="application/json">(.*?)</script>', html)[1])
     # All called bad, then one image less at a time, none at the end; the threshold splits no other way.
     assert [stop[1:] for stop in data["stops"]][:2] == [[3, 4], [3, 3]]

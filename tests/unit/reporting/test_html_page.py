@@ -12,12 +12,27 @@ from twofold.metrics.classification import Counts
 from twofold.reporting import charts, html_page
 
 
+@pytest.fixture
+def render(tmp_path, monkeypatch):
+    """Renders a page whose body, and whose script if it has one, are given as text."""
+    for name in ("page.html", "page.css"):
+        (tmp_path / name).write_text(html_page.text_of(name))
+    monkeypatch.setattr(html_page, "TEMPLATES", tmp_path)
+
+    def rendered(title, body, context, script=""):
+        (tmp_path / "body.html").write_text(body)
+        (tmp_path / "script.js").write_text(script)
+        return html_page.render(title, "body.html", context, "script.js" if script else "")
+
+    return rendered
+
+
 def chart(found=3):
     return charts.confusion(Counts(found, 1, 4, 1), ("good", 'b"<a>d'))
 
 
-def test_a_page_asks_nothing_of_the_network_and_runs_nothing():
-    html = html_page.render("Title", "<h1>{{ x }}</h1>{{ figure(chart) }}", {"x": 1, "chart": chart()})
+def test_a_page_asks_nothing_of_the_network_and_runs_nothing(render):
+    html = render("Title", "<h1>{{ x }}</h1>{{ figure(chart) }}", {"x": 1, "chart": chart()})
     assert "http" not in html.replace("http-equiv", "")
     assert "<script" not in html
     assert not re.search(r"@import|<iframe|<object|srcset|\bon\w+=", html)
@@ -27,21 +42,21 @@ def test_a_page_asks_nothing_of_the_network_and_runs_nothing():
     assert html.startswith("<!DOCTYPE html>\n<html lang=")
 
 
-def test_values_are_escaped_in_body_title_and_chart():
+def test_values_are_escaped_in_body_title_and_chart(render):
     evil = "<script>alert(1)</script>"
-    html = html_page.render(evil, "<p>{{ x }}</p>{{ figure(chart, x) }}{{ x | code }}", {"x": evil, "chart": chart()})
+    html = render(evil, "<p>{{ x }}</p>{{ figure(chart, x) }}{{ x | code }}", {"x": evil, "chart": chart()})
     assert "<script" not in html
     assert html.count("&lt;script&gt;") == 4
     assert "b&#34;&lt;a&gt;d images" in html
 
 
-def test_a_name_that_the_context_lacks_is_an_error():
+def test_a_name_that_the_context_lacks_is_an_error(render):
     with pytest.raises(UndefinedError, match="'missing' is undefined"):
-        html_page.render("Title", "{{ missing }}", {})
+        render("Title", "{{ missing }}", {})
 
 
-def test_charts_take_the_colours_of_the_page_and_do_not_share_names():
-    html = html_page.render("Title", "{{ figure(a) }}{{ figure(b) }}", {"a": chart(3), "b": chart(7)})
+def test_charts_take_the_colours_of_the_page_and_do_not_share_names(render):
+    html = render("Title", "{{ figure(a) }}{{ figure(b) }}", {"a": chart(3), "b": chart(7)})
     drawings = html[html.index("<figure>") :]
     for colour in html_page.COLOURS.values():
         assert colour not in drawings
@@ -84,15 +99,15 @@ def test_number_and_count():
     )
 
 
-def test_a_script_is_let_run_by_its_digest_alone():
+def test_a_script_is_let_run_by_its_digest_alone(render):
     script = "document.title = 'moved' // {{ x }} & <b>"
-    html = html_page.render("Title", "<p>{{ x }}</p>", {"x": "<script>alert(1)</script>"}, script)
+    html = render("Title", "<p>{{ x }}</p>", {"x": "<script>alert(1)</script>"}, script)
     assert re.findall(r"<script>(.*?)</script>", html) == [script]
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', html).group(1)
     assert policy.startswith("default-src 'none'; ")
     assert policy.endswith(f"; script-src 'sha256-{digest}'")
-    assert "script-src" not in html_page.render("Title", "", {})
+    assert "script-src" not in render("Title", "", {})
 
 
 def contrast(one, other):
@@ -111,7 +126,7 @@ def test_every_colour_of_text_stands_out_from_every_ground():
     assert contrast("#000000", "#ffffff") == pytest.approx(21)
     assert contrast("#777777", "#ffffff") == pytest.approx(4.48, abs=0.005)
     light, dark = (
-        dict(re.findall(r"--(\w+):(#\w{6})", part)) for part in html_page.STYLE.split("@media screen and (pref")[:2]
+        dict(re.findall(r"--(\w+):(#\w{6})", part)) for part in html_page.text_of("page.css").split("@media screen and (pref")[:2]
     )
     assert set(light) == set(dark) >= {"paper", "soft", "ink", "muted", "right", "wrong", "good", "bad"}
     for colours in (light, dark):

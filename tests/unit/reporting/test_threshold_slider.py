@@ -45,7 +45,7 @@ def test_the_stops_are_scikit_learns_confusion_matrices(n):
 def test_without_scripts_the_figures_at_the_chosen_threshold_stand_there():
     names = {"positive": "<b>bad", "negative": "good"}
     html = html_page.render(
-        "x", threshold_slider.TEMPLATE, {"slider": threshold_slider.context(TARGET, PROBABILITY, 0.65), **names}, ""
+        "x", "threshold_slider.html", {"slider": threshold_slider.context(TARGET, PROBABILITY, 0.65), **names}, ""
     )
     cells = dict(re.findall(r'data-at="(\w+)">\s*([^<]*)<', html))
     counts = {

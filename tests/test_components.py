@@ -1,0 +1,94 @@
+"""The KFP components are thin and agree with the steps; what only they need is heavy on no step's way."""
+
+import ast
+import importlib
+import subprocess
+import sys
+
+import pytest
+
+from tests.test_contract import ROOT, imports_of, step_function
+from twofold.core.code_digest import closure
+from twofold.orchestration.params_file import STEPS
+from twofold.orchestration.step_cli import signature
+
+
+def at_the_top(path):
+    """What a module imports when it is imported itself."""
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module
+
+
+AROUND = ("twofold.orchestration.task", "twofold.orchestration.kfp_display", "twofold.orchestration.notifications")
+COMPONENTS = sorted(path for path in (ROOT / "components").glob("*.py") if path.stem != "__init__")
+
+
+@pytest.mark.parametrize("path", COMPONENTS, ids=lambda path: path.stem)
+def test_a_component_knows_kfp_at_its_top_and_twofold_in_its_body_and_decides_nothing(path):
+    tree = ast.parse(path.read_text())
+    assert {name.split(".")[0] for name in at_the_top(path)} <= {"kfp", "typing"}, path
+    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+    assert [function.name for function in functions] == [path.stem]
+    inside = {name.split(".")[0] for name in imports_of(path)} - {"kfp", "typing"}
+    assert inside == {"twofold"}, path
+    (function,) = functions
+    assert function.end_lineno - function.lineno <= 30
+    assert not [node for node in ast.walk(function) if isinstance(node, ast.If | ast.IfExp | ast.Try | ast.While)]
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_component_reads_and_writes_what_its_steps_signature_says(step):
+    component = getattr(importlib.import_module(f"components.{step}"), step)
+    contract, spec = signature(step_function(step)), component.component_spec
+    reads = {name for name, found in spec.inputs.items() if found.type.startswith("system.")}
+    assert reads == set(contract.reads)
+    shown = {"evaluate": {"curves", "report"}, "register": {"gates", "decision"}}.get(step, set())
+    shown = shown | ({"audit_page"} if "audit" in contract.writes else set())
+    writes = {name for name, found in spec.outputs.items() if found.type.startswith("system.")}
+    assert writes == set(contract.writes) | shown
+    parameters = set(spec.inputs) - reads
+    # register compares its metrics with the predictions itself.
+    assert {f"{name}_digest" for name in reads - {"metrics"}} | {"params", "force"} <= parameters
+    assert "digest" in set(spec.outputs) - writes
+
+
+def test_pipelines_know_the_order_and_no_step_from_within():
+    for path in (ROOT / "pipelines").rglob("*.py"):
+        for name in imports_of(path):
+            assert name.split(".")[0] not in {"torch", "mlflow", "sklearn", "timm", "tests", "bench"}, path
+            assert not name.startswith("twofold.steps"), path
+
+
+def test_what_serves_the_components_alone_is_no_steps_dependency():
+    around = {ROOT / f"{module.replace('.', '/')}.py" for module in AROUND}
+    assert all(path.exists() for path in around)
+    for step in STEPS:
+        assert not around & set(closure(f"twofold.steps.{step}"))
+
+
+def test_ingests_component_needs_nothing_that_the_data_image_lacks():
+    lacks = ["torch", "torchvision", "mlflow", "timm", "matplotlib", "safetensors", "pandas", "cleanlab"]
+    code = (
+        f"import sys; sys.modules |= dict.fromkeys({lacks})\n"
+        "from pathlib import Path\n"
+        "from twofold.orchestration.kfp_display import numbers\n"
+        "from twofold.orchestration.params_file import load_yaml\n"
+        "from twofold.orchestration.task import experiment, perform\n"
+        "from twofold.steps.preprocess import preprocess\n"
+        "print(experiment(**load_yaml(Path('tests/params.yaml'))))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert (done.stdout, done.stderr) == ("twofold\n", "")
+
+
+@pytest.mark.parametrize(
+    "module", ["twofold.cli.main", "twofold.orchestration.params_file", *AROUND, *(f"twofold.steps.{s}" for s in STEPS)]
+)
+def test_importing_is_light(module):
+    heavy = "{'torch', 'mlflow', 'timm', 'sklearn', 'matplotlib', 'dvc'}"
+    code = f"import sys, {module}; sys.exit(str(sorted({heavy} & set(sys.modules)) or ''))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert found.stderr.strip() == ""

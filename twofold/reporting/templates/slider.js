@@ -1,0 +1,34 @@
+"use strict";
+(() => {
+  const data = JSON.parse(document.getElementById("stops").textContent);
+  const slider = document.getElementById("threshold");
+  const share = (part, whole) => {
+    if (!whole) return "\u2013";
+    // Halves go to the even digit, as where the page was made.
+    const tenths = 10 * (100 * (part / whole));
+    const text = (tenths % 1 === 0.5 ? 2 * Math.round(tenths / 2) / 10 : tenths / 10).toFixed(1);
+    // What is not quite everything never shows as 100.
+    return (part < whole && text === "100.0" ? "99.9" : text) + "\u202f%";
+  };
+  const move = () => {
+    const [threshold, found, alarms] = data.stops[Number(slider.value)];
+    const missed = data.positive - found, passed = data.negative - alarms, called = found + alarms;
+    const counts = {true_positive: found, false_positive: alarms, true_negative: passed, false_negative: missed};
+    const shown = {
+      threshold: threshold.toFixed(4),
+      accuracy: share(found + passed, data.positive + data.negative),
+      recall: share(found, data.positive),
+      specificity: share(passed, data.negative),
+      precision: share(found, called),
+      f1: share(2 * found, data.positive + called),
+    };
+    for (const [name, count] of Object.entries(counts)) shown[name] = count.toLocaleString("en");
+    for (const cell of document.querySelectorAll("[data-at]")) cell.textContent = shown[cell.dataset.at];
+    slider.setAttribute("aria-valuetext", shown.threshold);
+  };
+  slider.addEventListener("input", move);
+  document.getElementById("threshold-back").addEventListener("click", () => { slider.value = data.chosen; move(); });
+  for (const part of document.querySelectorAll(".scripted")) part.hidden = false;
+  slider.value = data.chosen;
+  move();
+})();
