@@ -7,6 +7,6 @@ from kfp.dsl import Markdown, Output
 @dsl.component(base_image="twofold-python:unset", install_kfp_package=False)
 def doctor(promise: dict, page: Output[Markdown]) -> None:
     """What a step would find in this pod."""
-    from twofold.orchestration.preflight import examine
+    from twofold.orchestration.preflight import run_preflight
 
-    examine(promise, page.path)
+    run_preflight(promise, page.path)

@@ -15,11 +15,11 @@ def evaluate(
 ) -> NamedTuple("Outputs", digest=str):  # fmt: skip
     """Figures, curves and a report on unseen images."""
     from twofold.orchestration.kfp_display import confusion, numbers, roc
-    from twofold.orchestration.task import copy, perform
+    from twofold.orchestration.task import copy, run_step
     from twofold.steps.evaluate import evaluate
 
     paths = {"data": data.path, "model": model.path, "evaluation": evaluation.path, "metrics": metrics.path}
-    digest = perform(evaluate, params, {"data": data_digest, "model": model_digest}, {}, **paths)
+    digest = run_step(evaluate, params, {"data": data_digest, "model": model_digest}, {}, **paths)
     for key, value in numbers(metrics.path).items():
         metrics.log_metric(key, value)
     curves.log_roc_curve(*roc(evaluation.path))

@@ -15,12 +15,12 @@ def finetune_all(
 ) -> NamedTuple("Outputs", digest=str):  # fmt: skip
     """Every weight, from the head's."""
     from twofold.orchestration.kfp_display import numbers
-    from twofold.orchestration.task import perform
+    from twofold.orchestration.task import run_step
     from twofold.steps.finetune_all import finetune_all
 
     digests, environment = {"data": data_digest, "head": head_digest}, {"MLFLOW_EXPERIMENT_NAME": experiment}
     paths = {"data": data.path, "head": head.path, "model": model.path, "metrics": metrics.path}
-    digest = perform(finetune_all, params, digests, environment, **paths)
+    digest = run_step(finetune_all, params, digests, environment, **paths)
     for key, value in numbers(metrics.path).items():
         metrics.log_metric(key, value)
     return (digest,)

@@ -16,13 +16,13 @@ def ingest(
 ) -> NamedTuple("Outputs", digest=str, audit_digest=str, experiment=str, source=str):  # fmt: skip
     """Images as they came, in shards with a manifest."""
     from twofold.orchestration.kfp_display import numbers
-    from twofold.orchestration.task import copy, experiment, named, perform, source
+    from twofold.orchestration.task import copy, digest_of, experiment, run_step, source
     from twofold.steps.ingest import ingest
 
     others = {"preprocess": preprocess, "train_head": train_head, "finetune_all": finetune_all}
     name = experiment(ingest=params, evaluate=evaluate, register=register, **others)
-    digest = perform(ingest, params, {}, {}, raw=raw.path, metrics=metrics.path, audit=audit.path)
+    digest = run_step(ingest, params, {}, {}, raw=raw.path, metrics=metrics.path, audit=audit.path)
     for key, value in numbers(metrics.path).items():
         metrics.log_metric(key, value)
     copy(f"{audit.path}/audit.html", audit_page.path)
-    return digest, named(audit.path), name, source(params)
+    return digest, digest_of(audit.path), name, source(params)

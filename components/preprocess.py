@@ -14,12 +14,12 @@ def preprocess(
 ) -> NamedTuple("Outputs", digest=str, audit_digest=str):  # fmt: skip
     """Decoded, resized and split arrays."""
     from twofold.orchestration.kfp_display import numbers
-    from twofold.orchestration.task import copy, named, perform
+    from twofold.orchestration.task import copy, digest_of, run_step
     from twofold.steps.preprocess import preprocess
 
     paths = {"raw": raw.path, "data": data.path, "metrics": metrics.path, "audit": audit.path}
-    digest = perform(preprocess, params, {"raw": raw_digest}, {}, **paths)
+    digest = run_step(preprocess, params, {"raw": raw_digest}, {}, **paths)
     for key, value in numbers(metrics.path).items():
         metrics.log_metric(key, value)
     copy(f"{audit.path}/audit.html", audit_page.path)
-    return digest, named(audit.path)
+    return digest, digest_of(audit.path)

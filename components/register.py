@@ -19,8 +19,8 @@ def register(
 ) -> NamedTuple("Outputs", digest=str):  # fmt: skip
     """The gates, and the registry if they pass."""
     from twofold.orchestration.kfp_display import verdict as shown
-    from twofold.orchestration.notifications import remember
-    from twofold.orchestration.task import copy, perform, write
+    from twofold.orchestration.notifications import tag_run_outcome
+    from twofold.orchestration.task import copy, run_step, write
     from twofold.steps.register import register
 
     digests = {"raw": raw_digest, "data": data_digest, "head": head_digest, "model": model_digest}
@@ -32,8 +32,8 @@ def register(
     digests |= {"evaluation": evaluation_digest, "ingest_audit": ingest_audit_digest}
     digests |= {"preprocess_audit": preprocess_audit_digest, "train_head_audit": train_head_audit_digest}
     around = {"TWOFOLD_PIPELINE_RUN": run, "TWOFOLD_SOURCE": source}
-    digest = perform(register, params, digests, around, **reads, **judged, **audits, **writes)
-    remember(verdict.path, run)
+    digest = run_step(register, params, digests, around, **reads, **judged, **audits, **writes)
+    tag_run_outcome(verdict.path, run)
     write(gates.path, shown(verdict.path))
     copy(f"{registration.path}/decision.html", decision.path)
     return (digest,)

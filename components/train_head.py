@@ -14,12 +14,12 @@ def train_head(
 ) -> NamedTuple("Outputs", digest=str, audit_digest=str):  # fmt: skip
     """The head, on the features of the frozen base."""
     from twofold.orchestration.kfp_display import numbers
-    from twofold.orchestration.task import copy, named, perform
+    from twofold.orchestration.task import copy, digest_of, run_step
     from twofold.steps.train_head import train_head
 
     paths = {"data": data.path, "model": model.path, "metrics": metrics.path, "audit": audit.path}
-    digest = perform(train_head, params, {"data": data_digest}, {"MLFLOW_EXPERIMENT_NAME": experiment}, **paths)
+    digest = run_step(train_head, params, {"data": data_digest}, {"MLFLOW_EXPERIMENT_NAME": experiment}, **paths)
     for key, value in numbers(metrics.path).items():
         metrics.log_metric(key, value)
     copy(f"{audit.path}/audit.html", audit_page.path)
-    return digest, named(audit.path)
+    return digest, digest_of(audit.path)

@@ -33,9 +33,9 @@ def memo_of_its_own(
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An MLflow database without content; making one takes seconds, copying it none."""
-    from twofold.tracking.store import quieten
+    from twofold.tracking.store import silence_mlflow
 
-    quieten()
+    silence_mlflow()
     from mlflow import MlflowClient
 
     database = tmp_path_factory.mktemp("store") / "mlflow.db"

@@ -16,13 +16,13 @@ from bench.harness.hardware import RESNET50, on, products
 from bench.harness.isolated_process import Apart
 from bench.harness.timing import Comparison, Limit, compare, sized
 from bench.workloads.prepared_images import generated
-from twofold.data.prepared import Prepared
+from twofold.data.prepared import PreparedDataset
 from twofold.model.classifier import BACKBONES, build, make_head
-from twofold.model.device import device, settle
+from twofold.model.device import device, make_deterministic
 from twofold.model.inference import normalise
 from twofold.training.feature_extraction import extract
 from twofold.training.history import validation_figures
-from twofold.training.loop import Plan, train
+from twofold.training.loop import TrainingConfig, train
 from twofold.training.optimizer import groups
 
 SIZE, EPOCHS = 224, 10
@@ -34,7 +34,7 @@ FEATURES = BACKBONES["resnet50"].features
 
 def run() -> list[Comparison]:
     """Random weights: speed does not depend on their values."""
-    settle()
+    make_deterministic()
     torch.manual_seed(0)
     classifier = build("resnet50", 0.5)
     plain = build("resnet50", 0.5)
@@ -106,7 +106,7 @@ def against(part: str, ours: Callable[[], None], data: Path, likeness: float, li
 def peer(directory: Path, mixed: bool) -> Callable[..., None]:
     """The base in every epoch, in a process of its own; `mixed` is bf16 and channels_last."""
     torch.manual_seed(0)
-    data = Prepared.open(directory)
+    data = PreparedDataset.open(directory)
     order = torch.channels_last if mixed else torch.contiguous_format
     plain = build("resnet50", 0.5).to(device()).to(memory_format=order).eval()
 
@@ -137,9 +137,9 @@ def statistics() -> tuple[tuple[float, float, float], tuple[float, float, float]
     return BACKBONES["resnet50"].mean, BACKBONES["resnet50"].std
 
 
-def plan() -> Plan:
+def plan() -> TrainingConfig:
     """The head's training as in params.yaml, ten epochs of it."""
-    return Plan(
+    return TrainingConfig(
         epochs=EPOCHS,
         patience=None,
         batch_size=32,

@@ -17,11 +17,11 @@ from bench.harness.timing import Comparison, Limit, compare
 from bench.peers import timm_loop
 from bench.workloads.paced_training import RESNET50, SIZE, TURNED, Paced, arithmetic, classifier, passing, size
 from bench.workloads.prepared_images import generated
-from twofold.data.prepared import Prepared
+from twofold.data.prepared import PreparedDataset
 from twofold.model.classifier import Classifier, build
-from twofold.model.device import autocast, device, has_bf16, settle
+from twofold.model.device import autocast, device, has_bf16, make_deterministic
 from twofold.model.inference import normalise
-from twofold.training.data_loader import Shown
+from twofold.training.data_loader import TrainingBatches
 
 BATCH = {"a": 32, "b": 256}  # of the peers: what most people write, and what a GPU likes
 LIKE = 0.01  # of their norm that bf16 may move the logits by
@@ -30,14 +30,16 @@ WORSE = 2  # times as far as torch's own autocast, whose rounding is another, mo
 
 def run() -> list[Comparison]:
     """One epoch of the product's own loop, which has begun long ago, a round."""
-    settle()
+    make_deterministic()
     trained = classifier()
     each = size()
     with tempfile.TemporaryDirectory(prefix="twofold-bench-") as place:
         data = generated(Path(place) / "data", each.images, 2, SIZE)
         rows = data.rows("train")
         equal = difference(trained, data)
-        shown = Shown(trained, data, rows, TURNED, mean=RESNET50.mean, std=RESNET50.std, batch_size=each.batch)
+        shown = TrainingBatches(
+            trained, data, rows, TURNED, mean=RESNET50.mean, std=RESNET50.std, batch_size=each.batch
+        )
         ours = Paced(trained, shown.inputs, data.target[rows], each.batch, shown.forward)
         limit = Limit(
             3 * FLOPS * each.images / (rate := product_rate()),
@@ -78,7 +80,7 @@ def _in_turn(*calls: Callable[[], object]) -> None:
 def peer(directory: Path, part: str, images: int, batch: int) -> Callable[[], None]:
     """The same images through torch's defaults, or as timm's train.py does with its best settings."""
     torch.manual_seed(0)
-    data = Prepared.open(directory)
+    data = PreparedDataset.open(directory)
     rows = data.rows("train")[:images]
     step = defaults() if part == "a" else timms()
 
@@ -113,7 +115,7 @@ def timms() -> Callable[[torch.Tensor, torch.Tensor], None]:
     return lambda images, wanted: timm_loop.step(network, images, wanted, rule)
 
 
-def difference(trained: Classifier, data: Prepared) -> str:
+def difference(trained: Classifier, data: PreparedDataset) -> str:
     """How far logits, and the last layer's gradients, are from fp32's with the same weights, norms frozen in both.
 
     A random head's gradient is a small difference, of which bf16 leaves few digits: what torch's own autocast makes of

@@ -28,15 +28,15 @@ from bench.harness.timing import Comparison, compare, sized, trial
 from bench.peers import timm_loop
 from bench.workloads.paced_training import STILL, TURNED, OverError, arithmetic
 from bench.workloads.photographs import ROOT, cells, made_ready, preparing, taken_in
-from twofold.data.prepared import Prepared
+from twofold.data.prepared import PreparedDataset
 from twofold.model.classifier import BACKBONES, Classifier
-from twofold.model.device import autocast, device, settle
+from twofold.model.device import autocast, device, make_deterministic
 from twofold.model.inference import normalise, probabilities
 from twofold.orchestration.params_file import load_yaml
 from twofold.steps.train_head import TrainHead, train_head
-from twofold.training.data_loader import Shown
-from twofold.training.loop import SHARED, Plan, train
-from twofold.training.optimizer import groups_by_depth, rate_factor
+from twofold.training.data_loader import TrainingBatches
+from twofold.training.loop import SHARED, TrainingConfig, train
+from twofold.training.optimizer import layer_decay_groups, lr_factor
 from twofold.training.pretrained_weights import pretrained
 
 NAME, SIZE = "efficientnet_lite0", 192
@@ -53,7 +53,7 @@ WORDS = {
 
 def run(target: float = TARGET) -> list[Comparison]:
     """One seed beside either peer."""
-    settle()
+    make_deterministic()
     if trial():
         target = 0.5  # which any network passes
     with tempfile.TemporaryDirectory(prefix="twofold-bench-", dir=os.environ.get("TMPDIR")) as name:
@@ -65,7 +65,7 @@ def run(target: float = TARGET) -> list[Comparison]:
         return [against(part, data, start, target) for part in WORDS]
 
 
-def headed(data: Prepared, place: Path) -> Path:
+def headed(data: PreparedDataset, place: Path) -> Path:
     """The whole model with its head trained, as every side begins."""
     section: dict[str, Any] = load_yaml(ROOT / "params.yaml")["train_head"]
     section |= {"backbone": NAME, "weights": "packaged", "audit": dict.fromkeys(section["audit"], "ignore")}
@@ -79,7 +79,7 @@ def headed(data: Prepared, place: Path) -> Path:
     return place / "start.safetensors"
 
 
-def against(part: str, data: Prepared, start: Path, target: float) -> Comparison:
+def against(part: str, data: PreparedDataset, start: Path, target: float) -> Comparison:
     """Ours, which must reach the target, beside one of the peers."""
     reached: dict[str, list[tuple[int, float]]] = {"ours": [], "peer": []}
     other = Apart(peer, data.directory, start, part, target)
@@ -114,12 +114,12 @@ def told_of(epoch: int, auc: float) -> str:
     return f"{auc:.4f} at best and not there in {EPOCHS}, all of which count, so that the ratio is at least this"
 
 
-def tuned(data: Prepared, start: Path, target: float, seed: int) -> tuple[int, float]:
+def tuned(data: PreparedDataset, start: Path, target: float, seed: int) -> tuple[int, float]:
     """Fine-tune as the step does until the target is reached; (epoch, ROC-AUC)."""
     section: dict[str, Any] = load_yaml(ROOT / "params.yaml")["finetune_all"] | {"epochs": EPOCHS, "seed": seed}
     classifier = loaded(start).to(memory_format=torch.channels_last)
     rows, judged = data.rows("train"), judging(data)
-    shown = Shown(classifier, data, rows, TURNED, mean=BACKBONE.mean, std=BACKBONE.std, batch_size=BATCH)
+    shown = TrainingBatches(classifier, data, rows, TURNED, mean=BACKBONE.mean, std=BACKBONE.std, batch_size=BATCH)
     found: list[float] = []
 
     def judge() -> dict[str, float]:
@@ -136,7 +136,7 @@ def tuned(data: Prepared, start: Path, target: float, seed: int) -> tuple[int, f
             raise OverError
         return STILL
 
-    plan = Plan(
+    plan = TrainingConfig(
         **{key: section[key] for key in SHARED} | {"batch_size": BATCH},
         patience=None,
         class_weights=None,
@@ -144,7 +144,7 @@ def tuned(data: Prepared, start: Path, target: float, seed: int) -> tuple[int, f
         mixed_precision=True,
         select_by="log_loss",
     )
-    rates = groups_by_depth(
+    rates = layer_decay_groups(
         classifier,
         BACKBONE.stages,
         **{key: section[key] for key in ("learning_rate", "head_learning_rate", "stage_decay", "weight_decay")},
@@ -168,7 +168,7 @@ def tuned(data: Prepared, start: Path, target: float, seed: int) -> tuple[int, f
 
 def peer(directory: Path, start: Path, part: str, target: float) -> Callable[[int], tuple[int, float]]:
     """The same in a process of its own, (a) with defaults or (b) as timm's train.py has it; (0, best) if it fails."""
-    data = Prepared.open(directory)
+    data = PreparedDataset.open(directory)
     rows, judged = data.rows("train"), judging(data)
     mixed = part == "b"
     order = torch.channels_last if mixed else torch.contiguous_format
@@ -195,7 +195,7 @@ def peer(directory: Path, start: Path, part: str, target: float) -> Callable[[in
             for step, chosen in enumerate(np.array_split(random.permutation(rows), batches)):
                 if mixed:
                     for group in optimizer.param_groups:
-                        group["lr"] = rate * rate_factor(epoch * batches + step, batches // 2, EPOCHS * batches)
+                        group["lr"] = rate * lr_factor(epoch * batches + step, batches // 2, EPOCHS * batches)
                 wanted = torch.from_numpy(data.target[chosen]).to(device())
                 with torch.autocast(device().type, dtype=torch.bfloat16, enabled=mixed):
                     loss = F.cross_entropy(network(images(chosen, random)), wanted)
@@ -223,7 +223,7 @@ def loaded(start: Path) -> Classifier:
     return classifier.to(device())
 
 
-def judging(data: Prepared) -> npt.NDArray[np.int64]:
+def judging(data: PreparedDataset) -> npt.NDArray[np.int64]:
     """The rows by which every side is judged."""
     return np.concatenate([data.rows("validation"), data.rows("test")])
 

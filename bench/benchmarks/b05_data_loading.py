@@ -10,15 +10,15 @@ from torch import Tensor
 from bench.harness.timing import Comparison, compare
 from bench.workloads.paced_training import RESNET50, SIZE, TURNED, Paced, classifier, size
 from bench.workloads.prepared_images import generated
-from twofold.model.device import settle
+from twofold.model.device import make_deterministic
 from twofold.model.inference import normalise
-from twofold.training.data_loader import Shown
+from twofold.training.data_loader import TrainingBatches
 from twofold.training.loop import Epoch
 
 
 def run() -> list[Comparison]:
     """An epoch of the product's loop a round, on both sides; only the images differ."""
-    settle()
+    make_deterministic()
     each = size()
     images = 2 * each.images  # what is looked for is a hundredth; B3's epoch is too short for that
     with tempfile.TemporaryDirectory(prefix="twofold-bench-") as place:
@@ -26,7 +26,9 @@ def run() -> list[Comparison]:
         rows = data.rows("train")
         targets = data.target[rows]
         trained = classifier()
-        shown = Shown(trained, data, rows, TURNED, mean=RESNET50.mean, std=RESNET50.std, batch_size=each.batch)
+        shown = TrainingBatches(
+            trained, data, rows, TURNED, mean=RESNET50.mean, std=RESNET50.std, batch_size=each.batch
+        )
         ours = Paced(trained, shown.inputs, targets, each.batch, shown.forward)
         other = classifier()
         pixels = torch.from_numpy(data.pixels(rows[: each.batch])).to(next(other.parameters()).device)

@@ -19,14 +19,14 @@ from bench.harness.timing import Comparison, Limit, compare, sized
 from bench.peers import defaults
 from bench.workloads.paced_training import passing
 from bench.workloads.prepared_images import generated
-from twofold.data.prepared import Prepared
+from twofold.data.prepared import PreparedDataset
 from twofold.data.process_pool import workers
 from twofold.model.classifier import BACKBONES, Classifier, build
-from twofold.model.device import device, settle
+from twofold.model.device import device, make_deterministic
 from twofold.model.inference import probabilities
 from twofold.serving.export import write_onnx
 from twofold.serving.quantization import quantise
-from twofold.serving.sealed_model import Sealed
+from twofold.serving.sealed_model import SealedModel
 
 SIZE = 224
 IMAGES = sized(on(cpu=128, gpu=2048), 8)
@@ -41,7 +41,7 @@ CALIBRATED = 32  # images that the ranges in int8 come from; the rate does not d
 
 def run() -> list[Comparison]:
     """Random weights: the rate does not depend on them."""
-    settle()
+    make_deterministic()
     torch.manual_seed(0)
     classifier = passing(build("resnet50", 0.5))
     seconds, rate = products(RESNET50 * IMAGES)
@@ -92,13 +92,15 @@ def run() -> list[Comparison]:
     return found
 
 
-def in_int8(classifier: Classifier, data: Prepared, place: Path, threads: int) -> Callable[[], npt.NDArray[np.float64]]:
+def in_int8(
+    classifier: Classifier, data: PreparedDataset, place: Path, threads: int
+) -> Callable[[], npt.NDArray[np.float64]]:
     """Write a classifier as a file in int8; returns what lets it score all images."""
     import onnxruntime
 
     about = {"mean": ARCHITECTURE.mean, "std": ARCHITECTURE.std}
     decision = {"labels": ["good", "bad"], "threshold": 0.5, "views": 1}
-    write_onnx(Sealed(classifier, about, decision, {"image_size": SIZE}, ""), {}, place / "float32.onnx")
+    write_onnx(SealedModel(classifier, about, decision, {"image_size": SIZE}, ""), {}, place / "float32.onnx")
 
     def batches(count: int) -> Iterator[npt.NDArray[np.uint8]]:
         for start in range(0, count, BATCH):

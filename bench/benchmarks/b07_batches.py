@@ -17,9 +17,9 @@ from bench.harness.isolated_process import Apart
 from bench.harness.timing import Comparison, Limit, clocked, compare, sized
 from bench.peers import defaults, timm_loop
 from bench.workloads.photographs import made_ready, photographs, pixel_difference, preparing, taken_in
-from twofold.data.prepared import Prepared
+from twofold.data.prepared import PreparedDataset
 from twofold.model.classifier import BACKBONES
-from twofold.model.device import settle
+from twofold.model.device import make_deterministic
 from twofold.model.inference import normalise
 from twofold.training.augmentation import Augmentation, changed, draw, generator
 
@@ -72,9 +72,9 @@ def run() -> list[Comparison]:
 
 def made(directory: Path) -> Callable[..., int]:
     """For a process apart, which computes on one core."""
-    settle()  # as a training does
+    make_deterministic()  # as a training does
     torch.set_num_threads(1)
-    data = Prepared.open(directory)
+    data = PreparedDataset.open(directory)
     architecture = BACKBONES["resnet50"]
 
     def work(count: int = len(data)) -> int:

@@ -28,9 +28,9 @@ from bench.harness.results import told
 from bench.harness.timing import Comparison, goal_of, sized
 from bench.workloads.jpeg_files import draw_texture, make, spread
 from twofold.core.artifacts import digest
-from twofold.data.prepared import Prepared
+from twofold.data.prepared import PreparedDataset
 from twofold.model.classifier import build
-from twofold.model.device import device, settle
+from twofold.model.device import device, make_deterministic
 from twofold.orchestration.params_file import load_yaml
 from twofold.steps import ingest as taking_in
 from twofold.steps import preprocess as making_ready
@@ -66,7 +66,7 @@ class Spent(NamedTuple):
 def run(count: int | None = None) -> list[Comparison]:
     """Everything once; six times with one hundredth more images and the memo; and twice more without it."""
     count = count or sized(COUNT, 400)
-    settle()
+    make_deterministic()
     torch.manual_seed(0)
     classifier = build(BACKBONE, 0.5).to(device()).to(memory_format=torch.channels_last)
     sections = load_yaml(ROOT / "params.yaml")
@@ -90,7 +90,7 @@ def run(count: int | None = None) -> list[Comparison]:
             ingest(Ingest.model_validate(taking), raw=to / "raw", **written)
             written = {"metrics": to / "preprocess.json", "audit": to / "audit" / "preprocess"}
             preprocess(Preprocess.model_validate(preparing), to / "raw", data=to / "data", **written)
-            images = Prepared.open(to / "data")
+            images = PreparedDataset.open(to / "data")
             for split in ("train", "validation"):
                 feature_extraction.extract(classifier, BACKBONE, "bench", images, images.rows(split), 0)
             return Spent(dict(spent), time.perf_counter() - begin)

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from twofold.data.prepared import Prepared
+from twofold.data.prepared import PreparedDataset
 from twofold.model.classifier import build
 from twofold.model.device import device
 
@@ -22,7 +22,7 @@ class Images(Dataset[Any]):
     def __init__(self, directory: Path, count: int) -> None:
         from torchvision.transforms import Compose, Grayscale, Normalize, ToPILImage, ToTensor
 
-        self._data = Prepared.open(directory)
+        self._data = PreparedDataset.open(directory)
         self._count = count
         self._transform = Compose([ToPILImage(), Grayscale(3), ToTensor(), Normalize(MEAN, STD)])
 

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from twofold.data.prepared import Prepared
+from twofold.data.prepared import PreparedDataset
 from twofold.model.device import device
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -55,7 +55,7 @@ def as_input(pixels: torch.Tensor) -> torch.Tensor:
 def steps(directory: Path, images: int, batch: int) -> Callable[[], None]:
     """For a process apart: `images` images of prepared data, `batch` a step."""
     torch.manual_seed(0)
-    data = Prepared.open(directory)
+    data = PreparedDataset.open(directory)
     rows = data.rows("train")
     network = model()
     rule = optimizer(network, 1e-6)

@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twofold.evaluation.predictions import Predictions, gather
-from twofold.metrics.bootstrap import Answers
-from twofold.metrics.classification import figures
-from twofold.promotion.gate_evaluation import judge
+from twofold.metrics.bootstrap import ModelOutputs
+from twofold.metrics.classification import classification_metrics
+from twofold.promotion.gate_evaluation import evaluate_gates
 from twofold.promotion.gates import Better, NonInferior
-from twofold.promotion.paired_comparison import Rival, compare
-from twofold.promotion.verdict import Subject
+from twofold.promotion.paired_comparison import Opponent, compare
+from twofold.promotion.verdict import GateInputs
 
 N, PREVALENCE, PAIRS = 656, 1 / 3, 1000
 ALPHA, MARGIN, GAIN = 0.05, 0.03, 0.03
@@ -111,8 +111,10 @@ def _pair(draws: np.random.Generator, one: float, other: float) -> tuple[Predict
 
 def _passes(gate: Better | NonInferior, pair: tuple[Predictions, NDArray[np.float64]]) -> bool:
     test, theirs = pair
-    beside = compare(test, 0.5, {}, Rival("1", Answers(theirs, 0.5), {}))
-    return judge([gate], Subject(figures(test.target, test.probability, 0.5), test, 0.5), beside).passed
+    beside = compare(test, 0.5, {}, Opponent("1", ModelOutputs(theirs, 0.5), {}))
+    return evaluate_gates(
+        [gate], GateInputs(classification_metrics(test.target, test.probability, 0.5), test, 0.5), beside
+    ).passed
 
 
 def table(rows: list[Row]) -> str:

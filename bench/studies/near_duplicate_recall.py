@@ -24,7 +24,7 @@ from scipy.ndimage import gaussian_filter
 
 from bench.harness.memory import MIB
 from bench.harness.results import save
-from twofold.audit.near_duplicates import pairs
+from twofold.audit.near_duplicates import find_near_duplicates
 from twofold.data.process_pool import workers
 from twofold.data.resizing import Pixels
 from twofold.data.thumbnails import SIDE, Thumbnails, thumbnail
@@ -135,14 +135,14 @@ def table(maker: str, executor: ProcessPoolExecutor) -> dict[str, Any]:
     whole = np.stack(
         [one for some in executor.map(look, *zip(*((maker, c) for c in chunks), strict=True)) for one in some]
     )
-    before = {pair[:2] for pair in pairs(whole)}
+    before = {pair[:2] for pair in find_near_duplicates(whole)}
     print(f"{maker}: {COUNT} images, {len(before)} pairs among them before anything is planted")
     chosen = range(0, COUNT, COUNT // COPIES)[:COPIES]
     rows = {}
     names = list(CHANGES)
     planted = dict(zip(names, executor.map(look, *zip(*((maker, chosen, n) for n in names), strict=True)), strict=True))
     for name, copies in planted.items():
-        found = {pair[:2] for pair in pairs(np.concatenate([whole, np.stack(copies)]))}
+        found = {pair[:2] for pair in find_near_duplicates(np.concatenate([whole, np.stack(copies)]))}
         true = {(number, COUNT + place) for place, number in enumerate(chosen)}
         # A copy of one of two images that are reported already is alike to both.
         kin = {(min(a, b), max(a, b)) for a, b in before}
@@ -171,7 +171,7 @@ def cost(count: int) -> dict[str, Any]:
     many[-20:] = many[:20, :, ::-1]
     held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     begin = time.perf_counter()
-    found = len(pairs(many))
+    found = len(find_near_duplicates(many))
     took = time.perf_counter() - begin
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     print(f"{count} images: {took:.0f} s, {most / MIB:.0f} MiB at most ({held / MIB:.0f} before), {found} of 20 found")

@@ -28,9 +28,9 @@ from twofold.data.decoding import Limits, decode, prepare
 from twofold.data.resizing import FILTER
 from twofold.data.thumbnails import thumbnail_of
 from twofold.model.classifier import BACKBONES
-from twofold.model.device import settle
+from twofold.model.device import make_deterministic
 from twofold.model.inference import normalise
-from twofold.training.augmentation import Draws, changed, draw, generator
+from twofold.training.augmentation import AugmentationDraws, changed, draw, generator
 
 FILES, BATCHES, ROUNDS = 64, 32, 10
 
@@ -69,7 +69,7 @@ def prepared() -> None:
 
 def batched() -> None:
     """B7's batches."""
-    settle()  # as a training does
+    make_deterministic()  # as a training does
     torch.set_num_threads(1)
     resnet50 = BACKBONES["resnet50"]
     with tempfile.TemporaryDirectory(prefix="twofold-bench-") as name:
@@ -86,7 +86,7 @@ def batched() -> None:
         tell("normalise", turned, lambda images: normalise(images, resnet50.mean, resnet50.std))
 
 
-def drawn(rows: NDArray[np.int64]) -> Draws:
+def drawn(rows: NDArray[np.int64]) -> AugmentationDraws:
     """As an epoch draws for a step."""
     return draw(len(rows), AUGMENTATION, generator(0, int(rows[0])))
 

@@ -20,11 +20,11 @@ from torch.profiler import ProfilerActivity, profile
 from bench.harness.hardware import on, wait
 from bench.workloads.paced_training import RESNET50, SIZE, TURNED, Paced, classifier, size
 from bench.workloads.prepared_images import generated
-from twofold.data.prepared import Prepared
-from twofold.model.device import device, settle
-from twofold.model.fused_classifier import Replica
-from twofold.model.inference import averaged
-from twofold.training.data_loader import Shown
+from twofold.data.prepared import PreparedDataset
+from twofold.model.device import device, make_deterministic
+from twofold.model.fused_classifier import FusedClassifier
+from twofold.model.inference import predict_views
+from twofold.training.data_loader import TrainingBatches
 
 # Of kernels' and operators' names, first match first: the compiler names a kernel after everything that it has fused.
 KINDS = {
@@ -40,7 +40,7 @@ LONGEST, WIDTH = 10, 100
 def main() -> None:
     """Both, one after the other."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    settle()
+    make_deterministic()
     each = size()
     with tempfile.TemporaryDirectory(prefix="twofold-bench-") as place:
         data = generated(Path(place) / "data", each.images, 2, SIZE)
@@ -48,22 +48,22 @@ def main() -> None:
         told("B6, scoring in bf16", scoring(data, on(cpu=16, gpu=256), each.images), each.images)
 
 
-def training(data: Prepared, batch: int) -> Callable[[], object]:
+def training(data: PreparedDataset, batch: int) -> Callable[[], object]:
     """An epoch a call, as in B3."""
     rows = data.rows("train")
     trained = classifier()
-    shown = Shown(trained, data, rows, TURNED, mean=RESNET50.mean, std=RESNET50.std, batch_size=batch)
+    shown = TrainingBatches(trained, data, rows, TURNED, mean=RESNET50.mean, std=RESNET50.std, batch_size=batch)
     return Paced(trained, shown.inputs, data.target[rows], batch, shown.forward)
 
 
-def scoring(data: Prepared, batch: int, images: int) -> Callable[[], object]:
+def scoring(data: PreparedDataset, batch: int, images: int) -> Callable[[], object]:
     """The images once a call, as in B6."""
-    network = Replica(classifier(), "bfloat16")
+    network = FusedClassifier(classifier(), "bfloat16")
     rows = np.arange(images)
 
     def work() -> object:
         batches = (data.pixels(rows[start : start + batch]) for start in range(0, images, batch))
-        return averaged(network, batches, mean=RESNET50.mean, std=RESNET50.std, views=1)
+        return predict_views(network, batches, mean=RESNET50.mean, std=RESNET50.std, views=1)
 
     return work
 

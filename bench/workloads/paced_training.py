@@ -18,9 +18,9 @@ from twofold.model.classifier import BACKBONES, Classifier, build
 from twofold.model.device import device
 from twofold.model.torch_compile import compiled, compiles
 from twofold.training.augmentation import Augmentation
-from twofold.training.conv_bn_folding import depthwise_in_float32, folded
-from twofold.training.loop import Inputs, Plan, train
-from twofold.training.optimizer import groups_by_depth
+from twofold.training.conv_bn_folding import depthwise_in_float32, folded_batchnorm
+from twofold.training.loop import Inputs, TrainingConfig, train
+from twofold.training.optimizer import layer_decay_groups
 
 STILL = {"log_loss": 1.0, "roc_auc": 0.5, "accuracy": 0.5}
 TURNED = Augmentation(flips=True, orientation_free=True, crop_min_area=1, brightness=0, contrast=0)
@@ -78,7 +78,7 @@ class Paced:
             return STILL
 
         def work() -> None:
-            rates = groups_by_depth(
+            rates = layer_decay_groups(
                 classifier,
                 RESNET50.stages,
                 learning_rate=1e-6,
@@ -125,7 +125,7 @@ class Paced:
 def arithmetic(classifier: Classifier) -> ExitStack:
     """What the finetune_all step computes with."""
     stack = ExitStack()
-    stack.enter_context(folded(classifier.backbone))
+    stack.enter_context(folded_batchnorm(classifier.backbone))
     if device().type == "cpu":
         stack.enter_context(depthwise_in_float32(classifier.backbone))
     return stack
@@ -150,9 +150,9 @@ def passing(network: M) -> M:
     return network
 
 
-def plan(batch: int) -> Plan:
+def plan(batch: int) -> TrainingConfig:
     """As in params.yaml, without an end."""
-    return Plan(
+    return TrainingConfig(
         epochs=LONG,
         patience=None,
         batch_size=batch,

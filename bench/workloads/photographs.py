@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from bench.harness.timing import trial
 from bench.workloads.jpeg_files import draw_texture, make, spread
-from twofold.data.prepared import Prepared
+from twofold.data.prepared import PreparedDataset
 from twofold.orchestration.params_file import load_yaml
 from twofold.steps.ingest import Ingest, ingest
 from twofold.steps.preprocess import Preprocess, preprocess
@@ -73,14 +73,14 @@ def preparing(size: int) -> Preprocess:
     return Preprocess.model_validate(section | {"image_size": size, "fit": "squash", "audit": audit})
 
 
-def made_ready(params: Preprocess, place: Path) -> Prepared:
+def made_ready(params: Preprocess, place: Path) -> PreparedDataset:
     """What preprocess makes of `place`/raw."""
     data = place / "data"
     preprocess(params, place / "raw", data=data, metrics=place / "preprocess.json", audit=place / "audit")
-    return Prepared.open(data)
+    return PreparedDataset.open(data)
 
 
-def pixel_difference(name: str, data: Prepared, folders: Path, size: int) -> float:
+def pixel_difference(name: str, data: PreparedDataset, folders: Path, size: int) -> float:
     """Mean absolute difference, in levels, of at most 200 images from torchvision's transform of the same files.
 
     Raises:

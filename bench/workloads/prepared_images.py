@@ -7,10 +7,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from twofold.core.artifacts import write_meta
-from twofold.data.prepared import INDEX, KIND, VERSION, Prepared, part_name
+from twofold.data.prepared import INDEX, KIND, VERSION, PreparedDataset, part_name
 
 
-def generated(directory: Path, train: int, validation: int, size: int) -> Prepared:
+def generated(directory: Path, train: int, validation: int, size: int) -> PreparedDataset:
     """`train` + `validation` random images (size, size, 1), labels in turn."""
     n = train + validation
     directory.mkdir(parents=True)
@@ -26,4 +26,4 @@ def generated(directory: Path, train: int, validation: int, size: int) -> Prepar
     }
     pq.write_table(pa.table(columns), directory / INDEX)
     write_meta(directory, KIND, VERSION, image_size=size, channels=1, parts=1, n=n, labels=["good", "bad"])
-    return Prepared.open(directory)
+    return PreparedDataset.open(directory)

@@ -11,23 +11,23 @@ from torch import nn
 from bench.workloads.prepared_images import generated
 from twofold.core.errors import TrainingError
 from twofold.model.classifier import BACKBONES, build
-from twofold.model.device import settle
-from twofold.model.fused_classifier import Replica
+from twofold.model.device import make_deterministic
+from twofold.model.fused_classifier import FusedClassifier
 from twofold.model.inference import exact
 from twofold.model.torch_compile import compiled
 from twofold.training import loop, train_step
-from twofold.training.augmentation import Augmentation, Draws, changed, draw, generator
+from twofold.training.augmentation import Augmentation, AugmentationDraws, changed, draw, generator
 from twofold.training.checkpoint import Checkpoint
-from twofold.training.conv_bn_folding import folded
-from twofold.training.data_loader import Feed, Shown
-from twofold.training.loop import Plan, train
+from twofold.training.conv_bn_folding import folded_batchnorm
+from twofold.training.data_loader import Prefetcher, TrainingBatches
+from twofold.training.loop import TrainingConfig, train
 from twofold.training.optimizer import groups
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 GPU = torch.device("cuda")
 RESNET50 = BACKBONES["resnet50"]
 TARGETS = np.arange(50) % 2
-PLAN = Plan(
+PLAN = TrainingConfig(
     epochs=4,
     patience=None,
     batch_size=8,  # seven batches, the last ones of seven images
@@ -47,7 +47,7 @@ PLAN = Plan(
 def settled(monkeypatch, tmp_path):
     monkeypatch.setenv("TWOFOLD_CHECKPOINTS", str(tmp_path / "checkpoints"))
     monkeypatch.setattr(loop, "KEPT", {})
-    settle()
+    make_deterministic()
 
 
 def run(points, plan=PLAN, checkpoint=None, first=0, stopped_at=None):
@@ -120,7 +120,7 @@ def images(tmp_path):
 def test_every_way_to_feed_gives_the_same_pixels(images):
     rows = images.rows("train")[::-1].copy()
     batches = np.array_split(np.arange(150), 19)
-    resident, ring = (Feed(images, rows, GPU, 8, resident=kept) for kept in (True, False))
+    resident, ring = (Prefetcher(images, rows, GPU, 8, resident=kept) for kept in (True, False))
     assert (resident.resident, ring.resident) == (True, False)
     for one, other, chosen in zip(resident(batches), ring(batches), batches, strict=True):
         torch.cuda._sleep(10**6)
@@ -131,7 +131,7 @@ def test_every_way_to_feed_gives_the_same_pixels(images):
 
 def test_a_feed_that_is_left_early_ends_its_thread_and_passes_errors_on(images):
     rows = images.rows("train")
-    ring = Feed(images, rows, GPU, 8, resident=False)
+    ring = Prefetcher(images, rows, GPU, 8, resident=False)
     batches = np.array_split(np.arange(160), 20)
     begun = ring(batches)
     next(begun)
@@ -145,11 +145,12 @@ def test_images_are_changed_as_on_the_cpu():
     settings = Augmentation(flips=True, orientation_free=True, crop_min_area=0.5, brightness=0.2, contrast=0.2)
     drawn = draw(40, settings, generator(1))
     expected = changed(images, settings, drawn)
-    found = changed(images.to(GPU), settings, Draws(*(each.to(GPU) for each in drawn)))
+    found = changed(images.to(GPU), settings, AugmentationDraws(*(each.to(GPU) for each in drawn)))
     torch.testing.assert_close(found.cpu(), expected, atol=0.05, rtol=0)
     only = replace(settings, crop_min_area=1, brightness=0, contrast=0)
     assert torch.equal(
-        changed(images.to(GPU), only, Draws(*(each.to(GPU) for each in drawn))).cpu(), changed(images, only, drawn)
+        changed(images.to(GPU), only, AugmentationDraws(*(each.to(GPU) for each in drawn))).cpu(),
+        changed(images, only, drawn),
     )
 
 
@@ -162,10 +163,10 @@ def test_compiled_kernels_train_as_torchs_own_do(images, monkeypatch):
     for fuse in (True, False):
         torch.manual_seed(0)
         network = build("resnet50", 0.0).to(GPU).to(memory_format=torch.channels_last)
-        shown = Shown(network, images, rows, turned, mean=RESNET50.mean, std=RESNET50.std, batch_size=16)
+        shown = TrainingBatches(network, images, rows, turned, mean=RESNET50.mean, std=RESNET50.std, batch_size=16)
         rates = groups(list(network.parameters()), 1e-4, 0.01)
         still = {"log_loss": 1.0, "roc_auc": 0.5, "accuracy": 0.5}
-        with folded(network.backbone):
+        with folded_batchnorm(network.backbone):
             outcome = train(
                 network,
                 shown.inputs,
@@ -186,7 +187,7 @@ def test_a_replica_with_fused_kernels_sees_what_the_classifier_sees(precision, l
     shown = torch.randn(8, 3, 64, 64, generator=torch.Generator().manual_seed(2))
     with torch.inference_mode():
         expected = classifier.features(shown)
-        replica = Replica(classifier.to(GPU), precision)
+        replica = FusedClassifier(classifier.to(GPU), precision)
         with exact():
             found = replica.features(shown.to(GPU).contiguous(memory_format=torch.channels_last)).cpu()
         assert expected.norm() > 0.1

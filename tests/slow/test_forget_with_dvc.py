@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.makers import make_folder
 from twofold.cli.forget import forget
-from twofold.data.prepared import Prepared
+from twofold.data.prepared import PreparedDataset
 
 ROOT = Path(__file__).resolve().parents[2]
 KEY = "bad/00003.png"
@@ -49,7 +49,7 @@ def test_gone_from_cache_and_remote(tmp_path, tracked):
     run("dvc", "push")
     data = (project / "images" / KEY).read_bytes()
     sha256 = hashlib.sha256(data).hexdigest()
-    prepared = Prepared.open(project / "data" / "prepared")
+    prepared = PreparedDataset.open(project / "data" / "prepared")
     row = prepared.pixels([list(prepared.sha256).index(sha256)]).tobytes()
 
     def held(*places):

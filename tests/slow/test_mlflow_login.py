@@ -21,7 +21,7 @@ from twofold.serving.model_resolver import fetch_sealed
 from twofold.serving.sealed_model import open_sealed
 from twofold.tracking import runs
 from twofold.tracking import store as tracking
-from twofold.tracking.registry_client import KEY, SEAL, holder, version_with
+from twofold.tracking.registry_client import KEY, SEAL, version_by_alias, version_with
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
@@ -96,7 +96,7 @@ def user(server, monkeypatch):
 
 def refusal(store, call):
     """What a person is told whose call is refused."""
-    with pytest.raises(RegistryError) as caught, tracking.plain_errors(store.uri):
+    with pytest.raises(RegistryError) as caught, tracking.readable_errors(store.uri):
         call()
     return str(caught.value)
 
@@ -107,8 +107,8 @@ def aliases(user):
 
 def test_a_reader_sees_the_champion_and_can_fetch_it_whole(user, tmp_path):
     store = user("reader")
-    with tracking.plain_errors(store.uri):
-        version = holder(store, "corner")
+    with tracking.readable_errors(store.uri):
+        version = version_by_alias(store, "corner")
         assert version_with(store, "corner", version.tags[KEY]).version == version.version
         sealed = open_sealed(fetch_sealed(store, version, tmp_path), version.tags[SEAL])
     assert (str(version.version), sealed.labels) == ("1", ("good", "bad"))
@@ -150,12 +150,12 @@ EXPERIMENT = {
 @pytest.mark.parametrize("what", [*REGISTRY, *EXPERIMENT])
 def test_a_reader_changes_nothing_and_is_told_what_it_takes(user, what):
     store = user("reader")
-    version = holder(store, "corner")
+    version = version_by_alias(store, "corner")
     thing = "registered model" if what in REGISTRY else "experiment"
     said = refusal(store, lambda: (REGISTRY | EXPERIMENT)[what](store.client, version))
     assert re.search(f"user 'reader' lacks EDIT .* on the {thing}", said)
     assert WORDS["reader"] not in said
-    assert holder(store, "corner").tags == version.tags
+    assert version_by_alias(store, "corner").tags == version.tags
 
 
 def test_a_readers_register_is_refused_whether_in_the_teams_experiment_or_in_its_own(user, data, tmp_path):
@@ -214,7 +214,7 @@ def test_who_may_edit_the_model_sets_aliases_and_tags_and_takes_nothing_away(use
 
 def test_who_approves_moves_the_alias_and_takes_it_off(user):
     before = aliases(user)
-    version = holder(user("approver"), "corner")
+    version = version_by_alias(user("approver"), "corner")
     assert before["champion"] == version.version
     client = user("approver").client
     client.set_registered_model_alias("corner", "challenger", version.version)
@@ -228,15 +228,15 @@ def test_a_wrong_login_is_an_error_that_names_the_variables_and_no_password(user
     store = user(name, password)
     with (
         pytest.raises(RegistryError, match=f"does not take the login of user '{name}': set MLFLOW_TRACKING_") as caught,
-        tracking.plain_errors(store.uri),
+        tracking.readable_errors(store.uri),
     ):
-        holder(store, "corner")
+        version_by_alias(store, "corner")
     assert password not in str(caught.value)
 
 
 def test_files_are_behind_the_login_too(user, server):
     store = user("reader")
-    version = holder(store, "corner")
+    version = version_by_alias(store, "corner")
     place = store.client.get_model_version_download_uri("corner", version.version).partition(":")[2]
     path = f"/api/2.0/mlflow-artifacts/artifacts{place}/artifacts/sealed/decision.json"
 
@@ -293,6 +293,6 @@ def test_a_versions_files_cannot_be_said_to_lie_elsewhere(user, place):
 def test_the_tags_that_a_run_already_has_are_not_sent_again(user):
     # So that a register which has nothing to say needs no more than READ.
     store = user("reader")
-    version = holder(store, "corner")
+    version = version_by_alias(store, "corner")
     run = store.client.get_run(version.run_id)
     runs.set_tags(store, run, {runs.OUTCOME: run.data.tags[runs.OUTCOME]})

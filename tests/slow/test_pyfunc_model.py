@@ -64,7 +64,7 @@ def text(data):
 def server(tmp_path_factory, empty_store):
     from twofold.serving.model_resolver import fetch_sealed
     from twofold.tracking import store as tracking
-    from twofold.tracking.registry_client import holder
+    from twofold.tracking.registry_client import version_by_alias
 
     root = tmp_path_factory.mktemp("serving")
     with pytest.MonkeyPatch.context() as patch:
@@ -73,7 +73,7 @@ def server(tmp_path_factory, empty_store):
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{shutil.copy(empty_store, root / 'mlflow.db')}")
         assert case.run(registered_case.make(root / "made", patch), root, registered_case.ANY)["version"] == 1
         store = tracking.connect()
-        version = holder(store, "corner")
+        version = version_by_alias(store, "corner")
         sealed = open_sealed(fetch_sealed(store, version, root), version.tags[SEAL])
         port = free_port()
         command = ["-m", "models:/corner@champion", "--env-manager", "local", "--port", str(port)]

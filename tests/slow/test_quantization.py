@@ -15,7 +15,7 @@ from tests.slow.test_export import EXAMPLE
 from tests.support import int8_case
 from twofold.cli import main
 from twofold.core.artifacts import file_sha256, read_json, write_json
-from twofold.data.prepared import Prepared
+from twofold.data.prepared import PreparedDataset
 from twofold.serving import quantization_evaluation
 from twofold.serving.sealed_model import open_sealed
 
@@ -49,7 +49,7 @@ def about(written):
 
 
 def test_the_figures_in_the_file_are_those_of_its_answers(case, written, about):
-    sealed, data = open_sealed(case.model), Prepared.open(case.data)
+    sealed, data = open_sealed(case.model), PreparedDataset.open(case.data)
     rows = data.rows("test")
     target, pixels = data.target[rows], np.broadcast_to(data.pixels(rows), (len(rows), 64, 64, 3))
     session = onnxruntime.InferenceSession(written, providers=["CPUExecutionProvider"])

@@ -14,9 +14,9 @@ from twofold.core.errors import RegistryError
 from twofold.metrics.decision_threshold import DECISION
 from twofold.promotion.candidate import read, sample
 from twofold.serving import sealed_model_writer
-from twofold.serving.mlflow_model import pack
+from twofold.serving.mlflow_model import write_mlflow_model
 from twofold.serving.sealed_model import TOLERANCES
-from twofold.serving.smoke_test import rehearse
+from twofold.serving.smoke_test import run_smoke_test
 
 pytestmark = pytest.mark.slow
 
@@ -35,7 +35,10 @@ def packed(made, tmp_path_factory):
 
 def make_packed(made, folder, decision, **pixels):
     about = read_json(made.data / "meta.json")["pixels"]
-    pack(sealed_model_writer.seal(made.model, decision, {**about, **pixels}, folder / "seal"), folder / "model")
+    write_mlflow_model(
+        sealed_model_writer.write_sealed_model(made.model, decision, {**about, **pixels}, folder / "seal"),
+        folder / "model",
+    )
     return folder / "model"
 
 
@@ -43,7 +46,7 @@ def tried(made, packed):
     candidate = read(*made)
     images, expected = sample(candidate, 16)
     decision = candidate.decision
-    return rehearse(
+    return run_smoke_test(
         packed,
         images,
         expected,

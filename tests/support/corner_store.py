@@ -14,7 +14,7 @@ def client() -> MlflowClient:
 
 def champion() -> int | None:
     """The version that holds the alias."""
-    found = registry_client.holder(tracking.connect(), "corner")
+    found = registry_client.version_by_alias(tracking.connect(), "corner")
     return None if found is None else int(found.version)
 
 

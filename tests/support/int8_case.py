@@ -12,7 +12,7 @@ import numpy as np
 from tests.support import makers, sealed_case
 from tests.support.registered_case import images
 from twofold.core.artifacts import read_json, write_json
-from twofold.data.prepared import Prepared
+from twofold.data.prepared import PreparedDataset
 from twofold.data.splits import SPLITS
 from twofold.serving import sealed_model_writer
 from twofold.serving.sealed_model import open_sealed
@@ -54,12 +54,14 @@ def make_data(root, files, said):
 
 def seal(root, data, **changed):
     """The model in a folder, sealed as that of this data; `changed` are values of its decision."""
-    prepared = Prepared.open(data)
+    prepared = PreparedDataset.open(data)
     decision = read_json(root / "decision.json") | {"fingerprint": prepared.meta["fingerprint"]} | changed
     write_json(root / "decision-of-data.json", decision)
     splits = {split: prepared.sha256[prepared.rows(split)] for split in SPLITS}
     pixels = prepared.meta["pixels"]
     return (
-        sealed_model_writer.seal(root / "model", root / "decision-of-data.json", pixels, root / "own", splits).directory
+        sealed_model_writer.write_sealed_model(
+            root / "model", root / "decision-of-data.json", pixels, root / "own", splits
+        ).directory
         / "sealed"
     )

@@ -3,10 +3,10 @@
 import numpy as np
 
 from twofold.evaluation.predictions import Predictions, gather
-from twofold.metrics.bootstrap import Answers
+from twofold.metrics.bootstrap import ModelOutputs
 from twofold.metrics.classification import summary
-from twofold.promotion.paired_comparison import Comparison, Rival, compare
-from twofold.promotion.verdict import Subject
+from twofold.promotion.paired_comparison import Opponent, PairedComparison, compare
+from twofold.promotion.verdict import GateInputs
 
 
 def predictions(target, probability, slices=None, threshold=0.5) -> Predictions:
@@ -24,20 +24,20 @@ def predictions(target, probability, slices=None, threshold=0.5) -> Predictions:
     return gather(columns, slices or {})
 
 
-def subject(test: Predictions, threshold=0.5, **more) -> Subject:
+def subject(test: Predictions, threshold=0.5, **more) -> GateInputs:
     """What evaluate would say of it, and more figures."""
-    return Subject({**summary(test.target, test.probability, threshold), **more}, test, threshold)
+    return GateInputs({**summary(test.target, test.probability, threshold), **more}, test, threshold)
 
 
-def beside(test: Predictions, other, *, version="4", threshold=0.5, splits=None) -> Comparison:
+def beside(test: Predictions, other, *, version="4", threshold=0.5, splits=None) -> PairedComparison:
     """The test beside a model with other answers, that learned from no image of it unless `splits` say so."""
-    rival = Rival(version, Answers(np.asarray(other, dtype=float), threshold), splits or {})
+    rival = Opponent(version, ModelOutputs(np.asarray(other, dtype=float), threshold), splits or {})
     return compare(test, threshold, {}, rival)
 
 
-def broken(test: Predictions, problem="its weights are gone; mend it", version="4") -> Comparison:
+def broken(test: Predictions, problem="its weights are gone; mend it", version="4") -> PairedComparison:
     """A model that could not be scored."""
-    return compare(test, 0.5, {}, Rival(version, Answers(np.empty(0), 0.5), {}, problem))
+    return compare(test, 0.5, {}, Opponent(version, ModelOutputs(np.empty(0), 0.5), {}, problem))
 
 
 def answered(right: list[bool], target) -> list[float]:

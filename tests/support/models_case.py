@@ -30,7 +30,7 @@ def make(empty_store: Path, root: Path) -> tuple[Path, Path]:
     return place, data[0]
 
 
-def fresh(place: Path, patch: pytest.MonkeyPatch) -> tracking.Store:
+def fresh(place: Path, patch: pytest.MonkeyPatch) -> tracking.MlflowStore:
     """The same store as it was made; its files lie where they lay, for MLflow knows them by absolute paths."""
     before = place.parent / "before"
     database = shutil.copy(before / "mlflow.db", place / f"{len(list(place.iterdir()))}.db")
@@ -53,12 +53,12 @@ def runner(capsys: pytest.CaptureFixture[str]):
     return run
 
 
-def aliases(store: tracking.Store) -> dict[str, int]:
+def aliases(store: tracking.MlflowStore) -> dict[str, int]:
     """Who holds which alias in MLflow."""
     return {alias: int(number) for alias, number in store.client.get_registered_model("corner").aliases.items()}
 
 
-def entries(store: tracking.Store) -> list[tuple]:
+def entries(store: tracking.MlflowStore) -> list[tuple]:
     """Action, version, champion before, actor, reason of each entry of the ledger."""
     found = ledgers.read(store.client.get_registered_model("corner").tags).entries
     return [(entry.action, entry.version, entry.champion, entry.actor, entry.reason) for entry in found]

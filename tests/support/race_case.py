@@ -108,7 +108,7 @@ def promote_many(name: str, number: int, promotions: int) -> list[dict]:
 def _promote_many(name: str, number: int, promotions: int, evaluation: Path) -> list[dict]:
     from tests.support import judging_case
     from twofold.core.errors import RegistryError
-    from twofold.promotion.gate_evaluation import judge
+    from twofold.promotion.gate_evaluation import evaluate_gates
     from twofold.promotion.gates import Minimum, NonInferior
     from twofold.promotion.judgement import Judgement
     from twofold.registry import registration
@@ -125,12 +125,12 @@ def _promote_many(name: str, number: int, promotions: int, evaluation: Path) -> 
         key = hashlib.sha256(f"{number} {turn}".encode()).hexdigest()
         right = [draw.random() < 0.85 for _ in TARGET]
         test = judging_case.predictions(TARGET, judging_case.answered(right, TARGET))
-        stands = registration.standing(store, name, key)
+        stands = registration.registry_state(store, name, key)
         against = None
         if stands.champion is not None:
             before = judging_case.answered([bit == "1" for bit in stands.champion.tags["right"]], TARGET)
             against = judging_case.beside(test, before, version=str(stands.champion.version))
-        verdict = judge(gates, judging_case.subject(test), against)
+        verdict = evaluate_gates(gates, judging_case.subject(test), against)
         assert verdict.passed, verdict.reasons
         candidate = SimpleNamespace(
             key=key,
@@ -167,7 +167,7 @@ def cheap_version(store, name, model, run, tags, description):
     """A version without files; which images it is right on is a tag."""
     from twofold.tracking import registry_client
 
-    registry_client.claim(store, name, {})
+    registry_client.create_unique(store, name, {})
     return store.client.create_model_version(
         name, source="s3://nowhere/model", tags=tags | {"right": model.right}, description=description
     )
@@ -176,7 +176,7 @@ def cheap_version(store, name, model, run, tags, description):
 def main(name: str, processes: int, promotions: int, result: Path) -> None:
     from twofold.tracking import store as tracking
 
-    tracking.quieten()
+    tracking.silence_mlflow()
     # Once, before the processes part.
     from tests.support import judging_case  # noqa: F401
     from twofold.promotion import gate_evaluation  # noqa: F401

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 
 from twofold.evaluation import predictions
-from twofold.evaluation.error_analysis import address, hits, worst
-from twofold.evaluation.explanations import Explained, Explanations
+from twofold.evaluation.error_analysis import address, most_confident_errors, sample_correct
+from twofold.evaluation.explanations import Explanation, Explanations
 from twofold.evaluation.slices import by_value
 from twofold.metrics import calibration
 from twofold.metrics.classification import confusion, summary
@@ -88,7 +88,10 @@ def make_findings(
 def explained(test: predictions.Predictions, labels: tuple[str, str], pictures: bool) -> Explanations:
     """Answers with a map each that shows nothing, or without pictures."""
     pixels, overlay, words = (noise, MAP, "A map of noise") if pictures else (None, None, "")
-    cases = [[Explained(answer, overlay, words) for answer in choose(test, labels, pixels)] for choose in (worst, hits)]
+    cases = [
+        [Explanation(answer, overlay, words) for answer in choose(test, labels, pixels)]
+        for choose in (most_confident_errors, sample_correct)
+    ]
     if pictures:
         return Explanations(*cases, legend=MAP, positions=(1, 2), untrained=0.1, missing="")
     missing = "pictures are left out of this report (evaluate.pictures: false)"
@@ -101,5 +104,5 @@ _DRAWN: dict[Any, dict[str, Picture]] = {}
 def draw(key: Any, test: predictions.Predictions, uncalibrated: Any, metrics: Any) -> dict[str, Picture]:
     """The charts of what `key` says, drawn once: drawing takes longer than all the rest."""
     if key not in _DRAWN:
-        _DRAWN[key] = plots.draw(test, uncalibrated, metrics, key[0])
+        _DRAWN[key] = plots.draw_plots(test, uncalibrated, metrics, key[0])
     return _DRAWN[key]

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from tests.support.makers import make_raw
-from twofold.data.raw import Raw
+from twofold.data.raw import RawDataset
 
 LIMIT = 1 << 28
 
@@ -25,7 +25,7 @@ def png(seed, size=32):
 
 
 def run(source, tmp_path, **values):
-    return Raw.open(make_raw(source, tmp_path / "raw", **values))
+    return RawDataset.open(make_raw(source, tmp_path / "raw", **values))
 
 
 def tree(source):

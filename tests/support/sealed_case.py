@@ -33,9 +33,12 @@ def make(root, *, backbone=BACKBONE, fit="squash", size=32, views=4, temperature
     pixels = {"image_size": size, "fit": fit, "limits": LIMITS, "padding": 0}
     write_json(root / "decision.json", decision)
     draft = open_sealed(
-        sealed_model_writer.seal(model, root / "decision.json", pixels, root / "draft").directory / "sealed"
+        sealed_model_writer.write_sealed_model(model, root / "decision.json", pixels, root / "draft").directory
+        / "sealed"
     )
     middle = float(np.median(draft.score(draft.pixels(data) for data in images(16))))
     write_json(root / "decision.json", read_json(root / "decision.json") | {"threshold": middle})
-    sealed = sealed_model_writer.seal(model, root / "decision.json", pixels, root / "seal", further=further)
+    sealed = sealed_model_writer.write_sealed_model(
+        model, root / "decision.json", pixels, root / "seal", further=further
+    )
     return sealed.directory / "sealed"

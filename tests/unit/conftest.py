@@ -10,7 +10,7 @@ import pytest
 if TYPE_CHECKING:
     from tests.support.kfp_server.case import Cli
     from tests.support.kfp_server.server import KfpServer
-    from twofold.tracking.store import Store
+    from twofold.tracking.store import MlflowStore
 
 # Before torch is imported: several processes with several threads each would wait for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -33,7 +33,7 @@ def models_made(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.fixture
-def models_store(models_made: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> "Store":
+def models_store(models_made: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> "MlflowStore":
     """That store, as it was made."""
     from tests.support import models_case
 
@@ -41,7 +41,7 @@ def models_store(models_made: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.fixture
-def models(models_store: "Store", capsys: pytest.CaptureFixture[str]) -> "Callable[..., tuple[int, str]]":
+def models(models_store: "MlflowStore", capsys: pytest.CaptureFixture[str]) -> "Callable[..., tuple[int, str]]":
     """Runs `twofold models` on it; exit status and output."""
     from tests.support import models_case
 

@@ -33,7 +33,7 @@ KIND, VERSION = "audit", 2
 PAGE, FINDINGS, SUMMARY = "audit.html", "findings.csv", "audit.json"
 
 
-class Found(NamedTuple):
+class Issue(NamedTuple):
     """One finding; a row of `findings.csv`.
 
     Attributes:
@@ -74,7 +74,7 @@ class Check(NamedTuple):
     policy: Policy
     title: str
     meaning: str
-    found: Sequence[Found]
+    found: Sequence[Issue]
     parameter: str = ""
     impossible: str = ""
 

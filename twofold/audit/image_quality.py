@@ -14,9 +14,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from twofold.audit.checks import Check, Found, Policy
-from twofold.data.image_statistics import SIDE, Look
-from twofold.data.raw import Image
+from twofold.audit.checks import Check, Issue, Policy
+from twofold.data.image_statistics import SIDE, ImageStatistics
+from twofold.data.raw import ImageRecord
 
 FAR = 4.0  # of a normal distribution one value in 30,000 lies that far to one side
 BLANK_SPREAD = 8.0  # levels of 255
@@ -32,7 +32,7 @@ class _Oddity(NamedTuple):
 
     title: str
     meaning: str
-    figure: Callable[[Image, Look], float]
+    figure: Callable[[ImageRecord, ImageStatistics], float]
     beyond: Callable[[float], bool]
     sign: int  # -1: odd images lie below the rest; 1: above; 0: on either side
     gap: float
@@ -97,7 +97,9 @@ BLANK = (
 )
 
 
-def oddities(policies: Mapping[str, Policy], images: Sequence[Image], looks: Sequence[Look]) -> list[Check]:
+def image_quality_checks(
+    policies: Mapping[str, Policy], images: Sequence[ImageRecord], looks: Sequence[ImageStatistics]
+) -> list[Check]:
     """Look for every oddity whose policy is not `ignore`.
 
     Args:
@@ -126,7 +128,7 @@ def oddities(policies: Mapping[str, Policy], images: Sequence[Image], looks: Seq
     return checks
 
 
-def _odd(name: str, oddity: _Oddity, rows: Sequence[tuple[Image, Look]]) -> list[Found]:
+def _odd(name: str, oddity: _Oddity, rows: Sequence[tuple[ImageRecord, ImageStatistics]]) -> list[Issue]:
     if not rows:
         return []
     values = [oddity.figure(*row) for row in rows]
@@ -147,5 +149,5 @@ def distances(values: NDArray[np.float64], gap: float) -> NDArray[np.float64]:
     return np.asarray((values - median) / max(FAR * float(deviation), gap))
 
 
-def _found(check: str, image: Image, detail: str, value: float) -> Found:
-    return Found(check, image.sha256, image.key, image.label, image.split or "", detail, "", value)
+def _found(check: str, image: ImageRecord, detail: str, value: float) -> Issue:
+    return Issue(check, image.sha256, image.key, image.label, image.split or "", detail, "", value)

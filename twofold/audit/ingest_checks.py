@@ -12,12 +12,12 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from twofold.audit.checks import Check, Found, Policy, PolicyOfAll
-from twofold.audit.image_quality import oddities
-from twofold.audit.spurious_correlations import CONFIDENCE, MARGIN, Reading, readings
+from twofold.audit.checks import Check, Issue, Policy, PolicyOfAll
+from twofold.audit.image_quality import image_quality_checks
+from twofold.audit.spurious_correlations import CONFIDENCE, MARGIN, SpuriousCorrelation, find_spurious_correlations
 from twofold.core.params import Section
-from twofold.data.image_statistics import Look
-from twofold.data.raw import Duplicate, Image, Quarantined
+from twofold.data.image_statistics import ImageStatistics
+from twofold.data.raw import Duplicate, ImageRecord, QuarantinedFile
 
 MINORITY = 0.1  # share of the images
 ROWS = 10  # of a table
@@ -46,15 +46,15 @@ class Audit(Section):
     )
 
 
-def examine(
+def run_ingest_checks(
     policies: Audit,
-    images: Sequence[Image],
-    looks: Mapping[str, Look],
+    images: Sequence[ImageRecord],
+    looks: Mapping[str, ImageStatistics],
     *,
     labels: tuple[str, str],
     duplicates: Sequence[Duplicate],
-    torn: Sequence[Sequence[Image]],
-    refused: Sequence[Quarantined],
+    torn: Sequence[Sequence[ImageRecord]],
+    refused: Sequence[QuarantinedFile],
 ) -> tuple[list[Check], dict[str, Any]]:
     """Look for everything.
 
@@ -73,19 +73,19 @@ def examine(
     ordered = sorted(images)
     seen = [looks[image.sha256] for image in ordered]
     policy = {name: getattr(policies, name) for name in type(policies).model_fields}
-    readable = readings(ordered, seen, labels) if policies.readable_label != "ignore" else []
+    readable = find_spurious_correlations(ordered, seen, labels) if policies.readable_label != "ignore" else []
     checks = [
         _both_labels(policies.both_labels, torn),
         _readable(policies.readable_label, readable),
         _imbalance(policies.imbalance, ordered, labels),
-        *oddities(policy, ordered, seen),
+        *image_quality_checks(policy, ordered, seen),
         _exact(policies.exact_duplicates, duplicates),
         _refused(refused),
     ]
     return checks, figures(ordered, labels, readable)
 
 
-def leave_out(copies: Sequence[Image], checks: Sequence[Check]) -> list[Quarantined]:
+def leave_out(copies: Sequence[ImageRecord], checks: Sequence[Check]) -> list[QuarantinedFile]:
     """Every file that shows what a check with the policy `quarantine` found, with the reason.
 
     Args:
@@ -100,13 +100,15 @@ def leave_out(copies: Sequence[Image], checks: Sequence[Check]) -> list[Quaranti
                 if found.sha256:
                     reasons.setdefault(content[found.sha256], f"{check.name}: {found.detail}")
     return [
-        Quarantined(image.key, image.label, "audit", reasons[image.content], image.sha256)
+        QuarantinedFile(image.key, image.label, "audit", reasons[image.content], image.sha256)
         for image in copies
         if image.content in reasons
     ]
 
 
-def figures(images: Sequence[Image], labels: tuple[str, str], readable: Sequence[Reading] = ()) -> dict[str, Any]:
+def figures(
+    images: Sequence[ImageRecord], labels: tuple[str, str], readable: Sequence[SpuriousCorrelation] = ()
+) -> dict[str, Any]:
     """Numbers and tables about the images, for the page and for programs."""
     by_label = {label: [image for image in images if image.label == label] for label in labels}
     found: dict[str, Any] = {
@@ -134,7 +136,7 @@ def figures(images: Sequence[Image], labels: tuple[str, str], readable: Sequence
     return found
 
 
-def _table(by_label: Mapping[str, Sequence[Image]], of: Any) -> dict[str, dict[str, int]]:
+def _table(by_label: Mapping[str, Sequence[ImageRecord]], of: Any) -> dict[str, dict[str, int]]:
     """How often each value occurs in each class, the most frequent ones first."""
     counts = {label: Counter(of(image) for image in some) for label, some in by_label.items()}
     total = sum(counts.values(), Counter[str]())
@@ -147,13 +149,13 @@ def _table(by_label: Mapping[str, Sequence[Image]], of: Any) -> dict[str, dict[s
     return rows
 
 
-def _both_labels(policy: Policy, torn: Sequence[Sequence[Image]]) -> Check:
+def _both_labels(policy: Policy, torn: Sequence[Sequence[ImageRecord]]) -> Check:
     found = []
     for same in torn:
         first, *others = sorted(same, key=lambda image: image.key)
         other = next((image for image in others if image.label != first.label), first)
         detail = " = ".join(f"{image.key} ({image.label})" for image in [first, *others])
-        found.append(Found("both_labels", first.sha256, first.key, first.label, "", detail, other.sha256))
+        found.append(Issue("both_labels", first.sha256, first.key, first.label, "", detail, other.sha256))
     return Check(
         "both_labels",
         policy,
@@ -164,7 +166,7 @@ def _both_labels(policy: Policy, torn: Sequence[Sequence[Image]]) -> Check:
     )
 
 
-def _readable(policy: Policy, found: Sequence[Reading]) -> Check:
+def _readable(policy: Policy, found: Sequence[SpuriousCorrelation]) -> Check:
     return Check(
         "readable_label",
         policy,
@@ -176,7 +178,7 @@ def _readable(policy: Policy, found: Sequence[Reading]) -> Check:
         "different ways, and those often show in the pixels too. A real difference can be the cause: a broken part "
         "may well be darker. Numbers in file names, folders and the classes' own names are not read.",
         [
-            Found(
+            Issue(
                 "readable_label",
                 "",
                 "",
@@ -192,12 +194,12 @@ def _readable(policy: Policy, found: Sequence[Reading]) -> Check:
     )
 
 
-def _imbalance(policy: PolicyOfAll, images: Sequence[Image], labels: tuple[str, str]) -> Check:
+def _imbalance(policy: PolicyOfAll, images: Sequence[ImageRecord], labels: tuple[str, str]) -> Check:
     counts = {label: sum(image.label == label for image in images) for label in labels}
     rare = min(labels, key=lambda label: counts[label])
     share = counts[rare] / max(1, len(images))
     told = f"{counts[rare]} of {len(images)} images are {rare}: {share:.1%}"
-    found = [Found("imbalance", "", "", rare, "", told, "", share)] if share < MINORITY and policy != "ignore" else []
+    found = [Issue("imbalance", "", "", rare, "", told, "", share)] if share < MINORITY and policy != "ignore" else []
     return Check(
         "imbalance",
         policy,
@@ -210,7 +212,7 @@ def _imbalance(policy: PolicyOfAll, images: Sequence[Image], labels: tuple[str, 
 
 def _exact(policy: PolicyOfAll, duplicates: Sequence[Duplicate]) -> Check:
     found = [
-        Found(
+        Issue(
             "exact_duplicates",
             item.sha256,
             item.key,
@@ -231,13 +233,13 @@ def _exact(policy: PolicyOfAll, duplicates: Sequence[Duplicate]) -> Check:
     )
 
 
-def _refused(refused: Sequence[Quarantined]) -> Check:
+def _refused(refused: Sequence[QuarantinedFile]) -> Check:
     return Check(
         "refused",
         "quarantine",
         "Files that were refused",
         "Damaged, too large, too small, of no accepted format, or not to be verified. They are listed in "
         "quarantine.csv; ingest.max_refused_fraction says how many there may be.",
-        [Found("refused", "", item.key, item.label, "", item.reason) for item in sorted(refused)],
+        [Issue("refused", "", item.key, item.label, "", item.reason) for item in sorted(refused)],
         "ingest.max_refused_fraction",
     )

@@ -20,9 +20,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from twofold.audit.checks import Check, Found, PolicyOfAll
-from twofold.audit.logistic_regression import Standardised, fit, log_odds_of, sigmoid
-from twofold.data.prepared import Prepared
+from twofold.audit.checks import Check, Issue, PolicyOfAll
+from twofold.audit.logistic_regression import StandardizedFeatures, fit, log_odds_of, sigmoid
+from twofold.data.prepared import PreparedDataset
 from twofold.metrics.number_format import percent
 
 NAME, TITLE = "label_issues", "Labels that may be wrong"
@@ -38,7 +38,7 @@ MEANING = (
 )
 
 
-class Suspects(NamedTuple):
+class LabelIssues(NamedTuple):
     """What was found.
 
     Attributes:
@@ -53,8 +53,8 @@ class Suspects(NamedTuple):
     noise: float
 
 
-def look(
-    policy: PolicyOfAll, images: Prepared, features: Callable[[str], npt.NDArray[np.float32]]
+def check_labels(
+    policy: PolicyOfAll, images: PreparedDataset, features: Callable[[str], npt.NDArray[np.float32]]
 ) -> tuple[Check, dict[str, Any]]:
     """The check and the figures of the audit.
 
@@ -132,7 +132,7 @@ def out_of_fold(
 
     probability = np.empty(len(target), np.float64)
     with threadpool_limits(1):
-        features = Standardised(parts)
+        features = StandardizedFeatures(parts)
         for learned, predicted in folds(target, group):
             # Weights of 0 and 1 instead of a copy of four fifths of the rows: the same solution.
             weight = np.zeros(len(target))
@@ -144,7 +144,7 @@ def out_of_fold(
     return probability
 
 
-def find(target: npt.NDArray[np.int64], probability: npt.NDArray[np.float64]) -> Suspects:
+def find(target: npt.NDArray[np.int64], probability: npt.NDArray[np.float64]) -> LabelIssues:
     """The suspects among images of (N,) labels 0 or 1, from out-of-fold probabilities (N,) of 1."""
     from cleanlab.count import estimate_joint
     from cleanlab.filter import find_label_issues
@@ -157,7 +157,7 @@ def find(target: npt.NDArray[np.int64], probability: npt.NDArray[np.float64]) ->
     suspected = np.flatnonzero(find_label_issues(target, both, filter_by="prune_by_noise_rate", n_jobs=1))
     believable = get_label_quality_scores(target, both, method="self_confidence")
     joint = estimate_joint(target, both)
-    return Suspects(
+    return LabelIssues(
         rows=suspected[np.argsort(believable[suspected], kind="stable")],
         accuracy=float(accuracy_score(target, probability >= 0.5)),
         roc_auc=float(roc_auc_score(target, probability)),
@@ -172,14 +172,14 @@ def _groups(group: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
     return np.array([numbers.setdefault(name, len(numbers)) for name in named], np.int64)
 
 
-def _found(images: Prepared, row: int, probability: float) -> Found:
+def _found(images: PreparedDataset, row: int, probability: float) -> Issue:
     labels, target, sha256 = images.meta["labels"], int(images.target[row]), str(images.sha256[row])
     given = float(probability if target else 1 - probability)
     detail = f"labelled {labels[target]}; a head that never saw it gives {labels[1 - target]} {percent(1 - given)}"
-    return Found(NAME, sha256, sha256, labels[target], str(images.split[row]), detail, value=given)
+    return Issue(NAME, sha256, sha256, labels[target], str(images.split[row]), detail, value=given)
 
 
-def _figures(images: Prepared, suspects: Suspects) -> dict[str, Any]:
+def _figures(images: PreparedDataset, suspects: LabelIssues) -> dict[str, Any]:
     chosen = np.zeros(len(images), bool)
     chosen[suspects.rows] = True
     labels = images.meta["labels"]

@@ -22,14 +22,14 @@ TOLERANCE, PRECISION, TRIES = 1e-4, 64 * np.finfo(np.float64).eps, 50  # scikit-
 _BLOCK = 512  # rows at a time: of 2,048 features, 4 MB
 
 
-class Regression(NamedTuple):
+class LogisticModel(NamedTuple):
     """What was learnt: standardised features z have the log odds `z @ coefficients + intercept`; (F,) and a number."""
 
     coefficients: Doubles
     intercept: float
 
 
-class Standardised:
+class StandardizedFeatures:
     """Features of mean 0 and deviation 1 in every column, a block at a time; a column that never changes is 0.
 
     `rows`, `width`: N and F.
@@ -71,7 +71,9 @@ class Standardised:
             start += len(block)
 
 
-def fit(features: Standardised, target: npt.NDArray[np.int64], weight: Doubles, strength: float) -> Regression:
+def fit(
+    features: StandardizedFeatures, target: npt.NDArray[np.int64], weight: Doubles, strength: float
+) -> LogisticModel:
     """The coefficients w and intercept b of the least sum(weight * log loss) + |w|² / (2 * strength).
 
     A search that ends before its tolerance is reached is said, and gives what it came to.
@@ -104,10 +106,10 @@ def fit(features: Standardised, target: npt.NDArray[np.int64], weight: Doubles, 
     found = minimize(loss, np.zeros(features.width + 1), jac=True, method="L-BFGS-B", options=options)
     if not found.success:
         say(f"logistic regression: ended after {found.nit} steps, before its tolerance: {found.message}")
-    return Regression(found.x[:-1], float(found.x[-1]))
+    return LogisticModel(found.x[:-1], float(found.x[-1]))
 
 
-def log_odds_of(regression: Regression, features: Standardised) -> Doubles:
+def log_odds_of(regression: LogisticModel, features: StandardizedFeatures) -> Doubles:
     """(N,) log odds of the positive class."""
     coefficients = regression.coefficients.astype(np.float32)
     return np.concatenate([(block @ coefficients).astype(np.float64) for _, block in features]) + regression.intercept

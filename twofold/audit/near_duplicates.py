@@ -58,7 +58,7 @@ _WORDS = (
 Level = TypeVar("Level", bound=np.generic)
 
 
-class Pair(NamedTuple):
+class NearDuplicate(NamedTuple):
     """Two images that show the same picture: their places, first < second, the correlation, how the second lies."""
 
     first: int
@@ -67,7 +67,7 @@ class Pair(NamedTuple):
     turn: str
 
 
-def pairs(thumbnails: Sequence[Thumbnails] | Thumbnails) -> list[Pair]:
+def find_near_duplicates(thumbnails: Sequence[Thumbnails] | Thumbnails) -> list[NearDuplicate]:
     """The near duplicates among images, sorted by place.
 
     Args:
@@ -80,13 +80,15 @@ def pairs(thumbnails: Sequence[Thumbnails] | Thumbnails) -> list[Pair]:
         return []
     white = _whitened(shown[places])
     marks = _marks(white)
-    found: dict[tuple[int, int], Pair] = {}
+    found: dict[tuple[int, int], NearDuplicate] = {}
     for rows, columns in _candidates(marks):
         best, turn = _alike(white[rows], white[columns])
         for row, column, value, number in zip(rows, columns, best, turn, strict=True):
             if value >= ALIKE:
                 first, second = int(places[row]), int(places[column])
-                found[first, second] = Pair(first, second, min(round(float(value), DIGITS), 1.0), _WORDS[number])
+                found[first, second] = NearDuplicate(
+                    first, second, min(round(float(value), DIGITS), 1.0), _WORDS[number]
+                )
     return sorted(found.values())
 
 

@@ -12,10 +12,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from twofold.audit.checks import Check, Found, Policy
-from twofold.audit.near_duplicates import Pair
-from twofold.data.raw import Image
-from twofold.data.splits import RANK, SPLITS, LeftOut
+from twofold.audit.checks import Check, Issue, Policy
+from twofold.audit.near_duplicates import NearDuplicate
+from twofold.data.raw import ImageRecord
+from twofold.data.splits import RANK, SPLITS, ExcludedImage
 
 VALUES = 20  # of a slice, the most frequent ones, in the page's table
 TITLES = {
@@ -43,24 +43,24 @@ TITLES = {
 }
 
 
-class Judged(NamedTuple):
+class LeakageResult(NamedTuple):
     """The checks, and what is left out for them, by place."""
 
     checks: list[Check]
-    left_out: dict[int, LeftOut]
+    left_out: dict[int, ExcludedImage]
 
 
 def exact(
-    images: Sequence[Image], splits: Sequence[str], left_out: Mapping[int, LeftOut]
-) -> tuple[list[Found], list[Found]]:
+    images: Sequence[ImageRecord], splits: Sequence[str], left_out: Mapping[int, ExcludedImage]
+) -> tuple[list[Issue], list[Issue]]:
     """The findings of what `splits.repeats` left out: (across splits, within one)."""
     place_of = {image.sha256: place for place, image in enumerate(images)}
-    across: list[Found] = []
-    within: list[Found] = []
+    across: list[Issue] = []
+    within: list[Issue] = []
     for place, row in sorted(left_out.items()):
         of = place_of[row.of]
         detail = f"{row.reason}, {images[of].key}; left out"
-        found = Found("", row.sha256, row.key, images[place].label, row.split, detail, row.of, 1.0)
+        found = Issue("", row.sha256, row.key, images[place].label, row.split, detail, row.of, 1.0)
         if splits[of] == row.split:
             within.append(found._replace(check="near_duplicates"))
         else:
@@ -68,7 +68,9 @@ def exact(
     return across, within
 
 
-def groups(images: Sequence[Image], splits: Sequence[str], places: Iterable[int], policy: Policy) -> Judged:
+def groups(
+    images: Sequence[ImageRecord], splits: Sequence[str], places: Iterable[int], policy: Policy
+) -> LeakageResult:
     """Groups in several splits.
 
     Args:
@@ -82,24 +84,24 @@ def groups(images: Sequence[Image], splits: Sequence[str], places: Iterable[int]
     for place in of_groups:
         group, split = str(images[place].group), splits[place]
         held[group] = min(held.get(group, split), split, key=RANK.__getitem__)
-    found: list[Found] = []
-    out: dict[int, LeftOut] = {}
+    found: list[Issue] = []
+    out: dict[int, ExcludedImage] = {}
     for place in of_groups if policy != "ignore" else ():
         image, split = images[place], splits[place]
         furthest = held[str(image.group)]
         if split == furthest:
             continue
         reason = f"its group {image.group} is in {furthest} too"
-        found.append(Found("groups", image.sha256, image.key, image.label, split, reason))
+        found.append(Issue("groups", image.sha256, image.key, image.label, split, reason))
         if policy == "quarantine":
-            out[place] = LeftOut(image.sha256, image.key, split, reason, "")
+            out[place] = ExcludedImage(image.sha256, image.key, split, reason, "")
     found.sort(key=lambda row: (row.detail, row.key))
-    return Judged([Check("groups", policy, *TITLES["groups"], found)], out)
+    return LeakageResult([Check("groups", policy, *TITLES["groups"], found)], out)
 
 
 def near(
-    images: Sequence[Image], splits: Sequence[str], pairs: Sequence[Pair], policies: Mapping[str, Policy]
-) -> Judged:
+    images: Sequence[ImageRecord], splits: Sequence[str], pairs: Sequence[NearDuplicate], policies: Mapping[str, Policy]
+) -> LeakageResult:
     """Near duplicates: under both labels, across splits, within one.
 
     Args:
@@ -108,18 +110,18 @@ def near(
         pairs: of places among them.
         policies: of `label_conflicts`, `leaks` and `near_duplicates`.
     """
-    found: dict[str, list[Found]] = {name: [] for name in ("leaks", "label_conflicts", "near_duplicates")}
-    out: dict[int, LeftOut] = {}
+    found: dict[str, list[Issue]] = {name: [] for name in ("leaks", "label_conflicts", "near_duplicates")}
+    out: dict[int, ExcludedImage] = {}
 
-    def note(check: str, place: int, other: int, pair: Pair) -> None:
+    def note(check: str, place: int, other: int, pair: NearDuplicate) -> None:
         image, of = images[place], images[other]
         seen = f"correlation {pair.alike:.3f}" + ("" if pair.turn == "as it is" else f", {pair.turn}")
         detail = f"nearly repeats {of.key} ({of.label}, {splits[other]}): {seen}"
-        row = Found(check, image.sha256, image.key, image.label, splits[place], detail, of.sha256, pair.alike)
+        row = Issue(check, image.sha256, image.key, image.label, splits[place], detail, of.sha256, pair.alike)
         found[check].append(row)
         if policies[check] == "quarantine" and place not in out:
             reason = f"nearly the same picture as an image of {splits[other]}"
-            out[place] = LeftOut(image.sha256, image.key, splits[place], reason, of.sha256)
+            out[place] = ExcludedImage(image.sha256, image.key, splits[place], reason, of.sha256)
 
     if policies["label_conflicts"] != "ignore":
         torn = [pair for pair in pairs if images[pair.first].label != images[pair.second].label]
@@ -128,8 +130,8 @@ def near(
             if policies["label_conflicts"] == "quarantine":
                 one, of = images[pair.second], images[pair.first]
                 reason = f"nearly the same picture as an image of {of.label}"
-                out.setdefault(pair.second, LeftOut(one.sha256, one.key, splits[pair.second], reason, of.sha256))
-    partners: dict[int, list[Pair]] = {}
+                out.setdefault(pair.second, ExcludedImage(one.sha256, one.key, splits[pair.second], reason, of.sha256))
+    partners: dict[int, list[NearDuplicate]] = {}
     for pair in pairs:
         partners.setdefault(pair.first, []).append(pair)
         partners.setdefault(pair.second, []).append(pair)
@@ -150,11 +152,11 @@ def near(
             note(check, place, other, pair)
     for rows in found.values():
         rows.sort(key=lambda row: (-(row.value or 0), row.key))
-    return Judged([Check(name, policies[name], *TITLES[name], rows) for name, rows in found.items()], out)
+    return LeakageResult([Check(name, policies[name], *TITLES[name], rows) for name, rows in found.items()], out)
 
 
 def figures(
-    images: Sequence[Image], splits: Sequence[str], classes: Sequence[str], slices: Sequence[str]
+    images: Sequence[ImageRecord], splits: Sequence[str], classes: Sequence[str], slices: Sequence[str]
 ) -> dict[str, Any]:
     """What the audit's page shows of the splits: images of each class, groups, and images of each slice.
 

@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from twofold.data.image_statistics import Look
-from twofold.data.raw import Image
+from twofold.data.image_statistics import ImageStatistics
+from twofold.data.raw import ImageRecord
 
 FOLDS = 5
 DEPTH = 4  # of the tree: sixteen leaves, enough for a threshold or two, too few to learn images by heart
@@ -29,7 +29,7 @@ CONFIDENCE, Z = "99.9 %", 3.09  # one-sided: six families are tried, and togethe
 MARGIN = 0.05
 
 
-class Reading(NamedTuple):
+class SpuriousCorrelation(NamedTuple):
     """How well one family tells the classes apart.
 
     Attributes:
@@ -50,7 +50,9 @@ class Reading(NamedTuple):
         return self.bound > 0.5 + MARGIN
 
 
-def readings(images: Sequence[Image], looks: Sequence[Look], labels: tuple[str, str]) -> list[Reading]:
+def find_spurious_correlations(
+    images: Sequence[ImageRecord], looks: Sequence[ImageStatistics], labels: tuple[str, str]
+) -> list[SpuriousCorrelation]:
     """Try every family; images of one group, or of one content, stay in one fold.
 
     Args:
@@ -74,7 +76,7 @@ def readings(images: Sequence[Image], looks: Sequence[Look], labels: tuple[str, 
     for family, (facts, table) in FAMILIES.items():
         columns = table(rows, labels)
         auc, error = _auc(_scores(columns, truth, folds), truth, groups) if columns.shape[1] else (0.5, 0.0)
-        found.append(Reading(family, facts, auc, max(0.0, auc - Z * error)))
+        found.append(SpuriousCorrelation(family, facts, auc, max(0.0, auc - Z * error)))
     return found
 
 
@@ -134,18 +136,18 @@ def _below(ordered: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray
     return np.asarray((left + right) / (2 * len(ordered)))
 
 
-Row = tuple[Image, Look]
+Row = tuple[ImageRecord, ImageStatistics]
 Table = Callable[[Sequence[Row], tuple[str, str]], NDArray[np.float64]]
 
 
-def _numbers(of: Callable[[Image, Look], Sequence[float]]) -> Table:
+def _numbers(of: Callable[[ImageRecord, ImageStatistics], Sequence[float]]) -> Table:
     def table(rows: Sequence[Row], labels: tuple[str, str]) -> NDArray[np.float64]:
         return np.array([of(*row) for row in rows], np.float64)
 
     return table
 
 
-def _words(of: Callable[[Image, Look, tuple[str, str]], Sequence[str]]) -> Table:
+def _words(of: Callable[[ImageRecord, ImageStatistics, tuple[str, str]], Sequence[str]]) -> Table:
     """One column for each frequent word: whether it is there."""
 
     def table(rows: Sequence[Row], labels: tuple[str, str]) -> NDArray[np.float64]:
@@ -158,7 +160,7 @@ def _words(of: Callable[[Image, Look, tuple[str, str]], Sequence[str]]) -> Table
     return table
 
 
-def _name_words(image: Image, _: Look, labels: tuple[str, str]) -> list[str]:
+def _name_words(image: ImageRecord, _: ImageStatistics, labels: tuple[str, str]) -> list[str]:
     """The words of the file's own name: without folders, numbers and what is part of a class's name.
 
     People sort images into a folder a class and number them there, so numbers and class names tell nothing but that.

@@ -13,7 +13,7 @@ from twofold.core.artifacts import read_json, read_meta
 from twofold.core.errors import ArtifactError
 
 
-class Audited(NamedTuple):
+class AuditSummary(NamedTuple):
     """What one check of an audit came to.
 
     Attributes:
@@ -45,13 +45,13 @@ class Audited(NamedTuple):
 class Sorted(NamedTuple):
     """Checks by what came of them, each in the order of the steps; attributes for `audit_summary.html`."""
 
-    raised: list[Audited]
-    quiet: list[Audited]
-    impossible: list[Audited]
-    ignored: list[Audited]
+    raised: list[AuditSummary]
+    quiet: list[AuditSummary]
+    impossible: list[AuditSummary]
+    ignored: list[AuditSummary]
 
 
-def read(audits: Mapping[str, Path], fingerprint: str) -> tuple[Audited, ...]:
+def read(audits: Mapping[str, Path], fingerprint: str) -> tuple[AuditSummary, ...]:
     """Every check of the audits, in the order of the steps and of the checks' names.
 
     Args:
@@ -64,7 +64,7 @@ def read(audits: Mapping[str, Path], fingerprint: str) -> tuple[Audited, ...]:
     return tuple(one for step, folder in audits.items() for one in _read(step, folder, fingerprint))
 
 
-def _read(step: str, folder: Path, fingerprint: str) -> list[Audited]:
+def _read(step: str, folder: Path, fingerprint: str) -> list[AuditSummary]:
     about = read_meta(folder, KIND, VERSION)
     for what, expected in (("step", step), ("fingerprint", fingerprint)):
         if about.get(what) != expected:
@@ -73,7 +73,7 @@ def _read(step: str, folder: Path, fingerprint: str) -> list[Audited]:
             )
     try:
         checks = [
-            Audited(
+            AuditSummary(
                 step,
                 name,
                 title=one["title"],
@@ -100,7 +100,7 @@ def _read(step: str, folder: Path, fingerprint: str) -> list[Audited]:
     return checks
 
 
-def in_kinds(checks: Iterable[Audited]) -> Sorted:
+def in_kinds(checks: Iterable[AuditSummary]) -> Sorted:
     """The checks that found something, found nothing, could not look, and were not to look."""
     found = Sorted([], [], [], [])
     for check in checks:

@@ -16,7 +16,7 @@ def show(verify: bool) -> str:
         ParameterError: TWOFOLD_CACHE_LIMIT is no size, or the memo cannot be read.
     """
     limit = f"limit: {cache.limit():,} bytes ({cache.LIMIT})"
-    with cache.told():
+    with cache.required():
         kept = cache.backend()
         if not kept.exists():
             return f"{_missing()}\n{limit}"
@@ -43,7 +43,7 @@ def prune(to: int | None = None, damaged: bool = False) -> str:
     Raises:
         ParameterError: the memo cannot be written.
     """
-    with cache.told():
+    with cache.required():
         kept = cache.backend()
         if not kept.exists():
             return _missing()

@@ -21,9 +21,9 @@ from twofold.core.errors import DataError, ParameterError, TwofoldError
 from twofold.core.params import check
 from twofold.core.progress import say
 from twofold.data.decoding import FORMATS
-from twofold.data.prepared import INDEX, LEFT_OUT, Prepared
-from twofold.data.raw import DUPLICATES, QUARANTINE, VERSIONS, Duplicate, Quarantined, Raw, write_tables
-from twofold.data.shards import Shards
+from twofold.data.prepared import INDEX, LEFT_OUT, PreparedDataset
+from twofold.data.raw import DUPLICATES, QUARANTINE, VERSIONS, Duplicate, QuarantinedFile, RawDataset, write_tables
+from twofold.data.shards import ShardWriter
 from twofold.orchestration.params_file import load_yaml
 from twofold.steps.preprocess import Preprocess, preprocess
 from twofold.storage import cache
@@ -63,7 +63,7 @@ def _twins(sha256: str, root: Path) -> list[str]:
     """The SHA-256 of other files that show the same pixels."""
     if not (root / RAW / META).exists():
         return []
-    images = Raw.open(root / RAW).images
+    images = RawDataset.open(root / RAW).images
     content = {image.content for image in images if image.sha256 == sha256}
     return [image.sha256 for image in images if image.content in content and image.sha256 != sha256]
 
@@ -73,15 +73,15 @@ def _raw(sha256: str, root: Path) -> str:
     directory = root / RAW
     if not (directory / META).exists():
         return ""
-    raw = Raw.open(directory)
+    raw = RawDataset.open(directory)
     duplicates = [Duplicate(**row) for row in read_csv(directory / DUPLICATES)]
-    quarantined = [Quarantined(**row) for row in read_csv(directory / QUARANTINE)]
+    quarantined = [QuarantinedFile(**row) for row in read_csv(directory / QUARANTINE)]
     listed = [item for item in [*duplicates, *quarantined] if sha256 in item]
     if not listed and all(image.sha256 != sha256 for image in raw.images):
         return ""
     images = []
     with publish(directory) as draft:
-        shards = Shards(draft)
+        shards = ShardWriter(draft)
         for image in sorted(raw.images, key=lambda image: (image.shard, image.offset)):
             if image.sha256 != sha256:
                 shard, offset = shards.add(f"{image.sha256}.{FORMATS[image.format]}", raw.read(image))
@@ -109,7 +109,7 @@ def _prepared(sha256: str, root: Path) -> str:
     directory = root / PREPARED
     if not (directory / META).exists():
         return ""
-    prepared = Prepared.open(directory)
+    prepared = PreparedDataset.open(directory)
     left_out = read_csv(directory / LEFT_OUT)
     if sha256 not in prepared.sha256 and not any(sha256 in row.values() for row in left_out):
         return ""
@@ -135,7 +135,7 @@ def _prepared(sha256: str, root: Path) -> str:
 
 def _memo(sha256: str, root: Path) -> str:
     with contextlib.chdir(root):  # the memo's usual place is below the project's folder
-        count = cache.forget(sha256)
+        count = cache.forget_image(sha256)
     shared = (
         "; if its bucket keeps old versions of objects, those are yours to delete" if "://" in cache.place() else ""
     )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from twofold.registry.ledger import Entry
-    from twofold.tracking.store import Store
+    from twofold.tracking.store import MlflowStore
 
 STATUS = "exit status: 0 done, or as recorded; 1 an error, gates that are not passed, or something differs; 2 usage"
 WHICH = "its number, champion or challenger"
@@ -89,7 +89,7 @@ def _run_show(options: argparse.Namespace) -> int:
     with _opened(options) as (store, name):
         from twofold.registry import version_catalog, version_text
 
-        found = version_catalog.about(store, name, options.version)
+        found = version_catalog.describe(store, name, options.version)
         return _shown(options, found, version_text.about(found))
 
 
@@ -97,7 +97,7 @@ def _run_compare(options: argparse.Namespace) -> int:
     with _opened(options) as (store, name):
         from twofold.registry import version_catalog, version_text
 
-        found = version_catalog.beside(store, name, *options.versions)
+        found = version_catalog.compare(store, name, *options.versions)
         return _shown(options, found, version_text.beside(found))
 
 
@@ -200,18 +200,18 @@ def _run_reproduce(options: argparse.Namespace) -> int:
 
 
 @contextmanager
-def _opened(options: argparse.Namespace) -> "Iterator[tuple[Store, str]]":
+def _opened(options: argparse.Namespace) -> "Iterator[tuple[MlflowStore, str]]":
     """The store and the registered model's name; MLflow's errors are told as ours."""
     from twofold.tracking import store as tracking
 
-    tracking.quieten()  # before MLflow is imported
+    tracking.silence_mlflow()  # before MLflow is imported
     name = options.name
     if name is None:
         from twofold.orchestration.params_file import get_value
 
         name = get_value(options.params, "register.model_name")
     store = tracking.connect()
-    with tracking.plain_errors(store.uri):
+    with tracking.readable_errors(store.uri):
         yield store, str(name)
 
 

@@ -18,7 +18,7 @@ from PIL import features
 from twofold.core.code_digest import code_digest
 from twofold.core.errors import DataError
 from twofold.data.decoding import Decoded, Limits, decode
-from twofold.data.image_statistics import Look, look
+from twofold.data.image_statistics import ImageStatistics, image_statistics
 from twofold.data.resizing import Pixels
 from twofold.storage import cache
 
@@ -26,7 +26,7 @@ KIND = "decoded"
 _LIBRARIES = ("libjpeg_turbo", "jpg", "jpg_2000", "zlib", "libtiff", "webp")
 
 
-class Seen(NamedTuple):
+class DecodedFile(NamedTuple):
     """A file as its decoder saw it.
 
     Attributes:
@@ -47,24 +47,24 @@ class Seen(NamedTuple):
     channels: int = 0
     mode: str = ""
     format: str = ""
-    look: Look = Look()
+    look: ImageStatistics = ImageStatistics()
 
 
-def see(files: Sequence[bytes], limits: Limits) -> list[Seen]:
+def decode_cached(files: Sequence[bytes], limits: Limits) -> list[DecodedFile]:
     """What they are, in their order; those that the memo does not know are decoded."""
     digests, keys = _names(files, limits)
-    found: list[Seen] = []
+    found: list[DecodedFile] = []
     fresh: list[tuple[str, str, bytes]] = []
     for data, sha256, key, known in zip(files, digests, keys, _known(digests, keys), strict=True):
         one = known or _decoded(data, sha256, limits)
         if known is None and key:
             fresh.append((key, sha256, json.dumps(one).encode()))
         found.append(one)
-    cache.put(fresh, KIND)
+    cache.store(fresh, KIND)
     return found
 
 
-def recall(files: Sequence[bytes], limits: Limits) -> list[Seen | None]:
+def cached(files: Sequence[bytes], limits: Limits) -> list[DecodedFile | None]:
     """What the memo knows of the files, in their order; nothing is decoded."""
     return _known(*_names(files, limits))
 
@@ -91,35 +91,35 @@ def _names(files: Sequence[bytes], limits: Limits) -> tuple[list[str], list[str]
     return digests, [cache.key(KIND, sha256, *_circumstances(limits)) if sha256 else "" for sha256 in digests]
 
 
-def _known(digests: Sequence[str], keys: Sequence[str]) -> list[Seen | None]:
-    values = cache.get([key for key in keys if key])
+def _known(digests: Sequence[str], keys: Sequence[str]) -> list[DecodedFile | None]:
+    values = cache.lookup([key for key in keys if key])
     return [_parsed(values[key], sha256) if key in values else None for sha256, key in zip(digests, keys, strict=True)]
 
 
-def _decoded(data: bytes, sha256: str, limits: Limits) -> Seen:
+def _decoded(data: bytes, sha256: str, limits: Limits) -> DecodedFile:
     try:
         return _seen(decode(data, limits), sha256, data)
     except DataError as error:
-        return Seen(sha256, str(error))
+        return DecodedFile(sha256, str(error))
 
 
-def _seen(decoded: Decoded, sha256: str, data: bytes) -> Seen:
+def _seen(decoded: Decoded, sha256: str, data: bytes) -> DecodedFile:
     height, width, channels = decoded.pixels.shape
-    content, figures = content_of(decoded.pixels), look(decoded.pixels, data)
-    return Seen(sha256, "", content, width, height, channels, decoded.mode, decoded.format, figures)
+    content, figures = content_of(decoded.pixels), image_statistics(decoded.pixels, data)
+    return DecodedFile(sha256, "", content, width, height, channels, decoded.mode, decoded.format, figures)
 
 
-def _parsed(value: bytes, sha256: str) -> Seen | None:
+def _parsed(value: bytes, sha256: str) -> DecodedFile | None:
     """What `see` kept of this file; None if it is something else."""
     try:
-        one = Seen._make(json.loads(value))
-        one = one._replace(look=Look._make(one.look))
+        one = DecodedFile._make(json.loads(value))
+        one = one._replace(look=ImageStatistics._make(one.look))
     except (ValueError, TypeError, RecursionError):
         return None
     return one if one.sha256 == sha256 and _typed(one) and _typed(one.look) else None
 
 
-def _typed(values: Seen | Look) -> bool:
+def _typed(values: DecodedFile | ImageStatistics) -> bool:
     return [*map(type, values)] == [*type(values).__annotations__.values()]
 
 

@@ -40,7 +40,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from twofold.core.errors import DataError
-from twofold.data.file_validation import examine
+from twofold.data.file_validation import validate_file
 from twofold.data.resizing import Fit, Pixels, scaled
 
 T = TypeVar("T")
@@ -93,7 +93,7 @@ class Decoded(NamedTuple):
     format: str
 
 
-class Made(NamedTuple):
+class ResizedImage(NamedTuple):
     """One image made ready.
 
     Attributes:
@@ -129,7 +129,7 @@ def decode(data: bytes, limits: Limits) -> Decoded:
     return _told(data, limits, _whole)
 
 
-def prepare(data: bytes, limits: Limits, size: int, fit: Fit, ample: float = AMPLE) -> Made:
+def prepare(data: bytes, limits: Limits, size: int, fit: Fit, ample: float = AMPLE) -> ResizedImage:
     """Decode a file and scale it to a square, as `scaling.resize` does; in training and in serving.
 
     Args:
@@ -169,18 +169,18 @@ def _whole(data: bytes, limits: Limits) -> Decoded:
     return Decoded(_pixels(found.image, found.mode, found.depth), found.width, found.height, found.mode, found.format)
 
 
-def _made(data: bytes, limits: Limits, size: int, fit: Fit, ample: float) -> Made:
+def _made(data: bytes, limits: Limits, size: int, fit: Fit, ample: float) -> ResizedImage:
     found = _upright(data, limits, math.ceil(ample * size))
     image = found.image
     if image.mode not in ("L", "RGB") or image.has_transparency_data or found.mode.startswith("I;16"):
         pixels = _pixels(image, found.mode, found.depth)
         image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
-    return Made(scaled(image, found.extent, size, fit), image, found.width, found.height)
+    return ResizedImage(scaled(image, found.extent, size, fit), image, found.width, found.height)
 
 
 def _upright(data: bytes, limits: Limits, least: int = 0) -> _Upright:
     """Open, check and load a file; a JPEG may come scaled down, with no side below `least` pixels, if that is not 0."""
-    examine(data, limits.max_pixels)
+    validate_file(data, limits.max_pixels)
     formats = [name for name in FORMATS if name != "MPO"]
     image: Any = Image.open(io.BytesIO(data), formats=formats)
     width, height = image.size

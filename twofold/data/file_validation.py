@@ -29,7 +29,7 @@ _UNITS = {3: 2, 4: 4, 5: 8, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8
 _TILE_SIDES = (322, 323)
 
 
-def examine(data: bytes, max_pixels: int) -> None:
+def validate_file(data: bytes, max_pixels: int) -> None:
     """Look over the parts of a file, whichever accepted format it is of; the others are left to be refused.
 
     Args:

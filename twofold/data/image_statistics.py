@@ -27,7 +27,7 @@ _TAGS = {
 _LONGEST = 60  # characters of an EXIF value
 
 
-class Look(NamedTuple):
+class ImageStatistics(NamedTuple):
     """One image in figures; levels are those of 8 bits, 0 (black) to 255 (white).
 
     Attributes:
@@ -53,7 +53,7 @@ class Look(NamedTuple):
     exif: str = ""
 
 
-def look(pixels: Pixels, data: bytes) -> Look:
+def image_statistics(pixels: Pixels, data: bytes) -> ImageStatistics:
     """The figures of an image.
 
     Args:
@@ -68,7 +68,7 @@ def look(pixels: Pixels, data: bytes) -> Look:
     counts = np.array(image.histogram()).reshape(-1, 256)
     means = [float(value) for value in counts @ np.arange(256) / grey.size / 255]
     low, high, light, dark = (float(level) for level in np.searchsorted(ranks, [0.001, 0.999, 0.05, 0.99]))
-    return Look(
+    return ImageStatistics(
         _sharpness(grey),
         high - low,
         dark / 255,

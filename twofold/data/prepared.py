@@ -27,7 +27,7 @@ KIND, VERSION = "prepared", 3
 INDEX, LEFT_OUT = "index.parquet", "left_out.csv"
 
 
-class Prepared:
+class PreparedDataset:
     """An opened `data/prepared`.
 
     `meta`: its meta.json. `size`: pixels of a side. `channels`: 1 if every image is grey, else 3. Columns, in the
@@ -48,7 +48,7 @@ class Prepared:
         self._row: NDArray[np.int64] = self.column("row").astype(np.int64)
 
     @classmethod
-    def open(cls, directory: Path) -> "Prepared":
+    def open(cls, directory: Path) -> "PreparedDataset":
         """Read the index and map the parts.
 
         Raises:

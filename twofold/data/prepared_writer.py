@@ -12,13 +12,13 @@ import pyarrow.parquet as pq
 
 from twofold.core.artifacts import write_all
 from twofold.data.prepared import INDEX, part_name
-from twofold.data.raw import Image
+from twofold.data.raw import ImageRecord
 from twofold.data.resizing import Pixels
 
 PART_BYTES = 256 * 1024 * 1024
 
 
-class Place(NamedTuple):
+class PartLocation(NamedTuple):
     """Where the pixels of an image lie."""
 
     part: int
@@ -36,7 +36,7 @@ class Measured(Protocol):
     def brightness(self) -> float: ...
 
 
-def plan(images: Sequence[Image], size: int) -> tuple[list[Place], list[tuple[int, int, int, int]]]:
+def plan(images: Sequence[ImageRecord], size: int) -> tuple[list[PartLocation], list[tuple[int, int, int, int]]]:
     """Lay images out in parts, each of one number of channels, in the order given.
 
     Returns:
@@ -49,12 +49,12 @@ def plan(images: Sequence[Image], size: int) -> tuple[list[Place], list[tuple[in
         first[channels] = len(shapes)
         room = _room(size, channels)
         shapes += [(min(room, count - start), size, size, channels) for start in range(0, count, room)]
-    places: list[Place] = []
+    places: list[PartLocation] = []
     done = {1: 0, 3: 0}
     for image in images:
         channels = image.channels
         part, row = divmod(done[channels], _room(size, channels))
-        places.append(Place(first[channels] + part, row, channels))
+        places.append(PartLocation(first[channels] + part, row, channels))
         done[channels] += 1
     return places, shapes
 
@@ -70,12 +70,12 @@ def create_part(path: Path, shape: tuple[int, int, int, int]) -> None:
 
 def repack(
     directory: Path,
-    images: Sequence[Image],
-    places: Sequence[Place],
+    images: Sequence[ImageRecord],
+    places: Sequence[PartLocation],
     shapes: Sequence[tuple[int, int, int, int]],
     stays: Sequence[int],
     size: int,
-) -> tuple[list[Place], list[tuple[int, int, int, int]]]:
+) -> tuple[list[PartLocation], list[tuple[int, int, int, int]]]:
     """Take the rows of some images out of the parts in a folder, as if they had never been written.
 
     Args:
@@ -114,9 +114,9 @@ def write_rows(path: Path, shape: tuple[int, int, int, int], rows: Iterable[tupl
 
 def write_index(
     directory: Path,
-    images: Sequence[Image],
+    images: Sequence[ImageRecord],
     splits: Sequence[str],
-    places: Sequence[Place],
+    places: Sequence[PartLocation],
     seen: Sequence[Measured],
     meta: Mapping[str, Any],
 ) -> None:
@@ -145,7 +145,7 @@ def write_index(
     pq.write_table(pa.table(columns), directory / INDEX, compression="zstd")
 
 
-def sources(images: Sequence[Image]) -> list[str | None]:
+def sources(images: Sequence[ImageRecord]) -> list[str | None]:
     """Where each image comes from, as far as its key tells: the first folder in which the keys differ.
 
     A folder that is named like the image's class says nothing of its own. `bad/line 1/a.png`, `good/line 2/b.png` and

@@ -21,9 +21,9 @@ from twofold.core.progress import track
 from twofold.data.decode_cache import content_of, decoders
 from twofold.data.decoding import Limits, prepare
 from twofold.data.prepared import part_name
-from twofold.data.prepared_writer import Place, create_part, plan, write_rows
+from twofold.data.prepared_writer import PartLocation, create_part, plan, write_rows
 from twofold.data.process_pool import ordered, workers
-from twofold.data.raw import Image
+from twofold.data.raw import ImageRecord
 from twofold.data.resizing import Fit, Pixels, histogram
 from twofold.data.shards import read_member
 from twofold.data.splits import TRAIN
@@ -41,12 +41,12 @@ _LEVELS = np.arange(256, dtype=np.int64)
 class Job(NamedTuple):
     """One image to prepare: its row in the manifest, where its pixels go, and whether they count for statistics."""
 
-    image: Image
-    place: Place
+    image: ImageRecord
+    place: PartLocation
     train: bool
 
 
-class Ready(NamedTuple):
+class PreprocessedImage(NamedTuple):
     """An image made ready.
 
     Attributes:
@@ -65,7 +65,7 @@ class Ready(NamedTuple):
     squares: NDArray[np.int64]
 
 
-class Seen(NamedTuple):
+class Measurements(NamedTuple):
     """Of one image: `preparing.Ready` without its pixels, and with sums of train alone.
 
     `values`, `squares`: of each channel's values over the pixels, and of their squares.
@@ -78,8 +78,8 @@ class Seen(NamedTuple):
     squares: tuple[int, ...] = ()
 
 
-def fill(
-    images: Sequence[Image],
+def write_parts(
+    images: Sequence[ImageRecord],
     splits: Sequence[str],
     raw: Path,
     draft: Path,
@@ -88,7 +88,7 @@ def fill(
     fit: Fit,
     limits: Limits,
     thumbnails: bool = True,
-) -> tuple[list[Place], list[Shape], list[Seen]]:
+) -> tuple[list[PartLocation], list[Shape], list[Measurements]]:
     """Write the pixels of every image into parts.
 
     Args:
@@ -109,7 +109,7 @@ def fill(
     for number, shape in enumerate(shapes):
         create_part(draft / part_name(number), shape)
     jobs = [Job(*job) for job in zip(images, places, [split == TRAIN for split in splits], strict=True)]
-    made = partial(ready, raw=raw, size=size, fit=fit, limits=limits, thumbnails=thumbnails)
+    made = partial(preprocess_images, raw=raw, size=size, fit=fit, limits=limits, thumbnails=thumbnails)
     work = partial(_prepare, made=made, draft=draft, shapes=shapes)
     tasks, count = list(_tasks(jobs)), workers()
     order = _apart(len(tasks), count)
@@ -145,9 +145,12 @@ def _files(task: list[Job]) -> list[tuple[str, list[Job]]]:
 
 
 def _prepare(
-    task: Sequence[Job], made: Callable[[list[Image]], list[Ready]], draft: Path, shapes: Sequence[Shape]
-) -> list[Seen]:
-    seen: list[Seen] = []
+    task: Sequence[Job],
+    made: Callable[[list[ImageRecord]], list[PreprocessedImage]],
+    draft: Path,
+    shapes: Sequence[Shape],
+) -> list[Measurements]:
+    seen: list[Measurements] = []
     for start in range(0, len(task), _AT_ONCE):
         jobs = task[start : start + _AT_ONCE]
         found = made([job.image for job in jobs])
@@ -159,15 +162,17 @@ def _prepare(
     return seen
 
 
-def _seen(one: Ready, train: bool) -> Seen:
+def _seen(one: PreprocessedImage, train: bool) -> Measurements:
     if not train:
-        return Seen(one.content, one.thumbnail, one.brightness)
-    return Seen(one.content, one.thumbnail, one.brightness, tuple(one.values.tolist()), tuple(one.squares.tolist()))
+        return Measurements(one.content, one.thumbnail, one.brightness)
+    return Measurements(
+        one.content, one.thumbnail, one.brightness, tuple(one.values.tolist()), tuple(one.squares.tolist())
+    )
 
 
-def ready(
-    images: Sequence[Image], raw: Path, size: int, fit: Fit, limits: Limits, *, thumbnails: bool = True
-) -> list[Ready]:
+def preprocess_images(
+    images: Sequence[ImageRecord], raw: Path, size: int, fit: Fit, limits: Limits, *, thumbnails: bool = True
+) -> list[PreprocessedImage]:
     """The images, in their order; those that the memo lacks are read and decoded.
 
     Args:
@@ -185,8 +190,8 @@ def ready(
     fixed = _circumstances(size, fit, limits)
     shapes = [f"{image.width} {image.height} {image.channels}" for image in images]
     keys = [cache.key(KIND, *fixed, image.sha256, shape) for image, shape in zip(images, shapes, strict=True)]
-    known = cache.get(keys)
-    found: list[Ready] = []
+    known = cache.lookup(keys)
+    found: list[PreprocessedImage] = []
     fresh: list[tuple[str, str, bytes]] = []
     for image, key in zip(images, keys, strict=True):
         one = _unpacked(known[key], size, image.channels, thumbnails) if key in known else None
@@ -194,7 +199,7 @@ def ready(
             one = _made(image, raw, size, fit, limits, thumbnails)
             fresh.append((key, image.sha256, _packed(one)))
         found.append(one)
-    cache.put(fresh, KIND)
+    cache.store(fresh, KIND)
     return found
 
 
@@ -208,7 +213,7 @@ def _circumstances(size: int, fit: Fit, limits: Limits) -> list[str]:
     return [str(size), fit, str(astuple(limits)), code_digest(__name__), *decoders()]
 
 
-def _made(image: Image, raw: Path, size: int, fit: Fit, limits: Limits, thumbnails: bool) -> Ready:
+def _made(image: ImageRecord, raw: Path, size: int, fit: Fit, limits: Limits, thumbnails: bool) -> PreprocessedImage:
     data = read_member(raw, image.shard, image.offset, image.bytes, image.sha256)
     try:
         made = prepare(data, limits, size, fit)
@@ -225,7 +230,7 @@ def _made(image: Image, raw: Path, size: int, fit: Fit, limits: Limits, thumbnai
     grey = made.upright.convert("L")
     small = thumbnail_of(grey) if thumbnails else None
     light = _brightness(grey)
-    return Ready(made.pixels, content_of(made.pixels), small, light, counts @ _LEVELS, counts @ _LEVELS**2)
+    return PreprocessedImage(made.pixels, content_of(made.pixels), small, light, counts @ _LEVELS, counts @ _LEVELS**2)
 
 
 def _brightness(grey: Pillow.Image) -> float:
@@ -234,13 +239,13 @@ def _brightness(grey: Pillow.Image) -> float:
     return float(total / (255 * grey.width * grey.height))
 
 
-def _packed(one: Ready) -> bytes:
+def _packed(one: PreprocessedImage) -> bytes:
     numbers = bytes.fromhex(one.content) + np.float64(one.brightness).tobytes()
     small = b"" if one.thumbnail is None else one.thumbnail.tobytes()
     return b"".join((numbers, one.values.tobytes(), one.squares.tobytes(), small, one.pixels.tobytes()))
 
 
-def _unpacked(value: bytes, size: int, channels: int, thumbnails: bool) -> Ready | None:
+def _unpacked(value: bytes, size: int, channels: int, thumbnails: bool) -> PreprocessedImage | None:
     """What `ready` kept, whose length tells whether a thumbnail is in it; None if it is something else, or if one is
     wanted that is not there.
     """
@@ -252,4 +257,4 @@ def _unpacked(value: bytes, size: int, channels: int, thumbnails: bool) -> Ready
     small = np.frombuffer(value, np.float16, SIDE * SIDE, bare).reshape(SIDE, SIDE) if thumbnails else None
     pixels = np.frombuffer(value, np.uint8, offset=len(value) - count).reshape(size, size, channels)
     seen = float(np.frombuffer(value, np.float64, 1, _DIGEST)[0])
-    return Ready(pixels, value[:_DIGEST].hex(), small, seen, sums[:channels], sums[channels:])
+    return PreprocessedImage(pixels, value[:_DIGEST].hex(), small, seen, sums[:channels], sums[channels:])

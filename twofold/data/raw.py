@@ -25,17 +25,14 @@ import pyarrow.parquet as pq
 from twofold.core.artifacts import read_meta, write_csv, write_meta
 from twofold.core.errors import ArtifactError
 from twofold.data.decoding import FORMATS
-from twofold.data.shards import (
-    Shards,
-    read_member,
-)
+from twofold.data.shards import ShardWriter, read_member
 
 KIND, VERSION = "raw", 1
 MANIFEST, DUPLICATES, QUARANTINE = "manifest.parquet", "duplicates.csv", "quarantine.csv"
 VERSIONS = "versions.csv"
 
 
-class Image(NamedTuple):
+class ImageRecord(NamedTuple):
     """One row of the manifest, without the slices' names.
 
     `bytes`, `shard` and `offset` say where the file lies; `width` and `height` are those of the upright image;
@@ -70,7 +67,7 @@ class Duplicate(NamedTuple):
     label: str
 
 
-class Quarantined(NamedTuple):
+class QuarantinedFile(NamedTuple):
     """A row of `quarantine.csv`; `kind` is `refused`, `ignored` for what was never meant as an image, or `audit` for an
     image that a check's policy left out.
     """
@@ -82,15 +79,15 @@ class Quarantined(NamedTuple):
     sha256: str
 
 
-class Raw(NamedTuple):
+class RawDataset(NamedTuple):
     """An opened `data/raw`: its folder, its meta.json, and its images sorted by sha256."""
 
     directory: Path
     meta: dict[str, Any]
-    images: list[Image]
+    images: list[ImageRecord]
 
     @classmethod
-    def open(cls, directory: Path) -> "Raw":
+    def open(cls, directory: Path) -> "RawDataset":
         """Read meta.json and the manifest.
 
         Raises:
@@ -100,28 +97,28 @@ class Raw(NamedTuple):
         try:
             table = pq.read_table(directory / MANIFEST, use_threads=False)
             names = [f"slice.{name}" for name in meta["slices"]]
-            columns = [table.column(name).to_pylist() for name in Image._fields[:-1]]
+            columns = [table.column(name).to_pylist() for name in ImageRecord._fields[:-1]]
             slices = [table.column(name).to_pylist() for name in names]
         except (OSError, KeyError, pa.ArrowInvalid) as error:
             raise ArtifactError(f"{directory / MANIFEST}: not the manifest that meta.json tells of: {error}") from None
         values = zip(*slices, strict=True) if slices else ((),) * table.num_rows
-        images = [Image._make((*row, tuple(value))) for *row, value in zip(*columns, values, strict=True)]
+        images = [ImageRecord._make((*row, tuple(value))) for *row, value in zip(*columns, values, strict=True)]
         if fingerprint(images, meta["slices"]) != meta["fingerprint"]:
             raise ArtifactError(f"{directory / MANIFEST}: its fingerprint is not that of meta.json; run ingest again")
         return cls(directory, meta, images)
 
-    def read(self, image: Image) -> bytes:
+    def read(self, image: ImageRecord) -> bytes:
         """The bytes of an image's file, checked against its sha256."""
         return read_member(self.directory, image.shard, image.offset, image.bytes, image.sha256)
 
 
-def rewrite(directory: Path, images: Iterable[Image]) -> list[Image]:
+def rewrite(directory: Path, images: Iterable[ImageRecord]) -> list[ImageRecord]:
     """Write the shards of a folder anew, with these images of theirs alone; returns them with their new places."""
     old = directory / "old"
     old.mkdir()
     for path in sorted(directory.glob("images-*.tar")):
         path.rename(old / path.name)
-    shards, found = Shards(directory), []
+    shards, found = ShardWriter(directory), []
     for image in sorted(images, key=lambda image: (image.shard, image.offset)):
         data = read_member(old, image.shard, image.offset, image.bytes, image.sha256)
         shard, offset = shards.add(f"{image.sha256}.{FORMATS[image.format]}", data)
@@ -131,7 +128,7 @@ def rewrite(directory: Path, images: Iterable[Image]) -> list[Image]:
     return found
 
 
-def fingerprint(images: Iterable[Image], slices: Sequence[str]) -> str:
+def fingerprint(images: Iterable[ImageRecord], slices: Sequence[str]) -> str:
     """SHA-256 over the sorted (sha256, label, group, slices, split) rows: what the data is, wherever it came from."""
     rows = sorted(
         json.dumps([i.sha256, i.label, i.group, list(zip(slices, i.slices, strict=True)), i.split]) for i in images
@@ -141,9 +138,9 @@ def fingerprint(images: Iterable[Image], slices: Sequence[str]) -> str:
 
 def write_tables(
     directory: Path,
-    images: Sequence[Image],
+    images: Sequence[ImageRecord],
     duplicates: Sequence[Duplicate],
-    quarantined: Sequence[Quarantined],
+    quarantined: Sequence[QuarantinedFile],
     *,
     labels: tuple[str, str],
     slices: Sequence[str],
@@ -165,13 +162,13 @@ def write_tables(
     integers |= {"shard": pa.int32(), "offset": pa.int64()}
     columns = {
         name: pa.array([getattr(image, name) for image in images], integers.get(name, pa.string()))
-        for name in Image._fields[:-1]
+        for name in ImageRecord._fields[:-1]
     }
     for place, name in enumerate(slices):
         columns[f"slice.{name}"] = pa.array([image.slices[place] for image in images], pa.string())
     pq.write_table(pa.table(columns), directory / MANIFEST, compression="zstd")
     write_csv(directory / DUPLICATES, Duplicate._fields, sorted(duplicates))
-    write_csv(directory / QUARANTINE, Quarantined._fields, sorted(quarantined))
+    write_csv(directory / QUARANTINE, QuarantinedFile._fields, sorted(quarantined))
     values: dict[str, Any] = {
         "labels": list(labels),
         "positive": labels[1],

@@ -14,7 +14,7 @@ _AT_ONCE = 256 * 1024  # bytes that are written together, at least
 _BLOCK, _RECORD, _NAME = 512, 10240, 100  # bytes of a tar file: what it is measured in, and room for a name
 
 
-class Shards:
+class ShardWriter:
     """Writes the shards of a folder, member after member; what was added can be read after `close`."""
 
     def __init__(self, directory: Path, limit: int = SHARD_BYTES) -> None:

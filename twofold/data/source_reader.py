@@ -10,28 +10,28 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import NamedTuple
 
-from twofold.data.decode_cache import Seen, recall, see
+from twofold.data.decode_cache import DecodedFile, cached, decode_cached
 from twofold.data.decoding import Limits
 from twofold.data.process_pool import ordered, workers
-from twofold.sources.base import Entry, Fetched, Source, Wanted
-from twofold.sources.local_folder import Folder
+from twofold.sources.base import Entry, FetchedFile, FileRequest, Source
+from twofold.sources.local_folder import FolderSource
 
 _TASK_FILES, _TASK_BYTES = 32, 8 * 1024 * 1024  # one task: few enough bytes that the window of tasks stays small
 _THREADS = 4  # that look files up; the interpreter keeps no more of them busy
 _UNVERIFIED = "its store keeps no checksum; ingest.require_checksum asks for one"
 
 
-class Taken(NamedTuple):
+class ReadFile(NamedTuple):
     """One file as it was taken: its bytes, none if it is refused, and what they hold or why not."""
 
     key: str
     data: bytes
-    seen: Seen
+    seen: DecodedFile
     version: str = ""
     verified: bool = True
 
 
-def taken(source: Source, entries: Iterable[Entry], limits: Limits, strict: bool) -> Iterator[Taken]:
+def read_files(source: Source, entries: Iterable[Entry], limits: Limits, strict: bool) -> Iterator[ReadFile]:
     """Every entry's file, in their order.
 
     Args:
@@ -45,11 +45,11 @@ def taken(source: Source, entries: Iterable[Entry], limits: Limits, strict: bool
     tasks = _tasks(entries, source)
     take = partial(_take, source=source, limits=limits, strict=strict)
     # Elsewhere than in a folder to fetch is to wait for a server, which more processes do better.
-    if not isinstance(source, Folder) or count == 1:
+    if not isinstance(source, FolderSource) or count == 1:
         for batch in ordered(take, tasks, count, _files):
             yield from batch
         return
-    known: deque[list[Taken | None]] = deque()
+    known: deque[list[ReadFile | None]] = deque()
     look = partial(_recalled, source=source, limits=limits)
     for batch in ordered(take, _unknown(tasks, look, known), count, _files):
         fresh = iter(batch)
@@ -57,11 +57,11 @@ def taken(source: Source, entries: Iterable[Entry], limits: Limits, strict: bool
 
 
 def _unknown(
-    tasks: Iterator[list[Wanted]], look: "partial[list[Taken | None]]", known: deque[list[Taken | None]]
-) -> Iterator[list[Wanted]]:
+    tasks: Iterator[list[FileRequest]], look: "partial[list[ReadFile | None]]", known: deque[list[ReadFile | None]]
+) -> Iterator[list[FileRequest]]:
     """Of each task what the memo does not know; `known` gets the rest, with None in the places of these."""
     count = min(workers(), _THREADS)
-    waiting: deque[tuple[list[Wanted], Future[list[Taken | None]]]] = deque()
+    waiting: deque[tuple[list[FileRequest], Future[list[ReadFile | None]]]] = deque()
     likely = False  # that the next files are known, as the last ones were
     with ThreadPoolExecutor(count) as threads:
         for task in tasks:
@@ -74,12 +74,14 @@ def _unknown(
             yield _rest(*waiting.popleft(), known)
 
 
-def _rest(task: list[Wanted], found: "Future[list[Taken | None]]", known: deque[list[Taken | None]]) -> list[Wanted]:
+def _rest(
+    task: list[FileRequest], found: "Future[list[ReadFile | None]]", known: deque[list[ReadFile | None]]
+) -> list[FileRequest]:
     known.append(found.result())
     return [wanted for wanted, one in zip(task, known[-1], strict=True) if one is None]
 
 
-def _recalled(task: list[Wanted], likely: bool, source: Source, limits: Limits) -> list[Taken | None]:
+def _recalled(task: list[FileRequest], likely: bool, source: Source, limits: Limits) -> list[ReadFile | None]:
     """The files that the memo knows; none at all if it most likely knows few: not the first, as in a folder that is
     new, nor half of a task before.
     """
@@ -89,9 +91,9 @@ def _recalled(task: list[Wanted], likely: bool, source: Source, limits: Limits) 
     return first + (_looked_up(task[1:], source, limits) if first[0] else [None] * (len(task) - 1))
 
 
-def _looked_up(task: list[Wanted], source: Source, limits: Limits) -> list[Taken | None]:
+def _looked_up(task: list[FileRequest], source: Source, limits: Limits) -> list[ReadFile | None]:
     fetched = source.fetch(task, limits.max_bytes)
-    known = recall([one.data for one in fetched], limits)
+    known = cached([one.data for one in fetched], limits)
     # Of a file that could not be fetched the worker shall tell.
     return [
         None if one is None or file.reason else _one(wanted.key, file, one)
@@ -99,8 +101,8 @@ def _looked_up(task: list[Wanted], source: Source, limits: Limits) -> list[Taken
     ]
 
 
-def _tasks(entries: Iterable[Entry], source: Source) -> Iterator[list[Wanted]]:
-    task: list[Wanted] = []
+def _tasks(entries: Iterable[Entry], source: Source) -> Iterator[list[FileRequest]]:
+    task: list[FileRequest] = []
     total = 0
     for entry in entries:
         one = source.wanted(entry.key)
@@ -113,21 +115,21 @@ def _tasks(entries: Iterable[Entry], source: Source) -> Iterator[list[Wanted]]:
         yield task
 
 
-def _files(task: list[Wanted]) -> list[tuple[str, list[Wanted]]]:
+def _files(task: list[FileRequest]) -> list[tuple[str, list[FileRequest]]]:
     return [(one.key, [one]) for one in task]
 
 
-def _take(task: Sequence[Wanted], source: Source, limits: Limits, strict: bool) -> list[Taken]:
+def _take(task: Sequence[FileRequest], source: Source, limits: Limits, strict: bool) -> list[ReadFile]:
     fetched = source.fetch(task, limits.max_bytes)
     reasons = [one.reason or (_UNVERIFIED if strict and not one.verified else "") for one in fetched]
-    seen = iter(see([one.data for one, reason in zip(fetched, reasons, strict=True) if not reason], limits))
+    seen = iter(decode_cached([one.data for one, reason in zip(fetched, reasons, strict=True) if not reason], limits))
     return [
-        _one(wanted.key, one, Seen("", reason) if reason else next(seen))
+        _one(wanted.key, one, DecodedFile("", reason) if reason else next(seen))
         for wanted, one, reason in zip(task, fetched, reasons, strict=True)
     ]
 
 
-def _one(key: str, fetched: Fetched, seen: Seen) -> Taken:
+def _one(key: str, fetched: FetchedFile, seen: DecodedFile) -> ReadFile:
     if seen.reason:
-        return Taken(key, b"", seen)
-    return Taken(key, fetched.data, seen, fetched.version, fetched.verified)
+        return ReadFile(key, b"", seen)
+    return ReadFile(key, fetched.data, seen, fetched.version, fetched.verified)

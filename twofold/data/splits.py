@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from twofold.core.errors import DataError
-from twofold.data.raw import Image
+from twofold.data.raw import ImageRecord
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 SPLITS = (TRAIN, VALIDATION, TEST)
@@ -19,7 +19,7 @@ SPLITS = (TRAIN, VALIDATION, TEST)
 RANK = {TEST: 0, VALIDATION: 1, TRAIN: 2}
 
 
-class LeftOut(NamedTuple):
+class ExcludedImage(NamedTuple):
     """A row of `left_out.csv`: the image, the split it was drawn for, why it is not used, and what it repeats."""
 
     sha256: str
@@ -29,7 +29,7 @@ class LeftOut(NamedTuple):
     of: str
 
 
-def assign(images: Sequence[Image], *, test: float, validation: float, salt: str) -> list[str]:
+def assign(images: Sequence[ImageRecord], *, test: float, validation: float, salt: str) -> list[str]:
     """The split of each image: the one that it came with, else drawn by the hash of its group or of its content.
 
     Args:
@@ -47,24 +47,24 @@ def assign(images: Sequence[Image], *, test: float, validation: float, salt: str
     return [image.split or _drawn(image, test, validation, salt) for image in images]
 
 
-def repeats(images: Sequence[Image], splits: Sequence[str]) -> dict[int, LeftOut]:
+def repeats(images: Sequence[ImageRecord], splits: Sequence[str]) -> dict[int, ExcludedImage]:
     """What to leave out because it shows the same pixels as an image that stays; by place in `images`.
 
     An image of train or validation that repeats one of test would be a leak, and a repeat within a split would count
     twice. Nothing is ever moved.
     """
     kept: dict[str, int] = {}
-    out: dict[int, LeftOut] = {}
+    out: dict[int, ExcludedImage] = {}
     for place in sorted(range(len(images)), key=lambda n: (RANK[splits[n]], images[n].sha256)):
         image = images[place]
         first = kept.setdefault(image.content, place)
         if first != place:
             reason = f"same pixels as an image of {splits[first]}"
-            out[place] = LeftOut(image.sha256, image.key, splits[place], reason, images[first].sha256)
+            out[place] = ExcludedImage(image.sha256, image.key, splits[place], reason, images[first].sha256)
     return out
 
 
-def groups_across(images: Sequence[Image], splits: Sequence[str]) -> int:
+def groups_across(images: Sequence[ImageRecord], splits: Sequence[str]) -> int:
     """How many groups have images in more than one split: 0 when drawn, maybe not when the splits were given."""
     seen: dict[str, set[str]] = {}
     for image, split in zip(images, splits, strict=True):
@@ -93,7 +93,7 @@ def check(labels: Sequence[str], splits: Sequence[str], classes: Sequence[str]) 
     return counts
 
 
-def _drawn(image: Image, test: float, validation: float, salt: str) -> str:
+def _drawn(image: ImageRecord, test: float, validation: float, salt: str) -> str:
     token = f"group {image.group}" if image.group is not None else f"content {image.sha256}"
     if _unit(f"{salt}\0{TEST}\0{token}") < test:
         return TEST

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twofold.core.errors import ArtifactError
-from twofold.data.prepared import Prepared
+from twofold.data.prepared import PreparedDataset
 from twofold.evaluation.predictions import Predictions
 from twofold.model.classifier import Classifier
 
@@ -32,7 +32,7 @@ class Sample(NamedTuple):
     scores: NDArray[np.float32]
 
 
-def of_test(prepared: Prepared, classifier: Classifier, about: Mapping[str, Any], test: Predictions) -> Sample:
+def of_test(prepared: PreparedDataset, classifier: Classifier, about: Mapping[str, Any], test: Predictions) -> Sample:
     """The reference of a model.
 
     Args:

@@ -16,7 +16,7 @@ HITS = 8
 Pixels = Callable[[str], NDArray[np.uint8]]  # an image's SHA-256 -> (S, S, C), C 1 or 3
 
 
-class Answer(NamedTuple):
+class ScoredImage(NamedTuple):
     """One answer of the model's.
 
     Attributes:
@@ -35,7 +35,9 @@ class Answer(NamedTuple):
     size: int
 
 
-def worst(test: Predictions, labels: tuple[str, str], pixels: Pixels | None, most: int = MOST) -> list[Answer]:
+def most_confident_errors(
+    test: Predictions, labels: tuple[str, str], pixels: Pixels | None, most: int = MOST
+) -> list[ScoredImage]:
     """At most `most` errors, the surest first, equally sure ones by SHA-256; `labels` is (negative, positive)."""
     sure = _sure(test)
     wrong = np.flatnonzero(test.predicted != test.target).tolist()
@@ -43,7 +45,9 @@ def worst(test: Predictions, labels: tuple[str, str], pixels: Pixels | None, mos
     return _answers(test, rows, labels, pixels)
 
 
-def hits(test: Predictions, labels: tuple[str, str], pixels: Pixels | None, most: int = HITS) -> list[Answer]:
+def sample_correct(
+    test: Predictions, labels: tuple[str, str], pixels: Pixels | None, most: int = HITS
+) -> list[ScoredImage]:
     """At most `most` right answers, half of each class, the positive one first; chosen without a look at them.
 
     They lie evenly among the class's right answers in the order of the SHA-256, which knows nothing of the image.
@@ -68,13 +72,15 @@ def _sure(test: Predictions) -> NDArray[np.float64]:
     return np.where(test.predicted == 1, test.probability, 1 - test.probability)
 
 
-def _answers(test: Predictions, rows: Iterable[int], labels: tuple[str, str], pixels: Pixels | None) -> list[Answer]:
+def _answers(
+    test: Predictions, rows: Iterable[int], labels: tuple[str, str], pixels: Pixels | None
+) -> list[ScoredImage]:
     sure = _sure(test)
     found = []
     for row in rows:
         shown = None if pixels is None else pixels(test.sha256[row])
         found.append(
-            Answer(
+            ScoredImage(
                 sha256=test.sha256[row],
                 label=test.label[row],
                 answer=labels[test.predicted[row]],

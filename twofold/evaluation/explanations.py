@@ -9,15 +9,15 @@ from typing import Any, NamedTuple
 
 from twofold.core.artifacts import read_json, write_json
 from twofold.core.errors import ArtifactError
-from twofold.evaluation.error_analysis import Answer
+from twofold.evaluation.error_analysis import ScoredImage
 
 EXPLANATIONS, SCHEMA_VERSION = "explanations.json", 1
 
 
-class Explained(NamedTuple):
+class Explanation(NamedTuple):
     """An answer with its map: a data address, and the same in words."""
 
-    answer: Answer
+    answer: ScoredImage
     overlay: str | None
     words: str
 
@@ -35,8 +35,8 @@ class Explanations:
         missing: why there are no maps; empty if there are.
     """
 
-    errors: list[Explained]
-    hits: list[Explained]
+    errors: list[Explanation]
+    hits: list[Explanation]
     legend: str | None
     positions: tuple[int, int] | None
     untrained: float | None
@@ -76,5 +76,7 @@ def read(path: Path) -> Explanations:
         ) from None
 
 
-def _case(values: dict[str, Any]) -> Explained:
-    return Explained(Answer(**{name: values[name] for name in Answer._fields}), values["overlay"], values["words"])
+def _case(values: dict[str, Any]) -> Explanation:
+    return Explanation(
+        ScoredImage(**{name: values[name] for name in ScoredImage._fields}), values["overlay"], values["words"]
+    )

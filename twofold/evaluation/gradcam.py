@@ -25,8 +25,8 @@ from scipy.stats import spearmanr
 from torch import Tensor, nn
 
 from twofold.core.errors import ArtifactError
-from twofold.evaluation.error_analysis import Answer, Pixels, hits, worst
-from twofold.evaluation.explanations import Explained, Explanations
+from twofold.evaluation.error_analysis import Pixels, ScoredImage, most_confident_errors, sample_correct
+from twofold.evaluation.explanations import Explanation, Explanations
 from twofold.evaluation.predictions import Predictions
 from twofold.model.classifier import Classifier, build
 from twofold.model.inference import exact, normalise, on_device
@@ -133,7 +133,7 @@ def explain(
         labels: (negative, positive).
         pixels: None leaves every picture out, and with them the maps.
     """
-    errors, right = worst(test, labels, pixels), hits(test, labels, pixels)
+    errors, right = most_confident_errors(test, labels, pixels), sample_correct(test, labels, pixels)
     answers = [*errors, *right]
     missing, found = "", np.zeros((0, 0, 0), np.float32)
     if pixels is None:
@@ -146,12 +146,12 @@ def explain(
         if found[0].size == 1:
             missing = f"the last map of the network has a single position at images of {len(images[0])} pixels"
     if missing:
-        plain = [Explained(answer, None, "") for answer in answers]
+        plain = [Explanation(answer, None, "") for answer in answers]
         return Explanations(plain[: len(errors)], plain[len(errors) :], None, None, None, missing)
     chance = untrained(about["backbone"]).to(next(classifier.parameters()).device)
     others = _maps(chance, about, images, [labels.index(answer.answer) for answer in answers])
     shown = [
-        Explained(answer, overlay(image, heat), alternative(answer, heat))
+        Explanation(answer, overlay(image, heat), alternative(answer, heat))
         for answer, image, heat in zip(answers, images, found, strict=True)
     ]
     return Explanations(
@@ -205,7 +205,7 @@ def place(heat: NDArray[np.float32]) -> str:
     return f"strongest in the {('upper', 'middle', 'lower')[down]} {('left', 'middle', 'right')[across]}"
 
 
-def alternative(answer: Answer, heat: NDArray[np.float32]) -> str:
+def alternative(answer: ScoredImage, heat: NDArray[np.float32]) -> str:
     """The overlay in words."""
     return (
         f"What speaks for the answer {answer.answer} in test image {answer.sha256[:12]}, labelled {answer.label}: "

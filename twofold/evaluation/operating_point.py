@@ -9,15 +9,15 @@ from typing import Any
 from numpy.typing import ArrayLike
 
 from twofold.core.progress import say
-from twofold.data.prepared import Prepared
+from twofold.data.prepared import PreparedDataset
 from twofold.metrics import temperature_scaling
 from twofold.metrics.calibration import ece
-from twofold.metrics.classification import confusion, figures, rates
-from twofold.metrics.decision_threshold import SCHEMA_VERSION, Rule, choose
+from twofold.metrics.classification import classification_metrics, confusion, rates
+from twofold.metrics.decision_threshold import SCHEMA_VERSION, Rule, choose_threshold
 
 
-def decide(
-    rule: Rule, prepared: Prepared, raw: ArrayLike, model_digest: str, computed: Mapping[str, Any]
+def fit_operating_point(
+    rule: Rule, prepared: PreparedDataset, raw: ArrayLike, model_digest: str, computed: Mapping[str, Any]
 ) -> dict[str, Any]:
     """What is sealed with the model.
 
@@ -34,7 +34,7 @@ def decide(
     target = prepared.target[prepared.rows("validation")]
     fitted = temperature_scaling.fit(target, raw)
     probability = temperature_scaling.calibrated(raw, fitted)
-    threshold = choose(rule, target, probability)
+    threshold = choose_threshold(rule, target, probability)
     counts = confusion(target, probability, threshold)
     at_bound = fitted in (temperature_scaling.LEAST, temperature_scaling.MOST)
     if at_bound:
@@ -57,8 +57,8 @@ def decide(
             "n": counts.n,
             "bounds": [temperature_scaling.LEAST, temperature_scaling.MOST],
             "at_bound": at_bound,
-            "log_loss_uncalibrated": figures(target, raw, threshold)["log_loss"],
-            "log_loss": figures(target, probability, threshold)["log_loss"],
+            "log_loss_uncalibrated": classification_metrics(target, raw, threshold)["log_loss"],
+            "log_loss": classification_metrics(target, probability, threshold)["log_loss"],
             "ece_uncalibrated": ece(target, raw),
             "ece": ece(target, probability),
         },

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from twofold.metrics.bootstrap import Answers
-from twofold.metrics.classification import confusion, figures
+from twofold.metrics.bootstrap import ModelOutputs
+from twofold.metrics.classification import classification_metrics, confusion
 from twofold.metrics.metric_intervals import METHODS, difference
 
 Pixels = NDArray[np.uint8]  # (N, S, S, C), C 1 or 3
@@ -24,7 +24,7 @@ LIGHT = 0.2  # share by which brightness and contrast change
 SHIFT = 2  # pixels
 
 
-class Alteration(NamedTuple):
+class Perturbation(NamedTuple):
     """One way to change images, and what it does in words."""
 
     words: str
@@ -81,12 +81,12 @@ def shifted(pixels: Pixels) -> Pixels:
 
 
 ALTERATIONS = {
-    "jpeg": Alteration(f"saved as JPEG of quality {QUALITY}", jpeg),
-    "blur": Alteration(f"blurred, by a Gaussian of {SIGMA:g} pixel", blur),
-    "brighter": Alteration(f"{100 * LIGHT:g} % brighter", brighter),
-    "darker": Alteration(f"{100 * LIGHT:g} % darker", darker),
-    "flatter": Alteration(f"{100 * LIGHT:g} % less contrast", flatter),
-    "shifted": Alteration(f"moved by {SHIFT} pixels right and down", shifted),
+    "jpeg": Perturbation(f"saved as JPEG of quality {QUALITY}", jpeg),
+    "blur": Perturbation(f"blurred, by a Gaussian of {SIGMA:g} pixel", blur),
+    "brighter": Perturbation(f"{100 * LIGHT:g} % brighter", brighter),
+    "darker": Perturbation(f"{100 * LIGHT:g} % darker", darker),
+    "flatter": Perturbation(f"{100 * LIGHT:g} % less contrast", flatter),
+    "shifted": Perturbation(f"moved by {SHIFT} pixels right and down", shifted),
 }
 
 FIGURES = ("accuracy", "recall", "specificity", "roc_auc")
@@ -133,7 +133,7 @@ def measure(
         after["changed"] = int(((altered >= threshold) != (probability >= threshold)).sum())
         after["intervals"] = {}
         for figure in FIGURES:
-            change = difference(figure, target, Answers(altered, threshold), Answers(probability, threshold))
+            change = difference(figure, target, ModelOutputs(altered, threshold), ModelOutputs(probability, threshold))
             if change is not None:
                 after[figure + CHANGE] = change.estimate
                 after["intervals"][figure + CHANGE] = {
@@ -165,7 +165,7 @@ def table(measured: Mapping[str, Mapping[str, Any]]) -> tuple[Sequence[str], Ite
 
 
 def _figures(target: NDArray[np.int64], probability: NDArray[np.float64], threshold: float) -> dict[str, Any]:
-    counts, values = confusion(target, probability, threshold), figures(target, probability, threshold)
+    counts, values = confusion(target, probability, threshold), classification_metrics(target, probability, threshold)
     return {
         "n": counts.n,
         "n_positive": counts.positive,

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from twofold.data.prepared import Prepared
+from twofold.data.prepared import PreparedDataset
 from twofold.evaluation.slice_names import BRIGHTNESS, FEWEST, NOT_GIVEN, SIZE, SOURCE
 from twofold.metrics.classification import summary
 from twofold.metrics.curves import checked
@@ -29,7 +29,7 @@ _BANDS = 3
 Column = NDArray[np.object_]
 
 
-def columns(prepared: Prepared, rows: NDArray[np.int64]) -> dict[str, Column]:
+def columns(prepared: PreparedDataset, rows: NDArray[np.int64]) -> dict[str, Column]:
     """The slice columns of the images of some rows, by name: text, None where an image has no value.
 
     Args:

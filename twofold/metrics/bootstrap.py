@@ -31,14 +31,14 @@ LOSSES = ("log_loss", "brier")
 FIGURES = ("f1", "precision", "average_precision", *LOSSES)
 
 
-class Answers(NamedTuple):
+class ModelOutputs(NamedTuple):
     """What one model said of the images: its probability of each, and the threshold at which it calls one positive."""
 
     probability: ArrayLike
     threshold: float
 
 
-def bca(figure: str, target: ArrayLike, answers: Answers, level: float = LEVEL) -> Interval | None:
+def bca(figure: str, target: ArrayLike, answers: ModelOutputs, level: float = LEVEL) -> Interval | None:
     """The interval of a figure; None where the figure has no value or the images are too few to say anything.
 
     Where the draws say nothing: F1 by Wilson's interval of the share of hits among the images that are or are called
@@ -67,7 +67,7 @@ def bca(figure: str, target: ArrayLike, answers: Answers, level: float = LEVEL) 
 
 
 def bca_difference(
-    figure: str, target: ArrayLike, one: Answers, other: Answers, level: float = LEVEL
+    figure: str, target: ArrayLike, one: ModelOutputs, other: ModelOutputs, level: float = LEVEL
 ) -> Difference | None:
     """By how much the figure of one exceeds that of the other on the same images, each at its own threshold.
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from twofold.metrics.calibration import ece
-from twofold.metrics.curves import checked, sweep
+from twofold.metrics.curves import checked, threshold_sweep
 
 RATES = ("accuracy", "precision", "recall", "f1", "specificity")
 RANKING = ("roc_auc", "average_precision")
@@ -23,7 +23,7 @@ NO_NEGATIVE = "no image of the negative class"
 NONE_CALLED = "no image was called positive at this threshold"
 
 
-class Counts(NamedTuple):
+class ConfusionMatrix(NamedTuple):
     """The confusion matrix at one threshold, in images."""
 
     true_positive: int
@@ -52,20 +52,20 @@ class Counts(NamedTuple):
     def correct(self) -> int:
         return self.true_positive + self.true_negative
 
-    def turned(self) -> "Counts":
+    def turned(self) -> "ConfusionMatrix":
         """The same with the negative class in the place of the positive one."""
-        return Counts(self.true_negative, self.false_negative, self.true_positive, self.false_positive)
+        return ConfusionMatrix(self.true_negative, self.false_negative, self.true_positive, self.false_positive)
 
 
-def confusion(target: ArrayLike, probability: ArrayLike, threshold: float) -> Counts:
+def confusion(target: ArrayLike, probability: ArrayLike, threshold: float) -> ConfusionMatrix:
     """Count hits and errors; an image is called positive when its probability is at or above the threshold."""
     targets, probabilities = checked(target, probability)
     actual, called = targets == 1, probabilities >= threshold
     pairs = ((actual & called), (~actual & called), (~actual & ~called), (actual & ~called))
-    return Counts(*(int(np.count_nonzero(pair)) for pair in pairs))
+    return ConfusionMatrix(*(int(np.count_nonzero(pair)) for pair in pairs))
 
 
-def rates(counts: Counts) -> dict[str, float]:
+def rates(counts: ConfusionMatrix) -> dict[str, float]:
     """Accuracy, precision, recall, F1 and specificity of a confusion matrix, each in 0..1; absent if undefined."""
     ratios = {
         "accuracy": (counts.correct, counts.n),
@@ -77,7 +77,7 @@ def rates(counts: Counts) -> dict[str, float]:
     return {name: part / whole for name, (part, whole) in ratios.items() if whole}
 
 
-def figures(target: ArrayLike, probability: ArrayLike, threshold: float) -> dict[str, float]:
+def classification_metrics(target: ArrayLike, probability: ArrayLike, threshold: float) -> dict[str, float]:
     """Every figure that has a value, in the order of FIGURES.
 
     ROC-AUC is the chance that a positive image gets a higher probability than a negative one, ties counted half
@@ -90,7 +90,7 @@ def figures(target: ArrayLike, probability: ArrayLike, threshold: float) -> dict
     """
     targets, probabilities = checked(target, probability)
     found = rates(confusion(targets, probabilities, threshold))
-    counts = sweep(targets, probabilities)
+    counts = threshold_sweep(targets, probabilities)
     positives, negatives = int(counts.true_positive[-1]), int(counts.false_positive[-1])
     new_hits = np.diff(counts.true_positive, prepend=0)
     if positives and negatives:
@@ -107,7 +107,7 @@ def figures(target: ArrayLike, probability: ArrayLike, threshold: float) -> dict
     return found
 
 
-def undefined(counts: Counts) -> dict[str, str]:
+def undefined(counts: ConfusionMatrix) -> dict[str, str]:
     """Why a figure is absent, by its name; empty if every figure has a value."""
     reasons: dict[str, str] = {}
     if not counts.called:
@@ -125,7 +125,7 @@ def summary(target: ArrayLike, probability: ArrayLike, threshold: float) -> dict
     """The figures with their counts, as a JSON object: `undefined` is there only where a figure is absent."""
     counts = confusion(target, probability, threshold)
     result: dict[str, object] = {
-        **figures(target, probability, threshold),
+        **classification_metrics(target, probability, threshold),
         "n": counts.n,
         "n_positive": counts.positive,
         "n_negative": counts.negative,
@@ -136,7 +136,7 @@ def summary(target: ArrayLike, probability: ArrayLike, threshold: float) -> dict
     return result
 
 
-def by_class(counts: Counts, labels: Iterable[str]) -> dict[str, dict[str, float]]:
+def by_class(counts: ConfusionMatrix, labels: Iterable[str]) -> dict[str, dict[str, float]]:
     """Precision, recall and F1 with each class in turn as the one looked for; `labels` is (negative, positive)."""
     negative, positive = labels
     return {

@@ -66,7 +66,7 @@ def checked(target: ArrayLike, probability: ArrayLike) -> tuple[NDArray[np.int64
     return targets.astype(np.int64), probabilities
 
 
-def sweep(target: ArrayLike, probability: ArrayLike) -> Sweep:
+def threshold_sweep(target: ArrayLike, probability: ArrayLike) -> Sweep:
     """Count positives and negatives at or above every distinct probability; equal ones are taken together."""
     targets, probabilities = checked(target, probability)
     order = np.argsort(-probabilities, kind="stable")
@@ -84,7 +84,7 @@ def roc(target: ArrayLike, probability: ArrayLike) -> Curve:
     Raises:
         DataError: only one class, for which there is no such curve.
     """
-    counts = sweep(target, probability)
+    counts = threshold_sweep(target, probability)
     positives, negatives = counts.true_positive[-1], counts.false_positive[-1]
     if not positives or not negatives:
         raise DataError(f"ROC curve: needs both classes, found {positives} positive and {negatives} negative images")
@@ -104,7 +104,7 @@ def precision_recall(target: ArrayLike, probability: ArrayLike) -> Curve:
     Raises:
         DataError: no positive image, for which there is no such curve.
     """
-    counts = sweep(target, probability)
+    counts = threshold_sweep(target, probability)
     if not counts.true_positive[-1]:
         raise DataError("precision-recall curve: needs at least one positive image, found none")
     recall = counts.true_positive / counts.true_positive[-1]

@@ -21,7 +21,7 @@ from pydantic import Discriminator, Field, Tag
 
 from twofold.core.errors import DataError
 from twofold.core.params import Section
-from twofold.metrics.curves import checked, sweep
+from twofold.metrics.curves import checked, threshold_sweep
 
 SCHEMA_VERSION = 3
 DECISION = "decision.json"
@@ -95,7 +95,7 @@ Rule = Annotated[
 ]
 
 
-def choose(rule: Rule, target: ArrayLike, probability: ArrayLike) -> float:
+def choose_threshold(rule: Rule, target: ArrayLike, probability: ArrayLike) -> float:
     """The threshold, in 0..1, that is best by the rule.
 
     Args:
@@ -114,7 +114,7 @@ def choose(rule: Rule, target: ArrayLike, probability: ArrayLike) -> float:
             f"threshold: the validation images must hold both classes, found {positives} positive and "
             f"{negatives} negative; enlarge the validation split in preprocess"
         )
-    counts = sweep(targets, probabilities)
+    counts = threshold_sweep(targets, probabilities)
     thresholds = candidates(counts.probability)
     hits, alarms = counts.true_positive, counts.false_positive
     if len(thresholds) > len(hits):

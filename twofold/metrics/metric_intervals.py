@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from twofold.metrics import calibration
-from twofold.metrics.bootstrap import Answers, bca, bca_difference
+from twofold.metrics.bootstrap import ModelOutputs, bca, bca_difference
 from twofold.metrics.confidence_intervals import LEVEL, Difference, Interval, delong, delong_difference, tango, wilson
 from twofold.metrics.curves import checked
 
@@ -35,7 +35,7 @@ METHODS = {
 }
 
 
-def interval(figure: str, target: ArrayLike, answers: Answers, level: float = LEVEL) -> Interval | None:
+def interval(figure: str, target: ArrayLike, answers: ModelOutputs, level: float = LEVEL) -> Interval | None:
     """A figure's interval; None where it has no value or the images are too few to say anything.
 
     Args:
@@ -63,7 +63,9 @@ def interval(figure: str, target: ArrayLike, answers: Answers, level: float = LE
     return wilson(int((hit & of).sum()), int(of.sum()), level)
 
 
-def difference(figure: str, target: ArrayLike, one: Answers, other: Answers, level: float = LEVEL) -> Difference | None:
+def difference(
+    figure: str, target: ArrayLike, one: ModelOutputs, other: ModelOutputs, level: float = LEVEL
+) -> Difference | None:
     """By how much the figure of one exceeds that of the other on the same images, each at its own threshold.
 
     None where a figure has no value or the images are too few to say anything. Arguments as of `interval`.
@@ -84,7 +86,7 @@ def difference(figure: str, target: ArrayLike, one: Answers, other: Answers, lev
 
 def intervals(target: ArrayLike, probability: ArrayLike, threshold: float) -> dict[str, dict[str, Any]]:
     """The 95 % interval of every figure that has one: {figure: {"low": …, "high": …, "method": …}}."""
-    found = {figure: interval(figure, target, Answers(probability, threshold)) for figure in METHODS}
+    found = {figure: interval(figure, target, ModelOutputs(probability, threshold)) for figure in METHODS}
     return {
         figure: {**ends._asdict(), "method": METHODS[figure].single}
         for figure, ends in found.items()

@@ -19,14 +19,14 @@ BINS = 10
 _EMPTY = 0.5  # images that every bin is given, so that no share is 0
 
 
-class Found(NamedTuple):
+class TestResult(NamedTuple):
     """A statistic and its p-value."""
 
     statistic: float
     p: float
 
 
-def classifier_test(old: NDArray[np.floating], new: NDArray[np.floating], random: np.random.Generator) -> Found:
+def classifier_test(old: NDArray[np.floating], new: NDArray[np.floating], random: np.random.Generator) -> TestResult:
     """Lopez-Paz & Oquab 2017, "Revisiting classifier two-sample tests": can a classifier tell old from new?
 
     The classifier is ridge regression of the label (old, new), on features that are standardised over both samples;
@@ -43,7 +43,7 @@ def classifier_test(old: NDArray[np.floating], new: NDArray[np.floating], random
     spread = values.std(axis=0)
     values = values[:, spread > 0] / spread[spread > 0]
     if not values.shape[1]:
-        return Found(0.5, 1.0)
+        return TestResult(0.5, 1.0)
     labels = _deals(len(old), len(new), random)
     folds = random.permutation(len(values)) % FOLDS
     kernel = values @ values.T / values.shape[1]
@@ -57,7 +57,7 @@ def classifier_test(old: NDArray[np.floating], new: NDArray[np.floating], random
     return _compared(_areas(scores, labels))
 
 
-def psi_test(old: NDArray[np.floating], new: NDArray[np.floating], random: np.random.Generator) -> Found:
+def psi_test(old: NDArray[np.floating], new: NDArray[np.floating], random: np.random.Generator) -> TestResult:
     """The population stability index of two samples of scores, (n,) and (m,)."""
     values = np.concatenate([old, new]).astype(np.float64)
     labels = _deals(len(old), len(new), random)
@@ -92,7 +92,7 @@ def _areas(scores: NDArray[np.float64], labels: NDArray[np.bool_]) -> NDArray[np
     return np.asarray((ranks - positive * (positive + 1) / 2) / (positive * negative))
 
 
-def _compared(statistics: NDArray[np.float64]) -> Found:
+def _compared(statistics: NDArray[np.float64]) -> TestResult:
     # The last digits of equal statistics may differ: then they count as equal, against finding anything.
     real = statistics[0]
-    return Found(float(real), float((statistics >= real - 1e-12).mean()))
+    return TestResult(float(real), float((statistics >= real - 1e-12).mean()))

@@ -54,7 +54,7 @@ def autocast(where: torch.device) -> AbstractContextManager[None]:
     return torch.autocast(where.type, dtype=torch.bfloat16, enabled=has_bf16(where))
 
 
-def at_once(where: torch.device, image_size: int) -> int:
+def inference_batch_size(where: torch.device, image_size: int) -> int:
     """Images a forward pass without gradients: what is best on a CPU; more on a GPU, which fewer would leave idle.
 
     Args:
@@ -64,12 +64,12 @@ def at_once(where: torch.device, image_size: int) -> int:
     return WHOLE if where.type == "cpu" else max(WHOLE, min(MOST, PIXELS // image_size**2))
 
 
-def sent(tensor: Tensor, where: torch.device) -> Tensor:
+def to_device(tensor: Tensor, where: torch.device) -> Tensor:
     """A tensor of the CPU on a device, without waiting for it to arrive; its storage may be used again at once."""
     return tensor.pin_memory().to(where, non_blocking=True) if where.type == "cuda" else tensor.to(where)
 
 
-def settle() -> None:
+def make_deterministic() -> None:
     """Same input, same bits; and on Linux, memory that is kept for the next step."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.backends.cudnn.deterministic = True

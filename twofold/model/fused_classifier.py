@@ -17,7 +17,7 @@ from twofold.model.classifier import Classifier
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
-class Replica(Classifier):
+class FusedClassifier(Classifier):
     """Images to two logits, as a Classifier: the backbone computes in one precision, the head always in float32.
 
     The head costs nothing, and a logit in bfloat16 would keep two or three digits. Its weights are constant; those of

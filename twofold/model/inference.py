@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from twofold.model.classifier import Classifier
-from twofold.model.fused_classifier import Replica
+from twofold.model.fused_classifier import FusedClassifier
 
 # How many views are averaged, and which (see `view`). The four rotations of an image say more than itself and its
 # mirror images: docs/recipe.md.
@@ -44,11 +44,11 @@ def probabilities(
     Returns:
         (N,), in the order of the images.
     """
-    return averaged(Replica(classifier, precision), batches, mean=mean, std=std, views=views)
+    return predict_views(FusedClassifier(classifier, precision), batches, mean=mean, std=std, views=views)
 
 
-def averaged(
-    network: Replica,
+def predict_views(
+    network: FusedClassifier,
     batches: Iterable[npt.NDArray[np.uint8]],
     *,
     mean: Sequence[float],
@@ -67,7 +67,7 @@ def averaged(
             images = normalise(on_device(batch, device), centre, spread)
             total = torch.zeros(len(images), dtype=torch.float64, device=device)
             for numbers in _together(VIEWS[views], len(images)):
-                seen = torch.cat([view(images, number) for number in numbers])
+                seen = torch.cat([apply_view(images, number) for number in numbers])
                 logits = network(seen.contiguous(memory_format=torch.channels_last))
                 total += logits.double().softmax(dim=1)[:, 1].view(len(numbers), -1).sum(dim=0)
             found.append(total / views)
@@ -108,7 +108,7 @@ def normalise(images: Tensor, mean: Sequence[float] | Tensor, std: Sequence[floa
     return rows.sub_(centre).div_(spread).view(number, height, width, 3).permute(0, 3, 1, 2)
 
 
-def view(images: Tensor, number: int) -> Tensor:
+def apply_view(images: Tensor, number: int) -> Tensor:
     """One of the eight ways to lay a square down: bit 0 mirrors, bit 1 turns upside down, bit 2 swaps the axes.
 
     Args:

@@ -27,7 +27,7 @@ LONGEST = 4000  # characters of a verdict that are kept; every store of MLflow t
 PATIENCE = 30  # seconds for the webhook to answer
 
 
-def remember(verdict: str, run: str) -> None:
+def tag_run_outcome(verdict: str, run: str) -> None:
     """Tag the candidate's run in MLflow with what this run of the pipeline has come to.
 
     One judgement may be that of many runs: the same model judged again opens no new run in MLflow.
@@ -48,7 +48,7 @@ def remember(verdict: str, run: str) -> None:
             "open": found["open"],
         }
         store = tracking.connect()
-        with tracking.plain_errors(store.uri):
+        with tracking.readable_errors(store.uri):
             store.client.set_tag(found["run_id"], f"{TAG}.{run}", json.dumps(value, sort_keys=True))
 
 
@@ -90,7 +90,7 @@ def _recall(experiment: str, run: str) -> dict[str, Any]:
 
     store = tracking.connect()
     key = f"{TAG}.{run}"
-    with tracking.plain_errors(store.uri):
+    with tracking.readable_errors(store.uri):
         joined = os.environ.get("MLFLOW_RUN_ID")
         if joined:
             runs = [store.client.get_run(joined)]
@@ -100,7 +100,7 @@ def _recall(experiment: str, run: str) -> dict[str, Any]:
         if key in found.data.tags:
             return dict(json.loads(found.data.tags[key]))
     raise RegistryError(
-        f"pipeline run {run} succeeded, and MLflow at {tracking.shown(store.uri)} knows no verdict of it in the "
+        f"pipeline run {run} succeeded, and MLflow at {tracking.without_credentials(store.uri)} knows no verdict of it in the "
         f"experiment '{experiment}': was it register that ran?"
     )
 

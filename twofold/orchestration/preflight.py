@@ -26,7 +26,7 @@ from twofold.orchestration.preflight_services import mlflow, s3
 ROOM = 2 << 30  # bytes: a checkpoint of ResNet-50 with its optimizer's state, a few times
 
 
-class Promise(Section):
+class Expectations(Section):
     task: Literal["ingest", "finetune_all"] = Field(description="the step in whose place and image this runs")
     gpus: Integer = Field(description="GPUs that it was given, 0 or more", ge=0)
     shm: Integer = Field(description="size of /dev/shm that was asked for, bytes; 0: none was", ge=0)
@@ -37,13 +37,13 @@ class Promise(Section):
     weights: str = Field(description="train_head.weights")
 
 
-def examine(promise: Mapping[str, Any], page: str) -> None:
+def run_preflight(promise: Mapping[str, Any], page: str) -> None:
     """Check everything, print each finding for the log as it comes, and write all as Markdown.
 
     Raises:
         ParameterError: the promise is not one.
     """
-    asked = check(Promise, "doctor", promise)
+    asked = check(Expectations, "doctor", promise)
     findings = []
     for found in _checks(asked):
         findings.append(replace(found, check=f"{asked.task}: {found.check}"))
@@ -51,7 +51,7 @@ def examine(promise: Mapping[str, Any], page: str) -> None:
     write_bytes(Path(page), markdown(findings).encode())
 
 
-def _checks(asked: Promise) -> Iterator[Finding]:
+def _checks(asked: Expectations) -> Iterator[Finding]:
     yield user()
     if asked.task == "ingest":
         yield source(asked.source)

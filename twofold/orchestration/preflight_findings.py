@@ -42,7 +42,7 @@ def failure(check: str, seen: str, remedy: str) -> Finding:
     return Finding(check, "failure", seen, remedy)
 
 
-def unseen(check: str, why: str, remedy: str) -> Finding:
+def not_checked(check: str, why: str, remedy: str) -> Finding:
     return Finding(check, "not checked from here", why, remedy)
 
 

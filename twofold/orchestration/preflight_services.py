@@ -15,8 +15,8 @@ from http.client import HTTPException
 from importlib.metadata import PackageNotFoundError, version
 from typing import IO, NamedTuple
 
-from twofold.orchestration.preflight_findings import Finding, failure, ok, unseen, warning
-from twofold.tracking.store import shown
+from twofold.orchestration.preflight_findings import Finding, failure, not_checked, ok, warning
+from twofold.tracking.store import without_credentials
 
 PATIENCE = 10.0  # seconds for an answer
 SEARCH = "/api/2.0/mlflow/experiments/search?max_results=1"  # the cheapest call that asks for a login
@@ -30,7 +30,7 @@ class Answer(NamedTuple):
 def s3(bucket: str | None) -> Finding:
     """Whether the bucket is there for this process's credentials (HEAD, nothing is read)."""
     if not bucket:
-        return unseen("S3", "no bucket is named by ingest.source", "name one to look at: --bucket NAME")
+        return not_checked("S3", "no bucket is named by ingest.source", "name one to look at: --bucket NAME")
     import boto3
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
@@ -38,7 +38,7 @@ def s3(bucket: str | None) -> Finding:
     from twofold.storage.s3_client import endpoint
 
     check, address = f"S3 bucket {bucket}", endpoint()
-    where = shown(address) if address else "AWS"
+    where = without_credentials(address) if address else "AWS"
     patience = Config(connect_timeout=PATIENCE / 2, read_timeout=PATIENCE, retries={"total_max_attempts": 2})
     try:
         boto3.Session().client("s3", endpoint_url=address, config=patience).head_bucket(Bucket=bucket)
@@ -70,7 +70,9 @@ def mlflow() -> list[Finding]:
     """Whether the tracking server is up, of a fitting version, and answers a call that needs a login."""
     address = os.environ.get("MLFLOW_TRACKING_URI", "").rstrip("/")
     if not address.startswith(("http://", "https://")):
-        said = f"MLFLOW_TRACKING_URI is {shown(address)!r}" if address else "MLFLOW_TRACKING_URI is not set"
+        said = (
+            f"MLFLOW_TRACKING_URI is {without_credentials(address)!r}" if address else "MLFLOW_TRACKING_URI is not set"
+        )
         return [failure("MLflow", f"{said}, not an http address", "set it by the secret for MLflow to the server's")]
     try:
         health = _get(f"{address}/health")
@@ -78,11 +80,11 @@ def mlflow() -> list[Finding]:
         search = _get(f"{address}{SEARCH}")
     except (OSError, HTTPException, ValueError) as error:
         remedy = "correct MLFLOW_TRACKING_URI, start the server, or open the network policy to it"
-        return [failure("MLflow", f"{shown(address)}: {shown(_first_line(error))}", remedy)]
+        return [failure("MLflow", f"{without_credentials(address)}: {without_credentials(_first_line(error))}", remedy)]
     if health.status != 200:
-        seen = f"{shown(address)}/health: HTTP {health.status}"
+        seen = f"{without_credentials(address)}/health: HTTP {health.status}"
         return [failure("MLflow", seen, "this is not an MLflow server, or it is not well: see its log")]
-    return [_version(answer), _login(search, shown(address))]
+    return [_version(answer), _login(search, without_credentials(address))]
 
 
 def _version(answer: Answer) -> Finding:

@@ -17,12 +17,12 @@ from twofold.core.errors import ArtifactError, RegistryError, TwofoldError
 from twofold.core.params import check
 from twofold.orchestration.params_file import check_all, section_model
 from twofold.orchestration.step_cli import signature
-from twofold.tracking.urls import recorded
+from twofold.tracking.urls import recorded_address
 
 TRACKED = ("train_head", "finetune_all", "register")  # steps that write into MLflow
 
 
-def perform(
+def run_step(
     step: Callable[..., None],
     params: Mapping[str, Any],
     digests: Mapping[str, str],
@@ -60,7 +60,7 @@ def perform(
         return digest(Path(paths[contract.writes[0]]))
 
 
-def named(path: str) -> str:
+def digest_of(path: str) -> str:
     """The digest of something else that a step has written, for the task that reads it."""
     return digest(Path(path))
 
@@ -77,7 +77,7 @@ def experiment(**sections: Mapping[str, Any]) -> str:
 
 def source(params: Mapping[str, Any]) -> str:
     """Where the images come from, by ingest's section, as it may be recorded: register knows it from nowhere else."""
-    return recorded(str(params["source"]))
+    return recorded_address(str(params["source"]))
 
 
 def copy(source: str, target: str) -> None:

@@ -13,12 +13,12 @@ from collections.abc import Mapping, Sequence
 
 from twofold.core.errors import RegistryError
 from twofold.promotion.gates import LESS_IS_BETTER, Gate, NonInferior
-from twofold.promotion.paired_comparison import Comparison
+from twofold.promotion.paired_comparison import PairedComparison
 
 BEST = "twofold.best"  # tag of a version
 
 
-def best_before(tag: str | None, gates: Sequence[Gate], since: int) -> dict[str, str]:
+def best_champions_before(tag: str | None, gates: Sequence[Gate], since: int) -> dict[str, str]:
     """By figure of a gate against the champion, the version before it that is better; none where it is the best.
 
     Args:
@@ -33,8 +33,12 @@ def best_before(tag: str | None, gates: Sequence[Gate], since: int) -> dict[str,
     return {figure: version for figure, version in _read(tag, since).items() if figure in asked}
 
 
-def heirs(
-    tag: str | None, gates: Sequence[Gate], since: int, champion: Comparison | None, best: Mapping[str, Comparison]
+def inherited_best(
+    tag: str | None,
+    gates: Sequence[Gate],
+    since: int,
+    champion: PairedComparison | None,
+    best: Mapping[str, PairedComparison],
 ) -> dict[str, str]:
     """What the candidate's own tag is to say: by figure, the champion before that is better than the candidate too.
 

@@ -16,19 +16,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twofold.audit import summary
-from twofold.audit.summary import Audited
+from twofold.audit.summary import AuditSummary
 from twofold.core.artifacts import digest, file_sha256, read_json, read_meta
 from twofold.core.errors import ArtifactError
 from twofold.data.prepared import VERSION as PREPARED_VERSION
-from twofold.data.prepared import Prepared
-from twofold.data.raw import Raw
+from twofold.data.prepared import PreparedDataset
+from twofold.data.raw import RawDataset
 from twofold.data.splits import SPLITS
 from twofold.evaluation.explanations import EXPLANATIONS, Explanations
 from twofold.evaluation.explanations import read as read_explanations
 from twofold.evaluation.predictions import PREDICTIONS, Predictions, fingerprint
 from twofold.evaluation.predictions import read as read_predictions
-from twofold.metrics.bootstrap import Answers
-from twofold.metrics.classification import figures
+from twofold.metrics.bootstrap import ModelOutputs
+from twofold.metrics.classification import classification_metrics
 from twofold.metrics.confidence_intervals import Interval
 from twofold.metrics.decision_threshold import DECISION
 from twofold.metrics.metric_intervals import METHODS, interval
@@ -62,7 +62,7 @@ class Candidate:
     head: Path
     model: Path
     evaluation: Path
-    prepared: Prepared
+    prepared: PreparedDataset
     about: Mapping[str, dict[str, Any]]
     metrics: dict[str, Any]
     decision: dict[str, Any]
@@ -71,7 +71,7 @@ class Candidate:
     rows: NDArray[np.int64]
     digests: Mapping[str, str]
     test_fingerprint: str
-    audits: tuple[Audited, ...]
+    audits: tuple[AuditSummary, ...]
 
     @property
     def key(self) -> str:
@@ -82,7 +82,7 @@ class Candidate:
     @cached_property
     def intervals(self) -> dict[str, Interval]:
         """The 95 % interval of every figure that has one."""
-        answers = Answers(self.test.probability, float(self.decision["threshold"]))
+        answers = ModelOutputs(self.test.probability, float(self.decision["threshold"]))
         found = {figure: interval(figure, self.test.target, answers) for figure in METHODS}
         return {figure: ends for figure, ends in found.items() if ends is not None}
 
@@ -137,13 +137,13 @@ def read(
     )
     audits = {"ingest": ingest_audit, "preprocess": preprocess_audit, "train_head": train_head_audit}
     checks = summary.read(audits, data_fingerprint)
-    prepared = Prepared.open(data)
+    prepared = PreparedDataset.open(data)
     test = read_predictions(evaluation / PREDICTIONS).of("test")
     rows = prepared.rows("test")
     expected = list(zip(prepared.sha256[rows], prepared.target[rows], strict=True))
     if list(zip(test.sha256, test.target, strict=True)) != expected:
         raise ArtifactError(f"{evaluation / PREDICTIONS}: its test images are not those of {data}; run evaluate again")
-    again = figures(test.target, test.probability, decision["threshold"])
+    again = classification_metrics(test.target, test.probability, decision["threshold"])
     sealed = {name: decision[name] for name in ("temperature", "threshold")}
     for name, value in {**again, **sealed, "n": len(test)}.items():
         found = measured.get(name)
@@ -170,7 +170,7 @@ def read(
 def sample(candidate: Candidate, most: int) -> tuple[list[bytes], NDArray[np.float64]]:
     """The files' bytes of up to `most` test images, spread evenly over all, and evaluate's probability of each."""
     chosen = np.unique(np.linspace(0, len(candidate.rows) - 1, most).astype(int))
-    raw = Raw.open(candidate.raw)
+    raw = RawDataset.open(candidate.raw)
     images = {image.sha256: image for image in raw.images}
     return [raw.read(images[candidate.test.sha256[i]]) for i in chosen], candidate.test.probability[chosen]
 

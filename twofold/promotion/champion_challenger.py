@@ -17,45 +17,45 @@ from numpy.typing import NDArray
 from twofold.core.errors import TwofoldError
 from twofold.core.progress import track
 from twofold.data.prepared import LEFT_OUT
-from twofold.data.raw import Raw
-from twofold.metrics.bootstrap import Answers
+from twofold.data.raw import RawDataset
+from twofold.metrics.bootstrap import ModelOutputs
 from twofold.metrics.decision_threshold import DECISION
 from twofold.model.classifier import load
-from twofold.model.device import device, settle, tell
+from twofold.model.device import device, make_deterministic, tell
 from twofold.promotion import best_champion
 from twofold.promotion.candidate import Candidate, sample
-from twofold.promotion.gate_evaluation import judge
+from twofold.promotion.gate_evaluation import evaluate_gates
 from twofold.promotion.gates import LATENCY, SIZE, VANISHED, Gate
-from twofold.promotion.paired_comparison import ANOTHER, NO_ANSWERS, Comparison, Rival, compare
-from twofold.promotion.verdict import Subject, Verdict
+from twofold.promotion.paired_comparison import ANOTHER, NO_ANSWERS, Opponent, PairedComparison, compare
+from twofold.promotion.verdict import GateInputs, Verdict
 from twofold.serving.model_resolver import fetch_sealed
-from twofold.serving.sealed_model import ARCHITECTURE, BATCH, WEIGHTS, Sealed, open_sealed, splits
+from twofold.serving.sealed_model import ARCHITECTURE, BATCH, WEIGHTS, SealedModel, open_sealed, splits
 from twofold.tracking import registry_client
 from twofold.tracking.registry_client import KEY, SEAL, ModelVersion
-from twofold.tracking.store import Store, runs_with
+from twofold.tracking.store import MlflowStore, runs_with
 
 TIMED, WARM_UP = 32, 3  # images
 
 
-class Contest(NamedTuple):
+class Assessment(NamedTuple):
     """A verdict and what it rests on; the attributes are those of `Judgement`."""
 
     verdict: Verdict
-    champion: Comparison | None
-    best: Mapping[str, Comparison]
+    champion: PairedComparison | None
+    best: Mapping[str, PairedComparison]
     heirs: Mapping[str, str]
     vanished: Mapping[str, str]
     measured: Mapping[str, float]
 
 
-def contest(
-    store: Store,
+def assess_candidate(
+    store: MlflowStore,
     name: str,
     rival: ModelVersion | None,
     candidate: Candidate,
     gates: Sequence[Gate],
     since: int,
-) -> Contest:
+) -> Assessment:
     """Score the champion and, where it is another one, the best champion before; measure what gates ask for; judge.
 
     Args:
@@ -67,9 +67,9 @@ def contest(
         since: `register.reference_since`.
     """
     tag = None if rival is None else rival.tags.get(best_champion.BEST)
-    before = best_champion.best_before(tag, gates, since)
+    before = best_champion.best_champions_before(tag, gates, since)
     versions = {str(rival.version): rival} if rival is not None else {}
-    beside: dict[str, Comparison] = {}
+    beside: dict[str, PairedComparison] = {}
     for number in [*versions, *sorted(set(before.values()), key=int)]:
         if number not in beside:
             found = versions.get(number) or registry_client.version(store, name, number)
@@ -82,18 +82,18 @@ def contest(
         measured[VANISHED] = float(len(vanished))
     if any(gate.figure == LATENCY for gate in gates):
         measured[LATENCY] = _latency(store, candidate)
-    subject = Subject({**candidate.metrics, **measured}, candidate.test, float(candidate.decision["threshold"]))
-    return Contest(
-        verdict=judge(gates, subject, champion, best),
+    subject = GateInputs({**candidate.metrics, **measured}, candidate.test, float(candidate.decision["threshold"]))
+    return Assessment(
+        verdict=evaluate_gates(gates, subject, champion, best),
         champion=champion,
         best=best,
-        heirs=best_champion.heirs(tag, gates, since, champion, best),
+        heirs=best_champion.inherited_best(tag, gates, since, champion, best),
         vanished=vanished,
         measured=measured,
     )
 
 
-def _beside(store: Store, number: str, version: ModelVersion | None, candidate: Candidate) -> Comparison:
+def _beside(store: MlflowStore, number: str, version: ModelVersion | None, candidate: Candidate) -> PairedComparison:
     if version is None:
         problem = (
             f"it has been deleted in MLflow; set register.reference_since above {number}, so that it no longer counts, "
@@ -101,11 +101,11 @@ def _beside(store: Store, number: str, version: ModelVersion | None, candidate: 
         )
         rival = unscored(number, problem)
     else:
-        rival = score(store, version, candidate)
+        rival = score_champion(store, version, candidate)
     return compare(candidate.test, float(candidate.decision["threshold"]), candidate.splits, rival)
 
 
-def _latency(store: Store, candidate: Candidate) -> float:
+def _latency(store: MlflowStore, candidate: Candidate) -> float:
     """As it was measured when this model was first judged, so that judging it again finds nothing new; or measured."""
     places = [found.experiment_id for found in store.client.search_experiments()]
     for place in places:
@@ -115,7 +115,7 @@ def _latency(store: Store, candidate: Candidate) -> float:
     return latency(candidate)
 
 
-def score(store: Store, version: ModelVersion, candidate: Candidate) -> Rival:
+def score_champion(store: MlflowStore, version: ModelVersion, candidate: Candidate) -> Opponent:
     """Fetch a champion, check it against the seal in its tags, and let it answer the candidate's test images.
 
     Returns:
@@ -133,20 +133,20 @@ def score(store: Store, version: ModelVersion, candidate: Candidate) -> Rival:
             probability = probabilities(sealed, candidate)
     except TwofoldError as error:
         return unscored(name, f"{error}; make it readable, or {ANOTHER}")
-    return Rival(name, Answers(probability, sealed.threshold), learned)
+    return Opponent(name, ModelOutputs(probability, sealed.threshold), learned)
 
 
-def unscored(version: str, problem: str) -> Rival:
+def unscored(version: str, problem: str) -> Opponent:
     """A champion that could not be scored, and why."""
-    return Rival(version, NO_ANSWERS, {}, problem)
+    return Opponent(version, NO_ANSWERS, {}, problem)
 
 
-def probabilities(sealed: Sealed, candidate: Candidate) -> NDArray[np.float64]:
+def probabilities(sealed: SealedModel, candidate: Candidate) -> NDArray[np.float64]:
     """A sealed model's probability for each of the candidate's test images, in its own precision.
 
     The prepared pixels serve if the model wants the same ones; otherwise every file is decoded and resized its way.
     """
-    settle()
+    make_deterministic()
     tell(sealed.precision, device())
     sealed.classifier.to(device())
     rows, prepared = candidate.rows, candidate.prepared
@@ -161,8 +161,8 @@ def same_pixels(one: dict[str, Any], other: dict[str, Any]) -> bool:
     return {**one, "limits": None} == {**other, "limits": None}
 
 
-def _decoded(sealed: Sealed, candidate: Candidate) -> Iterator[NDArray[np.uint8]]:
-    raw = Raw.open(candidate.raw)
+def _decoded(sealed: SealedModel, candidate: Candidate) -> Iterator[NDArray[np.uint8]]:
+    raw = RawDataset.open(candidate.raw)
     images = {image.sha256: image for image in raw.images}
     for sha256 in candidate.test.sha256:
         yield sealed.pixels(raw.read(images[sha256]))
@@ -179,12 +179,12 @@ def latency(candidate: Candidate) -> float:
 
     One image at a time, all views averaged, in the model's precision, after a warm-up that is not counted.
     """
-    settle()
+    make_deterministic()
     classifier, architecture = load(candidate.model)
     tell(str(candidate.decision["precision"]), device())
     classifier.to(device())
     pixels = dict(candidate.prepared.meta["pixels"])
-    sealed = Sealed(classifier, architecture, candidate.decision, pixels, digest="")
+    sealed = SealedModel(classifier, architecture, candidate.decision, pixels, digest="")
     files = sample(candidate, TIMED)[0]
     taken = []
     for data in [*files[:1] * WARM_UP, *files]:
@@ -197,7 +197,7 @@ def latency(candidate: Candidate) -> float:
 def whereabouts(candidate: Candidate, images: Iterable[str]) -> dict[str, str]:
     """Where images are now that the candidate's test lacks, by their SHA-256, sorted."""
     prepared = candidate.prepared
-    now = {image.sha256: "in the data, in no split" for image in Raw.open(candidate.raw).images}
+    now = {image.sha256: "in the data, in no split" for image in RawDataset.open(candidate.raw).images}
     with (prepared.directory / LEFT_OUT).open(encoding="utf-8", newline="") as stream:
         now |= {row["sha256"]: f"left out: {row['reason']}" for row in csv.DictReader(stream)}
     now |= {sha256: f"in {split}" for sha256, split in zip(prepared.sha256, prepared.split, strict=True)}

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from twofold.evaluation.error_analysis import Pixels, address
-from twofold.promotion.paired_comparison import Comparison
+from twofold.promotion.paired_comparison import PairedComparison
 
 MOST = 10  # pictures of each side
 COLUMNS = ("sha256", "label", "right", "candidate_probability", "champion_probability")
@@ -33,7 +33,7 @@ class Disagreement(NamedTuple):
     size: int = 0
 
 
-def rows(comparison: Comparison) -> list[Disagreement]:
+def rows(comparison: PairedComparison) -> list[Disagreement]:
     """All of them: first those that the candidate alone gets right, the one that it is surest of before the others."""
     one, other = (np.asarray(who.probability) for who in (comparison.one, comparison.other))
     return [

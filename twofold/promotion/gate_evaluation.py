@@ -16,24 +16,24 @@ from typing import Any
 import numpy as np
 
 from twofold.evaluation.slice_names import FEWEST
-from twofold.metrics.bootstrap import Answers
-from twofold.metrics.classification import figures
+from twofold.metrics.bootstrap import ModelOutputs
+from twofold.metrics.classification import classification_metrics
 from twofold.metrics.confidence_intervals import LEVEL
 from twofold.metrics.metric_intervals import METHODS, interval
-from twofold.promotion.gate_slices import Ends, Part, holm, parts, too_little
+from twofold.promotion.gate_slices import Ends, TestSubset, holm, test_subsets, too_little
 from twofold.promotion.gates import LESS_IS_BETTER, MEASURED, VANISHED, Better, Gate, Maximum, Minimum, NonInferior
-from twofold.promotion.paired_comparison import Comparison
-from twofold.promotion.verdict import Result, Subject, Verdict, number
+from twofold.promotion.paired_comparison import PairedComparison
+from twofold.promotion.verdict import GateInputs, GateResult, Verdict, number
 
 ONE_SIDED = 0.90  # the level of a two-sided interval either end of which is a one-sided 95 % bound
 CHAMPION, BEST = "the champion", "the best champion before"
 
 
-def judge(
+def evaluate_gates(
     gates: Sequence[Gate],
-    subject: Subject,
-    champion: Comparison | None,
-    best: Mapping[str, Comparison] | None = None,
+    subject: GateInputs,
+    champion: PairedComparison | None,
+    best: Mapping[str, PairedComparison] | None = None,
 ) -> Verdict:
     """Hold the candidate to every gate.
 
@@ -59,14 +59,16 @@ def judge(
     return Verdict(results, tuple(reasons))
 
 
-def _results(gate: Gate, subject: Subject, champion: Comparison | None, best: Mapping[str, Comparison]) -> list[Result]:
+def _results(
+    gate: Gate, subject: GateInputs, champion: PairedComparison | None, best: Mapping[str, PairedComparison]
+) -> list[GateResult]:
     if isinstance(gate, Minimum | Maximum):
         return _Absolute(gate, subject, champion).results()
     if champion is None:
         value = number(subject.figures, gate.figure)[0] if gate.slice is None else None
         detail = "there is no champion yet"
         name = relative_name(gate, "", CHAMPION)
-        return [Result(name, gate.figure, value, None, applies=False, passed=True, detail=detail)]
+        return [GateResult(name, gate.figure, value, None, applies=False, passed=True, detail=detail)]
     found = _Relative(gate, champion, CHAMPION).results()
     if isinstance(gate, NonInferior) and gate.figure in best:
         found += _Relative(gate, best[gate.figure], BEST).results()
@@ -76,16 +78,16 @@ def _results(gate: Gate, subject: Subject, champion: Comparison | None, best: Ma
 class _Absolute:
     """A gate on the candidate alone."""
 
-    def __init__(self, gate: Minimum | Maximum, subject: Subject, champion: Comparison | None) -> None:
+    def __init__(self, gate: Minimum | Maximum, subject: GateInputs, champion: PairedComparison | None) -> None:
         self.gate, self.subject, self.champion = gate, subject, champion
         self.at_most = isinstance(gate, Maximum)
         self.limit = gate.max if isinstance(gate, Maximum) else gate.min
 
-    def results(self) -> list[Result]:
+    def results(self) -> list[GateResult]:
         gate = self.gate
         if gate.figure in MEASURED:
             return [self._measured()]
-        found, problem = parts(gate.slice, self.subject.test)
+        found, problem = test_subsets(gate.slice, self.subject.test)
         if problem:
             return [self._result(None, False, problem)]
         judged, few = ([part for part in found if part.judged is enough] for enough in (True, False))
@@ -99,12 +101,12 @@ class _Absolute:
             for part in few
         ]
 
-    def _result(self, part: Part | None, passed: bool, detail: str, **more: Any) -> Result:
+    def _result(self, part: TestSubset | None, passed: bool, detail: str, **more: Any) -> GateResult:
         bound = f", {self.gate.bound} bound," if self.gate.bound else ""
         name = f"{self.gate.figure}{part.words if part else ''}{bound}"
         name += f" at {'most' if self.at_most else 'least'} {self.limit:g}"
         more = {"value": None, "applies": True, "slice": part and part.slice} | more
-        return Result(name, self.gate.figure, limit=self.limit, passed=passed, detail=detail, **more)
+        return GateResult(name, self.gate.figure, limit=self.limit, passed=passed, detail=detail, **more)
 
     def _held(self, value: float) -> bool:
         return value <= self.limit if self.at_most else value >= self.limit
@@ -120,19 +122,19 @@ class _Absolute:
         careful = (self.gate.bound == "upper") == self.at_most
         return self._held(self._end(ends)) == careful
 
-    def _value(self, part: Part) -> tuple[float | None, str]:
+    def _value(self, part: TestSubset) -> tuple[float | None, str]:
         if part.slice is None:
             return number(self.subject.figures, self.gate.figure)
         test = self.subject.test
-        own = figures(test.target[part.rows], test.probability[part.rows], self.subject.threshold)
+        own = classification_metrics(test.target[part.rows], test.probability[part.rows], self.subject.threshold)
         return number(own, self.gate.figure)
 
-    def _ends(self, part: Part, level: float) -> Ends | None:
+    def _ends(self, part: TestSubset, level: float) -> Ends | None:
         test, figure = self.subject.test, self.gate.figure
         if figure in METHODS:
             if not len(part.rows):
                 return None
-            answers = Answers(test.probability[part.rows], self.subject.threshold)
+            answers = ModelOutputs(test.probability[part.rows], self.subject.threshold)
             found = interval(figure, test.target[part.rows], answers, level)
             return None if found is None else Ends(*found)
         known = self.subject.figures.get("intervals")
@@ -140,7 +142,7 @@ class _Absolute:
         low, high = (number(own, end)[0] if isinstance(own, Mapping) else None for end in ("low", "high"))
         return None if low is None or high is None else Ends(low, high)
 
-    def _judged(self, part: Part, ends: Ends | None) -> Result:
+    def _judged(self, part: TestSubset, ends: Ends | None) -> GateResult:
         value, problem = self._value(part)
         problem = problem or too_little(self.subject.test, part)
         shown = {"value": value, "n": len(part.rows)}
@@ -156,7 +158,7 @@ class _Absolute:
         detail = f"{value:.4f}, its {self.gate.bound} bound {end:.4f} is {self._word(passed)} {self.limit:.4f}"
         return self._result(part, passed, detail, bound=end, **shown)
 
-    def _measured(self) -> Result:
+    def _measured(self) -> GateResult:
         gate = self.gate
         if gate.figure == VANISHED and self.champion is None:
             return self._result(None, True, "there is no champion yet", applies=False)
@@ -174,17 +176,17 @@ class _Absolute:
 class _Relative:
     """A gate on the candidate beside another model."""
 
-    def __init__(self, gate: NonInferior | Better, beside: Comparison, rival: str) -> None:
+    def __init__(self, gate: NonInferior | Better, beside: PairedComparison, rival: str) -> None:
         self.gate, self.beside, self.rival = gate, beside, rival
         self.sign = -1.0 if gate.figure in LESS_IS_BETTER else 1.0
         self.limit = gate.better_by if isinstance(gate, Better) else 0.0 - gate.non_inferior_by
 
-    def results(self) -> list[Result]:
+    def results(self) -> list[GateResult]:
         beside = self.beside
         if beside.problem:
             why = "" if self.rival == CHAMPION else f": {beside.problem}"
             return [self._result(None, False, f"version {beside.version} could not be scored{why}")]
-        found, problem = parts(self.gate.slice, beside.test)
+        found, problem = test_subsets(self.gate.slice, beside.test)
         if problem:
             return [self._result(None, False, problem)]
         judged, few = ([part for part in found if part.judged is enough] for enough in (True, False))
@@ -195,30 +197,30 @@ class _Relative:
         detail = f"shown and not judged: fewer than {FEWEST} images"
         return results + [self._result(part, True, detail, applies=False, **self._shown(part)[0]) for part in few]
 
-    def _result(self, part: Part | None, passed: bool, detail: str, **more: Any) -> Result:
+    def _result(self, part: TestSubset | None, passed: bool, detail: str, **more: Any) -> GateResult:
         name = relative_name(self.gate, part.words if part else "", self.rival)
         more = {"value": None, "applies": True, "slice": part and part.slice} | more
         more |= {"against": self.beside.version}
         more |= {"test_fingerprint": None if self.beside.problem else self.beside.fingerprint}
-        return Result(name, self.gate.figure, limit=self.limit, passed=passed, detail=detail, **more)
+        return GateResult(name, self.gate.figure, limit=self.limit, passed=passed, detail=detail, **more)
 
-    def _gain(self, part: Part, level: float) -> Ends | None:
+    def _gain(self, part: TestSubset, level: float) -> Ends | None:
         """By how much the candidate is better, whichever way that is."""
         found = self.beside.difference(self.gate.figure, level, part.rows)
         return None if found is None else Ends(*sorted((self.sign * found.low, self.sign * found.high)))
 
-    def _shown(self, part: Part) -> tuple[dict[str, Any], str]:
+    def _shown(self, part: TestSubset) -> tuple[dict[str, Any], str]:
         """Both figures and the number of images; or why one has no value."""
         target = self.beside.test.target[part.rows]
         pair = [
-            figures(target, np.asarray(who.probability)[part.rows], who.threshold) if len(target) else {}
+            classification_metrics(target, np.asarray(who.probability)[part.rows], who.threshold) if len(target) else {}
             for who in (self.beside.one, self.beside.other)
         ]
         (value, missing), (other, lacking) = (number(found, self.gate.figure) for found in pair)
         problem = missing or (lacking and f"the other model's {lacking}")
         return {"value": value, "other": other, "n": len(part.rows)}, problem
 
-    def _judged(self, part: Part, proven: bool, gain: Ends | None) -> Result:
+    def _judged(self, part: TestSubset, proven: bool, gain: Ends | None) -> GateResult:
         shown, problem = self._shown(part)
         problem = too_little(self.beside.test, part) or problem
         if not problem and (gain is None or not math.isfinite(gain.low)):

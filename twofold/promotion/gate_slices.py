@@ -16,7 +16,7 @@ from twofold.evaluation.slice_names import FEWEST, NOT_GIVEN
 CLASSES = ("negative", "positive")
 
 
-class Part(NamedTuple):
+class TestSubset(NamedTuple):
     """Some images of a test: all of them, or those of one slice, {column: value}."""
 
     rows: NDArray[np.int64]
@@ -40,7 +40,7 @@ class Ends(NamedTuple):
     high: float
 
 
-def parts(wanted: Any, test: Predictions) -> tuple[list[Part], str]:
+def test_subsets(wanted: Any, test: Predictions) -> tuple[list[TestSubset], str]:
     """What a gate is about; or nothing, and the reason why.
 
     Args:
@@ -48,7 +48,7 @@ def parts(wanted: Any, test: Predictions) -> tuple[list[Part], str]:
         test: on which it is judged.
     """
     if wanted is None:
-        return [Part(np.arange(len(test)), None)], ""
+        return [TestSubset(np.arange(len(test)), None)], ""
     column, value = next(iter(wanted.items())) if isinstance(wanted, Mapping) else (wanted, None)
     if column not in test.slices:
         return [], f"there is no slice column '{column}'; there are: {', '.join(sorted(test.slices)) or 'none'}"
@@ -57,10 +57,10 @@ def parts(wanted: Any, test: Predictions) -> tuple[list[Part], str]:
     if value is not None and value not in known:
         return [], f"no test image has the {column} '{value}'; there are: {', '.join(known) or 'none'}"
     chosen = known if value is None else [value]
-    return [Part(np.flatnonzero(values == one), {column: one}) for one in chosen], ""
+    return [TestSubset(np.flatnonzero(values == one), {column: one}) for one in chosen], ""
 
 
-def too_little(test: Predictions, part: Part) -> str:
+def too_little(test: Predictions, part: TestSubset) -> str:
     """Why some images cannot tell how good a model is, or nothing."""
     n = len(part.rows)
     if n < 2:

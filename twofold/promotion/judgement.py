@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from twofold.promotion.candidate import Candidate
-from twofold.promotion.paired_comparison import Comparison
+from twofold.promotion.paired_comparison import PairedComparison
 from twofold.promotion.verdict import Verdict
 from twofold.tracking.registry_client import CHALLENGER, CHAMPION, REJECTED
 
@@ -36,10 +36,10 @@ class Judgement:
     name: str
     candidate: Candidate
     verdict: Verdict
-    champion: Comparison | None
+    champion: PairedComparison | None
     provenance: Mapping[str, str]
     dvc_experiment: str | None
-    best: Mapping[str, Comparison] = field(default_factory=dict)
+    best: Mapping[str, PairedComparison] = field(default_factory=dict)
     heirs: Mapping[str, str] = field(default_factory=dict)
     vanished: Mapping[str, str] = field(default_factory=dict)
     measured: Mapping[str, float] = field(default_factory=dict)

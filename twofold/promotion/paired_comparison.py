@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twofold.evaluation.predictions import Predictions, fingerprint
-from twofold.metrics.bootstrap import Answers
-from twofold.metrics.classification import FIGURES, figures
+from twofold.metrics.bootstrap import ModelOutputs
+from twofold.metrics.classification import FIGURES, classification_metrics
 from twofold.metrics.confidence_intervals import LEVEL, Difference, mcnemar
 from twofold.metrics.metric_intervals import METHODS, difference
 
@@ -28,7 +28,7 @@ ANOTHER = (
 
 
 @dataclass(frozen=True)
-class Rival:
+class Opponent:
     """A model of the registry and what it says of the candidate's test images.
 
     Attributes:
@@ -39,16 +39,16 @@ class Rival:
     """
 
     version: str
-    answers: Answers
+    answers: ModelOutputs
     splits: Splits
     problem: str = ""
 
 
-NO_ANSWERS = Answers(np.empty(0), 0.5)
+NO_ANSWERS = ModelOutputs(np.empty(0), 0.5)
 
 
 @dataclass(frozen=True)
-class Comparison:
+class PairedComparison:
     """The candidate beside a rival.
 
     Attributes:
@@ -62,8 +62,8 @@ class Comparison:
 
     version: str
     test: Predictions
-    one: Answers
-    other: Answers
+    one: ModelOutputs
+    other: ModelOutputs
     left_out: Mapping[str, int]
     vanished: tuple[str, ...]
     problem: str = ""
@@ -76,19 +76,21 @@ class Comparison:
     @cached_property
     def own(self) -> dict[str, float]:
         """The candidate's figures on these images."""
-        return figures(self.test.target, *self.one) if len(self.test) else {}
+        return classification_metrics(self.test.target, *self.one) if len(self.test) else {}
 
     @cached_property
     def figures(self) -> dict[str, float]:
         """The rival's figures on these images, at its own threshold, which is among them."""
         if not len(self.test):
             return {}
-        return {**figures(self.test.target, *self.other), "threshold": self.other.threshold}
+        return {**classification_metrics(self.test.target, *self.other), "threshold": self.other.threshold}
 
     def difference(self, figure: str, level: float = LEVEL, rows: NDArray[np.int64] | None = None) -> Difference | None:
         """By how much the candidate's figure exceeds the rival's, on all of the images or on some rows of them."""
         chosen = np.arange(len(self.test)) if rows is None else rows
-        one, other = (Answers(np.asarray(who.probability)[chosen], who.threshold) for who in (self.one, self.other))
+        one, other = (
+            ModelOutputs(np.asarray(who.probability)[chosen], who.threshold) for who in (self.one, self.other)
+        )
         return difference(figure, self.test.target[chosen], one, other, level) if len(chosen) else None
 
     @cached_property
@@ -134,7 +136,7 @@ class Comparison:
         }
 
 
-def compare(test: Predictions, threshold: float, splits: Splits, rival: Rival) -> Comparison:
+def compare(test: Predictions, threshold: float, splits: Splits, rival: Opponent) -> PairedComparison:
     """Set the candidate beside a rival on the test images that neither learned from.
 
     Args:
@@ -143,7 +145,7 @@ def compare(test: Predictions, threshold: float, splits: Splits, rival: Rival) -
         splits: of the candidate's own images.
         rival: its answers are of the same images in the same order.
     """
-    nothing = Comparison(rival.version, test.take(np.empty(0, np.int64)), NO_ANSWERS, NO_ANSWERS, {}, ())
+    nothing = PairedComparison(rival.version, test.take(np.empty(0, np.int64)), NO_ANSWERS, NO_ANSWERS, {}, ())
     if rival.problem:
         return _broken(nothing, rival.problem)
     here = test.sha256.tolist()
@@ -156,11 +158,11 @@ def compare(test: Predictions, threshold: float, splits: Splits, rival: Rival) -
     left_out = {name: int(rows.sum()) for name, rows in learned.items()}
     vanished = tuple(sorted(rival.splits.get("test", frozenset()) - set(here)))
     probability = np.asarray(rival.answers.probability)[kept]
-    found = Comparison(
+    found = PairedComparison(
         version=rival.version,
         test=test.take(kept),
-        one=Answers(test.probability[kept], threshold),
-        other=Answers(probability, rival.answers.threshold),
+        one=ModelOutputs(test.probability[kept], threshold),
+        other=ModelOutputs(probability, rival.answers.threshold),
         left_out=left_out,
         vanished=vanished,
     )
@@ -173,7 +175,7 @@ def compare(test: Predictions, threshold: float, splits: Splits, rival: Rival) -
     )
 
 
-def _broken(found: Comparison, problem: str) -> Comparison:
-    return Comparison(
+def _broken(found: PairedComparison, problem: str) -> PairedComparison:
+    return PairedComparison(
         found.version, found.test, found.one, found.other, found.left_out, found.vanished, problem=problem
     )

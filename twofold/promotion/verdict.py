@@ -13,7 +13,7 @@ from twofold.evaluation.predictions import Predictions
 
 
 @dataclass(frozen=True)
-class Subject:
+class GateInputs:
     """What is known of the model that is judged.
 
     Attributes:
@@ -28,7 +28,7 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class Result:
+class GateResult:
     """One gate's outcome, for one slice if it is about slices.
 
     Attributes:
@@ -64,7 +64,7 @@ class Result:
 class Verdict:
     """All gates, and why the model was refused; it passed if there is no reason."""
 
-    gates: tuple[Result, ...]
+    gates: tuple[GateResult, ...]
     reasons: tuple[str, ...]
 
     @property

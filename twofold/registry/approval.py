@@ -10,24 +10,24 @@ from collections.abc import Callable
 from pathlib import Path
 
 from twofold.core.errors import ArtifactError, RegistryError
-from twofold.data.raw import Raw
+from twofold.data.raw import RawDataset
 from twofold.promotion import best_champion
 from twofold.promotion.best_champion import BEST
 from twofold.registry import transitions, verdict_store
-from twofold.registry.gate_reevaluation import Retrial, judge_again, sound
+from twofold.registry.gate_reevaluation import Reevaluation, reevaluate_gates, sound
 from twofold.registry.ledger import Entry, Ledger
-from twofold.registry.recorded_evaluation import gather
+from twofold.registry.recorded_evaluation import fetch_evaluation
 from twofold.serving import golden_samples
 from twofold.serving.model_resolver import fetch_sealed
-from twofold.serving.sealed_model import Sealed, open_sealed
+from twofold.serving.sealed_model import SealedModel, open_sealed
 from twofold.tracking import registry_client
 from twofold.tracking.registry_client import CHALLENGER, CHAMPION, JUDGED_AGAINST, SEAL, ModelVersion
-from twofold.tracking.store import Store
+from twofold.tracking.store import MlflowStore
 
 NONE = "none"  # in the place of a version: no model
 
 
-def find(store: Store, name: str, which: str, ledger: Ledger) -> ModelVersion:
+def find(store: MlflowStore, name: str, which: str, ledger: Ledger) -> ModelVersion:
     """A version by its number, or by `champion` or `challenger`, which are read from the ledger.
 
     Raises:
@@ -46,7 +46,7 @@ def find(store: Store, name: str, which: str, ledger: Ledger) -> ModelVersion:
     )
 
 
-def approve(store: Store, name: str, which: str, *, actor: str, reason: str) -> tuple[Entry | None, Retrial]:
+def approve(store: MlflowStore, name: str, which: str, *, actor: str, reason: str) -> tuple[Entry | None, Reevaluation]:
     """Make a version the champion, if it passes its gates against whoever is champion at this moment.
 
     It is judged from the predictions that were logged with both versions, by the gates recorded with the candidate.
@@ -59,26 +59,26 @@ def approve(store: Store, name: str, which: str, *, actor: str, reason: str) -> 
             are gone, or the champion has changed meanwhile.
         ArtifactError: its files were altered.
     """
-    ledger = transitions.look(store, name)
+    ledger = transitions.sound_ledger(store, name)
     version = find(store, name, which, ledger)
     number = int(version.version)
     if ledger.champion == number:
         raise RegistryError(f"version {number} of '{name}' is the champion already")
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        candidate = sound(gather(store, version, folder))
+        candidate = sound(fetch_evaluation(store, version, folder))
         # What cannot be served must not be promoted, however good its predictions were.
         open_sealed(candidate.sealed, version.tags.get(SEAL))
         champion = None
         if ledger.champion is not None:
-            champion = sound(gather(store, find(store, name, CHAMPION, ledger), folder))
-        judged = judge_again(store, name, candidate, champion, folder)
+            champion = sound(fetch_evaluation(store, find(store, name, CHAMPION, ledger), folder))
+        judged = reevaluate_gates(store, name, candidate, champion, folder)
     if not judged.verdict.passed:
         return None, judged
     with transitions.changing(store, name) as (lock, now):
-        transitions.unmoved(name, ledger.champion, now.champion)
+        transitions.require_same_champion(name, ledger.champion, now.champion)
         transitions.undecided(name, number, ledger, now)
-        gates, tags = verdict_store.keep(store, candidate.run.info.run_id, judged.verdict)
+        gates, tags = verdict_store.store_verdict(store, candidate.run.info.run_id, judged.verdict)
         against = "" if champion is None else str(champion.number)
         registry_client.tag_version(
             store, version, tags | {JUDGED_AGAINST: against, BEST: best_champion.as_tag(judged.heirs)}
@@ -90,13 +90,13 @@ def approve(store: Store, name: str, which: str, *, actor: str, reason: str) -> 
         return transitions.commit(lock, change, expected=ledger.champion), judged
 
 
-def reject(store: Store, name: str, which: str, *, actor: str, reason: str) -> Entry:
+def reject(store: MlflowStore, name: str, which: str, *, actor: str, reason: str) -> Entry:
     """Decide that a version is not to be promoted; it loses the alias `challenger`, and register leaves it alone.
 
     Raises:
         RegistryError: it is the champion, or there is another champion by the time that this is written.
     """
-    ledger = transitions.look(store, name)
+    ledger = transitions.sound_ledger(store, name)
     # A challenger that has been deleted in MLflow is rejected by its number, there being nothing else left of it.
     gone = which in (CHALLENGER, str(ledger.challenger)) and ledger.challenger is not None
     number = ledger.challenger if gone else int(find(store, name, which, ledger).version)
@@ -105,13 +105,13 @@ def reject(store: Store, name: str, which: str, *, actor: str, reason: str) -> E
             f"version {number} of '{name}' is the champion; take it back with `twofold models rollback`"
         )
     with transitions.changing(store, name) as (lock, now):
-        transitions.unmoved(name, ledger.champion, now.champion)
+        transitions.require_same_champion(name, ledger.champion, now.champion)
         transitions.undecided(name, number, ledger, now)
         return transitions.commit(lock, transitions.Change("reject", number, actor, reason), expected=ledger.champion)
 
 
 def rollback(
-    store: Store,
+    store: MlflowStore,
     name: str,
     which: str | None,
     *,
@@ -134,7 +134,7 @@ def rollback(
     Raises:
         RegistryError: it was never champion, its files are gone, or it does not say what it said then.
     """
-    ledger = transitions.look(store, name)
+    ledger = transitions.sound_ledger(store, name)
     number: int | None = None
     note = "no model is champion now"
     if which != NONE:
@@ -152,13 +152,15 @@ def rollback(
     elif ledger.champion is None:
         raise RegistryError(f"'{name}' has no champion: there is nothing to take back")
     with transitions.changing(store, name) as (lock, now):
-        transitions.unmoved(name, ledger.champion, now.champion)
+        transitions.require_same_champion(name, ledger.champion, now.champion)
         transitions.undecided(name, number, ledger, now)
         change = transitions.Change("rollback", number, actor, reason, note=note)
         return transitions.commit(lock, change, expected=ledger.champion)
 
 
-def asked(store: Store, version: ModelVersion, find_image: Callable[[str], bytes | None]) -> tuple[int, int, float]:
+def check_version(
+    store: MlflowStore, version: ModelVersion, find_image: Callable[[str], bytes | None]
+) -> tuple[int, int, float]:
     """Fetch a sealed model and ask it about its witnesses.
 
     Returns:
@@ -171,11 +173,11 @@ def asked(store: Store, version: ModelVersion, find_image: Callable[[str], bytes
     """
     with tempfile.TemporaryDirectory() as scratch:
         folder = fetch_sealed(store, version, Path(scratch))
-        sealed: Sealed = open_sealed(folder, version.tags.get(SEAL))
+        sealed: SealedModel = open_sealed(folder, version.tags.get(SEAL))
         if not (folder / golden_samples.WITNESSES).exists():
             return 0, 0, 0.0
         found = golden_samples.read(folder / golden_samples.WITNESSES)
-        count, largest = golden_samples.ask(sealed, found, find_image)
+        count, largest = golden_samples.check_golden_samples(sealed, found, find_image)
     return count, len(found.images), largest
 
 
@@ -183,16 +185,16 @@ def images_in(raw: Path | None) -> Callable[[str], bytes | None]:
     """Where the bytes of an image come from that was not sealed: ingest's artifact, or nowhere."""
     if raw is None:
         return lambda sha256: None
-    opened = Raw.open(raw)
+    opened = RawDataset.open(raw)
     known = {image.sha256: image for image in opened.images}
     return lambda sha256: opened.read(known[sha256]) if sha256 in known else None
 
 
-def _try(store: Store, version: ModelVersion, raw: Path | None, unasked: bool) -> str:
+def _try(store: MlflowStore, version: ModelVersion, raw: Path | None, unasked: bool) -> str:
     """Load a version and ask it about its witnesses; in words, what was checked."""
     number = version.version
     try:
-        count, there, largest = asked(store, version, images_in(raw))
+        count, there, largest = check_version(store, version, images_in(raw))
     except ArtifactError as error:
         raise RegistryError(f"version {number} cannot be made champion again: {error}") from error
     if count:

@@ -17,18 +17,18 @@ from pydantic import ValidationError
 from twofold.core.errors import ArtifactError, RegistryError, TwofoldError
 from twofold.core.params import Integer, Section
 from twofold.evaluation.predictions import Predictions
-from twofold.metrics.bootstrap import Answers
+from twofold.metrics.bootstrap import ModelOutputs
 from twofold.promotion import best_champion
 from twofold.promotion.champion_challenger import unscored
-from twofold.promotion.gate_evaluation import judge
+from twofold.promotion.gate_evaluation import evaluate_gates
 from twofold.promotion.gates import LATENCY, SIZE, VANISHED, Gate
-from twofold.promotion.paired_comparison import LEARNED_FROM, Comparison, Rival, compare
-from twofold.promotion.verdict import Subject, Verdict
-from twofold.registry.recorded_evaluation import Evidence, differences, gather
+from twofold.promotion.paired_comparison import LEARNED_FROM, Opponent, PairedComparison, compare
+from twofold.promotion.verdict import GateInputs, Verdict
+from twofold.registry.recorded_evaluation import RecordedEvaluation, differences, fetch_evaluation
 from twofold.serving.sealed_model import ARCHITECTURE, DECISION, WEIGHTS
 from twofold.tracking import registry_client
 from twofold.tracking.registry_client import CONDITIONS
-from twofold.tracking.store import Store
+from twofold.tracking.store import MlflowStore
 
 AGAIN = "run register again (`make register`), which judges it against the champion of that moment"
 
@@ -41,7 +41,7 @@ class Conditions(Section):
 
 
 @dataclass(frozen=True)
-class Retrial:
+class Reevaluation:
     """What came of it.
 
     Attributes:
@@ -53,11 +53,13 @@ class Retrial:
 
     version: int
     verdict: Verdict
-    champion: Comparison | None
+    champion: PairedComparison | None
     heirs: Mapping[str, str]
 
 
-def judge_again(store: Store, name: str, candidate: Evidence, champion: Evidence | None, folder: Path) -> Retrial:
+def reevaluate_gates(
+    store: MlflowStore, name: str, candidate: RecordedEvaluation, champion: RecordedEvaluation | None, folder: Path
+) -> Reevaluation:
     """Judge a version again, against the champion and the best champion before it.
 
     Args:
@@ -73,8 +75,8 @@ def judge_again(store: Store, name: str, candidate: Evidence, champion: Evidence
     """
     held = _conditions(candidate)
     tag = None if champion is None else champion.version.tags.get(best_champion.BEST)
-    before = best_champion.best_before(tag, held.gates, held.reference_since)
-    beside: dict[str, Comparison] = {}
+    before = best_champion.best_champions_before(tag, held.gates, held.reference_since)
+    beside: dict[str, PairedComparison] = {}
     if champion is not None:
         beside[str(champion.number)] = against(candidate, champion)
     for number in sorted(set(before.values()), key=int):
@@ -88,16 +90,16 @@ def judge_again(store: Store, name: str, candidate: Evidence, champion: Evidence
         measured[LATENCY] = candidate.run.data.metrics[LATENCY]
     if champion is not None:
         measured[VANISHED] = float(len({image for found in beside.values() for image in found.vanished}))
-    subject = Subject({**candidate.metrics, **measured}, candidate.test, candidate.threshold)
-    return Retrial(
+    subject = GateInputs({**candidate.metrics, **measured}, candidate.test, candidate.threshold)
+    return Reevaluation(
         version=candidate.number,
-        verdict=judge(held.gates, subject, own, best),
+        verdict=evaluate_gates(held.gates, subject, own, best),
         champion=own,
-        heirs=best_champion.heirs(tag, held.gates, held.reference_since, own, best),
+        heirs=best_champion.inherited_best(tag, held.gates, held.reference_since, own, best),
     )
 
 
-def against(candidate: Evidence, other: Evidence) -> Comparison:
+def against(candidate: RecordedEvaluation, other: RecordedEvaluation) -> PairedComparison:
     """A version beside another one, on the version's test images.
 
     Raises:
@@ -107,7 +109,7 @@ def against(candidate: Evidence, other: Evidence) -> Comparison:
     return compare(candidate.test, candidate.threshold, candidate.splits, _rival(other, candidate))
 
 
-def on_common_images(one: Evidence, other: Evidence) -> Comparison | None:
+def on_common_images(one: RecordedEvaluation, other: RecordedEvaluation) -> PairedComparison | None:
     """Two versions on the test images that both have answered, which neither of them learned from; None for none.
 
     Raises:
@@ -125,11 +127,11 @@ def on_common_images(one: Evidence, other: Evidence) -> Comparison | None:
             f"{len(relabelled)} images have another label in the test of version {other.number} than in that of "
             f"version {one.number}: {_some(relabelled)}"
         )
-    rival = Rival(str(other.number), Answers(probability, other.threshold), other.splits)
+    rival = Opponent(str(other.number), ModelOutputs(probability, other.threshold), other.splits)
     return compare(test, one.threshold, one.splits, rival)
 
 
-def sound(evidence: Evidence) -> Evidence:
+def sound(evidence: RecordedEvaluation) -> RecordedEvaluation:
     """The same, if all of it fits together.
 
     Raises:
@@ -144,7 +146,7 @@ def sound(evidence: Evidence) -> Evidence:
     return evidence
 
 
-def _rival(other: Evidence, candidate: Evidence) -> Rival:
+def _rival(other: RecordedEvaluation, candidate: RecordedEvaluation) -> Opponent:
     try:
         learned, own = other.splits, candidate.splits
     except ArtifactError as error:
@@ -159,7 +161,7 @@ def _rival(other: Evidence, candidate: Evidence) -> Rival:
             f"{len(images)} test images of version {candidate.number}, {len(unknown)} were not in the test of version "
             f"{other.number} and {len(relabelled)} had another label ({_some(unknown or relabelled)}); {AGAIN}"
         )
-    return Rival(str(other.number), Answers(probability, other.threshold), learned)
+    return Opponent(str(other.number), ModelOutputs(probability, other.threshold), learned)
 
 
 def _answers(test: Predictions, other: Predictions) -> tuple[NDArray[np.float64], list[str]]:
@@ -175,15 +177,15 @@ def _answers(test: Predictions, other: Predictions) -> tuple[NDArray[np.float64]
     return probability, relabelled
 
 
-def _best(store: Store, name: str, number: str, candidate: Evidence, folder: Path) -> Comparison:
+def _best(store: MlflowStore, name: str, number: str, candidate: RecordedEvaluation, folder: Path) -> PairedComparison:
     version = registry_client.version(store, name, number)
     if version is None:
         problem = f"it has been deleted in MLflow; set register.reference_since above {number}, then {AGAIN}"
         return compare(candidate.test, candidate.threshold, candidate.splits, unscored(number, problem))
-    return against(candidate, sound(gather(store, version, folder)))
+    return against(candidate, sound(fetch_evaluation(store, version, folder)))
 
 
-def _conditions(candidate: Evidence) -> Conditions:
+def _conditions(candidate: RecordedEvaluation) -> Conditions:
     text = candidate.version.tags.get(CONDITIONS, "")
     try:
         return Conditions.model_validate_json(text)

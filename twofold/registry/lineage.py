@@ -68,7 +68,7 @@ def _of_run(origin: Mapping[str, str]) -> dict[str, str]:
 
 def _named(source: str) -> dict[str, str]:
     """`source`, and `dvc_revision` if it is one of a DVC repository."""
-    found = {"source": urls.recorded(source)}
+    found = {"source": urls.recorded_address(source)}
     if source.startswith("dvc+"):
         # dvc+<git url or path>@<revision>:<path>, in which an address may hold an @ of its own.
         found["dvc_revision"] = source.rpartition("@")[2].partition(":")[0]

@@ -32,7 +32,7 @@ from dataclasses import dataclass
 from twofold.core.errors import RegistryError
 from twofold.core.progress import say
 from twofold.tracking import registry_client
-from twofold.tracking.store import Store
+from twofold.tracking.store import MlflowStore
 
 PREFIX = "twofold.lock."
 KIND, HOLDER, TOKEN = "twofold.kind", "twofold.holder", "twofold.token"
@@ -54,7 +54,7 @@ class Lock:
         token: by which the holder knows its own.
     """
 
-    store: Store
+    store: MlflowStore
     model: str
     fence: int
     token: str
@@ -89,7 +89,7 @@ class _Seen:
 
 
 @contextmanager
-def locked(store: Store, model: str, *, above: int = 0) -> Iterator[Lock]:
+def locked(store: MlflowStore, model: str, *, above: int = 0) -> Iterator[Lock]:
     """Hold the lock on a registered model for as long as the block lasts.
 
     Args:
@@ -127,7 +127,7 @@ def _has_name() -> bool:
         return False
 
 
-def _acquire(store: Store, model: str, above: int) -> Lock:
+def _acquire(store: MlflowStore, model: str, above: int) -> Lock:
     token = uuid.uuid4().hex
     begin = time.monotonic()
     watched: tuple[int, str] | None = None  # number and beat of the lock that is waited for
@@ -156,7 +156,7 @@ def _acquire(store: Store, model: str, above: int) -> Lock:
 def _take(lock: Lock) -> bool:
     """Create the lock's name; whether it was done by this process and no later lock is there."""
     tags = {KIND: "lock", TOKEN: lock.token, HOLDER: holder(), BEAT_TAG: "0"}
-    claimed = registry_client.claim(lock.store, lock.name, tags)
+    claimed = registry_client.create_unique(lock.store, lock.name, tags)
     found = _all(lock.store, lock.model)
     if not claimed and all(seen.number < lock.fence for seen in found):
         # Gone by now, or there and not to be seen: then this says that permission is denied.
@@ -183,11 +183,11 @@ def _beat(lock: Lock, stop: threading.Event) -> None:
         registry_client.attempt(lambda value=value: registry_client.tag_model(lock.store, lock.name, BEAT_TAG, value))  # type: ignore[misc]
 
 
-def _top(store: Store, model: str) -> _Seen | None:
+def _top(store: MlflowStore, model: str) -> _Seen | None:
     return max(_all(store, model), key=lambda seen: seen.number, default=None)
 
 
-def _all(store: Store, model: str) -> list[_Seen]:
+def _all(store: MlflowStore, model: str) -> list[_Seen]:
     found = []
     for each in registry_client.names(store, f"{PREFIX}{model}."):
         number = re.fullmatch(r"[0-9]+", each.name.removeprefix(f"{PREFIX}{model}."))

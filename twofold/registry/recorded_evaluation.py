@@ -23,14 +23,14 @@ from twofold.serving.model_resolver import fetch_sealed
 from twofold.serving.sealed_model import splits
 from twofold.tracking.registry_client import KEY, ModelVersion
 from twofold.tracking.runs import Run, fetch
-from twofold.tracking.store import Store
+from twofold.tracking.store import MlflowStore
 
 EVALUATION, METRICS = "evaluation", "metrics.json"  # folder of a run's files, and a file in it
 CLOSE = 1e-9
 
 
 @dataclass(frozen=True)
-class Evidence:
+class RecordedEvaluation:
     """A version's test.
 
     Attributes:
@@ -72,7 +72,7 @@ class Evidence:
         return splits(self.sealed)
 
 
-def gather(store: Store, version: ModelVersion, folder: Path) -> Evidence:
+def fetch_evaluation(store: MlflowStore, version: ModelVersion, folder: Path) -> RecordedEvaluation:
     """Fetch a version's evidence.
 
     Raises:
@@ -87,7 +87,7 @@ def gather(store: Store, version: ModelVersion, folder: Path) -> Evidence:
         name: fetch(store, version.run_id, f"{EVALUATION}/{name}", place) for name in (PREDICTIONS, DECISION, METRICS)
     }
     metrics = read_json(paths[METRICS])
-    return Evidence(
+    return RecordedEvaluation(
         version=version,
         run=store.client.get_run(version.run_id),
         test=read_predictions(paths[PREDICTIONS]).of("test"),
@@ -102,7 +102,7 @@ def gather(store: Store, version: ModelVersion, folder: Path) -> Evidence:
     )
 
 
-def differences(evidence: Evidence) -> dict[str, list[str]]:
+def differences(evidence: RecordedEvaluation) -> dict[str, list[str]]:
     """What of a version's evidence differs from what the version's tags or its run say, by what was recomputed."""
     tags = evidence.version.tags
     found = {

@@ -26,9 +26,9 @@ from twofold.registry.ledger import Ledger
 from twofold.registry.lineage import LINEAGE, canonical, lineage
 from twofold.serving import golden_samples
 from twofold.serving.golden_samples import WITNESSES
-from twofold.serving.mlflow_model import amiss, pack
-from twofold.serving.sealed_model_writer import Seal, seal
-from twofold.serving.smoke_test import IMAGES, rehearse
+from twofold.serving.mlflow_model import find_differences, write_mlflow_model
+from twofold.serving.sealed_model_writer import SealedFolder, write_sealed_model
+from twofold.serving.smoke_test import IMAGES, run_smoke_test
 from twofold.tracking import registry_client
 from twofold.tracking.registry_client import (
     CHAMPION,
@@ -42,13 +42,13 @@ from twofold.tracking.registry_client import (
     ModelVersion,
 )
 from twofold.tracking.runs import Run, log_figures, set_tags
-from twofold.tracking.store import Store
+from twofold.tracking.store import MlflowStore
 
 MODEL_ID = "twofold.model_id"  # of a run: the logged model that it sealed
 
 
 @dataclass(frozen=True)
-class Standing:
+class RegistryState:
     """Where the registry stands for a candidate.
 
     Attributes:
@@ -65,16 +65,16 @@ class Standing:
     rival: ModelVersion | None
 
 
-def standing(store: Store, name: str, key: str) -> Standing:
+def registry_state(store: MlflowStore, name: str, key: str) -> RegistryState:
     """Look up champion and candidate in ledger and registry, after finishing what a killed process had begun.
 
     Raises:
         RegistryError: the ledger is damaged, an alias was moved by other hands, or the champion has been deleted.
     """
-    return _standing(store, name, key, transitions.look(store, name))
+    return _standing(store, name, key, transitions.sound_ledger(store, name))
 
 
-def _standing(store: Store, name: str, key: str, ledger: Ledger) -> Standing:
+def _standing(store: MlflowStore, name: str, key: str, ledger: Ledger) -> RegistryState:
     if ledger.entries:
         champion = None if ledger.champion is None else registry_client.version(store, name, str(ledger.champion))
         if champion is None and ledger.champion is not None:
@@ -82,15 +82,15 @@ def _standing(store: Store, name: str, key: str, ledger: Ledger) -> Standing:
                 f"the champion of '{name}', version {ledger.champion}, has been deleted in MLflow: {ANOTHER}"
             )
     else:
-        champion = registry_client.holder(store, name)  # from before there was a ledger
+        champion = registry_client.version_by_alias(store, name)  # from before there was a ledger
     version = registry_client.version_with(store, name, key)
     if champion is None or version is None or champion.version != version.version:
-        return Standing(ledger, champion, version, champion)
+        return RegistryState(ledger, champion, version, champion)
     before = version.tags.get(JUDGED_AGAINST)
-    return Standing(ledger, champion, version, registry_client.version(store, name, before) if before else None)
+    return RegistryState(ledger, champion, version, registry_client.version(store, name, before) if before else None)
 
 
-def settled(stands: Standing, judgement: Judgement, alias: str) -> Outcome | None:
+def known_outcome(stands: RegistryState, judgement: Judgement, alias: str) -> Outcome | None:
     """What has been settled already, or None if the candidate passed and its promotion is still to be done.
 
     A version that was champion once is settled for good, and so is one that a person has rejected: a scheduled run on
@@ -107,13 +107,13 @@ def settled(stands: Standing, judgement: Judgement, alias: str) -> Outcome | Non
     return None if judgement.verdict.passed else Outcome(held, None, nothing_new=False, champion=now)
 
 
-def _stale(stands: Standing) -> bool:
+def _stale(stands: RegistryState) -> bool:
     """Whether a version that waits for review was held against another champion than the present one."""
     now = "" if stands.champion is None else str(stands.champion.version)
     return stands.version is not None and stands.version.tags.get(JUDGED_AGAINST, "") != now
 
 
-def log_model(store: Store, run: Run, judgement: Judgement) -> tuple[LoggedModel, str]:
+def log_model(store: MlflowStore, run: Run, judgement: Judgement) -> tuple[LoggedModel, str]:
     """Seal the candidate, log it, fetch it back and try it in a fresh process, pickles forbidden.
 
     Returns:
@@ -129,7 +129,7 @@ def log_model(store: Store, run: Run, judgement: Judgement) -> tuple[LoggedModel
         golden_samples.write(
             folder / WITNESSES, asked, said, pictures=bool(candidate.about["evaluate"]["params"]["pictures"])
         )
-        sealed = seal(
+        sealed = write_sealed_model(
             candidate.model,
             candidate.evaluation / DECISION,
             candidate.prepared.meta["pixels"],
@@ -149,7 +149,7 @@ def log_model(store: Store, run: Run, judgement: Judgement) -> tuple[LoggedModel
             largest = None
         if largest is None:
             # Sent again even if it was sent before: what is run below must be what was made above.
-            pack(sealed, folder / "packed", model_id=model.model_id, run_id=model.source_run_id)
+            write_mlflow_model(sealed, folder / "packed", model_id=model.model_id, run_id=model.source_run_id)
             registry_client.upload(store, model, folder / "packed")
             largest = f"{_rehearse(store, model, candidate, folder):.3g}"
             store.client.set_logged_model_tags(model.model_id, {REHEARSED: largest})
@@ -158,9 +158,9 @@ def log_model(store: Store, run: Run, judgement: Judgement) -> tuple[LoggedModel
 
 
 def promote(
-    store: Store,
+    store: MlflowStore,
     run: Run,
-    stands: Standing,
+    stands: RegistryState,
     judgement: Judgement,
     *,
     model: LoggedModel,
@@ -188,11 +188,13 @@ def promote(
     name, key = judgement.name, judgement.candidate.key
     with transitions.changing(store, name) as (lock, ledger):
         fresh = _standing(store, name, key, ledger)
-        done = settled(fresh, judgement, alias)
+        done = known_outcome(fresh, judgement, alias)
         if done is not None:
             return done  # by another register of this very candidate
         expected = None if stands.champion is None else int(stands.champion.version)
-        transitions.unmoved(name, expected, None if fresh.champion is None else int(fresh.champion.version))
+        transitions.require_same_champion(
+            name, expected, None if fresh.champion is None else int(fresh.champion.version)
+        )
         rival = "" if judgement.champion is None else judgement.champion.version
         version, gates = _version(store, run, judgement, fresh.version, model, seal_digest, card, params)
         change = transitions.Change(
@@ -212,7 +214,7 @@ def promote(
 
 
 def _version(
-    store: Store,
+    store: MlflowStore,
     run: Run,
     judgement: Judgement,
     found: ModelVersion | None,
@@ -223,7 +225,7 @@ def _version(
 ) -> tuple[ModelVersion, str]:
     """The candidate's version, made unless it is there, and the SHA-256 of the verdict that it is tagged with."""
     candidate = judgement.candidate
-    gates, tagged = verdict_store.keep(store, run.info.run_id, judgement.verdict)
+    gates, tagged = verdict_store.store_verdict(store, run.info.run_id, judgement.verdict)
     conditions = {key: params["register"][key] for key in ("gates", "reference_since")}
     again = {
         JUDGED_AGAINST: "" if judgement.champion is None else judgement.champion.version,
@@ -248,15 +250,15 @@ def _version(
     return registry_client.create_version(store, judgement.name, model, run, tags | again, card), gates
 
 
-def _gone(store: Store, model: LoggedModel, sealed: Seal, folder: Path) -> str:
+def _gone(store: MlflowStore, model: LoggedModel, sealed: SealedFolder, folder: Path) -> str:
     """Why a logged model's files are no longer those that were tried, in words; nothing of them is run."""
     try:
-        return amiss(registry_client.download(store, model, folder), sealed)
+        return find_differences(registry_client.download(store, model, folder), sealed)
     except RegistryError as error:
         return str(error)
 
 
-def _rehearse(store: Store, model: LoggedModel, candidate: Candidate, folder: Path) -> float:
+def _rehearse(store: MlflowStore, model: LoggedModel, candidate: Candidate, folder: Path) -> float:
     """The largest difference of a probability on the rehearsal's images."""
     back = registry_client.download(store, model, folder / "back")
     if digest(back) != digest(folder / "packed"):
@@ -265,4 +267,4 @@ def _rehearse(store: Store, model: LoggedModel, candidate: Candidate, folder: Pa
     say(f"register: trying the sealed model in a fresh process on {len(images)} test images")
     threshold = float(candidate.decision["threshold"])
     precision = str(candidate.decision["precision"])
-    return rehearse(back, images, expected, threshold=threshold, labels=candidate.labels, precision=precision)
+    return run_smoke_test(back, images, expected, threshold=threshold, labels=candidate.labels, precision=precision)

@@ -28,7 +28,7 @@ from twofold.registry.lineage import LINEAGE, UNKNOWN
 from twofold.registry.transitions import state
 from twofold.registry.version_text import lineage as facts
 from twofold.registry.version_text import shortened
-from twofold.tracking.store import Store, main_checkout
+from twofold.tracking.store import MlflowStore, main_checkout
 
 COMMIT, SHA256 = "[0-9a-f]{40}|[0-9a-f]{64}", "[0-9a-f]{64}"
 # In the order of the steps; after the first of them the data must be as recorded, after the last one all else.
@@ -77,7 +77,7 @@ class Recipe:
         return found
 
 
-def recipe(store: Store, name: str, which: str, source: str | None = None) -> Recipe:
+def recipe(store: MlflowStore, name: str, which: str, source: str | None = None) -> Recipe:
     """How to make a version again.
 
     Args:

@@ -22,7 +22,7 @@ from twofold.registry.ledger import HEAD, LONGEST_REASON, Action, Entry, Ledger
 from twofold.registry.lineage import LINEAGE
 from twofold.registry.lock import Lock, holder, locked
 from twofold.tracking import registry_client
-from twofold.tracking.store import Store
+from twofold.tracking.store import MlflowStore
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Change:
     note: str = ""
 
 
-def look(store: Store, name: str) -> Ledger:
+def sound_ledger(store: MlflowStore, name: str) -> Ledger:
     """The ledger, after making sure that it is whole and that the aliases follow from it.
 
     What a killed process has left undone is done first.
@@ -55,7 +55,7 @@ def look(store: Store, name: str) -> Ledger:
 
 
 @contextmanager
-def changing(store: Store, name: str) -> Iterator[tuple[Lock, Ledger]]:
+def changing(store: MlflowStore, name: str) -> Iterator[tuple[Lock, Ledger]]:
     """The lock, and the ledger as it is under it; for `commit`."""
     before, _ = state(store, name)
     with locked(store, name, above=before.fence) as lock:
@@ -79,7 +79,7 @@ def commit(lock: Lock, change: Change, *, expected: int | None) -> Entry:
     ledger = _sound(lock)
     if not ledger.entries:
         ledger = _adopt(lock, ledger)
-    unmoved(name, expected, ledger.champion)
+    require_same_champion(name, expected, ledger.champion)
     entry = ledger.next(lock.fence, time=_now(), **vars(change))
     registry_client.tag_model(store, name, entry.key, entry.text)
     lock.check()
@@ -88,7 +88,7 @@ def commit(lock: Lock, change: Change, *, expected: int | None) -> Entry:
     return entry
 
 
-def repair(store: Store, name: str, *, actor: str, reason: str) -> list[str]:
+def repair(store: MlflowStore, name: str, *, actor: str, reason: str) -> list[str]:
     """Set every alias as the ledger says; what was done, a line each.
 
     Args:
@@ -157,12 +157,12 @@ def _worded(change: Change) -> None:
             )
 
 
-def state(store: Store, name: str) -> tuple[Ledger, list[str]]:
+def state(store: MlflowStore, name: str) -> tuple[Ledger, list[str]]:
     """The ledger, and what is wrong with it or with an alias, a sentence each."""
     model = registry_client.registered(store, name)
     ledger = ledgers.read({} if model is None else model.tags)
     if model is None or not ledger.entries:
-        found = None if ledger.problems else registry_client.holder(store, name)
+        found = None if ledger.problems else registry_client.version_by_alias(store, name)
         if found is not None and LINEAGE in found.tags:
             gone = f"every entry is missing, though version {found.version} is champion and was made under a ledger"
             ledger = replace(ledger, problems=(gone,))
@@ -201,7 +201,7 @@ def _sound(lock: Lock) -> Ledger:
 
 def _adopt(lock: Lock, ledger: Ledger) -> Ledger:
     """A champion that was there before the ledger, or whose entry is gone, is entered as the alias says."""
-    found = registry_client.holder(lock.store, lock.model)
+    found = registry_client.version_by_alias(lock.store, lock.model)
     if found is None:
         return ledger
     reason = "it held the alias, and no entry says since when"
@@ -214,7 +214,7 @@ def _adopt(lock: Lock, ledger: Ledger) -> Ledger:
     return after
 
 
-def unmoved(name: str, expected: int | None, found: int | None) -> None:
+def require_same_champion(name: str, expected: int | None, found: int | None) -> None:
     """Nothing is decided on stale knowledge.
 
     Raises:
@@ -241,7 +241,7 @@ def undecided(name: str, version: int | None, before: Ledger, now: Ledger) -> No
             )
 
 
-def _settle(store: Store, name: str, ledger: Ledger) -> list[str]:
+def _settle(store: MlflowStore, name: str, ledger: Ledger) -> list[str]:
     """Set the aliases that differ from the ledger, then its head; what was done."""
     model = registry_client.registered(store, name)
     done = []
@@ -256,7 +256,7 @@ def _settle(store: Store, name: str, ledger: Ledger) -> list[str]:
                 f"version {number} of '{name}', which by the ledger is {alias}, has been deleted in MLflow; choose "
                 "another with `twofold models rollback VERSION` (`none` for no model)"
             )
-        registry_client.point(store, name, alias, number)
+        registry_client.set_alias(store, name, alias, number)
         done.append(f"'{alias}' moved from version {found or 'none'} to {number or 'none'}")
     last = ledger.last
     text = "" if last is None else ledgers.head_text(last)

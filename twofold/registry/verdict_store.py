@@ -16,13 +16,13 @@ from twofold.registry.lineage import canonical
 from twofold.tracking import registry_client
 from twofold.tracking.registry_client import ModelVersion
 from twofold.tracking.runs import fetch
-from twofold.tracking.store import Store
+from twofold.tracking.store import MlflowStore
 
 GATES = "twofold.gates"  # of a version, with the beginning of the SHA-256: a verdict, gate by gate, as JSON
 FOLDER = "gates"  # of a run
 
 
-def keep(store: Store, run_id: str, verdict: Verdict) -> tuple[str, dict[str, str]]:
+def store_verdict(store: MlflowStore, run_id: str, verdict: Verdict) -> tuple[str, dict[str, str]]:
     """The SHA-256 of a verdict's gates, and the tag that the version is to get; what is too long goes into the run."""
     text = canonical(verdict.as_json())
     digest = hashlib.sha256(text.encode()).hexdigest()
@@ -32,7 +32,7 @@ def keep(store: Store, run_id: str, verdict: Verdict) -> tuple[str, dict[str, st
     return digest, {}
 
 
-def find(store: Store, version: ModelVersion, digest: str) -> list[dict[str, Any]]:
+def load_verdict(store: MlflowStore, version: ModelVersion, digest: str) -> list[dict[str, Any]]:
     """The gates of a verdict, each with its figure and limit.
 
     Raises:

@@ -17,12 +17,12 @@ from twofold.metrics.metric_intervals import intervals
 from twofold.registry import approval, verdict_store
 from twofold.registry.ledger import Entry, Ledger
 from twofold.registry.lineage import UNKNOWN, recorded, sha256_of
-from twofold.registry.recorded_evaluation import CLOSE, Evidence, differences, gather
+from twofold.registry.recorded_evaluation import CLOSE, RecordedEvaluation, differences, fetch_evaluation
 from twofold.registry.transitions import state
 from twofold.serving.model_resolver import fetch_sealed
 from twofold.serving.sealed_model import ARCHITECTURE, DECISION, open_sealed
 from twofold.tracking.registry_client import SEAL, ModelVersion
-from twofold.tracking.store import Store, flatten
+from twofold.tracking.store import MlflowStore, flatten
 
 SAME, DIFFERS, UNCHECKED = "as recorded", "DIFFERS", "not checked"
 
@@ -37,7 +37,7 @@ class Check:
     differences: tuple[str, ...] = ()
 
 
-def verify(store: Store, name: str, which: str, raw: Path | None = None) -> tuple[int, list[dict[str, Any]]]:
+def verify(store: MlflowStore, name: str, which: str, raw: Path | None = None) -> tuple[int, list[dict[str, Any]]]:
     """Check a version; its number, and the checks as JSON objects.
 
     Args:
@@ -76,7 +76,7 @@ def _ledger(ledger: Ledger, wrong: list[str], number: int) -> list[Check]:
 
 
 def _sealed(
-    store: Store, version: ModelVersion, lineage: Mapping[str, Any], folder: Path, raw: Path | None
+    store: MlflowStore, version: ModelVersion, lineage: Mapping[str, Any], folder: Path, raw: Path | None
 ) -> list[Check]:
     place = folder / "sealed"
 
@@ -100,7 +100,7 @@ def _sealed(
 
     checks.append(_tried("sealed decision and base weights", "by the version's tags and its lineage", parts))
     try:
-        count, there, largest = approval.asked(store, version, approval.images_in(raw))
+        count, there, largest = approval.check_version(store, version, approval.images_in(raw))
     except TwofoldError as error:
         return [*checks, Check("answers", DIFFERS, "on the images sealed with it", (str(error),))]
     if count:
@@ -110,10 +110,10 @@ def _sealed(
 
 
 def _evidence(
-    store: Store, version: ModelVersion, lineage: Mapping[str, Any], ledger: Ledger, folder: Path
+    store: MlflowStore, version: ModelVersion, lineage: Mapping[str, Any], ledger: Ledger, folder: Path
 ) -> list[Check]:
     try:
-        evidence = gather(store, version, folder)
+        evidence = fetch_evaluation(store, version, folder)
     except TwofoldError as error:
         return [Check("test", DIFFERS, "predictions, decision and figures of its run", (str(error),))]
     checks = [
@@ -138,7 +138,7 @@ def _evidence(
     ]
 
 
-def _params(lineage: Mapping[str, Any], evidence: Evidence) -> list[str]:
+def _params(lineage: Mapping[str, Any], evidence: RecordedEvaluation) -> list[str]:
     sections = lineage.get("params")
     if not isinstance(sections, Mapping):
         raise RegistryError("the version's lineage holds no parameters")
@@ -170,13 +170,13 @@ def _digests(lineage: Mapping[str, Any], version: ModelVersion) -> list[str]:
     ]
 
 
-def _gates(store: Store, version: ModelVersion, entry: Entry) -> list[str]:
-    failed = [gate["name"] for gate in verdict_store.find(store, version, entry.gates) if not gate["passed"]]
+def _gates(store: MlflowStore, version: ModelVersion, entry: Entry) -> list[str]:
+    failed = [gate["name"] for gate in verdict_store.load_verdict(store, version, entry.gates) if not gate["passed"]]
     promoting = failed and entry.action in ("promote", "challenge")
     return [f"gates that were not passed: {', '.join(failed)}"] if promoting else []
 
 
-def _intervals(evidence: Evidence) -> list[str]:
+def _intervals(evidence: RecordedEvaluation) -> list[str]:
     """The ends of every figure's interval, as the logged predictions give them."""
     again = intervals(evidence.test.target, evidence.test.probability, evidence.threshold)
     logged = evidence.metrics.get("intervals")

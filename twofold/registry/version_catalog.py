@@ -12,22 +12,22 @@ from pathlib import Path
 from typing import Any
 
 from twofold.core.errors import RegistryError
-from twofold.metrics.classification import FIGURES, figures
+from twofold.metrics.classification import FIGURES, classification_metrics
 from twofold.registry import verdict_store
 from twofold.registry.approval import find
 from twofold.registry.gate_reevaluation import on_common_images
 from twofold.registry.ledger import Entry, Ledger
 from twofold.registry.lineage import recorded
-from twofold.registry.recorded_evaluation import Evidence, gather
+from twofold.registry.recorded_evaluation import RecordedEvaluation, fetch_evaluation
 from twofold.registry.transitions import state
 from twofold.tracking import registry_client
 from twofold.tracking.registry_client import CHALLENGER, CHAMPION, CONDITIONS, JUDGED_AGAINST, ModelVersion
-from twofold.tracking.store import Store, shown
+from twofold.tracking.store import MlflowStore, without_credentials
 
 HEADLINE = ("accuracy", "f1", "roc_auc")  # figures of a list
 
 
-def listing(store: Store, name: str) -> list[dict[str, Any]]:
+def listing(store: MlflowStore, name: str) -> list[dict[str, Any]]:
     """Every version, latest first: what it is, its main figures, where it comes from."""
     ledger, _ = state(store, name)
     found = []
@@ -37,7 +37,7 @@ def listing(store: Store, name: str) -> list[dict[str, Any]]:
         found.append(
             {
                 "version": int(version.version),
-                "standing": standing(ledger, int(version.version)),
+                "standing": status(ledger, int(version.version)),
                 "figures": {key: logged[key] for key in HEADLINE if key in logged},
                 "n": int(logged["n"]) if "n" in logged else None,
                 "made": version.creation_timestamp,
@@ -48,7 +48,7 @@ def listing(store: Store, name: str) -> list[dict[str, Any]]:
     return found
 
 
-def standing(ledger: Ledger, version: int) -> str:
+def status(ledger: Ledger, version: int) -> str:
     """What a version is by the ledger: champion, challenger, was champion, rejected, or nothing of it."""
     if version == ledger.champion:
         return CHAMPION
@@ -58,7 +58,7 @@ def standing(ledger: Ledger, version: int) -> str:
     return {CHAMPION: "was champion", CHALLENGER: "was challenger", None: ""}.get(given, given or "")
 
 
-def about(store: Store, name: str, which: str) -> dict[str, Any]:
+def describe(store: MlflowStore, name: str, which: str) -> dict[str, Any]:
     """One version: gates, figures, lineage, links, and every decision on it."""
     ledger, _ = state(store, name)
     version = find(store, name, which, ledger)
@@ -69,7 +69,7 @@ def about(store: Store, name: str, which: str) -> dict[str, Any]:
     return {
         "name": name,
         "version": number,
-        "standing": standing(ledger, number),
+        "standing": status(ledger, number),
         "judged_against": version.tags.get(JUDGED_AGAINST) or None,
         "gates": verdict(store, version, entries),
         "conditions": _json(version, CONDITIONS, {}),
@@ -80,15 +80,15 @@ def about(store: Store, name: str, which: str) -> dict[str, Any]:
     }
 
 
-def verdict(store: Store, version: ModelVersion, entries: list[Entry]) -> list[dict[str, Any]]:
+def verdict(store: MlflowStore, version: ModelVersion, entries: list[Entry]) -> list[dict[str, Any]]:
     """The gates on which the last decision on a version rests, each with its figure and limit; none if none does."""
     digest = next((entry.gates for entry in reversed(entries) if entry.gates), None)
-    return [] if digest is None else verdict_store.find(store, version, digest)
+    return [] if digest is None else verdict_store.load_verdict(store, version, digest)
 
 
-def links(store: Store, version: ModelVersion, experiment_id: str | None) -> dict[str, str]:
+def links(store: MlflowStore, version: ModelVersion, experiment_id: str | None) -> dict[str, str]:
     """Where to look: the model and the run in MLflow, and the files of the run."""
-    uri = shown(store.uri).rstrip("/")
+    uri = without_credentials(store.uri).rstrip("/")
     base = uri if uri.startswith("http") else "http://127.0.0.1:5000"
     found = {"version": f"{base}/#/models/{version.name}/versions/{version.version}"}
     if experiment_id is not None:
@@ -101,7 +101,7 @@ def links(store: Store, version: ModelVersion, experiment_id: str | None) -> dic
     return found
 
 
-def beside(store: Store, name: str, one: str, other: str) -> dict[str, Any]:
+def compare(store: MlflowStore, name: str, one: str, other: str) -> dict[str, Any]:
     """Two versions side by side: figures, answers to the images that both were tested on, and what differs in making.
 
     Raises:
@@ -111,14 +111,14 @@ def beside(store: Store, name: str, one: str, other: str) -> dict[str, Any]:
     ledger, _ = state(store, name)
     versions = [find(store, name, which, ledger) for which in (one, other)]
     with tempfile.TemporaryDirectory() as scratch:
-        pair = [gather(store, version, Path(scratch) / str(place)) for place, version in enumerate(versions)]
+        pair = [fetch_evaluation(store, version, Path(scratch) / str(place)) for place, version in enumerate(versions)]
         common = on_common_images(*pair)
     lineages = [flat(recorded(version)) for version in versions]
     keys = sorted(lineages[0].keys() | lineages[1].keys())
     return {
         "name": name,
         "versions": [int(version.version) for version in versions],
-        "standings": [standing(ledger, int(version.version)) for version in versions],
+        "standings": [status(ledger, int(version.version)) for version in versions],
         "same_test": pair[0].fingerprint == pair[1].fingerprint,
         "own_tests": [{"n": len(each.test), "figures": _scored(each)} for each in pair],
         "same_images": None if common is None else common.as_json(),
@@ -130,7 +130,7 @@ def beside(store: Store, name: str, one: str, other: str) -> dict[str, Any]:
     }
 
 
-def history(store: Store, name: str) -> dict[str, Any]:
+def history(store: MlflowStore, name: str) -> dict[str, Any]:
     """Every entry of the ledger in order, and what is wrong with it or with the aliases."""
     ledger, wrong = state(store, name)
     return {
@@ -153,8 +153,8 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def _scored(evidence: Evidence) -> dict[str, float]:
-    return figures(evidence.test.target, evidence.test.probability, evidence.threshold)
+def _scored(evidence: RecordedEvaluation) -> dict[str, float]:
+    return classification_metrics(evidence.test.target, evidence.test.probability, evidence.threshold)
 
 
 def _json(version: ModelVersion, tag: str, missing: Any) -> Any:

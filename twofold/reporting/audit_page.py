@@ -20,7 +20,7 @@ from typing import Any
 
 from PIL import Image
 
-from twofold.audit.checks import DONE, FINDINGS, KIND, PAGE, SUMMARY, VERSION, Check, Found
+from twofold.audit.checks import DONE, FINDINGS, KIND, PAGE, SUMMARY, VERSION, Check, Issue
 from twofold.core.artifacts import publish, write_bytes, write_csv, write_json, write_meta
 from twofold.data.resizing import FILTER, Pixels
 from twofold.reporting.html_page import render
@@ -53,7 +53,7 @@ def write_audit(
     """
     found = [finding for check in checks for finding in check.found]
     with publish(directory) as draft:
-        write_csv(draft / FINDINGS, Found._fields, [[_plain(cell) for cell in finding] for finding in found])
+        write_csv(draft / FINDINGS, Issue._fields, [[_plain(cell) for cell in finding] for finding in found])
         summary = {check.name: _summary(step, check) for check in checks}
         write_json(draft / SUMMARY, {"step": step, "checks": summary, "figures": dict(figures)})
         write_bytes(

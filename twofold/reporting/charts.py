@@ -17,7 +17,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from twofold.metrics.classification import Counts
+from twofold.metrics.classification import ConfusionMatrix
 from twofold.metrics.curves import Curve, Histogram
 from twofold.reporting.html_page import GRID, INK, MUTED, PAPER, RIGHT, WRONG, Picture
 
@@ -59,7 +59,7 @@ class Point(NamedTuple):
     threshold: float
 
 
-def confusion(counts: Counts, labels: tuple[str, str]) -> Picture:
+def confusion(counts: ConfusionMatrix, labels: tuple[str, str]) -> Picture:
     """Counts of the four outcomes, the positive class first; `labels` is (negative, positive)."""
     negative, positive = (short(label) for label in labels)
     cells = [
@@ -138,7 +138,7 @@ def precision_recall(
         return finished(figure, alt)
 
 
-def scores(bars: Histogram, counts: Counts, threshold: float, labels: tuple[str, str]) -> Picture:
+def scores(bars: Histogram, counts: ConfusionMatrix, threshold: float, labels: tuple[str, str]) -> Picture:
     """How the probabilities of the two classes lie on either side of the threshold, one panel a class."""
     width = float(bars.high[0] - bars.low[0])
     below, straddling = bars.high <= threshold, (bars.low < threshold) & (threshold < bars.high)

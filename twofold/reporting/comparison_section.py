@@ -12,7 +12,7 @@ from twofold.promotion import disagreements
 from twofold.promotion.candidate import Candidate
 from twofold.promotion.gates import LESS_IS_BETTER
 from twofold.promotion.judgement import Judgement
-from twofold.promotion.paired_comparison import Comparison
+from twofold.promotion.paired_comparison import PairedComparison
 
 MOST_VANISHED = 20
 TITLES = {
@@ -38,7 +38,7 @@ def context(judgement: Judgement) -> dict[str, Any]:
     }
 
 
-def _beside(judgement: Judgement, champion: Comparison) -> dict[str, Any]:
+def _beside(judgement: Judgement, champion: PairedComparison) -> dict[str, Any]:
     found: dict[str, Any] = {"version": champion.version, "problem": champion.problem}
     if champion.problem:
         return found
@@ -78,7 +78,7 @@ def pixels(candidate: Candidate) -> Pixels | None:
     return lambda sha256: prepared.pixels(np.array([place[sha256]]))[0]
 
 
-def _row(champion: Comparison, figure: str) -> dict[str, Any]:
+def _row(champion: PairedComparison, figure: str) -> dict[str, Any]:
     own, other, ends = champion.own.get(figure), champion.figures.get(figure), champion.differences.get(figure)
     better = None
     if ends is not None and not ends.low <= 0 <= ends.high:
@@ -93,7 +93,7 @@ def _row(champion: Comparison, figure: str) -> dict[str, Any]:
     }
 
 
-def _left_out(champion: Comparison) -> str:
+def _left_out(champion: PairedComparison) -> str:
     n = sum(champion.left_out.values())
     if not n:
         return "Neither has learned from any of them."

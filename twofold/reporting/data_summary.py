@@ -16,7 +16,9 @@ from twofold.data.raw import DUPLICATES, QUARANTINE
 MOST = 8  # reasons of a kind that are shown
 
 
-def count(raw: Path, prepared: Path, counts: Mapping[str, Mapping[str, int]], labels: Iterable[str]) -> dict[str, Any]:
+def summarize_data(
+    raw: Path, prepared: Path, counts: Mapping[str, Mapping[str, int]], labels: Iterable[str]
+) -> dict[str, Any]:
     """The values of `data_summary.html`.
 
     Args:

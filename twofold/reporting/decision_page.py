@@ -14,7 +14,7 @@ from twofold.audit import summary
 from twofold.metrics.classification import FIGURES
 from twofold.metrics.temperature_scaling import calibrated
 from twofold.promotion.judgement import Judgement, Outcome, headline, reasons
-from twofold.promotion.verdict import Result
+from twofold.promotion.verdict import GateResult
 from twofold.reporting import charts, comparison_section, data_summary, html_page, plots, sections, threshold_slider
 from twofold.reporting.comparison_section import TITLES
 from twofold.reporting.html_page import Picture
@@ -56,7 +56,7 @@ def render(judgement: Judgement, outcome: Outcome, recorded: Mapping[str, Any]) 
         "slices": sections.tables(metrics["slices"]),
         "robustness": sections.rows(metrics.get("robustness")),
         "explained": candidate.explained,
-        "data": data_summary.count(
+        "data": data_summary.summarize_data(
             candidate.raw, candidate.prepared.directory, candidate.prepared.meta["counts"], (positive, negative)
         ),
         "audited": summary.in_kinds(candidate.audits),
@@ -126,7 +126,7 @@ def _consequence(judgement: Judgement, outcome: Outcome) -> str:
     return f"No version was made. {stays}"
 
 
-def _gate(gate: Result) -> dict[str, Any]:
+def _gate(gate: GateResult) -> dict[str, Any]:
     word = ("passed" if gate.passed else "failed") if gate.applies else "does not apply"
     held = gate.value if gate.bound is None else gate.bound
     return {
@@ -161,7 +161,7 @@ def _rows(judgement: Judgement) -> list[dict[str, Any]]:
 def _charts(judgement: Judgement) -> dict[str, Picture]:
     candidate = judgement.candidate
     uncalibrated = calibrated(candidate.test.probability, 1 / candidate.decision["temperature"])
-    return plots.draw(candidate.test, uncalibrated, candidate.metrics, candidate.labels)
+    return plots.draw_plots(candidate.test, uncalibrated, candidate.metrics, candidate.labels)
 
 
 def _lineage(judgement: Judgement, recorded: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, Any]]]]:

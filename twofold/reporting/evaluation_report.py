@@ -10,7 +10,7 @@ from typing import Any
 from twofold.evaluation.explanations import Explanations
 from twofold.evaluation.predictions import Predictions
 from twofold.metrics import number_format
-from twofold.metrics.classification import Counts, by_class
+from twofold.metrics.classification import ConfusionMatrix, by_class
 from twofold.metrics.decision_threshold import explain
 from twofold.metrics.temperature_scaling import WHY
 from twofold.reporting import html_page, sections
@@ -46,7 +46,7 @@ def render(findings: Findings) -> str:
     """The page as text; the same findings give the same text."""
     metrics, decision = findings.metrics, findings.decision
     negative, positive = decision["labels"]
-    counts = Counts(*(metrics[name] for name in Counts._fields))
+    counts = ConfusionMatrix(*(metrics[name] for name in ConfusionMatrix._fields))
     prevalence = counts.positive / counts.n
     context = {
         "negative": negative,
@@ -107,7 +107,7 @@ def of_hundred(hits: int, n: int, noun: str, which: str, hit: str, miss: str) ->
     return f"Of 100 {noun}s{which}, the model {hit} {part} and {miss} {100 - part}{exactly}."
 
 
-def _tiles(counts: Counts, negative: str, positive: str) -> list[dict[str, Any]]:
+def _tiles(counts: ConfusionMatrix, negative: str, positive: str) -> list[dict[str, Any]]:
     return [
         {"title": "Right answers", "rate": rate(counts.correct, counts.n), "of": "images"},
         {
@@ -156,7 +156,7 @@ def _calibration(metrics: Mapping[str, Any], decision: Mapping[str, Any]) -> dic
     }
 
 
-def _rows(metrics: Mapping[str, Any], counts: Counts, negative: str, positive: str) -> list[dict[str, Any]]:
+def _rows(metrics: Mapping[str, Any], counts: ConfusionMatrix, negative: str, positive: str) -> list[dict[str, Any]]:
     why = metrics.get("undefined", {})
     of = {
         "precision": f"{counts.called:,} “{positive}” answer" + ("" if counts.called == 1 else "s"),
@@ -178,7 +178,7 @@ def _rows(metrics: Mapping[str, Any], counts: Counts, negative: str, positive: s
     ]
 
 
-def _classes(counts: Counts, negative: str, positive: str) -> list[dict[str, Any]]:
+def _classes(counts: ConfusionMatrix, negative: str, positive: str) -> list[dict[str, Any]]:
     return [
         {
             "label": label,

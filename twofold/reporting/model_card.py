@@ -14,7 +14,7 @@ from twofold.promotion.judgement import Judgement
 from twofold.reporting import data_summary, model_card_figures
 from twofold.reporting.markdown import bullets, code, table, text
 from twofold.reporting.model_card_figures import MOST_VALUES
-from twofold.tracking.store import shown
+from twofold.tracking.store import without_credentials
 
 _BASES = {
     "resnet50": "ResNet-50 (torchvision)",
@@ -135,7 +135,7 @@ def _audits(judgement: Judgement) -> list[str]:
     ]
 
 
-def _named(check: summary.Audited, raised: Sequence[summary.Audited]) -> str:
+def _named(check: summary.AuditSummary, raised: Sequence[summary.AuditSummary]) -> str:
     """A check's title, and its step where another one of that title found something."""
     return text(check.title) + (f" (by {check.step})" if check.title in {one.title for one in raised} else "")
 
@@ -143,7 +143,7 @@ def _named(check: summary.Audited, raised: Sequence[summary.Audited]) -> str:
 def _data(judgement: Judgement) -> list[str]:
     candidate = judgement.candidate
     data, labels = candidate.about["preprocess"], list(reversed(candidate.labels))
-    found = data_summary.count(candidate.raw, candidate.prepared.directory, data["counts"], labels)
+    found = data_summary.summarize_data(candidate.raw, candidate.prepared.directory, data["counts"], labels)
     removed = [
         f"{words}: {n}" + (f" ({'; '.join(f'{text(reason)}: {times}' for reason, times in reasons)})" if n else "")
         for words, n, reasons in found["removed"]
@@ -182,7 +182,11 @@ def _details(judgement: Judgement) -> list[str]:
                 f"{code(candidate.digests['decision'])}.",
                 f"Code: git commit {code(origin.get('git.commit', 'unknown'))}, changed files: {_changed(origin)}.",
                 *([f"Libraries: {text(', '.join(libraries))}."] if libraries else []),
-                *(f"{title}: {code(shown(origin[key]))}." for title, key in optional.items() if key in origin),
+                *(
+                    f"{title}: {code(without_credentials(origin[key]))}."
+                    for title, key in optional.items()
+                    if key in origin
+                ),
             ]
         ),
     ]

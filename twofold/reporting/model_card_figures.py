@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from twofold.evaluation.slice_names import in_order
-from twofold.metrics.classification import FIGURES, LOSSES, Counts
+from twofold.metrics.classification import FIGURES, LOSSES, ConfusionMatrix
 from twofold.metrics.confidence_intervals import Interval, mcnemar
 from twofold.metrics.decision_threshold import explain
 from twofold.metrics.metric_intervals import METHODS
@@ -56,7 +56,7 @@ def _plain(value: float) -> str:
 
 def _of(figure: str, metrics: Mapping[str, Any]) -> int:
     """How many test images a figure is about."""
-    counts = Counts(*(metrics[name] for name in Counts._fields))
+    counts = ConfusionMatrix(*(metrics[name] for name in ConfusionMatrix._fields))
     return {
         "precision": counts.called,
         "recall": counts.positive,

@@ -15,15 +15,15 @@ from twofold.evaluation import robustness
 from twofold.evaluation.predictions import Predictions
 from twofold.metrics import curves
 from twofold.metrics.calibration import reliability
-from twofold.metrics.classification import FIGURES, Counts, by_class
+from twofold.metrics.classification import FIGURES, ConfusionMatrix, by_class
 from twofold.metrics.confidence_intervals import wilson
 from twofold.reporting import charts, reliability_diagram
 from twofold.reporting.html_page import Picture
 
-_COUNTED = ("n", "n_positive", *Counts._fields)
+_COUNTED = ("n", "n_positive", *ConfusionMatrix._fields)
 
 
-def draw(
+def draw_plots(
     test: Predictions, uncalibrated: ArrayLike, figures: Mapping[str, Any], labels: Sequence[str]
 ) -> dict[str, Picture]:
     """Every chart of a test, by its name.
@@ -35,7 +35,7 @@ def draw(
         labels: (negative, positive).
     """
     names = (labels[0], labels[1])
-    counts = Counts(*(figures[field] for field in Counts._fields))
+    counts = ConfusionMatrix(*(figures[field] for field in ConfusionMatrix._fields))
     threshold = figures["threshold"]
     points = (test.target, test.probability)
     alarms = charts.Point(1 - figures["specificity"], figures["recall"], threshold)
@@ -57,7 +57,7 @@ def draw(
     }
 
 
-def write(
+def write_tables(
     folder: Path, test: Predictions, uncalibrated: ArrayLike, figures: Mapping[str, Any], labels: Sequence[str]
 ) -> None:
     """Every curve and table as CSV; arguments as of `draw`."""
@@ -81,7 +81,7 @@ def write(
         _csv(folder / f"{name}.csv", header, rows)
     answers = ((label, labels[answer]) for label, answer in zip(test.label, test.predicted, strict=True))
     _csv(folder / "confusion.csv", ("actual", "predicted"), answers)
-    classes = by_class(Counts(*(figures[field] for field in Counts._fields)), labels)
+    classes = by_class(ConfusionMatrix(*(figures[field] for field in ConfusionMatrix._fields)), labels)
     shares = ("n", "called", "correct", "precision", "recall", "f1")
     _csv(
         folder / "classes.csv",

@@ -5,7 +5,7 @@ from typing import Any
 
 from twofold.evaluation.robustness import ALTERATIONS, CHANGE, FIGURES, PLAIN
 from twofold.evaluation.slice_names import FEWEST, in_order
-from twofold.metrics.classification import Counts
+from twofold.metrics.classification import ConfusionMatrix
 from twofold.reporting.wording import EXPLAINED, ends, rate
 
 NAMES = {"roc_auc": "ROC-AUC"}
@@ -61,7 +61,7 @@ def _table(name: str, values: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]
     rows = []
     reasons: dict[str, list[str]] = {}
     for value in shown:
-        own = Counts(*(values[value][field] for field in Counts._fields))
+        own = ConfusionMatrix(*(values[value][field] for field in ConfusionMatrix._fields))
         rows.append(
             {
                 "value": value,

@@ -14,12 +14,12 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from twofold.metrics.classification import Counts, confusion
-from twofold.metrics.curves import sweep
+from twofold.metrics.classification import ConfusionMatrix, confusion
+from twofold.metrics.curves import threshold_sweep
 from twofold.metrics.decision_threshold import candidates
 
 # Key, title, and the images that count as hits among how many.
-RATES: tuple[tuple[str, str, Callable[[Counts], tuple[int, int]]], ...] = (
+RATES: tuple[tuple[str, str, Callable[[ConfusionMatrix], tuple[int, int]]], ...] = (
     ("accuracy", "Accuracy", lambda c: (c.correct, c.n)),
     ("recall", "Recall (found)", lambda c: (c.true_positive, c.positive)),
     ("specificity", "Specificity (rightly passed)", lambda c: (c.true_negative, c.negative)),
@@ -44,7 +44,7 @@ def stops(target: NDArray[np.int64], probability: NDArray[np.float64], chosen: f
 
     Where a probability is exactly 1, no threshold calls no image positive.
     """
-    counts = sweep(target, probability)
+    counts = threshold_sweep(target, probability)
     thresholds = candidates(counts.probability)
     hits, alarms = counts.true_positive, counts.false_positive
     if len(thresholds) > len(hits):
@@ -73,7 +73,7 @@ def context(target: NDArray[np.int64], probability: NDArray[np.float64], chosen:
     }
 
 
-def _data(every: Sequence[Stop], place: int, counts: Counts) -> Markup:
+def _data(every: Sequence[Stop], place: int, counts: ConfusionMatrix) -> Markup:
     # Numbers alone, so that there is nothing in it that could end the element.
     values = {"positive": counts.positive, "negative": counts.negative, "chosen": place, "stops": every}
     return Markup(json.dumps(values, separators=(",", ":"), allow_nan=False))  # noqa: S704

@@ -13,8 +13,8 @@ import numpy as np
 
 from twofold.core.errors import DataError, ParameterError
 from twofold.evaluation.drift_reference import BATCH, MOST, Sample, features, one_of_each, read
-from twofold.metrics.two_sample_tests import DEALS, Found, classifier_test, psi_test
-from twofold.serving.model_resolver import Chosen, choose
+from twofold.metrics.two_sample_tests import DEALS, TestResult, classifier_test, psi_test
+from twofold.serving.model_resolver import ResolvedModel, resolve_model
 
 TESTS = 2
 FEWEST = 30  # images on either side: with fewer, no difference short of a catastrophe would show
@@ -26,8 +26,8 @@ class Verdict(NamedTuple):
     population stability index.
     """
 
-    features: Found
-    scores: Found
+    features: TestResult
+    scores: TestResult
     alpha: float
 
     @property
@@ -90,7 +90,7 @@ def drift(model: str, address: str, *, name: Callable[[], str], alpha: float) ->
     chosen = [images[place][0] for place in one_of_each([group for _, group in images])][:MOST]
     if len(chosen) < FEWEST:
         raise DataError(f"{address}: {len(chosen)} images, at least {FEWEST} are needed (of a group, one counts)")
-    with choose(model, name) as picked:
+    with resolve_model(model, name) as picked:
         old = read(picked.folder)
         if len(old.scores) < FEWEST:
             raise DataError(
@@ -123,20 +123,20 @@ def judge(old: Sample, new: Sample, alpha: float) -> Verdict:
     return Verdict(classifier_test(old.features, new.features, random), psi_test(old.scores, new.scores, random), alpha)
 
 
-def _look(picked: Chosen, source: Any, keys: list[str]) -> tuple[Sample, list[tuple[str, str]]]:
+def _look(picked: ResolvedModel, source: Any, keys: list[str]) -> tuple[Sample, list[tuple[str, str]]]:
     """What the model sees and says of images, and those that are none."""
     from twofold.core.progress import track
-    from twofold.model.device import device, settle, tell
-    from twofold.serving.image_loader import File, opened
+    from twofold.model.device import device, make_deterministic, tell
+    from twofold.serving.image_loader import File, load_images
 
-    settle()
+    make_deterministic()
     sealed = picked.sealed
     tell(sealed.precision, device())
     sealed.classifier.to(device())
     refused: list[tuple[str, str]] = []
     seen, scores = [], []
     files = [File(key, source, key) for key in keys]
-    for some in track(opened(files, sealed.preprocessing), "looking", len(keys), per_item=BATCH):
+    for some in track(load_images(files, sealed.preprocessing), "looking", len(keys), per_item=BATCH):
         refused += [(one.name, one.reason) for one in some if one.pixels is None]
         pixels = [one.pixels for one in some if one.pixels is not None]
         if not pixels:

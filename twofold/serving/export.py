@@ -32,13 +32,13 @@ from twofold.core.artifacts import write_bytes
 from twofold.core.errors import ArtifactError, DataError, ParameterError
 from twofold.data import resizing
 from twofold.data.decoding import AMPLE_KEY
-from twofold.data.prepared import Prepared
+from twofold.data.prepared import PreparedDataset
 from twofold.model.classifier import Classifier
-from twofold.model.inference import VIEWS, normalise, view
+from twofold.model.inference import VIEWS, apply_view, normalise
 from twofold.serving import quantization_evaluation
-from twofold.serving.model_resolver import Chosen, choose
+from twofold.serving.model_resolver import ResolvedModel, resolve_model
 from twofold.serving.quantization import label, quantise
-from twofold.serving.sealed_model import Sealed
+from twofold.serving.sealed_model import SealedModel
 
 NAMES = {"onnx": "model.onnx", "torch": "model.pt2"}
 PRECISION = "float32"  # of a file
@@ -70,7 +70,7 @@ class Exported(NamedTuple):
 class Whole(nn.Module):
     """A sealed model from pixels to probability."""
 
-    def __init__(self, sealed: Sealed) -> None:
+    def __init__(self, sealed: SealedModel) -> None:
         super().__init__()
         self.classifier: Classifier = sealed.classifier
         self.mean, self.std = sealed.architecture["mean"], sealed.architecture["std"]
@@ -81,7 +81,7 @@ class Whole(nn.Module):
         """(N, S, S, 3) uint8 -> (N,) float32."""
         batch = normalise(pixels, self.mean, self.std)
         # All views in one pass: so the network stands in the graph once.
-        seen = torch.cat([view(batch, number).contiguous() for number in self.views])
+        seen = torch.cat([apply_view(batch, number).contiguous() for number in self.views])
         # The logit of the mean probability, by way of logarithms: of a model that is very sure, a float32 probability
         # would be 1, and no temperature could tell it from another.
         by_view = self.classifier(seen).log_softmax(dim=1).reshape(len(self.views), -1, 2)
@@ -120,7 +120,7 @@ def export(
     """
     _check(kind, precision, data, max_auc_loss)
     path = directory / (INT8_NAME if precision == INT8 else NAMES[kind])
-    with choose(model, name) as picked, tempfile.TemporaryDirectory() as scratch:
+    with resolve_model(model, name) as picked, tempfile.TemporaryDirectory() as scratch:
         sealed = picked.sealed
         if precision is None and sealed.precision != PRECISION:
             raise ParameterError(
@@ -143,7 +143,7 @@ def export(
         return Exported(path, picked.version, difference, sealed.precision, moved, evaluation)
 
 
-def describe(picked: Chosen) -> dict[str, str]:
+def describe(picked: ResolvedModel) -> dict[str, str]:
     """The metadata: all that it takes to use the file, as text (JSON where it is more than one value)."""
     sealed = picked.sealed
     about = sealed.preprocessing
@@ -173,7 +173,7 @@ def describe(picked: Chosen) -> dict[str, str]:
     }
 
 
-def write_onnx(sealed: Sealed, about: Mapping[str, str], path: Path) -> None:
+def write_onnx(sealed: SealedModel, about: Mapping[str, str], path: Path) -> None:
     """Write a model's graph in float32 with that metadata."""
     with redirect_stdout(StringIO()):  # it tells of its passes
         program = torch.onnx.export(
@@ -204,7 +204,7 @@ def _check(kind: str, precision: str | None, data: Path | None, max_auc_loss: fl
         raise ParameterError(f"export onnx: needs {', '.join(missing)}; install twofold[export]")
 
 
-def _in_int8(picked: Chosen, graph: Path, prepared: Prepared, most: float) -> tuple[Path, dict[str, Any]]:
+def _in_int8(picked: ResolvedModel, graph: Path, prepared: PreparedDataset, most: float) -> tuple[Path, dict[str, Any]]:
     """Write a graph in int8 beside it, with its figures in its metadata; and these figures.
 
     Raises:
@@ -220,21 +220,21 @@ def _in_int8(picked: Chosen, graph: Path, prepared: Prepared, most: float) -> tu
     return to, found
 
 
-def _graph(sealed: Sealed) -> torch.export.ExportedProgram:
+def _graph(sealed: SealedModel) -> torch.export.ExportedProgram:
     size = sealed.preprocessing["image_size"]
     whole = Whole(sealed).eval()
     traced = torch.zeros((_TRACED, size, size, 3), dtype=torch.uint8)
     return torch.export.export(whole, (traced,), dynamic_shapes=({0: torch.export.Dim("n", min=1)},), strict=False)
 
 
-def _write_torch(sealed: Sealed, about: Mapping[str, str], path: Path) -> None:
+def _write_torch(sealed: SealedModel, about: Mapping[str, str], path: Path) -> None:
     with warnings.catch_warnings():
         # It cannot tell a tensor with its channels last from a part of one; what it writes is tried below.
         warnings.filterwarnings("ignore", message="No complete tensor found in the group")
         torch.export.save(_graph(sealed), path, extra_files={EXTRA: json.dumps(dict(about), sort_keys=True)})
 
 
-def _tried(sealed: Sealed, path: Path, kind: str) -> tuple[float, float]:
+def _tried(sealed: SealedModel, path: Path, kind: str) -> tuple[float, float]:
     """By how much what was written differs at most from the model in float32, and from the model as it is sealed.
 
     Raises:

@@ -17,15 +17,15 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save_file
 
 from twofold.core.errors import ArtifactError, RegistryError
-from twofold.model.device import device, settle, tell
-from twofold.serving.sealed_model import Sealed
+from twofold.model.device import device, make_deterministic, tell
+from twofold.serving.sealed_model import SealedModel
 
 WITNESSES = "witnesses.safetensors"
 PROBABILITY = "probability"
 
 
 @dataclass(frozen=True)
-class Witnesses:
+class GoldenSamples:
     """Images by SHA-256 with the bytes of their files (None where they were not sealed), and what was said of them."""
 
     images: dict[str, bytes | None]
@@ -48,7 +48,7 @@ def write(path: Path, images: Sequence[bytes], probability: NDArray[np.float64],
     save_file(tensors | {PROBABILITY: np.asarray(probability, np.float64)[order]}, path)
 
 
-def read(path: Path) -> Witnesses:
+def read(path: Path) -> GoldenSamples:
     """Read them back; the file has been held to its seal before.
 
     Raises:
@@ -67,11 +67,11 @@ def read(path: Path) -> Witnesses:
     wrong = [name for name, data in images.items() if data and hashlib.sha256(data).hexdigest() != name]
     if wrong:
         raise ArtifactError(f"{path}: the bytes of {wrong[0]} have another SHA-256")
-    return Witnesses(images, probability.astype(np.float64))
+    return GoldenSamples(images, probability.astype(np.float64))
 
 
-def ask(
-    sealed: Sealed, witnesses: Witnesses, find: Callable[[str], bytes | None] = lambda sha256: None
+def check_golden_samples(
+    sealed: SealedModel, witnesses: GoldenSamples, find: Callable[[str], bytes | None] = lambda sha256: None
 ) -> tuple[int, float]:
     """Let the model answer for them again.
 
@@ -94,7 +94,7 @@ def ask(
             expected.append(probability)
     if not pixels:
         return 0, 0.0
-    settle()
+    make_deterministic()
     tell(sealed.precision, device())
     sealed.classifier.to(device())
     largest = float(np.abs(sealed.score(pixels) - np.array(expected)).max())

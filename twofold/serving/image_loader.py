@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from twofold.core.errors import DataError
 from twofold.data.decoding import AMPLE_KEY, Limits, prepare
 from twofold.data.process_pool import ordered, workers
-from twofold.sources.base import Source, Wanted
+from twofold.sources.base import FileRequest, Source
 
 TASK_FILES = 16  # fetched and decoded by a worker in one go: also a batch of the model's
 
@@ -29,7 +29,7 @@ class File(NamedTuple):
     reason: str = ""
 
 
-class Opened(NamedTuple):
+class LoadedImage(NamedTuple):
     """A file's pixels (S, S, C) uint8, C 1 or 3; or None and the reason."""
 
     name: str
@@ -41,10 +41,10 @@ class Task(NamedTuple):
     """Files of one source, which goes to the workers without its listing."""
 
     source: Source
-    files: list[tuple[str, Wanted | None, str]]
+    files: list[tuple[str, FileRequest | None, str]]
 
 
-def opened(files: Iterable[File], preprocessing: Mapping[str, Any]) -> Iterator[list[Opened]]:
+def load_images(files: Iterable[File], preprocessing: Mapping[str, Any]) -> Iterator[list[LoadedImage]]:
     """The files' pixels, at most TASK_FILES at a time.
 
     Args:
@@ -79,7 +79,7 @@ def _single(task: Task) -> list[tuple[str, Task]]:
     return [(one[0], Task(task.source, [one])) for one in task.files]
 
 
-def _open(task: Task, preprocessing: Mapping[str, Any]) -> list[Opened]:
+def _open(task: Task, preprocessing: Mapping[str, Any]) -> list[LoadedImage]:
     limits = Limits(**preprocessing["limits"])
     wanted = [one for _, one, _ in task.files if one is not None]
     fetched = iter(task.source.fetch(wanted, limits.max_bytes))
@@ -94,7 +94,7 @@ def _open(task: Task, preprocessing: Mapping[str, Any]) -> list[Opened]:
             made = prepare(
                 file.data, limits, preprocessing["image_size"], preprocessing["fit"], preprocessing.get(AMPLE_KEY, 0)
             )
-            found.append(Opened(name, made.pixels, ""))
+            found.append(LoadedImage(name, made.pixels, ""))
         except DataError as error:
-            found.append(Opened(name, None, str(error)))
+            found.append(LoadedImage(name, None, str(error)))
     return found

@@ -21,7 +21,7 @@ from twofold.core.code_digest import closure
 from twofold.core.errors import ArtifactError
 from twofold.serving.pyfunc_model import COLUMN
 from twofold.serving.sealed_model import check
-from twofold.serving.sealed_model_writer import CODE, SEALED, SERVED, Seal
+from twofold.serving.sealed_model_writer import CODE, SEALED, SERVED, SealedFolder
 
 ENTRY = "served.py"
 _ENTRY = '''"""What MLflow runs to load this model: the class in the package that lies under code/."""
@@ -34,7 +34,9 @@ set_model(ServedModel())
 '''
 
 
-def pack(sealed: Seal, target: Path, *, model_id: str | None = None, run_id: str | None = None) -> None:
+def write_mlflow_model(
+    sealed: SealedFolder, target: Path, *, model_id: str | None = None, run_id: str | None = None
+) -> None:
     """Write the MLflow model.
 
     Args:
@@ -67,7 +69,7 @@ def pack(sealed: Seal, target: Path, *, model_id: str | None = None, run_id: str
     model.save(str(target / "MLmodel"))
 
 
-def amiss(packed: Path, sealed: Seal) -> str:
+def find_differences(packed: Path, sealed: SealedFolder) -> str:
     """What a packed model lacks or has otherwise than it was sealed, in words; nothing if it is whole.
 
     Args:

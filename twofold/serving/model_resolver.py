@@ -24,10 +24,12 @@ from mlflow.exceptions import MlflowException
 from twofold.core.errors import RegistryError
 from twofold.serving.sealed_model import check
 from twofold.tracking.registry_client import SEAL, refuse_foreign_server
-from twofold.tracking.store import Store, refused, shown
+from twofold.tracking.store import MlflowStore, permission_error, without_credentials
 
 if TYPE_CHECKING:
-    from twofold.serving.sealed_model import Sealed
+    from twofold.serving.sealed_model import SealedModel
+
+    pass
 
 DIGITS = 12  # of a seal's SHA-256, where it stands for a version, as in twofold/serving/pyfunc_model.py
 _SEAL = "seal.json"
@@ -35,16 +37,16 @@ _ADDRESS = re.compile(r"models:/(?P<name>[^/@]+)(?:/(?P<number>\d+)|@(?P<alias>[
 _WORD = re.compile(r"(?P<number>\d+)|(?P<alias>[A-Za-z][\w.-]*)", re.ASCII)
 
 
-class Chosen(NamedTuple):
+class ResolvedModel(NamedTuple):
     """A model: its folder, which lasts as long as the block does, and which one it is: `twofold/3`, `sealed/1f2e…`."""
 
     folder: Path
-    sealed: "Sealed"
+    sealed: "SealedModel"
     version: str
 
 
 @contextmanager
-def choose(model: str, name: Callable[[], str]) -> Iterator[Chosen]:
+def resolve_model(model: str, name: Callable[[], str]) -> Iterator[ResolvedModel]:
     """Find the model, fetch it if it lies in a registry, and check every file of it.
 
     Args:
@@ -59,7 +61,7 @@ def choose(model: str, name: Callable[[], str]) -> Iterator[Chosen]:
 
     if (local := _local(Path(model))) is not None:
         sealed = open_sealed(local)
-        yield Chosen(local, sealed, f"sealed/{sealed.digest[:DIGITS]}")
+        yield ResolvedModel(local, sealed, f"sealed/{sealed.digest[:DIGITS]}")
         return
     found = _ADDRESS.fullmatch(model) or _WORD.fullmatch(model)
     if found is None:
@@ -71,7 +73,7 @@ def choose(model: str, name: Callable[[], str]) -> Iterator[Chosen]:
     registered = parts.get("name") or name()
     with tempfile.TemporaryDirectory(prefix="twofold-model-") as scratch:
         folder, seal, number = _fetch(registered, parts["number"], parts["alias"], Path(scratch))
-        yield Chosen(folder, open_sealed(folder, seal), f"{registered}/{number}")
+        yield ResolvedModel(folder, open_sealed(folder, seal), f"{registered}/{number}")
 
 
 def _local(path: Path) -> Path | None:
@@ -87,14 +89,14 @@ def _fetch(name: str, number: str | None, alias: str | None, folder: Path) -> tu
     from twofold.tracking import store as tracking
 
     store = tracking.connect()
-    with tracking.plain_errors(store.uri):
+    with tracking.readable_errors(store.uri):
         if number is not None:
             version = registry_client.version(store, name, number)
         else:
-            version = registry_client.holder(store, name, str(alias))
+            version = registry_client.version_by_alias(store, name, str(alias))
         if version is None:
             what = f"version {number}" if number is not None else f"alias '{alias}'"
-            where = tracking.shown(store.uri)
+            where = tracking.without_credentials(store.uri)
             raise RegistryError(f"the registered model '{name}' has no {what} at {where} (MLFLOW_TRACKING_URI)")
         return (
             fetch_sealed(store, version, folder),
@@ -103,7 +105,7 @@ def _fetch(name: str, number: str | None, alias: str | None, folder: Path) -> tu
         )
 
 
-def fetch_sealed(store: Store, version: ModelVersion, folder: Path) -> Path:
+def fetch_sealed(store: MlflowStore, version: ModelVersion, folder: Path) -> Path:
     """Download a version's sealed folder and hold it to the seal in the version's tags; nothing of it is run.
 
     What is not the sealed model is not left in `folder`.
@@ -122,7 +124,7 @@ def fetch_sealed(store: Store, version: ModelVersion, folder: Path) -> Path:
         try:
             found = Path(download_artifacts(f"{place}/artifacts/sealed", dst_path=draft, tracking_uri=store.uri))
         except (MlflowException, OSError, BotoCoreError, ClientError) as error:
-            reason = shown(refused(error) or str(error))
-            raise RegistryError(f"its files cannot be fetched from {shown(place)}: {reason}") from error
+            reason = without_credentials(permission_error(error) or str(error))
+            raise RegistryError(f"its files cannot be fetched from {without_credentials(place)}: {reason}") from error
         check(found, seal)
         return found.rename(folder / found.name)

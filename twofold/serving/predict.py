@@ -21,10 +21,10 @@ from typing import IO, NamedTuple
 
 from twofold.core.errors import DataError, SourceError
 from twofold.core.progress import say, track
-from twofold.serving.image_loader import File, opened
-from twofold.serving.model_resolver import Chosen, choose
+from twofold.serving.image_loader import File, load_images
+from twofold.serving.model_resolver import ResolvedModel, resolve_model
 from twofold.sources.labels import EXTENSIONS, shown
-from twofold.sources.local_folder import Folder
+from twofold.sources.local_folder import FolderSource
 from twofold.sources.unlabelled import unlabelled
 
 
@@ -63,7 +63,7 @@ def predict(model: str, paths: Sequence[str], *, name: Callable[[], str], to: Pa
     """
     # Before the model is fetched: a mistyped path shall not wait for it.
     files = found(paths)
-    with choose(model, name) as chosen, _output(to) as stream:
+    with resolve_model(model, name) as chosen, _output(to) as stream:
         say(f"predict: {len(files)} files, model {chosen.version}, seal {chosen.sealed.digest[:12]}")
         write, refused = _writer(stream, as_csv), 0
         rows = answers(chosen, files)
@@ -76,15 +76,15 @@ def predict(model: str, paths: Sequence[str], *, name: Callable[[], str], to: Pa
     return Count(len(files), refused)
 
 
-def answers(chosen: Chosen, files: Sequence[File]) -> Iterator[Answer]:
+def answers(chosen: ResolvedModel, files: Sequence[File]) -> Iterator[Answer]:
     """One answer a file, in their order; computed in the model's precision on TWOFOLD_DEVICE."""
-    from twofold.model.device import device, settle, tell
+    from twofold.model.device import device, make_deterministic, tell
 
-    settle()
+    make_deterministic()
     sealed, version = chosen.sealed, chosen.version
     tell(sealed.precision, device())
     sealed.classifier.to(device())
-    for some in opened(files, sealed.preprocessing):
+    for some in load_images(files, sealed.preprocessing):
         scores = iter(sealed.score(one.pixels for one in some if one.pixels is not None))
         for one in some:
             if one.pixels is None:
@@ -139,9 +139,9 @@ def _file(path: str) -> File:
 
 
 @lru_cache(maxsize=1)
-def _folder(path: Path) -> Folder:
+def _folder(path: Path) -> FolderSource:
     # One for all files of a folder, which are then read together.
-    return Folder(path)
+    return FolderSource(path)
 
 
 def _below(address: str, name: str) -> list[File]:

@@ -15,28 +15,28 @@ from numpy.typing import NDArray
 
 from twofold.core.errors import ArtifactError, DataError
 from twofold.core.progress import track
-from twofold.data.prepared import Prepared
+from twofold.data.prepared import PreparedDataset
 from twofold.data.splits import SPLITS
 from twofold.evaluation.predictions import fingerprint
 from twofold.metrics.classification import summary
-from twofold.model.device import settle
-from twofold.serving.model_resolver import Chosen
+from twofold.model.device import make_deterministic
+from twofold.serving.model_resolver import ResolvedModel
 from twofold.serving.quantization import METHOD
-from twofold.serving.sealed_model import BATCH, Sealed, splits
+from twofold.serving.sealed_model import BATCH, SealedModel, splits
 
 CALIBRATED = 256  # training images from which the ranges come, or all where there are fewer
 MAX_AUC_LOSS = 0.002  # on the test, of the ROC-AUC of the model as it is sealed
 SHOWN = ("accuracy", "precision", "recall", "f1", "roc_auc", "average_precision", "log_loss")
 
 
-def open_own(picked: Chosen, data: Path) -> Prepared:
+def open_own(picked: ResolvedModel, data: Path) -> PreparedDataset:
     """The prepared data, if they are those that a model was trained and tested on.
 
     Raises:
         ArtifactError: the data cannot be read, or the model does not say what it was trained on.
         DataError: other images, labels or splits, or pixels made in another way.
     """
-    prepared, sealed = Prepared.open(data), picked.sealed
+    prepared, sealed = PreparedDataset.open(data), picked.sealed
     found, expected = prepared.meta["fingerprint"], sealed.decision.get("fingerprint")
     if found != expected:
         raise DataError(
@@ -60,13 +60,13 @@ def open_own(picked: Chosen, data: Path) -> Prepared:
     return prepared
 
 
-def calibration(prepared: Prepared) -> tuple[int, Iterator[NDArray[np.uint8]]]:
+def calibration(prepared: PreparedDataset) -> tuple[int, Iterator[NDArray[np.uint8]]]:
     """How many training images the ranges come from, and these in batches: the first by SHA-256, a random sample."""
     rows = prepared.rows("train")[:CALIBRATED]
     return len(rows), track(_batches(prepared, rows), "calibrating", len(rows), per_item=BATCH)
 
 
-def evaluate(sealed: Sealed, file: Path, prepared: Prepared, calibrated: int) -> dict[str, Any]:
+def evaluate(sealed: SealedModel, file: Path, prepared: PreparedDataset, calibrated: int) -> dict[str, Any]:
     """The figures of a model and of its file in int8 on the test images, at the model's threshold.
 
     Args:
@@ -83,7 +83,7 @@ def evaluate(sealed: Sealed, file: Path, prepared: Prepared, calibrated: int) ->
     Raises:
         DataError: the file gives what is no probability.
     """
-    settle()
+    make_deterministic()
     rows = prepared.rows("test")
     target, n = prepared.target[rows], len(rows)
     answered = _answers(file, track(_batches(prepared, rows), "testing in int8", n, per_item=BATCH))
@@ -126,7 +126,7 @@ def as_text(evaluation: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _batches(prepared: Prepared, rows: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:
+def _batches(prepared: PreparedDataset, rows: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:
     """(n, S, S, 3) each: a file takes no grey ones."""
     for start in range(0, len(rows), BATCH):
         pixels = prepared.pixels(rows[start : start + BATCH])

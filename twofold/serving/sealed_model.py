@@ -19,8 +19,8 @@ from twofold.core.errors import ArtifactError
 from twofold.data.decoding import AMPLE_KEY, Limits, prepare
 from twofold.metrics.temperature_scaling import calibrated
 from twofold.model.classifier import Classifier, load
-from twofold.model.fused_classifier import PRECISIONS, Replica
-from twofold.model.inference import averaged
+from twofold.model.fused_classifier import PRECISIONS, FusedClassifier
+from twofold.model.inference import predict_views
 
 SEAL = "seal.json"
 WEIGHTS, ARCHITECTURE = "model.safetensors", "meta.json"
@@ -38,7 +38,7 @@ BATCH = 16  # images a forward pass; more is slower on a CPU
 
 
 @dataclass(frozen=True)
-class Sealed:
+class SealedModel:
     """A model with all that it takes to answer for an image.
 
     Attributes:
@@ -79,9 +79,9 @@ class Sealed:
         return TOLERANCES[self.precision]
 
     @cached_property
-    def network(self) -> Replica:
+    def network(self) -> FusedClassifier:
         """What answers: a replica of the classifier in its precision, made where the classifier lies at first use."""
-        return Replica(self.classifier, self.precision)
+        return FusedClassifier(self.classifier, self.precision)
 
     def pixels(self, data: bytes) -> NDArray[np.uint8]:
         """One file's bytes to (S, S, C) uint8, C 1 or 3.
@@ -95,7 +95,7 @@ class Sealed:
 
     def probabilities(self, batches: Iterable[NDArray[np.uint8]]) -> NDArray[np.float64]:
         """Probability of the positive class for batches of pixels (n, S, S, C), calibrated."""
-        found = averaged(
+        found = predict_views(
             self.network,
             batches,
             mean=self.architecture["mean"],
@@ -109,7 +109,7 @@ class Sealed:
         return self.probabilities(_batches(images))
 
 
-def open_sealed(directory: Path, digest: str | None = None) -> Sealed:
+def open_sealed(directory: Path, digest: str | None = None) -> SealedModel:
     """Read a sealed model after checking every file of it.
 
     Args:
@@ -129,7 +129,7 @@ def open_sealed(directory: Path, digest: str | None = None) -> Sealed:
     } - preprocessing.keys()
     if missing:
         raise ArtifactError(f"{directory}: the sealed model lacks {', '.join(sorted(missing))}; seal it again")
-    sealed = Sealed(classifier, architecture, decision, preprocessing, found)
+    sealed = SealedModel(classifier, architecture, decision, preprocessing, found)
     if sealed.precision not in PRECISIONS:
         raise ArtifactError(
             f"{directory / DECISION}: precision: found {sealed.precision!r}, known are {', '.join(PRECISIONS)};"

@@ -26,7 +26,7 @@ _IMPORT = re.compile(r"^(\s*)from twofold((?:\.\w+)*) import ", re.MULTILINE)
 
 
 @dataclass(frozen=True)
-class Seal:
+class SealedFolder:
     """A sealed model's folder, the SHA-256 of its seal.json, and the name of the package that serves it."""
 
     directory: Path
@@ -34,7 +34,7 @@ class Seal:
     package: str
 
 
-def seal(
+def write_sealed_model(
     model: Path,
     decision: Path,
     preprocessing: Mapping[str, Any],
@@ -42,7 +42,7 @@ def seal(
     splits: Mapping[str, Iterable[str]] | None = None,
     *,
     further: Mapping[str, Path] | None = None,
-) -> Seal:
+) -> SealedFolder:
     """Write `sealed/` and `code/` into a folder.
 
     Args:
@@ -75,7 +75,7 @@ def seal(
         path = directory / CODE / package / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
-    return Seal(directory, file_sha256(folder / SEAL), package)
+    return SealedFolder(directory, file_sha256(folder / SEAL), package)
 
 
 def served_code() -> tuple[str, dict[str, str]]:

@@ -24,7 +24,7 @@ IMAGES = 16
 PATIENCE = 600  # seconds until a load that hangs is given up
 
 
-def rehearse(
+def run_smoke_test(
     model: Path,
     images: Sequence[bytes],
     expected: NDArray[np.float64],

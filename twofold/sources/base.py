@@ -14,7 +14,7 @@ class Entry(NamedTuple):
     slices: tuple[str | None, ...]
 
 
-class Aside(NamedTuple):
+class IgnoredFile(NamedTuple):
     """A file that is not on offer; `counts` says whether its owner would miss it (then it counts as refused)."""
 
     key: str
@@ -27,11 +27,11 @@ class Listing(NamedTuple):
     """What a source offers: `entries` and `aside` sorted by key, the names of the slice columns sorted."""
 
     entries: list[Entry]
-    aside: list[Aside]
+    aside: list[IgnoredFile]
     slices: tuple[str, ...]
 
 
-class Wanted(NamedTuple):
+class FileRequest(NamedTuple):
     """One file to fetch: its key, its size in bytes, and the ETag with which it was listed, if there is one."""
 
     key: str
@@ -39,7 +39,7 @@ class Wanted(NamedTuple):
     etag: str = ""
 
 
-class Fetched(NamedTuple):
+class FetchedFile(NamedTuple):
     """A file's bytes, or the reason why it is refused; `version` as the store names it, `verified` by its checksum."""
 
     data: bytes
@@ -60,11 +60,11 @@ class Source(Protocol):
         """What it offers; asked once, before anything is fetched."""
         ...
 
-    def wanted(self, key: str) -> Wanted:
+    def wanted(self, key: str) -> FileRequest:
         """What `fetch` takes for a key of the listing."""
         ...
 
-    def fetch(self, wanted: Sequence[Wanted], limit: int) -> list[Fetched]:
+    def fetch(self, wanted: Sequence[FileRequest], limit: int) -> list[FetchedFile]:
         """The files, in their order; of one above `limit` bytes, nothing or the beginning.
 
         Raises:

@@ -8,14 +8,14 @@ import hashlib
 import json
 from collections.abc import Sequence
 
-from twofold.sources.base import Fetched, Listing, Source, Wanted
+from twofold.sources.base import FetchedFile, FileRequest, Listing, Source
 from twofold.storage import cache
 
 KIND = "fetched"
 _FORM = "1"  # of the values; count up when `_packed` changes
 
 
-class Remembered:
+class CachedSource:
     """A source, and the memo before it.
 
     Args:
@@ -32,22 +32,22 @@ class Remembered:
         """What it offers, asked anew each time."""
         return self._source.listing()
 
-    def wanted(self, key: str) -> Wanted:
+    def wanted(self, key: str) -> FileRequest:
         """What `fetch` takes for a key of the listing."""
         return self._source.wanted(key)
 
-    def fetch(self, wanted: Sequence[Wanted], limit: int) -> list[Fetched]:
+    def fetch(self, wanted: Sequence[FileRequest], limit: int) -> list[FetchedFile]:
         """The files, in their order; only those that the memo lacks are asked for.
 
         Raises:
             SourceError: the source failed, and not a single file of it.
         """
         keys = [self._key(one) if one.etag and one.bytes <= limit else "" for one in wanted]
-        kept = cache.get([key for key in keys if key])
+        kept = cache.lookup([key for key in keys if key])
         known = {key: one for key, value in kept.items() if (one := _unpacked(value)) is not None}
         missing = [place for place, key in enumerate(keys) if key not in known]
         arrived = dict(zip(missing, self._source.fetch([wanted[place] for place in missing], limit), strict=True))
-        cache.put(
+        cache.store(
             [
                 (keys[place], hashlib.sha256(one.data).hexdigest(), _packed(one))
                 for place, one in arrived.items()
@@ -57,19 +57,19 @@ class Remembered:
         )
         return [arrived[place] if place in arrived else known[key] for place, key in enumerate(keys)]
 
-    def _key(self, one: Wanted) -> str:
+    def _key(self, one: FileRequest) -> str:
         return cache.key(KIND, _FORM, self._place, self.name, one.key, one.etag, str(one.bytes))
 
 
-def _packed(one: Fetched) -> bytes:
+def _packed(one: FetchedFile) -> bytes:
     return json.dumps([one.version, one.verified]).encode() + b"\n" + one.data
 
 
-def _unpacked(value: bytes) -> Fetched | None:
+def _unpacked(value: bytes) -> FetchedFile | None:
     """What `_packed` made; None if it is something else."""
     head, _, data = value.partition(b"\n")
     try:
         version, verified = json.loads(head)
     except (ValueError, TypeError, RecursionError):
         return None
-    return Fetched(data, "", version, verified) if isinstance(version, str) and isinstance(verified, bool) else None
+    return FetchedFile(data, "", version, verified) if isinstance(version, str) and isinstance(verified, bool) else None

@@ -11,14 +11,14 @@ import time
 from typing import Any, NamedTuple
 
 from twofold.core.errors import SourceError
-from twofold.sources.base import Fetched
+from twofold.sources.base import FetchedFile
 
 CONNECT_TIMEOUT, READ_TIMEOUT = 10, 30  # seconds, of remotes in S3
 TRIES = 4
 PAUSE = 0.5  # seconds before the second try, twice as long before each further one
 
 
-class Store(NamedTuple):
+class DvcObjectStore(NamedTuple):
     """Where the objects of one hash lie.
 
     Attributes:
@@ -35,7 +35,7 @@ class Store(NamedTuple):
     root: str
     hash_name: str
 
-    def read(self, what: str, md5: str, limit: int) -> Fetched:
+    def read(self, what: str, md5: str, limit: int) -> FetchedFile:
         """The bytes of an object, or the reason why it is refused if it has more than `limit`.
 
         Args:
@@ -65,7 +65,7 @@ class Store(NamedTuple):
         # DVC 2 had no folder of its own for a kind of hash.
         return "/".join([root, *(["files", "md5"] if self.hash_name == "md5" else []), md5[:2], md5[2:]])
 
-    def _once(self, what: str, md5: str, limit: int) -> Fetched:
+    def _once(self, what: str, md5: str, limit: int) -> FetchedFile:
         try:
             with open(self._path(self.cache, md5), "rb") as stream:  # noqa: PTH123
                 data = stream.read(limit + 1)
@@ -73,9 +73,9 @@ class Store(NamedTuple):
             return self._remotely(what, md5, limit)
         # Damaged in the cache is not lost.
         whole = len(data) > limit or self._right(data, md5)
-        return Fetched(data) if whole else self._remotely(what, md5, limit)
+        return FetchedFile(data) if whole else self._remotely(what, md5, limit)
 
-    def _remotely(self, what: str, md5: str, limit: int) -> Fetched:
+    def _remotely(self, what: str, md5: str, limit: int) -> FetchedFile:
         if not self.remote:
             raise SourceError(
                 f"{what} (md5 {md5}) is not in the cache, and the repository names no remote; add one, push"
@@ -84,7 +84,7 @@ class Store(NamedTuple):
         try:
             size = files.info(path).get("size")
             if size is not None and size > limit:
-                return Fetched(b"", f"{size} bytes, allowed are at most {limit}")
+                return FetchedFile(b"", f"{size} bytes, allowed are at most {limit}")
             data = files.fs.cat_file(path)
         except FileNotFoundError:
             raise SourceError(f"{what} (md5 {md5}) is not in the DVC remote {self.remote}; dvc push it") from None
@@ -94,7 +94,7 @@ class Store(NamedTuple):
             raise _DamagedError(f"the DVC remote {self.remote}: {first_line(error)}") from None
         if not self._right(data, md5):
             raise _DamagedError(f"the DVC remote {self.remote} gave other bytes than those of md5 {md5}")
-        return Fetched(data)
+        return FetchedFile(data)
 
     def _right(self, data: bytes, md5: str) -> bool:
         wanted = md5.removesuffix(".dir")

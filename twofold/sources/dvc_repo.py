@@ -28,8 +28,8 @@ from urllib.parse import urlsplit
 
 from twofold.core.errors import DataError, SourceError
 from twofold.core.progress import say
-from twofold.sources.base import Aside, Fetched, Listing, Wanted
-from twofold.sources.dvc_objects import Store, first_line
+from twofold.sources.base import FetchedFile, FileRequest, IgnoredFile, Listing
+from twofold.sources.dvc_objects import DvcObjectStore, first_line
 from twofold.sources.labels import LABELS, LARGEST_TABLE, hidden, labelled, shown
 
 THREADS = 8  # reads at once in each worker: an answer takes far longer than its bytes
@@ -40,7 +40,7 @@ _DVCS_OWN = ("dvc.yaml", "dvc.lock")
 _WRONG_NAME = "the name is not printable UTF-8; rename it"
 
 
-class Version:
+class DvcSource:
     """A folder in a revision of a DVC repository.
 
     Raises:
@@ -61,8 +61,8 @@ class Version:
             )
         self.path = PurePosixPath(path).as_posix()
         self.name = address
-        self._objects: dict[str, Wanted] = {}
-        self._stores: list[Store] = []
+        self._objects: dict[str, FileRequest] = {}
+        self._stores: list[DvcObjectStore] = []
         self._place, self._commit = "", ""
         self._trees: dict[int, Any] = {}
 
@@ -78,12 +78,12 @@ class Version:
             DataError: a path in a manifest leaves its folder.
         """
         self._objects = {}
-        aside: list[Aside] = []
+        aside: list[IgnoredFile] = []
         for key, wanted in self._found():
             parts = key.split("/")
             if not key.isprintable():
                 names = [shown(part) for part in parts]
-                aside.append(Aside("/".join(names), names[0] if len(names) > 1 else "", _WRONG_NAME, True))
+                aside.append(IgnoredFile("/".join(names), names[0] if len(names) > 1 else "", _WRONG_NAME, True))
             elif not any(hidden(part) for part in parts):
                 self._objects[key] = wanted
         if not self._objects and not aside:
@@ -96,11 +96,11 @@ class Version:
             lambda key: None if key in self._objects else "no such file in that revision",
         )
 
-    def wanted(self, key: str) -> Wanted:
+    def wanted(self, key: str) -> FileRequest:
         """What `fetch` takes for a key of the listing; as `etag` the store and the MD5, or Git's commit and path."""
         return self._objects[key]
 
-    def fetch(self, wanted: Sequence[Wanted], limit: int) -> list[Fetched]:
+    def fetch(self, wanted: Sequence[FileRequest], limit: int) -> list[FetchedFile]:
         """The files' bytes, in their order; of one above `limit` bytes, nothing.
 
         Raises:
@@ -116,7 +116,7 @@ class Version:
         with ThreadPoolExecutor(min(THREADS, len(wanted))) as pool:
             return list(pool.map(lambda one: self._fetched(one, limit), wanted))
 
-    def _found(self) -> Iterator[tuple[str, Wanted]]:
+    def _found(self) -> Iterator[tuple[str, FileRequest]]:
         """Every file below the path, with its key below it: those of Git, then those of DVC."""
         from dvc.exceptions import DvcException
         from dvc.repo import Repo
@@ -143,13 +143,13 @@ class Version:
             return path
         return path.removeprefix(f"{self.path}/") if path.startswith(f"{self.path}/") else None
 
-    def _in_git(self, tracked: Sequence[str]) -> Iterator[tuple[str, Wanted]]:
+    def _in_git(self, tracked: Sequence[str]) -> Iterator[tuple[str, FileRequest]]:
         for path in tracked:
             key, name = self._below(path), PurePosixPath(path).name
             if key is not None and name not in _DVCS_OWN and not name.endswith(".dvc"):
-                yield key, Wanted(key, 0, f"{_GIT}:{self._commit}:{path}")
+                yield key, FileRequest(key, 0, f"{_GIT}:{self._commit}:{path}")
 
-    def _in_dvc(self, repo: Any, path: str, out: Any) -> Iterator[tuple[str, Wanted]]:
+    def _in_dvc(self, repo: Any, path: str, out: Any) -> Iterator[tuple[str, FileRequest]]:
         """The files of one output of DVC: a file, or a folder with its manifest."""
         around = path == self.path or self.path.startswith(f"{path}/")
         if not out.use_cache or not (around or self._below(path) is not None):
@@ -161,14 +161,14 @@ class Version:
         if not md5.endswith(".dir"):
             key = self._below(path)
             if key is not None:
-                yield key, Wanted(key, 0, f"{store}:{md5}")
+                yield key, FileRequest(key, 0, f"{store}:{md5}")
             return
-        for relative, of_file in self._manifest(path, Wanted(path, 0, f"{store}:{md5}")):
+        for relative, of_file in self._manifest(path, FileRequest(path, 0, f"{store}:{md5}")):
             key = self._below(f"{path}/{relative}")
             if key is not None:
-                yield key, Wanted(key, 0, f"{store}:{of_file}")
+                yield key, FileRequest(key, 0, f"{store}:{of_file}")
 
-    def _manifest(self, path: str, wanted: Wanted) -> Iterator[tuple[str, str]]:
+    def _manifest(self, path: str, wanted: FileRequest) -> Iterator[tuple[str, str]]:
         """(path below the folder, MD5) of every file of a folder."""
         what = f"{self.name}: the manifest of {path}"
         content = self._fetched(wanted, LARGEST_TABLE)
@@ -196,17 +196,17 @@ class Version:
                 )
             config = {"remote": {name: dict(repo.config["remote"][name])}, "core": {}}
         cache = str(repo.cache.local.path).removesuffix("/files/md5")
-        store = Store(cache, name, config, root, out.hash_info.name)
+        store = DvcObjectStore(cache, name, config, root, out.hash_info.name)
         if store not in self._stores:
             self._stores.append(store)
         return self._stores.index(store)
 
-    def _fetched(self, wanted: Wanted, limit: int) -> Fetched:
+    def _fetched(self, wanted: FileRequest, limit: int) -> FetchedFile:
         place, _, name = wanted.etag.partition(":")
         if place != _GIT:
             return self._stores[int(place)].read(f"{self.name}: {wanted.key}", name, limit)
         with self._git().open(f"/{name.partition(':')[2]}", "rb") as stream:
-            return Fetched(stream.read(limit + 1))
+            return FetchedFile(stream.read(limit + 1))
 
     def _git(self) -> Any:
         # One a process, for its file handles.

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from twofold.core.errors import DataError
 from twofold.sources.base import Source
-from twofold.sources.local_folder import Folder
+from twofold.sources.local_folder import FolderSource
 
 
 def open_source(address: str) -> Source:
@@ -22,18 +22,18 @@ def open_source(address: str) -> Source:
         DataError: it is not there, or not an address of a known kind.
     """
     if address.startswith("dvc+"):
-        from twofold.sources.dvc_repo import Version  # DVC takes a while to import, and a folder does not need it
+        from twofold.sources.dvc_repo import DvcSource  # DVC takes a while to import, and a folder does not need it
 
-        return Version(address)
+        return DvcSource(address)
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", address)
     if scheme is None:
-        return Folder(Path(address))
+        return FolderSource(Path(address))
     if scheme[1] == "s3":
-        from twofold.sources.cached import Remembered
-        from twofold.sources.s3 import Bucket
+        from twofold.sources.cached import CachedSource
+        from twofold.sources.s3 import S3Source
         from twofold.storage.s3_client import endpoint  # so does boto3
 
-        return Remembered(Bucket(address), endpoint() or "")
+        return CachedSource(S3Source(address), endpoint() or "")
     raise DataError(
         f"ingest.source: found an address of kind {scheme[1]}://; allowed are a local folder, s3://bucket/prefix and "
         "dvc+<git url or path>@<rev>:<path>"

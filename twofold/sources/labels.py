@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import PurePosixPath
 
 from twofold.core.errors import DataError
-from twofold.sources.base import Aside, Entry, Fetched, Listing
+from twofold.sources.base import Entry, FetchedFile, IgnoredFile, Listing
 
 LABELS = "labels.csv"
 LARGEST_TABLE = 1 << 28  # bytes of it
@@ -42,8 +42,8 @@ def shown(name: str) -> str:
 def labelled(
     name: str,
     keys: Collection[str],
-    aside: Sequence[Aside],
-    table: Callable[[], Fetched],
+    aside: Sequence[IgnoredFile],
+    table: Callable[[], FetchedFile],
     problem_of: Callable[[str], str | None],
 ) -> Listing:
     """By `labels.csv` if there is one among the keys, else by folders.
@@ -67,7 +67,7 @@ def labelled(
     return from_table(f"{name}/{LABELS}", content.data, files, aside, problem_of)
 
 
-def from_classes(files: Sequence[str], aside: Sequence[Aside]) -> Listing:
+def from_classes(files: Sequence[str], aside: Sequence[IgnoredFile]) -> Listing:
     """By folders: the first part of a key is its label."""
     entries: list[Entry] = []
     beside = list(aside)
@@ -78,15 +78,19 @@ def from_classes(files: Sequence[str], aside: Sequence[Aside]) -> Listing:
         if kind in EXTENSIONS and label:
             entries.append(Entry(key, label, None, None, ()))
         elif kind in EXTENSIONS:
-            beside.append(Aside(key, "", OUTSIDE, True))
+            beside.append(IgnoredFile(key, "", OUTSIDE, True))
         else:
             pictures = ", ".join(EXTENSIONS)
-            beside.append(Aside(key, label, f"the extension is not one of {pictures}", kind in _OTHER_PICTURES))
+            beside.append(IgnoredFile(key, label, f"the extension is not one of {pictures}", kind in _OTHER_PICTURES))
     return Listing(sorted(entries), sorted(beside), ())
 
 
 def from_table(
-    table: str, content: bytes, files: Collection[str], aside: Sequence[Aside], problem_of: Callable[[str], str | None]
+    table: str,
+    content: bytes,
+    files: Collection[str],
+    aside: Sequence[IgnoredFile],
+    problem_of: Callable[[str], str | None],
 ) -> Listing:
     """By `labels.csv`.
 
@@ -126,7 +130,7 @@ def from_table(
         raise DataError(_listed(f"{table}: {len(problems)} problems", problems))
     unlisted = [key for key in files if key not in entries and PurePosixPath(key).suffix.lower() in EXTENSIONS]
     beside = [item._replace(counts=False) for item in aside if PurePosixPath(item.key).suffix.lower() in EXTENSIONS]
-    beside += [Aside(key, "", UNNAMED, False) for key in unlisted]
+    beside += [IgnoredFile(key, "", UNNAMED, False) for key in unlisted]
     return Listing(sorted(entries.values()), sorted(beside), slices)
 
 

@@ -19,14 +19,14 @@ from contextlib import suppress
 from pathlib import Path
 
 from twofold.core.errors import DataError
-from twofold.sources.base import Aside, Fetched, Listing, Wanted
+from twofold.sources.base import FetchedFile, FileRequest, IgnoredFile, Listing
 from twofold.sources.labels import LABELS, LARGEST_TABLE, from_classes, from_table, hidden, shown
 
 _READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _MORE = 1 << 20  # bytes read at a time, of a file that grew while it was read
 
 
-class Folder:
+class FolderSource:
     """A local folder of labelled images.
 
     Raises:
@@ -91,19 +91,19 @@ class Folder:
         except OSError:
             return 0
 
-    def wanted(self, key: str) -> Wanted:
+    def wanted(self, key: str) -> FileRequest:
         """What `fetch` takes for a file on offer."""
-        return Wanted(key, self.size(key))
+        return FileRequest(key, self.size(key))
 
-    def fetch(self, wanted: Sequence[Wanted], limit: int) -> list[Fetched]:
+    def fetch(self, wanted: Sequence[FileRequest], limit: int) -> list[FetchedFile]:
         """The files, in their order; of one above `limit` bytes only the beginning."""
         return [self._fetched(one.key, limit) for one in wanted]
 
-    def _fetched(self, key: str, limit: int) -> Fetched:
+    def _fetched(self, key: str, limit: int) -> FetchedFile:
         try:
-            return Fetched(self.read(key, limit))
+            return FetchedFile(self.read(key, limit))
         except DataError as error:
-            return Fetched(b"", str(error))
+            return FetchedFile(b"", str(error))
 
     def read(self, key: str, limit: int) -> bytes:
         """The bytes of a file on offer, at most `limit` + 1 of them: enough to see that it is too large.
@@ -127,9 +127,9 @@ class Folder:
         except OSError as error:
             raise DataError(f"cannot be read: {error.strerror}") from None
 
-    def _walk(self) -> tuple[list[str], list[Aside]]:
+    def _walk(self) -> tuple[list[str], list[IgnoredFile]]:
         files: list[str] = []
-        aside: list[Aside] = []
+        aside: list[IgnoredFile] = []
         waiting = [""]
         while waiting:
             base = waiting.pop()
@@ -149,9 +149,9 @@ class Folder:
         return files, aside
 
 
-def _aside(key: str, reason: str) -> Aside:
+def _aside(key: str, reason: str) -> IgnoredFile:
     names = [shown(name) for name in key.split("/")]
-    return Aside("/".join(names), names[0] if len(names) > 1 else "", reason, True)
+    return IgnoredFile("/".join(names), names[0] if len(names) > 1 else "", reason, True)
 
 
 def _items(folder: Path) -> list[os.DirEntry[str]]:

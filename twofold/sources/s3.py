@@ -29,7 +29,7 @@ from botocore.httpchecksum import StreamingChecksumBody
 from urllib3.exceptions import HTTPError
 
 from twofold.core.errors import SourceError
-from twofold.sources.base import Aside, Fetched, Listing, Wanted
+from twofold.sources.base import FetchedFile, FileRequest, IgnoredFile, Listing
 from twofold.sources.labels import LABELS, LARGEST_TABLE, hidden, labelled, shown
 from twofold.storage.s3_client import THREADS, client, first_line, parse, reason
 
@@ -41,7 +41,7 @@ LISTINGS = 5  # at most, until two in a row agree
 _MD5 = re.compile(r"[0-9a-f]{32}")
 
 
-class Bucket:
+class S3Source:
     """The objects below a prefix.
 
     Raises:
@@ -52,7 +52,7 @@ class Bucket:
         bucket, self.prefix = parse(address, "ingest.source")
         self.bucket = bucket
         self.name = f"s3://{bucket}/{self.prefix}".rstrip("/")
-        self._objects: dict[str, Wanted] = {}
+        self._objects: dict[str, FileRequest] = {}
         self._clients: dict[int, Any] = {}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -69,18 +69,18 @@ class Bucket:
         if not found:
             raise SourceError(f"{self.name}: no object lies there; a prefix ends at a slash")
         self._objects = {}
-        aside: list[Aside] = []
+        aside: list[IgnoredFile] = []
         for key, size, etag in found:
             parts = key.split("/")
             if size == 0 and (not key or key.endswith("/")):
                 continue  # a console's picture of a folder
             if not key.isprintable() or any(part in ("", ".", "..") for part in parts):
                 names = [shown(part) for part in parts]
-                aside.append(Aside("/".join(names), names[0] if len(names) > 1 else "", _WRONG_NAME, True))
+                aside.append(IgnoredFile("/".join(names), names[0] if len(names) > 1 else "", _WRONG_NAME, True))
             elif any(hidden(part) for part in parts):
                 continue
             else:
-                self._objects[key] = Wanted(key, size, etag)
+                self._objects[key] = FileRequest(key, size, etag)
         return labelled(
             self.name,
             self._objects,
@@ -89,11 +89,11 @@ class Bucket:
             lambda key: None if key in self._objects else "no such object",
         )
 
-    def wanted(self, key: str) -> Wanted:
+    def wanted(self, key: str) -> FileRequest:
         """What `fetch` takes for a key of the listing."""
         return self._objects[key]
 
-    def fetch(self, wanted: Sequence[Wanted], limit: int) -> list[Fetched]:
+    def fetch(self, wanted: Sequence[FileRequest], limit: int) -> list[FetchedFile]:
         """The objects' bytes, in their order; one above `limit` bytes is not fetched.
 
         Raises:
@@ -141,12 +141,12 @@ class Bucket:
             raise _DamagedError(f"a page of the listing holds {found} objects and tells of {told}")
         return page
 
-    def _fetched(self, wanted: Wanted, limit: int) -> Fetched:
+    def _fetched(self, wanted: FileRequest, limit: int) -> FetchedFile:
         if wanted.bytes > limit:
-            return Fetched(b"", f"{wanted.bytes} bytes, allowed are at most {limit}")
+            return FetchedFile(b"", f"{wanted.bytes} bytes, allowed are at most {limit}")
         return self._tried(f"{self.name}/{wanted.key}", lambda: self._once(wanted))
 
-    def _once(self, wanted: Wanted) -> Fetched:
+    def _once(self, wanted: FileRequest) -> FetchedFile:
         same = {"IfMatch": wanted.etag} if wanted.etag else {}
         answer = self._client().get_object(
             Bucket=self.bucket, Key=self.prefix + wanted.key, ChecksumMode="ENABLED", **same
@@ -170,7 +170,7 @@ class Bucket:
                 raise _DamagedError("the bytes are not those of its ETag")
             verified = True
         version = answer.get("VersionId", "")
-        return Fetched(data, version="" if version == "null" else version, verified=verified)
+        return FetchedFile(data, version="" if version == "null" else version, verified=verified)
 
     def _tried(self, what: str, work: Callable[[], T]) -> T:
         for attempt in range(1, TRIES + 1):

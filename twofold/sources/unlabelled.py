@@ -13,7 +13,7 @@ from twofold.core.errors import DataError
 from twofold.sources.base import Source
 from twofold.sources.factory import open_source
 from twofold.sources.labels import OUTSIDE, UNNAMED
-from twofold.sources.local_folder import Folder
+from twofold.sources.local_folder import FolderSource
 
 
 class Unlabelled(NamedTuple):
@@ -50,13 +50,13 @@ def _source(address: str) -> Source:
     try:
         if address.startswith("s3://"):
             # Not by way of the memo, as `open_source` has it: what is looked at once would push out what is trained on.
-            from twofold.sources.s3 import Bucket  # boto3 takes a while to import
+            from twofold.sources.s3 import S3Source  # boto3 takes a while to import
 
-            return Bucket(address)
+            return S3Source(address)
         if not address.startswith("dvc+") and not re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", address):
             if not Path(address).is_dir():
                 raise DataError(f"{address}: no such folder")
-            return Folder(Path(address))
+            return FolderSource(Path(address))
         return open_source(address)
     except DataError as error:
         # The same rules hold for the parameter, which is not meant here.

@@ -21,11 +21,11 @@ from twofold.metrics.decision_threshold import Rule
 if TYPE_CHECKING:
     import numpy as np
 
-    from twofold.data.prepared import Prepared
+    from twofold.data.prepared import PreparedDataset
     from twofold.evaluation.explanations import Explanations
     from twofold.evaluation.predictions import Predictions
     from twofold.model.classifier import Classifier
-    from twofold.model.fused_classifier import Replica
+    from twofold.model.fused_classifier import FusedClassifier
     from twofold.reporting.html_page import Picture
 
 KIND, SCHEMA_VERSION = "evaluation", 3
@@ -82,22 +82,22 @@ def evaluate(params: Evaluate, data: Path, model: Path, *, evaluation: Path, met
             rule asks for.
     """
     from twofold.core import artifacts
-    from twofold.data.prepared import Prepared
+    from twofold.data.prepared import PreparedDataset
     from twofold.evaluation import drift_reference, explanations, predictions
-    from twofold.evaluation.operating_point import decide
+    from twofold.evaluation.operating_point import fit_operating_point
     from twofold.metrics import decision_threshold
     from twofold.metrics.temperature_scaling import calibrated
     from twofold.model.classifier import load
     from twofold.reporting import plots
 
-    prepared = Prepared.open(data)
+    prepared = PreparedDataset.open(data)
     classifier, about = load(model)
     _check(prepared, about, data, model)
     network = _network(params, classifier)
     raw = _predict(params, prepared, network, about)
     digest = artifacts.digest(model)
     computed = {"views": params.views, "precision": params.precision}
-    decided = decide(params.threshold, prepared, raw["validation"], digest, computed)
+    decided = fit_operating_point(params.threshold, prepared, raw["validation"], digest, computed)
     probability = {split: calibrated(raw[split], decided["temperature"]) for split in SPLITS}
     table = _table(prepared, probability, decided["threshold"])
     test = table.of("test")
@@ -105,11 +105,11 @@ def evaluate(params: Evaluate, data: Path, model: Path, *, evaluation: Path, met
     if params.robustness:
         figures["robustness"] = _alter(params, prepared, network, about, test, decided)
     explained = _explain(params, prepared, network, about, test)
-    charts = plots.draw(test, raw["test"], figures, decided["labels"])
+    charts = plots.draw_plots(test, raw["test"], figures, decided["labels"])
     with artifacts.publish(evaluation) as draft:
         predictions.write(draft / predictions.PREDICTIONS, table)
         artifacts.write_json(draft / decision_threshold.DECISION, decided)
-        plots.write(draft, test, raw["test"], figures, decided["labels"])
+        plots.write_tables(draft, test, raw["test"], figures, decided["labels"])
         explanations.write(draft / explanations.EXPLANATIONS, explained)
         reference = drift_reference.of_test(prepared, network, about, test)
         drift_reference.write(draft / drift_reference.REFERENCE, reference)
@@ -132,7 +132,7 @@ def evaluate(params: Evaluate, data: Path, model: Path, *, evaluation: Path, met
     artifacts.write_json(metrics, figures)
 
 
-def _check(prepared: "Prepared", about: Mapping[str, Any], data: Path, model: Path) -> None:
+def _check(prepared: "PreparedDataset", about: Mapping[str, Any], data: Path, model: Path) -> None:
     from twofold.core.artifacts import digest
     from twofold.core.errors import ArtifactError, DataError
 
@@ -151,20 +151,20 @@ def _check(prepared: "Prepared", about: Mapping[str, Any], data: Path, model: Pa
                 raise DataError(f"split '{split}': no image of class '{label}'; enlarge the split in preprocess")
 
 
-def _network(params: Evaluate, classifier: "Classifier") -> "Replica":
+def _network(params: Evaluate, classifier: "Classifier") -> "FusedClassifier":
     """What answers here, on this machine's device."""
     from twofold.model import device
     from twofold.model.device import tell
-    from twofold.model.fused_classifier import Replica
+    from twofold.model.fused_classifier import FusedClassifier
 
-    device.settle()
+    device.make_deterministic()
     where = device.device()
     tell(params.precision, where)
-    return Replica(classifier.to(where), params.precision)
+    return FusedClassifier(classifier.to(where), params.precision)
 
 
 def _predict(
-    params: Evaluate, prepared: "Prepared", network: "Replica", about: Mapping[str, Any]
+    params: Evaluate, prepared: "PreparedDataset", network: "FusedClassifier", about: Mapping[str, Any]
 ) -> dict[str, "np.ndarray[Any, np.dtype[np.float64]]"]:
     """Probability of the positive class for every image of each split, in the order of its rows."""
     found = {}
@@ -177,16 +177,16 @@ def _predict(
 
 
 def _answer(
-    params: Evaluate, network: "Replica", about: Mapping[str, Any], batches: Iterable[Any], words: str, n: int
+    params: Evaluate, network: "FusedClassifier", about: Mapping[str, Any], batches: Iterable[Any], words: str, n: int
 ) -> "np.ndarray[Any, np.dtype[np.float64]]":
     from twofold.core.progress import track
-    from twofold.model.inference import averaged
+    from twofold.model.inference import predict_views
 
     shown = track(batches, words, n, per_item=params.batch_size)
-    return averaged(network, shown, mean=about["mean"], std=about["std"], views=params.views)
+    return predict_views(network, shown, mean=about["mean"], std=about["std"], views=params.views)
 
 
-def _table(prepared: "Prepared", probability: Mapping[str, Any], threshold: float) -> "Predictions":
+def _table(prepared: "PreparedDataset", probability: Mapping[str, Any], threshold: float) -> "Predictions":
     import numpy as np
 
     from twofold.evaluation import predictions, slices
@@ -219,8 +219,8 @@ def _score(test: "Predictions", uncalibrated: Any, decided: Mapping[str, Any]) -
 
 def _alter(
     params: Evaluate,
-    prepared: "Prepared",
-    network: "Replica",
+    prepared: "PreparedDataset",
+    network: "FusedClassifier",
     about: Mapping[str, Any],
     test: "Predictions",
     decided: Mapping[str, Any],
@@ -247,7 +247,11 @@ def _alter(
 
 
 def _explain(
-    params: Evaluate, prepared: "Prepared", network: "Replica", about: Mapping[str, Any], test: "Predictions"
+    params: Evaluate,
+    prepared: "PreparedDataset",
+    network: "FusedClassifier",
+    about: Mapping[str, Any],
+    test: "Predictions",
 ) -> "Explanations":
     import numpy as np
 
@@ -263,7 +267,7 @@ def _explain(
 
 
 def _report(
-    prepared: "Prepared",
+    prepared: "PreparedDataset",
     about: Mapping[str, Any],
     figures: Mapping[str, Any],
     decided: Mapping[str, Any],

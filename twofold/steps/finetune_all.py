@@ -112,24 +112,24 @@ def finetune_all(params: FinetuneAll, data: Path, head: Path, *, model: Path, me
     from twofold.core.artifacts import digest, publish, read_meta, write_json, write_meta
     from twofold.core.errors import ArtifactError, ParameterError, WeightsError
     from twofold.core.progress import say
-    from twofold.data.prepared import Prepared
+    from twofold.data.prepared import PreparedDataset
     from twofold.model.classifier import BACKBONES, KIND, SCHEMA_VERSION, fill
-    from twofold.model.device import at_once, device, has_bf16, settle
+    from twofold.model.device import device, has_bf16, inference_batch_size, make_deterministic
     from twofold.model.inference import probabilities
     from twofold.model.torch_compile import compiled, compiles
     from twofold.tracking.live_run import live_run
     from twofold.training.augmentation import Augmentation
     from twofold.training.checkpoint import Checkpoint, dependencies
-    from twofold.training.conv_bn_folding import depthwise_in_float32, folded
-    from twofold.training.data_loader import Resolution, Shown
-    from twofold.training.history import Figures, told, validation_figures, write_history
-    from twofold.training.loop import SHARED, Plan, class_weights, train
-    from twofold.training.optimizer import groups_by_depth
+    from twofold.training.conv_bn_folding import depthwise_in_float32, folded_batchnorm
+    from twofold.training.data_loader import ProgressiveResizing, TrainingBatches
+    from twofold.training.history import Figures, format_metrics, validation_figures, write_history
+    from twofold.training.loop import SHARED, TrainingConfig, class_weights, train
+    from twofold.training.optimizer import layer_decay_groups
     from twofold.training.pretrained_weights import pretrained
 
-    settle()
+    make_deterministic()
     where = device()
-    images = Prepared.open(data)
+    images = PreparedDataset.open(data)
     start = read_meta(head, "head", 1)
     if start["image_size"] != images.size:
         raise ArtifactError(
@@ -149,7 +149,7 @@ def finetune_all(params: FinetuneAll, data: Path, head: Path, *, model: Path, me
 
     rows, judged = images.rows("train"), images.rows("validation")
     targets, truth = images.target[rows], images.target[judged]
-    shown = Shown(
+    shown = TrainingBatches(
         classifier,
         images,
         rows,
@@ -157,11 +157,15 @@ def finetune_all(params: FinetuneAll, data: Path, head: Path, *, model: Path, me
         mean=architecture.mean,
         std=architecture.std,
         batch_size=params.batch_size,
-        resolution=Resolution(**sizes.model_dump(), epochs=params.epochs) if sizes else None,
+        resolution=ProgressiveResizing(**sizes.model_dump(), epochs=params.epochs) if sizes else None,
     )
 
     def judge() -> Figures:
-        size = params.batch_size if where.type == "cpu" else max(params.batch_size, at_once(where, images.size))
+        size = (
+            params.batch_size
+            if where.type == "cpu"
+            else max(params.batch_size, inference_batch_size(where, images.size))
+        )
         batches = (images.pixels(judged[i : i + size]) for i in range(0, len(judged), size))
         found = probabilities(
             classifier,
@@ -173,7 +177,7 @@ def finetune_all(params: FinetuneAll, data: Path, head: Path, *, model: Path, me
         )
         return validation_figures(truth, found)
 
-    plan = Plan(
+    plan = TrainingConfig(
         **params.model_dump(include=SHARED),
         patience=None,
         class_weights=class_weights(params.class_weights, targets),
@@ -183,7 +187,7 @@ def finetune_all(params: FinetuneAll, data: Path, head: Path, *, model: Path, me
     )
     steps = params.epochs * math.ceil(len(rows) / params.batch_size)
     fuse = compiles(where, steps, params.batch_size, images.size)
-    rates = groups_by_depth(
+    rates = layer_decay_groups(
         classifier,
         architecture.stages,
         learning_rate=params.learning_rate,
@@ -198,7 +202,7 @@ def finetune_all(params: FinetuneAll, data: Path, head: Path, *, model: Path, me
         raise ArtifactError(f"{head}: trained on other data than {data}, or on other splits; run train_head again")
     with live_run("finetune_all", values, resume_key=checkpoint.key) as run, ExitStack() as arithmetic:
         if plan.frozen_norms:
-            arithmetic.enter_context(folded(classifier.backbone))
+            arithmetic.enter_context(folded_batchnorm(classifier.backbone))
         if where.type == "cpu":
             arithmetic.enter_context(depthwise_in_float32(classifier.backbone))
         outcome = train(
@@ -237,7 +241,7 @@ def finetune_all(params: FinetuneAll, data: Path, head: Path, *, model: Path, me
     checkpoint.remove()
     write_json(metrics, {"winner": winner, "best_epoch": outcome.best_epoch, "validation": figures})
     for name, found in figures.items():
-        say(f"{name.replace('_', ' ')}: {told(found)}")
+        say(f"{name.replace('_', ' ')}: {format_metrics(found)}")
     say(f"kept: {winner.replace('_', ' ')}, epoch {outcome.best_epoch} of {outcome.epoch}, by {params.select_by}")
 
 

@@ -15,18 +15,18 @@ from typing import NamedTuple
 from pydantic import Field
 
 from twofold.audit.checks import PAGE, enforce, findings
-from twofold.audit.ingest_checks import Audit, examine, leave_out
+from twofold.audit.ingest_checks import Audit, leave_out, run_ingest_checks
 from twofold.core.artifacts import publish, write_csv, write_json
 from twofold.core.errors import DataError
 from twofold.core.params import Fraction, Integer, Section, Text
 from twofold.core.progress import say, track
 from twofold.data.decoding import FORMATS, Limits, decode
-from twofold.data.exact_duplicates import sort_out
-from twofold.data.image_statistics import Look
-from twofold.data.raw import VERSIONS, Image, Quarantined, fingerprint, rewrite, write_tables
+from twofold.data.exact_duplicates import deduplicate
+from twofold.data.image_statistics import ImageStatistics
+from twofold.data.raw import VERSIONS, ImageRecord, QuarantinedFile, fingerprint, rewrite, write_tables
 from twofold.data.resizing import Pixels
-from twofold.data.shards import Shards, read_member
-from twofold.data.source_reader import Taken, taken
+from twofold.data.shards import ShardWriter, read_member
+from twofold.data.source_reader import ReadFile, read_files
 from twofold.reporting.audit_page import write_audit
 from twofold.sources.base import Entry, Listing, Source
 from twofold.sources.factory import open_source
@@ -76,14 +76,14 @@ def ingest(params: Ingest, *, raw: Path, metrics: Path, audit: Path) -> None:
     with publish(raw) as draft:
         copies, looks, quarantined, arrivals = _store(source, listing, params, draft)
         quarantined += [
-            Quarantined(item.key, item.label, "refused" if item.counts else "ignored", item.reason, "")
+            QuarantinedFile(item.key, item.label, "refused" if item.counts else "ignored", item.reason, "")
             for item in listing.aside
         ]
         files = len(listing.entries) + sum(item.counts for item in listing.aside)
         _check_refused(quarantined, files, params)
         refused = [item for item in quarantined if item.kind == "refused"]
-        images, duplicates, torn = sort_out(copies)
-        checks, figures = examine(
+        images, duplicates, torn = deduplicate(copies)
+        checks, figures = run_ingest_checks(
             params.audit, images, looks, labels=labels, duplicates=duplicates, torn=torn, refused=refused
         )
         show = partial(_pixels, {image.sha256: image for image in copies}, draft, params)
@@ -146,22 +146,22 @@ def _labels(listing: Listing, params: Ingest, source: Source) -> tuple[str, str]
 
 def _store(
     source: Source, listing: Listing, params: Ingest, draft: Path
-) -> tuple[list[Image], dict[str, Look], list[Quarantined], list[Arrival]]:
+) -> tuple[list[ImageRecord], dict[str, ImageStatistics], list[QuarantinedFile], list[Arrival]]:
     """Write every accepted file once; returns an image for every accepted file, repeated ones included, and its look
     by its SHA-256.
     """
-    arriving = taken(source, listing.entries, _limits(params), params.require_checksum)
+    arriving = read_files(source, listing.entries, _limits(params), params.require_checksum)
     arriving = track(arriving, "ingest", len(listing.entries))
     places: dict[str, tuple[int, int]] = {}
-    images: list[Image] = []
-    looks: dict[str, Look] = {}
-    quarantined: list[Quarantined] = []
+    images: list[ImageRecord] = []
+    looks: dict[str, ImageStatistics] = {}
+    quarantined: list[QuarantinedFile] = []
     arrivals: list[Arrival] = []
-    shards = Shards(draft)
+    shards = ShardWriter(draft)
     for entry, one in zip(listing.entries, arriving, strict=True):
         seen = one.seen
         if seen.reason:
-            quarantined.append(Quarantined(one.key, entry.label, "refused", seen.reason, seen.sha256))
+            quarantined.append(QuarantinedFile(one.key, entry.label, "refused", seen.reason, seen.sha256))
             continue
         if seen.sha256 not in places:
             places[seen.sha256] = shards.add(f"{seen.sha256}.{FORMATS[seen.format]}", one.data)
@@ -176,16 +176,16 @@ def _limits(params: Ingest) -> Limits:
     return Limits(params.max_bytes, params.max_pixels, params.min_side)
 
 
-def _pixels(images: dict[str, Image], draft: Path, params: Ingest, sha256: str) -> Pixels | None:
+def _pixels(images: dict[str, ImageRecord], draft: Path, params: Ingest, sha256: str) -> Pixels | None:
     image = images.get(sha256)
     if image is None:
         return None
     return decode(read_member(draft, image.shard, image.offset, image.bytes, sha256), _limits(params)).pixels
 
 
-def _image(entry: Entry, one: Taken, place: tuple[int, int]) -> Image:
+def _image(entry: Entry, one: ReadFile, place: tuple[int, int]) -> ImageRecord:
     seen = one.seen
-    return Image(
+    return ImageRecord(
         seen.sha256,
         entry.key,
         entry.label,
@@ -203,7 +203,7 @@ def _image(entry: Entry, one: Taken, place: tuple[int, int]) -> Image:
     )
 
 
-def _check_refused(quarantined: list[Quarantined], files: int, params: Ingest) -> None:
+def _check_refused(quarantined: list[QuarantinedFile], files: int, params: Ingest) -> None:
     refused = [item for item in quarantined if item.kind == "refused"]
     if len(refused) > params.max_refused_fraction * files:
         raise DataError(
@@ -212,7 +212,9 @@ def _check_refused(quarantined: list[Quarantined], files: int, params: Ingest) -
         )
 
 
-def _check_classes(images: list[Image], labels: tuple[str, str], params: Ingest, refused: list[Quarantined]) -> None:
+def _check_classes(
+    images: list[ImageRecord], labels: tuple[str, str], params: Ingest, refused: list[QuarantinedFile]
+) -> None:
     counts = {label: sum(image.label == label for image in images) for label in labels}
     if min(counts.values()) < params.min_per_class:
         found = ", ".join(f"{count} of {label}" for label, count in counts.items())
@@ -222,7 +224,7 @@ def _check_classes(images: list[Image], labels: tuple[str, str], params: Ingest,
         )
 
 
-def _first(refused: list[Quarantined]) -> str:
+def _first(refused: list[QuarantinedFile]) -> str:
     lines = [f"{item.key}: {item.reason}" for item in sorted(refused)[:_SHOWN]]
     more = [f"… and {len(refused) - _SHOWN} more"] if len(refused) > _SHOWN else []
     return "".join(f"\n  {line}" for line in [*lines, *more])

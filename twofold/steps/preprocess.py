@@ -13,7 +13,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from twofold.audit import near_duplicates, split_leakage
-from twofold.audit.checks import PAGE, Check, Found, Policy, enforce, findings
+from twofold.audit.checks import PAGE, Check, Issue, Policy, enforce, findings
 from twofold.core.artifacts import publish, write_csv, write_json, write_meta
 from twofold.core.params import Fraction, Integer, Section, Text
 from twofold.core.progress import say
@@ -21,9 +21,9 @@ from twofold.data import decoding, resizing
 from twofold.data.decoding import Limits, decode
 from twofold.data.prepared import KIND, LEFT_OUT, VERSION
 from twofold.data.prepared_writer import repack, write_index
-from twofold.data.preprocessing import Seen, Shape, fill
-from twofold.data.raw import Raw
-from twofold.data.splits import SPLITS, LeftOut, assign, check, groups_across, repeats
+from twofold.data.preprocessing import Measurements, Shape, write_parts
+from twofold.data.raw import RawDataset
+from twofold.data.splits import SPLITS, ExcludedImage, assign, check, groups_across, repeats
 from twofold.reporting.audit_page import write_audit
 
 
@@ -75,7 +75,7 @@ def preprocess(params: Preprocess, raw: Path, *, data: Path, metrics: Path, audi
             policy forbids; then the audit is written, and `data` is not.
         ArtifactError: `raw` is not what ingest wrote.
     """
-    source = Raw.open(raw)
+    source = RawDataset.open(raw)
     # In the order of the shards, which makes reading sequential.
     images = sorted(source.images, key=lambda image: (image.shard, image.offset))
     splits = assign(images, test=params.test_fraction, validation=params.validation_fraction, salt=params.split_salt)
@@ -89,7 +89,7 @@ def preprocess(params: Preprocess, raw: Path, *, data: Path, metrics: Path, audi
     images, splits = [images[place] for place in kept], [splits[place] for place in kept]
     check([image.label for image in images], splits, source.meta["labels"])
     with publish(data) as draft:
-        places, shapes, seen = fill(
+        places, shapes, seen = write_parts(
             images,
             splits,
             source.directory,
@@ -116,7 +116,7 @@ def preprocess(params: Preprocess, raw: Path, *, data: Path, metrics: Path, audi
         counts = check([image.label for image in images], splits, source.meta["labels"])
         channels = max(shape[3] for shape in shapes)
         sums = _summed(seen, channels)
-        write_csv(draft / LEFT_OUT, LeftOut._fields, out)
+        write_csv(draft / LEFT_OUT, ExcludedImage._fields, out)
         write_index(draft, images, splits, places, seen, source.meta)
         write_meta(draft, KIND, VERSION, **_meta(params, source, counts, shapes, sums, channels))
     _tell(metrics, counts, len(images), len(out), crossing, checks)
@@ -124,7 +124,7 @@ def preprocess(params: Preprocess, raw: Path, *, data: Path, metrics: Path, audi
 
 def _meta(
     params: Preprocess,
-    source: Raw,
+    source: RawDataset,
     counts: dict[str, dict[str, int]],
     shapes: Sequence[Shape],
     sums: tuple[int, list[int], list[int]],
@@ -160,11 +160,11 @@ def _meta(
     }
 
 
-def _limit_values(source: Raw) -> dict[str, int]:
+def _limit_values(source: RawDataset) -> dict[str, int]:
     return {name: source.meta["params"][name] for name in ("max_bytes", "max_pixels", "min_side")}
 
 
-def _summed(seen: Sequence[Seen], channels: int) -> tuple[int, list[int], list[int]]:
+def _summed(seen: Sequence[Measurements], channels: int) -> tuple[int, list[int], list[int]]:
     """Over train: how many images, and the sums of the values and of their squares for each channel."""
     images, values, squares = 0, [0] * channels, [0] * channels
     for found in (one for one in seen if one.values):
@@ -182,14 +182,14 @@ def _looks_alike(policies: Audit) -> bool:
     return not policies.leaks == policies.label_conflicts == policies.near_duplicates == "ignore"
 
 
-def _pairs(seen: Sequence[Seen]) -> list[near_duplicates.Pair]:
+def _pairs(seen: Sequence[Measurements]) -> list[near_duplicates.NearDuplicate]:
     """Near duplicates among what was seen; none where nobody looks for them."""
     shown = [one.thumbnail for one in seen if one.thumbnail is not None]
-    return near_duplicates.pairs(shown) if len(shown) == len(seen) else []
+    return near_duplicates.find_near_duplicates(shown) if len(shown) == len(seen) else []
 
 
 def _checks(
-    judged: split_leakage.Judged, torn: split_leakage.Judged, across: list[Found], within: list[Found]
+    judged: split_leakage.LeakageResult, torn: split_leakage.LeakageResult, across: list[Issue], within: list[Issue]
 ) -> list[Check]:
     """Every check in the order of the page, the very same pixels before what only looks alike."""
     before = {"leaks": across, "near_duplicates": within}
@@ -200,7 +200,7 @@ def _checks(
     return [near_ones[0], *torn.checks, *near_ones[1:]]
 
 
-def _shown(sha256: str, source: Raw) -> resizing.Pixels | None:
+def _shown(sha256: str, source: RawDataset) -> resizing.Pixels | None:
     """The picture of an image on the audit's page."""
     image = next((image for image in source.images if image.sha256 == sha256), None)
     return None if image is None else decode(source.read(image), Limits(**_limit_values(source))).pixels

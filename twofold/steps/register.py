@@ -23,7 +23,7 @@ from twofold.promotion.gates import Gate
 if TYPE_CHECKING:
     from twofold.promotion.judgement import Judgement, Outcome
     from twofold.tracking.runs import Run
-    from twofold.tracking.store import Store
+    from twofold.tracking.store import MlflowStore
 
 KIND, SCHEMA_VERSION = "registration", 1
 PAGE, CARD, RECORD = "decision.html", "model_card.md", "registration.json"
@@ -82,21 +82,21 @@ def register(
     """
     from twofold.tracking import store as tracking
 
-    tracking.quieten()  # before MLflow is imported
+    tracking.silence_mlflow()  # before MLflow is imported
     from twofold.core.artifacts import publish, write_json, write_meta
     from twofold.core.progress import say
     from twofold.promotion import judgement as judging
     from twofold.promotion.candidate import read
-    from twofold.promotion.champion_challenger import contest
+    from twofold.promotion.champion_challenger import assess_candidate
     from twofold.registry import registration as registering
     from twofold.registry.provenance import provenance
 
     audits = (ingest_audit, preprocess_audit, train_head_audit)
     candidate = read(raw, data, head, model, evaluation, metrics, *audits)
     store = tracking.connect()
-    with tracking.plain_errors(store.uri):
-        stands = registering.standing(store, params.model_name, candidate.key)
-        held = contest(store, params.model_name, stands.rival, candidate, params.gates, params.reference_since)
+    with tracking.readable_errors(store.uri):
+        stands = registering.registry_state(store, params.model_name, candidate.key)
+        held = assess_candidate(store, params.model_name, stands.rival, candidate, params.gates, params.reference_since)
         judged = judging.Judgement(
             name=params.model_name,
             candidate=candidate,
@@ -117,7 +117,7 @@ def register(
         say(f"register: {reason}")
 
 
-def _record(store: "Store", params: Register, judged: "Judgement", stands: Any, folder: Path) -> dict[str, Any]:
+def _record(store: "MlflowStore", params: Register, judged: "Judgement", stands: Any, folder: Path) -> dict[str, Any]:
     """Write into MLflow what is not there yet, and the page and the card into `folder`; returns the verdict."""
     from twofold.promotion.judgement import as_json, digest
     from twofold.registry import registration as registering
@@ -137,7 +137,7 @@ def _record(store: "Store", params: Register, judged: "Judgement", stands: Any, 
     parts = [judged.candidate.key, sections, judged.dvc_experiment]
     run_key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
     found = runs.find(store, experiment_id, run_key, joined)
-    outcome = registering.settled(stands, judged, alias)
+    outcome = registering.known_outcome(stands, judged, alias)
     if outcome and found and found.data.tags.get(runs.OUTCOME) == digest(as_json(judged, outcome)):
         return _write(store, found, judged, outcome, params, folder)
     if outcome and outcome.nothing_new and found and runs.OUTCOME not in found.data.tags:
@@ -167,7 +167,7 @@ def _record(store: "Store", params: Register, judged: "Judgement", stands: Any, 
     return values
 
 
-def _log_candidate(store: "Store", run: "Run", judged: "Judgement", sections: Mapping[str, Any]) -> None:
+def _log_candidate(store: "MlflowStore", run: "Run", judged: "Judgement", sections: Mapping[str, Any]) -> None:
     from twofold.registry.recorded_evaluation import EVALUATION, METRICS
     from twofold.tracking import runs
     from twofold.tracking import store as tracking
@@ -188,7 +188,7 @@ def _log_candidate(store: "Store", run: "Run", judged: "Judgement", sections: Ma
 
 
 def _write(
-    store: "Store", run: "Run", judged: "Judgement", outcome: "Outcome", params: Register, folder: Path
+    store: "MlflowStore", run: "Run", judged: "Judgement", outcome: "Outcome", params: Register, folder: Path
 ) -> dict[str, Any]:
     """Page, card, tables and verdict into the folder."""
     from twofold.core.artifacts import write_json
@@ -208,14 +208,14 @@ def _write(
     return values
 
 
-def _where(store: "Store", run: "Run", params: Register, tolerance: float) -> dict[str, Any]:
+def _where(store: "MlflowStore", run: "Run", params: Register, tolerance: float) -> dict[str, Any]:
     """Where the judgement is recorded, and how to look at it."""
     from twofold.registry.registration import MODEL_ID
     from twofold.serving.smoke_test import IMAGES
     from twofold.tracking.registry_client import REHEARSED, SEAL
-    from twofold.tracking.store import shown
+    from twofold.tracking.store import without_credentials
 
-    tags, uri = run.data.tags, shown(store.uri)
+    tags, uri = run.data.tags, without_credentials(store.uri)
     place = f"#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
     rehearsal = {"images": IMAGES, "tolerance": tolerance, "largest_difference": float(tags.get(REHEARSED, "nan"))}
     web = uri.startswith("http")

@@ -78,22 +78,22 @@ def train_head(params: TrainHead, data: Path, *, model: Path, metrics: Path, aud
     from twofold.audit.checks import PAGE, enforce
     from twofold.core.artifacts import digest, publish, write_json, write_meta
     from twofold.core.progress import say
-    from twofold.data.prepared import Prepared
+    from twofold.data.prepared import PreparedDataset
     from twofold.model.classifier import BACKBONES, make_head
-    from twofold.model.device import device, sent, settle
+    from twofold.model.device import device, make_deterministic, to_device
     from twofold.model.inference import VIEWS
     from twofold.reporting.audit_page import write_audit
     from twofold.tracking.live_run import live_run
     from twofold.training.checkpoint import Checkpoint, dependencies
     from twofold.training.feature_extraction import extract
-    from twofold.training.history import Figures, told, validation_figures, write_history
-    from twofold.training.loop import SHARED, Epoch, Plan, class_weights, train
+    from twofold.training.history import Figures, format_metrics, validation_figures, write_history
+    from twofold.training.loop import SHARED, Epoch, TrainingConfig, class_weights, train
     from twofold.training.optimizer import groups
     from twofold.training.pretrained_weights import pretrained
 
-    settle()
+    make_deterministic()
     where = device()
-    images = Prepared.open(data)
+    images = PreparedDataset.open(data)
     architecture = BACKBONES[params.backbone]
     classifier, base = pretrained(params.backbone, params.weights, params.dropout)
     classifier.to(where).to(memory_format=torch.channels_last)
@@ -109,7 +109,7 @@ def train_head(params: TrainHead, data: Path, *, model: Path, metrics: Path, aud
         train_views[place] = features("train", number)
     validation = features("validation", 0)
     known = {"train": train_views[0], "validation": validation}  # view 0 is the first way of all
-    check, found = label_issues.look(
+    check, found = label_issues.check_labels(
         params.audit.label_issues, images, lambda split: known[split] if split in known else features(split, 0)
     )
     row_of = {sha256: row for row, sha256 in enumerate(images.sha256)}
@@ -132,14 +132,14 @@ def train_head(params: TrainHead, data: Path, *, model: Path, metrics: Path, aud
     def inputs(epoch: Epoch) -> Iterator[tuple[torch.Tensor]]:
         for step, chosen in enumerate(epoch.batches):
             numbers = torch.randint(len(seen), (len(chosen),), generator=epoch.random(step))
-            yield (seen[sent(numbers, where), sent(torch.from_numpy(chosen), where)],)
+            yield (seen[to_device(numbers, where), to_device(torch.from_numpy(chosen), where)],)
 
     def judge() -> Figures:
         head.eval()
         with torch.inference_mode():
             return validation_figures(truth, head(judged).double().softmax(dim=1)[:, 1].cpu().numpy())
 
-    plan = Plan(
+    plan = TrainingConfig(
         **params.model_dump(include=SHARED),
         patience=params.patience,
         class_weights=class_weights(params.class_weights, targets),
@@ -178,7 +178,7 @@ def train_head(params: TrainHead, data: Path, *, model: Path, metrics: Path, aud
             )
         run.finish(digest(model))
     write_json(metrics, {"best_epoch": outcome.best_epoch, "epochs": outcome.epoch, "validation": figures})
-    say(f"head: epoch {outcome.best_epoch} of {outcome.epoch} kept, {told(figures)}")
+    say(f"head: epoch {outcome.best_epoch} of {outcome.epoch} kept, {format_metrics(figures)}")
 
 
 if __name__ == "__main__":

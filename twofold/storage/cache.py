@@ -78,7 +78,7 @@ def parse_size(text: str, name: str) -> int:
     return int(match[1]) * UNITS[match[2]]
 
 
-def get(keys: Sequence[str]) -> dict[str, bytes]:
+def lookup(keys: Sequence[str]) -> dict[str, bytes]:
     """The values that are there, by key. They count as used now, if the memo can be written."""
     kept = backend()
     found: dict[str, bytes] = {}
@@ -90,7 +90,7 @@ def get(keys: Sequence[str]) -> dict[str, bytes]:
     return found
 
 
-def put(entries: Iterable[tuple[str, str, bytes]], kind: str) -> None:
+def store(entries: Iterable[tuple[str, str, bytes]], kind: str) -> None:
     """Keep values, and let go of those used longest ago when there is no room for all.
 
     Args:
@@ -110,7 +110,7 @@ def put(entries: Iterable[tuple[str, str, bytes]], kind: str) -> None:
             _do_without("written", error)
 
 
-def forget(image: str) -> int:
+def forget_image(image: str) -> int:
     """Remove everything that was made from an image, from a file's free pages too.
 
     Returns:
@@ -119,12 +119,12 @@ def forget(image: str) -> int:
     Raises:
         ParameterError: the memo cannot be written.
     """
-    with told():
+    with required():
         return int(backend().forget(image))
 
 
 @contextmanager
-def told() -> Iterator[None]:
+def required() -> Iterator[None]:
     """A memo that must be used and cannot be is an error that names it.
 
     Raises:

@@ -41,7 +41,7 @@ def tag(text: str) -> str:
     return base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()[:6]).decode()
 
 
-def bundles(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
+def batches_by_size(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
     """The entries in their order, as many together as a pack takes."""
     some: list[Entry] = []
     total = 0

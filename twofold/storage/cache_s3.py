@@ -21,7 +21,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from urllib3.exceptions import HTTPError
 
 from twofold.core.errors import DataError, ParameterError, SourceError
-from twofold.storage.cache_packs import Index, Pack, bundles, pack, parse_name, tag, unpack
+from twofold.storage.cache_packs import Index, Pack, batches_by_size, pack, parse_name, tag, unpack
 from twofold.storage.cache_sqlite import PLACE
 from twofold.storage.s3_client import THREADS, client, endpoint, first_line, parse, reason
 
@@ -194,7 +194,7 @@ def _put(entries: Sequence[tuple[str, str, bytes]], kind: str, limit: int) -> No
         shelf.write(name, data)
         return name, some
 
-    for name, some in _at_once(write, list(bundles(entries))):
+    for name, some in _at_once(write, list(batches_by_size(entries))):
         index.add(name, [tag(key) for key, _, _ in some])
     if shelf.held > limit or shelf.written * SHARE > limit:
         # With some room to spare, or the next put would list everything again.
@@ -256,7 +256,7 @@ def _rewritten(which: Callable[[Pack], Any], keep: Callable[[str, str, bytes], b
         kept = [entry for entry in whole if keep(*entry)]
         if len(kept) == len(one.keys):
             continue
-        for some in bundles(kept):
+        for some in batches_by_size(kept):
             shelf.write(*pack(some, one.kind))
         shelf.remove(one.name)
         count += len(whole) - len(kept)

@@ -12,17 +12,17 @@ from twofold.core.errors import RegistryError
 from twofold.core.progress import say
 from twofold.tracking.store import (
     DIGEST,
-    Store,
+    MlflowStore,
     address,
     connect,
     experiment,
     flatten,
     log_metrics,
     log_params,
-    quieten,
-    refused,
+    permission_error,
     runs_with,
-    shown,
+    silence_mlflow,
+    without_credentials,
 )
 
 RESUME = "twofold.resume_key"  # tag of a training run: what a step that was killed looks for when it runs again
@@ -33,7 +33,7 @@ PARENT = "mlflow.parentRunId"
 class LiveRun:
     """A training's run in MLflow while it trains. A store that cannot be reached never stops the training."""
 
-    def __init__(self, store: Store | None, run_id: str, done: int) -> None:
+    def __init__(self, store: MlflowStore | None, run_id: str, done: int) -> None:
         self.run_id = run_id
         self.finished = False
         self._store = store
@@ -44,7 +44,7 @@ class LiveRun:
         if epoch <= self._done:
             return
 
-        def write(store: Store) -> None:
+        def write(store: MlflowStore) -> None:
             from mlflow.entities import Metric
 
             now = int(time.time() * 1000)
@@ -56,7 +56,7 @@ class LiveRun:
     def finish(self, digest: str) -> None:
         """Tie the run to the artifact that it wrote (its SHA-256), and end it."""
 
-        def write(store: Store) -> None:
+        def write(store: MlflowStore) -> None:
             store.client.set_tag(self.run_id, DIGEST, digest)
             store.client.set_terminated(self.run_id, "FINISHED")
             self.finished = True
@@ -68,7 +68,7 @@ class LiveRun:
         if not self.finished:
             self._attempt(lambda store: store.client.set_terminated(self.run_id, status))
 
-    def _attempt(self, write: Callable[[Store], None]) -> None:
+    def _attempt(self, write: Callable[[MlflowStore], None]) -> None:
         if self._store is not None and not _survives(self._store.uri, partial(write, self._store)):
             # One word of warning, and no waiting for a server that is away at every epoch.
             self._store = None
@@ -83,7 +83,7 @@ def live_run(step: str, params: Mapping[str, Any], *, resume_key: str) -> Iterat
         params: the step's parameters as plain values.
         resume_key: digest of what the training depends on (data, parameters, code).
     """
-    quieten()
+    silence_mlflow()
     opened: list[LiveRun] = []
     if os.environ.get("TWOFOLD_LIVE") != "off":
         _survives(address(), lambda: opened.append(_open(step, params, resume_key)))
@@ -130,9 +130,9 @@ def _survives(uri: str, work: Callable[[], None]) -> bool:
     try:
         work()
     except (MlflowException, SQLAlchemyError, RegistryError, OSError) as error:
-        reason = shown(refused(error) or str(error).splitlines()[0])
+        reason = without_credentials(permission_error(error) or str(error).splitlines()[0])
         say(
-            f"warning: MLflow at {shown(uri)} cannot be used ({reason}). The training goes "
+            f"warning: MLflow at {without_credentials(uri)} cannot be used ({reason}). The training goes "
             "on without live curves; register will log them from history.csv."
         )
         return False

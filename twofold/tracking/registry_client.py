@@ -21,8 +21,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from twofold.core.errors import RegistryError
 from twofold.tracking.runs import Run, taking_files
-from twofold.tracking.store import Store, refused, shown
-from twofold.tracking.urls import elsewhere
+from twofold.tracking.store import MlflowStore, permission_error, without_credentials
+from twofold.tracking.urls import is_foreign_server
 
 KEY = "twofold.key"  # of a candidate: digest of model, decision and test images
 SEAL = "twofold.seal"  # SHA-256 of seal.json
@@ -36,14 +36,14 @@ CHAMPION, CHALLENGER = "champion", "challenger"  # aliases of a version
 REJECTED = "rejected"  # what a version without an alias may have come to
 
 
-def holder(store: Store, name: str, alias: str = CHAMPION) -> ModelVersion | None:
+def version_by_alias(store: MlflowStore, name: str, alias: str = CHAMPION) -> ModelVersion | None:
     """The version that an alias points to now."""
     model = registered(store, name)
     found = None if model is None else model.aliases.get(alias)
     return None if found is None else store.client.get_model_version(name, str(found))
 
 
-def version_with(store: Store, name: str, key: str) -> ModelVersion | None:
+def version_with(store: MlflowStore, name: str, key: str) -> ModelVersion | None:
     """The version that holds this candidate, if it was registered before."""
     # Filtered here as well: not every store filters versions by tags.
     found = store.client.search_model_versions(f"name = '{name}' AND tags.`{KEY}` = '{key}'")
@@ -51,7 +51,7 @@ def version_with(store: Store, name: str, key: str) -> ModelVersion | None:
     return min(versions, key=lambda version: int(version.version), default=None)
 
 
-def version(store: Store, name: str, number: str) -> ModelVersion | None:
+def version(store: MlflowStore, name: str, number: str) -> ModelVersion | None:
     """A version by its number; None if it has been deleted."""
     try:
         return store.client.get_model_version(name, number)
@@ -61,35 +61,35 @@ def version(store: Store, name: str, number: str) -> ModelVersion | None:
         raise
 
 
-def logged_model(store: Store, experiment_id: str, key: str, seal: str) -> LoggedModel | None:
+def logged_model(store: MlflowStore, experiment_id: str, key: str, seal: str) -> LoggedModel | None:
     """The logged model of this candidate and seal, whole or begun."""
     found = store.client.search_logged_models([experiment_id], f"tags.`{KEY}` = '{key}' AND tags.`{SEAL}` = '{seal}'")
     # A whole one before one whose upload was interrupted.
     return min(found, key=lambda model: model.status != LoggedModelStatus.READY, default=None)
 
 
-def begin_model(store: Store, run: Run, name: str, tags: Mapping[str, str]) -> LoggedModel:
+def begin_model(store: MlflowStore, run: Run, name: str, tags: Mapping[str, str]) -> LoggedModel:
     """Make the logged model's entry, to which its files are then uploaded."""
     return store.client.create_logged_model(
         run.info.experiment_id, name=name, source_run_id=run.info.run_id, tags=dict(tags)
     )
 
 
-def upload(store: Store, model: LoggedModel, packed: Path) -> None:
+def upload(store: MlflowStore, model: LoggedModel, packed: Path) -> None:
     """Upload a packed model's files and declare it whole."""
     with taking_files(store):
         store.client.log_model_artifacts(model.model_id, str(packed))
     store.client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
 
 
-def name_output(store: Store, run: Run, model: LoggedModel) -> None:
+def name_output(store: MlflowStore, run: Run, model: LoggedModel) -> None:
     """Name a logged model as a run's output, once."""
     outputs = store.client.get_run(run.info.run_id).outputs
     if model.model_id not in [output.model_id for output in (outputs.model_outputs if outputs else [])]:
         store.client.log_outputs(run.info.run_id, [LoggedModelOutput(model.model_id, step=0)])
 
 
-def download(store: Store, model: LoggedModel, folder: Path) -> Path:
+def download(store: MlflowStore, model: LoggedModel, folder: Path) -> Path:
     """The files of a logged model as the store gives them back.
 
     Raises:
@@ -99,23 +99,23 @@ def download(store: Store, model: LoggedModel, folder: Path) -> Path:
     try:
         return Path(download_artifacts(place, dst_path=str(folder), tracking_uri=store.uri))
     except (MlflowException, OSError, BotoCoreError, ClientError) as error:
-        reason = shown(refused(error) or str(error))
+        reason = without_credentials(permission_error(error) or str(error))
         raise RegistryError(
-            f"the files of logged model {model.model_id} cannot be fetched from {shown(place)}: {reason}"
+            f"the files of logged model {model.model_id} cannot be fetched from {without_credentials(place)}: {reason}"
         ) from error
 
 
-def refuse_foreign_server(store: Store, place: str) -> None:
+def refuse_foreign_server(store: MlflowStore, place: str) -> None:
     """Refuse files that lie on another server: it would be sent the user's name and password."""
-    if elsewhere(store.uri, place):
+    if is_foreign_server(store.uri, place):
         raise RegistryError(
-            f"its files are said to lie at {shown(place)}, which is not the MLflow server {shown(store.uri)}: not "
+            f"its files are said to lie at {without_credentials(place)}, which is not the MLflow server {without_credentials(store.uri)}: not "
             "asked, as it would be told your user and password; register the version from files on the server itself"
         )
 
 
 def create_version(
-    store: Store, name: str, model: LoggedModel, run: Run, tags: Mapping[str, str], description: str
+    store: MlflowStore, name: str, model: LoggedModel, run: Run, tags: Mapping[str, str], description: str
 ) -> ModelVersion:
     """Make a version of a logged model, its tags in the same write; the registered model is made if need be."""
     try:
@@ -134,7 +134,7 @@ def create_version(
         )
 
 
-def registered(store: Store, name: str) -> RegisteredModel | None:
+def registered(store: MlflowStore, name: str) -> RegisteredModel | None:
     """A registered model with its tags and aliases, as one read gives them; None if there is none."""
     try:
         return store.client.get_registered_model(name)
@@ -144,7 +144,7 @@ def registered(store: Store, name: str) -> RegisteredModel | None:
         raise
 
 
-def versions(store: Store, name: str) -> list[ModelVersion]:
+def versions(store: MlflowStore, name: str) -> list[ModelVersion]:
     """Every version of a registered model, oldest first."""
     found: list[ModelVersion] = []
     token: str | None = None
@@ -156,7 +156,7 @@ def versions(store: Store, name: str) -> list[ModelVersion]:
             return sorted(found, key=lambda version: int(version.version))
 
 
-def point(store: Store, name: str, alias: str, version: int | None) -> None:
+def set_alias(store: MlflowStore, name: str, alias: str, version: int | None) -> None:
     """Give an alias to a version, or with None to nothing: the one function through which aliases move.
 
     It is for `twofold.registry.transitions` alone, which holds the lock and has written into the ledger why it moves.
@@ -167,12 +167,12 @@ def point(store: Store, name: str, alias: str, version: int | None) -> None:
         store.client.set_registered_model_alias(name, alias, str(version))
 
 
-def tag_model(store: Store, name: str, key: str, value: str) -> None:
+def tag_model(store: MlflowStore, name: str, key: str, value: str) -> None:
     """Set a tag of a registered model."""
     store.client.set_registered_model_tag(name, key, value)
 
 
-def claim(store: Store, name: str, tags: Mapping[str, str]) -> bool:
+def create_unique(store: MlflowStore, name: str, tags: Mapping[str, str]) -> bool:
     """Create a registered model of that name, which one process alone can do; False if another has done it."""
     try:
         store.client.create_registered_model(name, tags=dict(tags))
@@ -184,7 +184,7 @@ def claim(store: Store, name: str, tags: Mapping[str, str]) -> bool:
     return True
 
 
-def names(store: Store, prefix: str) -> list[RegisteredModel]:
+def names(store: MlflowStore, prefix: str) -> list[RegisteredModel]:
     """The registered models whose names begin so, with their tags."""
     found: list[RegisteredModel] = []
     token: str | None = None
@@ -197,7 +197,7 @@ def names(store: Store, prefix: str) -> list[RegisteredModel]:
             return found
 
 
-def remove(store: Store, name: str) -> None:
+def remove(store: MlflowStore, name: str) -> None:
     """Delete a registered model that has no versions; one that is gone, or is someone else's to delete, stays so."""
     try:
         store.client.delete_registered_model(name)
@@ -215,7 +215,7 @@ def attempt(write: Callable[[], None]) -> str:
     return ""
 
 
-def tag_version(store: Store, version: ModelVersion, tags: Mapping[str, str]) -> None:
+def tag_version(store: MlflowStore, version: ModelVersion, tags: Mapping[str, str]) -> None:
     """Set the tags that the version lacks or has with another value."""
     for key, value in tags.items():
         if version.tags.get(key) != value:
@@ -232,7 +232,7 @@ def shortened(description: str) -> str:
 
 
 @contextmanager
-def _default(store: Store) -> Iterator[None]:
+def _default(store: MlflowStore) -> Iterator[None]:
     # A SQL registry looks a logged model up in MLflow's process-wide store, not in the client's.
     before = os.environ.get("MLFLOW_TRACKING_URI")
     set_tracking_uri(store.uri)

@@ -19,7 +19,7 @@ from requests import RequestException
 
 from twofold.core.errors import ArtifactError, RegistryError
 from twofold.tracking.live_run import PARENT
-from twofold.tracking.store import DIGEST, Store, log_metrics, refused, runs_with, shown
+from twofold.tracking.store import DIGEST, MlflowStore, log_metrics, permission_error, runs_with, without_credentials
 
 RUN_KEY = "twofold.run_key"  # digest of the model's key and of all parameters
 OUTCOME = "twofold.outcome"  # digest of the verdict; set last, so a run that has it is complete
@@ -27,7 +27,7 @@ MOST_VALUES = 50  # of a nested figure that are logged
 LONGEST_NAME = 250  # characters that MLflow keeps
 
 
-def find(store: Store, experiment_id: str, run_key: str, joined: str | None) -> Run | None:
+def find(store: MlflowStore, experiment_id: str, run_key: str, joined: str | None) -> Run | None:
     """The run of this judgement, if there is one.
 
     Args:
@@ -42,7 +42,7 @@ def find(store: Store, experiment_id: str, run_key: str, joined: str | None) -> 
     return found[0] if found else None
 
 
-def open_run(store: Store, experiment_id: str, found: Run | None, name: str, tags: Mapping[str, str]) -> Run:
+def open_run(store: MlflowStore, experiment_id: str, found: Run | None, name: str, tags: Mapping[str, str]) -> Run:
     """Create the run, or open the one that was found, with these tags."""
     if found is None:
         return store.client.create_run(experiment_id, tags=dict(tags), run_name=name)
@@ -52,14 +52,16 @@ def open_run(store: Store, experiment_id: str, found: Run | None, name: str, tag
     return store.client.get_run(found.info.run_id)
 
 
-def set_tags(store: Store, run: Run, tags: Mapping[str, str]) -> None:
+def set_tags(store: MlflowStore, run: Run, tags: Mapping[str, str]) -> None:
     """Set the tags that the run lacks or has with another value."""
     for key, value in tags.items():
         if run.data.tags.get(key) != value:
             store.client.set_tag(run.info.run_id, key, value)
 
 
-def log_figures(store: Store, run: Run, figures: Mapping[str, Any], model_id: str | None = None, step: int = 0) -> None:
+def log_figures(
+    store: MlflowStore, run: Run, figures: Mapping[str, Any], model_id: str | None = None, step: int = 0
+) -> None:
     """Log every number of (nested) figures as `a.b`, on the run and, if given, on the logged model."""
     # The run's own time, so that the same figure logged twice is one.
     when = run.info.start_time
@@ -85,7 +87,7 @@ def numbers(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
     return found
 
 
-def link_training(store: Store, run: Run, step: str, digest: str, history: Path) -> str | None:
+def link_training(store: MlflowStore, run: Run, step: str, digest: str, history: Path) -> str | None:
     """Tie the candidate's run to the live run that trained an artifact, found by the artifact's digest.
 
     Where there is none (an artifact from a cache, a store that was away), history.csv is logged into the candidate's
@@ -105,7 +107,7 @@ def link_training(store: Store, run: Run, step: str, digest: str, history: Path)
     return str(best.info.run_id)
 
 
-def replay(store: Store, run: Run, step: str, history: Path) -> None:
+def replay(store: MlflowStore, run: Run, step: str, history: Path) -> None:
     """Log a training's history.csv into a run, each column as `<step>.<column>` with the epoch as its step.
 
     Raises:
@@ -125,7 +127,7 @@ def replay(store: Store, run: Run, step: str, history: Path) -> None:
     log_metrics(store, run.info.run_id, points)
 
 
-def fetch(store: Store, run_id: str, path: str, folder: Path) -> Path:
+def fetch(store: MlflowStore, run_id: str, path: str, folder: Path) -> Path:
     """Download a file that a run has logged.
 
     Raises:
@@ -137,7 +139,7 @@ def fetch(store: Store, run_id: str, path: str, folder: Path) -> Path:
         raise RegistryError(f"{path} of run {run_id} cannot be fetched: {error}") from error
 
 
-def send(store: Store, run: Run, folder: Path, name: str) -> None:
+def send(store: MlflowStore, run: Run, folder: Path, name: str) -> None:
     """Log a folder's files under a name.
 
     Raises:
@@ -148,21 +150,21 @@ def send(store: Store, run: Run, folder: Path, name: str) -> None:
 
 
 @contextmanager
-def taking_files(store: Store) -> Iterator[None]:
+def taking_files(store: MlflowStore) -> Iterator[None]:
     """Turn an error of the place where a store keeps its files, which need not be its own, into one that says so."""
     try:
         yield
     except RequestException:
         raise  # by MLflow's own server, which says more; see `tracking.plain_errors`
     except (OSError, BotoCoreError, ClientError, Boto3Error) as error:
-        reason = shown(refused(error) or str(error))
+        reason = without_credentials(permission_error(error) or str(error))
         raise RegistryError(
-            f"MLflow at {shown(store.uri)}: the place where it keeps files did not take them: {reason}; once it does, "
+            f"MLflow at {without_credentials(store.uri)}: the place where it keeps files did not take them: {reason}; once it does, "
             "run register again: it goes on from here"
         ) from error
 
 
-def close(store: Store, run: Run, outcome: str, *, terminate: bool) -> None:
+def close(store: MlflowStore, run: Run, outcome: str, *, terminate: bool) -> None:
     """End the run, unless someone else opened it, and mark it as complete: the digest of its outcome."""
     if terminate:
         store.client.set_terminated(run.info.run_id, "FINISHED")

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twofold.core.errors import RegistryError
-from twofold.tracking.urls import elsewhere
+from twofold.tracking.urls import is_foreign_server
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -41,7 +41,7 @@ _ASKED = re.compile(r"/mlflow(?:-artifacts)?/([a-z-]+)(?:/([a-z-]+)(?=[\s?]|$))?
 
 
 @dataclass(frozen=True)
-class Store:
+class MlflowStore:
     """A tracking store and registry, and the folder for new experiments' files (None: the server decides)."""
 
     client: "MlflowClient"
@@ -71,13 +71,13 @@ def address() -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{main_checkout() / 'mlflow.db'}"
 
 
-def connect() -> Store:
+def connect() -> MlflowStore:
     """The store at `address()`.
 
     Raises:
         RegistryError: it is a SQLite file in a folder that does not exist or cannot be written.
     """
-    quieten()
+    silence_mlflow()
     uri = address()
     files = None
     if uri.startswith("sqlite:///"):
@@ -86,10 +86,10 @@ def connect() -> Store:
         if not os.access(database.parent, os.W_OK):
             raise RegistryError(f"{database}: its folder does not exist or cannot be written; see MLFLOW_TRACKING_URI")
         uri, files = f"sqlite:///{database}", database.parent / "mlartifacts"
-    return Store(_client(uri), uri, files)
+    return MlflowStore(_client(uri), uri, files)
 
 
-def quieten() -> None:
+def silence_mlflow() -> None:
     """Before MLflow is imported: no telemetry, no migration log; what the user has set stays."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
@@ -106,7 +106,7 @@ def _client(uri: str) -> "MlflowClient":
 
 
 @contextmanager
-def plain_errors(uri: str) -> Iterator[None]:
+def readable_errors(uri: str) -> Iterator[None]:
     """Turn MLflow's errors into one that names the store."""
     from mlflow.exceptions import MlflowException
     from requests import RequestException
@@ -116,15 +116,15 @@ def plain_errors(uri: str) -> Iterator[None]:
         yield
     # Files go by requests itself, so that a refusal to take one is not an error of MLflow's.
     except (MlflowException, RequestException, SQLAlchemyError) as error:
-        raise RegistryError(shown(f"MLflow at {uri}: {refused(error) or error}")) from error
+        raise RegistryError(without_credentials(f"MLflow at {uri}: {permission_error(error) or error}")) from error
 
 
-def shown(text: str) -> str:
+def without_credentials(text: str) -> str:
     """An address, or a text with addresses, without the names and passwords that they may hold."""
     return re.sub(r"(?<=://)[^/@\s]*@", "", text)
 
 
-def experiment(store: Store, name: str) -> str:
+def experiment(store: MlflowStore, name: str) -> str:
     """The id of the experiment of that name, made if there is none.
 
     Raises:
@@ -143,19 +143,19 @@ def experiment(store: Store, name: str) -> str:
             found = store.client.get_experiment_by_name(name)
     if found is None or found.lifecycle_stage != "active":
         raise RegistryError(
-            f"experiment '{name}' has been deleted in MLflow at {shown(store.uri)}: restore it (`mlflow experiments "
+            f"experiment '{name}' has been deleted in MLflow at {without_credentials(store.uri)}: restore it (`mlflow experiments "
             "restore`) or set register.experiment to another name"
         )
-    if elsewhere(store.uri, found.artifact_location):
+    if is_foreign_server(store.uri, found.artifact_location):
         raise RegistryError(
-            f"experiment '{name}': its files are said to lie at {shown(found.artifact_location)}, which is not the "
-            f"MLflow server {shown(store.uri)}: nothing is sent there, as it would be told your user and password; set "
+            f"experiment '{name}': its files are said to lie at {without_credentials(found.artifact_location)}, which is not the "
+            f"MLflow server {without_credentials(store.uri)}: nothing is sent there, as it would be told your user and password; set "
             "register.experiment to another name"
         )
     return str(found.experiment_id)
 
 
-def runs_with(store: Store, experiment_id: str, tag: str, value: str) -> "list[Run]":
+def runs_with(store: MlflowStore, experiment_id: str, tag: str, value: str) -> "list[Run]":
     """The runs of an experiment with this tag, newest first."""
     found = store.client.search_runs(
         [experiment_id], f"tags.`{tag}` = '{value}'", max_results=100, order_by=["attributes.start_time DESC"]
@@ -176,7 +176,7 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     return flat
 
 
-def log_params(store: Store, run: "Run", values: Mapping[str, str]) -> None:
+def log_params(store: MlflowStore, run: "Run", values: Mapping[str, str]) -> None:
     """Log the parameters that the run does not have yet; MLflow refuses to change one."""
     from mlflow.entities import Param
 
@@ -185,13 +185,13 @@ def log_params(store: Store, run: "Run", values: Mapping[str, str]) -> None:
         store.client.log_batch(run.info.run_id, params=new[start : start + CHUNK])
 
 
-def log_metrics(store: Store, run_id: str, metrics: "list[Metric]") -> None:
+def log_metrics(store: MlflowStore, run_id: str, metrics: "list[Metric]") -> None:
     """Log metrics; a point that is already there (same key, step, time and value) is not doubled."""
     for start in range(0, len(metrics), CHUNK):
         store.client.log_batch(run_id, metrics=metrics[start : start + CHUNK])
 
 
-def refused(error: Exception) -> str | None:
+def permission_error(error: Exception) -> str | None:
     """What a server's refusal means, or None if the error is none."""
     return explained(getattr(error, "error_code", ""), str(error))
 

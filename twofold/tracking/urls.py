@@ -12,14 +12,14 @@ from urllib.parse import urlsplit
 _SERVERS = ("http", "https", "mlflow-artifacts")
 
 
-def recorded(source: str) -> str:
+def recorded_address(source: str) -> str:
     """An address of images as it is written down: without a user, who may be a token, but for that of ssh, without
     whom the address does not work.
     """
     return source if re.search(r"ssh://[^/:@]+@", source) else re.sub(r"(?<=://)[^/@\s]*@", "", source)
 
 
-def elsewhere(home: str, place: str) -> bool:
+def is_foreign_server(home: str, place: str) -> bool:
     """Whether a place is on another server than the store's, or the same one without its TLS.
 
     Args:

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from twofold.model.inference import SWAP, view
+from twofold.model.inference import SWAP, apply_view
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def generator(*address: int) -> torch.Generator:
     return torch.Generator().manual_seed(int(state[0]))
 
 
-class Draws(NamedTuple):
+class AugmentationDraws(NamedTuple):
     """What chance has decided for a batch: everything random is drawn here, on the CPU, so that every device gets the
     same; what follows from it is arithmetic.
 
@@ -54,7 +54,7 @@ class Draws(NamedTuple):
     light: Tensor
 
 
-def draw(n: int, settings: Augmentation, random: torch.Generator) -> Draws:
+def draw(n: int, settings: Augmentation, random: torch.Generator) -> AugmentationDraws:
     """Decide what is done to each of n images."""
     ways = torch.randint(_ways(settings), (n,), generator=random)
     crops = torch.tensor([1.0, 0.0, 0.0]).repeat(n, 1)
@@ -63,10 +63,10 @@ def draw(n: int, settings: Augmentation, random: torch.Generator) -> Draws:
         # The crop lies inside the image.
         crops[:, 1:] = (2 * torch.rand(n, 2, generator=random) - 1) * (1 - crops[:, :1])
     light = [torch.empty(n).uniform_(1 - r, 1 + r, generator=random) for r in (settings.contrast, settings.brightness)]
-    return Draws(ways, crops, torch.stack(light, dim=1))
+    return AugmentationDraws(ways, crops, torch.stack(light, dim=1))
 
 
-def changed(images: Tensor, settings: Augmentation, draws: Draws) -> Tensor:
+def changed(images: Tensor, settings: Augmentation, draws: AugmentationDraws) -> Tensor:
     """(N, S, S, C) uint8 -> (N, S, S, C) in 0..255, changed as was drawn: float32, or uint8 if only turned.
 
     Its operations depend on the settings and on shapes, never on what was drawn: a CUDA graph can hold them.
@@ -89,7 +89,7 @@ def _turned(images: Tensor, ways: Tensor) -> Tensor:
         return looked_up(images, ways)
     turned = torch.empty_like(images)
     for image, way, into in zip(images, ways.tolist(), turned, strict=True):
-        planes = view(image.permute(2, 0, 1), way)
+        planes = apply_view(image.permute(2, 0, 1), way)
         if way & SWAP:
             # One channel after the other: three numbers at a time take twice as long.
             for plane, place in zip(planes, into.unbind(-1), strict=True):

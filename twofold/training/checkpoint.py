@@ -132,7 +132,7 @@ def _touched(path: Path) -> float:
 def _read(path: Path) -> dict[str, Any] | None:
     """A checkpoint's parts and state; None, and it says so, if the file is not a whole one."""
     try:
-        kept = safe_loading.load(path)
+        kept = safe_loading.safe_load(path)
         return {"parts": dict(kept["parts"]), "state": dict(kept["state"])}
     except (OSError, KeyError, TypeError, ValueError) as error:
         say(f"{path}: not readable as a checkpoint ({error}); training starts from scratch")

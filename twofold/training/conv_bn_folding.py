@@ -16,7 +16,7 @@ Forward = Callable[[Tensor], Tensor]
 
 
 @contextmanager
-def folded(network: nn.Module) -> Iterator[None]:
+def folded_batchnorm(network: nn.Module) -> Iterator[None]:
     """Fold every frozen batch norm into the convolution before it, anew at each call and under autograd.
 
     A batch norm with fixed statistics is y = scale * x + shift with scale = weight / sqrt(variance + eps) and

@@ -16,11 +16,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from twofold.data.prepared import Prepared
+from twofold.data.prepared import PreparedDataset
 from twofold.model.classifier import Classifier
-from twofold.model.device import sent
+from twofold.model.device import to_device
 from twofold.model.inference import normalise
-from twofold.training.augmentation import Augmentation, Draws, changed, draw
+from twofold.training.augmentation import Augmentation, AugmentationDraws, changed, draw
 from twofold.training.loop import Epoch
 
 Chosen = Sequence[npt.NDArray[np.int64]]
@@ -32,7 +32,7 @@ ROUNDING = 1e-9  # 0.29 x 100 is a little less than 29
 
 
 @dataclass(frozen=True)
-class Resolution:
+class ProgressiveResizing:
     """How large training images are.
 
     Attributes:
@@ -52,20 +52,20 @@ class Resolution:
         return self.start if epoch <= self.at * self.epochs + ROUNDING else self.end
 
 
-class Shown:
+class TrainingBatches:
     """Rows of prepared images, shown to a classifier that trains."""
 
     def __init__(
         self,
         classifier: Classifier,
-        images: Prepared,
+        images: PreparedDataset,
         rows: npt.NDArray[np.int64],
         augmentation: Augmentation,
         *,
         mean: Sequence[float],
         std: Sequence[float],
         batch_size: int,
-        resolution: Resolution | None = None,
+        resolution: ProgressiveResizing | None = None,
     ) -> None:
         """Where the classifier is on a GPU, the images are copied there if they fit.
 
@@ -82,29 +82,29 @@ class Shown:
         self._resolution, self._size = resolution, images.size
         self._device = next(classifier.parameters()).device
         self._mean, self._std = (torch.tensor(values, device=self._device) for values in (mean, std))
-        self.feed = Feed(images, rows, self._device, batch_size)
+        self.feed = Prefetcher(images, rows, self._device, batch_size)
 
     def inputs(self, epoch: Epoch) -> Iterator[tuple[Tensor, ...]]:
         """Of each step: pixels (n, S, S, C) uint8, and what was drawn for them."""
         size = self._resolution.size(epoch.address[1]) if self._resolution else self._size
         for step, pixels in enumerate(self.feed(epoch.batches)):
             drawn = draw(len(pixels), self._augmentation, epoch.random(step))
-            yield scaled_down(pixels, size), *(sent(tensor, self._device) for tensor in drawn)
+            yield scaled_down(pixels, size), *(to_device(tensor, self._device) for tensor in drawn)
 
     def forward(self, pixels: Tensor, *drawn: Tensor) -> Tensor:
         """Logits (n, 2) of the changed images."""
         with torch.autocast(self._device.type, enabled=False):
-            images = normalise(changed(pixels, self._augmentation, Draws(*drawn)), self._mean, self._std)
+            images = normalise(changed(pixels, self._augmentation, AugmentationDraws(*drawn)), self._mean, self._std)
         logits: Tensor = self._classifier(images)
         return logits
 
 
-class Feed:
+class Prefetcher:
     """Batches of the pixels of some rows."""
 
     def __init__(
         self,
-        images: Prepared,
+        images: PreparedDataset,
         rows: npt.NDArray[np.int64],
         device: torch.device,
         batch_size: int,
@@ -132,7 +132,7 @@ class Feed:
     def __call__(self, batches: Chosen) -> Iterator[Tensor]:
         """The pixels (n, S, S, C) uint8 of each batch, on the device; a batch is positions among the rows."""
         if self._all is not None:
-            return (self._all[sent(torch.from_numpy(chosen), self._device)] for chosen in batches)
+            return (self._all[to_device(torch.from_numpy(chosen), self._device)] for chosen in batches)
         if self._device.type == "cuda":
             return self._ahead(batches)
         return (torch.from_numpy(self._images.pixels(self._rows[chosen])) for chosen in batches)

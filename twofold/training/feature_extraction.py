@@ -11,18 +11,18 @@ import torch
 
 from twofold.core.code_digest import code_digest
 from twofold.core.progress import track
-from twofold.data.prepared import Prepared
+from twofold.data.prepared import PreparedDataset
 from twofold.model.classifier import BACKBONES, Classifier
-from twofold.model.device import at_once, autocast, description
-from twofold.model.inference import normalise, view
+from twofold.model.device import autocast, description, inference_batch_size
+from twofold.model.inference import apply_view, normalise
 from twofold.storage import cache
-from twofold.training.conv_bn_folding import folded
+from twofold.training.conv_bn_folding import folded_batchnorm
 
 _LOOKED_UP = 2048  # rows at a time: what the memo gives lies beside the result
 
 
 def extract(
-    classifier: Classifier, backbone: str, base: str, images: Prepared, rows: npt.NDArray[np.int64], number: int
+    classifier: Classifier, backbone: str, base: str, images: PreparedDataset, rows: npt.NDArray[np.int64], number: int
 ) -> npt.NDArray[np.float32]:
     """The pooled features (N, F) of rows of prepared images, as the frozen base sees them.
 
@@ -41,19 +41,19 @@ def extract(
     missing: list[int] = []
     for start in range(0, len(keys), _LOOKED_UP):
         some = range(start, min(start + _LOOKED_UP, len(keys)))
-        known = cache.get([keys[i] for i in some])
+        known = cache.lookup([keys[i] for i in some])
         for i in some:
             # What is of another length was not put there by this function.
             if len(value := known.get(keys[i], b"")) == vectors[:1].nbytes:
                 vectors[i] = np.frombuffer(value, np.float32)
             else:
                 missing.append(i)
-    size = at_once(next(classifier.parameters()).device, images.size)
+    size = inference_batch_size(next(classifier.parameters()).device, images.size)
     batches = [missing[start : start + size] for start in range(0, len(missing), size)]
     label = f"features, view {number + 1}"
     for chosen in track(batches, label, len(missing), per_item=size):
         vectors[chosen] = _batch(classifier, backbone, images.pixels(rows[chosen]), number, size)
-        cache.put(((keys[i], str(images.sha256[rows[i]]), vectors[i].tobytes()) for i in chosen), "features")
+        cache.store(((keys[i], str(images.sha256[rows[i]]), vectors[i].tobytes()) for i in chosen), "features")
     return vectors
 
 
@@ -66,7 +66,7 @@ def _batch(
     filled = np.concatenate([pixels, np.zeros((size - len(pixels), *pixels.shape[1:]), np.uint8)])
     batch = normalise(torch.from_numpy(filled).to(device), architecture.mean, architecture.std)
     classifier.eval()
-    with torch.inference_mode(), autocast(device), folded(classifier.backbone):
-        seen = classifier.features(view(batch, number).contiguous(memory_format=torch.channels_last))
+    with torch.inference_mode(), autocast(device), folded_batchnorm(classifier.backbone):
+        seen = classifier.features(apply_view(batch, number).contiguous(memory_format=torch.channels_last))
     vectors: npt.NDArray[np.float32] = seen[: len(pixels)].float().cpu().numpy()
     return vectors

@@ -19,7 +19,7 @@ BETTER = {"log_loss": -1.0, "roc_auc": 1.0, "accuracy": 1.0}  # figure: the sign
 
 
 @dataclass
-class Outcome:
+class TrainingHistory:
     """What a training has come to so far: the weights of its best epoch, and every epoch's figures."""
 
     best: dict[str, Tensor] = field(default_factory=dict)
@@ -65,7 +65,7 @@ def validation_figures(targets: npt.NDArray[np.int64], probability: npt.NDArray[
     }
 
 
-def told(figures: Figures) -> str:
+def format_metrics(figures: Figures) -> str:
     """Validation figures in a line for the person who watches."""
     return "on validation " + ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in figures.items())
 

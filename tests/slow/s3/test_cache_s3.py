@@ -49,7 +49,7 @@ def packs(store):
 
 
 def put(entries, kind="features"):
-    cache.put(entries, kind)
+    cache.store(entries, kind)
 
 
 def damage(store, key):
@@ -62,9 +62,9 @@ def test_values_come_back_in_this_process_and_in_another(bucket):
     entries = {f"k{i}": bytes([i]) * i for i in range(100)}
     put((key, IMAGE, value) for key, value in entries.items())
     assert len(packs(bucket)) == 3  # 36 + 36 + 28
-    assert cache.get([*entries, "none"]) == entries
+    assert cache.lookup([*entries, "none"]) == entries
     anew()
-    assert cache.get([*entries, "none"]) == entries
+    assert cache.lookup([*entries, "none"]) == entries
 
 
 def test_processes_put_at_once_and_read_each_other(bucket):
@@ -75,7 +75,7 @@ def test_processes_put_at_once_and_read_each_other(bucket):
     writers = [subprocess.Popen([sys.executable, "-c", script, name], stderr=subprocess.PIPE) for name in "pqr"]
     assert [(one.communicate(timeout=120)[1], one.returncode) for one in writers] == [(b"", 0)] * 3
     wanted = [*(f"{name}{i}" for name in "pqr" for i in range(10)), "both"]
-    assert cache.get(wanted) == {key: b"same" if key == "both" else key[:1].encode() * 9 for key in wanted}
+    assert cache.lookup(wanted) == {key: b"same" if key == "both" else key[:1].encode() * 9 for key in wanted}
 
 
 def test_a_damaged_value_is_made_again_and_then_found(bucket):
@@ -83,19 +83,19 @@ def test_a_damaged_value_is_made_again_and_then_found(bucket):
     (pack,) = packs(bucket)
     damage(bucket, pack)
     anew()
-    assert cache.get(["k1", "k2"]) == {"k1": b"one"}
+    assert cache.lookup(["k1", "k2"]) == {"k1": b"one"}
     put([("k2", IMAGE, b"two")])
     anew()
     # The damaged pack is there still, and may be asked first.
-    assert cache.get(["k1", "k2"]) == {"k1": b"one", "k2": b"two"}
+    assert cache.lookup(["k1", "k2"]) == {"k1": b"one", "k2": b"two"}
 
 
 def test_a_pack_that_is_gone_is_as_good_as_missing(bucket):
     put([("k1", IMAGE, b"one")])
     anew()
-    assert cache.get(["k1"]) == {"k1": b"one"}
+    assert cache.lookup(["k1"]) == {"k1": b"one"}
     bucket.delete_object(Bucket="memos", Key=packs(bucket)[0])
-    assert cache.get(["k1"]) == {}
+    assert cache.lookup(["k1"]) == {}
 
 
 def test_it_keeps_to_its_limit_and_those_used_longest_ago_go(bucket, monkeypatch):
@@ -113,10 +113,10 @@ def test_it_keeps_to_its_limit_and_those_used_longest_ago_go(bucket, monkeypatch
         ages |= {key.removeprefix(PREFIX): float(i) for key in packs(bucket) if key.removeprefix(PREFIX) not in ages}
     put([("k9", IMAGE, bytes(3000))])
     anew()
-    assert sorted(cache.get([f"k{i}" for i in range(10)])) == ["k2", "k3", "k9"]
+    assert sorted(cache.lookup([f"k{i}" for i in range(10)])) == ["k2", "k3", "k9"]
     assert sum(item["Size"] for item in bucket.list_objects_v2(Bucket="memos", Prefix=PREFIX)["Contents"]) < 10_000
     put([("large", IMAGE, bytes(10_001))])
-    assert cache.get(["large"]) == {}
+    assert cache.lookup(["large"]) == {}
 
 
 def test_reading_is_using_once_a_day(bucket, monkeypatch):
@@ -124,27 +124,27 @@ def test_reading_is_using_once_a_day(bucket, monkeypatch):
     (pack,) = packs(bucket)
     written = bucket.head_object(Bucket="memos", Key=pack)["LastModified"]
     anew()
-    cache.get(["k1"])
+    cache.lookup(["k1"])
     assert bucket.head_object(Bucket="memos", Key=pack)["LastModified"] == written
     time.sleep(1.1)  # LastModified has whole seconds
     monkeypatch.setattr(cache_s3, "REST", 1.0)
     anew()
-    assert cache.get(["k1"]) == cache.get(["k1"]) == {"k1": b"one"}
+    assert cache.lookup(["k1"]) == cache.lookup(["k1"]) == {"k1": b"one"}
     assert bucket.head_object(Bucket="memos", Key=pack)["LastModified"] > written
     anew()
-    assert cache.get(["k1"]) == {"k1": b"one"}
+    assert cache.lookup(["k1"]) == {"k1": b"one"}
 
 
 def test_forgetting_an_image_takes_it_out_of_every_pack(bucket):
     put([("k1", IMAGE, b"secret one"), ("k2", OTHER, b"two")])
     put([("k3", IMAGE, b"secret three")])
     put([("k4", OTHER, b"four")], "pixels")
-    assert cache.forget(IMAGE) == 2
-    assert cache.forget(IMAGE) == 0
+    assert cache.forget_image(IMAGE) == 2
+    assert cache.forget_image(IMAGE) == 0
     held = b"".join(bucket.get_object(Bucket="memos", Key=key)["Body"].read() for key in keys(bucket))
     assert b"secret" not in held and IMAGE.encode() not in held
     anew()
-    assert cache.get(["k1", "k2", "k3", "k4"]) == {"k2": b"two", "k4": b"four"}
+    assert cache.lookup(["k1", "k2", "k3", "k4"]) == {"k2": b"two", "k4": b"four"}
 
 
 def command(capsys, *arguments):
@@ -173,7 +173,7 @@ def test_the_cache_command(bucket, capsys):
     assert command(capsys, "show", "--verify")[-1] == f"damaged: 1 entry, {sizes['features'] // 2:,} bytes"
     assert command(capsys, "prune", "--damaged")[-1].startswith("left: 2 entries, ")
     assert command(capsys, "show", "--verify")[-1] == "damaged: 0 entries, 0 bytes"
-    assert cache.get(["k1", "k2", "d"]) == {"k1": b"1" * 1000, "d": b"d"}
+    assert cache.lookup(["k1", "k2", "d"]) == {"k1": b"1" * 1000, "d": b"d"}
     held = sum(bucket.head_object(Bucket="memos", Key=key)["ContentLength"] for key in packs(bucket))
     assert command(capsys, "prune", "--to", str(held))[-1].startswith("left: 2 entries, ")
     assert command(capsys, "prune", "--to", str(held - 1))[-1].startswith("left: 1 entry, ")
@@ -200,7 +200,7 @@ def test_a_bucket_that_cannot_be_used_is_done_without_and_named_once(names, said
         for name, value in names.items():
             monkeypatch.setenv(name, value) if value else monkeypatch.delenv(name)
         for _ in range(2):
-            assert cache.get(["k1"]) == {}
+            assert cache.lookup(["k1"]) == {}
             put([("k1", IMAGE, b"one")])
         lines = capsys.readouterr().err.splitlines()
         address = os.environ["TWOFOLD_CACHE"]
@@ -210,14 +210,14 @@ def test_a_bucket_that_cannot_be_used_is_done_without_and_named_once(names, said
         ]
         assert said in lines[0] and SECRET not in "".join(lines)
         with pytest.raises(ParameterError, match=f"TWOFOLD_CACHE: {address} cannot be used: .*{said}"):
-            cache.forget(IMAGE)
+            cache.forget_image(IMAGE)
 
 
 def test_who_may_only_list_computes_everything(bucket, monkeypatch, capsys):
     put([("k1", IMAGE, b"one")])
     anew()
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", LISTER)
-    assert cache.get(["k1"]) == {}
+    assert cache.lookup(["k1"]) == {}
     put([("k2", IMAGE, b"two")])
     assert capsys.readouterr().err.count("access denied") == 2
 
@@ -230,8 +230,8 @@ def test_a_stalling_server_costs_seconds_and_no_result(bucket, monkeypatch, caps
         deaf.listen()
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{deaf.getsockname()[1]}")
         begin = time.monotonic()
-        assert cache.get(["k1"]) == {}
-        assert cache.get(["k1"]) == {}
+        assert cache.lookup(["k1"]) == {}
+        assert cache.lookup(["k1"]) == {}
         assert time.monotonic() - begin < 20
     assert capsys.readouterr().err.count("Read timeout") == 1
 

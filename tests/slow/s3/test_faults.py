@@ -11,7 +11,7 @@ from tests.support.s3_case import LIMIT, png, tree
 from tests.support.tools.s3_faults import ERROR, Faults, between
 from twofold.core.errors import SourceError
 from twofold.sources import s3 as module
-from twofold.sources.s3 import Bucket
+from twofold.sources.s3 import S3Source
 from twofold.storage import s3_client
 
 pytestmark = pytest.mark.slow
@@ -55,7 +55,7 @@ def test_a_fault_that_passes_leaves_no_trace(kind, address, sizes, monkeypatch):
     if "stall" in kind:  # for these alone: on a busy machine an honest answer may take seconds
         monkeypatch.setattr(s3_client, "READ_TIMEOUT", 3)
     with between(address, Faults(kind), monkeypatch) as proxy:
-        assert tree(Bucket("s3://sizes")) == sizes
+        assert tree(S3Source("s3://sizes")) == sizes
         assert proxy.fault.left == 0
 
 
@@ -76,20 +76,20 @@ def test_a_fault_that_passes_leaves_no_trace(kind, address, sizes, monkeypatch):
 )
 def test_a_fault_that_stays_is_named(kind, message, address, sizes, monkeypatch):
     with between(address, Faults(kind, times=-1), monkeypatch), pytest.raises(SourceError, match=message):
-        tree(Bucket("s3://sizes"))
+        tree(S3Source("s3://sizes"))
 
 
 def test_a_flipped_byte_is_known_by_the_stores_checksum(address, sums, monkeypatch):
     # Its ETag is an MD5 too, which is taken away here: the checksum alone must do.
     monkeypatch.setattr(module, "_MD5", re.compile("none"))
     with between(address, Faults("flip"), monkeypatch) as proxy:
-        assert tree(Bucket("s3://sums")) == sums
+        assert tree(S3Source("s3://sums")) == sums
         assert proxy.fault.left == 0
     with (
         between(address, Faults("flip", times=-1), monkeypatch),
         pytest.raises(SourceError, match=r"s3://sums/good/.*checksum.*tried 4 times"),
     ):
-        tree(Bucket("s3://sums"))
+        tree(S3Source("s3://sums"))
 
 
 @pytest.mark.parametrize("name", ["x-amz-checksum-crc64nvme", "x-amz-checksum-sha256"])
@@ -100,7 +100,7 @@ def test_a_checksum_that_nobody_compares_verifies_nothing(name, address, sizes, 
 
     monkeypatch.setattr(module, "_MD5", re.compile("none"))
     with between(address, mark, monkeypatch):
-        source = Bucket("s3://sizes")
+        source = S3Source("s3://sizes")
         found = source.fetch([source.wanted(entry.key) for entry in source.listing().entries], LIMIT)
     assert [one.verified for one in found] == [False] * 3
 
@@ -110,10 +110,10 @@ def test_a_page_of_the_listing_that_is_lost_or_comes_again(kind, address, sizes,
     monkeypatch.setattr(module, "PAGE", 1)
     with between(address, Faults(kind, times=1), monkeypatch) as proxy:
         if kind == "list lost page":
-            assert tree(Bucket("s3://sizes")) == sizes
+            assert tree(S3Source("s3://sizes")) == sizes
         else:
             with pytest.raises(SourceError, match=r"s3://sizes: the listing holds .* twice"):
-                Bucket("s3://sizes").listing()
+                S3Source("s3://sizes").listing()
         assert proxy.fault.left == 0
 
 
@@ -128,7 +128,7 @@ def test_a_server_that_takes_no_connection(monkeypatch):
             one.connect_ex(("127.0.0.1", port))
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
         with pytest.raises(SourceError, match=r"s3://sizes: Connect timeout"):
-            Bucket("s3://sizes").listing()
+            S3Source("s3://sizes").listing()
 
 
 def test_access_that_ends_in_the_middle_of_a_listing(address, sizes, monkeypatch):
@@ -142,7 +142,7 @@ def test_access_that_ends_in_the_middle_of_a_listing(address, sizes, monkeypatch
         between(address, shut, monkeypatch) as proxy,
         pytest.raises(SourceError, match=r"s3://sizes: access denied.*s3:ListBucket"),
     ):
-        Bucket("s3://sizes").listing()
+        S3Source("s3://sizes").listing()
     assert proxy.calls == 2
 
 
@@ -161,13 +161,13 @@ def test_an_object_replaced_in_mid_read(store, address, monkeypatch):
         between(address, replace, monkeypatch),
         pytest.raises(SourceError, match=r"s3://midway/good/a\.png: replaced while it was read"),
     ):
-        tree(Bucket("s3://midway"))
+        tree(S3Source("s3://midway"))
 
 
 def test_an_object_replaced_between_listing_and_reading(store, sizes):
     store.create_bucket(Bucket="moving")
     store.put_object(Bucket="moving", Key="good/a.png", Body=png(1))
-    source = Bucket("s3://moving")
+    source = S3Source("s3://moving")
     wanted = [source.wanted(entry.key) for entry in source.listing().entries]
     store.put_object(Bucket="moving", Key="good/a.png", Body=png(2))
     with pytest.raises(SourceError, match=r"s3://moving/good/a\.png: replaced while it was read"):

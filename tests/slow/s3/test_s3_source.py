@@ -14,7 +14,7 @@ from tests.support.tools.servers import LISTER, SECRET
 from twofold.core.artifacts import read_csv
 from twofold.core.errors import DataError, SourceError
 from twofold.sources.factory import open_source
-from twofold.sources.s3 import Bucket
+from twofold.sources.s3 import S3Source
 
 pytestmark = pytest.mark.slow
 
@@ -130,7 +130,7 @@ def test_hostile_keys(store, tmp_path):
 def test_a_user_who_may_list_and_not_read(store, tmp_path, monkeypatch):
     fill(store, "closed", make_folder(tmp_path / "images", per_class=2, size=24))
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", LISTER)
-    assert len(Bucket("s3://closed").listing().entries) == 4
+    assert len(S3Source("s3://closed").listing().entries) == 4
     with pytest.raises(SourceError, match=r"s3://closed/(bad|good)/.*\.png: access denied.*s3:GetObject"):
         run("s3://closed", tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["images"]

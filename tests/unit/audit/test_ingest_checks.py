@@ -11,7 +11,7 @@ from tests.support.makers import CLASSES, UNJUDGED, encode, file_bytes, make_raw
 from twofold.cli.forget import forget
 from twofold.core.artifacts import read_csv
 from twofold.core.errors import DataError, ParameterError
-from twofold.data.raw import Raw
+from twofold.data.raw import RawDataset
 
 WARN = dict.fromkeys(UNJUDGED, "warn") | {"both_labels": "fail"}
 SIDE = 48
@@ -74,7 +74,7 @@ def test_planted_dirt_is_listed_and_stays_with_warn(images, tmp_path):
     dirt = soil(images)
     out = ingested(images, tmp_path / "raw")
     assert found(out) - {("readable_label", "")} == set(dirt.items())
-    assert len(Raw.open(out).images) == 125
+    assert len(RawDataset.open(out).images) == 125
     html = (tmp_path / "raw.audit" / "audit.html").read_text()
     assert html.count("<img ") == len(dirt)
     figures = json.loads((tmp_path / "raw.json").read_text())
@@ -91,10 +91,10 @@ def test_what_is_quarantined_is_in_no_list_and_no_shard(images, tmp_path):
     assert {row["kind"] for row in rows} == {"audit"}
     assert next(row for row in rows if row["key"] == "bad/blurred.png")["reason"].startswith("blurred: variance")
     assert read_csv(out / "duplicates.csv") == []
-    opened = Raw.open(out)
+    opened = RawDataset.open(out)
     with tarfile.open(out / "images-00000.tar") as shard:
         assert {name.split(".")[0] for name in shard.getnames()} == {one.sha256 for one in opened.images}
-    assert [opened.read(one) for one in opened.images] == [Raw.open(clean).read(one) for one in opened.images]
+    assert [opened.read(one) for one in opened.images] == [RawDataset.open(clean).read(one) for one in opened.images]
     # As if they had never been there.
     same = {name: data for name, data in file_bytes(out).items() if name != "quarantine.csv"}
     assert same == {name: data for name, data in file_bytes(clean).items() if name != "quarantine.csv"}
@@ -124,7 +124,7 @@ def test_of_a_contradiction_every_copy_is_left_out(images, tmp_path):
     out = ingested(images, tmp_path / "raw", both_labels="quarantine")
     torn = {"bad/bad-000.jpg", "bad/saved-anew.jpg", "good/wrong.jpg", "good/wrong-again.jpg"}
     assert {row["key"] for row in read_csv(out / "quarantine.csv")} == torn
-    assert not torn & {one.key for one in Raw.open(out).images}
+    assert not torn & {one.key for one in RawDataset.open(out).images}
     assert found(out) == {("both_labels", "bad/bad-000.jpg")}
     with tarfile.open(out / "images-00000.tar") as shard:
         assert len(shard.getnames()) == 119
@@ -181,7 +181,7 @@ def test_the_classes_are_told_in_tables(images, tmp_path):
 
 def test_forgetting_an_image_takes_the_audit_that_shows_it(images, tmp_path):
     dirt = soil(images)
-    taken = Raw.open(ingested(images, tmp_path / "data" / "raw"))
+    taken = RawDataset.open(ingested(images, tmp_path / "data" / "raw"))
     reports = tmp_path / "reports" / "audit"
     reports.mkdir(parents=True)
     (tmp_path / "data" / "raw.audit").rename(reports / "ingest")

@@ -139,7 +139,7 @@ def test_the_audit_is_written_and_leaves_the_model_as_it_is(data, tmp_path):
 def test_what_could_not_be_looked_for_was_not_looked_for_in_vain():
     target = np.array([0] * 30 + [1] * 4)
     images = SimpleNamespace(target=target, column=lambda name: NOBODY[:34], meta={"labels": ["good", "bad"]})
-    check, figures = label_issues.look("fail", images, lambda split: pytest.fail("no features are needed"))
+    check, figures = label_issues.check_labels("fail", images, lambda split: pytest.fail("no features are needed"))
     assert check.found == []
     assert check.impossible.startswith("4 images of class 'bad', at least 5 are needed")
     assert figures == {"images looked at": 0}

@@ -7,7 +7,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from twofold.audit.logistic_regression import Standardised, fit, log_odds_of
+from twofold.audit.logistic_regression import StandardizedFeatures, fit, log_odds_of
 from twofold.core.errors import TrainingError
 
 
@@ -24,16 +24,16 @@ def made(rows, width, seed=0):
 def test_it_finds_what_scikit_learn_finds(rows, width, strength):
     features, target, weight = made(rows, width)
     parts = [features[:100], features[100:]]
-    ours = fit(Standardised(parts), target, weight, strength)
+    ours = fit(StandardizedFeatures(parts), target, weight, strength)
     scaled = StandardScaler().fit_transform(features.astype(np.float64))
     theirs = LogisticRegression(C=strength, tol=1e-8, max_iter=5000).fit(scaled, target, sample_weight=weight)
     expected = theirs.decision_function(scaled)
-    assert log_odds_of(ours, Standardised(parts)) == pytest.approx(expected, abs=0.02 * np.abs(expected).max())
+    assert log_odds_of(ours, StandardizedFeatures(parts)) == pytest.approx(expected, abs=0.02 * np.abs(expected).max())
 
 
 def test_its_gradient_is_zero_where_it_stops():
     features, target, weight = made(400, 30)
-    found = fit(Standardised([features]), target, weight, 0.01)
+    found = fit(StandardizedFeatures([features]), target, weight, 0.01)
     scaled = StandardScaler().fit_transform(features.astype(np.float64))
     wrong = weight * (1 / (1 + np.exp(-scaled @ found.coefficients - found.intercept)) - target)
     assert np.abs(scaled.T @ wrong + found.coefficients / 0.01).max() / weight.sum() < 2e-4
@@ -43,7 +43,7 @@ def test_its_gradient_is_zero_where_it_stops():
 def test_features_are_standardised_across_blocks_and_parts():
     features, _, _ = made(1300, 12)
     features = np.column_stack([features, np.full(1300, 1 / 3, np.float32), np.zeros(1300, np.float32)])
-    parts = Standardised([features[:700], features[700:]])
+    parts = StandardizedFeatures([features[:700], features[700:]])
     assert (parts.rows, parts.width) == (1300, 14)
     together = np.empty_like(features)
     for rows, block in parts:
@@ -56,7 +56,7 @@ def test_features_that_are_no_numbers_end_it():
     features, _, _ = made(600, 5)
     features[[3, 590], 4] = np.nan, np.inf
     with pytest.raises(TrainingError, match="of 2 of 600 images are not finite"):
-        Standardised([features])
+        StandardizedFeatures([features])
 
 
 def test_the_features_are_neither_copied_nor_changed():
@@ -64,7 +64,7 @@ def test_the_features_are_neither_copied_nor_changed():
     before = features.copy()
     tracemalloc.start()
     try:
-        fit(Standardised([features]), target, weight, 0.01)
+        fit(StandardizedFeatures([features]), target, weight, 0.01)
         most = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -75,8 +75,8 @@ def test_the_features_are_neither_copied_nor_changed():
 def test_a_search_that_ends_too_early_is_said(monkeypatch, capsys):
     features, target, weight = made(300, 20)
     monkeypatch.setattr("twofold.audit.logistic_regression.MOST_STEPS", 2)
-    fit(Standardised([features]), target, weight, 0.1)
+    fit(StandardizedFeatures([features]), target, weight, 0.1)
     assert "ended after 2 steps, before its tolerance" in capsys.readouterr().err
     monkeypatch.undo()
-    fit(Standardised([features]), target, weight, 0.1)
+    fit(StandardizedFeatures([features]), target, weight, 0.1)
     assert capsys.readouterr().err == ""

@@ -8,7 +8,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from twofold.audit import near_duplicates
-from twofold.audit.near_duplicates import pairs
+from twofold.audit.near_duplicates import find_near_duplicates
 from twofold.data.thumbnails import thumbnail
 
 SIZE = 160
@@ -53,7 +53,7 @@ CHANGES = {
 
 
 def look(pictures):
-    return [(pair.first, pair.second) for pair in pairs([thumbnail(p[:, :, None]) for p in pictures])]
+    return [(pair.first, pair.second) for pair in find_near_duplicates([thumbnail(p[:, :, None]) for p in pictures])]
 
 
 @pytest.mark.parametrize("common", [0, 1, 4])
@@ -76,7 +76,7 @@ def test_images_of_one_kind_are_no_duplicates(count, common):
 def test_the_way_that_the_second_lies_is_told():
     pictures = [part(seed) for seed in range(30)]
     copies = [pictures[0], pictures[1][:, ::-1], pictures[2][::-1], np.rot90(pictures[3]), np.rot90(pictures[4], 2)]
-    turns = [pair.turn for pair in pairs([thumbnail(p[:, :, None]) for p in [*pictures, *copies]])]
+    turns = [pair.turn for pair in find_near_duplicates([thumbnail(p[:, :, None]) for p in [*pictures, *copies]])]
     assert turns[0] == "as it is"
     assert turns[1] == "mirrored"
     assert turns[2] == "upside down"
@@ -96,17 +96,17 @@ def test_low_contrast_and_colour_are_found_too():
     pictures = [(part(seed) / 8 + 100).astype(np.uint8) for seed in range(40)]
     thumbnails = [thumbnail(p[:, :, None]) for p in pictures]
     thumbnails.append(thumbnail(np.stack([pictures[7]] * 3, axis=2)))
-    assert [(p.first, p.second) for p in pairs(thumbnails)] == [(7, 40)]
+    assert [(p.first, p.second) for p in find_near_duplicates(thumbnails)] == [(7, 40)]
 
 
 def test_blocks_do_not_change_what_is_found(monkeypatch):
     pictures = [part(seed, 1) for seed in range(50)]
     thumbnails = [thumbnail(p[:, :, None]) for p in [*pictures, *(resized(p, 0.5) for p in pictures)]]
-    found = [pair[:2] for pair in pairs(thumbnails)]
+    found = [pair[:2] for pair in find_near_duplicates(thumbnails)]
     monkeypatch.setattr("twofold.audit.near_duplicates._BLOCK", 7)
     monkeypatch.setattr("twofold.audit.near_duplicates._ACROSS", 13)
     monkeypatch.setattr("twofold.audit.near_duplicates._PAIRS", 3)
-    assert [pair[:2] for pair in pairs(thumbnails)] == found == [(n, n + 50) for n in range(50)]
+    assert [pair[:2] for pair in find_near_duplicates(thumbnails)] == found == [(n, n + 50) for n in range(50)]
 
 
 @pytest.mark.parametrize(("block", "across"), [(512, 4096), (40, 64), (64, 40)])

@@ -11,7 +11,7 @@ from twofold.audit import near_duplicates, split_leakage
 from twofold.core.artifacts import read_csv
 from twofold.core.errors import DataError
 from twofold.data.decode_cache import content_of
-from twofold.data.prepared import Prepared
+from twofold.data.prepared import PreparedDataset
 
 DEFAULT = {"leaks": "quarantine", "groups": "quarantine", "label_conflicts": "warn", "near_duplicates": "warn"}
 SPLITS = ("train", "validation", "test")
@@ -53,7 +53,7 @@ def left_out(place):
 
 def test_clean_data_stays_as_it_is(tmp_path):
     data = clean(tmp_path / "images", 300).prepared(tmp_path / "a")
-    assert len(Prepared.open(data)) == 300
+    assert len(PreparedDataset.open(data)) == 300
     assert left_out(tmp_path / "a") == {}
     assert read_csv(tmp_path / "a" / "data.audit" / "findings.csv") == []
     assert "Nothing." in (tmp_path / "a" / "data.audit" / "audit.html").read_text()
@@ -87,7 +87,7 @@ def test_planted_leaks_are_found_and_left_out(tmp_path):
     assert len(listed) >= 39
     alike = [float(row["value"]) for row in listed]
     assert alike == sorted(alike, reverse=True), "the surest come first"
-    images = Prepared.open(data)
+    images = PreparedDataset.open(data)
     assert len(images) == 300 - len(out)
     assert list(images.column("pixels")) == [content_of(images.stored(row)) for row in range(len(images))]
     kept = set(images.sha256)
@@ -112,7 +112,7 @@ def test_what_stays_is_as_if_the_others_had_never_been_there(tmp_path, monkeypat
         monkeypatch.setenv("TWOFOLD_CACHE", str(tmp_path / f"memo{workers}"))  # or the second run would do nothing
         data = folder.prepared(tmp_path / workers)
         assert set(left_out(tmp_path / workers)) == {"00-copy.png", "colour.png"}
-        one, other = Prepared.open(expected), Prepared.open(data)
+        one, other = PreparedDataset.open(expected), PreparedDataset.open(data)
         assert list(one.sha256) == list(other.sha256)
         assert one.meta["statistics"] == other.meta["statistics"]
         assert np.array_equal(one.pixels(np.arange(90)), other.pixels(np.arange(90)))
@@ -123,12 +123,12 @@ def test_what_stays_is_as_if_the_others_had_never_been_there(tmp_path, monkeypat
 
 def test_growing_moves_no_image_and_a_new_test_image_pushes_its_repeat_out(tmp_path):
     folder = clean(tmp_path / "images")
-    before = Prepared.open(folder.prepared(tmp_path / "a"))
+    before = PreparedDataset.open(folder.prepared(tmp_path / "a"))
     assert len(before) == 90
     for seed in range(200, 230):
         folder.add(f"{seed}.png", part(seed, 1), SPLITS[seed % 3], _label(seed))
     folder.add("late.png", part(3, 1)[:, ::-1], "test", _label(3))
-    after = Prepared.open(folder.prepared(tmp_path / "b"))
+    after = PreparedDataset.open(folder.prepared(tmp_path / "b"))
     assert left_out(tmp_path / "b") == {"003.png": "nearly the same picture as an image of test"}
     old, new = (dict(zip(one.sha256, one.split, strict=True)) for one in (before, after))
     assert len(new) == 90 - 1 + 30 + 1
@@ -174,10 +174,13 @@ def test_along_a_chain_only_what_stays_counts():
         return _Image(name, name, "bad", None), split
 
     images, splits = zip(*(image("t", "test"), image("v", "validation"), image("r", "train")), strict=True)
-    chain = [near_duplicates.Pair(0, 1, 0.99, "as it is"), near_duplicates.Pair(1, 2, 0.99, "as it is")]
+    chain = [
+        near_duplicates.NearDuplicate(0, 1, 0.99, "as it is"),
+        near_duplicates.NearDuplicate(1, 2, 0.99, "as it is"),
+    ]
     judged = split_leakage.near(images, splits, chain, DEFAULT)
     assert set(judged.left_out) == {1}
-    closed = [*chain, near_duplicates.Pair(0, 2, 0.98, "mirrored")]
+    closed = [*chain, near_duplicates.NearDuplicate(0, 2, 0.98, "mirrored")]
     judged = split_leakage.near(images, splits, closed, DEFAULT)
     assert set(judged.left_out) == {1, 2}
     assert judged.left_out[2].of == "t"

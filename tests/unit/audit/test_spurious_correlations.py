@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from twofold.audit.spurious_correlations import FAMILIES, readings
-from twofold.data.image_statistics import Look
-from twofold.data.raw import Image
+from twofold.audit.spurious_correlations import FAMILIES, find_spurious_correlations
+from twofold.data.image_statistics import ImageStatistics
+from twofold.data.raw import ImageRecord
 
 LABELS = ("good", "bad")
 
@@ -19,20 +19,20 @@ def rows(seed=0, count=300, share=0.5, change=None, groups=None):
         width, height = rng.choice([(500, 375), (375, 500), (640, 480)])
         level = float(rng.normal(0.5, 0.1))
         label = "bad" if bad else "good"
-        image = Image(
+        image = ImageRecord(
             rng.bytes(32).hex(), f"{label}/{label}_{number:04d}.jpg", label,
             None if groups is None else f"g{rng.integers(groups)}", None, int(rng.normal(60_000, 9_000)),
             int(width), int(height), "RGB", str(rng.choice(["JPEG", "PNG"])), 3, rng.bytes(32).hex(), 0, 0, (),
         )  # fmt: skip
         exif = "|".join(["make=A", f"orientation={rng.integers(1, 9)}"] + (["date"] if rng.random() < 0.5 else []))
-        look = Look(brightness=level, red=level * 1.1, green=level, blue=level * 0.9, exif=exif)
+        look = ImageStatistics(brightness=level, red=level * 1.1, green=level, blue=level * 0.9, exif=exif)
         changes = (change or (lambda *_: ({}, {})))(number, bad, rng)
         found.append((image._replace(**changes[0]), look._replace(**changes[1])))
     return found
 
 
 def telling(found):
-    return {one.family for one in readings(*zip(*found, strict=True), LABELS) if one.tells}
+    return {one.family for one in find_spurious_correlations(*zip(*found, strict=True), LABELS) if one.tells}
 
 
 @pytest.mark.parametrize("count,share,groups", [(60, 0.5, None), (400, 0.5, None), (600, 0.1, None), (600, 0.5, 20)])
@@ -87,7 +87,7 @@ def test_groups_stay_in_one_fold():
         group = int(rng.integers(30)) * 2 + bad
         return {"group": str(group)}, {"brightness": float(np.random.default_rng(group).random())}
 
-    found = readings(*zip(*rows(count=900, change=change), strict=True), LABELS)
+    found = find_spurious_correlations(*zip(*rows(count=900, change=change), strict=True), LABELS)
     (one,) = [one for one in found if one.family == "brightness"]
     assert abs(one.auc - 0.5) < 0.2
 
@@ -101,7 +101,9 @@ def test_copies_of_one_picture_count_once():
 
 def test_the_order_of_the_images_changes_nothing():
     found = rows(change=PLANTED["brightness"])
-    assert readings(*zip(*found, strict=True), LABELS) == readings(*zip(*found[::-1], strict=True), LABELS)
+    assert find_spurious_correlations(*zip(*found, strict=True), LABELS) == find_spurious_correlations(
+        *zip(*found[::-1], strict=True), LABELS
+    )
 
 
 def test_a_perfect_cue_in_very_few_images_is_no_proof():
@@ -113,7 +115,7 @@ def test_one_group_of_a_class_is_too_little_to_say_anything():
     def change(number, bad, rng):
         return {"group": "one" if bad else str(number)}, {}
 
-    assert readings(*zip(*rows(change=change), strict=True), LABELS) == []
+    assert find_spurious_correlations(*zip(*rows(change=change), strict=True), LABELS) == []
 
 
 def test_the_error_of_an_auc_is_delongs_without_groups():

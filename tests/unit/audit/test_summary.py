@@ -11,7 +11,7 @@ from tests.support.makers import UNJUDGED, make_folder, make_raw
 from tests.unit.reporting.test_decision_page import PROMOTED, RECORDED, judged
 from tests.unit.reporting.test_model_card import HOSTILE, Elements
 from twofold.audit import summary
-from twofold.audit.checks import Check, Found
+from twofold.audit.checks import Check, Issue
 from twofold.core.artifacts import read_json, write_json
 from twofold.core.errors import ArtifactError
 from twofold.promotion.candidate import read
@@ -21,8 +21,8 @@ from twofold.reporting import html_page as pages
 from twofold.reporting.audit_page import write_audit
 
 F = "f" * 64
-DARK = [Found("under_exposed", f"{number}" * 64, f"secret-{number}.png", "bad", "", "nearly black") for number in "12"]
-RARE = Found("imbalance", "", "", "bad", "", "3 of 70 images are bad: 4.3%")
+DARK = [Issue("under_exposed", f"{number}" * 64, f"secret-{number}.png", "bad", "", "nearly black") for number in "12"]
+RARE = Issue("imbalance", "", "", "bad", "", "3 of 70 images are bad: 4.3%")
 CHECKS = [
     Check("imbalance", "warn", "Classes of very different size", "One class is rare.", [RARE]),
     Check("under_exposed", "quarantine", "Very dark", "Far darker than the others.", DARK),
@@ -114,7 +114,7 @@ def test_the_verdict_has_the_counts_and_a_new_finding_makes_another_record(candi
 
 @pytest.mark.parametrize("words", HOSTILE)
 def test_hostile_classes_stay_text(candidate, words, tmp_path):
-    told = Found("imbalance", "", "", words, "", f"3 of 70 images are {words}")
+    told = Issue("imbalance", "", "", words, "", f"3 of 70 images are {words}")
     checks = [
         Check("imbalance", "warn", "Size", "Rare.", [told]),
         Check("label_issues", "warn", "Labels", "x", [], impossible=f"4 images of class {words}."),

@@ -30,8 +30,8 @@ def command(alone, capsys, monkeypatch):
 @pytest.fixture
 def filled(command):
     for i in range(4):
-        cache.put([(f"k{i}", IMAGE, bytes([i]) * 100_000)], "features")
-    cache.put([("d", IMAGE, b"d" * 50)], "decoded")
+        cache.store([(f"k{i}", IMAGE, bytes([i]) * 100_000)], "features")
+    cache.store([("d", IMAGE, b"d" * 50)], "decoded")
 
 
 def damage(name):
@@ -62,7 +62,7 @@ def test_show_verify(command, filled):
 
 
 def test_prune_to_a_size_takes_what_was_used_longest_ago(command, filled):
-    cache.get(["k0"])
+    cache.lookup(["k0"])
     before = size()
     lines = command("prune", "--to", "200050")
     assert lines == [
@@ -70,7 +70,7 @@ def test_prune_to_a_size_takes_what_was_used_longest_ago(command, filled):
         "removed: 2 entries, 200,000 bytes",
         "left: 3 entries, 200,050 bytes",
     ]
-    assert sorted(cache.get(["k0", "k1", "k2", "k3", "d"])) == ["d", "k0", "k3"]
+    assert sorted(cache.lookup(["k0", "k1", "k2", "k3", "d"])) == ["d", "k0", "k3"]
     assert size() < before - 150_000
 
 
@@ -81,7 +81,7 @@ def test_prune_to_a_size_that_it_has_removes_nothing(command, filled):
 def test_prune_damaged(command, filled):
     damage("k1")
     assert command("prune", "--damaged")[1:] == ["removed: 1 entry, 100,000 bytes", "left: 4 entries, 300,050 bytes"]
-    assert sorted(cache.get(["k0", "k1", "k2", "k3", "d"])) == ["d", "k0", "k2", "k3"]
+    assert sorted(cache.lookup(["k0", "k1", "k2", "k3", "d"])) == ["d", "k0", "k2", "k3"]
 
 
 def test_prune_all(command, filled):
@@ -100,7 +100,7 @@ def test_a_memo_that_is_not_there(arguments, command, alone):
 
 def test_wrong_sizes_are_named(command, filled, monkeypatch):
     assert command("prune", "--to", "much", status=1)[0].startswith("twofold: error: --to: 'much' is not a size")
-    assert cache.get(["d"]) == {"d": b"d" * 50}
+    assert cache.lookup(["d"]) == {"d": b"d" * 50}
     monkeypatch.setenv("TWOFOLD_CACHE_LIMIT", "lots")
     assert command("show", status=1)[0].startswith("twofold: error: TWOFOLD_CACHE_LIMIT: 'lots' is not a size")
 
@@ -108,4 +108,4 @@ def test_wrong_sizes_are_named(command, filled, monkeypatch):
 @pytest.mark.parametrize("arguments", [["prune"], ["prune", "--all", "--damaged"], ["show", "--all"]])
 def test_prune_wants_one_way(arguments, command, filled):
     command(*arguments, status=2)
-    assert cache.get(["d"]) == {"d": b"d" * 50}
+    assert cache.lookup(["d"]) == {"d": b"d" * 50}

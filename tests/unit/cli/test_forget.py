@@ -12,8 +12,8 @@ from tests.support.makers import UNAUDITED, encode, file_bytes, make_folder, mak
 from twofold.cli.forget import forget, holds
 from twofold.core.artifacts import read_csv, write_csv
 from twofold.core.errors import DataError
-from twofold.data.prepared import Prepared
-from twofold.data.raw import Raw
+from twofold.data.prepared import PreparedDataset
+from twofold.data.raw import RawDataset
 from twofold.storage import cache, cache_sqlite
 
 KEY = "bad/00003.png"
@@ -44,13 +44,13 @@ def anywhere(folder, needles):
 
 def test_raw_and_prepared_become_what_they_would_be_without_the_file(project, tmp_path):
     sha256 = sha256_of(project)
-    prepared = Prepared.open(project / "data" / "prepared")
+    prepared = PreparedDataset.open(project / "data" / "prepared")
     row = prepared.pixels([list(prepared.sha256).index(sha256)]).tobytes()
     file = (project / "images" / KEY).read_bytes()
     assert anywhere(project / "data", [row])
     text = forget(sha256, project)
     assert anywhere(project / "data", [row, file, sha256.encode(), KEY.encode()]) == []
-    assert sha256 not in Prepared.open(project / "data" / "prepared").sha256
+    assert sha256 not in PreparedDataset.open(project / "data" / "prepared").sha256
     assert f"images/{KEY}" in text
     assert (project / "images" / KEY).exists()  # not this command's to delete, but named
     (project / "images" / KEY).unlink()
@@ -61,13 +61,13 @@ def test_raw_and_prepared_become_what_they_would_be_without_the_file(project, tm
 
 def test_every_other_image_is_still_readable(project):
     forget(sha256_of(project), project)
-    raw = Raw.open(project / "data" / "raw")
+    raw = RawDataset.open(project / "data" / "raw")
     assert {one.key for one in raw.images} == set(file_bytes(project / "images")) - {KEY}
     assert all(raw.read(one) for one in raw.images)
 
 
 def test_versions_of_a_bucket_lose_its_line_and_the_object_is_named(project):
-    keys = sorted(image.key for image in Raw.open(project / "data" / "raw").images)
+    keys = sorted(image.key for image in RawDataset.open(project / "data" / "raw").images)
     write_csv(project / "data" / "raw" / "versions.csv", ("key", "version"), [(key, "v1") for key in keys])
     sha256 = sha256_of(project)
     (project / "params.yaml").write_text("ingest:\n  source: s3://bucket/parts\n" + POLICIES)
@@ -80,7 +80,7 @@ def test_memo(project):
     sha256 = sha256_of(project)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(project)
-        cache.put([(cache.key("a"), sha256, b"secret features"), (cache.key("b"), "0" * 64, b"others")], "features")
+        cache.store([(cache.key("a"), sha256, b"secret features"), (cache.key("b"), "0" * 64, b"others")], "features")
     text = forget(sha256, project)
     assert "memo: 3 entries" in text  # what ingest saw of it and the pixels of preprocess are the others
     left = (project / cache_sqlite.database()).read_bytes()
@@ -148,7 +148,7 @@ def test_other_files_with_the_same_pixels_are_named(tmp_path):
     twin = sha256_of(tmp_path, "bad/copy.png")
     assert f"forget them too: {twin}" in forget(sha256_of(tmp_path), tmp_path)
     assert (raw / "duplicates.csv").read_text().count("\n") == 1
-    assert twin in Prepared.open(tmp_path / "data" / "prepared").sha256
+    assert twin in PreparedDataset.open(tmp_path / "data" / "prepared").sha256
 
 
 def test_prepared_data_that_cannot_be_made_again_are_deleted(tmp_path):
@@ -170,7 +170,7 @@ def test_a_refused_file_is_forgotten_too(project):
     assert b"broken" in (raw / "quarantine.csv").read_bytes()
     forget(hashlib.sha256(data).hexdigest(), project)
     assert b"broken" not in (raw / "quarantine.csv").read_bytes()
-    assert len(Raw.open(raw).images) == 30
+    assert len(RawDataset.open(raw).images) == 30
 
 
 def test_an_image_that_nothing_holds_and_what_is_no_sha256(project):

@@ -11,10 +11,10 @@ from PIL import ImageFilter
 from tests.support.makers import encode
 from twofold.audit import image_quality as odd
 from twofold.audit.checks import Policy
-from twofold.audit.image_quality import ODDITIES, oddities
+from twofold.audit.image_quality import ODDITIES, image_quality_checks
 from twofold.data.decoding import Limits, decode
-from twofold.data.image_statistics import Look, look
-from twofold.data.raw import Image
+from twofold.data.image_statistics import ImageStatistics, image_statistics
+from twofold.data.raw import ImageRecord
 
 LIMITS = Limits(10_000_000, 10_000_000, 1)
 NAMES = ("blank", *ODDITIES)
@@ -42,11 +42,11 @@ def seen(pixels, number=0, label="good", **options):
     decoded = decode(data, LIMITS)
     name = f"{number:064x}"
     height, width, channels = decoded.pixels.shape
-    image = Image(
+    image = ImageRecord(
         name, f"{label}/{number}.jpg", label, None, None, len(data), width, height, decoded.mode, decoded.format,
         channels, name, 0, 0, (),
     )  # fmt: skip
-    return image, look(decoded.pixels, data)
+    return image, image_statistics(decoded.pixels, data)
 
 
 def blurred(pixels, radius=6):
@@ -73,7 +73,10 @@ def clean():
 
 
 def found_of(rows, policies=WARN):
-    return {check.name: [one.key for one in check.found] for check in oddities(policies, *zip(*rows, strict=True))}
+    return {
+        check.name: [one.key for one in check.found]
+        for check in image_quality_checks(policies, *zip(*rows, strict=True))
+    }
 
 
 def test_planted_dirt_is_found_by_its_own_check_and_nothing_else_is(clean):
@@ -121,7 +124,7 @@ def test_what_is_ignored_is_not_looked_for(clean):
 
 def test_the_oddest_come_first_and_say_why(clean):
     rows = [*clean, *(seen(blurred(scene(5), radius), 10_000 + radius) for radius in (4, 9, 6))]
-    (check,) = [check for check in oddities(WARN, *zip(*rows, strict=True)) if check.name == "blurred"]
+    (check,) = [check for check in image_quality_checks(WARN, *zip(*rows, strict=True)) if check.name == "blurred"]
     assert [one.key for one in check.found] == ["good/10009.jpg", "good/10006.jpg", "good/10004.jpg"]
     assert check.found[0].value < check.found[1].value < odd.SOFTEST
     assert "variance of the Laplacian" in check.found[0].detail
@@ -134,29 +137,29 @@ def test_few_images_are_no_error(number):
         image, one = seen(scene(n), n)
         images.append(image)
         looks.append(one)
-    assert [check.found for check in oddities(WARN, images, looks)] == [[]] * len(NAMES)
+    assert [check.found for check in image_quality_checks(WARN, images, looks)] == [[]] * len(NAMES)
 
 
 def test_the_figures_of_a_known_image():
     grey = np.full((100, 50, 1), 51, np.uint8)
-    assert look(grey, b"") == Look(0.0, 0.0, *[0.2] * 6, "")
+    assert image_statistics(grey, b"") == ImageStatistics(0.0, 0.0, *[0.2] * 6, "")
     colour = np.zeros((40, 40, 3), np.uint8)
     colour[:, :20] = (255, 51, 0)
-    one = look(colour, b"")
+    one = image_statistics(colour, b"")
     assert (one.red, one.green, one.blue) == pytest.approx((0.5, 0.1, 0.0))
     assert one.spread == one.dark * 255 > 0
     assert one.light == 0
     checks = np.indices((30, 30)).sum(0) % 2 * np.uint8(2)
     # Each pixel differs from its four neighbours by 2: the Laplacian is 8 or -8.
-    assert look(checks.astype(np.uint8)[:, :, None], b"").sharpness == 64
+    assert image_statistics(checks.astype(np.uint8)[:, :, None], b"").sharpness == 64
 
 
 def test_a_large_image_is_looked_at_as_small_as_a_model_sees_it():
     small = scene(7, 256, 192)
     large = small.repeat(10, axis=0).repeat(10, axis=1)
-    assert look(large, b"") == look(small, b"")
+    assert image_statistics(large, b"") == image_statistics(small, b"")
     # The same few pixels of blur: in the large image it hardly shows at a model's size.
-    assert look(blurred(large, 3), b"").sharpness > 10 * look(blurred(small, 3), b"").sharpness
+    assert image_statistics(blurred(large, 3), b"").sharpness > 10 * image_statistics(blurred(small, 3), b"").sharpness
 
 
 def test_exif_is_read_and_its_damage_is_none():
@@ -165,10 +168,10 @@ def test_exif_is_read_and_its_damage_is_none():
     exif[0x0132] = "2024:01:01 00:00:00"
     stream = io.BytesIO()
     Pillow.fromarray(scene(1)).save(stream, "JPEG", exif=exif)
-    one = look(scene(1), stream.getvalue())
+    one = image_statistics(scene(1), stream.getvalue())
     assert one.exif == f"make=Maker|model=X1|software={('soft' * 100)[:60]}|orientation=6|date"
-    assert look(scene(1), stream.getvalue()[:100]).exif == ""
-    assert look(scene(1), b"").exif == ""
+    assert image_statistics(scene(1), stream.getvalue()[:100]).exif == ""
+    assert image_statistics(scene(1), b"").exif == ""
 
 
 def test_the_policies_are_those_that_are_told():

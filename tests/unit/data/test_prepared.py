@@ -9,14 +9,14 @@ from tests.support.makers import encode, make_folder, make_prepared, make_raw, p
 from twofold.core.errors import ArtifactError
 from twofold.data import prepared_writer
 from twofold.data.decode_cache import content_of
-from twofold.data.prepared import Prepared
+from twofold.data.prepared import PreparedDataset
 from twofold.data.prepared_writer import create_part, plan, write_rows
-from twofold.data.raw import Image
+from twofold.data.raw import ImageRecord
 
 
 def image(number, channels):
     sha256 = hashlib.sha256(bytes([number])).hexdigest()
-    return Image(sha256, "k", "bad", None, None, 1, 4, 4, "L", "PNG", channels, sha256, 0, number, ())
+    return ImageRecord(sha256, "k", "bad", None, None, 1, 4, 4, "L", "PNG", channels, sha256, 0, number, ())
 
 
 @pytest.fixture(scope="module")
@@ -49,11 +49,11 @@ def test_several_parts_read_as_one(data, tmp_path, monkeypatch):
     parts = make_prepared(data.parent / "raw", tmp_path / "data")
     assert len(list(parts.glob("part-*.npy"))) == 8
     rows = [29, 0, 7, 7, 15]
-    np.testing.assert_array_equal(Prepared.open(parts).pixels(rows), Prepared.open(data).pixels(rows))
+    np.testing.assert_array_equal(PreparedDataset.open(parts).pixels(rows), PreparedDataset.open(data).pixels(rows))
 
 
 def test_rows_of_a_split_are_in_the_order_of_the_index(data):
-    prepared = Prepared.open(data)
+    prepared = PreparedDataset.open(data)
     rows = [prepared.rows(split) for split in ("train", "validation", "test")]
     assert sorted(np.concatenate(rows)) == list(range(30))
     assert all((np.diff(part) > 0).all() for part in rows)
@@ -63,13 +63,13 @@ def test_rows_of_a_split_are_in_the_order_of_the_index(data):
 
 
 def test_parts_are_mapped_not_read(data):
-    prepared = Prepared.open(data)
+    prepared = PreparedDataset.open(data)
     assert prepared._parts
     assert all(isinstance(part.base, np.memmap) for part in prepared._parts)
 
 
 def test_the_index_tells_brightness_and_source(data):
-    prepared = Prepared.open(data)
+    prepared = PreparedDataset.open(data)
     # No padding, no cropping: the mean of the resized pixels is about that of the picture.
     shown = prepared.pixels(range(30)).mean(axis=(1, 2, 3)) / 255
     assert prepared.column("brightness") == pytest.approx(shown, abs=0.01)
@@ -82,8 +82,8 @@ def test_the_index_tells_the_pixels_of_every_row(tmp_path):
         colour = pixels(np.random.default_rng(number), 20, bad=True, channels=3)
         (source / "bad" / f"colour-{number}.png").write_bytes(encode(colour))
     raw = make_raw(source, tmp_path / "raw")
-    found = Prepared.open(make_prepared(raw, tmp_path / "data"))
-    again = Prepared.open(make_prepared(raw, tmp_path / "again"))  # out of the memo
+    found = PreparedDataset.open(make_prepared(raw, tmp_path / "data"))
+    again = PreparedDataset.open(make_prepared(raw, tmp_path / "again"))  # out of the memo
     said = [content_of(found.stored(row)) for row in range(len(found))]
     assert list(found.column("pixels")) == list(again.column("pixels")) == said
     assert len(set(said)) == len(said)
@@ -103,7 +103,7 @@ def test_the_content_of_pixels_is_their_values_and_their_shape():
 
 def test_an_unknown_column_names_those_there_are(data):
     with pytest.raises(ArtifactError, match=r"no column 'slice.type'; found .*sha256"):
-        Prepared.open(data).column("slice.type")
+        PreparedDataset.open(data).column("slice.type")
 
 
 @pytest.mark.parametrize("damage", ["missing", "short", "index", "kind"])
@@ -118,4 +118,4 @@ def test_files_that_do_not_fit_together_are_refused(data, tmp_path, damage):
     else:
         (copy / "meta.json").write_text('{"kind": "raw", "schema_version": 1}')
     with pytest.raises(ArtifactError):
-        Prepared.open(copy)
+        PreparedDataset.open(copy)

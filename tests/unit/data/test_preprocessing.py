@@ -8,8 +8,8 @@ import pytest
 
 from tests.support.makers import encode, make_raw, pixels
 from twofold.data.decoding import Limits
-from twofold.data.preprocessing import brightness, ready
-from twofold.data.raw import Raw
+from twofold.data.preprocessing import brightness, preprocess_images
+from twofold.data.raw import RawDataset
 from twofold.storage import cache_sqlite
 
 LIMITS = Limits(10_000_000, 1_000_000, 4)
@@ -47,10 +47,10 @@ def raw(tmp_path):
 def test_the_memo_gives_back_what_was_seen(raw, tmp_path, monkeypatch):
     from twofold.data import preprocessing
 
-    images = Raw.open(raw).images
-    first = ready(images, raw, 16, "pad", LIMITS)
+    images = RawDataset.open(raw).images
+    first = preprocess_images(images, raw, 16, "pad", LIMITS)
     monkeypatch.setattr(preprocessing, "_made", None)  # nothing may be made again
-    second = ready(images, raw, 16, "pad", LIMITS)
+    second = preprocess_images(images, raw, 16, "pad", LIMITS)
     for one, other in zip(first, second, strict=True):
         assert (one.brightness, one.content) == (other.brightness, other.content)
         np.testing.assert_array_equal(one.pixels, other.pixels)
@@ -61,9 +61,9 @@ def test_the_memo_gives_back_what_was_seen(raw, tmp_path, monkeypatch):
 def test_a_thumbnail_is_there_where_it_is_wanted_and_the_rest_is_the_same(raw, before, monkeypatch):
     from twofold.data import preprocessing
 
-    images = Raw.open(raw).images
-    first = ready(images, raw, 16, "pad", LIMITS, thumbnails=before)
-    again = ready(images, raw, 16, "pad", LIMITS, thumbnails=not before)
+    images = RawDataset.open(raw).images
+    first = preprocess_images(images, raw, 16, "pad", LIMITS, thumbnails=before)
+    again = preprocess_images(images, raw, 16, "pad", LIMITS, thumbnails=not before)
     assert {one.thumbnail is not None for one in first} == {before}
     assert {one.thumbnail is not None for one in again} == {not before}
     for one, other in zip(first, again, strict=True):
@@ -73,14 +73,18 @@ def test_a_thumbnail_is_there_where_it_is_wanted_and_the_rest_is_the_same(raw, b
         np.testing.assert_array_equal(one.squares, other.squares)
     assert rows("SELECT count(*) FROM uses WHERE kind = 'pixels'") == [(6,)]
     monkeypatch.setattr(preprocessing, "_made", None)  # by now both ways are known
-    with_one = ready(images, raw, 16, "pad", LIMITS)
+    with_one = preprocess_images(images, raw, 16, "pad", LIMITS)
     wanted = first if before else again
     for one, other in zip(with_one, wanted, strict=True):
         np.testing.assert_array_equal(one.thumbnail, other.thumbnail)
-    assert {one.thumbnail is not None for one in ready(images, raw, 16, "pad", LIMITS, thumbnails=False)} == {False}
+    assert {
+        one.thumbnail is not None for one in preprocess_images(images, raw, 16, "pad", LIMITS, thumbnails=False)
+    } == {False}
 
 
 def test_brightness_is_of_the_picture_and_not_of_what_was_added_or_cut_off(raw):
-    images = Raw.open(raw).images
-    found = [[one.brightness for one in ready(images, raw, 16, fit, LIMITS)] for fit in ("squash", "pad", "crop")]
+    images = RawDataset.open(raw).images
+    found = [
+        [one.brightness for one in preprocess_images(images, raw, 16, fit, LIMITS)] for fit in ("squash", "pad", "crop")
+    ]
     assert found[0] == found[1] == found[2]

@@ -8,21 +8,23 @@ import pytest
 
 from twofold.core.artifacts import read_csv
 from twofold.core.errors import ArtifactError
-from twofold.data.raw import Duplicate, Image, Quarantined, Raw, fingerprint, write_tables
-from twofold.data.shards import Shards
+from twofold.data.raw import Duplicate, ImageRecord, QuarantinedFile, RawDataset, fingerprint, write_tables
+from twofold.data.shards import ShardWriter
 
 FILES = [bytes([number]) * size for number, size in enumerate((700, 512, 1, 5000, 1023))]
 
 
 def image(data, place, **changes):
     sha256 = hashlib.sha256(data).hexdigest()
-    values = Image(sha256, f"k{data[0]}", "bad", None, None, len(data), 4, 4, "L", "PNG", 1, sha256, *place, ("x",))
+    values = ImageRecord(
+        sha256, f"k{data[0]}", "bad", None, None, len(data), 4, 4, "L", "PNG", 1, sha256, *place, ("x",)
+    )
     return values._replace(**changes)
 
 
 @pytest.fixture
 def raw(tmp_path):
-    shards = Shards(tmp_path, limit=4096)
+    shards = ShardWriter(tmp_path, limit=4096)
     images = [image(data, shards.add(f"{data[0]}.png", data)) for data in FILES]
     shards.close()
     images[0] = images[0]._replace(label="good", group="g", split=None)
@@ -31,7 +33,7 @@ def raw(tmp_path):
 
 
 def test_what_goes_in_comes_out(raw):
-    opened = Raw.open(raw)
+    opened = RawDataset.open(raw)
     assert [i.sha256 for i in opened.images] == sorted(hashlib.sha256(data).hexdigest() for data in FILES)
     by_key = {i.key: i for i in opened.images}
     assert [opened.read(by_key[f"k{data[0]}"]) for data in FILES] == FILES
@@ -57,7 +59,7 @@ def test_shards_are_tar_files_of_a_bounded_size(raw):
 def test_more_data_leaves_full_shards_as_they_were(raw, tmp_path):
     more = tmp_path / "more"
     more.mkdir()
-    shards = Shards(more, limit=4096)
+    shards = ShardWriter(more, limit=4096)
     for data in [*FILES, b"\x09" * 900]:
         shards.add(f"{data[0]}.png", data)
     shards.close()
@@ -66,7 +68,7 @@ def test_more_data_leaves_full_shards_as_they_were(raw, tmp_path):
 
 
 def test_a_changed_byte_is_noticed_when_it_is_read(raw):
-    opened = Raw.open(raw)
+    opened = RawDataset.open(raw)
     path = raw / "images-00000.tar"
     data = bytearray(path.read_bytes())
     data[opened.images[0].offset if opened.images[0].shard == 0 else 600] ^= 1
@@ -80,19 +82,19 @@ def test_a_changed_byte_is_noticed_when_it_is_read(raw):
 
 
 def test_a_manifest_that_does_not_fit_its_meta_is_refused(raw):
-    opened = Raw.open(raw)
+    opened = RawDataset.open(raw)
     images = [one._replace(label="bad") for one in opened.images]
     meta = (raw / "meta.json").read_bytes()
     write_tables(raw, images, [], [], labels=("good", "bad"), slices=["type"], params={})
     (raw / "meta.json").write_bytes(meta)
     with pytest.raises(ArtifactError, match="fingerprint"):
-        Raw.open(raw)
+        RawDataset.open(raw)
     (raw / "manifest.parquet").write_bytes(b"PAR1")
     with pytest.raises(ArtifactError, match="not the manifest"):
-        Raw.open(raw)
+        RawDataset.open(raw)
     (raw / "meta.json").unlink()
     with pytest.raises(ArtifactError, match="no such file"):
-        Raw.open(raw)
+        RawDataset.open(raw)
 
 
 BASE = [image(data, (0, 0)) for data in FILES]
@@ -114,9 +116,9 @@ def test_the_fingerprint_sees_what_the_data_is(change):
 
 def test_lists_are_sorted_and_read_back(tmp_path):
     duplicates = [Duplicate("b", "1", "bytes", "a", "1", "x"), Duplicate('a,"c', "2", "pixels", "a", "1", "x")]
-    quarantined = [Quarantined("k", "bad", "refused", "two\nlines", "")]
+    quarantined = [QuarantinedFile("k", "bad", "refused", "two\nlines", "")]
     write_tables(tmp_path, BASE, duplicates, quarantined, labels=("a", "b"), slices=["type"], params={})
     assert [Duplicate(**row) for row in read_csv(tmp_path / "duplicates.csv")] == sorted(duplicates)
-    assert [Quarantined(**row) for row in read_csv(tmp_path / "quarantine.csv")] == quarantined
+    assert [QuarantinedFile(**row) for row in read_csv(tmp_path / "quarantine.csv")] == quarantined
     with pytest.raises(ArtifactError, match="No such file"):
         read_csv(tmp_path / "none.csv")

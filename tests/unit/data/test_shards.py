@@ -6,7 +6,7 @@ import pytest
 
 from twofold.core.errors import ArtifactError
 from twofold.data import shards
-from twofold.data.shards import Shards
+from twofold.data.shards import ShardWriter
 
 FILES = [bytes([number]) * size for number, size in enumerate((700, 512, 1, 5000, 1023))]
 
@@ -18,7 +18,7 @@ def test_what_is_written_together_is_cut_where_a_shard_ends(tmp_path, monkeypatc
         monkeypatch.setattr(shards, "_AT_ONCE", at_once)
         place = tmp_path / str(at_once)
         place.mkdir()
-        writer = Shards(place, limit=16_384)
+        writer = ShardWriter(place, limit=16_384)
         places = [writer.add(f"{one[0]}.png", one) for one in data]
         writer.close()
         whole[at_once] = places, [path.read_bytes() for path in sorted(place.glob("*.tar"))]

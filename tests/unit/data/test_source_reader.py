@@ -6,8 +6,8 @@ import pytest
 from tests.support.makers import encode, make_folder, pixels
 from twofold.data import source_reader
 from twofold.data.decoding import Limits
-from twofold.data.source_reader import taken
-from twofold.sources.local_folder import Folder
+from twofold.data.source_reader import read_files
+from twofold.sources.local_folder import FolderSource
 from twofold.storage import cache
 
 LIMITS = Limits(max_bytes=100_000, max_pixels=10_000, min_side=4)
@@ -41,8 +41,8 @@ def sent(monkeypatch):
 
 
 def take(root):
-    source = Folder(root)
-    return list(taken(source, source.listing().entries, LIMITS, strict=False))
+    source = FolderSource(root)
+    return list(read_files(source, source.listing().entries, LIMITS, strict=False))
 
 
 def alone(root, monkeypatch):
@@ -81,7 +81,7 @@ def test_new_files_among_known_ones_come_out_in_their_place(folder, sent, monkey
 
 def test_an_entry_that_is_another_files_or_none_is_not_believed(folder, sent, monkeypatch):
     expected = take(folder)
-    get = cache.get
+    get = cache.lookup
 
     def cut_short(keys):
         return {key: value[:-1] for key, value in get(keys).items()}
@@ -91,20 +91,20 @@ def test_an_entry_that_is_another_files_or_none_is_not_believed(folder, sent, mo
         return dict(zip(found, reversed(found.values()), strict=True)) if len(found) > 1 else {}
 
     for wrong in (cut_short, swapped):
-        monkeypatch.setattr(cache, "get", wrong)
+        monkeypatch.setattr(cache, "lookup", wrong)
         sent.clear()
         assert take(folder) == expected
         assert len(sent) == 70
 
 
 def test_a_file_that_went_missing_is_told_by_the_worker(folder, sent):
-    source = Folder(folder)
+    source = FolderSource(folder)
     entries = source.listing().entries
     (folder / entries[9].key).write_bytes(b"")  # so that "empty" is known of no bytes
-    list(taken(source, entries, LIMITS, strict=False))
+    list(read_files(source, entries, LIMITS, strict=False))
     sent.clear()
     (folder / entries[5].key).unlink()
-    found = list(taken(source, entries, LIMITS, strict=False))
+    found = list(read_files(source, entries, LIMITS, strict=False))
     assert found[5].seen.reason == "no such file"
     assert entries[5].key in sent
     assert [one.key for one in found] == [entry.key for entry in entries]
@@ -116,6 +116,6 @@ def test_a_source_that_fails_ends_it(folder, monkeypatch):
     def broken(self, wanted, limit):
         raise RuntimeError("the disk is gone")
 
-    monkeypatch.setattr(Folder, "fetch", broken)
+    monkeypatch.setattr(FolderSource, "fetch", broken)
     with pytest.raises(RuntimeError, match="the disk is gone"):
         take(folder)

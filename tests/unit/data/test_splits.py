@@ -6,13 +6,13 @@ from collections import Counter
 import pytest
 
 from twofold.core.errors import DataError
-from twofold.data.raw import Image
+from twofold.data.raw import ImageRecord
 from twofold.data.splits import assign, check, groups_across, repeats
 
 
 def image(name, **changes):
     sha256 = hashlib.sha256(str(name).encode()).hexdigest()
-    values = Image(sha256, f"{name}.png", "bad", None, None, 1, 4, 4, "L", "PNG", 1, sha256, 0, 0, ())
+    values = ImageRecord(sha256, f"{name}.png", "bad", None, None, 1, 4, 4, "L", "PNG", 1, sha256, 0, 0, ())
     return values._replace(**changes)
 
 

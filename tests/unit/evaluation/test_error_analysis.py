@@ -30,7 +30,7 @@ def table():
 
 
 def test_the_surest_error_comes_first_and_equals_go_by_name():
-    found = error_analysis.worst(table(), LABELS, None)
+    found = error_analysis.most_confident_errors(table(), LABELS, None)
     assert [(case.sha256, case.label, case.answer, case.sure) for case in found] == [
         ("aa", "good", "bad", 0.8),
         ("cc", "bad", "good", 0.8),
@@ -38,13 +38,13 @@ def test_the_surest_error_comes_first_and_equals_go_by_name():
     ]
     assert [case.slices for case in found] == [["type: poly"], [], ["type: poly"]]
     assert {case.image for case in found} == {None}
-    assert [case.sha256 for case in error_analysis.worst(table(), LABELS, None, most=1)] == ["aa"]
+    assert [case.sha256 for case in error_analysis.most_confident_errors(table(), LABELS, None, most=1)] == ["aa"]
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_picture_holds_the_very_pixels(channels):
     pixels = np.random.default_rng(0).integers(0, 256, (6, 6, channels), dtype=np.uint8)
-    found = error_analysis.worst(table(), LABELS, lambda name: pixels)[0]
+    found = error_analysis.most_confident_errors(table(), LABELS, lambda name: pixels)[0]
     assert found.size == 6
     data = base64.b64decode(found.image.removeprefix("data:image/png;base64,"))
     with Image.open(io.BytesIO(data)) as image:
@@ -53,5 +53,7 @@ def test_a_picture_holds_the_very_pixels(channels):
 
 def test_only_the_pictures_that_are_shown_are_read():
     asked = []
-    error_analysis.worst(table(), LABELS, lambda name: (asked.append(name), np.zeros((2, 2, 1), np.uint8))[1], most=2)
+    error_analysis.most_confident_errors(
+        table(), LABELS, lambda name: (asked.append(name), np.zeros((2, 2, 1), np.uint8))[1], most=2
+    )
     assert asked == ["aa", "cc"]

@@ -10,7 +10,7 @@ from PIL import Image
 
 from tests.unit.evaluation.test_error_analysis import LABELS, NAMES, table
 from twofold.evaluation import gradcam, predictions
-from twofold.evaluation.error_analysis import hits
+from twofold.evaluation.error_analysis import sample_correct
 from twofold.model.classifier import build
 
 ABOUT = {"backbone": "efficientnet_lite0", "mean": [0.5] * 3, "std": [0.5] * 3}
@@ -102,10 +102,10 @@ def test_hits_are_as_many_of_each_class_and_lie_evenly():
         "group": [None] * 20,
     }
     test = predictions.gather(columns, {})
-    found = hits(test, LABELS, None, most=6)
+    found = sample_correct(test, LABELS, None, most=6)
     assert [case.sha256 for case in found] == ["10", "13", "16", "00", "04", "09"]
     assert {case.label == case.answer for case in found} == {True}
-    assert len(hits(test, LABELS, None, most=40)) == 17
+    assert len(sample_correct(test, LABELS, None, most=40)) == 17
 
 
 def test_what_says_nothing_stays_grey_and_what_says_most_is_lightest():

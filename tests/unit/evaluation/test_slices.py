@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from tests.support.makers import encode, make_prepared, make_raw, write_labels
-from twofold.data.prepared import Prepared
+from twofold.data.prepared import PreparedDataset
 from twofold.data.prepared_writer import sources
-from twofold.data.raw import Image
+from twofold.data.raw import ImageRecord
 from twofold.evaluation.slice_names import in_order
 from twofold.evaluation.slices import MOST_SOURCES, by_value, columns, edges
 
@@ -49,7 +49,7 @@ def make(tmp_path):
                 (tmp_path / "images" / key).write_bytes(picture(side, level, 2 * number + (label == "bad")))
                 rows.append((key, label, split, *(values[number] for values in extra.values())))
         write_labels(tmp_path / "images", rows, ",".join([header, *extra]))
-        return Prepared.open(make_prepared(make_raw(tmp_path / "images", tmp_path / "raw"), tmp_path / "data"))
+        return PreparedDataset.open(make_prepared(make_raw(tmp_path / "images", tmp_path / "raw"), tmp_path / "data"))
 
     return made
 
@@ -145,7 +145,7 @@ def test_values_are_read_in_order():
 
 def test_a_source_is_the_first_folder_in_which_keys_differ():
     def image(key, label):
-        return Image(key, key, label, None, None, 1, 4, 4, "L", "PNG", 1, key, 0, 0, ())
+        return ImageRecord(key, key, label, None, None, 1, 4, 4, "L", "PNG", 1, key, 0, 0, ())
 
     def of(*pairs):
         return sources([image(*pair) for pair in pairs])

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from twofold.metrics import bootstrap
-from twofold.metrics.bootstrap import Answers, bca, bca_difference
-from twofold.metrics.classification import FIGURES, figures
+from twofold.metrics.bootstrap import ModelOutputs, bca, bca_difference
+from twofold.metrics.classification import FIGURES, classification_metrics
 from twofold.metrics.confidence_intervals import tango, wilson
 from twofold.metrics.metric_intervals import METHODS, difference, interval, intervals
 
@@ -18,18 +18,18 @@ def sampled(n, seed=0, noise=0.8):
     target = (rng.random(n) < 0.3).astype(int)
     signal = 2 * target - 1 + rng.normal(size=n)
     other = signal + noise * rng.normal(size=n)
-    return target, *(Answers(1 / (1 + np.exp(-scores)), 0.5) for scores in (signal, other))
+    return target, *(ModelOutputs(1 / (1 + np.exp(-scores)), 0.5) for scores in (signal, other))
 
 
 @pytest.mark.parametrize("figure", bootstrap.FIGURES)
 def test_what_is_drawn_is_the_figure_itself(figure):
     target, one, _ = sampled(200)
-    rounded = Answers(np.round(one.probability, 1), one.threshold)  # ties
+    rounded = ModelOutputs(np.round(one.probability, 1), one.threshold)  # ties
     value = bootstrap._statistic(figure, target, rounded.probability, rounded.threshold)
     rng = np.random.default_rng(1)
     for _ in range(5):
         drawn = rng.integers(0, 200, 150)
-        expected = figures(target[drawn], rounded.probability[drawn], rounded.threshold)[figure]
+        expected = classification_metrics(target[drawn], rounded.probability[drawn], rounded.threshold)[figure]
         assert value(drawn[None, :])[0] == pytest.approx(expected, rel=1e-12)
 
 
@@ -74,7 +74,7 @@ def test_the_same_answers_have_the_same_interval():
 
 def test_a_faultless_model_has_an_interval_by_counts():
     target = np.array([1] * 15 + [0] * 20)
-    perfect = Answers(target * 0.9 + 0.05, 0.5)
+    perfect = ModelOutputs(target * 0.9 + 0.05, 0.5)
     # Wilson's lower end of 15 of 15 is 15 / (15 + z^2) = .79612, and F1 of that share 2 * .79612 / 1.79612.
     assert bca("f1", target, perfect) == pytest.approx((0.886486, 1), abs=1e-5)
     assert bca("precision", target, perfect) == pytest.approx((0.796117, 1), abs=1e-5)
@@ -86,7 +86,7 @@ def test_a_faultless_model_has_an_interval_by_counts():
 
 def test_two_that_answered_every_image_alike_may_still_differ():
     target = np.array([1] * 15 + [0] * 20)
-    one = Answers(target * 0.9 + 0.05, 0.5)
+    one = ModelOutputs(target * 0.9 + 0.05, 0.5)
     for figure, n in (("precision", 15), ("average_precision", 15), ("brier", 35)):
         reach = 3.841459 / (n + 3.841459)
         assert bca_difference(figure, target, one, one) == pytest.approx((0, -reach, reach), abs=1e-6)
@@ -97,7 +97,7 @@ def test_two_that_answered_every_image_alike_may_still_differ():
 @pytest.mark.parametrize("n", [1, 2, 9])
 def test_a_bootstrap_of_a_handful_of_images_is_refused(n):
     target = np.array([0, 1] * n)[:n]
-    one, other = Answers(np.linspace(0.2, 0.7, n), 0.5), Answers(np.linspace(0.8, 0.1, n), 0.5)
+    one, other = ModelOutputs(np.linspace(0.2, 0.7, n), 0.5), ModelOutputs(np.linspace(0.8, 0.1, n), 0.5)
     for figure in bootstrap.FIGURES:
         assert bca_difference(figure, target, one, other) is None
         found = bca(figure, target, one)
@@ -106,7 +106,7 @@ def test_a_bootstrap_of_a_handful_of_images_is_refused(n):
 
 @pytest.mark.parametrize("target", [[0] * 12, [1] * 12])
 def test_a_missing_class_is_no_nan(target):
-    one, other = Answers(np.linspace(0.2, 0.7, 12), 0.5), Answers(np.linspace(0.8, 0.1, 12), 0.5)
+    one, other = ModelOutputs(np.linspace(0.2, 0.7, 12), 0.5), ModelOutputs(np.linspace(0.8, 0.1, 12), 0.5)
     for figure in METHODS:
         for found in (interval(figure, target, one), difference(figure, target, one, other)):
             assert found is None or all(math.isfinite(end) for end in found)
@@ -117,7 +117,7 @@ def test_a_missing_class_is_no_nan(target):
 
 def test_precision_of_a_model_that_calls_hardly_anything_has_no_difference():
     target, one, _ = sampled(60)
-    shy = Answers(one.probability, float(np.sort(one.probability)[-2]))
+    shy = ModelOutputs(one.probability, float(np.sort(one.probability)[-2]))
     assert bca_difference("precision", target, one, shy) is None
 
 
@@ -125,8 +125,8 @@ def test_every_figure_has_its_method_and_counts_what_it_is_about():
     assert set(METHODS) == set(FIGURES)
     target, one, other = (
         [1, 1, 1, 0, 0],
-        Answers([0.9, 0.8, 0.1, 0.7, 0.1], 0.5),
-        Answers([0.9, 0.1, 0.1, 0.1, 0.1], 0.5),
+        ModelOutputs([0.9, 0.8, 0.1, 0.7, 0.1], 0.5),
+        ModelOutputs([0.9, 0.1, 0.1, 0.1, 0.1], 0.5),
     )
     # One is right on 3 of 5 (positives 2 of 3, negatives 1 of 2), called 3 of which 2 are hits.
     assert interval("accuracy", target, one) == wilson(3, 5)
@@ -142,7 +142,7 @@ def test_every_figure_has_its_method_and_counts_what_it_is_about():
 def test_intervals_as_json_hold_their_figures():
     target, one, _ = sampled(300)
     found = intervals(target, one.probability, one.threshold)
-    measured = figures(target, one.probability, one.threshold)
+    measured = classification_metrics(target, one.probability, one.threshold)
     assert set(found) == set(measured)
     for figure, ends in found.items():
         assert ends["low"] < measured[figure] < ends["high"]
@@ -151,7 +151,7 @@ def test_intervals_as_json_hold_their_figures():
 
 def test_an_interval_holds_the_true_value_as_often_as_it_says():
     """400 tests of 100 images from a known source: F1's true value is in 95 % of the intervals, give or take chance."""
-    truth = figures(*(lambda t, a: (t, a.probability, a.threshold))(*sampled(200_000)[:2]))["f1"]
+    truth = classification_metrics(*(lambda t, a: (t, a.probability, a.threshold))(*sampled(200_000)[:2]))["f1"]
     held = 0
     for seed in range(400):
         target, one, _ = sampled(100, seed=seed + 1)

@@ -16,8 +16,8 @@ PROBABILITY = [0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2]
 
 def test_figures_of_the_ranked_eight():
     # At 0.45 five are called positive: .9 .8 .6 rightly, .7 .5 wrongly; .4 is missed; .3 .2 are rightly passed.
-    assert classification.confusion(TARGET, PROBABILITY, 0.45) == classification.Counts(3, 2, 2, 1)
-    found = classification.figures(TARGET, PROBABILITY, 0.45)
+    assert classification.confusion(TARGET, PROBABILITY, 0.45) == classification.ConfusionMatrix(3, 2, 2, 1)
+    found = classification.classification_metrics(TARGET, PROBABILITY, 0.45)
     assert tuple(found) == classification.FIGURES
     assert found["accuracy"] == 0.625  # (3 + 2) / 8
     assert found["precision"] == 0.6  # 3 / 5
@@ -38,13 +38,13 @@ def test_figures_of_the_ranked_eight():
 
 
 def test_the_threshold_itself_is_positive():
-    assert classification.confusion([1, 0], [0.5, 0.4], 0.5) == classification.Counts(1, 0, 1, 0)
+    assert classification.confusion([1, 0], [0.5, 0.4], 0.5) == classification.ConfusionMatrix(1, 0, 1, 0)
 
 
 @pytest.mark.parametrize("order", [[0, 1, 2, 3], [1, 0, 2, 3], [3, 2, 1, 0]])
 def test_ties_count_half_and_their_order_does_not_matter(order):
     target, probability = np.array([1, 0, 1, 0])[order], np.array([0.5, 0.5, 0.5, 0.2])[order]
-    found = classification.figures(target, probability, 0.3)
+    found = classification.classification_metrics(target, probability, 0.3)
     # Four pairs: twice .5 against .5 (half a point each), twice .5 against .2 (one each): 3 of 4.
     assert found["roc_auc"] == 0.75
     # One threshold takes all three at .5 together: recall 1 at precision 2/3.
@@ -52,7 +52,7 @@ def test_ties_count_half_and_their_order_does_not_matter(order):
 
 
 def test_one_probability_for_all_is_guessing():
-    found = classification.figures([1, 0, 0, 0, 0], [0.3] * 5, 0.5)
+    found = classification.classification_metrics([1, 0, 0, 0, 0], [0.3] * 5, 0.5)
     assert found["roc_auc"] == 0.5
     assert found["average_precision"] == 0.2  # the share of positives
 
@@ -82,11 +82,13 @@ def test_a_single_class_leaves_out_what_needs_both():
 
 def test_certainty_that_is_wrong_costs_much_but_not_infinitely():
     # ln(2^-52) = -52 * .693147 = -36.0437; the other image costs nothing; half of it:
-    assert classification.figures([1, 1], [0.0, 1.0], 0.5)["log_loss"] == pytest.approx(18.02183, abs=1e-4)
+    assert classification.classification_metrics([1, 1], [0.0, 1.0], 0.5)["log_loss"] == pytest.approx(
+        18.02183, abs=1e-4
+    )
 
 
 def test_by_class_looks_for_each_class_in_turn():
-    counts = classification.Counts(true_positive=3, false_positive=2, true_negative=2, false_negative=1)
+    counts = classification.ConfusionMatrix(true_positive=3, false_positive=2, true_negative=2, false_negative=1)
     assert classification.by_class(counts, ("good", "bad")) == {
         # Three were called good (2 + 1), two of them rightly; F1 = 2 * 2 / (4 + 3).
         "good": {"n": 4, "called": 3, "correct": 2, "precision": 2 / 3, "recall": 0.5, "f1": 4 / 7},
@@ -106,7 +108,7 @@ def test_by_class_looks_for_each_class_in_turn():
 )
 def test_what_cannot_be_scored_is_refused(target, probability, message):
     with pytest.raises(DataError, match=message):
-        classification.figures(target, probability, 0.5)
+        classification.classification_metrics(target, probability, 0.5)
 
 
 def test_agrees_with_another_implementation_on_many_random_cases():
@@ -114,7 +116,7 @@ def test_agrees_with_another_implementation_on_many_random_cases():
         rng = np.random.default_rng(seed)
         target = rng.integers(0, 2, 50)
         probability = rng.integers(1, 10, 50) / 10  # many ties
-        ours = classification.figures(target, probability, 0.45)
+        ours = classification.classification_metrics(target, probability, 0.45)
         del ours["ece"]  # which scikit-learn does not know
         called = probability >= 0.45
         theirs = {

@@ -11,7 +11,7 @@ PROBABILITY = [0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2]
 
 
 def test_sweep_counts_at_and_above_each_probability():
-    found = curves.sweep([1, 0, 1, 0], [0.5, 0.5, 0.2, 0.9])
+    found = curves.threshold_sweep([1, 0, 1, 0], [0.5, 0.5, 0.2, 0.9])
     assert found.probability.tolist() == [0.9, 0.5, 0.2]
     assert found.true_positive.tolist() == [0, 1, 2]
     assert found.false_positive.tolist() == [1, 2, 2]

@@ -11,7 +11,7 @@ from twofold.metrics.decision_threshold import (
     PrecisionAtLeast,
     RecallAtLeast,
     candidates,
-    choose,
+    choose_threshold,
     explain,
 )
 
@@ -64,62 +64,62 @@ def test_candidates_lie_between_neighbours_and_at_both_ends():
     ],
 )
 def test_choices_by_hand(rule, threshold):
-    assert choose(rule, TARGET, PROBABILITY) == pytest.approx(threshold, abs=1e-12)
+    assert choose_threshold(rule, TARGET, PROBABILITY) == pytest.approx(threshold, abs=1e-12)
 
 
 def test_a_precision_out_of_reach_is_named_with_the_best_there_is():
     # Ranked N P N P: precision 0/1, 1/2, 1/3, 2/4; the half with the higher recall is that of both.
     with pytest.raises(DataError, match=r"precision of 0\.9 on the 4 .* is 0\.5000, with a recall of 1\.0000"):
-        choose(precision(0.9), [0, 1, 0, 1], [0.9, 0.8, 0.7, 0.6])
-    assert choose(precision(0.5), [0, 1, 0, 1], [0.9, 0.8, 0.7, 0.6]) == 0.0
+        choose_threshold(precision(0.9), [0, 1, 0, 1], [0.9, 0.8, 0.7, 0.6])
+    assert choose_threshold(precision(0.5), [0, 1, 0, 1], [0.9, 0.8, 0.7, 0.6]) == 0.0
 
 
 def test_costs_weigh_errors_otherwise_than_counting_them():
     # P N N P: a missed one that costs 10 is worth two alarms; one that costs 1 is not.
     target, probability = [1, 0, 0, 1], [0.9, 0.7, 0.5, 0.3]
-    assert choose(cost(10, 1), target, probability) == 0.0
-    assert choose(cost(1, 1), target, probability) == pytest.approx(0.8)
+    assert choose_threshold(cost(10, 1), target, probability) == 0.0
+    assert choose_threshold(cost(1, 1), target, probability) == pytest.approx(0.8)
     # So dear an alarm that nothing is called positive.
-    assert choose(cost(1, 100), [0, 1], [0.9, 0.1]) == pytest.approx(0.95)
+    assert choose_threshold(cost(1, 100), [0, 1], [0.9, 0.1]) == pytest.approx(0.95)
 
 
 def test_the_order_of_the_images_plays_no_part():
     rng = np.random.default_rng(0)
     for rule in (ACCURACY, F1, recall(0.6), precision(0.6), cost(2, 3)):
-        expected = choose(rule, TARGET, PROBABILITY)
+        expected = choose_threshold(rule, TARGET, PROBABILITY)
         for _ in range(10):
             order = rng.permutation(8)
-            assert choose(rule, np.array(TARGET)[order], np.array(PROBABILITY)[order]) == expected
+            assert choose_threshold(rule, np.array(TARGET)[order], np.array(PROBABILITY)[order]) == expected
 
 
 def test_f1_weighs_otherwise_than_accuracy():
     # 8 negatives below; above them N P N N P. At .65 two are found with 3 alarms: F1 4/7, 10 of 13 right.
     # At .85 one is found with one alarm: F1 2/4, 11 of 13 right. Nothing called: 11 of 13 right as well, but higher.
     target, probability = [0, 1, 0, 0, 1] + [0] * 8, [0.95, 0.9, 0.8, 0.75, 0.7, 0.6] + [0.1] * 7
-    assert choose(F1, target, probability) == pytest.approx(0.65)
-    assert choose(ACCURACY, target, probability) == pytest.approx(0.85)
+    assert choose_threshold(F1, target, probability) == pytest.approx(0.65)
+    assert choose_threshold(ACCURACY, target, probability) == pytest.approx(0.85)
 
 
 def test_tied_probabilities_are_never_cut_apart():
     # .5 holds two positives and a negative: 3 right with them (1 alarm), 2 without.
-    assert choose(ACCURACY, [1, 1, 0, 0], [0.5, 0.5, 0.5, 0.1]) == pytest.approx(0.3)
+    assert choose_threshold(ACCURACY, [1, 1, 0, 0], [0.5, 0.5, 0.5, 0.1]) == pytest.approx(0.3)
     # One probability for all: everything or nothing; both get one right, everything is the lower threshold.
-    assert choose(ACCURACY, [1, 0], [0.3, 0.3]) == 0.0
+    assert choose_threshold(ACCURACY, [1, 0], [0.3, 0.3]) == 0.0
 
 
 def test_calling_nothing_positive_may_be_the_most_accurate():
     # The only positive lies last: nothing called gets 3 of 4 right.
-    assert choose(ACCURACY, [0, 0, 0, 1], [0.9, 0.8, 0.7, 0.1]) == pytest.approx(0.95)
+    assert choose_threshold(ACCURACY, [0, 0, 0, 1], [0.9, 0.8, 0.7, 0.1]) == pytest.approx(0.95)
     # But it has no precision; everything called: 1/4.
-    assert choose(recall(0.01), [0, 0, 0, 1], [0.9, 0.8, 0.7, 0.1]) == 0.0
+    assert choose_threshold(recall(0.01), [0, 0, 0, 1], [0.9, 0.8, 0.7, 0.1]) == 0.0
     # Above 1 there is no threshold: of .95 and 0, one right each, the lowest.
-    assert choose(ACCURACY, [0, 0, 1], [1.0, 0.9, 0.1]) == 0.0
+    assert choose_threshold(ACCURACY, [0, 0, 1], [1.0, 0.9, 0.1]) == 0.0
 
 
 def test_neighbouring_floats_are_told_apart():
     low = 0.5
     high = float(np.nextafter(low, 1))
-    assert choose(ACCURACY, [0, 1], [low, high]) == high
+    assert choose_threshold(ACCURACY, [0, 1], [low, high]) == high
 
 
 def test_nothing_better_exists_in_many_random_cases():
@@ -145,14 +145,14 @@ def test_nothing_better_exists_in_many_random_cases():
 
         # The share of positives is a precision that calling everything always reaches.
         for rule in (ACCURACY, F1, recall(least), precision(float(target.mean())), cost(ratio, 1)):
-            found = choose(rule, target, probability)
+            found = choose_threshold(rule, target, probability)
             best = max(worth(rule, threshold) for threshold in np.arange(0, 25) / 24)
             assert worth(rule, found) == pytest.approx(best, abs=1e-12), (seed, rule)
 
 
 def test_needs_both_classes():
     with pytest.raises(DataError, match="found 0 positive and 2 negative"):
-        choose(F1, [0, 0], [0.1, 0.2])
+        choose_threshold(F1, [0, 0], [0.1, 0.2])
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pytest
 
-from twofold.metrics.classification import figures
+from twofold.metrics.classification import classification_metrics
 from twofold.metrics.temperature_scaling import LEAST, MOST, calibrated, fit
 
 # Of images with 0.9 three in four are positive. The log loss is least where the model says .75, and the logits are
@@ -61,7 +61,7 @@ def test_nothing_better_exists_in_many_random_cases():
         probability = 1 / (1 + np.exp(-logit * rng.uniform(0.3, 4)))
         found = fit(target, probability)
         losses = {
-            value: figures(target, calibrated(probability, value), 0.5)["log_loss"]
+            value: classification_metrics(target, calibrated(probability, value), 0.5)["log_loss"]
             for value in (found, *np.linspace(LEAST, MOST, 400))
         }
         assert losses[found] <= min(losses.values()) + 1e-8, seed

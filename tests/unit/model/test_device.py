@@ -39,16 +39,16 @@ def test_the_description_names_what_last_bits_depend_on(monkeypatch):
 def test_settling_makes_a_gpu_deterministic(monkeypatch):
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
-    devices.settle()
+    devices.make_deterministic()
     assert torch.backends.cudnn.deterministic
     assert not torch.backends.cudnn.benchmark
 
 
 @pytest.mark.parametrize(("device", "size", "images"), [("cpu", 224, 16), ("cpu", 1024, 16), ("cuda", 32, 256)])
 def test_a_forward_pass_takes_what_suits_the_device(device, size, images):
-    assert devices.at_once(torch.device(device), size) == images
+    assert devices.inference_batch_size(torch.device(device), size) == images
 
 
 def test_a_gpu_takes_fewer_large_images_at_once_and_never_fewer_than_a_cpu():
-    found = [devices.at_once(torch.device("cuda"), size) for size in (224, 256, 512, 1024)]
+    found = [devices.inference_batch_size(torch.device("cuda"), size) for size in (224, 256, 512, 1024)]
     assert found == [256, 256, 64, 16]

@@ -9,10 +9,10 @@ import torch
 from torch import nn
 
 from twofold.model.classifier import BACKBONES, Classifier, build
-from twofold.model.fused_classifier import PRECISIONS, Replica, pairs
+from twofold.model.fused_classifier import PRECISIONS, FusedClassifier, pairs
 from twofold.model.inference import probabilities
 from twofold.training import pretrained_weights
-from twofold.training.conv_bn_folding import depthwise_in_float32, folded
+from twofold.training.conv_bn_folding import depthwise_in_float32, folded_batchnorm
 
 SCALE = {"mean": [0.5] * 3, "std": [0.25] * 3}
 
@@ -66,7 +66,7 @@ def plainly(classifier, images):
 def test_it_sees_what_its_classifier_sees(classifier, images, precision, least, most):
     with torch.inference_mode():
         expected = copy.deepcopy(classifier).eval().features(prepared(images))
-        found = Replica(classifier, precision).features(prepared(images))
+        found = FusedClassifier(classifier, precision).features(prepared(images))
     assert found.dtype == torch.float32
     assert least <= float((found - expected).norm() / expected.norm()) <= most
 
@@ -85,7 +85,7 @@ def test_in_bfloat16_it_says_about_the_same(pretrained, images):
 
 
 def test_its_backbone_computes_in_the_precision_and_its_head_in_float32(classifier):
-    replica = Replica(classifier, "bfloat16")
+    replica = FusedClassifier(classifier, "bfloat16")
     assert {tensor.dtype for tensor in replica.backbone.parameters()} == {torch.bfloat16}
     assert {tensor.dtype for tensor in replica.head.parameters()} == {torch.float32}
 
@@ -100,7 +100,7 @@ def test_how_batches_are_cut_does_not_matter_in_either_precision(pretrained, ima
 
 
 def test_every_batch_norm_is_gone_and_what_followed_in_it_is_not(classifier):
-    replica = Replica(classifier, "float32")
+    replica = FusedClassifier(classifier, "float32")
     norms = pairs(classifier.backbone)
     assert not [module for module in replica.modules() if isinstance(module, nn.BatchNorm2d)]
     names = {module: name for name, module in classifier.backbone.named_modules()}
@@ -122,7 +122,7 @@ def test_the_fold_is_the_formula():
             (norm.running_var, 0.25 - norm.eps),
         ):
             tensor.fill_(value)
-    replica = Replica(Classifier(nn.Sequential(convolution, norm), 1, 0.5), "float32")
+    replica = FusedClassifier(Classifier(nn.Sequential(convolution, norm), 1, 0.5), "float32")
     assert replica.backbone[0].weight.item() == pytest.approx(30.0, rel=1e-6)
     assert replica.backbone[0].bias.item() == pytest.approx(-3.0, rel=1e-6)
 
@@ -152,7 +152,7 @@ def test_weights_that_change_later_are_another_replicas(images):
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_it_can_be_made_while_training_folds_the_same_network(classifier, images, precision):
     expected = probabilities(classifier, [images], **SCALE, views=1, precision=precision)
-    with folded(classifier.backbone), depthwise_in_float32(classifier.backbone):
+    with folded_batchnorm(classifier.backbone), depthwise_in_float32(classifier.backbone):
         found = probabilities(classifier, [images], **SCALE, views=1, precision=precision)
     assert np.array_equal(found, expected)
 
@@ -166,7 +166,7 @@ def test_under_a_callers_autocast_that_decides(pretrained, images):
 
 def test_made_under_inference_mode_its_head_still_has_a_gradient(classifier, images):
     with torch.inference_mode():
-        replica = Replica(classifier, "bfloat16")
+        replica = FusedClassifier(classifier, "bfloat16")
     features = torch.zeros(1, replica.head[0].in_features, requires_grad=True)
     (slope,) = torch.autograd.grad(replica.head(features).sum(), features)
     assert slope.abs().sum() > 0

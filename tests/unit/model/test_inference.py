@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from twofold.model.classifier import Classifier
-from twofold.model.inference import normalise, probabilities, view
+from twofold.model.inference import apply_view, normalise, probabilities
 
 MEAN, STD = [0.5, 0.4, 0.3], [0.2, 0.3, 0.4]
 
@@ -51,7 +51,7 @@ def test_views_are_averaged(classifier, images, views):
 
 def test_the_eight_views_are_all_different():
     picture = torch.arange(9.0).view(3, 3)
-    assert len({tuple(view(picture, number).flatten().tolist()) for number in range(8)}) == 8
+    assert len({tuple(apply_view(picture, number).flatten().tolist()) for number in range(8)}) == 8
 
 
 def test_dropout_is_off_and_how_batches_are_cut_does_not_matter(classifier, images):

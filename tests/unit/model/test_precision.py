@@ -21,7 +21,7 @@ from twofold.core.errors import ArtifactError, ParameterError
 from twofold.core.params import check
 from twofold.evaluation import drift_reference, gradcam, predictions
 from twofold.model import device, inference
-from twofold.model.fused_classifier import Replica
+from twofold.model.fused_classifier import FusedClassifier
 from twofold.promotion import champion_challenger
 from twofold.promotion.candidate import read
 from twofold.serving.pyfunc_model import ServedModel
@@ -133,12 +133,12 @@ def test_evaluate_computes_everything_in_the_precision_asked_for(tmp_path, monke
     known_backbone(monkeypatch)
     made = []
 
-    class Watched(Replica):
+    class Watched(FusedClassifier):
         def __init__(self, classifier, precision):
             made.append(precision)
             super().__init__(classifier, precision)
 
-    monkeypatch.setattr("twofold.model.fused_classifier.Replica", Watched)
+    monkeypatch.setattr("twofold.model.fused_classifier.FusedClassifier", Watched)
     asked = []
     for module, name in ((inference, "averaged"), (drift_reference, "features")):
         monkeypatch.setattr(module, name, watched(getattr(module, name), asked))
@@ -174,7 +174,7 @@ def test_a_map_is_that_of_the_network_in_its_precision():
     scale = {"mean": [0.5] * 3, "std": [0.5] * 3}
     plain = gradcam.maps(copy.deepcopy(classifier), "global_pool", pixels, [1, 0], **scale)
     exact, rounded = (
-        gradcam.maps(Replica(classifier, precision), "global_pool", pixels, [1, 0], **scale)
+        gradcam.maps(FusedClassifier(classifier, precision), "global_pool", pixels, [1, 0], **scale)
         for precision in ("float32", "bfloat16")
     )
     assert rounded.dtype == np.float32

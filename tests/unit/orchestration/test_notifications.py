@@ -5,7 +5,7 @@ from kfp.dsl import PipelineTaskFinalStatus
 
 from components.notify import notify as notify_face
 from tests.support.channel import SECRET, channel
-from twofold.orchestration.notifications import TAG, notify, remember
+from twofold.orchestration.notifications import TAG, notify, tag_run_outcome
 from twofold.tracking.store import connect, experiment
 
 VERDICT = {
@@ -47,7 +47,7 @@ def judged(mlflow_store, tmp_path):
     def record(pipeline_run, **changes):
         path = tmp_path / "verdict"
         path.write_text(json.dumps(VERDICT | {"run_id": run.info.run_id} | changes))
-        remember(str(path), pipeline_run)
+        tag_run_outcome(str(path), pipeline_run)
         return run.info.run_id
 
     return record

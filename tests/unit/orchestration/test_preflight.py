@@ -11,7 +11,7 @@ from twofold.core.errors import ParameterError
 from twofold.orchestration import preflight
 from twofold.orchestration.preflight_findings import from_log
 from twofold.training import pretrained_weights
-from twofold.training.pretrained_weights import Source
+from twofold.training.pretrained_weights import WeightsSource
 
 PROMISE = {
     "task": "finetune_all",
@@ -34,7 +34,7 @@ def place(alone, monkeypatch):
 
 def test_every_finding_is_printed_as_it_comes_and_stands_on_the_page(place, capsys, monkeypatch):
     monkeypatch.setenv("TWOFOLD_CHECKPOINTS", str(place / "checkpoints"))
-    preflight.examine(PROMISE, str(place / "page.md"))
+    preflight.run_preflight(PROMISE, str(place / "page.md"))
     found = from_log(capsys.readouterr().out)
     assert [each.check for each in found] == [
         "finetune_all: user in the pod",
@@ -53,19 +53,19 @@ def test_every_finding_is_printed_as_it_comes_and_stands_on_the_page(place, caps
 
 def test_the_data_image_is_asked_for_nothing_that_needs_torch(place, capsys, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "torch", None)
-    preflight.examine(PROMISE | {"task": "ingest"}, str(place / "page.md"))
+    preflight.run_preflight(PROMISE | {"task": "ingest"}, str(place / "page.md"))
     checks = [each.check for each in from_log(capsys.readouterr().out)]
     assert checks == ["ingest: user in the pod", "ingest: ingest.source", "ingest: S3"]
 
 
 def test_who_asked_for_no_place_for_checkpoints_does_not_lack_one(place, capsys):
-    preflight.examine(PROMISE | {"checkpoints": False}, str(place / "page.md"))
+    preflight.run_preflight(PROMISE | {"checkpoints": False}, str(place / "page.md"))
     assert "finetune_all: checkpoints" not in [each.check for each in from_log(capsys.readouterr().out)]
 
 
 def test_a_promise_with_an_unknown_or_missing_key_is_refused(place):
     with pytest.raises(ParameterError, match="gpus"):
-        preflight.examine({key: PROMISE[key] for key in PROMISE if key != "gpus"}, "page.md")
+        preflight.run_preflight({key: PROMISE[key] for key in PROMISE if key != "gpus"}, "page.md")
 
 
 def test_root_fails_and_a_plain_user_does_not(monkeypatch):
@@ -129,7 +129,7 @@ def published(place, monkeypatch):
     """A table in which ResNet-50's weights are a small file."""
     content = b"weights"
     sha256 = hashlib.sha256(content).hexdigest()
-    entry = Source(file="resnet50.pth", sha256=sha256, url="http://127.0.0.1:9/resnet50.pth")
+    entry = WeightsSource(file="resnet50.pth", sha256=sha256, url="http://127.0.0.1:9/resnet50.pth")
     monkeypatch.setitem(pretrained_weights.SOURCES, ("resnet50", "imagenet1k_v1"), entry)
     return content
 
@@ -163,7 +163,7 @@ def test_weights_that_are_nowhere_warn_where_they_can_be_fetched_and_fail_in_a_c
 
 
 def test_weights_of_a_package_are_found_in_it_or_it_is_named(place, monkeypatch):
-    source = Source(file="some.pth", sha256="0" * 64, package=("no_such_package", "models"))
+    source = WeightsSource(file="some.pth", sha256="0" * 64, package=("no_such_package", "models"))
     monkeypatch.setitem(pretrained_weights.SOURCES, ("efficientnet_lite0", "packaged"), source)
     found = preflight.weights("efficientnet_lite0", "packaged")
     assert (found.level, "no-such-package" in found.seen) == ("failure", True), found

@@ -7,8 +7,8 @@ from twofold.orchestration.preflight_findings import (
     in_log,
     lines,
     markdown,
+    not_checked,
     ok,
-    unseen,
     warning,
 )
 
@@ -16,7 +16,7 @@ ALL = [
     ok("server", "2.17.0"),
     warning("image", "a tag", "name the digest"),
     failure("secret", "not there", "make it"),
-    unseen("GPU", "from a laptop", "--in-cluster"),
+    not_checked("GPU", "from a laptop", "--in-cluster"),
 ]
 
 

@@ -7,7 +7,7 @@ import pytest
 from tests.support.makers import make_folder
 from twofold.core.artifacts import digest
 from twofold.orchestration.params_file import load_yaml
-from twofold.orchestration.task import copy, experiment, named, perform, source, write
+from twofold.orchestration.task import copy, digest_of, experiment, run_step, source, write
 from twofold.steps.ingest import Ingest, ingest
 from twofold.steps.register import register
 from twofold.steps.train_head import train_head
@@ -51,14 +51,14 @@ def environment(monkeypatch):
 def test_a_step_runs_on_whole_numbers_that_came_as_floats_and_returns_its_digest(section, places, audit):
     sent = as_kubeflow_sends_it(section)
     assert isinstance(sent["max_bytes"], float)
-    found = perform(ingest, sent, {}, {}, **places, audit=audit)
+    found = run_step(ingest, sent, {}, {}, **places, audit=audit)
     assert found == digest(Path(places["raw"]))
     assert json.loads(Path(places["metrics"]).read_text())["images"] == 20
 
 
 def test_a_task_names_its_audit_by_digest_and_its_source_without_a_token(section, places, audit):
-    perform(ingest, section, {}, {}, **places, audit=audit)
-    assert named(audit) == digest(Path(audit))
+    run_step(ingest, section, {}, {}, **places, audit=audit)
+    assert digest_of(audit) == digest(Path(audit))
     assert source(section) == section["source"]
     token = {"source": "dvc+https://token@example.org/data@v1.2:images"}
     assert source(token) == "dvc+https://example.org/data@v1.2:images"
@@ -69,7 +69,7 @@ def test_a_task_names_its_audit_by_digest_and_its_source_without_a_token(section
 @pytest.mark.parametrize("value", [50_000_000.5, "50000000", True, float("nan"), None])
 def test_a_number_that_is_none_fails_the_task_before_anything_is_written(section, places, audit, alone, capsys, value):
     with pytest.raises(SystemExit) as failed:
-        perform(ingest, section | {"max_bytes": value}, {}, {}, **places, audit=audit)
+        run_step(ingest, section | {"max_bytes": value}, {}, {}, **places, audit=audit)
     assert failed.value.code == 1
     assert "twofold ingest: error: params.yaml:\n  ingest.max_bytes: found" in capsys.readouterr().err
     assert not (alone / "out").exists()
@@ -100,10 +100,10 @@ def test_what_is_read_must_be_what_was_written(section, places, alone, capsys):
         metrics.write_text("{}")
 
     step.__name__ = "ingest"
-    perform(step, section, {"source": before}, {}, source=str(alone / "read"), **places)
+    run_step(step, section, {"source": before}, {}, source=str(alone / "read"), **places)
     (alone / "read" / "file").write_text("as it is now")
     with pytest.raises(SystemExit):
-        perform(step, section, {"source": before}, {}, source=str(alone / "read"), **places)
+        run_step(step, section, {"source": before}, {}, source=str(alone / "read"), **places)
     assert f"the task that wrote it named {before}" in capsys.readouterr().err
 
 
@@ -115,7 +115,7 @@ def test_a_step_that_leaves_something_out_has_failed(section, places, capsys):
 
     step.__name__ = "ingest"
     with pytest.raises(SystemExit):
-        perform(step, section, {}, {}, **places)
+        run_step(step, section, {}, {}, **places)
     assert "ended without having written metrics" in capsys.readouterr().err
 
 
@@ -131,7 +131,7 @@ def test_the_environment_is_set_where_the_pod_does_not_say_otherwise(section, pl
         metrics.write_text("b")
 
     step.__name__ = "ingest"
-    perform(step, section, {}, {"SOME_VARIABLE": "given", "EMPTY_VARIABLE": ""}, **places)
+    run_step(step, section, {}, {"SOME_VARIABLE": "given", "EMPTY_VARIABLE": ""}, **places)
     assert (seen["SOME_VARIABLE"], seen["OMP_WAIT_POLICY"]) == ("given", "ACTIVE")
     assert "EMPTY_VARIABLE" not in seen
 
@@ -140,13 +140,13 @@ def test_the_environment_is_set_where_the_pod_does_not_say_otherwise(section, pl
 def test_in_a_pod_nothing_is_recorded_in_the_pod(sections, step, monkeypatch, capsys):
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
     with pytest.raises(SystemExit):
-        perform(step, sections[step.__name__], {}, {})
+        run_step(step, sections[step.__name__], {}, {})
     assert "MLFLOW_TRACKING_URI is not set in this pod" in capsys.readouterr().err
 
 
 def test_ingest_needs_no_mlflow_in_a_pod(section, places, audit, monkeypatch):
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
-    assert perform(ingest, section, {}, {}, **places, audit=audit)
+    assert run_step(ingest, section, {}, {}, **places, audit=audit)
 
 
 def test_a_mistake_in_the_last_section_ends_the_run_at_its_door(sections, capsys):

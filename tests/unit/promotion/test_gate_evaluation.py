@@ -6,9 +6,9 @@ import pytest
 
 from tests.support import judging_case as case
 from twofold.metrics.confidence_intervals import tango, wilson
-from twofold.promotion.gate_evaluation import judge
+from twofold.promotion.gate_evaluation import evaluate_gates
 from twofold.promotion.gates import Better, Maximum, Minimum, NonInferior
-from twofold.promotion.verdict import Subject, number
+from twofold.promotion.verdict import GateInputs, number
 
 TARGET = [1] * 40 + [0] * 60
 RIGHT = [True] * 90 + [False] * 10
@@ -20,7 +20,7 @@ ACCURATE = Minimum(figure="accuracy", min=0.8)
 
 
 def only(gate, subject=SUBJECT, champion=CHAMPION, best=None):
-    (result,) = judge([gate], subject, champion, best).gates
+    (result,) = evaluate_gates([gate], subject, champion, best).gates
     return result
 
 
@@ -113,14 +113,14 @@ def test_a_model_that_is_clearly_better_is_proven_to_be():
 )
 @pytest.mark.parametrize("gate", [ACCURATE, Maximum(figure="accuracy", max=2)], ids=["min", "max"])
 def test_a_figure_that_is_no_finite_number_does_not_pass(gate, value, reason):
-    verdict = judge([gate], Subject({"accuracy": value}, TEST, 0.5), CHAMPION)
+    verdict = evaluate_gates([gate], GateInputs({"accuracy": value}, TEST, 0.5), CHAMPION)
     assert not verdict.passed
     assert (verdict.gates[0].value, verdict.gates[0].detail) == (None, reason)
     assert verdict.reasons == (f"{verdict.gates[0].name}: {reason}",)
 
 
 def test_a_figure_that_is_missing_does_not_pass_and_says_what_there_is():
-    subject = Subject({"accuracy": 0.9, "log_loss": 0.3, "n": 100, "slices": {}}, TEST, 0.5)
+    subject = GateInputs({"accuracy": 0.9, "log_loss": 0.3, "n": 100, "slices": {}}, TEST, 0.5)
     result = only(Minimum(figure="acuracy", min=0), subject)
     assert (result.passed, result.detail) == (False, "figure 'acuracy' is missing; there are: accuracy, log_loss")
     assert number({}, "accuracy") == (None, "figure 'accuracy' is missing; there are: none")
@@ -152,7 +152,7 @@ def test_one_image_or_one_class_proves_nothing(gate, target, words):
 
 def test_without_gates_nothing_passes():
     for champion in (None, CHAMPION):
-        verdict = judge([], SUBJECT, champion)
+        verdict = evaluate_gates([], SUBJECT, champion)
         assert not verdict.passed
         assert "no gates" in verdict.reasons[0]
 
@@ -168,10 +168,10 @@ def test_without_gates_nothing_passes():
 )
 def test_without_a_champion_relative_gates_do_not_apply_and_an_absolute_one_on_the_test_is_required(alone):
     subject = case.subject(TEST, model_bytes=5.0)
-    verdict = judge([alone], subject, None)
+    verdict = evaluate_gates([alone], subject, None)
     assert not verdict.passed
     assert "at least one 'min' or 'max' gate on a figure of the test is needed" in verdict.reasons[0]
-    both = judge([alone, ACCURATE], subject, None)
+    both = evaluate_gates([alone, ACCURATE], subject, None)
     assert both.passed
     assert alone.figure == "model_bytes" or "there is no champion yet" in both.gates[0].detail
 
@@ -183,15 +183,15 @@ def test_a_champion_that_cannot_be_scored_lets_nothing_pass():
         NonInferior(figure="accuracy", non_inferior_by=1.0),
         Maximum(figure="vanished_test_images", max=9),
     ]
-    verdict = judge(gates, case.subject(TEST, vanished_test_images=0.0), broken)
+    verdict = evaluate_gates(gates, case.subject(TEST, vanished_test_images=0.0), broken)
     assert [gate.passed for gate in verdict.gates] == [True, False, False]
     assert verdict.reasons[-1] == "the champion, version 4, could not be scored: its weights are gone; mend it"
-    assert not judge([ACCURATE], SUBJECT, broken).passed, "even where no gate asks for it"
+    assert not evaluate_gates([ACCURATE], SUBJECT, broken).passed, "even where no gate asks for it"
 
 
 def test_all_gates_are_evaluated_whatever_the_others_say():
     gates = [Minimum(figure="none", min=0), Minimum(figure="accuracy", min=0.95), ACCURATE]
-    verdict = judge(gates, SUBJECT, None)
+    verdict = evaluate_gates(gates, SUBJECT, None)
     assert [gate.passed for gate in verdict.gates] == [False, False, True]
     assert len(verdict.reasons) == 2
     assert [gate["name"] for gate in verdict.as_json()] == [
@@ -225,18 +225,20 @@ def test_what_is_measured_as_it_is_has_no_bound_and_what_is_not_measured_does_no
 def test_no_model_is_worse_than_the_best_champion_before():
     gate = NonInferior(figure="accuracy", non_inferior_by=0.1)
     better = case.beside(TEST, case.answered([True] * 100, TARGET), version="2")
-    verdict = judge([gate, Better(figure="accuracy", better_by=0.0)], SUBJECT, CHAMPION, {"accuracy": better})
+    verdict = evaluate_gates([gate, Better(figure="accuracy", better_by=0.0)], SUBJECT, CHAMPION, {"accuracy": better})
     shown = [(one.name, one.against, one.passed) for one in verdict.gates]
     assert shown == [
         ("accuracy worse than the champion by less than 0.1", "4", True),
         ("accuracy worse than the best champion before by less than 0.1", "2", False),
         ("accuracy better than the champion by more than 0", "4", False),
     ]
-    assert judge([gate], SUBJECT, CHAMPION, {"f1": better}).passed, "of another figure"
+    assert evaluate_gates([gate], SUBJECT, CHAMPION, {"f1": better}).passed, "of another figure"
 
 
 def test_a_best_champion_before_that_cannot_be_scored_lets_nothing_pass():
     gone = case.broken(TEST, "it has been deleted in MLflow", version="2")
-    verdict = judge([NonInferior(figure="accuracy", non_inferior_by=1.0)], SUBJECT, CHAMPION, {"accuracy": gone})
+    verdict = evaluate_gates(
+        [NonInferior(figure="accuracy", non_inferior_by=1.0)], SUBJECT, CHAMPION, {"accuracy": gone}
+    )
     assert not verdict.passed
     assert verdict.gates[1].detail == "version 2 could not be scored: it has been deleted in MLflow"

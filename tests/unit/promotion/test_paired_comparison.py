@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from tests.support import judging_case as case
-from twofold.metrics.bootstrap import Answers
+from twofold.metrics.bootstrap import ModelOutputs
 from twofold.metrics.confidence_intervals import mcnemar, tango
 from twofold.promotion import disagreements
-from twofold.promotion.paired_comparison import Rival, compare
+from twofold.promotion.paired_comparison import Opponent, compare
 
 TARGET = [1, 1, 1, 0, 0, 0]
 TEST = case.predictions(TARGET, [0.9, 0.8, 0.4, 0.6, 0.2, 0.1])  # right on 000, 001, 004, 005
@@ -18,7 +18,7 @@ OTHER = [0.7, 0.2, 0.9, 0.3, 0.1, 0.1]  # at 0.5 right on 000, 002, 003, 004, 00
 
 def beside(threshold=0.5, own=None, **splits):
     found = {split: frozenset(images) for split, images in splits.items()}
-    return compare(TEST, 0.5, own or {}, Rival("4", Answers(np.array(OTHER), threshold), found))
+    return compare(TEST, 0.5, own or {}, Opponent("4", ModelOutputs(np.array(OTHER), threshold), found))
 
 
 def test_each_answers_at_its_own_threshold():

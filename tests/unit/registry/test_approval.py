@@ -84,7 +84,7 @@ def test_reject_takes_the_challenger_off_and_is_not_for_the_champion(models, mod
 
 
 def test_a_version_that_was_approved_in_the_meantime_is_not_rejected(models, models_store, monkeypatch):
-    look = transitions.look
+    look = transitions.sound_ledger
 
     def look_before_someone_approves(store_, name):
         found = look(store_, name)
@@ -92,7 +92,7 @@ def test_a_version_that_was_approved_in_the_meantime_is_not_rejected(models, mod
             transitions.commit(held, transitions.Change("promote", 3, "bob", "it is good"), expected=2)
         return found
 
-    monkeypatch.setattr(transitions, "look", look_before_someone_approves)
+    monkeypatch.setattr(transitions, "sound_ledger", look_before_someone_approves)
     status, text = models("reject", *WHY)
     assert (status, "is version 3 now; someone else has changed it" in text) == (1, True)
     assert (aliases(models_store), entries(models_store)[-1][:2]) == ({"champion": 3}, ("promote", 3))
@@ -100,7 +100,7 @@ def test_a_version_that_was_approved_in_the_meantime_is_not_rejected(models, mod
 
 @pytest.mark.parametrize("mine", ["approve", "reject"])
 def test_what_someone_else_has_decided_in_the_meantime_is_not_decided_over(models, models_store, monkeypatch, mine):
-    look = transitions.look
+    look = transitions.sound_ledger
     theirs = {
         "approve": transitions.Change("reject", 3, "bob", "too slow"),
         "reject": transitions.Change("challenge", 3, "bob", "again"),
@@ -109,17 +109,17 @@ def test_what_someone_else_has_decided_in_the_meantime_is_not_decided_over(model
     def look_before_someone_decides(store_, name):
         found = look(store_, name)
         with monkeypatch.context() as patch:
-            patch.setattr(transitions, "look", look)
+            patch.setattr(transitions, "sound_ledger", look)
             with transitions.changing(store_, name) as (held, _):
                 transitions.commit(held, theirs[mine], expected=2)
         return found
 
-    monkeypatch.setattr(transitions, "look", look_before_someone_decides)
+    monkeypatch.setattr(transitions, "sound_ledger", look_before_someone_decides)
     status, text = models(mine, "3", *WHY)
     said = f"version 3 of 'corner' has been decided on meanwhile: {theirs[mine].action} by bob ({theirs[mine].reason})"
     assert (status, said in text) == (1, True)
     assert entries(models_store)[-1][:2] == (theirs[mine].action, 3)
-    monkeypatch.setattr(transitions, "look", look)
+    monkeypatch.setattr(transitions, "sound_ledger", look)
     assert models(mine, "3", *WHY)[0] == 0
 
 

@@ -11,8 +11,8 @@ from twofold.core.artifacts import write_json
 from twofold.core.errors import RegistryError
 from twofold.metrics.classification import summary
 from twofold.registry import gate_reevaluation
-from twofold.registry.gate_reevaluation import against, judge_again, on_common_images
-from twofold.registry.recorded_evaluation import Evidence
+from twofold.registry.gate_reevaluation import against, on_common_images, reevaluate_gates
+from twofold.registry.recorded_evaluation import RecordedEvaluation
 from twofold.tracking import registry_client
 
 TARGET = [number % 2 for number in range(40)]
@@ -35,7 +35,7 @@ def make(tmp_path):
             (folder / name).write_text("x" * size)
         tags = {registry_client.CONDITIONS: json.dumps({"gates": gates, "reference_since": since})}
         tags |= {} if best is None else {"twofold.best": json.dumps(best)}
-        return Evidence(
+        return RecordedEvaluation(
             version=SimpleNamespace(version=str(number), tags=tags),
             run=SimpleNamespace(data=SimpleNamespace(metrics=metrics or {})),
             test=test,
@@ -54,7 +54,7 @@ def first(count):
 
 
 def judged(candidate, champion, tmp_path, store=None):
-    return judge_again(store, "corner", candidate, champion, tmp_path)
+    return reevaluate_gates(store, "corner", candidate, champion, tmp_path)
 
 
 def test_without_a_champion_the_absolute_gates_decide(make, tmp_path):

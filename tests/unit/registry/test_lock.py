@@ -31,7 +31,7 @@ def names(store):
 def abandoned(store, model="corner", number=1):
     """A lock whose holder was killed."""
     tags = {lock.KIND: "lock", lock.TOKEN: "gone", lock.HOLDER: "bob@there, process 7", lock.BEAT_TAG: "3"}
-    assert registry_client.claim(store, f"{lock.PREFIX}{model}.{number}", tags)
+    assert registry_client.create_unique(store, f"{lock.PREFIX}{model}.{number}", tags)
 
 
 def test_it_is_a_registered_model_that_says_what_it_is_and_whose(store):
@@ -120,7 +120,7 @@ def test_it_is_given_back_when_the_work_fails(store):
 def count(address, path, turns):
     """Raises a number in a file, reading and writing it apart."""
     lock.SHORTEST, lock.LONGEST = 0.01, 0.05
-    store = tracking.Store(tracking._client(address), address, None)
+    store = tracking.MlflowStore(tracking._client(address), address, None)
     for _ in range(turns):
         with locked(store, "corner"):
             number = int(path.read_text())
@@ -129,7 +129,7 @@ def count(address, path, turns):
 
 
 def hold(address, ready):
-    store = tracking.Store(tracking._client(address), address, None)
+    store = tracking.MlflowStore(tracking._client(address), address, None)
     with locked(store, "corner"):
         ready.set()
         time.sleep(600)

@@ -11,8 +11,8 @@ from tests.unit.reporting.test_evaluation_report import all_of
 from tests.unit.reporting.test_evaluation_report import read as read_page
 from twofold.core.errors import ArtifactError
 from twofold.evaluation import explanations
-from twofold.evaluation.error_analysis import hits, worst
-from twofold.evaluation.explanations import Explained, Explanations
+from twofold.evaluation.error_analysis import most_confident_errors, sample_correct
+from twofold.evaluation.explanations import Explanation, Explanations
 from twofold.reporting import html_page, sections
 
 MEASURED = {
@@ -42,10 +42,13 @@ def make(pictures=True, perfect=False):
     shown = (lambda name: np.zeros((4, 4, 1), np.uint8)) if pictures else None
     lists = [
         [
-            Explained(answer, MAP if pictures else None, f"map of {answer.sha256}" if pictures else "")
+            Explanation(answer, MAP if pictures else None, f"map of {answer.sha256}" if pictures else "")
             for answer in answers
         ]
-        for answers in ([] if perfect else worst(table(), LABELS, shown), hits(table(), LABELS, shown))
+        for answers in (
+            [] if perfect else most_confident_errors(table(), LABELS, shown),
+            sample_correct(table(), LABELS, shown),
+        )
     ]
     if pictures:
         return Explanations(*lists, legend=MAP, positions=(3, 3), untrained=0.125, missing="")

@@ -5,7 +5,7 @@ import pytest
 from twofold.core.errors import ParameterError, RegistryError
 from twofold.registry import ledger as ledgers
 from twofold.registry import lock, transitions
-from twofold.registry.transitions import Change, changing, commit, look, repair
+from twofold.registry.transitions import Change, changing, commit, repair, sound_ledger
 from twofold.tracking import registry_client
 from twofold.tracking import store as tracking
 
@@ -85,14 +85,14 @@ def test_what_was_killed_after_the_entry_is_finished_by_whoever_comes_next(store
 
     with monkeypatch.context() as patch:
         if write == "point":
-            patch.setattr(registry_client, "point", killed)
+            patch.setattr(registry_client, "set_alias", killed)
         else:
             patch.setattr(registry_client, "tag_model", lambda *w: killed() if w[2] == ledgers.HEAD else tag_model(*w))
         with pytest.raises(KeyboardInterrupt):
             change(store, "promote", 2, 1)
     assert (ledger(store).settled, ledger(store).champion) == (False, 2)
     assert aliases(store) == {"champion": 1 if write == "point" else 2}
-    found = look(store, "corner")
+    found = sound_ledger(store, "corner")
     assert (found.settled or ledger(store).settled, found.champion, aliases(store)) == (True, 2, {"champion": 2})
     assert entries(store) == [("promote", 1, None), ("promote", 2, 1)]
     told = capsys.readouterr().err
@@ -125,7 +125,7 @@ def test_what_a_late_holder_writes_after_its_lock_was_taken_over_is_void(store, 
 
 def test_a_late_holder_that_moves_the_alias_back_is_told_and_the_next_one_sets_it_right(store, monkeypatch):
     monkeypatch.setattr(lock, "BEAT", 60)
-    point = registry_client.point
+    point = registry_client.set_alias
     paused = []
 
     def pause(store_, name, alias, number):
@@ -134,11 +134,11 @@ def test_a_late_holder_that_moves_the_alias_back_is_told_and_the_next_one_sets_i
             change(store, "promote", 2, 1)
         point(store_, name, alias, number)
 
-    monkeypatch.setattr(registry_client, "point", pause)
+    monkeypatch.setattr(registry_client, "set_alias", pause)
     with pytest.raises(RegistryError, match="was taken over by"):
         change(store, "promote", 1, None)
     assert (entries(store), aliases(store)) == ([("promote", 1, None), ("promote", 2, 1)], {"champion": 1})
-    assert look(store, "corner").champion == 2
+    assert sound_ledger(store, "corner").champion == 2
     assert aliases(store) == {"champion": 2}
 
 
@@ -146,7 +146,7 @@ def test_an_alias_moved_by_other_hands_stops_every_change_until_it_is_repaired(s
     change(store, "promote", 1, None)
     change(store, "promote", 2, 1)
     store.client.set_registered_model_alias("corner", "champion", "3")
-    for step in (lambda: look(store, "corner"), lambda: change(store, "promote", 1, 2)):
+    for step in (lambda: sound_ledger(store, "corner"), lambda: change(store, "promote", 1, 2)):
         with pytest.raises(
             RegistryError, match=r"'champion' of 'corner' is at version 3, by the ledger at 2.*--repair"
         ):
@@ -161,7 +161,7 @@ def test_on_a_damaged_ledger_nothing_moves_until_someone_says_why(store):
     change(store, "promote", 2, 1)
     (first,) = [key for key in registry_client.registered(store, "corner").tags if ".000001." in key]
     registry_client.tag_model(store, "corner", first, "{}")
-    for step in (lambda: look(store, "corner"), lambda: change(store, "promote", 3, 2)):
+    for step in (lambda: sound_ledger(store, "corner"), lambda: change(store, "promote", 3, 2)):
         with pytest.raises(RegistryError, match="damaged, and nothing is promoted on it: entry 1 was changed"):
             step()
     with pytest.raises(RegistryError, match="--repair --reason WHY"):
@@ -177,7 +177,7 @@ def test_a_champion_deleted_in_mlflow_is_not_repaired_to_but_rolled_back_from(st
     change(store, "promote", 1, None)
     change(store, "promote", 2, 1)
     store.client.delete_model_version("corner", "2")
-    assert look(store, "corner").champion == 2
+    assert sound_ledger(store, "corner").champion == 2
     change(store, "rollback", 1, 2)
     assert aliases(store) == {"champion": 1}
 

@@ -6,12 +6,12 @@ from dataclasses import replace
 import pytest
 
 from twofold.core.errors import RegistryError
-from twofold.promotion.verdict import Result, Verdict
+from twofold.promotion.verdict import GateResult, Verdict
 from twofold.registry import verdict_store
 from twofold.tracking import registry_client
 from twofold.tracking import store as tracking
 
-GATE = Result("f1 at least 0.5", "f1", 0.75, 0.5, applies=True, passed=True, detail="0.7500 is at least 0.5000")
+GATE = GateResult("f1 at least 0.5", "f1", 0.75, 0.5, applies=True, passed=True, detail="0.7500 is at least 0.5000")
 
 
 @pytest.fixture
@@ -21,8 +21,8 @@ def store(mlflow_store):
 
 def kept(store, verdict):
     run = store.client.create_run(tracking.experiment(store, "e"))
-    digest, tags = verdict_store.keep(store, run.info.run_id, verdict)
-    registry_client.claim(store, "corner", {})
+    digest, tags = verdict_store.store_verdict(store, run.info.run_id, verdict)
+    registry_client.create_unique(store, "corner", {})
     version = store.client.create_model_version("corner", source="s3://nowhere/m", run_id=run.info.run_id, tags=tags)
     return digest, store.client.get_model_version("corner", version.version)
 
@@ -32,7 +32,7 @@ def test_they_come_back_as_they_were(store, count):
     verdict = Verdict(tuple(replace(GATE, detail=f"{number} ü") for number in range(count)), ())
     digest, version = kept(store, verdict)
     assert len(version.tags) == (1 if count == 1 else 0)
-    assert verdict_store.find(store, version, digest) == verdict.as_json()
+    assert verdict_store.load_verdict(store, version, digest) == verdict.as_json()
     if count == 1:
         (text,) = version.tags.values()
         assert hashlib.sha256(text.encode()).hexdigest() == digest
@@ -48,7 +48,7 @@ def test_what_was_changed_or_is_gone_is_an_error(store, count):
         (path,) = store.files.rglob(f"{digest}.json")
         path.write_text(path.read_text().replace("0.75", "0.99"))
     with pytest.raises(RegistryError, match=r"the ledger says .*: they were changed"):
-        verdict_store.find(store, version, digest)
+        verdict_store.load_verdict(store, version, digest)
     version.tags.clear()
     with pytest.raises(RegistryError, match="cannot be fetched" if count == 1 else "they were changed"):
-        verdict_store.find(store, version, digest)
+        verdict_store.load_verdict(store, version, digest)

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from twofold.audit.checks import Check, Found, enforce, findings
+from twofold.audit.checks import Check, Issue, enforce, findings
 from twofold.core.errors import DataError
 from twofold.reporting.audit_page import PICTURES, write_audit
 
@@ -14,7 +14,7 @@ HOSTILE = '=cmd|"<script>alert(1)</script>"'
 
 
 def check(name, policy, count, **values):
-    found = [Found(name, f"{n:064x}", f"bad/{n}.png", "bad", "train", f"found {n}", **values) for n in range(count)]
+    found = [Issue(name, f"{n:064x}", f"bad/{n}.png", "bad", "train", f"found {n}", **values) for n in range(count)]
     return Check(name, policy, name.title(), f"What {name} means.", found)
 
 
@@ -77,7 +77,7 @@ def test_pairs_stand_side_by_side_and_many_are_not_all_shown(tmp_path):
 
 
 def test_names_are_text_on_the_page_and_no_formula_in_the_table(tmp_path):
-    found = [Found("blurred", "0" * 64, HOSTILE, HOSTILE, "", HOSTILE), Found("blurred", "", "", "", "", HOSTILE)]
+    found = [Issue("blurred", "0" * 64, HOSTILE, HOSTILE, "", HOSTILE), Issue("blurred", "", "", "", "", HOSTILE)]
     html = write(
         tmp_path / "audit", [Check("blurred", "warn", "Blurred", "x", found)], {HOSTILE: {HOSTILE: {HOSTILE: 1}}}
     )
@@ -109,7 +109,7 @@ def test_the_policy_fail_names_what_was_found(tmp_path):
 
 
 def test_findings_in_a_few_words():
-    one = Found("any", "0" * 64, "k", "bad", "", "dark")
+    one = Issue("any", "0" * 64, "k", "bad", "", "dark")
     counts = {"under_exposed": 2, "blank": 0, "leaks": 1}
     checks = [Check(name, "warn", "", "", [one] * count) for name, count in counts.items()]
     assert findings(checks) == "under exposed (2), leaks (1)"

@@ -11,7 +11,7 @@ from PIL import Image
 
 from twofold.metrics import curves
 from twofold.metrics.calibration import reliability
-from twofold.metrics.classification import Counts, confusion, figures
+from twofold.metrics.classification import ConfusionMatrix, classification_metrics, confusion
 from twofold.reporting import charts, reliability_diagram
 
 TARGET = [1, 1, 0, 1, 0, 1, 0, 0]
@@ -21,7 +21,7 @@ LABELS = ("good", "bad")
 
 def draw(labels=LABELS):
     counts = confusion(TARGET, PROBABILITY, 0.47)
-    found = figures(TARGET, PROBABILITY, 0.47)
+    found = classification_metrics(TARGET, PROBABILITY, 0.47)
     trade = curves.precision_recall(TARGET, PROBABILITY)
     on_roc = charts.Point(1 - found["specificity"], found["recall"], 0.47)
     on_trade = charts.Point(found["recall"], found["precision"], 0.47)
@@ -62,7 +62,7 @@ def test_the_users_settings_are_left_as_they_were():
 
 
 def test_the_confusion_matrix_shows_counts_and_shares_of_its_rows():
-    picture = charts.confusion(Counts(87, 5, 1195, 13), LABELS)
+    picture = charts.confusion(ConfusionMatrix(87, 5, 1195, 13), LABELS)
     shown = texts(picture)
     for text in ("87", "13", "5", "1,195", "87.0 % of 100", "0.4 % of 1,200", "missed", "false alarms"):
         assert text in shown
@@ -124,7 +124,7 @@ def test_the_reliability_diagram_shows_both_errors_and_a_dot_a_bin(monkeypatch):
 
 
 def test_an_empty_class_is_drawn_without_a_division():
-    picture = charts.confusion(Counts(0, 1, 2, 0), LABELS)
+    picture = charts.confusion(ConfusionMatrix(0, 1, 2, 0), LABELS)
     assert texts(picture).count("none in the test") == 2
 
 

@@ -6,25 +6,25 @@ from tests.unit.reporting.test_evaluation_report import read
 from twofold.audit.split_leakage import LeftOut
 from twofold.core.artifacts import write_csv
 from twofold.data.prepared import LEFT_OUT
-from twofold.data.raw import DUPLICATES, QUARANTINE, Duplicate, Quarantined
+from twofold.data.raw import DUPLICATES, QUARANTINE, Duplicate, QuarantinedFile
 from twofold.reporting import data_summary, html_page
 
 COUNTS = {"train": {"good": 1200, "bad": 30}, "validation": {"good": 10}, "test": {"good": 20, "bad": 7}}
 
 
 def make(root, refused=(), copies=(), left_out=()):
-    write_csv(root / QUARANTINE, Quarantined._fields, refused)
+    write_csv(root / QUARANTINE, QuarantinedFile._fields, refused)
     write_csv(root / DUPLICATES, Duplicate._fields, copies)
     write_csv(root / LEFT_OUT, LeftOut._fields, left_out)
-    return data_summary.count(root, root, COUNTS, ["bad", "good"])
+    return data_summary.summarize_data(root, root, COUNTS, ["bad", "good"])
 
 
 def test_splits_are_counted_by_class_and_what_is_missing_by_reason(tmp_path):
     refused = [
-        Quarantined("a.png", "bad", "refused", "damaged", ""),
-        Quarantined("b.png", "bad", "refused", "damaged", ""),
-        Quarantined("c.png", "bad", "audit", "blank", "c" * 64),
-        Quarantined("notes.txt", "", "ignored", "not an image", ""),
+        QuarantinedFile("a.png", "bad", "refused", "damaged", ""),
+        QuarantinedFile("b.png", "bad", "refused", "damaged", ""),
+        QuarantinedFile("c.png", "bad", "audit", "blank", "c" * 64),
+        QuarantinedFile("notes.txt", "", "ignored", "not an image", ""),
     ]
     copies = [Duplicate(f"{n}.png", "d" * 64, "pixels", "e.png", "e" * 64, "good") for n in range(3)]
     left_out = [LeftOut("f" * 64, "f.png", "train", "nearly the same picture as an image of test", "0" * 64)]
@@ -45,8 +45,8 @@ def test_where_nothing_was_left_out_it_says_none(tmp_path):
 
 
 def test_many_reasons_are_cut_and_the_rest_is_counted(tmp_path):
-    refused = [Quarantined(f"{n}.png", "bad", "refused", f"reason {n:02}", "") for n in range(12)]
-    refused += [Quarantined("x.png", "bad", "refused", "reason 11", "")]
+    refused = [QuarantinedFile(f"{n}.png", "bad", "refused", f"reason {n:02}", "") for n in range(12)]
+    refused += [QuarantinedFile("x.png", "bad", "refused", "reason 11", "")]
     (_, n, reasons), *_ = make(tmp_path, refused)["removed"]
     assert n == 13
     assert reasons[0] == ("reason 11", 2)

@@ -12,13 +12,13 @@ import pytest
 from tests.support import registration_case as case
 from tests.support import report_case
 from tests.unit.reporting.test_evaluation_report import read as read_page
-from twofold.metrics.bootstrap import Answers
+from twofold.metrics.bootstrap import ModelOutputs
 from twofold.promotion.candidate import read
-from twofold.promotion.gate_evaluation import judge
+from twofold.promotion.gate_evaluation import evaluate_gates
 from twofold.promotion.gates import Maximum, Minimum, NonInferior
 from twofold.promotion.judgement import Judgement, Outcome, as_json, digest, headline
-from twofold.promotion.paired_comparison import Rival, compare
-from twofold.promotion.verdict import Subject
+from twofold.promotion.paired_comparison import Opponent, compare
+from twofold.promotion.verdict import GateInputs
 from twofold.reporting import decision_page, html_page, threshold_slider
 
 GATES = [
@@ -59,15 +59,15 @@ def candidate(tmp_path_factory):
 def beside(candidate, says=CHAMPION, version="3"):
     """The candidate beside a champion that says this of the test images."""
     grey = {hashlib.sha256(case.image(grey)).hexdigest(): grey for grey in says}
-    answers = Answers(np.array([says[grey[sha256]] for sha256 in candidate.test.sha256]), 0.25)
-    rival = Rival(version, answers, {"train": frozenset(), "test": frozenset(["a" * 64])})
+    answers = ModelOutputs(np.array([says[grey[sha256]] for sha256 in candidate.test.sha256]), 0.25)
+    rival = Opponent(version, answers, {"train": frozenset(), "test": frozenset(["a" * 64])})
     return compare(candidate.test, candidate.decision["threshold"], candidate.splits, rival)
 
 
 def judged(candidate, champion=CHAMPION, gates=GATES, experiment=None, **more):
     held = beside(candidate, champion) if isinstance(champion, dict) else champion
-    subject = Subject(candidate.metrics, candidate.test, candidate.decision["threshold"])
-    return Judgement("parts", candidate, judge(gates, subject, held), held, ORIGIN, experiment, **more)
+    subject = GateInputs(candidate.metrics, candidate.test, candidate.decision["threshold"])
+    return Judgement("parts", candidate, evaluate_gates(gates, subject, held), held, ORIGIN, experiment, **more)
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import pytest
 from jinja2 import UndefinedError
 
 from twofold.metrics import number_format
-from twofold.metrics.classification import Counts
+from twofold.metrics.classification import ConfusionMatrix
 from twofold.reporting import charts, html_page
 
 
@@ -28,7 +28,7 @@ def render(tmp_path, monkeypatch):
 
 
 def chart(found=3):
-    return charts.confusion(Counts(found, 1, 4, 1), ("good", 'b"<a>d'))
+    return charts.confusion(ConfusionMatrix(found, 1, 4, 1), ("good", 'b"<a>d'))
 
 
 def test_a_page_asks_nothing_of_the_network_and_runs_nothing(render):
@@ -126,7 +126,8 @@ def test_every_colour_of_text_stands_out_from_every_ground():
     assert contrast("#000000", "#ffffff") == pytest.approx(21)
     assert contrast("#777777", "#ffffff") == pytest.approx(4.48, abs=0.005)
     light, dark = (
-        dict(re.findall(r"--(\w+):(#\w{6})", part)) for part in html_page.text_of("page.css").split("@media screen and (pref")[:2]
+        dict(re.findall(r"--(\w+):(#\w{6})", part))
+        for part in html_page.text_of("page.css").split("@media screen and (pref")[:2]
     )
     assert set(light) == set(dark) >= {"paper", "soft", "ink", "muted", "right", "wrong", "good", "bad"}
     for colours in (light, dark):

@@ -19,8 +19,8 @@ import pytest
 from tests.support.makers import encode, make_folder, make_raw, pixels
 from twofold.core.artifacts import read_csv
 from twofold.core.errors import DataError
-from twofold.data.raw import Raw
-from twofold.sources.local_folder import Folder
+from twofold.data.raw import RawDataset
+from twofold.sources.local_folder import FolderSource
 
 TAKEN, PASSED_BY = "taken", "passed by without a word"
 RENAME = "not printable UTF-8; rename it"
@@ -194,7 +194,7 @@ def test_in_a_folder(name, images, tmp_path):
 
 def outcome(images: Path, out: Path) -> dict[str, str]:
     """What became of every file that `make_folder` did not make."""
-    raw = Raw.open(make_raw(images, out / "raw", max_refused_fraction=1.0))
+    raw = RawDataset.open(make_raw(images, out / "raw", max_refused_fraction=1.0))
     found = {one.key: TAKEN for one in raw.images}
     found |= {row["key"]: TAKEN for row in read_csv(out / "raw" / "duplicates.csv")}
     found |= {row["key"]: row["reason"] for row in read_csv(out / "raw" / "quarantine.csv")}
@@ -268,21 +268,21 @@ def test_a_table_that_is_none(name, images, tmp_path):
     (tmp_path / "outside" / "labels.csv").write_text("path,label\n")
     make(images / "labels.csv")
     with pytest.raises(DataError, match=rf"labels\.csv: {reason}"):
-        Folder(images).listing()
+        FolderSource(images).listing()
 
 
 def test_a_table_too_large_to_be_one(images, monkeypatch):
     monkeypatch.setattr("twofold.sources.local_folder.LARGEST_TABLE", 100)
     (images / "labels.csv").write_text("path,label\n" + "good/00000.png,good\n" * 10)
     with pytest.raises(DataError, match=r"labels\.csv: more than 100 bytes"):
-        Folder(images).listing()
+        FolderSource(images).listing()
 
 
 def test_a_pipe_that_takes_a_files_place_is_not_waited_for(images, monkeypatch):
-    folder = Folder(images)
+    folder = FolderSource(images)
     (images / "bad" / "00000.png").unlink()
     os.mkfifo(images / "bad" / "00000.png")
-    monkeypatch.setattr(Folder, "problem", lambda self, key: None)  # as if it came after that look
+    monkeypatch.setattr(FolderSource, "problem", lambda self, key: None)  # as if it came after that look
     with pytest.raises(DataError, match="not a regular file"):
         folder.read("bad/00000.png", 1000)
 

@@ -55,7 +55,9 @@ def published(path):
 def record(monkeypatch, path, digits=64):
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     url = "http://127.0.0.1:9/nothing.pth"
-    monkeypatch.setitem(pretrained_weights.SOURCES, KEY, pretrained_weights.Source(path.name, sha256[:digits], url))
+    monkeypatch.setitem(
+        pretrained_weights.SOURCES, KEY, pretrained_weights.WeightsSource(path.name, sha256[:digits], url)
+    )
 
 
 def trained(folder):
@@ -68,7 +70,9 @@ def trained(folder):
 
 def sealed(root):
     write_json(root / "decision.json", {"labels": ["good", "bad"], "positive": "bad", "threshold": 0.5, "views": 1})
-    return sealed_model_writer.seal(trained(root / "model"), root / "decision.json", PIXELS, root / "sealing")
+    return sealed_model_writer.write_sealed_model(
+        trained(root / "model"), root / "decision.json", PIXELS, root / "sealing"
+    )
 
 
 def forge(folder, leave=()):

@@ -54,15 +54,15 @@ def test_a_checkpoint_is_not_written_through_a_link_that_someone_has_laid(alone)
 
 @pytest.mark.parametrize("kind", poison.KINDS)
 def test_the_memos_file(kind, canary, capsys):
-    cache.put([("key", "image", b"value")], "features")
+    cache.store([("key", "image", b"value")], "features")
     poison.plant(kind, cache_sqlite.database(), canary)
-    found = cache.get(["key"])
+    found = cache.lookup(["key"])
     assert found in ({}, {"key": b"value"})
     if kind not in (*poison.WITH_GOOD_WEIGHTS, "wrong SHA", "truncated"):
         assert "not readable as a memo" in capsys.readouterr().err
     assert not canary.exists()
-    cache.put([("key", "image", b"another")], "features")
-    assert cache.get(["key"]) == {"key": b"another"}
+    cache.store([("key", "image", b"another")], "features")
+    assert cache.lookup(["key"]) == {"key": b"another"}
 
 
 @pytest.mark.parametrize("kind", [kind for kind in poison.KINDS if kind not in ("code path", "symlink")])
@@ -82,10 +82,10 @@ def test_a_pack_whose_first_line_is_made_to_break_the_reader_holds_nothing(size)
 
 @pytest.mark.parametrize("kind", [kind for kind in poison.KINDS if kind not in ("code path", "symlink")])
 def test_what_the_memo_holds_under_a_right_hash_is_not_run_either(kind, alone, canary, prepared, monkeypatch):
-    from twofold.data.prepared import Prepared
+    from twofold.data.prepared import PreparedDataset
     from twofold.training.feature_extraction import extract
 
-    images, classifier = Prepared.open(prepared), models.build("dot", 0.5)
+    images, classifier = PreparedDataset.open(prepared), models.build("dot", 0.5)
     rows = images.rows("train")[:2]
 
     def seen():

@@ -17,7 +17,7 @@ from twofold.promotion.candidate import read
 from twofold.serving import model_resolver
 from twofold.tracking import registry_client
 from twofold.tracking import store as tracking
-from twofold.tracking.urls import elsewhere
+from twofold.tracking.urls import is_foreign_server
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def version(registered, monkeypatch):
     case.hurry(monkeypatch)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store.uri)
     whole = shutil.copytree(folder, folder.with_name("whole"))
-    yield registry_client.holder(store, "corner")
+    yield registry_client.version_by_alias(store, "corner")
     for left in folder.parent.glob("elsewhere-*"):
         left.unlink()
     shutil.rmtree(folder)
@@ -81,7 +81,7 @@ def test_a_champion_under_a_forged_seal_and_a_forged_tag_is_not_run_either(kind,
     store, folder = registered
     poison.plant(kind, folder / "model.safetensors", canary)
     version.tags[registry_client.SEAL] = forge(folder)
-    found = champion_challenger.score(store, version, read(*made))
+    found = champion_challenger.score_champion(store, version, read(*made))
     assert len(found.answers.probability) == 0
     assert ".json: " in found.problem or "model.safetensors: " in found.problem
     assert "make another version champion with `twofold models rollback" in found.problem
@@ -144,7 +144,7 @@ def stranger():
 @pytest.mark.parametrize("scheme", ["http", "mlflow-artifacts"])
 def test_the_users_password_is_not_told_to_another_server(scheme, registered, version, stranger, tmp_path, monkeypatch):
     store, _ = registered
-    at_home = tracking.Store(store.client, "http://user:word@mlflow.example:5000", None)
+    at_home = tracking.MlflowStore(store.client, "http://user:word@mlflow.example:5000", None)
     place = f"{scheme}://127.0.0.1:{stranger.server_address[1]}/api/2.0/mlflow-artifacts/artifacts/1"
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "user")
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "the-password")
@@ -188,7 +188,7 @@ def test_nothing_is_logged_into_an_experiment_of_another_server(registered, stra
     ],
 )
 def test_where_files_may_lie(place, home, fine):
-    assert elsewhere(home, place) is not fine
+    assert is_foreign_server(home, place) is not fine
 
 
 def test_the_files_are_as_they_were_for_the_next_test(registered, version, tmp_path):

@@ -14,7 +14,7 @@ from twofold.core.errors import ArtifactError
 from twofold.evaluation import drift_reference
 from twofold.evaluation.drift_reference import REFERENCE, Sample, one_of_each, read, write
 from twofold.serving import drift
-from twofold.serving.model_resolver import choose
+from twofold.serving.model_resolver import resolve_model
 from twofold.sources.unlabelled import unlabelled
 
 
@@ -38,7 +38,7 @@ def model(tmp_path_factory):
     bare = sealed_case.make(root / "bare")
     fill(root / "old", 60, seed=1)
     listed = unlabelled(str(root / "old"))
-    with choose(str(bare), str) as picked:
+    with resolve_model(str(bare), str) as picked:
         sample, refused = drift._look(picked, listed.source, [key for key, _ in listed.images])
     assert (len(sample.scores), refused) == (60, [])
     write(root / REFERENCE, sample)

@@ -58,20 +58,22 @@ def test_without_pictures_no_byte_of_an_image_is_kept(tmp_path):
     found = golden_samples.read(path)
     assert set(found.images.values()) == {None}
     answers = dict(zip(IMAGES, SAID, strict=True))
-    assert golden_samples.ask(Model(answers), found) == (0, 0.0)
+    assert golden_samples.check_golden_samples(Model(answers), found) == (0, 0.0)
     kept = dict(zip(NAMES, IMAGES, strict=True))
-    assert golden_samples.ask(Model(answers), found, lambda name: kept[name] if name != NAMES[0] else None) == (2, 0.0)
+    assert golden_samples.check_golden_samples(
+        Model(answers), found, lambda name: kept[name] if name != NAMES[0] else None
+    ) == (2, 0.0)
 
 
 def test_an_answer_may_differ_by_what_another_processor_makes_of_it_and_no_more(tmp_path):
     found = golden_samples.read(write(tmp_path))
     near = dict(zip(IMAGES, SAID + 9e-5, strict=True))
-    assert golden_samples.ask(Model(near), found) == (3, pytest.approx(9e-5))
+    assert golden_samples.check_golden_samples(Model(near), found) == (3, pytest.approx(9e-5))
     far = dict(zip(IMAGES, SAID + np.array([0, 2e-4, 0]), strict=True))
     with pytest.raises(RegistryError, match=r"on 3 images .* differ by up to 0\.0002 .* do not use it"):
-        golden_samples.ask(Model(far), found)
+        golden_samples.check_golden_samples(Model(far), found)
     with pytest.raises(RegistryError, match="differ by up to nan"):
-        golden_samples.ask(Model(dict.fromkeys(IMAGES, float("nan"))), found)
+        golden_samples.check_golden_samples(Model(dict.fromkeys(IMAGES, float("nan"))), found)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 
 from twofold.core.errors import ArtifactError
 from twofold.serving import mlflow_model, sealed_model_writer
-from twofold.serving.mlflow_model import amiss, requirements
+from twofold.serving.mlflow_model import find_differences, requirements
 from twofold.serving.sealed_model import ARCHITECTURE, WEIGHTS
 
 
@@ -34,7 +34,7 @@ def sealed(tmp_path_factory):
     root = tmp_path_factory.mktemp("sealed")
     for name in (WEIGHTS, ARCHITECTURE, "decision.json"):
         (root / name).write_text("{}")
-    return sealed_model_writer.seal(root, root / "decision.json", {}, root / "seal")
+    return sealed_model_writer.write_sealed_model(root, root / "decision.json", {}, root / "seal")
 
 
 @pytest.fixture
@@ -65,6 +65,6 @@ def packed(sealed, tmp_path):
     ],
 )
 def test_what_a_packed_model_has_lost_or_has_otherwise_is_said(sealed, packed, damage, said):
-    assert amiss(packed, sealed) == ""
+    assert find_differences(packed, sealed) == ""
     damage(packed)
-    assert said in amiss(packed, sealed)
+    assert said in find_differences(packed, sealed)

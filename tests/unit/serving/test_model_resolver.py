@@ -8,7 +8,7 @@ import pytest
 from tests.support import registration_case as case
 from twofold.core.errors import ArtifactError, ParameterError, RegistryError
 from twofold.orchestration.params_file import get_value
-from twofold.serving.model_resolver import choose
+from twofold.serving.model_resolver import resolve_model
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def registered(mlflow_store, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("word", ["champion", "1", "models:/corner@champion", "models:/corner/1"])
 def test_a_registered_model_is_fetched_and_held_to_the_seal_in_its_tags(registered, word):
-    with choose(word, registered) as chosen:
+    with resolve_model(word, registered) as chosen:
         assert chosen.version == "corner/1"
         assert (chosen.folder / "seal.json").is_file()
         assert chosen.sealed.labels == ("good", "bad")
@@ -33,9 +33,9 @@ def test_the_parameters_are_not_needed_where_the_word_names_the_model(registered
     def missing():
         return get_value(tmp_path / "none.yaml", "register.model_name")
 
-    with choose("models:/corner/1", missing) as chosen:
+    with resolve_model("models:/corner/1", missing) as chosen:
         assert chosen.version == "corner/1"
-    with pytest.raises(ParameterError, match=r"none\.yaml"), choose("1", missing):
+    with pytest.raises(ParameterError, match=r"none\.yaml"), resolve_model("1", missing):
         pass
 
 
@@ -51,35 +51,35 @@ def test_the_parameters_are_not_needed_where_the_word_names_the_model(registered
     ],
 )
 def test_what_there_is_not_is_named(registered, word, reason):
-    with pytest.raises(RegistryError, match=reason), choose(word, registered):
+    with pytest.raises(RegistryError, match=reason), resolve_model(word, registered):
         pass
 
 
 def test_a_model_that_was_altered_in_the_store_is_refused(registered, mlflow_store):
     (path,) = mlflow_store.rglob("artifacts/sealed/decision.json")
     path.write_text(path.read_text().replace("good", "evil"))
-    with pytest.raises(ArtifactError, match=r"decision\.json: altered"), choose("champion", registered):
+    with pytest.raises(ArtifactError, match=r"decision\.json: altered"), resolve_model("champion", registered):
         pass
 
 
 def test_a_seal_made_anew_in_the_store_is_refused(registered, mlflow_store):
     (path,) = mlflow_store.rglob("artifacts/sealed/seal.json")
     path.write_text(path.read_text() + " ")
-    with pytest.raises(ArtifactError, match=r"seal\.json: altered"), choose("champion", registered):
+    with pytest.raises(ArtifactError, match=r"seal\.json: altered"), resolve_model("champion", registered):
         pass
 
 
 def test_a_folder_is_a_sealed_model_or_one_of_mlflows_that_holds_one(registered, mlflow_store, tmp_path, monkeypatch):
     (seal,) = mlflow_store.rglob("artifacts/sealed/seal.json")
     for folder in (seal.parent, seal.parents[2]):
-        with choose(str(folder), str) as chosen:
+        with resolve_model(str(folder), str) as chosen:
             assert chosen.folder == seal.parent
             assert chosen.version == f"sealed/{chosen.sealed.digest[:12]}"
     # A folder that is none does not stand in the way of an alias of its name.
     monkeypatch.chdir(tmp_path)
     Path("champion").mkdir()
-    with choose("champion", registered) as chosen:
+    with resolve_model("champion", registered) as chosen:
         assert chosen.version == "corner/1"
     shutil.copytree(seal.parent, "champion/sealed")
-    with choose("champion", registered) as chosen:
+    with resolve_model("champion", registered) as chosen:
         assert chosen.version.startswith("sealed/")

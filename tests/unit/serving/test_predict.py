@@ -203,7 +203,7 @@ def test_an_altered_model_is_refused(call, folder, tmp_path):
 
 def test_memory_does_not_grow_with_the_number_of_files(folder, model):
     """At most the workers' tasks ahead are open: files are taken as rows are asked for."""
-    from twofold.serving.image_loader import TASK_FILES, File, opened
+    from twofold.serving.image_loader import TASK_FILES, File, load_images
 
     asked = []
 
@@ -213,7 +213,7 @@ def test_memory_does_not_grow_with_the_number_of_files(folder, model):
             asked.append(number)
             yield File("x", source, f"a/{number % 20:03d}.png")
 
-    stream = opened(files(), open_sealed(model).preprocessing)
+    stream = load_images(files(), open_sealed(model).preprocessing)
     for _ in range(3):
         next(stream)
     stream.close()

@@ -17,7 +17,7 @@ from twofold.core.code_digest import ROOT, closure
 from twofold.core.errors import ArtifactError, DataError
 from twofold.model import classifier as models
 from twofold.serving import sealed_model_writer
-from twofold.serving.mlflow_model import pack, requirements
+from twofold.serving.mlflow_model import requirements, write_mlflow_model
 from twofold.serving.sealed_model import FILES, open_sealed
 
 LIMITS = {"max_bytes": 1 << 20, "max_pixels": 1 << 20, "min_side": 8}
@@ -43,7 +43,8 @@ def trained(tmp_path_factory, images):
     decision = {"labels": ["good", "bad"], "positive": "bad", "threshold": 0.5, "views": 2}
     write_json(root / "decision.json", decision)
     draft = open_sealed(
-        sealed_model_writer.seal(root / "model", root / "decision.json", PIXELS, root).directory / "sealed"
+        sealed_model_writer.write_sealed_model(root / "model", root / "decision.json", PIXELS, root).directory
+        / "sealed"
     )
     middle = float(np.median(draft.score(draft.pixels(data) for data in images)))
     write_json(root / "decision.json", decision | {"threshold": middle})
@@ -52,7 +53,7 @@ def trained(tmp_path_factory, images):
 
 @pytest.fixture(scope="module")
 def seal(trained, tmp_path_factory):
-    return sealed_model_writer.seal(
+    return sealed_model_writer.write_sealed_model(
         trained / "model", trained / "decision.json", PIXELS, tmp_path_factory.mktemp("seal")
     )
 
@@ -60,7 +61,7 @@ def seal(trained, tmp_path_factory):
 @pytest.fixture(scope="module")
 def packed(seal, tmp_path_factory):
     folder = tmp_path_factory.mktemp("packed") / "model"
-    pack(seal, folder, model_id="m-1", run_id="r-1")
+    write_mlflow_model(seal, folder, model_id="m-1", run_id="r-1")
     return folder
 
 
@@ -108,7 +109,10 @@ def test_a_sealed_temperature_calibrates_what_it_answers(trained, seal, images, 
     assert plain.temperature == 1.0
     write_json(tmp_path / "decision.json", decision | {"temperature": 0.5})
     sharp = open_sealed(
-        sealed_model_writer.seal(trained / "model", tmp_path / "decision.json", PIXELS, tmp_path).directory / "sealed"
+        sealed_model_writer.write_sealed_model(
+            trained / "model", tmp_path / "decision.json", PIXELS, tmp_path
+        ).directory
+        / "sealed"
     )
     before = plain.score(plain.pixels(data) for data in images)
     after = sharp.score(sharp.pixels(data) for data in images)
@@ -116,7 +120,7 @@ def test_a_sealed_temperature_calibrates_what_it_answers(trained, seal, images, 
 
 
 def test_sealing_twice_gives_the_same_seal(trained, seal, tmp_path):
-    again = sealed_model_writer.seal(trained / "model", trained / "decision.json", PIXELS, tmp_path)
+    again = sealed_model_writer.write_sealed_model(trained / "model", trained / "decision.json", PIXELS, tmp_path)
     assert (again.digest, again.package) == (seal.digest, seal.package)
 
 
@@ -168,7 +172,9 @@ def test_something_else_in_the_place_of_a_seal_is_refused(seal, tmp_path, conten
 
 
 def test_a_sealed_model_that_lacks_what_it_needs_is_refused(trained, tmp_path):
-    made = sealed_model_writer.seal(trained / "model", trained / "decision.json", {"image_size": 32}, tmp_path)
+    made = sealed_model_writer.write_sealed_model(
+        trained / "model", trained / "decision.json", {"image_size": 32}, tmp_path
+    )
     with pytest.raises(ArtifactError, match="lacks fit, limits"):
         open_sealed(made.directory / "sealed")
 
@@ -289,8 +295,10 @@ def test_two_versions_of_the_code_live_side_by_side(trained, served, images, tmp
     path.write_text(path.read_text().replace("softmax(dim=1)[:, 1]", "softmax(dim=1)[:, 0]"))
     monkeypatch.setattr(sealed_model_writer, "ROOT", changed)
     monkeypatch.setattr(sealed_model_writer, "closure", lambda module: closure(module, changed))
-    other = sealed_model_writer.seal(trained / "model", trained / "decision.json", PIXELS, tmp_path / "seal")
-    pack(other, tmp_path / "packed")
+    other = sealed_model_writer.write_sealed_model(
+        trained / "model", trained / "decision.json", PIXELS, tmp_path / "seal"
+    )
+    write_mlflow_model(other, tmp_path / "packed")
     newer = mlflow.pyfunc.load_model(str(tmp_path / "packed"))
     frame = pd.DataFrame({"image": images})
     one, two = served.predict(frame)["probability"], newer.predict(frame)["probability"]

@@ -3,8 +3,8 @@
 import pytest
 
 from twofold.core.errors import SourceError
-from twofold.sources.base import Fetched, Listing, Wanted
-from twofold.sources.cached import Remembered
+from twofold.sources.base import FetchedFile, FileRequest, Listing
+from twofold.sources.cached import CachedSource
 from twofold.storage import cache, cache_sqlite
 
 FILES = {"bad/a.png": b"one\nof two lines", "good/b.png": b"", "good/c.png": b"three"}
@@ -24,22 +24,22 @@ class Stored:
         return Listing([], [], ())
 
     def wanted(self, key):
-        return Wanted(key, len(self.files[key]), f'"{hash(self.files[key])}"' if self.etags else "")
+        return FileRequest(key, len(self.files[key]), f'"{hash(self.files[key])}"' if self.etags else "")
 
     def fetch(self, wanted, limit):
         self.fetched += [one.key for one in wanted]
         if any(one.key not in self.files for one in wanted):
             raise SourceError("gone")
         return [
-            Fetched(b"", "too large")
+            FetchedFile(b"", "too large")
             if one.bytes > limit
-            else Fetched(self.files[one.key], "", f"v-{one.key}", one.key != "good/c.png")
+            else FetchedFile(self.files[one.key], "", f"v-{one.key}", one.key != "good/c.png")
             for one in wanted
         ]
 
 
 def fetched(store, place="", limit=1000, keys=tuple(FILES)):
-    source = Remembered(store, place)
+    source = CachedSource(store, place)
     return source.fetch([source.wanted(key) for key in keys], limit)
 
 
@@ -88,19 +88,19 @@ def test_without_an_etag_nothing_is_kept(alone):
 
 @pytest.mark.parametrize("value", [b"", b"x", b"7\nthree", b'["v"]\nthree', b'["v", 1]\nthree', b"[null, true]\nthree"])
 def test_a_value_that_is_none_is_fetched_again(known, value):
-    key = Remembered(known)._key(known.wanted("good/c.png"))
-    assert cache.get([key]) == {key: b'["v-good/c.png", false]\nthree'}
-    cache.put([(key, "a" * 64, value)], "fetched")
-    assert fetched(known, keys=("good/c.png",)) == [Fetched(b"three", "", "v-good/c.png", False)]
+    key = CachedSource(known)._key(known.wanted("good/c.png"))
+    assert cache.lookup([key]) == {key: b'["v-good/c.png", false]\nthree'}
+    cache.store([(key, "a" * 64, value)], "fetched")
+    assert fetched(known, keys=("good/c.png",)) == [FetchedFile(b"three", "", "v-good/c.png", False)]
     assert known.fetched == ["good/c.png"]
 
 
 def test_forgetting_an_image_forgets_its_bytes(known):
-    assert cache.forget("8b5b9db0c13db24256c829aa364aa90c6d2eba318b9232a4ab9313b954d3555f") == 1
+    assert cache.forget_image("8b5b9db0c13db24256c829aa364aa90c6d2eba318b9232a4ab9313b954d3555f") == 1
     fetched(known)
     assert known.fetched == ["good/c.png"]
 
 
 def test_an_error_of_the_source_is_its_own(known):
     with pytest.raises(SourceError, match="gone"):
-        Remembered(known).fetch([Wanted("bad/z.png", 1, "e")], 1000)
+        CachedSource(known).fetch([FileRequest("bad/z.png", 1, "e")], 1000)

@@ -13,9 +13,9 @@ import pytest
 from tests.support.dvc_case import command, keep, make_repository, manifest
 from tests.support.makers import encode, make_folder, make_raw, pixels
 from twofold.core.errors import DataError, SourceError
-from twofold.data.raw import Raw
+from twofold.data.raw import RawDataset
 from twofold.sources import dvc_objects
-from twofold.sources.dvc_repo import Version
+from twofold.sources.dvc_repo import DvcSource
 from twofold.sources.factory import open_source
 
 
@@ -57,7 +57,7 @@ def test_a_version_gives_the_bytes_that_its_folder_gives(repository, tmp_path, m
     assert files(make_raw(address, tmp_path / "b")) == expected
     shutil.rmtree(repository / ".dvc" / "cache")  # nor must the cache be there
     assert files(make_raw(address, tmp_path / "c")) == expected
-    assert len(Raw.open(make_raw(f"dvc+{repository}@v2:data/images", tmp_path / "d")).images) == 23
+    assert len(RawDataset.open(make_raw(f"dvc+{repository}@v2:data/images", tmp_path / "d")).images) == 23
     # A clone lies elsewhere, so its remote must not be named from where it lies.
     command(repository, "dvc", "remote", "modify", "-q", "store", "url", str(tmp_path / "remote"))
     command(repository, "git", "checkout", "-q", "v1", "--", "data/images.dvc")
@@ -90,7 +90,7 @@ def test_git_keeps_the_labels_and_dvc_the_images(repository, tmp_path):
     listing = open_source(f"dvc+{repository}@v3:set").listing()
     assert [entry.key for entry in listing.entries] == [f"{n}.png" for n in range(8)]
     assert listing.aside == []
-    assert len(Raw.open(make_raw(f"dvc+{repository}@v3:set", tmp_path / "raw")).images) == 8
+    assert len(RawDataset.open(make_raw(f"dvc+{repository}@v3:set", tmp_path / "raw")).images) == 8
 
 
 @pytest.mark.parametrize(
@@ -145,12 +145,12 @@ def test_a_damaged_manifest_is_named(repository, tmp_path):
     flip(path)
     flip(objects(tmp_path / "remote")[md5])
     with pytest.raises(SourceError, match=rf"data/images: the DVC remote store gave other bytes.*{md5}"):
-        Version(f"dvc+{repository}@v2:data/images").listing()
+        DvcSource(f"dvc+{repository}@v2:data/images").listing()
 
 
 def test_a_file_above_the_limit_is_refused_wherever_it_lies(repository):
     for place in ("cache", "remote"):
-        source = Version(f"dvc+{repository}@v1:data/images")
+        source = DvcSource(f"dvc+{repository}@v1:data/images")
         wanted = [source.wanted(entry.key) for entry in source.listing().entries][:2]
         found = source.fetch(wanted, 100)
         if place == "cache":

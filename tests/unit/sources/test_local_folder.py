@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.makers import make_folder, write_labels
 from twofold.core.errors import DataError
-from twofold.sources.local_folder import Folder
+from twofold.sources.local_folder import FolderSource
 
 
 @pytest.fixture
@@ -15,13 +15,13 @@ def images(tmp_path):
 
 
 def aside(folder):
-    return {item.key: (item.reason, item.counts) for item in Folder(folder).listing().aside}
+    return {item.key: (item.reason, item.counts) for item in FolderSource(folder).listing().aside}
 
 
 def test_class_folders(images):
     (images / "bad" / "deep" / "er").mkdir(parents=True)
     (images / "bad" / "00000.png").rename(images / "bad" / "deep" / "er" / "A.PNG")
-    listing = Folder(images).listing()
+    listing = FolderSource(images).listing()
     assert [(entry.key, entry.label) for entry in listing.entries] == [
         ("bad/00001.png", "bad"),
         ("bad/deep/er/A.PNG", "bad"),
@@ -35,7 +35,7 @@ def test_class_folders(images):
 @pytest.mark.parametrize("name", ["a.jpg", "a.JPEG", "a.Png", "a.webp", "a.bmp", "a.tif", "a.TIFF"])
 def test_accepted_extensions_in_any_case(images, name):
     (images / "good" / name).write_bytes(b"")
-    assert f"good/{name}" in [entry.key for entry in Folder(images).listing().entries]
+    assert f"good/{name}" in [entry.key for entry in FolderSource(images).listing().entries]
 
 
 def test_other_files_are_listed_and_only_pictures_count_as_refused(images):
@@ -62,7 +62,7 @@ def test_links(images, tmp_path):
     (images / "bad" / "nowhere.png").symlink_to(images / "none.png")
     (images / "bad" / "ring.png").symlink_to(images / "bad" / "ring.png")
     (images / "bad" / "folder").symlink_to(outside, target_is_directory=True)
-    folder = Folder(images)
+    folder = FolderSource(images)
     assert folder.problem("bad/inside.png") is None
     assert folder.read("bad/inside.png", 10_000) == (images / "good" / "00000.png").read_bytes()
     assert folder.problem("bad/out.png") == "a symbolic link that leaves the folder"
@@ -75,7 +75,7 @@ def test_links(images, tmp_path):
 
 def test_a_source_that_is_a_link_itself_is_fine(images, tmp_path):
     (tmp_path / "link").symlink_to(images)
-    folder = Folder(tmp_path / "link")
+    folder = FolderSource(tmp_path / "link")
     assert folder.problem(folder.listing().entries[0].key) is None
 
 
@@ -84,7 +84,7 @@ def test_pipes_and_unprintable_names(images):
     (images / "bad" / "new\nline.png").write_bytes(b"x")
     with open(os.fsencode(images / "bad") + b"/\xff.png", "wb"):  # noqa: PTH123
         pass
-    assert Folder(images).problem("bad/pipe.png") == "not a regular file"
+    assert FolderSource(images).problem("bad/pipe.png") == "not a regular file"
     found = aside(images)
     assert set(found) == {"bad/new\\nline.png", "bad/\\udcff.png"}
     assert all(counts and "printable" in reason for reason, counts in found.values())
@@ -92,12 +92,12 @@ def test_pipes_and_unprintable_names(images):
 
 def test_reading_stops_just_past_the_limit(images):
     (images / "bad" / "00000.png").write_bytes(bytes(1000))
-    assert len(Folder(images).read("bad/00000.png", 100)) == 101
+    assert len(FolderSource(images).read("bad/00000.png", 100)) == 101
 
 
 def test_no_such_folder(tmp_path):
     with pytest.raises(DataError, match=r"ingest\.source"):
-        Folder(tmp_path / "none")
+        FolderSource(tmp_path / "none")
 
 
 def test_labels_table(images):
@@ -108,7 +108,7 @@ def test_labels_table(images):
     ]
     write_labels(images, rows, header)
     (images / "LICENSE.txt").write_text("free")
-    listing = Folder(images).listing()
+    listing = FolderSource(images).listing()
     assert listing.slices == ("camera", "type")
     assert listing.entries == [
         ("bad/00000.png", "bad", "g1", "train", (None, "mono")),
@@ -123,7 +123,7 @@ def test_labels_table(images):
 def test_a_table_of_a_spreadsheet(images):
     text = 'path,label\r\n"bad/00000.png",bad\r\n\r\ngood/00000.png,good\r\n'
     (images / "labels.csv").write_bytes(b"\xef\xbb\xbf" + text.encode())
-    assert [entry.key for entry in Folder(images).listing().entries] == ["bad/00000.png", "good/00000.png"]
+    assert [entry.key for entry in FolderSource(images).listing().entries] == ["bad/00000.png", "good/00000.png"]
 
 
 WRONG_ROWS = {
@@ -148,7 +148,7 @@ def test_a_wrong_row_is_named_by_its_line(images, name):
     row, message = WRONG_ROWS[name]
     (images / "labels.csv").write_text(f"path,label\ngood/00000.png,good\n{row}\n")
     with pytest.raises(DataError, match=message):
-        Folder(images).listing()
+        FolderSource(images).listing()
 
 
 def test_a_link_out_of_the_folder_in_a_table(images, tmp_path):
@@ -156,7 +156,7 @@ def test_a_link_out_of_the_folder_in_a_table(images, tmp_path):
     (images / "bad" / "out.png").symlink_to(tmp_path / "x.png")
     write_labels(images, [("bad/out.png", "bad")])
     with pytest.raises(DataError, match=r"line 2: .*symbolic link that leaves the folder"):
-        Folder(images).listing()
+        FolderSource(images).listing()
 
 
 @pytest.mark.parametrize(
@@ -171,31 +171,31 @@ def test_a_link_out_of_the_folder_in_a_table(images, tmp_path):
 def test_a_wrong_header(images, header, message):
     write_labels(images, [], header)
     with pytest.raises(DataError, match=message):
-        Folder(images).listing()
+        FolderSource(images).listing()
 
 
 def test_splits_in_a_table(images):
     header = "path,label,split"
     write_labels(images, [("bad/00000.png", "bad", "dev")], header)
     with pytest.raises(DataError, match="line 2: split 'dev'; allowed are train, validation, test"):
-        Folder(images).listing()
+        FolderSource(images).listing()
     write_labels(images, [("bad/00000.png", "bad", "test"), ("good/00000.png", "good", "")], header)
     with pytest.raises(DataError, match=r"split is empty in 1 rows \(lines 3\)"):
-        Folder(images).listing()
+        FolderSource(images).listing()
     write_labels(images, [("bad/00000.png", "bad", ""), ("good/00000.png", "good", "")], header)
-    assert [entry.split for entry in Folder(images).listing().entries] == [None, None]
+    assert [entry.split for entry in FolderSource(images).listing().entries] == [None, None]
 
 
 def test_a_table_that_is_not_utf8(images):
     (images / "labels.csv").write_bytes("path,label\nbad/é.png,bad\n".encode("latin-1"))
     with pytest.raises(DataError, match="not UTF-8"):
-        Folder(images).listing()
+        FolderSource(images).listing()
 
 
 def test_many_problems_are_counted_and_the_first_ten_shown(images):
     write_labels(images, [(f"none{n}.png", "bad") for n in range(14)])
     with pytest.raises(DataError) as caught:
-        Folder(images).listing()
+        FolderSource(images).listing()
     lines = str(caught.value).splitlines()
     assert lines[0].endswith("labels.csv: 14 problems")
     assert len(lines) == 12

@@ -10,7 +10,7 @@ import pytest
 from tests.support.makers import bomb, encode, file_bytes, make_folder, make_raw, write_labels
 from twofold.core.artifacts import read_csv
 from twofold.core.errors import DataError, ParameterError
-from twofold.data.raw import Raw
+from twofold.data.raw import RawDataset
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def images(tmp_path):
 
 
 def test_every_image_comes_out_as_it_went_in(images, tmp_path):
-    raw = Raw.open(make_raw(images, tmp_path / "raw"))
+    raw = RawDataset.open(make_raw(images, tmp_path / "raw"))
     assert {one.key: raw.read(one) for one in raw.images} == file_bytes(images)
     assert raw.meta["labels"] == ["good", "bad"]
     assert {(one.width, one.height, one.mode, one.format, one.channels) for one in raw.images} == {
@@ -45,16 +45,16 @@ def test_another_place_order_and_number_of_workers_give_the_same_bytes(images, t
 
 
 def test_other_file_names_give_the_same_fingerprint(images, tmp_path):
-    before = Raw.open(make_raw(images, tmp_path / "before")).meta["fingerprint"]
+    before = RawDataset.open(make_raw(images, tmp_path / "before")).meta["fingerprint"]
     for number, path in enumerate(sorted((images / "bad").iterdir(), reverse=True)):
         path.rename(images / "bad" / f"renamed-{number}.png")
-    assert Raw.open(make_raw(images, tmp_path / "after")).meta["fingerprint"] == before
+    assert RawDataset.open(make_raw(images, tmp_path / "after")).meta["fingerprint"] == before
 
 
 def test_what_a_file_holds_decides_not_its_name(images, tmp_path):
     grey = np.arange(256, dtype=np.uint8).reshape(16, 16)
     (images / "good" / "actually-a-jpeg.png").write_bytes(encode(grey, "JPEG"))
-    raw = Raw.open(make_raw(images, tmp_path / "raw"))
+    raw = RawDataset.open(make_raw(images, tmp_path / "raw"))
     found = next(one for one in raw.images if one.key == "good/actually-a-jpeg.png")
     assert found.format == "JPEG"
     assert f"{found.sha256}.jpg".encode() in (tmp_path / "raw" / "images-00000.tar").read_bytes()
@@ -91,7 +91,7 @@ def test_damaged_files_go_to_quarantine_with_a_reason(images, tmp_path):
         assert reason in rows[name]["reason"]
         assert rows[name]["kind"] == "refused"
     assert rows["notes.txt"]["kind"] == "ignored"
-    assert len(Raw.open(raw).images) == 12
+    assert len(RawDataset.open(raw).images) == 12
     assert json.loads((tmp_path / "raw.json").read_text())["refused"] == len(DAMAGED)
 
 
@@ -143,7 +143,7 @@ def test_a_file_that_occurs_twice_is_kept_once_whatever_the_split_given_to_each(
     keys = [path.relative_to(images).as_posix() for path in sorted(images.rglob("*.png"))]
     rows = [(key, key.split("/")[0], "test" if "again" in key else "train") for key in keys]
     raw = make_raw(write_labels(images, rows, "path,label,split"), tmp_path / "raw")
-    opened = Raw.open(raw)
+    opened = RawDataset.open(raw)
     assert len(opened.images) == 12
     with tarfile.open(raw / "images-00000.tar") as shard:
         assert len(shard.getnames()) == 12
@@ -174,7 +174,7 @@ def test_the_same_pixels_in_another_file_are_listed(images, tmp_path):
     raw = make_raw(images, tmp_path / "raw")
     (row,) = read_csv(raw / "duplicates.csv")
     assert (row["key"], row["of"], row["kind"]) == ("bad/copy.png", "bad/00000.png", "pixels")
-    assert len(Raw.open(raw).images) == 13
+    assert len(RawDataset.open(raw).images) == 13
 
 
 @pytest.mark.parametrize("same", ["bytes", "pixels"])
@@ -200,7 +200,7 @@ def test_slices_and_groups_are_kept(images, tmp_path):
     rows = [
         (f"{label}/{n:05d}.png", label, f"g{n}", "mono" if n else "") for label in ("bad", "good") for n in range(6)
     ]
-    raw = Raw.open(make_raw(write_labels(images, rows, "path,label,group,type"), tmp_path / "raw"))
+    raw = RawDataset.open(make_raw(write_labels(images, rows, "path,label,group,type"), tmp_path / "raw"))
     assert raw.meta["slices"] == ["type"]
     assert {(one.key[-9:-4], one.group, one.slices) for one in raw.images} == {
         (f"{n:05d}", f"g{n}", ("mono" if n else None,)) for n in range(6)

@@ -11,8 +11,8 @@ import yaml
 from tests.support.makers import encode, make_prepared, make_raw, write_labels
 from tests.unit.audit.test_near_duplicates import CHANGES, part
 from twofold.core.artifacts import read_csv
-from twofold.data.prepared import Prepared
-from twofold.data.raw import Raw
+from twofold.data.prepared import PreparedDataset
+from twofold.data.raw import RawDataset
 
 SPLITS = ("train", "validation", "test")
 COUNT = 450
@@ -47,7 +47,7 @@ class Source:
             for row in read_csv(self.place / f"{step}.audit" / "findings.csv"):
                 self.found[row["check"]].append(row)
         self.left_out = {row["key"] for row in read_csv(self.place / "data" / "left_out.csv")}
-        self.prepared = Prepared.open(self.place / "data")
+        self.prepared = PreparedDataset.open(self.place / "data")
         return self
 
 
@@ -96,7 +96,7 @@ def dirty(tmp_path_factory):
 def keys_of(source):
     """The images that are in a split."""
     kept = set(source.prepared.sha256)
-    return {image.key for image in Raw.open(source.place / "raw").images if image.sha256 in kept}
+    return {image.key for image in RawDataset.open(source.place / "raw").images if image.sha256 in kept}
 
 
 def keys(rows):

@@ -12,8 +12,8 @@ from twofold.core.artifacts import read_csv
 from twofold.core.errors import ArtifactError, DataError, ParameterError
 from twofold.data import preprocessing
 from twofold.data.decoding import Limits, decode
-from twofold.data.prepared import Prepared
-from twofold.data.raw import Raw
+from twofold.data.prepared import PreparedDataset
+from twofold.data.raw import RawDataset
 from twofold.data.resizing import resize
 
 
@@ -24,9 +24,9 @@ def raw(tmp_path_factory):
 
 
 def test_pixels_are_those_that_serving_makes_of_the_same_bytes(raw, tmp_path):
-    prepared = Prepared.open(make_prepared(raw, tmp_path / "data", fit="crop"))
+    prepared = PreparedDataset.open(make_prepared(raw, tmp_path / "data", fit="crop"))
     recipe = prepared.meta["pixels"]
-    opened = Raw.open(raw)
+    opened = RawDataset.open(raw)
     assert len(prepared) == 40
     for row, one in enumerate(opened.images):
         assert prepared.sha256[row] == one.sha256
@@ -56,7 +56,7 @@ def test_tasks_that_run_at_once_lie_far_apart():
 
 
 def test_statistics_are_those_of_train_alone(raw, tmp_path):
-    prepared = Prepared.open(make_prepared(raw, tmp_path / "data"))
+    prepared = PreparedDataset.open(make_prepared(raw, tmp_path / "data"))
     train = prepared.pixels(prepared.rows("train")) / 255
     assert prepared.meta["statistics"]["mean"] == pytest.approx([train.mean()], abs=1e-12)
     assert prepared.meta["statistics"]["std"] == pytest.approx([train.std()], abs=1e-9)
@@ -67,7 +67,7 @@ def test_grey_stays_one_channel_and_is_repeated_beside_colour(tmp_path):
     for number in range(10):
         rng = np.random.default_rng([9, number])
         (images / "bad" / f"colour{number}.png").write_bytes(encode(pixels(rng, 16, True, channels=3)))
-    prepared = Prepared.open(make_prepared(make_raw(images, tmp_path / "raw"), tmp_path / "data"))
+    prepared = PreparedDataset.open(make_prepared(make_raw(images, tmp_path / "raw"), tmp_path / "data"))
     channels = prepared.column("channels")
     assert sorted(channels) == [1] * 20 + [3] * 10
     assert [np.load(path).shape for path in sorted((tmp_path / "data").glob("part-*.npy"))] == [
@@ -88,7 +88,7 @@ def test_growing_the_data_in_three_steps_gives_the_same_splits_as_taking_it_at_o
     for count in (14, 22, 40):
         images = make_folder(tmp_path / "images", per_class=count, size=16)
         raw = make_raw(images, tmp_path / f"raw{count}")
-        prepared = Prepared.open(make_prepared(raw, tmp_path / f"data{count}"))
+        prepared = PreparedDataset.open(make_prepared(raw, tmp_path / f"data{count}"))
         found.append(dict(zip(prepared.sha256, prepared.split, strict=True)))
     assert len(found[2]) == 80
     for part in found[:2]:
@@ -98,7 +98,7 @@ def test_growing_the_data_in_three_steps_gives_the_same_splits_as_taking_it_at_o
 def test_another_validation_share_leaves_test_alone(raw, tmp_path):
     tests = []
     for share in (0.2, 0.4):
-        prepared = Prepared.open(make_prepared(raw, tmp_path / str(share), validation_fraction=share))
+        prepared = PreparedDataset.open(make_prepared(raw, tmp_path / str(share), validation_fraction=share))
         tests.append(list(prepared.sha256[prepared.rows("test")]))
     assert tests[0] == tests[1]
 
@@ -113,9 +113,9 @@ def test_a_repeat_of_a_test_image_is_left_out_of_train_and_listed(tmp_path):
     rows = [(f"{label}/{n:05d}.png", label, splits[n], f"g{n % 2}") for label in ("bad", "good") for n in range(6)]
     write_labels(images, [*rows, ("bad/copy.png", "bad", "train", "")], "path,label,split,group")
     raw = make_raw(images, tmp_path / "raw")
-    prepared = Prepared.open(make_prepared(raw, tmp_path / "data"))
+    prepared = PreparedDataset.open(make_prepared(raw, tmp_path / "data"))
     (row,) = read_csv(tmp_path / "data" / "left_out.csv")
-    original = next(one.sha256 for one in Raw.open(raw).images if one.key == "bad/00000.png")
+    original = next(one.sha256 for one in RawDataset.open(raw).images if one.key == "bad/00000.png")
     assert (row["key"], row["split"], row["of"]) == ("bad/copy.png", "train", original)
     assert row["reason"] == "same pixels as an image of test"
     assert row["sha256"] not in prepared.sha256
@@ -136,13 +136,13 @@ def test_index_and_meta(tmp_path):
     splits = ["test", "validation", "train"] * 2
     rows = [(f"{label}/{n:05d}.png", label, splits[n], "mono") for label in ("bad", "good") for n in range(6)]
     raw = make_raw(write_labels(images, rows, "path,label,split,type"), tmp_path / "raw")
-    prepared = Prepared.open(make_prepared(raw, tmp_path / "data"))
-    given = {one.sha256: one.split for one in Raw.open(raw).images}
+    prepared = PreparedDataset.open(make_prepared(raw, tmp_path / "data"))
+    given = {one.sha256: one.split for one in RawDataset.open(raw).images}
     assert dict(zip(prepared.sha256, prepared.split, strict=True)) == given
     assert set(prepared.column("slice.type")) == {"mono"}
     assert set(prepared.column("width")) == {16}
     assert prepared.meta["counts"]["test"] == {"good": 2, "bad": 2}
-    assert prepared.meta["fingerprint"] == Raw.open(raw).meta["fingerprint"]
+    assert prepared.meta["fingerprint"] == RawDataset.open(raw).meta["fingerprint"]
 
 
 def test_parameters_that_leave_nothing_to_train_are_refused(raw, tmp_path):
@@ -167,8 +167,8 @@ def test_bytes_that_changed_since_ingest_stop_the_step(tmp_path):
 def test_the_file_that_ends_a_worker_is_named(raw, tmp_path, monkeypatch):
     from twofold.data import preprocessing
 
-    fatal = Raw.open(raw).images[7]
-    content = Raw.open(raw).read(fatal)
+    fatal = RawDataset.open(raw).images[7]
+    content = RawDataset.open(raw).read(fatal)
     prepare = preprocessing.prepare
     monkeypatch.setenv("TWOFOLD_WORKERS", "2")
     monkeypatch.setattr(

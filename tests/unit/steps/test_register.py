@@ -209,7 +209,7 @@ def test_a_champion_that_was_tampered_with_is_not_compared_and_nothing_is_promot
 
 def test_a_champion_of_other_classes_is_not_compared(made, tmp_path, monkeypatch):
     case.run(made["good"], tmp_path)
-    monkeypatch.setattr("twofold.serving.sealed_model.Sealed.labels", ("cat", "dog"))
+    monkeypatch.setattr("twofold.serving.sealed_model.SealedModel.labels", ("cat", "dog"))
     verdict = case.run(made["better"], tmp_path)
     assert "('cat', 'dog')" in verdict["reasons"][-1]
     assert champion() == 1

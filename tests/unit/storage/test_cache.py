@@ -34,7 +34,7 @@ def small(alone, monkeypatch):
 
 
 def put(entries):
-    cache.put(entries, "features")
+    cache.store(entries, "features")
 
 
 def rows(query):
@@ -52,29 +52,29 @@ def held():
 
 
 def test_values_come_back_and_missing_ones_do_not(filled):
-    assert cache.get(["k1", "k3", "k4"]) == {"k1": b"one" * 500, "k3": b"three"}
+    assert cache.lookup(["k1", "k3", "k4"]) == {"k1": b"one" * 500, "k3": b"three"}
 
 
 def test_what_was_kept_together_is_read_in_that_order(alone):
     put([(key, IMAGE, key.encode()) for key in "zaymb"])
-    assert list(cache.get(list("abmyz"))) == list("zaymb")
+    assert list(cache.lookup(list("abmyz"))) == list("zaymb")
 
 
 def test_nothing_is_written_by_reading(alone):
-    assert cache.get(["k1"]) == {}
-    assert cache.forget(IMAGE) == 0
+    assert cache.lookup(["k1"]) == {}
+    assert cache.forget_image(IMAGE) == 0
     assert not (alone / ".twofold").exists()
 
 
 def test_many_keys_at_once(alone):
     entries = {f"k{i}": bytes([i % 251]) for i in range(1300)}
     put((key, IMAGE, value) for key, value in entries.items())
-    assert cache.get(list(entries)) == entries
+    assert cache.lookup(list(entries)) == entries
 
 
 def test_a_key_is_replaced(filled):
     put([("k2", OTHER, b"again")])
-    assert cache.get(["k2"]) == {"k2": b"again"}
+    assert cache.lookup(["k2"]) == {"k2": b"again"}
 
 
 def test_the_folder_is_environment(alone, monkeypatch):
@@ -87,15 +87,15 @@ def test_a_damaged_value_is_as_good_as_missing(filled):
     with sqlite3.connect(filled) as database:
         database.execute("UPDATE entries SET value = ? WHERE key = 'k2'", (b"twO",))
     database.close()
-    assert cache.get(["k1", "k2"]) == {"k1": b"one" * 500}
+    assert cache.lookup(["k1", "k2"]) == {"k1": b"one" * 500}
 
 
 def test_a_damaged_file_is_begun_again(filled, capsys):
     filled.write_bytes(b"no database at all, and long enough to be read as a header" * 20)
-    assert cache.get(["k1"]) == {}
+    assert cache.lookup(["k1"]) == {}
     assert "memo.sqlite: not readable as a memo" in capsys.readouterr().err
     put([("k1", IMAGE, b"new")])
-    assert cache.get(["k1"]) == {"k1": b"new"}
+    assert cache.lookup(["k1"]) == {"k1": b"new"}
 
 
 def test_a_page_damaged_in_the_middle_is_begun_again(filled):
@@ -103,17 +103,17 @@ def test_a_page_damaged_in_the_middle_is_begun_again(filled):
     data = bytearray(filled.read_bytes())
     data[4096 : len(data) // 2] = b"\xff" * (len(data) // 2 - 4096)
     filled.write_bytes(data)
-    assert cache.get([f"m{i}" for i in range(200)]) == {}
+    assert cache.lookup([f"m{i}" for i in range(200)]) == {}
     put([("k", IMAGE, b"v")])
-    assert cache.get(["k"]) == {"k": b"v"}
+    assert cache.lookup(["k"]) == {"k": b"v"}
 
 
 def test_forgetting_an_image_removes_its_entries_and_their_bytes(filled):
     assert b"oneone" in filled.read_bytes()
     before = filled.stat().st_size
     put((f"m{i}", IMAGE, bytes(2000)) for i in range(200))
-    assert cache.forget(IMAGE) == 202
-    assert cache.get(["k1", "k2", "k3", "m0"]) == {"k3": b"three"}
+    assert cache.forget_image(IMAGE) == 202
+    assert cache.lookup(["k1", "k2", "k3", "m0"]) == {"k3": b"three"}
     assert b"oneone" not in filled.read_bytes()
     assert filled.stat().st_size <= before
 
@@ -126,7 +126,7 @@ def test_keys_depend_on_every_part_and_on_where_one_ends():
 def test_what_was_used_longest_ago_makes_room(small):
     for name in ("a", "b", "c"):
         put([(name, IMAGE, bytes(300))])
-    cache.get(["a"])
+    cache.lookup(["a"])
     put([("d", IMAGE, bytes(300))])
     assert held() == ["a", "c", "d"]
     put([("c", IMAGE, bytes(100))])  # putting is using, and less is counted for it now
@@ -151,7 +151,7 @@ def test_many_are_marked_at_once(small, monkeypatch):
     monkeypatch.setenv("TWOFOLD_CACHE_LIMIT", "1300")
     put([(f"k{i:04}", IMAGE, b"1") for i in range(1200)])
     put([(f"n{i:04}", IMAGE, b"1") for i in range(100)])
-    cache.get([f"k{i:04}" for i in range(1200)])
+    cache.lookup([f"k{i:04}" for i in range(1200)])
     put([("last", IMAGE, bytes(100))])
     assert held() == [*(f"k{i:04}" for i in range(1200)), "last"]
 
@@ -160,7 +160,7 @@ def test_a_damaged_value_is_replaced_when_it_is_computed_again(filled):
     with closing(sqlite3.connect(filled)) as database, database:
         database.execute("UPDATE entries SET value = ? WHERE key = 'k2'", (b"twO",))
     put([("k2", IMAGE, b"two")])
-    assert cache.get(["k2"]) == {"k2": b"two"}
+    assert cache.lookup(["k2"]) == {"k2": b"two"}
     assert held() == ["k1", "k2", "k3"]
 
 
@@ -177,7 +177,7 @@ def test_a_value_is_whole_by_either_checksum_and_by_no_other():
 
 
 def test_forgetting_counts(filled):
-    assert cache.forget(IMAGE) == 2
+    assert cache.forget_image(IMAGE) == 2
     assert held() == ["k3"]
 
 
@@ -193,7 +193,7 @@ def make_old(names):
 
 def test_the_file_of_an_older_twofold_is_taken_over(small, capsys):
     make_old(["a", "b", "c"])
-    assert cache.get(["a"]) == {"a": b"a" * 300}
+    assert cache.lookup(["a"]) == {"a": b"a" * 300}
     cache_sqlite.mark()
     assert held() == ["a", "b", "c"]
     assert [(key, kind, used > 0) for key, kind, _, used in rows(USES)] == [
@@ -209,7 +209,7 @@ def test_the_file_of_an_older_twofold_is_taken_over(small, capsys):
 def test_reading_writes_nothing_until_something_is_kept(small):
     put([(name, IMAGE, bytes(300)) for name in ("a", "b", "c")])
     before = cache_sqlite.database().read_bytes()
-    cache.get(["a", "b"])
+    cache.lookup(["a", "b"])
     assert cache_sqlite.database().read_bytes() == before
     cache_sqlite.mark()
     assert rows(USES)[0][0] == "c"
@@ -236,24 +236,24 @@ def test_what_a_process_used_is_marked_when_it_ends(small, method):
 
 
 def test_a_file_that_was_put_in_place_of_another_is_the_one_that_is_read(filled):
-    assert cache.get(["k3"]) == {"k3": b"three"}
+    assert cache.lookup(["k3"]) == {"k3": b"three"}
     filled.unlink()
-    assert cache.get(["k3"]) == {}
+    assert cache.lookup(["k3"]) == {}
     put([("k1", IMAGE, b"new")])
-    assert cache.get(["k1"]) == {"k1": b"new"}
+    assert cache.lookup(["k1"]) == {"k1": b"new"}
 
 
 def test_a_memo_that_another_process_writes_is_read_without_its_patience(filled, monkeypatch):
     monkeypatch.setattr(cache_sqlite, "PATIENCE_TO_MARK", 0.0)
     with closing(sqlite3.connect(filled)) as other:
         other.execute("BEGIN IMMEDIATE")
-        assert cache.get(["k2"]) == {"k2": b"two"}
+        assert cache.lookup(["k2"]) == {"k2": b"two"}
 
 
 def test_an_empty_file_holds_nothing(alone):
     cache_sqlite.database().parent.mkdir(parents=True)
     cache_sqlite.database().touch()
-    assert cache.get(["k"]) == {}
+    assert cache.lookup(["k"]) == {}
 
 
 WRITER = """
@@ -271,7 +271,7 @@ def test_two_processes_put_at_once(alone):
     errors = [writer.communicate(timeout=120)[1] for writer in writers]
     assert (errors, [writer.returncode for writer in writers]) == ([b"", b""], [0, 0])
     assert held() == ["both", "old", *(f"{name}{i:02}" for name in "xy" for i in range(60))]
-    assert cache.get(["x59", "y00", "both"]) == {"x59": b"x" * 100, "y00": b"y" * 100, "both": b"the same"}
+    assert cache.lookup(["x59", "y00", "both"]) == {"x59": b"x" * 100, "y00": b"y" * 100, "both": b"the same"}
 
 
 @pytest.mark.parametrize(

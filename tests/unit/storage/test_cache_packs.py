@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from twofold.storage import cache_packs
-from twofold.storage.cache_packs import Index, Pack, bundles, pack, parse_name, tag, unpack
+from twofold.storage.cache_packs import Index, Pack, batches_by_size, pack, parse_name, tag, unpack
 
 IMAGE, OTHER = "a" * 64, "b" * 64
 ENTRIES = [("k1", IMAGE, b"one"), ("k2", OTHER, b""), ("k3", IMAGE, b"three\nlines")]
@@ -64,8 +64,14 @@ def test_bundles_hold_to_both_limits(monkeypatch):
     monkeypatch.setattr(cache_packs, "MOST_BYTES", 10)
     sizes = [1, 1, 1, 1, 9, 1, 50, 1]
     entries = [(f"k{i}", IMAGE, bytes(size)) for i, size in enumerate(sizes)]
-    assert [[len(value) for _, _, value in some] for some in bundles(entries)] == [[1, 1, 1], [1, 9], [1], [50], [1]]
-    assert list(bundles([])) == []
+    assert [[len(value) for _, _, value in some] for some in batches_by_size(entries)] == [
+        [1, 1, 1],
+        [1, 9],
+        [1],
+        [50],
+        [1],
+    ]
+    assert list(batches_by_size([])) == []
 
 
 def test_an_index_finds_every_key_and_those_written_last_first():

@@ -44,14 +44,14 @@ def version():
 
 
 def test_everything_of_version_1_is_taken_over(version_1):
-    assert cache.get(list(ALL)) == ALL
+    assert cache.lookup(list(ALL)) == ALL
     assert version() == 1  # reading writes nothing
     cache_sqlite._unmarked.clear()
     assert cache_sqlite.kinds() == [("pixels", 3, 600)]
     assert version() == cache_schema.VERSION == 2
     assert rows(USES) == [("m", "pixels", 100, 7), ("a", "pixels", 200, 8), ("x", "pixels", 300, 9)]
     assert held() == ["a", "m", "x"]
-    assert cache.get(list(ALL)) == ALL
+    assert cache.lookup(list(ALL)) == ALL
 
 
 def test_a_use_of_an_entry_that_is_not_there_is_left_behind_and_an_entry_without_one_gets_it(version_1):
@@ -66,7 +66,7 @@ def test_a_use_of_an_entry_that_is_not_there_is_left_behind_and_an_entry_without
 @pytest.mark.parametrize("image", [IMAGE, OTHER])
 def test_an_image_is_forgotten_from_a_file_of_version_1(version_1, image):
     gone = {"a", "m"} if image == IMAGE else {"x"}
-    assert cache.forget(image) == len(gone)
+    assert cache.forget_image(image) == len(gone)
     assert held() == sorted(set(ALL) - gone)
     data = cache_sqlite.database().read_bytes()
     assert image.encode() not in data

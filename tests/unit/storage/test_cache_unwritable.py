@@ -28,17 +28,17 @@ def read_only(monkeypatch):
 def test_a_memo_that_cannot_be_written_is_read(filled, monkeypatch, capsys):
     read_only(monkeypatch)
     before = filled.read_bytes()
-    assert cache.get(["k2", "k4"]) == {"k2": b"two"}
+    assert cache.lookup(["k2", "k4"]) == {"k2": b"two"}
     put([("k4", IMAGE, b"four")])
     put([("k5", IMAGE, b"five")])
-    assert cache.get(["k2", "k4"]) == {"k2": b"two"}
+    assert cache.lookup(["k2", "k4"]) == {"k2": b"two"}
     assert filled.read_bytes() == before
     said = capsys.readouterr().err.splitlines()
     assert said == [
         "memo: .twofold/memo/memo.sqlite cannot be written (attempt to write a readonly database); going on without it"
     ]
     with pytest.raises(ParameterError, match=r"TWOFOLD_CACHE: .* readonly database"):
-        cache.forget(IMAGE)
+        cache.forget_image(IMAGE)
 
 
 def test_a_folder_that_cannot_be_is_done_without(alone, monkeypatch, capsys):
@@ -46,7 +46,7 @@ def test_a_folder_that_cannot_be_is_done_without(alone, monkeypatch, capsys):
     monkeypatch.setenv("TWOFOLD_CACHE", str(alone / "file" / "memo"))
     put([("k", IMAGE, b"v")])
     put([("k", IMAGE, b"v")])
-    assert cache.get(["k"]) == {}
+    assert cache.lookup(["k"]) == {}
     assert capsys.readouterr().err.count("memo.sqlite cannot be written") == 1
 
 
@@ -57,7 +57,7 @@ def test_garbage_in_a_folder_that_cannot_be_written_is_done_without(no_root, mon
     no_root.chmod(0o555)
     if os.geteuid() == 0:
         os.seteuid(65534)
-    assert cache.get(["k"]) == {}
+    assert cache.lookup(["k"]) == {}
     put([("k", IMAGE, b"v")])
     said = capsys.readouterr().err
     assert "memo.sqlite cannot be read" in said
@@ -74,7 +74,7 @@ def test_garbage_in_a_folder_that_cannot_be_written_is_done_without(no_root, mon
 )
 def test_an_address_that_is_no_place_is_named(address, said, alone, monkeypatch):
     monkeypatch.setenv("TWOFOLD_CACHE", address)
-    for call in (lambda: cache.get(["k"]), lambda: put([("k", IMAGE, b"v")]), lambda: cache.forget(IMAGE)):
+    for call in (lambda: cache.lookup(["k"]), lambda: put([("k", IMAGE, b"v")]), lambda: cache.forget_image(IMAGE)):
         with pytest.raises(ParameterError, match=f"TWOFOLD_CACHE: {said}") as caught:
             call()
         assert "secret@" not in str(caught.value)
@@ -84,13 +84,13 @@ def test_an_address_that_is_no_place_is_named(address, said, alone, monkeypatch)
 def test_a_value_too_large_for_the_file_is_not_kept(filled, monkeypatch):
     monkeypatch.setattr(cache, "LARGEST", 10)
     put([("large", IMAGE, bytes(11)), ("small", IMAGE, bytes(10))])
-    assert list(cache.get(["large", "small"])) == ["small"]
+    assert list(cache.lookup(["large", "small"])) == ["small"]
 
 
 def test_an_old_memo_that_cannot_be_written_is_read(alone, monkeypatch):
     make_old(["a"])
     read_only(monkeypatch)
-    assert cache.get(["a"]) == {"a": b"a" * 300}
+    assert cache.lookup(["a"]) == {"a": b"a" * 300}
 
 
 @pytest.fixture
@@ -115,4 +115,4 @@ def test_a_folder_that_cannot_be_written_is_read(no_root, monkeypatch):
         os.seteuid(65534)
     with pytest.raises(PermissionError):
         (no_root / "journal").touch()
-    assert cache.get(["k2"]) == {"k2": b"two"}
+    assert cache.lookup(["k2"]) == {"k2": b"two"}

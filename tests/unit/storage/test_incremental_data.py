@@ -75,8 +75,8 @@ def test_damaged_entries_are_made_again(folder, tmp_path, counted):
 
 def test_an_entry_of_another_form_is_made_again(folder, tmp_path, counted, monkeypatch):
     expected = run(folder, tmp_path / "a")
-    get = cache.get
-    monkeypatch.setattr(cache, "get", lambda keys: {key: value[:-1] for key, value in get(keys).items()})
+    get = cache.lookup
+    monkeypatch.setattr(cache, "lookup", lambda keys: {key: value[:-1] for key, value in get(keys).items()})
     counted.clear()
     assert run(folder, tmp_path / "b") == expected
     assert len(counted) == 2 * 60

@@ -30,7 +30,7 @@ def store(mlflow_store, monkeypatch):
 def version(store, made, tmp_path):
     """The champion, version 1."""
     case.run(made, tmp_path)
-    return registry_client.holder(store, "corner")
+    return registry_client.version_by_alias(store, "corner")
 
 
 def another(store, version):
@@ -40,8 +40,8 @@ def another(store, version):
 
 
 def test_an_alias_has_a_holder_or_none(store, version):
-    assert (version.version, registry_client.holder(store, "corner", "challenger")) == (1, None)
-    assert registry_client.holder(store, "unheard-of") is None
+    assert (version.version, registry_client.version_by_alias(store, "corner", "challenger")) == (1, None)
+    assert registry_client.version_by_alias(store, "unheard-of") is None
 
 
 def test_a_version_is_found_by_what_it_holds(store, version, monkeypatch):
@@ -70,14 +70,14 @@ def test_a_sealed_model_is_fetched_and_held_to_its_tag(store, version, made, tmp
 def test_a_champion_whose_files_are_gone_is_a_problem_with_a_remedy(store, version, made, mlflow_store):
     for path in mlflow_store.rglob("artifacts/sealed"):
         path.rename(path.with_name("moved"))
-    judged = champion_challenger.score(store, version, read(*made))
+    judged = champion_challenger.score_champion(store, version, read(*made))
     assert (judged.version, len(judged.answers.probability), judged.splits) == ("1", 0, {})
     assert "make another version champion with `twofold models rollback" in judged.problem
 
 
 def test_a_champion_is_scored_on_the_same_images_at_its_own_threshold(store, version, made):
     candidate = read(*made)
-    judged = champion_challenger.score(store, version, candidate)
+    judged = champion_challenger.score_champion(store, version, candidate)
     assert judged.problem == ""
     assert judged.answers.probability == pytest.approx(candidate.test.probability, abs=1e-9)
     assert judged.answers.threshold == read_json(made.metrics)["threshold"]
@@ -86,11 +86,11 @@ def test_a_champion_is_scored_on_the_same_images_at_its_own_threshold(store, ver
 
 def test_a_champion_that_wants_other_pixels_gets_the_files_decoded_its_way(store, version, made, monkeypatch):
     candidate = read(*made)
-    expected = champion_challenger.score(store, version, candidate)
+    expected = champion_challenger.score_champion(store, version, candidate)
     # Of square images all fits make the same pixels, so the same figures must come out of the raw files.
     monkeypatch.setitem(candidate.prepared.meta, "pixels", {**candidate.prepared.meta["pixels"], "fit": "crop"})
     monkeypatch.setattr(candidate.prepared, "pixels", None)
-    found = champion_challenger.score(store, version, candidate)
+    found = champion_challenger.score_champion(store, version, candidate)
     assert found.answers.probability.tolist() == expected.answers.probability.tolist()
 
 

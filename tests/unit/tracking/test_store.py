@@ -63,16 +63,16 @@ def test_a_database_that_cannot_be_made_is_an_error_at_once(nowhere, monkeypatch
 
 
 def test_an_address_is_shown_without_its_password():
-    assert tracking.shown("postgresql://me:secret@db/mlflow") == "postgresql://db/mlflow"
-    assert tracking.shown("sqlite:////a@b/mlflow.db") == "sqlite:////a@b/mlflow.db"
+    assert tracking.without_credentials("postgresql://me:secret@db/mlflow") == "postgresql://db/mlflow"
+    assert tracking.without_credentials("sqlite:////a@b/mlflow.db") == "sqlite:////a@b/mlflow.db"
 
 
 def test_telemetry_is_off_unless_it_is_asked_for(monkeypatch):
     monkeypatch.delenv("MLFLOW_DISABLE_TELEMETRY", raising=False)
-    tracking.quieten()
+    tracking.silence_mlflow()
     assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "false")
-    tracking.quieten()
+    tracking.silence_mlflow()
     assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "false"
 
 
@@ -89,7 +89,7 @@ def test_errors_of_mlflow_name_the_store(mlflow_store):
     store = tracking.connect()
     with (
         pytest.raises(RegistryError, match=r"MLflow at sqlite:///.*mlflow\.db: .*nothing"),
-        tracking.plain_errors(store.uri),
+        tracking.readable_errors(store.uri),
     ):
         store.client.get_run("nothing")
 

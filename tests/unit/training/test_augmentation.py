@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from twofold.model.inference import view
+from twofold.model.inference import apply_view
 from twofold.training.augmentation import Augmentation, changed, draw, generator, looked_up
 
 OFF = Augmentation(flips=False, orientation_free=False, crop_min_area=1.0, brightness=0.0, contrast=0.0)
@@ -22,7 +22,7 @@ def ways(images, changed):
     """Which of the eight views each changed image is."""
     found = []
     for before, after in zip(images[..., 0].float(), changed[..., 0], strict=True):
-        equal = [number for number in range(8) if torch.equal(view(before, number), after)]
+        equal = [number for number in range(8) if torch.equal(apply_view(before, number), after)]
         assert len(equal) == 1
         found += equal
     return found
@@ -88,7 +88,7 @@ def test_looking_pixels_up_is_the_same_as_laying_each_image_down():
     images = torch.randint(0, 256, (8, 6, 6, 3), dtype=torch.uint8, generator=generator(1))
     found = looked_up(images, torch.arange(8))
     for number in range(8):
-        assert torch.equal(found[number], view(images[number].permute(2, 0, 1), number).permute(1, 2, 0))
+        assert torch.equal(found[number], apply_view(images[number].permute(2, 0, 1), number).permute(1, 2, 0))
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -5,7 +5,7 @@ from torch import nn
 
 from twofold.model.classifier import BACKBONES, build
 from twofold.model.fused_classifier import pairs
-from twofold.training.conv_bn_folding import depthwise_in_float32, folded
+from twofold.training.conv_bn_folding import depthwise_in_float32, folded_batchnorm
 
 
 @pytest.fixture(params=BACKBONES)
@@ -34,7 +34,7 @@ def gradients(classifier):
 def test_folded_gives_the_logits_and_gradients_of_frozen_batch_norm(classifier):
     logits, plain = gradients(classifier)
     norms = [module for module in classifier.modules() if isinstance(module, nn.BatchNorm2d)]
-    with folded(classifier.backbone):
+    with folded_batchnorm(classifier.backbone):
         assert all(norm.forward.__func__ is not type(norm).forward for norm in norms)
         found, cheap = gradients(classifier)
     torch.testing.assert_close(found, logits, atol=1e-4, rtol=1e-4)
@@ -45,7 +45,7 @@ def test_folded_gives_the_logits_and_gradients_of_frozen_batch_norm(classifier):
 
 def test_after_the_block_everything_is_as_before(classifier):
     before, _ = gradients(classifier)
-    with folded(classifier.backbone), depthwise_in_float32(classifier.backbone):
+    with folded_batchnorm(classifier.backbone), depthwise_in_float32(classifier.backbone):
         gradients(classifier)
     after, _ = gradients(classifier)
     assert torch.equal(before, after)

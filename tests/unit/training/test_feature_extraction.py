@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from twofold.data.prepared import Prepared
+from twofold.data.prepared import PreparedDataset
 from twofold.model.classifier import BACKBONES
-from twofold.model.device import at_once, autocast
-from twofold.model.inference import normalise, view
+from twofold.model.device import autocast, inference_batch_size
+from twofold.model.inference import apply_view, normalise
 from twofold.storage import cache, cache_sqlite
 from twofold.training import feature_extraction
 from twofold.training.feature_extraction import extract
@@ -18,7 +18,7 @@ NAME = "resnet50"
 
 @pytest.fixture
 def images(prepared):
-    return Prepared.open(prepared)
+    return PreparedDataset.open(prepared)
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_logits_through_the_features_equal_logits_through_the_whole_model(base, 
         with torch.inference_mode():
             through = classifier.head(torch.from_numpy(vectors))
             with autocast(torch.device("cpu")):
-                whole = classifier(view(batch, number))
+                whole = classifier(apply_view(batch, number))
         torch.testing.assert_close(through, whole.float(), atol=3e-3 if mixed else 1e-5, rtol=0)
     assert whole.std(dim=0).min() > 1e-3 if not mixed else True  # the images are told apart at all
 
@@ -81,8 +81,8 @@ def test_features_looked_up_in_pieces_are_the_same(base, images, seen, monkeypat
     classifier, sha256 = base
     rows = np.arange(len(images))
     whole = extract(classifier, NAME, sha256, images, rows, 0)
-    cache.forget(images.sha256[4])
-    cache.forget(images.sha256[len(images) - 1])
+    cache.forget_image(images.sha256[4])
+    cache.forget_image(images.sha256[len(images) - 1])
     seen.clear()
     monkeypatch.setattr(feature_extraction, "_LOOKED_UP", 3)
     assert np.array_equal(extract(classifier, NAME, sha256, images, rows, 0), whole)
@@ -96,7 +96,7 @@ def test_every_batch_is_whole_so_that_no_image_depends_on_how_many_came_with_it(
     rows = images.rows("train")
     assert extract(classifier, NAME, sha256, images, rows[:3], 0).shape == (3, 2048)
     extract(classifier, NAME, sha256, images, np.arange(len(images)), 0)
-    assert set(sizes) == {at_once(torch.device("cpu"), images.size)}
+    assert set(sizes) == {inference_batch_size(torch.device("cpu"), images.size)}
 
 
 def test_a_damaged_or_forgotten_vector_is_computed_again(base, images, seen):
@@ -106,7 +106,7 @@ def test_a_damaged_or_forgotten_vector_is_computed_again(base, images, seen):
     with sqlite3.connect(cache_sqlite.database()) as database:
         database.execute("UPDATE entries SET value = zeroblob(8192) WHERE image = ?", (images.sha256[rows[2]],))
     database.close()
-    assert cache.forget(images.sha256[rows[4]]) == 1
+    assert cache.forget_image(images.sha256[rows[4]]) == 1
     seen.clear()
     assert np.array_equal(extract(classifier, NAME, sha256, images, rows, 0), first)
     assert sum(seen) == 2

@@ -10,8 +10,8 @@ from torch import nn
 
 from twofold.core.errors import TrainingError
 from twofold.training.checkpoint import Checkpoint
-from twofold.training.history import Outcome, validation_figures, write_history
-from twofold.training.loop import Plan, class_weights, train
+from twofold.training.history import TrainingHistory, validation_figures, write_history
+from twofold.training.loop import TrainingConfig, class_weights, train
 from twofold.training.optimizer import groups
 
 TARGETS = np.array([0, 1] * 6)
@@ -54,7 +54,7 @@ def run(made=None, inputs=lambda chosen, random: POINTS[chosen], figures=None, r
     def each(epoch):
         return ((inputs(chosen, epoch.random(step)),) for step, chosen in enumerate(epoch.batches))
 
-    return train(made, each, TARGETS, rates, Plan(**(PLAN | changes)), judge=judge, label="test", **kept)
+    return train(made, each, TARGETS, rates, TrainingConfig(**(PLAN | changes)), judge=judge, label="test", **kept)
 
 
 def test_it_learns_and_epoch_0_is_before_the_first_step():
@@ -227,4 +227,4 @@ def test_history_is_a_table(tmp_path):
 
 
 def test_an_outcome_without_epochs_is_before_the_first():
-    assert Outcome().epoch == -1
+    assert TrainingHistory().epoch == -1

@@ -5,13 +5,13 @@ import torch
 from torch import nn
 
 from twofold.model.classifier import BACKBONES, build
-from twofold.training.optimizer import Average, groups_by_depth, rate_factor
+from twofold.training.optimizer import WeightEMA, layer_decay_groups, lr_factor
 
 
 @pytest.fixture(params=BACKBONES)
 def grouped(request):
     classifier = build(request.param, 0.5)
-    groups = groups_by_depth(
+    groups = layer_decay_groups(
         classifier,
         BACKBONES[request.param].stages,
         learning_rate=1.0,
@@ -53,7 +53,7 @@ def test_the_learning_rate_halves_from_stage_to_stage_downwards_and_the_head_has
 
 def test_a_parameter_outside_every_stage_is_refused():
     with pytest.raises(ValueError, match=r"bn1\.weight: belongs to 0 stages"):
-        groups_by_depth(
+        layer_decay_groups(
             build("resnet50", 0.5),
             [["conv1.", "layer"]],
             learning_rate=1,
@@ -64,17 +64,17 @@ def test_a_parameter_outside_every_stage_is_refused():
 
 
 def test_rate_warms_up_in_a_line_then_falls_in_a_half_cosine():
-    factors = [rate_factor(step, 4, 14) for step in range(14)]
+    factors = [lr_factor(step, 4, 14) for step in range(14)]
     assert factors[:5] == [0.2, 0.4, 0.6, 0.8, 1.0]
     assert factors[9] == pytest.approx(0.5)
     assert factors[13] == pytest.approx(0.5 * (1 + math.cos(0.9 * math.pi)))
-    assert rate_factor(0, 0, 1) == 1.0
+    assert lr_factor(0, 0, 1) == 1.0
 
 
 def test_the_average_is_the_one_computed_by_hand():
     network = nn.Linear(1, 1, bias=False)
     network.weight.data.fill_(1.0)
-    average = Average(network, decay=0.3)
+    average = WeightEMA(network, decay=0.3)
     expected = 1.0
     for value, decay in ((5.0, 2 / 11), (7.0, 3 / 12), (9.0, 0.3)):  # (1 + t) / (10 + t) until 0.3 is reached
         network.weight.data.fill_(value)
@@ -88,7 +88,7 @@ def test_the_average_is_the_one_computed_by_hand():
 
 def test_a_decay_of_zero_is_the_network_itself():
     network = nn.BatchNorm2d(3)
-    average = Average(network, decay=0.0)
+    average = WeightEMA(network, decay=0.0)
     network.train()(torch.randn(4, 3, 2, 2))
     average.update()
     for name, tensor in network.state_dict().items():

@@ -7,7 +7,7 @@ import torch
 from twofold.core.errors import WeightsError
 from twofold.model.classifier import build
 from twofold.training import pretrained_weights
-from twofold.training.pretrained_weights import Source, fetch, find, pretrained
+from twofold.training.pretrained_weights import WeightsSource, fetch, locate, pretrained
 
 KEY = ("resnet50", "imagenet1k_v1")
 
@@ -25,7 +25,7 @@ class Canary:
 def record(monkeypatch, path, key=KEY, digits=64, url="http://127.0.0.1:9/nothing.pth"):
     """Put a file made here into the table, as if it had been published."""
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    monkeypatch.setitem(pretrained_weights.SOURCES, key, Source(file=path.name, sha256=sha256[:digits], url=url))
+    monkeypatch.setitem(pretrained_weights.SOURCES, key, WeightsSource(file=path.name, sha256=sha256[:digits], url=url))
     return sha256
 
 
@@ -56,16 +56,16 @@ def test_looked_for_where_the_user_points_then_in_the_hub_cache_then_downloaded(
     cached = alone / "torch" / "hub" / "checkpoints" / path.name
     cached.parent.mkdir(parents=True)
     cached.write_bytes(path.read_bytes())
-    assert find(*KEY) == path
+    assert locate(*KEY) == path
     monkeypatch.setenv("TWOFOLD_WEIGHTS", str(path.parent))
-    assert find(*KEY) == path
+    assert locate(*KEY) == path
     monkeypatch.setenv("TWOFOLD_WEIGHTS", str(alone / "torch"))  # a folder without the file
-    assert find(*KEY) == cached
+    assert locate(*KEY) == cached
     monkeypatch.delenv("TWOFOLD_WEIGHTS")
-    assert find(*KEY) == fetch(*KEY) == cached
+    assert locate(*KEY) == fetch(*KEY) == cached
     monkeypatch.setenv("TWOFOLD_WEIGHTS", str(alone / "nowhere"))
     with pytest.raises(WeightsError, match=r"TWOFOLD_WEIGHTS=.*nowhere: no such"):
-        find(*KEY)
+        locate(*KEY)
 
 
 def test_a_flipped_byte_is_refused(published):

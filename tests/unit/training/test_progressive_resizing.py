@@ -11,7 +11,7 @@ from twofold.core.params import check
 from twofold.model import inference
 from twofold.orchestration.params_file import set_values
 from twofold.steps.finetune_all import FinetuneAll
-from twofold.training.data_loader import Resolution, scaled_down
+from twofold.training.data_loader import ProgressiveResizing, scaled_down
 
 ROOT = Path(__file__).resolve().parents[3]
 SMALLER = {"start": 32, "end": 64, "at": 0.5}
@@ -33,7 +33,7 @@ def larger(tmp_path_factory):
     [(4, 0.75, 3), (6, 0.75, 4), (6, 0.5, 3), (1, 0.9, 0), (10, 0.05, 0), (10, 0.9, 9), (100, 0.29, 29)],
 )
 def test_the_first_epochs_are_small_and_the_others_large(epochs, at, small):
-    sizes = [Resolution(160, 224, at, epochs).size(epoch) for epoch in range(1, epochs + 1)]
+    sizes = [ProgressiveResizing(160, 224, at, epochs).size(epoch) for epoch in range(1, epochs + 1)]
     assert sizes == [160] * small + [224] * (epochs - small)
 
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from twofold.training.optimizer import groups
-from twofold.training.train_step import NOBODY, Descent, cross_entropy
+from twofold.training.train_step import NOBODY, TrainStep, cross_entropy
 
 LOGITS = torch.tensor([[2.0, -1.0], [0.3, 0.4], [-1.0, 0.5], [0.0, 3.0], [9.0, -9.0]])
 TARGETS = torch.tensor([0, 1, 1, 0, 1])
@@ -40,7 +40,7 @@ def test_what_fills_a_batch_up_counts_in_no_loss_and_in_no_gradient(weights, smo
 def test_a_step_moves_by_the_rate_of_its_group_and_tells_loss_and_norm():
     network = nn.Linear(2, 2, bias=False)
     network.weight.data.zero_()
-    step = Descent(
+    step = TrainStep(
         network,
         network,
         groups([network.weight], 0.1, 0.0),

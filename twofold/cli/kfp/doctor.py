@@ -20,7 +20,7 @@ from twofold.kubeflow.preflight.local_checks import (
     source_finding,
 )
 from twofold.kubeflow.server.connection import connect
-from twofold.orchestration.preflight_findings import Finding, failed, failure, lines, unseen
+from twofold.orchestration.preflight_findings import Finding, failed, failure, lines, not_checked
 
 if TYPE_CHECKING:
     from twofold.kubeflow.preflight.cluster_checks import Place
@@ -88,7 +88,7 @@ def _inside(
     from twofold.kubeflow.preflight.in_cluster_run import Asked, in_cluster
 
     if images is None or before[0].level == "failure":
-        return [unseen("run in the cluster", "not started: see the failures above", "mend those first")]
+        return [not_checked("run in the cluster", "not started: see the failures above", "mend those first")]
     head = sections["train_head"]
     asked = Asked(images, resources, sections["ingest"]["source"], options.bucket, head["backbone"], head["weights"])
     try:

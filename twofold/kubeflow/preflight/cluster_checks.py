@@ -19,7 +19,7 @@ from yaml import YAMLError
 from twofold.kubeflow.definition.images import Images
 from twofold.kubeflow.definition.resources import Resources, Secret, Volume
 from twofold.kubeflow.preflight.node_checks import node_for
-from twofold.orchestration.preflight_findings import Finding, failure, ok, unseen, warning
+from twofold.orchestration.preflight_findings import Finding, failure, not_checked, ok, warning
 
 PATIENCE = 10  # seconds for an answer
 LEVEL = "pod-security.kubernetes.io/enforce"
@@ -67,7 +67,7 @@ def cluster_findings(place: Place, resources: Resources | None, images: Images |
         client = place.connect()
     except ConfigException as error:
         why = f"no kubeconfig: {error}".splitlines()[0]
-        return [unseen("cluster", why, "name one: --kubeconfig, --context; or use --in-cluster")]
+        return [not_checked("cluster", why, "name one: --kubeconfig, --context; or use --in-cluster")]
     cluster = _Cluster(CoreV1Api(client), place.namespace)
     checks: list[Callable[[], Iterator[Finding]]] = [lambda: cluster.namespace_is_there(resources)]
     if resources:
@@ -82,7 +82,10 @@ def cluster_findings(place: Place, resources: Resources | None, images: Images |
         except (HTTPError, OSError) as error:
             host = client.configuration.host
             why = f"the Kubernetes API at {host} is out of reach: {type(error).__name__}"
-            return [*findings, unseen("cluster", why, "set --context, connect to its network, or use --in-cluster")]
+            return [
+                *findings,
+                not_checked("cluster", why, "set --context, connect to its network, or use --in-cluster"),
+            ]
         if cluster.gone:
             break
     return findings
@@ -109,7 +112,7 @@ class _Cluster:
                 403: "your user may not read it",
             }
             why = f"{whys.get(error.status, f'the Kubernetes API answers {error.status}')} (HTTP {error.status})"
-            return unseen(check, why, "log in again" if error.status == 401 else ASK)
+            return not_checked(check, why, "log in again" if error.status == 401 else ASK)
 
     def namespace_is_there(self, resources: Resources | None) -> Iterator[Finding]:
         check = f"namespace {self.namespace}"
@@ -136,7 +139,7 @@ class _Cluster:
     def nodes(self, resources: Resources) -> Iterator[Finding]:
         found = self._read("nodes", self.api.list_node)
         if isinstance(found, Finding) or found is None:
-            yield found or unseen("nodes", "the API has none to list (HTTP 404)", ASK)
+            yield found or not_checked("nodes", "the API has none to list (HTTP 404)", ASK)
             return
         for task, step in resources.steps.items():
             yield node_for(task, step, found.items)
@@ -203,7 +206,9 @@ class _Cluster:
         if names and images and not set(needed) <= held:
             lacking = ", ".join(sorted(set(needed) - held))
             yield warning("image pull secrets", f"none for {lacking}", "right only if its images are public")
-        yield unseen("image pull", f"whether the nodes get the images from {', '.join(needed) or '?'}", "--in-cluster")
+        yield not_checked(
+            "image pull", f"whether the nodes get the images from {', '.join(needed) or '?'}", "--in-cluster"
+        )
 
 
 def registry(image: str) -> str:

@@ -15,7 +15,7 @@ from twofold.kubeflow.definition.resources import Resources
 from twofold.kubeflow.server.connection import Connection, open_client
 from twofold.kubeflow.server.kfp_client import TooOldError
 from twofold.orchestration.preflight import bucket_of
-from twofold.orchestration.preflight_findings import Finding, failure, ok, unseen, warning
+from twofold.orchestration.preflight_findings import Finding, failure, not_checked, ok, warning
 from twofold.orchestration.preflight_services import mlflow, s3
 
 INSIDE = "use --in-cluster"
@@ -87,7 +87,7 @@ def source_finding(address: str, resources: Resources | None) -> Finding:
             return failure(
                 check, f"{address}: on none of ingest's volumes ({', '.join(mounted) or 'it has none'})", remedy
             )
-    return unseen(check, f"whether the pods find images at {address}", INSIDE)
+    return not_checked(check, f"whether the pods find images at {address}", INSIDE)
 
 
 def from_here(bucket: str, sections: Mapping[str, Mapping[str, Any]]) -> list[Finding]:
@@ -113,4 +113,4 @@ def from_inside_only(sections: Mapping[str, Mapping[str, Any]], resources: Resou
     }
     if resources and any(step.gpu for step in resources.steps.values()):
         wanted["GPU in the pod"] = "whether torch sees it, and the node's driver is new enough"
-    return [unseen(check, why, INSIDE) for check, why in wanted.items()]
+    return [not_checked(check, why, INSIDE) for check, why in wanted.items()]
