@@ -14,15 +14,15 @@ def evaluate(
     evaluation: Output[Artifact], metrics: Output[Metrics], curves: Output[ClassificationMetrics], report: Output[HTML],
 ) -> NamedTuple("Outputs", digest=str):  # fmt: skip
     """Figures, curves and a report on unseen images."""
-    from twofold.orchestration.kfp_display import confusion, numbers, roc
-    from twofold.orchestration.task import copy, run_step
+    from twofold.orchestration.kfp_display import confusion_counts, numbers_of, roc_points
+    from twofold.orchestration.task import copy_output, run_step
     from twofold.steps.evaluate import evaluate
 
     paths = {"data": data.path, "model": model.path, "evaluation": evaluation.path, "metrics": metrics.path}
     digest = run_step(evaluate, params, {"data": data_digest, "model": model_digest}, {}, **paths)
-    for key, value in numbers(metrics.path).items():
+    for key, value in numbers_of(metrics.path).items():
         metrics.log_metric(key, value)
-    curves.log_roc_curve(*roc(evaluation.path))
-    curves.log_confusion_matrix(*confusion(evaluation.path))
-    copy(f"{evaluation.path}/evaluation.html", report.path)
+    curves.log_roc_curve(*roc_points(evaluation.path))
+    curves.log_confusion_matrix(*confusion_counts(evaluation.path))
+    copy_output(f"{evaluation.path}/evaluation.html", report.path)
     return (digest,)

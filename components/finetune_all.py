@@ -14,13 +14,13 @@ def finetune_all(
     model: Output[Model], metrics: Output[Metrics],
 ) -> NamedTuple("Outputs", digest=str):  # fmt: skip
     """Every weight, from the head's."""
-    from twofold.orchestration.kfp_display import numbers
+    from twofold.orchestration.kfp_display import numbers_of
     from twofold.orchestration.task import run_step
     from twofold.steps.finetune_all import finetune_all
 
     digests, environment = {"data": data_digest, "head": head_digest}, {"MLFLOW_EXPERIMENT_NAME": experiment}
     paths = {"data": data.path, "head": head.path, "model": model.path, "metrics": metrics.path}
     digest = run_step(finetune_all, params, digests, environment, **paths)
-    for key, value in numbers(metrics.path).items():
+    for key, value in numbers_of(metrics.path).items():
         metrics.log_metric(key, value)
     return (digest,)

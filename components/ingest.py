@@ -15,14 +15,14 @@ def ingest(
     raw: Output[Dataset], metrics: Output[Metrics], audit: Output[Artifact], audit_page: Output[HTML],
 ) -> NamedTuple("Outputs", digest=str, audit_digest=str, experiment=str, source=str):  # fmt: skip
     """Images as they came, in shards with a manifest."""
-    from twofold.orchestration.kfp_display import numbers
-    from twofold.orchestration.task import copy, digest_of, experiment, run_step, source
+    from twofold.orchestration.kfp_display import numbers_of
+    from twofold.orchestration.task import check_all_sections, copy_output, digest_of, recorded_source, run_step
     from twofold.steps.ingest import ingest
 
     others = {"preprocess": preprocess, "train_head": train_head, "finetune_all": finetune_all}
-    name = experiment(ingest=params, evaluate=evaluate, register=register, **others)
+    name = check_all_sections(ingest=params, evaluate=evaluate, register=register, **others)
     digest = run_step(ingest, params, {}, {}, raw=raw.path, metrics=metrics.path, audit=audit.path)
-    for key, value in numbers(metrics.path).items():
+    for key, value in numbers_of(metrics.path).items():
         metrics.log_metric(key, value)
-    copy(f"{audit.path}/audit.html", audit_page.path)
-    return digest, digest_of(audit.path), name, source(params)
+    copy_output(f"{audit.path}/audit.html", audit_page.path)
+    return digest, digest_of(audit.path), name, recorded_source(params)

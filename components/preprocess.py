@@ -13,13 +13,13 @@ def preprocess(
     data: Output[Dataset], metrics: Output[Metrics], audit: Output[Artifact], audit_page: Output[HTML],
 ) -> NamedTuple("Outputs", digest=str, audit_digest=str):  # fmt: skip
     """Decoded, resized and split arrays."""
-    from twofold.orchestration.kfp_display import numbers
-    from twofold.orchestration.task import copy, digest_of, run_step
+    from twofold.orchestration.kfp_display import numbers_of
+    from twofold.orchestration.task import copy_output, digest_of, run_step
     from twofold.steps.preprocess import preprocess
 
     paths = {"raw": raw.path, "data": data.path, "metrics": metrics.path, "audit": audit.path}
     digest = run_step(preprocess, params, {"raw": raw_digest}, {}, **paths)
-    for key, value in numbers(metrics.path).items():
+    for key, value in numbers_of(metrics.path).items():
         metrics.log_metric(key, value)
-    copy(f"{audit.path}/audit.html", audit_page.path)
+    copy_output(f"{audit.path}/audit.html", audit_page.path)
     return digest, digest_of(audit.path)

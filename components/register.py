@@ -18,9 +18,9 @@ def register(
     registration: Output[Artifact], verdict: Output[Artifact], gates: Output[Markdown], decision: Output[HTML],
 ) -> NamedTuple("Outputs", digest=str):  # fmt: skip
     """The gates, and the registry if they pass."""
-    from twofold.orchestration.kfp_display import verdict as shown
+    from twofold.orchestration.kfp_display import verdict_markdown as shown
     from twofold.orchestration.notifications import tag_run_outcome
-    from twofold.orchestration.task import copy, run_step, write
+    from twofold.orchestration.task import copy_output, run_step, write_output
     from twofold.steps.register import register
 
     digests = {"raw": raw_digest, "data": data_digest, "head": head_digest, "model": model_digest}
@@ -34,6 +34,6 @@ def register(
     around = {"TWOFOLD_PIPELINE_RUN": run, "TWOFOLD_SOURCE": source}
     digest = run_step(register, params, digests, around, **reads, **judged, **audits, **writes)
     tag_run_outcome(verdict.path, run)
-    write(gates.path, shown(verdict.path))
-    copy(f"{registration.path}/decision.html", decision.path)
+    write_output(gates.path, shown(verdict.path))
+    copy_output(f"{registration.path}/decision.html", decision.path)
     return (digest,)

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from twofold.core.errors import TwofoldError, WeightsError
-from twofold.training.pretrained_weights import locate, pretrained, source
+from twofold.training.pretrained_weights import locate, pretrained, weights_source
 
 
 def bake(given: Path, target: Path, wanted: list[str]) -> None:
@@ -23,7 +23,7 @@ def bake(given: Path, target: Path, wanted: list[str]) -> None:
             raise WeightsError(f"WEIGHTS: found {name!r}, expected BACKBONE:WEIGHTS, such as resnet50:imagenet1k_v1")
         pretrained(backbone, weights, 0.0)
         path = locate(backbone, weights)
-        copy = target / source(backbone, weights).file
+        copy = target / weights_source(backbone, weights).file
         shutil.copyfile(path, copy)
         # What was recorded at first use, where no whole SHA-256 is published.
         record = path.with_name(path.name + ".sha256")

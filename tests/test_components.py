@@ -74,11 +74,11 @@ def test_ingests_component_needs_nothing_that_the_data_image_lacks():
     code = (
         f"import sys; sys.modules |= dict.fromkeys({lacks})\n"
         "from pathlib import Path\n"
-        "from twofold.orchestration.kfp_display import numbers\n"
+        "from twofold.orchestration.kfp_display import numbers_of\n"
         "from twofold.orchestration.params_file import load_yaml\n"
-        "from twofold.orchestration.task import experiment, perform\n"
+        "from twofold.orchestration.task import check_all_sections, run_step\n"
         "from twofold.steps.preprocess import preprocess\n"
-        "print(experiment(**load_yaml(Path('tests/params.yaml'))))"
+        "print(check_all_sections(**load_yaml(Path('tests/params.yaml'))))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
     assert (done.stdout, done.stderr) == ("twofold\n", "")

@@ -11,7 +11,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from twofold.core.code_digest import closure
-from twofold.core.params import choices, nested
+from twofold.core.params import nested_section, section_choices
 from twofold.orchestration.params_file import STEPS, check_all, load_yaml, section_model
 from twofold.orchestration.step_cli import signature
 
@@ -95,7 +95,7 @@ def test_a_step_has_a_section_without_defaults_and_a_public_function_with_a_docs
     chosen = [
         (f"{name} ({tag}).{key}", inner)
         for name, field in fields_of(section)
-        for tag, choice in choices(field).items()
+        for tag, choice in section_choices(field).items()
         for key, inner in fields_of(choice)
     ]
     for name, field in [*fields_of(section), *chosen]:
@@ -107,7 +107,7 @@ def fields_of(section, prefix=""):
     """(key, field) of a section and of the sections within it."""
     for name, field in section.model_fields.items():
         yield prefix + name, field
-        if inner := nested(field):
+        if inner := nested_section(field):
             yield from fields_of(inner, f"{prefix}{name}.")
 
 
@@ -116,8 +116,8 @@ def keys_of(values, section, prefix=""):
     for name, value in values.items():
         yield prefix + name
         field = section.model_fields.get(name)
-        if isinstance(value, dict) and not (field and choices(field)):
-            yield from keys_of(value, (field and nested(field)) or section, f"{prefix}{name}.")
+        if isinstance(value, dict) and not (field and section_choices(field)):
+            yield from keys_of(value, (field and nested_section(field)) or section, f"{prefix}{name}.")
 
 
 @pytest.mark.parametrize("file", ["params.yaml", "tests/params.yaml"])

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from bench.harness.timing import Comparison, Limit, clocked, compare, sized
 from bench.workloads.photographs import cells, made_ready, photographs, pixel_difference, preparing, taken_in
-from twofold.data.process_pool import ordered
+from twofold.data.process_pool import map_in_order
 
 SIZE, WORKERS, CHUNK = 224, 2, 32  # px, processes of either side, files of a task
 
@@ -55,7 +55,7 @@ def kind(part: str, of: Kind) -> Comparison:
         data = made_ready(params, place)
         apart = pixel_difference(f"B1 {part}", data, folders, SIZE)
         chunks = [files[start : start + CHUNK] for start in range(0, len(files), CHUNK)]
-        limit = min(clocked(lambda: all(ordered(decoded, chunks, WORKERS))) for _ in range(2))
+        limit = min(clocked(lambda: all(map_in_order(decoded, chunks, WORKERS))) for _ in range(2))
         return compare(
             "B1",
             f"preprocess, {len(files)} files to {SIZE} px, nothing remembered, {WORKERS} workers",

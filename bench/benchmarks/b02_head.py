@@ -17,13 +17,13 @@ from bench.harness.isolated_process import Apart
 from bench.harness.timing import Comparison, Limit, compare, sized
 from bench.workloads.prepared_images import generated
 from twofold.data.prepared import PreparedDataset
-from twofold.model.classifier import BACKBONES, build, make_head
+from twofold.model.classifier import BACKBONES, build_classifier, make_head
 from twofold.model.device import device, make_deterministic
 from twofold.model.inference import normalise
-from twofold.training.feature_extraction import extract
+from twofold.training.feature_extraction import extract_features
 from twofold.training.history import validation_figures
 from twofold.training.loop import TrainingConfig, train
-from twofold.training.optimizer import groups
+from twofold.training.optimizer import decay_groups
 
 SIZE, EPOCHS = 224, 10
 TRAIN, VALIDATION = sized(on(cpu=32, gpu=3072), 8), sized(on(cpu=8, gpu=1024), 4)
@@ -36,8 +36,8 @@ def run() -> list[Comparison]:
     """Random weights: speed does not depend on their values."""
     make_deterministic()
     torch.manual_seed(0)
-    classifier = build("resnet50", 0.5)
-    plain = build("resnet50", 0.5)
+    classifier = build_classifier("resnet50", 0.5)
+    plain = build_classifier("resnet50", 0.5)
     plain.load_state_dict(classifier.state_dict())
     classifier.to(device()).to(memory_format=torch.channels_last)
     plain.to(device()).eval()
@@ -50,7 +50,7 @@ def run() -> list[Comparison]:
             # A new memo each time: what is measured is the work, not the memory of it.
             os.environ["TWOFOLD_CACHE"] = tempfile.mkdtemp(dir=place)
             seen = {
-                split: torch.from_numpy(extract(classifier, "resnet50", "bench", data, found, 0)).to(device())
+                split: torch.from_numpy(extract_features(classifier, "resnet50", "bench", data, found, 0)).to(device())
                 for split, found in rows.items()
             }
             head = make_head(FEATURES, 0.5).to(device())
@@ -65,14 +65,14 @@ def run() -> list[Comparison]:
                 head,
                 lambda epoch: ((seen["train"][torch.from_numpy(chosen).to(device())],) for chosen in epoch.batches),
                 targets["train"],
-                groups(list(head.parameters()), 1e-3, 0.01),
+                decay_groups(list(head.parameters()), 1e-3, 0.01),
                 plan(),
                 judge=judge,
                 label="head",
             )
 
         os.environ["TWOFOLD_CACHE"] = tempfile.mkdtemp(dir=place)
-        found = extract(classifier, "resnet50", "bench", data, rows["validation"], 0)
+        found = extract_features(classifier, "resnet50", "bench", data, rows["validation"], 0)
         with torch.no_grad():
             batch = normalise(torch.from_numpy(data.pixels(rows["validation"])).to(device()), *statistics())
             other = plain.features(batch.contiguous()).cpu().numpy()
@@ -108,7 +108,7 @@ def peer(directory: Path, mixed: bool) -> Callable[..., None]:
     torch.manual_seed(0)
     data = PreparedDataset.open(directory)
     order = torch.channels_last if mixed else torch.contiguous_format
-    plain = build("resnet50", 0.5).to(device()).to(memory_format=order).eval()
+    plain = build_classifier("resnet50", 0.5).to(device()).to(memory_format=order).eval()
 
     def work(epochs: int = EPOCHS) -> None:
         head = make_head(FEATURES, 0.5).to(device())

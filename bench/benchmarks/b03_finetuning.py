@@ -18,7 +18,7 @@ from bench.peers import timm_loop
 from bench.workloads.paced_training import RESNET50, SIZE, TURNED, Paced, arithmetic, classifier, passing, size
 from bench.workloads.prepared_images import generated
 from twofold.data.prepared import PreparedDataset
-from twofold.model.classifier import Classifier, build
+from twofold.model.classifier import Classifier, build_classifier
 from twofold.model.device import autocast, device, has_bf16, make_deterministic
 from twofold.model.inference import normalise
 from twofold.training.data_loader import TrainingBatches
@@ -96,7 +96,7 @@ def peer(directory: Path, part: str, images: int, batch: int) -> Callable[[], No
 
 def defaults() -> Callable[[torch.Tensor, torch.Tensor], None]:
     """fp32 as torch ships it, NCHW, AdamW."""
-    network = passing(build("resnet50", 0.5)).to(device()).train()
+    network = passing(build_classifier("resnet50", 0.5)).to(device()).train()
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-6)
 
     def step(images: torch.Tensor, wanted: torch.Tensor) -> None:
@@ -124,7 +124,7 @@ def difference(trained: Classifier, data: PreparedDataset) -> str:
     Raises:
         SystemExit: the logits are further apart than LIKE, or the gradients than torch's own autocast makes them.
     """
-    plain = build("resnet50", 0.5)
+    plain = build_classifier("resnet50", 0.5)
     plain.load_state_dict(trained.state_dict())
     plain.to(device())
     pixels = torch.from_numpy(data.pixels(data.rows("train")[:16])).to(device())

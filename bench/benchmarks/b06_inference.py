@@ -20,12 +20,12 @@ from bench.peers import defaults
 from bench.workloads.paced_training import passing
 from bench.workloads.prepared_images import generated
 from twofold.data.prepared import PreparedDataset
-from twofold.data.process_pool import workers
-from twofold.model.classifier import BACKBONES, Classifier, build
+from twofold.data.process_pool import worker_count
+from twofold.model.classifier import BACKBONES, Classifier, build_classifier
 from twofold.model.device import device, make_deterministic
 from twofold.model.inference import probabilities
 from twofold.serving.export import write_onnx
-from twofold.serving.quantization import quantise
+from twofold.serving.quantization import quantize
 from twofold.serving.sealed_model import SealedModel
 
 SIZE = 224
@@ -43,14 +43,14 @@ def run() -> list[Comparison]:
     """Random weights: the rate does not depend on them."""
     make_deterministic()
     torch.manual_seed(0)
-    classifier = passing(build("resnet50", 0.5))
+    classifier = passing(build_classifier("resnet50", 0.5))
     seconds, rate = products(RESNET50 * IMAGES)
     with tempfile.TemporaryDirectory(prefix="twofold-bench-") as name:
         place = Path(name)
         data = generated(place / "data", IMAGES, 2, SIZE)
         torch.save(classifier.state_dict(), place / "weights.pt")
         classifier.to(device()).to(memory_format=torch.channels_last)
-        peer = Apart(defaults.scoring, data.directory, place / "weights.pt", IMAGES, PEER_BATCH, workers())
+        peer = Apart(defaults.scoring, data.directory, place / "weights.pt", IMAGES, PEER_BATCH, worker_count())
         wanted = logits(peer())
 
         def scored(precision: str) -> npt.NDArray[np.float64]:
@@ -70,7 +70,7 @@ def run() -> list[Comparison]:
                 part=part,
                 ours=(f"{words}, batch {BATCH}", ours),
                 peer=(
-                    f"fp32, NCHW, eval() under no_grad, DataLoader of batch {PEER_BATCH} with {workers()} workers",
+                    f"fp32, NCHW, eval() under no_grad, DataLoader of batch {PEER_BATCH} with {worker_count()} workers",
                     peer,
                 ),
                 equal=equal,
@@ -106,7 +106,7 @@ def in_int8(
         for start in range(0, count, BATCH):
             yield np.repeat(data.pixels(np.arange(start, min(start + BATCH, count))), 3, axis=3)
 
-    quantise(place / "float32.onnx", batches(min(CALIBRATED, IMAGES)), place / "int8.onnx")
+    quantize(place / "float32.onnx", batches(min(CALIBRATED, IMAGES)), place / "int8.onnx")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(place / "int8.onnx", options, providers=["CPUExecutionProvider"])

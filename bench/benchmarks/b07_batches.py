@@ -21,7 +21,7 @@ from twofold.data.prepared import PreparedDataset
 from twofold.model.classifier import BACKBONES
 from twofold.model.device import make_deterministic
 from twofold.model.inference import normalise
-from twofold.training.augmentation import Augmentation, changed, draw, generator
+from twofold.training.augmentation import Augmentation, augment, draw_augmentation, seeded_generator
 
 COUNT, SIZE, WORKERS = sized(1024, 64), 224, 2
 BATCH = on(cpu=16, gpu=256)
@@ -82,7 +82,9 @@ def made(directory: Path) -> Callable[..., int]:
         for start in range(0, count, BATCH):
             rows = np.arange(start, min(start + BATCH, count))
             pixels = torch.from_numpy(data.pixels(rows))
-            turned = changed(pixels, AUGMENTATION, draw(len(pixels), AUGMENTATION, generator(0, start)))
+            turned = augment(
+                pixels, AUGMENTATION, draw_augmentation(len(pixels), AUGMENTATION, seeded_generator(0, start))
+            )
             total += len(normalise(turned, architecture.mean, architecture.std))
         return total
 

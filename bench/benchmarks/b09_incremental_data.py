@@ -29,7 +29,7 @@ from bench.harness.timing import Comparison, goal_of, sized
 from bench.workloads.jpeg_files import draw_texture, make, spread
 from twofold.core.artifacts import digest
 from twofold.data.prepared import PreparedDataset
-from twofold.model.classifier import build
+from twofold.model.classifier import build_classifier
 from twofold.model.device import device, make_deterministic
 from twofold.orchestration.params_file import load_yaml
 from twofold.steps import ingest as taking_in
@@ -68,7 +68,7 @@ def run(count: int | None = None) -> list[Comparison]:
     count = count or sized(COUNT, 400)
     make_deterministic()
     torch.manual_seed(0)
-    classifier = build(BACKBONE, 0.5).to(device()).to(memory_format=torch.channels_last)
+    classifier = build_classifier(BACKBONE, 0.5).to(device()).to(memory_format=torch.channels_last)
     sections = load_yaml(ROOT / "params.yaml")
     with tempfile.TemporaryDirectory(prefix="twofold-bench-", dir=os.environ.get("TMPDIR")) as name:
         place = Path(name)
@@ -92,7 +92,7 @@ def run(count: int | None = None) -> list[Comparison]:
             preprocess(Preprocess.model_validate(preparing), to / "raw", data=to / "data", **written)
             images = PreparedDataset.open(to / "data")
             for split in ("train", "validation"):
-                feature_extraction.extract(classifier, BACKBONE, "bench", images, images.rows(split), 0)
+                feature_extraction.extract_features(classifier, BACKBONE, "bench", images, images.rows(split), 0)
             return Spent(dict(spent), time.perf_counter() - begin)
 
         def write(condition: str) -> float:

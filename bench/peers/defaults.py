@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from twofold.data.prepared import PreparedDataset
-from twofold.model.classifier import build
+from twofold.model.classifier import build_classifier
 from twofold.model.device import device
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
@@ -42,7 +42,7 @@ def scoring(
     directory: Path, weights: Path, count: int, batch: int, workers: int
 ) -> Callable[[], npt.NDArray[np.float64]]:
     """For a process apart: the evaluation loop; returns the probabilities."""
-    network = build("resnet50", 0.5)
+    network = build_classifier("resnet50", 0.5)
     network.load_state_dict(torch.load(weights, weights_only=True))
     network.to(device()).eval()
     loader = as_loaded(directory, count, batch, workers)

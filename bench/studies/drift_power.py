@@ -21,8 +21,8 @@ from scipy.stats import binom
 from bench.harness.results import save
 from twofold.core.progress import track
 from twofold.data.resizing import resize
-from twofold.evaluation.drift_reference import Sample, features
-from twofold.serving.drift import judge
+from twofold.evaluation.drift_reference import ReferenceSample, pooled_features
+from twofold.serving.drift import drift_verdict
 from twofold.training.pretrained_weights import pretrained
 
 ALPHA = 0.05  # the command's default
@@ -51,10 +51,10 @@ def seen(files: list[Path], factor: float) -> NDArray[np.float16]:
             yield np.stack([resize(np.asarray(image)[:, :, None], SIZE, "squash") for image in images])
 
     shown = track(batches(), f"features, levels x {factor}", len(files), per_item=BATCH)
-    return features(classifier, shown, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    return pooled_features(classifier, shown, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 
 
-def samples(factors: tuple[float, ...]) -> dict[float, Sample]:
+def samples(factors: tuple[float, ...]) -> dict[float, ReferenceSample]:
     """What the model sees and says of the images that it has not learned from, in each light."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
@@ -67,19 +67,21 @@ def samples(factors: tuple[float, ...]) -> dict[float, Sample]:
     model.fit(seen([files[i] for i in taught], 1.0).astype(np.float64), target[taught])
     found = {factor: seen(pool, factor) for factor in factors}
     return {
-        factor: Sample(of, model.predict_proba(of.astype(np.float64))[:, 1].astype(np.float32))
+        factor: ReferenceSample(of, model.predict_proba(of.astype(np.float64))[:, 1].astype(np.float32))
         for factor, of in found.items()
     }
 
 
-def alarms(same: Sample, other: Sample, draws: int) -> int:
+def alarms(same: ReferenceSample, other: ReferenceSample, draws: int) -> int:
     """In how many draws drift is found between 500 images of the one and 300 others of the other sample."""
     count = 0
     for draw in range(draws):
         chosen = np.random.default_rng([1, draw]).permutation(len(same.scores))[: OLD + NEW]
         old, new = chosen[:OLD], chosen[OLD:]
-        verdict = judge(
-            Sample(same.features[old], same.scores[old]), Sample(other.features[new], other.scores[new]), ALPHA
+        verdict = drift_verdict(
+            ReferenceSample(same.features[old], same.scores[old]),
+            ReferenceSample(other.features[new], other.scores[new]),
+            ALPHA,
         )
         count += verdict.drift
     return count

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from twofold.evaluation.predictions import Predictions, gather
+from twofold.evaluation.predictions import Predictions, build_predictions
 from twofold.metrics.bootstrap import ModelOutputs
 from twofold.metrics.classification import classification_metrics
 from twofold.promotion.gate_evaluation import evaluate_gates
@@ -106,7 +106,7 @@ def _pair(draws: np.random.Generator, one: float, other: float) -> tuple[Predict
         "predicted": (ours >= 0.5).astype(int),
         "group": [None] * N,
     }
-    return gather(columns, {}), theirs
+    return build_predictions(columns, {}), theirs
 
 
 def _passes(gate: Better | NonInferior, pair: tuple[Predictions, NDArray[np.float64]]) -> bool:

@@ -22,7 +22,7 @@ from bench.harness.memory import MIB, peak
 from bench.harness.results import save
 from bench.harness.timing import clocked
 from bench.workloads.jpeg_files import HEIGHT, WIDTH, draw_texture, make, named, spread
-from twofold.data.process_pool import workers
+from twofold.data.process_pool import worker_count
 
 ROOT = Path(__file__).resolve().parents[2]
 COUNT, SIZE = 50_000, 224
@@ -41,7 +41,7 @@ def run(count: int, place: Path) -> dict[str, Any]:
     took = clocked(lambda: spread(make, place, count))
     total = sum(item.stat().st_size for item in (place / "images").rglob("*.jpg"))
     print(f"{count} JPEGs of {WIDTH}x{HEIGHT}, {total / count / 1000:.0f} kB each, made in {took:.0f} s", flush=True)
-    result: dict[str, Any] = {"count": count, "workers": workers(), "bytes": total}
+    result: dict[str, Any] = {"count": count, "workers": worker_count(), "bytes": total}
     for name, call in STEPS.items():
         script = f"from pathlib import Path; from tests.support.makers import *; root = Path({str(place)!r}); {call}"
         begin = time.perf_counter()

@@ -25,7 +25,7 @@ from scipy.ndimage import gaussian_filter
 from bench.harness.memory import MIB
 from bench.harness.results import save
 from twofold.audit.near_duplicates import find_near_duplicates
-from twofold.data.process_pool import workers
+from twofold.data.process_pool import worker_count
 from twofold.data.resizing import Pixels
 from twofold.data.thumbnails import SIDE, Thumbnails, thumbnail
 
@@ -189,7 +189,7 @@ def main() -> None:
     if options.many:
         result, name = cost(options.many), "near_cost"
     else:
-        with ProcessPoolExecutor(workers()) as executor:
+        with ProcessPoolExecutor(worker_count()) as executor:
             result, name = {maker: table(maker, executor) for maker in MAKERS}, "near"
     save(name, result)
 

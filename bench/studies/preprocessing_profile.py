@@ -23,14 +23,14 @@ from PIL import Image
 from bench.benchmarks.b01_preprocessing import KINDS, SIZE
 from bench.benchmarks.b07_batches import AUGMENTATION, BATCH
 from bench.workloads.photographs import cells, made_ready, photographs, preparing, taken_in
-from twofold.data.decode_cache import content_of
+from twofold.data.decode_cache import pixel_digest
 from twofold.data.decoding import Limits, decode, prepare
 from twofold.data.resizing import FILTER
-from twofold.data.thumbnails import thumbnail_of
+from twofold.data.thumbnails import grey_thumbnail
 from twofold.model.classifier import BACKBONES
 from twofold.model.device import make_deterministic
 from twofold.model.inference import normalise
-from twofold.training.augmentation import AugmentationDraws, changed, draw, generator
+from twofold.training.augmentation import AugmentationDraws, augment, draw_augmentation, seeded_generator
 
 FILES, BATCHES, ROUNDS = 64, 32, 10
 
@@ -61,8 +61,8 @@ def prepared() -> None:
         tell(f"resize all its pixels to {SIZE} px (Pillow)", whole, lambda image: image.resize((SIZE, SIZE), FILTER))
         tell("prepare: decode, check and resize", files, lambda data: prepare(data, limits, SIZE, "squash"))
         tell("decode in full, as ingest does", files, lambda data: decode(data, limits))
-        tell("thumbnail for near duplicates", grey, thumbnail_of)
-        tell("SHA-256 of the prepared pixels", pixels, content_of)
+        tell("thumbnail for near duplicates", grey, grey_thumbnail)
+        tell("SHA-256 of the prepared pixels", pixels, pixel_digest)
         for name, work, given in others(files, whole):
             tell(name, given, work)
 
@@ -81,14 +81,14 @@ def batched() -> None:
         tell("read from the memory map", rows, data.pixels)
         tell("draw at random", rows, drawn)
         both = [(torch.from_numpy(data.pixels(some)), drawn(some)) for some in rows]
-        tell("turn", both, lambda given: changed(given[0], AUGMENTATION, given[1]))
-        turned = [changed(pixels, AUGMENTATION, draws) for pixels, draws in both]
+        tell("turn", both, lambda given: augment(given[0], AUGMENTATION, given[1]))
+        turned = [augment(pixels, AUGMENTATION, draws) for pixels, draws in both]
         tell("normalise", turned, lambda images: normalise(images, resnet50.mean, resnet50.std))
 
 
 def drawn(rows: NDArray[np.int64]) -> AugmentationDraws:
     """As an epoch draws for a step."""
-    return draw(len(rows), AUGMENTATION, generator(0, int(rows[0])))
+    return draw_augmentation(len(rows), AUGMENTATION, seeded_generator(0, int(rows[0])))
 
 
 def tell(name: str, given: Sequence[Any], work: Callable[[Any], Any]) -> None:

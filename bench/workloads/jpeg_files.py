@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFilter
 
-from twofold.data.process_pool import workers
+from twofold.data.process_pool import worker_count
 
 WIDTH, HEIGHT = 500, 375  # px
 TEXTURE = 3000  # px of its side
@@ -45,7 +45,7 @@ def draw_texture() -> Image.Image:
 
 def spread(work: Callable[[Path, Iterable[int]], None], place: Path, count: int) -> None:
     """All the numbers, in batches over the workers."""
-    with ProcessPoolExecutor(workers()) as executor:
+    with ProcessPoolExecutor(worker_count()) as executor:
         for done in [
             executor.submit(work, place, range(start, min(count, start + BATCH))) for start in range(0, count, BATCH)
         ]:

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from bench.harness.hardware import wait
 from bench.harness.timing import sized
-from twofold.model.classifier import BACKBONES, Classifier, build
+from twofold.model.classifier import BACKBONES, Classifier, build_classifier
 from twofold.model.device import device
-from twofold.model.torch_compile import compiled, compiles
+from twofold.model.torch_compile import compiled, should_compile
 from twofold.training.augmentation import Augmentation
 from twofold.training.conv_bn_folding import depthwise_in_float32, folded_batchnorm
 from twofold.training.loop import Inputs, TrainingConfig, train
@@ -68,7 +68,7 @@ class Paced:
         """
         self._go: queue.Queue[bool] = queue.Queue()
         self._done: queue.Queue[BaseException | None] = queue.Queue()
-        fuse = compiles(device(), LONG, batch, SIZE)
+        fuse = should_compile(device(), LONG, batch, SIZE)
 
         def judge() -> dict[str, float]:
             wait()
@@ -134,7 +134,7 @@ def arithmetic(classifier: Classifier) -> ExitStack:
 def classifier() -> Classifier:
     """A ResNet-50 with random weights, which cost what pretrained ones do, always the same ones."""
     torch.manual_seed(0)
-    return passing(build("resnet50", 0.5)).to(device()).to(memory_format=torch.channels_last)
+    return passing(build_classifier("resnet50", 0.5)).to(device()).to(memory_format=torch.channels_last)
 
 
 def passing(network: M) -> M:

@@ -10,18 +10,18 @@ from torch import nn
 
 from bench.workloads.prepared_images import generated
 from twofold.core.errors import TrainingError
-from twofold.model.classifier import BACKBONES, build
+from twofold.model.classifier import BACKBONES, build_classifier
 from twofold.model.device import make_deterministic
 from twofold.model.fused_classifier import FusedClassifier
-from twofold.model.inference import exact
+from twofold.model.inference import exact_float32
 from twofold.model.torch_compile import compiled
 from twofold.training import loop, train_step
-from twofold.training.augmentation import Augmentation, AugmentationDraws, changed, draw, generator
+from twofold.training.augmentation import Augmentation, AugmentationDraws, augment, draw_augmentation, seeded_generator
 from twofold.training.checkpoint import Checkpoint
 from twofold.training.conv_bn_folding import folded_batchnorm
 from twofold.training.data_loader import Prefetcher, TrainingBatches
 from twofold.training.loop import TrainingConfig, train
-from twofold.training.optimizer import groups
+from twofold.training.optimizer import decay_groups
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 GPU = torch.device("cuda")
@@ -65,7 +65,7 @@ def run(points, plan=PLAN, checkpoint=None, first=0, stopped_at=None):
             raise KeyboardInterrupt
         return {"log_loss": 1.0 / (1 + epoch), "roc_auc": 0.5, "accuracy": 0.5}
 
-    rates = groups(list(network.parameters()), 0.01, 0.01)
+    rates = decay_groups(list(network.parameters()), 0.01, 0.01)
     found = train(network, inputs, TARGETS, rates, plan, judge=judge, label="gpu", checkpoint=checkpoint)
     return [row["train_loss"] for row in found.history[1:]], found.best
 
@@ -143,14 +143,14 @@ def test_a_feed_that_is_left_early_ends_its_thread_and_passes_errors_on(images):
 def test_images_are_changed_as_on_the_cpu():
     images = torch.randint(0, 256, (40, 24, 24, 3), dtype=torch.uint8)
     settings = Augmentation(flips=True, orientation_free=True, crop_min_area=0.5, brightness=0.2, contrast=0.2)
-    drawn = draw(40, settings, generator(1))
-    expected = changed(images, settings, drawn)
-    found = changed(images.to(GPU), settings, AugmentationDraws(*(each.to(GPU) for each in drawn)))
+    drawn = draw_augmentation(40, settings, seeded_generator(1))
+    expected = augment(images, settings, drawn)
+    found = augment(images.to(GPU), settings, AugmentationDraws(*(each.to(GPU) for each in drawn)))
     torch.testing.assert_close(found.cpu(), expected, atol=0.05, rtol=0)
     only = replace(settings, crop_min_area=1, brightness=0, contrast=0)
     assert torch.equal(
-        changed(images.to(GPU), only, AugmentationDraws(*(each.to(GPU) for each in drawn))).cpu(),
-        changed(images, only, drawn),
+        augment(images.to(GPU), only, AugmentationDraws(*(each.to(GPU) for each in drawn))).cpu(),
+        augment(images, only, drawn),
     )
 
 
@@ -162,9 +162,9 @@ def test_compiled_kernels_train_as_torchs_own_do(images, monkeypatch):
     found = []
     for fuse in (True, False):
         torch.manual_seed(0)
-        network = build("resnet50", 0.0).to(GPU).to(memory_format=torch.channels_last)
+        network = build_classifier("resnet50", 0.0).to(GPU).to(memory_format=torch.channels_last)
         shown = TrainingBatches(network, images, rows, turned, mean=RESNET50.mean, std=RESNET50.std, batch_size=16)
-        rates = groups(list(network.parameters()), 1e-4, 0.01)
+        rates = decay_groups(list(network.parameters()), 1e-4, 0.01)
         still = {"log_loss": 1.0, "roc_auc": 0.5, "accuracy": 0.5}
         with folded_batchnorm(network.backbone):
             outcome = train(
@@ -183,12 +183,12 @@ def test_compiled_kernels_train_as_torchs_own_do(images, monkeypatch):
 
 @pytest.mark.parametrize(("precision", "like"), [("float32", 1e-4), ("bfloat16", 0.03)])
 def test_a_replica_with_fused_kernels_sees_what_the_classifier_sees(precision, like):
-    classifier = alive(build("resnet50", 0.5)).eval()
+    classifier = alive(build_classifier("resnet50", 0.5)).eval()
     shown = torch.randn(8, 3, 64, 64, generator=torch.Generator().manual_seed(2))
     with torch.inference_mode():
         expected = classifier.features(shown)
         replica = FusedClassifier(classifier.to(GPU), precision)
-        with exact():
+        with exact_float32():
             found = replica.features(shown.to(GPU).contiguous(memory_format=torch.channels_last)).cpu()
         assert expected.norm() > 0.1
         assert (found - expected).norm() < like * expected.norm()
@@ -197,7 +197,7 @@ def test_a_replica_with_fused_kernels_sees_what_the_classifier_sees(precision, l
 
 def alive(classifier):
     """Norms as after training: not zero at the end of a residual branch, each with statistics of its own."""
-    random = generator(5)
+    random = seeded_generator(5)
     for module in classifier.modules():
         if isinstance(module, nn.BatchNorm2d):
             for tensor, low, high in (

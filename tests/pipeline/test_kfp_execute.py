@@ -14,7 +14,7 @@ from twofold.core.artifacts import digest
 from twofold.core.errors import TwofoldError
 from twofold.kubeflow.definition.images import Images
 from twofold.kubeflow.local import process_runner
-from twofold.kubeflow.local.process_runner import execute
+from twofold.kubeflow.local.process_runner import run_pipeline
 from twofold.orchestration.params_file import load_yaml
 
 
@@ -27,7 +27,7 @@ def params(monkeypatch):
 def test_a_runner_that_claims_success_is_not_believed(params, tmp_path, monkeypatch):
     monkeypatch.setattr(subprocess_task_handler, "run_local_subprocess", lambda **words: 0)
     with pytest.raises(TwofoldError, match="Tried to get output"):
-        execute(tmp_path / "runs", SubprocessRunner(use_venv=False), None, params, {})
+        run_pipeline(tmp_path / "runs", SubprocessRunner(use_venv=False), None, params, {})
 
 
 def test_the_runner_is_given_an_empty_workspace_of_its_own_which_it_deletes(params, tmp_path, monkeypatch):
@@ -42,7 +42,7 @@ def test_the_runner_is_given_an_empty_workspace_of_its_own_which_it_deletes(para
     monkeypatch.setattr(subprocess_task_handler, "run_local_subprocess", lambda **words: 1)
     (tmp_path / "data").write_text("kept")
     with pytest.raises(TwofoldError, match="the pipeline failed"):
-        execute(tmp_path / "runs", SubprocessRunner(use_venv=False), None, params, {})
+        run_pipeline(tmp_path / "runs", SubprocessRunner(use_venv=False), None, params, {})
     workspace = Path(given["workspace_root"])
     assert not workspace.exists()
     assert not workspace.parent.exists()
@@ -60,8 +60,8 @@ def test_a_run_sees_its_own_folder_and_no_other_that_is_made_meanwhile(params, t
             (begun / "twofold-training-now").mkdir()
 
     monkeypatch.setattr(process_runner, "build", lambda *words, **named: tasks)
-    monkeypatch.setattr(process_runner, "check", lambda folder, pipeline: None)
-    found = process_runner.execute(tmp_path / "runs", SubprocessRunner(use_venv=False), images, params, {})
+    monkeypatch.setattr(process_runner, "check_outputs", lambda folder, pipeline: None)
+    found = process_runner.run_pipeline(tmp_path / "runs", SubprocessRunner(use_venv=False), images, params, {})
     assert found == roots[0] / "twofold-training-now"
     assert roots[0].parent == tmp_path / "runs"
     assert roots[0].stat().st_mode & 0o7777 == mode

@@ -11,7 +11,7 @@ from tests.pipeline.conftest import WRITTEN, make_project
 from tests.support.channel import SECRET, channel
 from twofold.core.artifacts import digest
 from twofold.core.errors import ArtifactError
-from twofold.kubeflow.local.outputs import check, files
+from twofold.kubeflow.local.outputs import check_outputs, summary_files
 
 TASKS = ("ingest", "preprocess", "train-head", "finetune-all", "evaluate", "register", "notify")
 PLACES = dict(
@@ -145,7 +145,7 @@ def test_a_run_with_a_missing_output_is_no_run_whatever_the_runner_says(folder):
     from twofold.orchestration.params_file import STEPS
 
     made = pipeline(None, None, {step: {} for step in STEPS})
-    check(folder, made)
+    check_outputs(folder, made)
     for place, word in (
         ("evaluate/report", "report is missing or empty"),
         ("register/executor_output.json", "register: has not run to its end"),
@@ -155,10 +155,10 @@ def test_a_run_with_a_missing_output_is_no_run_whatever_the_runner_says(folder):
         aside = folder.parent.parent / "aside"
         (folder / place).rename(aside)
         with pytest.raises(ArtifactError, match=word):
-            check(folder, made)
+            check_outputs(folder, made)
         aside.rename(folder / place)
-    check(folder, made)
-    found = files(folder)._asdict()
+    check_outputs(folder, made)
+    found = summary_files(folder)._asdict()
     audits = found.pop("audits")
     assert [path for path in (*found.values(), *audits) if not path.exists()] == []
 

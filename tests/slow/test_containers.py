@@ -146,10 +146,8 @@ def test_weights_are_baked_in_once_they_proved_sound(engine, images, tmp_path):
     (context / "docker" / "weights" / packaged.name).chmod(0o600)
     printed = engine.build("train", tag="tests-weights", root=context, WEIGHTS="efficientnet_lite0:packaged")
     baked = names(printed)["train"]
-    code = (
-        "from twofold.training.pretrained_weights import find, pretrained as p; w = 'efficientnet_lite0', 'packaged'; "
-    )
-    code += "p(*w, 0.0); print(find(*w))"
+    code = "from twofold.training.pretrained_weights import locate, pretrained as p; w = 'efficientnet_lite0', 'packaged'; "
+    code += "p(*w, 0.0); print(locate(*w))"
     assert engine.within(baked, "python3", "-c", code).strip() == f"/opt/weights/{packaged.name}"
     assert engine.within(images["train"], "sh", "-c", "ls -A /opt/weights") == ""
 

@@ -14,8 +14,8 @@ from tests.support import registration_case as case
 from tests.support.tools.browser import BROWSER, PHONE, browsing, moved, width
 from tests.unit.reporting.test_decision_page import CHAMPION, RECORDED, REFUSED, judged
 from twofold.evaluation import gradcam
-from twofold.model.classifier import build
-from twofold.promotion.candidate import read
+from twofold.model.classifier import build_classifier
+from twofold.promotion.candidate import read_candidate
 from twofold.promotion.gates import Minimum
 from twofold.reporting import decision_page, threshold_slider
 
@@ -55,9 +55,11 @@ def judgement(tmp_path_factory):
     root = tmp_path_factory.mktemp("page")
     with pytest.MonkeyPatch.context() as patch:
         case.know_corner(patch)
-        candidate = read(*case.make_candidate(root / "made", case.make_data(root)))
+        candidate = read_candidate(*case.make_candidate(root / "made", case.make_data(root)))
     torch.manual_seed(1)
-    explained = gradcam.explain(build("efficientnet_lite0", 0.5), ABOUT, candidate.test, candidate.labels, noise)
+    explained = gradcam.explain_answers(
+        build_classifier("efficientnet_lite0", 0.5), ABOUT, candidate.test, candidate.labels, noise
+    )
     gates = [Minimum(figure="accuracy", min=0.7), Minimum(figure="x" * 200, min=0.5)]
     return judged(replace(candidate, explained=explained), CHAMPION, gates)
 

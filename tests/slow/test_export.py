@@ -21,7 +21,7 @@ from twofold.cli import main
 from twofold.core.errors import ArtifactError
 from twofold.model import classifier as models
 from twofold.serving import export
-from twofold.serving.export import EXTRA, TOLERANCE, Whole
+from twofold.serving.export import EXTRA, TOLERANCE, PixelsToProbability
 from twofold.serving.sealed_model import open_sealed
 
 pytestmark = pytest.mark.slow
@@ -124,7 +124,7 @@ def test_the_example_needs_nothing_but_the_file(written, model, tmp_path):
 
 
 def test_a_model_that_is_very_sure_is_calibrated_as_it_is_sealed(tmp_path, monkeypatch):
-    build = models.build
+    build = models.build_classifier
 
     def loud(backbone, dropout):
         made = build(backbone, dropout)
@@ -132,7 +132,7 @@ def test_a_model_that_is_very_sure_is_calibrated_as_it_is_sealed(tmp_path, monke
             made.head[3].weight.mul_(-8)
         return made
 
-    monkeypatch.setattr(models, "build", loud)
+    monkeypatch.setattr(models, "build_classifier", loud)
     sealed = open_sealed(sealed_case.make(tmp_path, size=64, temperature=4.0))
     batch = np.stack([np.broadcast_to(one, (64, 64, 3)) for one in map(sealed.pixels, images(64))])
     expected = sealed.score(batch)
@@ -140,7 +140,7 @@ def test_a_model_that_is_very_sure_is_calibrated_as_it_is_sealed(tmp_path, monke
     assert (expected > 1 / (1 + np.exp(-17 / 4))).any()
     assert ((expected > 0.9) & (expected < 0.9999)).any()
     with torch.inference_mode():
-        found = Whole(sealed).eval()(torch.from_numpy(batch)).numpy()
+        found = PixelsToProbability(sealed).eval()(torch.from_numpy(batch)).numpy()
     assert np.abs(found - expected).max() <= TOLERANCE
 
 

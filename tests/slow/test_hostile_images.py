@@ -16,7 +16,7 @@ from tests.support.makers import file_bytes, make_folder
 from tests.support.tools.confined import ROOT, confined, fate, limits_of_params
 from twofold.core.artifacts import read_csv
 from twofold.data.decoding import Limits
-from twofold.data.process_pool import ordered
+from twofold.data.process_pool import map_in_order
 
 pytestmark = pytest.mark.slow
 SECONDS = 20.0
@@ -27,7 +27,7 @@ ENDINGS = (".png", ".jpg", ".JPEG", ".webp", ".bmp", ".tif", ".tiff")  # of anyt
 SCRIPT = """
 import json, sys
 from pathlib import Path
-from tests.makers import make_raw
+from tests.support.makers import make_raw
 make_raw(sys.argv[1], Path(sys.argv[2]), **json.loads(sys.argv[3]))
 """
 
@@ -87,7 +87,7 @@ def test_the_same_in_this_process_twice_and_in_workers(folder, limits, costs):
     assert _fates((paths[::-1], limits)) == expected
     batches = [(paths[start : start + 10], limits) for start in range(0, len(paths), 10)]
     found: dict[str, str] = {}
-    for part in ordered(_fates, batches, 2):
+    for part in map_in_order(_fates, batches, 2):
         found |= part
     assert found == expected
 

@@ -16,7 +16,7 @@ PER_CLASS = 10_000
 SCRIPT = """
 import sys
 from pathlib import Path
-from tests.makers import make_prepared, make_raw
+from tests.support.makers import make_prepared, make_raw
 root = Path(sys.argv[1])
 make_prepared(make_raw(root / "images", root / "raw"), root / "data", image_size=224)
 """

@@ -21,7 +21,7 @@ from twofold.serving.model_resolver import fetch_sealed
 from twofold.serving.sealed_model import open_sealed
 from twofold.tracking import runs
 from twofold.tracking import store as tracking
-from twofold.tracking.registry_client import KEY, SEAL, version_by_alias, version_with
+from twofold.tracking.registry_client import KEY, SEAL, version_by_alias, version_of_candidate
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
@@ -109,7 +109,7 @@ def test_a_reader_sees_the_champion_and_can_fetch_it_whole(user, tmp_path):
     store = user("reader")
     with tracking.readable_errors(store.uri):
         version = version_by_alias(store, "corner")
-        assert version_with(store, "corner", version.tags[KEY]).version == version.version
+        assert version_of_candidate(store, "corner", version.tags[KEY]).version == version.version
         sealed = open_sealed(fetch_sealed(store, version, tmp_path), version.tags[SEAL])
     assert (str(version.version), sealed.labels) == ("1", ("good", "bad"))
 

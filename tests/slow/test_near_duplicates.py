@@ -7,7 +7,7 @@ import pytest
 
 from bench.studies.near_duplicate_recall import CHANGES, COUNT, look
 from twofold.audit.near_duplicates import find_near_duplicates
-from twofold.data.process_pool import workers
+from twofold.data.process_pool import worker_count
 
 pytestmark = pytest.mark.slow
 CUT = [name for name in CHANGES if "cut off each side" in name]  # not found, and the README says so
@@ -16,7 +16,7 @@ CUT = [name for name in CHANGES if "cut off each side" in name]  # not found, an
 @pytest.fixture(scope="module")
 def cells():
     chunks = [range(start, min(start + 64, COUNT)) for start in range(0, COUNT, 64)]
-    with ProcessPoolExecutor(workers()) as executor:
+    with ProcessPoolExecutor(worker_count()) as executor:
         return np.stack([one for some in executor.map(look, ["solar cells"] * len(chunks), chunks) for one in some])
 
 

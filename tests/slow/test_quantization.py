@@ -123,7 +123,7 @@ def test_what_loses_too_much_is_not_written(case, tmp_path, monkeypatch, capsys)
     def blind(prepared):
         return 1, iter([np.zeros((1, 64, 64, 3), np.uint8)])
 
-    monkeypatch.setattr(quantization_evaluation, "calibration", blind)
+    monkeypatch.setattr(quantization_evaluation, "calibration_images", blind)
     assert call(case, tmp_path / "to", "--data", case.data) == 1
     said = capsys.readouterr().err
     assert "export onnx: in int8, ROC-AUC on " in said

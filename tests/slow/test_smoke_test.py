@@ -12,7 +12,7 @@ from tests.support import registration_case as case
 from twofold.core.artifacts import read_json, write_json
 from twofold.core.errors import RegistryError
 from twofold.metrics.decision_threshold import DECISION
-from twofold.promotion.candidate import read, sample
+from twofold.promotion.candidate import read_candidate, sample_files
 from twofold.serving import sealed_model_writer
 from twofold.serving.mlflow_model import write_mlflow_model
 from twofold.serving.sealed_model import TOLERANCES
@@ -43,8 +43,8 @@ def make_packed(made, folder, decision, **pixels):
 
 
 def tried(made, packed):
-    candidate = read(*made)
-    images, expected = sample(candidate, 16)
+    candidate = read_candidate(*made)
+    images, expected = sample_files(candidate, 16)
     decision = candidate.decision
     return run_smoke_test(
         packed,
@@ -65,8 +65,8 @@ def test_registered_for_real_it_is_promoted_and_served(made, mlflow_store, tmp_p
     assert verdict["rehearsal"]["tolerance"] == 1e-4
     monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
     served = mlflow.pyfunc.load_model("models:/corner@champion")
-    candidate = read(*made)
-    images, expected = sample(candidate, 16)
+    candidate = read_candidate(*made)
+    images, expected = sample_files(candidate, 16)
     answers = served.predict(pd.DataFrame({"image": images}))
     np.testing.assert_allclose(answers["probability"], expected, atol=1e-6)
     assert answers["positive"].tolist() == (expected >= candidate.decision["threshold"]).tolist()
@@ -83,7 +83,7 @@ def test_a_bfloat16_model_is_rehearsed_promoted_and_served_in_bfloat16(mlflow_st
     assert verdict["rehearsal"]["tolerance"] == TOLERANCES["bfloat16"]
     monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
     served = mlflow.pyfunc.load_model("models:/corner@champion")
-    images, expected = sample(read(*made), 16)
+    images, expected = sample_files(read_candidate(*made), 16)
     np.testing.assert_allclose(served.predict(pd.DataFrame({"image": images}))["probability"], expected, atol=1e-6)
     card = (tmp_path / "registration" / "model_card.md").read_text()
     assert "probabilities averaged over 4 view(s), computed in bfloat16." in card

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from twofold.core import artifacts
 from twofold.data import prepared
-from twofold.data.decode_cache import content_of
+from twofold.data.decode_cache import pixel_digest
 from twofold.metrics.decision_threshold import MaxAccuracy
 from twofold.model import classifier as models
 from twofold.steps.evaluate import Evaluate, evaluate
@@ -81,7 +81,7 @@ def known_backbone(monkeypatch) -> None:
 def make_model(folder: Path, **changed) -> Path:
     """A model folder; `known_backbone` must have been called."""
     folder.mkdir(parents=True)
-    classifier = models.build("corner", 0.5)
+    classifier = models.build_classifier("corner", 0.5)
     with torch.no_grad():
         for weight in classifier.parameters():
             weight.zero_()
@@ -130,7 +130,7 @@ def make_data(folder: Path, images=IMAGES, pixels=None) -> Path:
         "part": pa.array([0] * n, pa.int32()),
         "row": pa.array(range(n), pa.int32()),
         "channels": pa.array([1] * n, pa.int8()),
-        "pixels": pa.array([content_of(image) for image in array], pa.string()),
+        "pixels": pa.array([pixel_digest(image) for image in array], pa.string()),
         "slice.type": pa.array([kind for _, _, _, kind in rows], pa.string()),
     }
     pq.write_table(pa.table(columns), folder / "index.parquet")

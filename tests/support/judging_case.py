@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from twofold.evaluation.predictions import Predictions, gather
+from twofold.evaluation.predictions import Predictions, build_predictions
 from twofold.metrics.bootstrap import ModelOutputs
-from twofold.metrics.classification import summary
+from twofold.metrics.classification import metrics_summary
 from twofold.promotion.paired_comparison import Opponent, PairedComparison, compare
 from twofold.promotion.verdict import GateInputs
 
@@ -21,12 +21,12 @@ def predictions(target, probability, slices=None, threshold=0.5) -> Predictions:
         "predicted": [int(value >= threshold) for value in probability],
         "group": [None] * n,
     }
-    return gather(columns, slices or {})
+    return build_predictions(columns, slices or {})
 
 
 def subject(test: Predictions, threshold=0.5, **more) -> GateInputs:
     """What evaluate would say of it, and more figures."""
-    return GateInputs({**summary(test.target, test.probability, threshold), **more}, test, threshold)
+    return GateInputs({**metrics_summary(test.target, test.probability, threshold), **more}, test, threshold)
 
 
 def beside(test: Predictions, other, *, version="4", threshold=0.5, splits=None) -> PairedComparison:

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from twofold.audit.ingest_checks import Audit as Judged
-from twofold.core.params import check
+from twofold.core.params import check_section
 from twofold.steps.ingest import Ingest, ingest
 from twofold.steps.preprocess import Preprocess, preprocess
 
@@ -71,7 +71,7 @@ def make_raw(source: Path | str, out: Path, **changes: Any) -> Path:
         "min_per_class": 2,
         "audit": UNJUDGED,
     }
-    taken = check(Ingest, "ingest", values | changes)
+    taken = check_section(Ingest, "ingest", values | changes)
     ingest(taken, raw=out, metrics=out.with_suffix(".json"), audit=out.with_suffix(".audit"))
     return out
 
@@ -86,7 +86,7 @@ def make_prepared(raw: Path, out: Path, **changes: Any) -> Path:
         "split_salt": "tests",
         "audit": UNAUDITED,
     }
-    made = check(Preprocess, "preprocess", values | changes)
+    made = check_section(Preprocess, "preprocess", values | changes)
     preprocess(made, raw, data=out, metrics=out.with_suffix(".json"), audit=out.with_suffix(".audit"))
     return out
 

@@ -23,7 +23,7 @@ def make(root, patch, precision="float32"):
     """What register reads."""
     raw, data = case.make_data(root)
     torch.manual_seed(0)
-    classifier = models.build(BACKBONE, 0.5)
+    classifier = models.build_classifier(BACKBONE, 0.5)
     with torch.no_grad():
         classifier.head[3].weight.mul_(-20)  # probabilities that differ, on both sides of the threshold
     known = models.BACKBONES[BACKBONE]

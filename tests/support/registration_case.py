@@ -104,7 +104,7 @@ def make_data(root: Path) -> tuple[Path, Path]:
 def make_model(folder: Path, kind: str, slope: float, data: Path) -> Path:
     """A folder like that of train_head (`head`) or finetune_all (`model`), as if trained on that data."""
     folder.mkdir(parents=True)
-    classifier = models.build("corner", 0.5)
+    classifier = models.build_classifier("corner", 0.5)
     with torch.no_grad():
         for weight in classifier.parameters():
             weight.zero_()
@@ -244,7 +244,7 @@ def hurry(monkeypatch) -> list[int]:
         asked.append(len(images))
         return 0.0
 
-    monkeypatch.setattr(registration, "rehearse", rehearse)
+    monkeypatch.setattr(registration, "run_smoke_test", rehearse)
     monkeypatch.setattr(decision_page, "render", lambda judged, outcome, recorded: "<h1>the page</h1>")
     return asked
 

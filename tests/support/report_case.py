@@ -5,13 +5,13 @@ from typing import Any
 import numpy as np
 
 from twofold.evaluation import predictions
-from twofold.evaluation.error_analysis import address, most_confident_errors, sample_correct
+from twofold.evaluation.error_analysis import data_url, most_confident_errors, sample_correct
 from twofold.evaluation.explanations import Explanation, Explanations
-from twofold.evaluation.slices import by_value
+from twofold.evaluation.slices import slice_metrics
 from twofold.metrics import calibration
-from twofold.metrics.classification import confusion, summary
-from twofold.metrics.metric_intervals import intervals
-from twofold.metrics.temperature_scaling import calibrated
+from twofold.metrics.classification import confusion_matrix, metrics_summary
+from twofold.metrics.metric_intervals import metric_intervals
+from twofold.metrics.temperature_scaling import apply_temperature
 from twofold.reporting import plots
 from twofold.reporting.evaluation_report import Findings
 from twofold.reporting.html_page import Picture
@@ -29,7 +29,7 @@ DECISION = {
     "chosen_on": {"split": "validation", "n": 120, "n_positive": 40},
     "calibrated_on": {"at_bound": False},
 }
-MAP = address(np.zeros((1, 2, 1), np.uint8))
+MAP = data_url(np.zeros((1, 2, 1), np.uint8))
 
 
 def noise(sha256: str) -> np.ndarray:
@@ -60,18 +60,20 @@ def make_findings(
         "predicted": predicted,
         "group": group or [None] * n,
     }
-    test = predictions.gather(columns, slices or {"type": ["mono" if row % 2 else "poly" for row in range(n)]})
+    test = predictions.build_predictions(
+        columns, slices or {"type": ["mono" if row % 2 else "poly" for row in range(n)]}
+    )
     answers = (test.target, test.probability, 0.5)
-    counts = confusion(*answers)
+    counts = confusion_matrix(*answers)
     decision = DECISION | {"labels": list(labels), "positive": labels[1]} | decided
-    uncalibrated = calibrated(test.probability, 1 / decision["temperature"])
-    before = calibration.interval(test.target, uncalibrated)._asdict()
-    metrics = summary(*answers) | {
-        "ece_uncalibrated": calibration.ece(test.target, uncalibrated),
+    uncalibrated = apply_temperature(test.probability, 1 / decision["temperature"])
+    before = calibration.ece_interval(test.target, uncalibrated)._asdict()
+    metrics = metrics_summary(*answers) | {
+        "ece_uncalibrated": calibration.expected_calibration_error(test.target, uncalibrated),
         "temperature": decision["temperature"],
         "threshold": 0.5,
-        "intervals": intervals(*answers) | {"ece_uncalibrated": before},
-        "slices": by_value(*answers, test.slices),
+        "intervals": metric_intervals(*answers) | {"ece_uncalibrated": before},
+        "slices": slice_metrics(*answers, test.slices),
     }
     return Findings(
         metrics=metrics,

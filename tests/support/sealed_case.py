@@ -19,7 +19,7 @@ def make(root, *, backbone=BACKBONE, fit="squash", size=32, views=4, temperature
     model = root / "model"
     model.mkdir(parents=True)
     torch.manual_seed(0)
-    classifier = models.build(backbone, 0.5)
+    classifier = models.build_classifier(backbone, 0.5)
     with torch.no_grad():
         classifier.head[3].weight.mul_(20)  # probabilities that differ
     save_file(

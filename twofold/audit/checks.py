@@ -83,13 +83,13 @@ class Check(NamedTuple):
         return self.parameter or f"{step}.audit.{self.name}"
 
 
-def findings(checks: Sequence[Check]) -> str:
+def describe_findings(checks: Sequence[Check]) -> str:
     """What was found, in a few words: `leaks (6), near duplicates (2)`, or `nothing`."""
     found = [f"{check.name.replace('_', ' ')} ({len(check.found)})" for check in checks if check.found]
     return ", ".join(found) or "nothing"
 
 
-def enforce(step: str, checks: Sequence[Check], page: Path) -> None:
+def enforce_policies(step: str, checks: Sequence[Check], page: Path) -> None:
     """End the step where a policy asks for it.
 
     Args:

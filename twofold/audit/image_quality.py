@@ -132,7 +132,7 @@ def _odd(name: str, oddity: _Oddity, rows: Sequence[tuple[ImageRecord, ImageStat
     if not rows:
         return []
     values = [oddity.figure(*row) for row in rows]
-    away = distances(np.array([oddity.scale(value) for value in values]), oddity.gap)
+    away = scaled_distances(np.array([oddity.scale(value) for value in values]), oddity.gap)
     far = np.abs(away) if oddity.sign == 0 else oddity.sign * away
     odd = sorted(
         (-far[place], rows[place][0].key, place)
@@ -142,7 +142,7 @@ def _odd(name: str, oddity: _Oddity, rows: Sequence[tuple[ImageRecord, ImageStat
     return [_found(name, rows[place][0], oddity.tell(values[place]), values[place]) for _, _, place in odd]
 
 
-def distances(values: NDArray[np.float64], gap: float) -> NDArray[np.float64]:
+def scaled_distances(values: NDArray[np.float64], gap: float) -> NDArray[np.float64]:
     """How far each value lies from the median, signed; 1 is where `far` begins (see above), and at least `gap`."""
     median = np.median(values)
     deviation = 1.4826 * np.median(np.abs(values - median))

@@ -82,10 +82,10 @@ def run_ingest_checks(
         _exact(policies.exact_duplicates, duplicates),
         _refused(refused),
     ]
-    return checks, figures(ordered, labels, readable)
+    return checks, data_statistics(ordered, labels, readable)
 
 
-def leave_out(copies: Sequence[ImageRecord], checks: Sequence[Check]) -> list[QuarantinedFile]:
+def files_to_quarantine(copies: Sequence[ImageRecord], checks: Sequence[Check]) -> list[QuarantinedFile]:
     """Every file that shows what a check with the policy `quarantine` found, with the reason.
 
     Args:
@@ -106,7 +106,7 @@ def leave_out(copies: Sequence[ImageRecord], checks: Sequence[Check]) -> list[Qu
     ]
 
 
-def figures(
+def data_statistics(
     images: Sequence[ImageRecord], labels: tuple[str, str], readable: Sequence[SpuriousCorrelation] = ()
 ) -> dict[str, Any]:
     """Numbers and tables about the images, for the page and for programs."""

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from twofold.audit.checks import Check, Issue, PolicyOfAll
-from twofold.audit.logistic_regression import StandardizedFeatures, fit, log_odds_of, sigmoid
+from twofold.audit.logistic_regression import StandardizedFeatures, fit_logistic_regression, log_odds, sigmoid
 from twofold.data.prepared import PreparedDataset
 from twofold.metrics.number_format import percent
 
@@ -72,18 +72,18 @@ def check_labels(
     if policy == "ignore":
         return Check(NAME, policy, TITLE, MEANING, []), {}
     group = images.column("group")
-    impossible = too_few(images.target, group, images.meta["labels"])
+    impossible = too_few_images(images.target, group, images.meta["labels"])
     if impossible:
         return Check(NAME, policy, TITLE, MEANING, [], impossible=impossible), {"images looked at": 0}
     parts = [features(split) for split in SPLITS]
     order = np.concatenate([images.rows(split) for split in SPLITS])
-    probability = out_of_fold(parts, order, images.target, group)
-    suspects = find(images.target, probability)
+    probability = out_of_fold_probabilities(parts, order, images.target, group)
+    suspects = find_label_issues(images.target, probability)
     check = Check(NAME, policy, TITLE, MEANING, [_found(images, row, probability[row]) for row in suspects.rows])
     return check, _figures(images, suspects)
 
 
-def too_few(target: npt.NDArray[np.int64], group: npt.NDArray[Any], labels: list[str]) -> str:
+def too_few_images(target: npt.NDArray[np.int64], group: npt.NDArray[Any], labels: list[str]) -> str:
     """Why these images cannot be cut into folds, in words; empty if they can."""
     whole = _groups(group)
     for value, label in enumerate(labels):
@@ -94,7 +94,9 @@ def too_few(target: npt.NDArray[np.int64], group: npt.NDArray[Any], labels: list
     return ""
 
 
-def folds(target: npt.NDArray[np.int64], group: npt.NDArray[Any]) -> list[tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
+def assign_folds(
+    target: npt.NDArray[np.int64], group: npt.NDArray[Any]
+) -> list[tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
     """(rows to learn from, rows to predict) five times; classes in proportion, groups whole, the same each time."""
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
@@ -106,7 +108,7 @@ def folds(target: npt.NDArray[np.int64], group: npt.NDArray[Any]) -> list[tuple[
     return list(splitter.split(whole, target, None if apart else whole))
 
 
-def out_of_fold(
+def out_of_fold_probabilities(
     parts: Sequence[npt.NDArray[np.float32]],
     order: npt.NDArray[np.int64],
     target: npt.NDArray[np.int64],
@@ -133,18 +135,18 @@ def out_of_fold(
     probability = np.empty(len(target), np.float64)
     with threadpool_limits(1):
         features = StandardizedFeatures(parts)
-        for learned, predicted in folds(target, group):
+        for learned, predicted in assign_folds(target, group):
             # Weights of 0 and 1 instead of a copy of four fifths of the rows: the same solution.
             weight = np.zeros(len(target))
             weight[learned] = 1
-            regression = fit(features, target[order], weight[order], STRENGTH)
+            regression = fit_logistic_regression(features, target[order], weight[order], STRENGTH)
             seen = np.empty(len(target))
-            seen[order] = sigmoid(log_odds_of(regression, features))
+            seen[order] = sigmoid(log_odds(regression, features))
             probability[predicted] = seen[predicted]
     return probability
 
 
-def find(target: npt.NDArray[np.int64], probability: npt.NDArray[np.float64]) -> LabelIssues:
+def find_label_issues(target: npt.NDArray[np.int64], probability: npt.NDArray[np.float64]) -> LabelIssues:
     """The suspects among images of (N,) labels 0 or 1, from out-of-fold probabilities (N,) of 1."""
     from cleanlab.count import estimate_joint
     from cleanlab.filter import find_label_issues

@@ -71,7 +71,7 @@ class StandardizedFeatures:
             start += len(block)
 
 
-def fit(
+def fit_logistic_regression(
     features: StandardizedFeatures, target: npt.NDArray[np.int64], weight: Doubles, strength: float
 ) -> LogisticModel:
     """The coefficients w and intercept b of the least sum(weight * log loss) + |w|² / (2 * strength).
@@ -109,7 +109,7 @@ def fit(
     return LogisticModel(found.x[:-1], float(found.x[-1]))
 
 
-def log_odds_of(regression: LogisticModel, features: StandardizedFeatures) -> Doubles:
+def log_odds(regression: LogisticModel, features: StandardizedFeatures) -> Doubles:
     """(N,) log odds of the positive class."""
     coefficients = regression.coefficients.astype(np.float32)
     return np.concatenate([(block @ coefficients).astype(np.float64) for _, block in features]) + regression.intercept

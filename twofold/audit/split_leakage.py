@@ -50,7 +50,7 @@ class LeakageResult(NamedTuple):
     left_out: dict[int, ExcludedImage]
 
 
-def exact(
+def exact_duplicate_issues(
     images: Sequence[ImageRecord], splits: Sequence[str], left_out: Mapping[int, ExcludedImage]
 ) -> tuple[list[Issue], list[Issue]]:
     """The findings of what `splits.repeats` left out: (across splits, within one)."""
@@ -68,7 +68,7 @@ def exact(
     return across, within
 
 
-def groups(
+def group_issues(
     images: Sequence[ImageRecord], splits: Sequence[str], places: Iterable[int], policy: Policy
 ) -> LeakageResult:
     """Groups in several splits.
@@ -99,7 +99,7 @@ def groups(
     return LeakageResult([Check("groups", policy, *TITLES["groups"], found)], out)
 
 
-def near(
+def near_duplicate_issues(
     images: Sequence[ImageRecord], splits: Sequence[str], pairs: Sequence[NearDuplicate], policies: Mapping[str, Policy]
 ) -> LeakageResult:
     """Near duplicates: under both labels, across splits, within one.
@@ -155,7 +155,7 @@ def near(
     return LeakageResult([Check(name, policies[name], *TITLES[name], rows) for name, rows in found.items()], out)
 
 
-def figures(
+def split_statistics(
     images: Sequence[ImageRecord], splits: Sequence[str], classes: Sequence[str], slices: Sequence[str]
 ) -> dict[str, Any]:
     """What the audit's page shows of the splits: images of each class, groups, and images of each slice.

@@ -42,7 +42,7 @@ class AuditSummary(NamedTuple):
         return DONE[self.policy]
 
 
-class Sorted(NamedTuple):
+class ChecksByOutcome(NamedTuple):
     """Checks by what came of them, each in the order of the steps; attributes for `audit_summary.html`."""
 
     raised: list[AuditSummary]
@@ -51,7 +51,7 @@ class Sorted(NamedTuple):
     ignored: list[AuditSummary]
 
 
-def read(audits: Mapping[str, Path], fingerprint: str) -> tuple[AuditSummary, ...]:
+def read_audits(audits: Mapping[str, Path], fingerprint: str) -> tuple[AuditSummary, ...]:
     """Every check of the audits, in the order of the steps and of the checks' names.
 
     Args:
@@ -100,9 +100,9 @@ def _read(step: str, folder: Path, fingerprint: str) -> list[AuditSummary]:
     return checks
 
 
-def in_kinds(checks: Iterable[AuditSummary]) -> Sorted:
+def group_by_outcome(checks: Iterable[AuditSummary]) -> ChecksByOutcome:
     """The checks that found something, found nothing, could not look, and were not to look."""
-    found = Sorted([], [], [], [])
+    found = ChecksByOutcome([], [], [], [])
     for check in checks:
         if check.policy == "ignore" and not check.found:
             found.ignored.append(check)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from twofold.audit.checks import PAGE, SUMMARY
 from twofold.core.artifacts import read_json
 from twofold.core.errors import DataError
-from twofold.core.params import check
+from twofold.core.params import check_section
 from twofold.orchestration.params_file import load_yaml
 from twofold.sources.factory import open_source
 from twofold.steps.ingest import Ingest, ingest
@@ -40,7 +40,10 @@ def audit(source: str, params: Path, to: Path) -> Verdict:
     labels = {entry.label for entry in open_source(source).listing().entries}
     if labels and taken.get("positive") not in labels:
         taken["positive"] = max(labels)
-    taking, making = check(Ingest, "ingest", taken), check(Preprocess, "preprocess", _section(values, "preprocess"))
+    taking, making = (
+        check_section(Ingest, "ingest", taken),
+        check_section(Preprocess, "preprocess", _section(values, "preprocess")),
+    )
     pages = {step: to / step for step in ("ingest", "preprocess")}
     with tempfile.TemporaryDirectory(prefix="twofold-audit-") as place:
         root = Path(place)
@@ -64,7 +67,7 @@ def audit(source: str, params: Path, to: Path) -> Verdict:
 def _section(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     section = values.get(name)
     if not isinstance(section, Mapping):
-        check(Ingest if name == "ingest" else Preprocess, name, section)  # raises, and says what is wrong
+        check_section(Ingest if name == "ingest" else Preprocess, name, section)  # raises, and says what is wrong
     return section  # type: ignore[return-value]
 
 
@@ -72,7 +75,7 @@ def _lenient(section: Ingest) -> Ingest:
     policies = section.audit.model_dump()
     softer = {name: "warn" if policy == "fail" else policy for name, policy in policies.items()}
     softer["both_labels"] = "quarantine"
-    return check(Ingest, "ingest", section.model_dump() | {"audit": softer})
+    return check_section(Ingest, "ingest", section.model_dump() | {"audit": softer})
 
 
 def _checks(directory: Path) -> dict[str, Any]:

@@ -15,7 +15,7 @@ def show(verify: bool) -> str:
     Raises:
         ParameterError: TWOFOLD_CACHE_LIMIT is no size, or the memo cannot be read.
     """
-    limit = f"limit: {cache.limit():,} bytes ({cache.LIMIT})"
+    limit = f"limit: {cache.cache_limit():,} bytes ({cache.LIMIT})"
     with cache.required():
         kept = cache.backend()
         if not kept.exists():

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from twofold.core.artifacts import META, file_sha256, publish, read_csv, write_csv
 from twofold.core.errors import DataError, ParameterError, TwofoldError
-from twofold.core.params import check
+from twofold.core.params import check_section
 from twofold.core.progress import say
 from twofold.data.decoding import FORMATS
 from twofold.data.prepared import INDEX, LEFT_OUT, PreparedDataset
@@ -120,7 +120,7 @@ def _prepared(sha256: str, root: Path) -> str:
         section = load_yaml(root / "params.yaml").get("preprocess")
         policies = section.get("audit") if isinstance(section, dict) else None
         preprocess(
-            check(Preprocess, "preprocess", values | {"audit": policies}),
+            check_section(Preprocess, "preprocess", values | {"audit": policies}),
             root / RAW,
             data=directory,
             metrics=root / REPORTS / "preprocess.json",
@@ -137,7 +137,9 @@ def _memo(sha256: str, root: Path) -> str:
     with contextlib.chdir(root):  # the memo's usual place is below the project's folder
         count = cache.forget_image(sha256)
     shared = (
-        "; if its bucket keeps old versions of objects, those are yours to delete" if "://" in cache.place() else ""
+        "; if its bucket keeps old versions of objects, those are yours to delete"
+        if "://" in cache.cache_address()
+        else ""
     )
     return f"memo: {count} entries{shared}" if count else ""
 

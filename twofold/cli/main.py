@@ -119,9 +119,9 @@ def _run_check(options: argparse.Namespace) -> int:
 
 
 def _run_fetch(options: argparse.Namespace) -> int:
-    from twofold.training.pretrained_weights import fetch
+    from twofold.training.pretrained_weights import fetch_weights
 
-    print(fetch(options.backbone, options.weights, retry=options.retry))
+    print(fetch_weights(options.backbone, options.weights, retry=options.retry))
     return 0
 
 

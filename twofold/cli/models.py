@@ -81,7 +81,7 @@ def _run_list(options: argparse.Namespace) -> int:
     with _opened(options) as (store, name):
         from twofold.registry import version_catalog, version_text
 
-        found = version_catalog.listing(store, name)
+        found = version_catalog.list_versions(store, name)
         return _shown(options, found, version_text.listing(found, name))
 
 

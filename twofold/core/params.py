@@ -40,7 +40,7 @@ class Section(BaseModel):
 S = TypeVar("S", bound=Section)
 
 
-def check(model: type[S], name: str, values: Any) -> S:
+def check_section(model: type[S], name: str, values: Any) -> S:
     """Return the section `name` as its model.
 
     Raises:
@@ -55,13 +55,13 @@ def check(model: type[S], name: str, values: Any) -> S:
         raise ParameterError("params.yaml:\n  " + "\n  ".join(lines)) from None
 
 
-def nested(field: FieldInfo) -> type[Section] | None:
+def nested_section(field: FieldInfo) -> type[Section] | None:
     """The section that a field holds, if it holds one: `train_head.audit`."""
     inner = field.annotation
     return inner if isinstance(inner, type) and issubclass(inner, Section) else None
 
 
-def choices(field: FieldInfo) -> dict[str, type[Section]]:
+def section_choices(field: FieldInfo) -> dict[str, type[Section]]:
     """The sections of which a field may hold one, by their tag: `evaluate.threshold`; none for any other field."""
     return {tag: kind for tag, kind in _tagged(field).items() if isinstance(kind, type) and issubclass(kind, Section)}
 
@@ -82,14 +82,14 @@ def _explain(model: type[Section], name: str, problem: Any) -> str:
     for part in map(str, problem["loc"]):
         if field is not None and part in _tagged(field):
             # The tag of a choice is no key of the file.
-            if part in choices(field):
-                holder, field = choices(field)[part], None
+            if part in section_choices(field):
+                holder, field = section_choices(field)[part], None
             continue
         key += f".{part}"
         lost = lost or part not in holder.model_fields
         if not lost:
             field = holder.model_fields[part]
-            holder = nested(field) or holder
+            holder = nested_section(field) or holder
     about = f" ({field.description})" if field is not None and field.description else ""
     if problem["type"] == "missing":
         return f"{key}: missing; add it{about}"

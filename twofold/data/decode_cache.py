@@ -69,13 +69,13 @@ def cached(files: Sequence[bytes], limits: Limits) -> list[DecodedFile | None]:
     return _known(*_names(files, limits))
 
 
-def decoders() -> list[str]:
+def decoder_versions() -> list[str]:
     """Pillow's version and those of the libraries that it decodes with."""
     built = [f"{name} {features.version(name)}" for name in _LIBRARIES if features.check(name)]
     return [f"Pillow {PIL.__version__}", *built]
 
 
-def content_of(pixels: Pixels) -> str:
+def pixel_digest(pixels: Pixels) -> str:
     """SHA-256 over the shape and the values of (H, W, C) uint8 pixels: the same for the same picture alone."""
     height, width, channels = pixels.shape
     content = hashlib.sha256(f"{height} {width} {channels}\n".encode())
@@ -105,7 +105,7 @@ def _decoded(data: bytes, sha256: str, limits: Limits) -> DecodedFile:
 
 def _seen(decoded: Decoded, sha256: str, data: bytes) -> DecodedFile:
     height, width, channels = decoded.pixels.shape
-    content, figures = content_of(decoded.pixels), image_statistics(decoded.pixels, data)
+    content, figures = pixel_digest(decoded.pixels), image_statistics(decoded.pixels, data)
     return DecodedFile(sha256, "", content, width, height, channels, decoded.mode, decoded.format, figures)
 
 
@@ -125,4 +125,4 @@ def _typed(values: DecodedFile | ImageStatistics) -> bool:
 
 @functools.cache
 def _circumstances(limits: Limits) -> list[str]:
-    return [str(astuple(limits)), code_digest(__name__), *decoders()]
+    return [str(astuple(limits)), code_digest(__name__), *decoder_versions()]

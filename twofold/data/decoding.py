@@ -41,7 +41,7 @@ from PIL import Image, UnidentifiedImageError
 
 from twofold.core.errors import DataError
 from twofold.data.file_validation import validate_file
-from twofold.data.resizing import Fit, Pixels, scaled
+from twofold.data.resizing import Fit, Pixels, resize_image
 
 T = TypeVar("T")
 
@@ -175,7 +175,7 @@ def _made(data: bytes, limits: Limits, size: int, fit: Fit, ample: float) -> Res
     if image.mode not in ("L", "RGB") or image.has_transparency_data or found.mode.startswith("I;16"):
         pixels = _pixels(image, found.mode, found.depth)
         image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
-    return ResizedImage(scaled(image, found.extent, size, fit), image, found.width, found.height)
+    return ResizedImage(resize_image(image, found.extent, size, fit), image, found.width, found.height)
 
 
 def _upright(data: bytes, limits: Limits, least: int = 0) -> _Upright:

@@ -26,7 +26,7 @@ class PartLocation(NamedTuple):
     channels: int
 
 
-class Measured(Protocol):
+class HasMeasurements(Protocol):
     """What the index keeps of how an image looks: `content` as of `seen.content_of`, `brightness` 0 to 1."""
 
     @property
@@ -36,7 +36,7 @@ class Measured(Protocol):
     def brightness(self) -> float: ...
 
 
-def plan(images: Sequence[ImageRecord], size: int) -> tuple[list[PartLocation], list[tuple[int, int, int, int]]]:
+def plan_parts(images: Sequence[ImageRecord], size: int) -> tuple[list[PartLocation], list[tuple[int, int, int, int]]]:
     """Lay images out in parts, each of one number of channels, in the order given.
 
     Returns:
@@ -87,7 +87,7 @@ def repack(
     Returns:
         What `plan` returns for those that stay.
     """
-    new_places, new_shapes = plan([images[place] for place in stays], size)
+    new_places, new_shapes = plan_parts([images[place] for place in stays], size)
     old = [np.load(directory / part_name(number), mmap_mode="r") for number in range(len(shapes))]
     for number, shape in enumerate(new_shapes):
         create_part(directory / f"new-{number}", shape)
@@ -117,13 +117,13 @@ def write_index(
     images: Sequence[ImageRecord],
     splits: Sequence[str],
     places: Sequence[PartLocation],
-    seen: Sequence[Measured],
+    seen: Sequence[HasMeasurements],
     meta: Mapping[str, Any],
 ) -> None:
     """Write `index.parquet`, sorted by sha256; `meta` is that of the raw data, and says `positive` and `slices`."""
     order = sorted(range(len(images)), key=lambda number: images[number].sha256)
     rows = [(images[number], splits[number], places[number]) for number in order]
-    origins = sources(images)
+    origins = image_sources(images)
     columns: dict[str, pa.Array] = {
         "sha256": pa.array([image.sha256 for image, _, _ in rows], pa.string()),
         "label": pa.array([image.label for image, _, _ in rows], pa.string()),
@@ -145,7 +145,7 @@ def write_index(
     pq.write_table(pa.table(columns), directory / INDEX, compression="zstd")
 
 
-def sources(images: Sequence[ImageRecord]) -> list[str | None]:
+def image_sources(images: Sequence[ImageRecord]) -> list[str | None]:
     """Where each image comes from, as far as its key tells: the first folder in which the keys differ.
 
     A folder that is named like the image's class says nothing of its own. `bad/line 1/a.png`, `good/line 2/b.png` and

@@ -18,16 +18,16 @@ from PIL import Image as Pillow
 from twofold.core.code_digest import code_digest
 from twofold.core.errors import ArtifactError, DataError
 from twofold.core.progress import track
-from twofold.data.decode_cache import content_of, decoders
+from twofold.data.decode_cache import decoder_versions, pixel_digest
 from twofold.data.decoding import Limits, prepare
 from twofold.data.prepared import part_name
-from twofold.data.prepared_writer import PartLocation, create_part, plan, write_rows
-from twofold.data.process_pool import ordered, workers
+from twofold.data.prepared_writer import PartLocation, create_part, plan_parts, write_rows
+from twofold.data.process_pool import map_in_order, worker_count
 from twofold.data.raw import ImageRecord
-from twofold.data.resizing import Fit, Pixels, histogram
+from twofold.data.resizing import Fit, Pixels, level_histogram
 from twofold.data.shards import read_member
 from twofold.data.splits import TRAIN
-from twofold.data.thumbnails import SIDE, Thumbnails, shades, thumbnail_of
+from twofold.data.thumbnails import SIDE, Thumbnails, grey_thumbnail, to_grey
 from twofold.storage import cache
 
 _TASK_IMAGES, _TASK_BYTES = 32, 8 * 1024 * 1024
@@ -105,15 +105,15 @@ def write_parts(
         DataError: an image cannot be decoded.
         ArtifactError: a shard has changed, or an image decodes otherwise than ingest saw it.
     """
-    places, shapes = plan(images, size)
+    places, shapes = plan_parts(images, size)
     for number, shape in enumerate(shapes):
         create_part(draft / part_name(number), shape)
     jobs = [Job(*job) for job in zip(images, places, [split == TRAIN for split in splits], strict=True)]
     made = partial(preprocess_images, raw=raw, size=size, fit=fit, limits=limits, thumbnails=thumbnails)
     work = partial(_prepare, made=made, draft=draft, shapes=shapes)
-    tasks, count = list(_tasks(jobs)), workers()
+    tasks, count = list(_tasks(jobs)), worker_count()
     order = _apart(len(tasks), count)
-    batches = ordered(work, (tasks[number] for number in order), count, _files)
+    batches = map_in_order(work, (tasks[number] for number in order), count, _files)
     done = dict(zip(order, track(batches, "preprocess", len(jobs), per_item=_TASK_IMAGES), strict=True))
     return places, shapes, [seen for number in range(len(tasks)) for seen in done[number]]
 
@@ -205,12 +205,12 @@ def preprocess_images(
 
 def brightness(pixels: Pixels) -> float:
     """The mean of the grey image (Rec. 601 luma) as it came, nothing cut off or added: 0 (black) to 1 (white)."""
-    return _brightness(shades(pixels))
+    return _brightness(to_grey(pixels))
 
 
 @functools.cache
 def _circumstances(size: int, fit: Fit, limits: Limits) -> list[str]:
-    return [str(size), fit, str(astuple(limits)), code_digest(__name__), *decoders()]
+    return [str(size), fit, str(astuple(limits)), code_digest(__name__), *decoder_versions()]
 
 
 def _made(image: ImageRecord, raw: Path, size: int, fit: Fit, limits: Limits, thumbnails: bool) -> PreprocessedImage:
@@ -226,11 +226,13 @@ def _made(image: ImageRecord, raw: Path, size: int, fit: Fit, limits: Limits, th
             f"{(image.height, image.width, image.channels)}; run ingest again with this version of Pillow"
         )
     # Whole numbers, so that the order in which images are added up cannot change the last digit.
-    counts = histogram(made.pixels)
+    counts = level_histogram(made.pixels)
     grey = made.upright.convert("L")
-    small = thumbnail_of(grey) if thumbnails else None
+    small = grey_thumbnail(grey) if thumbnails else None
     light = _brightness(grey)
-    return PreprocessedImage(made.pixels, content_of(made.pixels), small, light, counts @ _LEVELS, counts @ _LEVELS**2)
+    return PreprocessedImage(
+        made.pixels, pixel_digest(made.pixels), small, light, counts @ _LEVELS, counts @ _LEVELS**2
+    )
 
 
 def _brightness(grey: Pillow.Image) -> float:

@@ -23,7 +23,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
 
 from twofold.core.errors import DataError, ParameterError
-from twofold.core.malloc import keep_freed
+from twofold.core.malloc import keep_freed_memory
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -32,7 +32,7 @@ _SHOWN = 10
 AHEAD = 2  # tasks that wait for each worker: enough to keep it busy, few enough to bound memory
 
 
-def workers() -> int:
+def worker_count() -> int:
     """How many processes to use.
 
     Raises:
@@ -46,7 +46,7 @@ def workers() -> int:
     return int(text)
 
 
-def ordered(
+def map_in_order(
     function: Callable[[T], R],
     tasks: Iterable[T],
     count: int,
@@ -148,7 +148,7 @@ def _verdict(names: list[str], guilty: list[str]) -> str:
 
 
 def _begin() -> None:
-    keep_freed()
+    keep_freed_memory()
     _end_with_parent()
 
 

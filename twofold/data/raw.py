@@ -112,7 +112,7 @@ class RawDataset(NamedTuple):
         return read_member(self.directory, image.shard, image.offset, image.bytes, image.sha256)
 
 
-def rewrite(directory: Path, images: Iterable[ImageRecord]) -> list[ImageRecord]:
+def rewrite_shards(directory: Path, images: Iterable[ImageRecord]) -> list[ImageRecord]:
     """Write the shards of a folder anew, with these images of theirs alone; returns them with their new places."""
     old = directory / "old"
     old.mkdir()

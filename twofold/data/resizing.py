@@ -32,10 +32,10 @@ def resize(pixels: Pixels, size: int, fit: Fit) -> Pixels:
         (size, size, C) uint8.
     """
     image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
-    return scaled(image, (0.0, 0.0, float(image.width), float(image.height)), size, fit)
+    return resize_image(image, (0.0, 0.0, float(image.width), float(image.height)), size, fit)
 
 
-def scaled(image: Image.Image, extent: tuple[float, float, float, float], size: int, fit: Fit) -> Pixels:
+def resize_image(image: Image.Image, extent: tuple[float, float, float, float], size: int, fit: Fit) -> Pixels:
     """`resize` of a picture as Pillow has it.
 
     Args:
@@ -67,7 +67,7 @@ def scaled(image: Image.Image, extent: tuple[float, float, float, float], size: 
     return np.asarray(image).reshape(size, size, -1)
 
 
-def histogram(pixels: Pixels) -> NDArray[np.int64]:
+def level_histogram(pixels: Pixels) -> NDArray[np.int64]:
     """How often each level occurs in each channel of (H, W, C) uint8 pixels: (C, 256)."""
     image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
     return np.array(image.histogram(), np.int64).reshape(pixels.shape[2], 256)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from twofold.data.decode_cache import DecodedFile, cached, decode_cached
 from twofold.data.decoding import Limits
-from twofold.data.process_pool import ordered, workers
+from twofold.data.process_pool import map_in_order, worker_count
 from twofold.sources.base import Entry, FetchedFile, FileRequest, Source
 from twofold.sources.local_folder import FolderSource
 
@@ -41,17 +41,17 @@ def read_files(source: Source, entries: Iterable[Entry], limits: Limits, strict:
         SourceError: the source failed, and not a single file of it.
         DataError: a worker died; which file did it.
     """
-    count = workers()
+    count = worker_count()
     tasks = _tasks(entries, source)
     take = partial(_take, source=source, limits=limits, strict=strict)
     # Elsewhere than in a folder to fetch is to wait for a server, which more processes do better.
     if not isinstance(source, FolderSource) or count == 1:
-        for batch in ordered(take, tasks, count, _files):
+        for batch in map_in_order(take, tasks, count, _files):
             yield from batch
         return
     known: deque[list[ReadFile | None]] = deque()
     look = partial(_recalled, source=source, limits=limits)
-    for batch in ordered(take, _unknown(tasks, look, known), count, _files):
+    for batch in map_in_order(take, _unknown(tasks, look, known), count, _files):
         fresh = iter(batch)
         yield from (next(fresh) if one is None else one for one in known.popleft())
 
@@ -60,7 +60,7 @@ def _unknown(
     tasks: Iterator[list[FileRequest]], look: "partial[list[ReadFile | None]]", known: deque[list[ReadFile | None]]
 ) -> Iterator[list[FileRequest]]:
     """Of each task what the memo does not know; `known` gets the rest, with None in the places of these."""
-    count = min(workers(), _THREADS)
+    count = min(worker_count(), _THREADS)
     waiting: deque[tuple[list[FileRequest], Future[list[ReadFile | None]]]] = deque()
     likely = False  # that the next files are known, as the last ones were
     with ThreadPoolExecutor(count) as threads:

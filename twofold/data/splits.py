@@ -29,7 +29,7 @@ class ExcludedImage(NamedTuple):
     of: str
 
 
-def assign(images: Sequence[ImageRecord], *, test: float, validation: float, salt: str) -> list[str]:
+def assign_splits(images: Sequence[ImageRecord], *, test: float, validation: float, salt: str) -> list[str]:
     """The split of each image: the one that it came with, else drawn by the hash of its group or of its content.
 
     Args:
@@ -47,7 +47,7 @@ def assign(images: Sequence[ImageRecord], *, test: float, validation: float, sal
     return [image.split or _drawn(image, test, validation, salt) for image in images]
 
 
-def repeats(images: Sequence[ImageRecord], splits: Sequence[str]) -> dict[int, ExcludedImage]:
+def find_repeats(images: Sequence[ImageRecord], splits: Sequence[str]) -> dict[int, ExcludedImage]:
     """What to leave out because it shows the same pixels as an image that stays; by place in `images`.
 
     An image of train or validation that repeats one of test would be a leak, and a repeat within a split would count
@@ -64,7 +64,7 @@ def repeats(images: Sequence[ImageRecord], splits: Sequence[str]) -> dict[int, E
     return out
 
 
-def groups_across(images: Sequence[ImageRecord], splits: Sequence[str]) -> int:
+def count_split_groups(images: Sequence[ImageRecord], splits: Sequence[str]) -> int:
     """How many groups have images in more than one split: 0 when drawn, maybe not when the splits were given."""
     seen: dict[str, set[str]] = {}
     for image, split in zip(images, splits, strict=True):
@@ -73,7 +73,7 @@ def groups_across(images: Sequence[ImageRecord], splits: Sequence[str]) -> int:
     return sum(len(found) > 1 for found in seen.values())
 
 
-def check(labels: Sequence[str], splits: Sequence[str], classes: Sequence[str]) -> dict[str, dict[str, int]]:
+def check_splits(labels: Sequence[str], splits: Sequence[str], classes: Sequence[str]) -> dict[str, dict[str, int]]:
     """Images of each class in each split, {split: {class: count}}.
 
     Raises:

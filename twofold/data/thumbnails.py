@@ -18,15 +18,15 @@ def thumbnail(pixels: Pixels) -> Thumbnails:
     Args:
         pixels: (H, W, C) uint8, C 1 or 3, of any size.
     """
-    return thumbnail_of(shades(pixels))
+    return grey_thumbnail(to_grey(pixels))
 
 
-def shades(pixels: Pixels) -> Image.Image:
+def to_grey(pixels: Pixels) -> Image.Image:
     """The grey picture (Rec. 601 luma) of (H, W, C) uint8 pixels, C 1 or 3."""
     return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).convert("L")
 
 
-def thumbnail_of(grey: Image.Image) -> Thumbnails:
+def grey_thumbnail(grey: Image.Image) -> Thumbnails:
     """`thumbnail` of what is grey already."""
     # Without rounding to levels, which would be most of what a picture of low contrast has.
     exact = grey.convert("F")

@@ -25,14 +25,16 @@ BATCH = 16
 _LARGEST = 65504.0  # of a float16
 
 
-class Sample(NamedTuple):
+class ReferenceSample(NamedTuple):
     """Features (n, F) float16 and scores (n,) float32 of n images."""
 
     features: NDArray[np.float16]
     scores: NDArray[np.float32]
 
 
-def of_test(prepared: PreparedDataset, classifier: Classifier, about: Mapping[str, Any], test: Predictions) -> Sample:
+def reference_of_test(
+    prepared: PreparedDataset, classifier: Classifier, about: Mapping[str, Any], test: Predictions
+) -> ReferenceSample:
     """The reference of a model.
 
     Args:
@@ -43,15 +45,15 @@ def of_test(prepared: PreparedDataset, classifier: Classifier, about: Mapping[st
     """
     from twofold.core.progress import track
 
-    chosen = one_of_each([None if group is None else str(group) for group in test.group])[:MOST]
+    chosen = first_of_each_group([None if group is None else str(group) for group in test.group])[:MOST]
     rows = prepared.rows("test")[chosen]
     batches = (prepared.pixels(rows[start : start + BATCH]) for start in range(0, len(rows), BATCH))
     shown = track(batches, "reference for drift", len(rows), per_item=BATCH)
-    seen = features(classifier, shown, mean=about["mean"], std=about["std"])
-    return Sample(seen, test.probability[chosen].astype(np.float32))
+    seen = pooled_features(classifier, shown, mean=about["mean"], std=about["std"])
+    return ReferenceSample(seen, test.probability[chosen].astype(np.float32))
 
 
-def one_of_each(groups: Sequence[str | None]) -> list[int]:
+def first_of_each_group(groups: Sequence[str | None]) -> list[int]:
     """The places of the first of each group and of all that belong to none, in their order."""
     seen: set[str] = set()
     places = []
@@ -63,32 +65,32 @@ def one_of_each(groups: Sequence[str | None]) -> list[int]:
     return places
 
 
-def features(
+def pooled_features(
     classifier: Classifier, batches: Iterable[NDArray[np.uint8]], *, mean: Sequence[float], std: Sequence[float]
 ) -> NDArray[np.float16]:
     """Pooled features (N, F) of batches of pixels (n, S, S, C), each image as it is, in its precision."""
     import torch
 
-    from twofold.model.inference import exact, normalise, on_device
+    from twofold.model.inference import exact_float32, normalise, pixels_to_device
 
     device = next(classifier.parameters()).device
     classifier.eval()
     found = []
-    with torch.inference_mode(), exact():
+    with torch.inference_mode(), exact_float32():
         for batch in batches:
-            pooled = classifier.features(normalise(on_device(batch, device), mean, std))
+            pooled = classifier.features(normalise(pixels_to_device(batch, device), mean, std))
             found.append(pooled.float().cpu().numpy().clip(-_LARGEST, _LARGEST).astype(np.float16))
     return np.concatenate(found) if found else np.zeros((0, 0), np.float16)
 
 
-def write(path: Path, sample: Sample) -> None:
+def write(path: Path, sample: ReferenceSample) -> None:
     """Write the file; the same sample gives the same bytes."""
     from safetensors.numpy import save_file
 
     save_file({name: np.ascontiguousarray(values) for name, values in sample._asdict().items()}, path)
 
 
-def read(folder: Path) -> Sample:
+def read(folder: Path) -> ReferenceSample:
     """The reference of a sealed model.
 
     Raises:
@@ -105,7 +107,7 @@ def read(folder: Path) -> Sample:
         )
     try:
         found = load_file(path)
-        sample = Sample(found["features"], found["scores"])
+        sample = ReferenceSample(found["features"], found["scores"])
     except (SafetensorError, OSError, KeyError) as error:
         raise ArtifactError(f"{path}: cannot be read: {error}") from None
     kinds = (sample.features.dtype.name, sample.scores.dtype.name, sample.features.ndim, sample.scores.shape)
@@ -114,5 +116,5 @@ def read(folder: Path) -> Sample:
     return sample
 
 
-def _finite(sample: Sample) -> bool:
+def _finite(sample: ReferenceSample) -> bool:
     return all(bool(np.isfinite(values).all()) for values in sample)

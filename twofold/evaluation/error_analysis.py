@@ -61,7 +61,7 @@ def sample_correct(
     return _answers(test, rows, labels, pixels)
 
 
-def address(pixels: NDArray[np.uint8]) -> str:
+def data_url(pixels: NDArray[np.uint8]) -> str:
     """An (S, S, C) image, C 1 or 3, as a data address, so that a page holds it within itself."""
     stream = io.BytesIO()
     Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).save(stream, "PNG", optimize=True)
@@ -86,7 +86,7 @@ def _answers(
                 answer=labels[test.predicted[row]],
                 sure=float(sure[row]),
                 slices=[f"{name}: {values[row]}" for name, values in test.slices.items() if values[row] is not None],
-                image=None if shown is None else address(shown),
+                image=None if shown is None else data_url(shown),
                 size=0 if shown is None else len(shown),
             )
         )

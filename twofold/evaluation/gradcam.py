@@ -28,8 +28,8 @@ from twofold.core.errors import ArtifactError
 from twofold.evaluation.error_analysis import Pixels, ScoredImage, most_confident_errors, sample_correct
 from twofold.evaluation.explanations import Explanation, Explanations
 from twofold.evaluation.predictions import Predictions
-from twofold.model.classifier import Classifier, build
-from twofold.model.inference import exact, normalise, on_device
+from twofold.model.classifier import Classifier, build_classifier
+from twofold.model.inference import exact_float32, normalise, pixels_to_device
 
 # The module of each backbone that averages the last map over its positions.
 POOLS = {"resnet50": "avgpool", "efficientnet_lite0": "global_pool"}
@@ -44,7 +44,7 @@ LEGEND = (240, 14)  # pixels, width and height
 NOTHING = "nothing in the map speaks for it"
 
 
-def maps(
+def gradcam_maps(
     classifier: Classifier,
     pool: str,
     images: npt.NDArray[np.uint8],
@@ -72,9 +72,9 @@ def maps(
     classifier.eval().requires_grad_(False)
     device = next(classifier.parameters()).device
     found = []
-    with exact(), torch.enable_grad():
+    with exact_float32(), torch.enable_grad():
         for image, answer in zip(images, answers, strict=True):
-            seen, logits = _last_map(classifier, pool, normalise(on_device(image[None], device), mean, std))
+            seen, logits = _last_map(classifier, pool, normalise(pixels_to_device(image[None], device), mean, std))
             (slope,) = torch.autograd.grad(logits[0, answer] - logits[0, 1 - answer], seen)
             weights = slope.mean(dim=(2, 3), keepdim=True)
             heat = (weights * seen.detach()).sum(dim=1)[0].relu()
@@ -83,14 +83,14 @@ def maps(
     return np.stack(found) if found else np.zeros((0, 0, 0), np.float32)
 
 
-def untrained(backbone: str) -> Classifier:
+def untrained_copy(backbone: str) -> Classifier:
     """The same network with random weights, the same ones every time."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return build(backbone, 0.0)
+        return build_classifier(backbone, 0.0)
 
 
-def likeness(some: Maps, others: Maps) -> float:
+def median_rank_correlation(some: Maps, others: Maps) -> float:
     """Median over the images of the rank correlation (Spearman) of two maps of one image, -1..1.
 
     A map without any difference in it has no ranks, and counts as 0: it has nothing in common with another.
@@ -120,7 +120,7 @@ def _last_map(classifier: Classifier, pool: str, image: Tensor) -> tuple[Tensor,
     return kept[0], logits
 
 
-def explain(
+def explain_answers(
     classifier: Classifier, about: Mapping[str, Any], test: Predictions, labels: tuple[str, str], pixels: Pixels | None
 ) -> Explanations:
     """Explain the most confident errors and a sample of hits, each for the answer that the model gave.
@@ -148,43 +148,43 @@ def explain(
     if missing:
         plain = [Explanation(answer, None, "") for answer in answers]
         return Explanations(plain[: len(errors)], plain[len(errors) :], None, None, None, missing)
-    chance = untrained(about["backbone"]).to(next(classifier.parameters()).device)
+    chance = untrained_copy(about["backbone"]).to(next(classifier.parameters()).device)
     others = _maps(chance, about, images, [labels.index(answer.answer) for answer in answers])
     shown = [
-        Explanation(answer, overlay(image, heat), alternative(answer, heat))
+        Explanation(answer, overlay_map(image, heat), alt_text(answer, heat))
         for answer, image, heat in zip(answers, images, found, strict=True)
     ]
     return Explanations(
         errors=shown[: len(errors)],
         hits=shown[len(errors) :],
-        legend=legend(),
+        legend=colour_legend(),
         positions=(found.shape[1], found.shape[2]),
-        untrained=likeness(found, others),
+        untrained=median_rank_correlation(found, others),
         missing="",
     )
 
 
 def _maps(classifier: Classifier, about: Mapping[str, Any], images: NDArray[np.uint8], answers: Sequence[int]) -> Maps:
     pool = POOLS[about["backbone"]]
-    return maps(classifier, pool, images, answers, mean=about["mean"], std=about["std"])
+    return gradcam_maps(classifier, pool, images, answers, mean=about["mean"], std=about["std"])
 
 
-def overlay(pixels: NDArray[np.uint8], heat: NDArray[np.float32]) -> str:
+def overlay_map(pixels: NDArray[np.uint8], heat: NDArray[np.float32]) -> str:
     """A data address of the (S, S, C) image, C 1 or 3, with its (h, w) map of 0..1 laid over it, as JPEG."""
     grey = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).convert("L")
     side = min(len(pixels), LARGEST)
     grey = grey.resize((side, side), Image.Resampling.BOX if side < len(pixels) else Image.Resampling.NEAREST)
     spread = Image.fromarray(heat.astype(np.float32)).resize((side, side), Image.Resampling.BILINEAR)
-    return _jpeg(paint(np.asarray(grey), np.clip(np.asarray(spread), 0, 1)))
+    return _jpeg(colour_map(np.asarray(grey), np.clip(np.asarray(spread), 0, 1)))
 
 
-def legend() -> str:
+def colour_legend() -> str:
     """A data address of the colours from 0 to 1, laid over middle grey."""
     width, height = LEGEND
-    return _jpeg(paint(np.full((height, width), 128, np.uint8), np.tile(np.linspace(0, 1, width), (height, 1))))
+    return _jpeg(colour_map(np.full((height, width), 128, np.uint8), np.tile(np.linspace(0, 1, width), (height, 1))))
 
 
-def paint(grey: NDArray[np.uint8], heat: NDArray[np.floating]) -> NDArray[np.uint8]:
+def colour_map(grey: NDArray[np.uint8], heat: NDArray[np.floating]) -> NDArray[np.uint8]:
     """A grey image (H, W) under a map (H, W) of 0..1: (H, W, 3)."""
     stops = np.linspace(0, 1, len(RAMP))
     colour = np.stack([np.interp(heat, stops, [stop[c] for stop in RAMP]) for c in range(3)], axis=-1)
@@ -193,7 +193,7 @@ def paint(grey: NDArray[np.uint8], heat: NDArray[np.floating]) -> NDArray[np.uin
     return np.rint(mixed).astype(np.uint8)
 
 
-def place(heat: NDArray[np.float32]) -> str:
+def describe_location(heat: NDArray[np.float32]) -> str:
     """Where a map (h, w) is strongest, in words: "strongest in the upper left"."""
     if not heat.any():
         return NOTHING
@@ -205,11 +205,11 @@ def place(heat: NDArray[np.float32]) -> str:
     return f"strongest in the {('upper', 'middle', 'lower')[down]} {('left', 'middle', 'right')[across]}"
 
 
-def alternative(answer: ScoredImage, heat: NDArray[np.float32]) -> str:
+def alt_text(answer: ScoredImage, heat: NDArray[np.float32]) -> str:
     """The overlay in words."""
     return (
         f"What speaks for the answer {answer.answer} in test image {answer.sha256[:12]}, labelled {answer.label}: "
-        f"{place(heat)}"
+        f"{describe_location(heat)}"
     )
 
 

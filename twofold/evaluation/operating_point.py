@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike
 from twofold.core.progress import say
 from twofold.data.prepared import PreparedDataset
 from twofold.metrics import temperature_scaling
-from twofold.metrics.calibration import ece
-from twofold.metrics.classification import classification_metrics, confusion, rates
+from twofold.metrics.calibration import expected_calibration_error
+from twofold.metrics.classification import classification_metrics, confusion_matrix, rates
 from twofold.metrics.decision_threshold import SCHEMA_VERSION, Rule, choose_threshold
 
 
@@ -32,10 +32,10 @@ def fit_operating_point(
         DataError: the validation images lack a class, or no threshold reaches what the rule asks for.
     """
     target = prepared.target[prepared.rows("validation")]
-    fitted = temperature_scaling.fit(target, raw)
-    probability = temperature_scaling.calibrated(raw, fitted)
+    fitted = temperature_scaling.fit_temperature(target, raw)
+    probability = temperature_scaling.apply_temperature(raw, fitted)
     threshold = choose_threshold(rule, target, probability)
-    counts = confusion(target, probability, threshold)
+    counts = confusion_matrix(target, probability, threshold)
     at_bound = fitted in (temperature_scaling.LEAST, temperature_scaling.MOST)
     if at_bound:
         say(f"evaluate: the temperature is at its bound, {fitted:g}: {temperature_scaling.WHY[fitted]}")
@@ -59,7 +59,7 @@ def fit_operating_point(
             "at_bound": at_bound,
             "log_loss_uncalibrated": classification_metrics(target, raw, threshold)["log_loss"],
             "log_loss": classification_metrics(target, probability, threshold)["log_loss"],
-            "ece_uncalibrated": ece(target, raw),
-            "ece": ece(target, probability),
+            "ece_uncalibrated": expected_calibration_error(target, raw),
+            "ece": expected_calibration_error(target, probability),
         },
     }

@@ -63,7 +63,7 @@ def fingerprint(sha256: Iterable[str], label: Iterable[str]) -> str:
     return hashlib.sha256("".join(f"{image}\0{name}\n" for image, name in pairs).encode()).hexdigest()
 
 
-def gather(
+def build_predictions(
     columns: Mapping[str, Sequence[Any] | NDArray[Any]], slices: Mapping[str, Sequence[Any] | NDArray[Any]]
 ) -> Predictions:
     """Predictions from columns by name, put into the order of (split, sha256)."""
@@ -98,7 +98,7 @@ def read(path: Path) -> Predictions:
         if name not in table.column_names or table.schema.field(name).type != kind:
             raise ArtifactError(f"{path}: needs the column '{name}' of type {kind}; found {table.schema.names}")
     names = [name for name in table.column_names if name.startswith(PREFIX)]
-    return gather(
+    return build_predictions(
         {name: table[name].to_pylist() for name in COLUMNS},
         {name.removeprefix(PREFIX): table[name].to_pylist() for name in names},
     )

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from twofold.metrics.bootstrap import ModelOutputs
-from twofold.metrics.classification import classification_metrics, confusion
-from twofold.metrics.metric_intervals import METHODS, difference
+from twofold.metrics.classification import classification_metrics, confusion_matrix
+from twofold.metrics.metric_intervals import METHODS, metric_difference
 
 Pixels = NDArray[np.uint8]  # (N, S, S, C), C 1 or 3
 QUALITY = 50  # of the JPEG; Pillow's scale, its chroma at half the resolution
@@ -97,12 +97,12 @@ Predict = Callable[[str, Iterable[Pixels]], NDArray[np.float64]]
 REACH = 3  # pixels to each side that the blur takes in
 
 
-def sample(n: int, most: int) -> NDArray[np.int64]:
+def evenly_spaced(n: int, most: int) -> NDArray[np.int64]:
     """At most `most` of the numbers below n, spread evenly over all."""
     return np.arange(n) if n <= most else np.linspace(0, n - 1, most).astype(np.int64)
 
 
-def measure(
+def measure_robustness(
     pixels: Callable[[NDArray[np.int64]], Pixels],
     target: NDArray[np.int64],
     probability: NDArray[np.float64],
@@ -133,7 +133,9 @@ def measure(
         after["changed"] = int(((altered >= threshold) != (probability >= threshold)).sum())
         after["intervals"] = {}
         for figure in FIGURES:
-            change = difference(figure, target, ModelOutputs(altered, threshold), ModelOutputs(probability, threshold))
+            change = metric_difference(
+                figure, target, ModelOutputs(altered, threshold), ModelOutputs(probability, threshold)
+            )
             if change is not None:
                 after[figure + CHANGE] = change.estimate
                 after["intervals"][figure + CHANGE] = {
@@ -145,7 +147,7 @@ def measure(
     return found
 
 
-def table(measured: Mapping[str, Mapping[str, Any]]) -> tuple[Sequence[str], Iterator[Sequence[Any]]]:
+def robustness_table(measured: Mapping[str, Mapping[str, Any]]) -> tuple[Sequence[str], Iterator[Sequence[Any]]]:
     """Header and rows of robustness.csv; a figure without a value is empty."""
     changes = [figure + CHANGE for figure in FIGURES]
     ends = [f"{change}_{end}" for change in changes for end in ("low", "high")]
@@ -165,7 +167,10 @@ def table(measured: Mapping[str, Mapping[str, Any]]) -> tuple[Sequence[str], Ite
 
 
 def _figures(target: NDArray[np.int64], probability: NDArray[np.float64], threshold: float) -> dict[str, Any]:
-    counts, values = confusion(target, probability, threshold), classification_metrics(target, probability, threshold)
+    counts, values = (
+        confusion_matrix(target, probability, threshold),
+        classification_metrics(target, probability, threshold),
+    )
     return {
         "n": counts.n,
         "n_positive": counts.positive,

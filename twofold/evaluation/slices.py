@@ -20,16 +20,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from twofold.data.prepared import PreparedDataset
 from twofold.evaluation.slice_names import BRIGHTNESS, FEWEST, NOT_GIVEN, SIZE, SOURCE
-from twofold.metrics.classification import summary
-from twofold.metrics.curves import checked
-from twofold.metrics.metric_intervals import intervals
+from twofold.metrics.classification import metrics_summary
+from twofold.metrics.curves import checked_arrays
+from twofold.metrics.metric_intervals import metric_intervals
 
 MOST_SOURCES = 50
 _BANDS = 3
 Column = NDArray[np.object_]
 
 
-def columns(prepared: PreparedDataset, rows: NDArray[np.int64]) -> dict[str, Column]:
+def slice_columns(prepared: PreparedDataset, rows: NDArray[np.int64]) -> dict[str, Column]:
     """The slice columns of the images of some rows, by name: text, None where an image has no value.
 
     Args:
@@ -41,8 +41,8 @@ def columns(prepared: PreparedDataset, rows: NDArray[np.int64]) -> dict[str, Col
     side = np.minimum(prepared.column("width"), prepared.column("height")).astype(np.int64)
     light = np.rint(100 * prepared.column("brightness")).astype(np.int64)
     built_in: dict[str, Column] = {
-        SIZE: _named(side[rows], edges(side[train]), "px"),
-        BRIGHTNESS: _named(light[rows], edges(light[train]), "%"),
+        SIZE: _named(side[rows], tercile_edges(side[train]), "px"),
+        BRIGHTNESS: _named(light[rows], tercile_edges(light[train]), "%"),
         SOURCE: prepared.column("source")[rows],
     }
     test = prepared.split[rows] == "test"
@@ -53,7 +53,7 @@ def columns(prepared: PreparedDataset, rows: NDArray[np.int64]) -> dict[str, Col
     return given
 
 
-def edges(values: NDArray[np.int64]) -> list[int]:
+def tercile_edges(values: NDArray[np.int64]) -> list[int]:
     """The highest values of all bands but the last: terciles, each a value that occurs."""
     different = np.unique(values)
     if len(different) <= _BANDS:
@@ -72,7 +72,7 @@ def _named(values: NDArray[np.int64], highest: list[int], unit: str) -> Column:
     return chosen
 
 
-def by_value(
+def slice_metrics(
     target: ArrayLike,
     probability: ArrayLike,
     threshold: float,
@@ -86,13 +86,13 @@ def by_value(
         threshold: an image is called positive when its probability is at or above it.
         slices: columns of text; an image without a value counts under NOT_GIVEN.
     """
-    targets, probabilities = checked(target, probability)
+    targets, probabilities = checked_arrays(target, probability)
     result: dict[str, dict[str, dict[str, Any]]] = {}
     for name, column in slices.items():
         values = np.array([NOT_GIVEN if value is None else value for value in column], dtype=object)
         result[name] = {}
         for value in sorted(set(values.tolist())):
             answers = (targets[values == value], probabilities[values == value], threshold)
-            own = summary(*answers)
-            result[name][value] = {**own, "judged": len(answers[0]) >= FEWEST, "intervals": intervals(*answers)}
+            own = metrics_summary(*answers)
+            result[name][value] = {**own, "judged": len(answers[0]) >= FEWEST, "intervals": metric_intervals(*answers)}
     return result

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from twofold.metrics.confidence_intervals import LEVEL, TINY, Difference, Interval, exact, tango, wilson
-from twofold.metrics.curves import checked
+from twofold.metrics.curves import checked_arrays
 
 RESAMPLES = 2000
 FEWEST = 10  # images to draw from, of each class; draws from fewer lie far closer together than tests do
@@ -38,7 +38,7 @@ class ModelOutputs(NamedTuple):
     threshold: float
 
 
-def bca(figure: str, target: ArrayLike, answers: ModelOutputs, level: float = LEVEL) -> Interval | None:
+def bca_interval(figure: str, target: ArrayLike, answers: ModelOutputs, level: float = LEVEL) -> Interval | None:
     """The interval of a figure; None where the figure has no value or the images are too few to say anything.
 
     Where the draws say nothing: F1 by Wilson's interval of the share of hits among the images that are or are called
@@ -46,7 +46,7 @@ def bca(figure: str, target: ArrayLike, answers: ModelOutputs, level: float = LE
     comparisons as the rarer class has images (see `delong`); the Brier score by Wilson's, as the mean of values in
     0..1; log loss, which has no bound, has none.
     """
-    targets, probability = checked(target, answers.probability)
+    targets, probability = checked_arrays(target, answers.probability)
     value = _statistic(figure, targets, probability, answers.threshold)
     ends = _interval(figure, targets, [value], level)
     if ends is not None and ends.low < ends.high:
@@ -75,8 +75,8 @@ def bca_difference(
     Tango's interval without a discordant image, over the images that the figure is about; for F1 carried over to it
     from the share of which it is a function; log loss, which has no bound, has none.
     """
-    targets, first = checked(target, one.probability)
-    second = checked(target, other.probability)[1]
+    targets, first = checked_arrays(target, one.probability)
+    second = checked_arrays(target, other.probability)[1]
     ours = _statistic(figure, targets, first, one.threshold)
     theirs = _statistic(figure, targets, second, other.threshold)
     whole = _whole(ours, len(targets))

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from twofold.metrics.confidence_intervals import LEVEL, Difference, Interval
-from twofold.metrics.curves import checked
+from twofold.metrics.curves import checked_arrays
 
 BINS = 15
 METHOD, PAIRED = "simulation", "mover"  # of one model's interval, and of the difference of two
@@ -48,14 +48,14 @@ class Reliability(NamedTuple):
         return self.positive / self.n
 
 
-def reliability(target: ArrayLike, probability: ArrayLike) -> Reliability:
+def reliability_bins(target: ArrayLike, probability: ArrayLike) -> Reliability:
     """The images by what the model said of them.
 
     Raises:
         DataError: no image, or values that cannot be scored.
     """
-    targets, probabilities = checked(target, probability)
-    place = bins(probabilities)
+    targets, probabilities = checked_arrays(target, probability)
+    place = bin_numbers(probabilities)
     n = np.bincount(place, minlength=BINS)
     positive = np.bincount(place, weights=targets, minlength=BINS).astype(np.int64)
     total = np.bincount(place, weights=probabilities, minlength=BINS)
@@ -64,16 +64,16 @@ def reliability(target: ArrayLike, probability: ArrayLike) -> Reliability:
     return Reliability(edges[some], edges[some + 1], n[some], positive[some], total[some] / n[some])
 
 
-def ece(target: ArrayLike, probability: ArrayLike) -> float:
+def expected_calibration_error(target: ArrayLike, probability: ArrayLike) -> float:
     """Expected calibration error, 0 (best) to 1.
 
     On few images it is above 0 for the best of models, since the share of positive ones in a bin is left to chance.
     """
-    found = reliability(target, probability)
+    found = reliability_bins(target, probability)
     return float((found.n * np.abs(found.probability - found.share)).sum() / found.n.sum())
 
 
-def interval(target: ArrayLike, probability: ArrayLike, level: float = LEVEL) -> Interval:
+def ece_interval(target: ArrayLike, probability: ArrayLike, level: float = LEVEL) -> Interval:
     """The interval of the ECE; it holds the measured one.
 
     Args:
@@ -81,7 +81,7 @@ def interval(target: ArrayLike, probability: ArrayLike, level: float = LEVEL) ->
         probability: (N,) of the positive class.
         level: share of such intervals that hold the true value.
     """
-    found = reliability(target, probability)
+    found = reliability_bins(target, probability)
     total, n = found.probability * found.n, int(found.n.sum())
     measured = float(np.abs(total - found.positive).sum() / n)
     # Half an image is added to either side: a bin of three positive images does not prove a share of 1.
@@ -104,15 +104,15 @@ def interval(target: ArrayLike, probability: ArrayLike, level: float = LEVEL) ->
     return Interval(min(true_at(low), measured), max(true_at(high), measured))
 
 
-def difference(target: ArrayLike, one: ArrayLike, other: ArrayLike, level: float = LEVEL) -> Difference:
+def ece_difference(target: ArrayLike, one: ArrayLike, other: ArrayLike, level: float = LEVEL) -> Difference:
     """By how much the ECE of one exceeds that of the other on the same images.
 
     Put together from the two intervals (Zou and Donner 2008, "Construction of confidence limits about effect measures",
     the method of variance estimates recovery). It takes the two errors to be independent; on the same images they go
     together, and the interval is rather too wide than too narrow.
     """
-    first, second = ece(target, one), ece(target, other)
-    ours, theirs = interval(target, one, level), interval(target, other, level)
+    first, second = expected_calibration_error(target, one), expected_calibration_error(target, other)
+    ours, theirs = ece_interval(target, one, level), ece_interval(target, other, level)
     estimate = first - second
     low = estimate - math.hypot(first - ours.low, theirs.high - second)
     high = estimate + math.hypot(ours.high - first, second - theirs.low)
@@ -130,7 +130,7 @@ def _first(reached: Callable[[float], bool], most: float) -> float:
     return high
 
 
-def bins(probability: NDArray[np.float64]) -> NDArray[np.int64]:
+def bin_numbers(probability: NDArray[np.float64]) -> NDArray[np.int64]:
     """The bin of each probability, 0 to BINS - 1."""
     edges = np.arange(BINS + 1) / BINS
     return np.clip(np.searchsorted(edges, probability, side="right") - 1, 0, BINS - 1)

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from twofold.metrics.calibration import ece
-from twofold.metrics.curves import checked, threshold_sweep
+from twofold.metrics.calibration import expected_calibration_error
+from twofold.metrics.curves import checked_arrays, threshold_sweep
 
 RATES = ("accuracy", "precision", "recall", "f1", "specificity")
 RANKING = ("roc_auc", "average_precision")
@@ -57,9 +57,9 @@ class ConfusionMatrix(NamedTuple):
         return ConfusionMatrix(self.true_negative, self.false_negative, self.true_positive, self.false_positive)
 
 
-def confusion(target: ArrayLike, probability: ArrayLike, threshold: float) -> ConfusionMatrix:
+def confusion_matrix(target: ArrayLike, probability: ArrayLike, threshold: float) -> ConfusionMatrix:
     """Count hits and errors; an image is called positive when its probability is at or above the threshold."""
-    targets, probabilities = checked(target, probability)
+    targets, probabilities = checked_arrays(target, probability)
     actual, called = targets == 1, probabilities >= threshold
     pairs = ((actual & called), (~actual & called), (~actual & ~called), (actual & ~called))
     return ConfusionMatrix(*(int(np.count_nonzero(pair)) for pair in pairs))
@@ -88,8 +88,8 @@ def classification_metrics(target: ArrayLike, probability: ArrayLike, threshold:
     Raises:
         DataError: no image, or values that cannot be scored.
     """
-    targets, probabilities = checked(target, probability)
-    found = rates(confusion(targets, probabilities, threshold))
+    targets, probabilities = checked_arrays(target, probability)
+    found = rates(confusion_matrix(targets, probabilities, threshold))
     counts = threshold_sweep(targets, probabilities)
     positives, negatives = int(counts.true_positive[-1]), int(counts.false_positive[-1])
     new_hits = np.diff(counts.true_positive, prepend=0)
@@ -103,11 +103,11 @@ def classification_metrics(target: ArrayLike, probability: ArrayLike, threshold:
     held = np.clip(probabilities, np.finfo(np.float64).eps, 1 - np.finfo(np.float64).eps)
     found["log_loss"] = float(-np.log(np.where(targets == 1, held, 1 - held)).mean())
     found["brier"] = float(np.square(probabilities - targets).mean())
-    found["ece"] = ece(targets, probabilities)
+    found["ece"] = expected_calibration_error(targets, probabilities)
     return found
 
 
-def undefined(counts: ConfusionMatrix) -> dict[str, str]:
+def undefined_metrics(counts: ConfusionMatrix) -> dict[str, str]:
     """Why a figure is absent, by its name; empty if every figure has a value."""
     reasons: dict[str, str] = {}
     if not counts.called:
@@ -121,9 +121,9 @@ def undefined(counts: ConfusionMatrix) -> dict[str, str]:
     return {name: reasons[name] for name in FIGURES if name in reasons}
 
 
-def summary(target: ArrayLike, probability: ArrayLike, threshold: float) -> dict[str, object]:
+def metrics_summary(target: ArrayLike, probability: ArrayLike, threshold: float) -> dict[str, object]:
     """The figures with their counts, as a JSON object: `undefined` is there only where a figure is absent."""
-    counts = confusion(target, probability, threshold)
+    counts = confusion_matrix(target, probability, threshold)
     result: dict[str, object] = {
         **classification_metrics(target, probability, threshold),
         "n": counts.n,
@@ -131,12 +131,12 @@ def summary(target: ArrayLike, probability: ArrayLike, threshold: float) -> dict
         "n_negative": counts.negative,
         **counts._asdict(),
     }
-    if missing := undefined(counts):
+    if missing := undefined_metrics(counts):
         result["undefined"] = missing
     return result
 
 
-def by_class(counts: ConfusionMatrix, labels: Iterable[str]) -> dict[str, dict[str, float]]:
+def metrics_by_class(counts: ConfusionMatrix, labels: Iterable[str]) -> dict[str, dict[str, float]]:
     """Precision, recall and F1 with each class in turn as the one looked for; `labels` is (negative, positive)."""
     negative, positive = labels
     return {

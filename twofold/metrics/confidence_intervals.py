@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from twofold.metrics.curves import checked
+from twofold.metrics.curves import checked_arrays
 
 LEVEL = 0.95
 TINY = 1e-12  # a standard deviation below this is a rounding of 0
@@ -133,7 +133,7 @@ def delong(target: ArrayLike, probability: ArrayLike, level: float = LEVEL) -> I
     every negative one, or a class of one image), an exact one: the area is the chance of a hit when a positive and a
     negative image are compared, and the test holds as many independent comparisons as the rarer class has images.
     """
-    targets, probabilities = checked(target, probability)
+    targets, probabilities = checked_arrays(target, probability)
     areas = _areas(targets, [probabilities])
     if areas is None:
         return None
@@ -155,8 +155,8 @@ def delong_difference(target: ArrayLike, one: ArrayLike, other: ArrayLike, level
     variance (both rank every pair of images alike), Tango's
     interval over as many independent comparisons as the rarer class has images.
     """
-    targets, probabilities = checked(target, one)
-    areas = _areas(targets, [probabilities, checked(target, other)[1]])
+    targets, probabilities = checked_arrays(target, one)
+    areas = _areas(targets, [probabilities, checked_arrays(target, other)[1]])
     if areas is None:
         return None
     estimate = float(areas.area[0] - areas.area[1])

@@ -42,7 +42,7 @@ class Histogram(NamedTuple):
     positive: NDArray[np.int64]  # (B,)
 
 
-def checked(target: ArrayLike, probability: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def checked_arrays(target: ArrayLike, probability: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """The same as arrays of one length, known to be fit for scoring.
 
     Raises:
@@ -68,7 +68,7 @@ def checked(target: ArrayLike, probability: ArrayLike) -> tuple[NDArray[np.int64
 
 def threshold_sweep(target: ArrayLike, probability: ArrayLike) -> Sweep:
     """Count positives and negatives at or above every distinct probability; equal ones are taken together."""
-    targets, probabilities = checked(target, probability)
+    targets, probabilities = checked_arrays(target, probability)
     order = np.argsort(-probabilities, kind="stable")
     ranked = probabilities[order]
     last = np.append(np.flatnonzero(np.diff(ranked)), len(ranked) - 1)  # the last image of each run of ties
@@ -76,7 +76,7 @@ def threshold_sweep(target: ArrayLike, probability: ArrayLike) -> Sweep:
     return Sweep(ranked[last], true_positive, last + 1 - true_positive)
 
 
-def roc(target: ArrayLike, probability: ArrayLike) -> Curve:
+def roc_curve(target: ArrayLike, probability: ArrayLike) -> Curve:
     """False-positive rate (x) against true-positive rate (y), from (0, 0) to (1, 1), without points on a straight line.
 
     The threshold of (0, 0) is the smallest number above the highest probability.
@@ -96,7 +96,7 @@ def roc(target: ArrayLike, probability: ArrayLike) -> Curve:
     return Curve(alarms[kept] / negatives, hits[kept] / positives, threshold[kept])
 
 
-def precision_recall(target: ArrayLike, probability: ArrayLike) -> Curve:
+def precision_recall_curve(target: ArrayLike, probability: ArrayLike) -> Curve:
     """Recall (x) against precision (y), from the strictest threshold that calls an image positive to the loosest.
 
     No point is made up at recall 0, where precision has no value.
@@ -113,9 +113,9 @@ def precision_recall(target: ArrayLike, probability: ArrayLike) -> Curve:
     return Curve(recall[kept], precision[kept], counts.probability[kept])
 
 
-def histogram(target: ArrayLike, probability: ArrayLike, bins: int = 20) -> Histogram:
+def score_histogram(target: ArrayLike, probability: ArrayLike, bins: int = 20) -> Histogram:
     """Images of each class in `bins` equally wide intervals of probability."""
-    targets, probabilities = checked(target, probability)
+    targets, probabilities = checked_arrays(target, probability)
     edges = np.arange(bins + 1) / bins
     place = np.clip(np.searchsorted(edges, probabilities, side="right") - 1, 0, bins - 1)
     negative, positive = (np.bincount(place[targets == value], minlength=bins) for value in (0, 1))

@@ -21,7 +21,7 @@ from pydantic import Discriminator, Field, Tag
 
 from twofold.core.errors import DataError
 from twofold.core.params import Section
-from twofold.metrics.curves import checked, threshold_sweep
+from twofold.metrics.curves import checked_arrays, threshold_sweep
 
 SCHEMA_VERSION = 3
 DECISION = "decision.json"
@@ -106,7 +106,7 @@ def choose_threshold(rule: Rule, target: ArrayLike, probability: ArrayLike) -> f
     Raises:
         DataError: a class is missing, values that cannot be scored, or no threshold reaches what the rule asks for.
     """
-    targets, probabilities = checked(target, probability)
+    targets, probabilities = checked_arrays(target, probability)
     positives = int(targets.sum())
     negatives = len(targets) - positives
     if not positives or not negatives:
@@ -115,7 +115,7 @@ def choose_threshold(rule: Rule, target: ArrayLike, probability: ArrayLike) -> f
             f"{negatives} negative; enlarge the validation split in preprocess"
         )
     counts = threshold_sweep(targets, probabilities)
-    thresholds = candidates(counts.probability)
+    thresholds = candidate_thresholds(counts.probability)
     hits, alarms = counts.true_positive, counts.false_positive
     if len(thresholds) > len(hits):
         hits, alarms = np.append(0, hits), np.append(0, alarms)
@@ -151,7 +151,7 @@ def _worth(
     return np.where(allowed & (hits == most), precision, -np.inf)
 
 
-def candidates(probability: NDArray[np.float64]) -> NDArray[np.float64]:
+def candidate_thresholds(probability: NDArray[np.float64]) -> NDArray[np.float64]:
     """The thresholds to try, falling, for distinct probabilities that fall (see the module's first lines)."""
     upper, lower = probability[:-1], probability[1:]
     middle = upper / 2 + lower / 2
@@ -161,7 +161,7 @@ def candidates(probability: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.concatenate([above, between, [0.0]])
 
 
-def explain(decision: Mapping[str, Any]) -> str:
+def describe_rule(decision: Mapping[str, Any]) -> str:
     """In words, by what rule the threshold of a decision.json was chosen."""
     positive, rule = decision["positive"], decision["rule"]
     if decision["policy"] == "max_accuracy":

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from twofold.metrics import calibration
-from twofold.metrics.bootstrap import ModelOutputs, bca, bca_difference
+from twofold.metrics.bootstrap import ModelOutputs, bca_difference, bca_interval
 from twofold.metrics.confidence_intervals import LEVEL, Difference, Interval, delong, delong_difference, tango, wilson
-from twofold.metrics.curves import checked
+from twofold.metrics.curves import checked_arrays
 
 
 class Methods(NamedTuple):
@@ -35,7 +35,7 @@ METHODS = {
 }
 
 
-def interval(figure: str, target: ArrayLike, answers: ModelOutputs, level: float = LEVEL) -> Interval | None:
+def metric_interval(figure: str, target: ArrayLike, answers: ModelOutputs, level: float = LEVEL) -> Interval | None:
     """A figure's interval; None where it has no value or the images are too few to say anything.
 
     Args:
@@ -44,13 +44,13 @@ def interval(figure: str, target: ArrayLike, answers: ModelOutputs, level: float
         answers: probabilities (N,) and the threshold.
         level: of the two-sided interval.
     """
-    targets, probability = checked(target, answers.probability)
+    targets, probability = checked_arrays(target, answers.probability)
     if figure == "roc_auc":
         return delong(targets, probability, level)
     if figure == "ece":
-        return calibration.interval(targets, probability, level)
+        return calibration.ece_interval(targets, probability, level)
     if METHODS[figure].single == "bca":
-        return bca(figure, targets, answers, level)
+        return bca_interval(figure, targets, answers, level)
     positive, called = targets == 1, probability >= answers.threshold
     right = positive == called
     # (whether it is a hit, whether it counts) of each image.
@@ -63,19 +63,19 @@ def interval(figure: str, target: ArrayLike, answers: ModelOutputs, level: float
     return wilson(int((hit & of).sum()), int(of.sum()), level)
 
 
-def difference(
+def metric_difference(
     figure: str, target: ArrayLike, one: ModelOutputs, other: ModelOutputs, level: float = LEVEL
 ) -> Difference | None:
     """By how much the figure of one exceeds that of the other on the same images, each at its own threshold.
 
     None where a figure has no value or the images are too few to say anything. Arguments as of `interval`.
     """
-    targets, first = checked(target, one.probability)
-    second = checked(target, other.probability)[1]
+    targets, first = checked_arrays(target, one.probability)
+    second = checked_arrays(target, other.probability)[1]
     if figure == "roc_auc":
         return delong_difference(targets, first, second, level)
     if figure == "ece":
-        return calibration.difference(targets, first, second, level)
+        return calibration.ece_difference(targets, first, second, level)
     if METHODS[figure].paired == "bca":
         return bca_difference(figure, targets, one, other, level)
     positive = targets == 1
@@ -84,9 +84,9 @@ def difference(
     return tango(int((ours & ~theirs & of).sum()), int((theirs & ~ours & of).sum()), int(of.sum()), level)
 
 
-def intervals(target: ArrayLike, probability: ArrayLike, threshold: float) -> dict[str, dict[str, Any]]:
+def metric_intervals(target: ArrayLike, probability: ArrayLike, threshold: float) -> dict[str, dict[str, Any]]:
     """The 95 % interval of every figure that has one: {figure: {"low": …, "high": …, "method": …}}."""
-    found = {figure: interval(figure, target, ModelOutputs(probability, threshold)) for figure in METHODS}
+    found = {figure: metric_interval(figure, target, ModelOutputs(probability, threshold)) for figure in METHODS}
     return {
         figure: {**ends._asdict(), "method": METHODS[figure].single}
         for figure, ends in found.items()

@@ -23,7 +23,7 @@ DIGITS = 4  # of a temperature; the next ones depend on the processor
 _HALVINGS = 60
 
 
-def fit(target: ArrayLike, probability: ArrayLike) -> float:
+def fit_temperature(target: ArrayLike, probability: ArrayLike) -> float:
     """The temperature, LEAST to MOST and rounded to DIGITS, at which the log loss is least.
 
     The log loss is convex in 1 / temperature, so its slope is halved down to its only zero, from the same start in the
@@ -54,7 +54,7 @@ def fit(target: ArrayLike, probability: ArrayLike) -> float:
     return round(2 / (low + high), DIGITS)
 
 
-def calibrated(probability: ArrayLike, temperature: float) -> NDArray[np.float64]:
+def apply_temperature(probability: ArrayLike, temperature: float) -> NDArray[np.float64]:
     """Probabilities at a temperature; at 1 they are what they were, bit for bit. 0 and 1 stay 0 and 1."""
     given = np.array(probability, np.float64)
     return given if temperature == 1 else _sigmoid(_logit(given) / temperature)

@@ -102,7 +102,7 @@ def make_head(features: int, dropout: float) -> nn.Sequential:
     return nn.Sequential(nn.Linear(features, HIDDEN), nn.ReLU(), nn.Dropout(dropout), nn.Linear(HIDDEN, 2))
 
 
-def build(backbone: str, dropout: float) -> Classifier:
+def build_classifier(backbone: str, dropout: float) -> Classifier:
     """A randomly initialised classifier.
 
     Raises:
@@ -114,7 +114,7 @@ def build(backbone: str, dropout: float) -> Classifier:
     return Classifier(architecture.make(), architecture.features, dropout)
 
 
-def load(directory: Path) -> tuple[Classifier, dict[str, Any]]:
+def load_classifier(directory: Path) -> tuple[Classifier, dict[str, Any]]:
     """The trained classifier in a model folder, in evaluation mode on the CPU, and its meta.json.
 
     Raises:
@@ -126,14 +126,14 @@ def load(directory: Path) -> tuple[Classifier, dict[str, Any]]:
         if not isinstance(meta, dict) or (meta.get("kind"), meta.get("schema_version")) != (KIND, SCHEMA_VERSION):
             found = repr(meta.get("kind")) if isinstance(meta, dict) else type(meta).__name__
             raise ArtifactError(f"{about}: found {found}, expected that of a model folder")
-        classifier = build(meta["backbone"], meta["dropout"])
+        classifier = build_classifier(meta["backbone"], meta["dropout"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ArtifactError(f"{about}: cannot be read as a model's: {_said(error)}; make the model again") from None
-    fill(classifier, directory / "model.safetensors")
+    copy_weights(classifier, directory / "model.safetensors")
     return classifier.to(memory_format=torch.channels_last).eval(), meta
 
 
-def fill(module: nn.Module, path: Path) -> None:
+def copy_weights(module: nn.Module, path: Path) -> None:
     """Copy the tensors of a safetensors file into a module: all that it has, and no others.
 
     Raises:

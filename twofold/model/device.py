@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from twofold.core.errors import TrainingError
-from twofold.core.malloc import keep_all_freed
+from twofold.core.malloc import keep_all_freed_memory
 from twofold.core.progress import say
 from twofold.model.inference import WHOLE
-from twofold.model.torch_compile import COMPILE, compiler
+from twofold.model.torch_compile import COMPILE, compiler_version
 
 MOST, PIXELS = 256, 256 * 256**2  # images a forward pass on a GPU, and pixels of all of them together
 
@@ -74,13 +74,13 @@ def make_deterministic() -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
-    keep_all_freed()
+    keep_all_freed_memory()
 
 
-def description() -> dict[str, str]:
+def device_description() -> dict[str, str]:
     """What the last bits of a computation depend on, besides code and input."""
     where = device()
-    fuses = f"triton {compiler()}, {COMPILE} {os.environ.get(COMPILE, 'auto')}"
+    fuses = f"triton {compiler_version()}, {COMPILE} {os.environ.get(COMPILE, 'auto')}"
     return {
         **({"compiler": fuses} if where.type == "cuda" else {}),
         "torch": str(torch.__version__),
@@ -98,7 +98,7 @@ def _processor() -> str:
     return f"{names[0] if names else platform.processor()} {torch.backends.cpu.get_cpu_capability()}"
 
 
-def tell(precision: str, where: torch.device) -> None:
+def warn_if_emulated(precision: str, where: torch.device) -> None:
     """Say once in a process that this model will be slow here."""
     if precision == "bfloat16" and not has_bf16(where):
         _say(where.type)

@@ -51,7 +51,7 @@ class FusedClassifier(Classifier):
         return pooled.float()
 
 
-def pairs(network: nn.Module) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
+def conv_bn_pairs(network: nn.Module) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
     """Each convolution with the batch norm that takes its output; the backbones define them one after the other."""
     found: list[tuple[nn.Conv2d, nn.BatchNorm2d]] = []
     last: nn.Conv2d | None = None
@@ -104,7 +104,7 @@ def _convolved(layer: Any, images: Tensor) -> Tensor:
 def _fold(network: nn.Module) -> None:
     """Put every batch norm into the convolution before it, in float64; see `twofold.training.conv_bn_folding` for the formula."""
     names = {module: name for name, module in network.named_modules()}
-    for convolution, norm in pairs(network):
+    for convolution, norm in conv_bn_pairs(network):
         mean, variance = norm.running_mean, norm.running_var
         assert mean is not None and variance is not None  # noqa: S101  (for the type checker)
         scale = norm.weight.double() / torch.sqrt(variance.double() + norm.eps)

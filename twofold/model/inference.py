@@ -60,11 +60,11 @@ def predict_views(
         raise ValueError(f"views: found {views}, allowed are {', '.join(map(str, VIEWS))}")
     device = next(network.parameters()).device
     found = []
-    with torch.inference_mode(), exact():
+    with torch.inference_mode(), exact_float32():
         # Once and not for every batch: a GPU could not run ahead of the copies.
         centre, spread = torch.tensor(mean, device=device), torch.tensor(std, device=device)
         for batch in batches:
-            images = normalise(on_device(batch, device), centre, spread)
+            images = normalise(pixels_to_device(batch, device), centre, spread)
             total = torch.zeros(len(images), dtype=torch.float64, device=device)
             for numbers in _together(VIEWS[views], len(images)):
                 seen = torch.cat([apply_view(images, number) for number in numbers])
@@ -81,13 +81,13 @@ def _together(numbers: Sequence[int], images: int) -> Iterator[Sequence[int]]:
         yield numbers[start : start + step]
 
 
-def exact() -> AbstractContextManager[None]:
+def exact_float32() -> AbstractContextManager[None]:
     """float32 as it is: a GPU's convolutions would otherwise keep ten bits of the 23 of their inputs."""
     flags = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
     return cast(AbstractContextManager[None], flags)
 
 
-def on_device(batch: npt.NDArray[np.uint8], device: torch.device) -> Tensor:
+def pixels_to_device(batch: npt.NDArray[np.uint8], device: torch.device) -> Tensor:
     """Pixels (n, S, S, C) uint8 as a tensor; they may be a read-only file map, which torch does not take."""
     pixels = torch.from_numpy(np.require(batch, requirements=["C", "W"]))
     # From pinned memory a GPU fetches them while it computes and this process goes on.

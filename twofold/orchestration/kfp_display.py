@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from twofold.core.artifacts import read_json
 from twofold.core.errors import ArtifactError
-from twofold.orchestration.task import plain_failure
+from twofold.orchestration.task import exit_with_message
 
 MOST_POINTS = 200  # of a curve; more make the page slow and show nothing new
 
@@ -32,13 +32,13 @@ class Confusion(NamedTuple):
     matrix: list[list[int]]
 
 
-def numbers(metrics: str) -> dict[str, float]:
+def numbers_of(metrics: str) -> dict[str, float]:
     """Every number of a metrics file, nested ones as `a.b`; slices, intervals and robustness stay in the report.
 
     Raises:
         SystemExit: a number is NaN or infinite, or there is none.
     """
-    with plain_failure("display"):
+    with exit_with_message("display"):
         found = dict(_numbers(Path(metrics), read_json(Path(metrics)), ""))
         if not found:
             raise ArtifactError(f"{metrics}: holds no number")
@@ -57,7 +57,7 @@ def _numbers(path: Path, values: Mapping[str, Any], prefix: str) -> list[tuple[s
     return found
 
 
-def roc(evaluation: str) -> Roc:
+def roc_points(evaluation: str) -> Roc:
     """The ROC curve that evaluate has written, thinned to MOST_POINTS with its ends kept.
 
     A threshold outside 0..1 (scikit-learn's first one is infinite) becomes the nearer end.
@@ -65,7 +65,7 @@ def roc(evaluation: str) -> Roc:
     Raises:
         SystemExit: a rate is no number in 0..1, a threshold is NaN, or there are fewer than two points.
     """
-    with plain_failure("display"):
+    with exit_with_message("display"):
         path = Path(evaluation) / "roc.csv"
         points = [_point(path, row) for row in _rows(path)]
         if len(points) < 2:
@@ -86,13 +86,13 @@ def _point(path: Path, row: Mapping[str, str]) -> tuple[float, float, float]:
     return fpr, tpr, min(max(threshold, 0.0), 1.0)
 
 
-def confusion(evaluation: str) -> Confusion:
+def confusion_counts(evaluation: str) -> Confusion:
     """The confusion matrix of the test images.
 
     Raises:
         SystemExit: evaluate's files are missing, or name a class that the decision does not know.
     """
-    with plain_failure("display"):
+    with exit_with_message("display"):
         folder = Path(evaluation)
         labels = list(read_json(folder / "decision.json")["labels"])
         matrix = [[0] * len(labels) for _ in labels]
@@ -112,13 +112,13 @@ def _rows(path: Path) -> list[dict[str, str]]:
         raise ArtifactError(f"{path}: {error.strerror}; has evaluate run?") from None
 
 
-def verdict(registration: str) -> str:
+def verdict_markdown(registration: str) -> str:
     """The verdict of register as Markdown, with every gate.
 
     Args:
         registration: the verdict as JSON.
     """
-    with plain_failure("display"):
+    with exit_with_message("display"):
         found = read_json(Path(registration))
         lines = [f"# {_cell(found['headline'])}", ""]
         lines += ["| gate | on this model | |", "|---|---|---|"]

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from twofold.core.artifacts import read_json
 from twofold.core.errors import RegistryError, TwofoldError
 from twofold.core.progress import say
-from twofold.orchestration.task import plain_failure
+from twofold.orchestration.task import exit_with_message
 
 TAG = "twofold.pipeline_run"  # and the run's id: what that run's register came to, as JSON
 # Servers that keep their records in ML Metadata, as those of KFP 2.16 do, call it COMPLETE.
@@ -38,7 +38,7 @@ def tag_run_outcome(verdict: str, run: str) -> None:
     """
     from twofold.tracking import store as tracking
 
-    with plain_failure("register"):
+    with exit_with_message("register"):
         found = read_json(Path(verdict))
         value = {
             "headline": found["headline"],
@@ -61,7 +61,7 @@ def notify(*, state: str, message: str, register: Mapping[str, Any], run: str) -
         register: the section of parameters, for MLflow's experiment.
         run: the id of the pipeline's run.
     """
-    with plain_failure("notify"):
+    with exit_with_message("notify"):
         if state not in SUCCESS:
             _post(f"Twofold: pipeline run {run} ended as {state or 'unknown'}. {message}".strip())
             return

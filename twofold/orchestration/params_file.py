@@ -12,7 +12,7 @@ from ruamel.yaml.error import YAMLError
 
 from twofold.core.artifacts import write_bytes
 from twofold.core.errors import ParameterError
-from twofold.core.params import Section, check, nested
+from twofold.core.params import Section, check_section, nested_section
 
 STEPS = ("ingest", "preprocess", "train_head", "finetune_all", "evaluate", "register")
 PARAMS = "params.yaml"
@@ -60,7 +60,7 @@ def check_all(values: Mapping[str, Any]) -> dict[str, Section]:
             problems.append(f"{step}: section missing")
             continue
         try:
-            sections[step] = check(section_model(step), step, values[step])
+            sections[step] = check_section(section_model(step), step, values[step])
         except ParameterError as error:
             problems += str(error).splitlines()[1:] or [str(error)]
     problems += _disagreements(sections)
@@ -183,7 +183,7 @@ def describe() -> Iterator[tuple[str, list[tuple[str, str]]]]:
 
 def _fields(model: type[Section], prefix: str) -> Iterator[tuple[str, str]]:
     for key, field in model.model_fields.items():
-        inner = nested(field)
+        inner = nested_section(field)
         if inner is None:
             yield prefix + key, field.description or ""
         else:

@@ -19,7 +19,7 @@ from pydantic import Field
 
 from twofold.core.artifacts import file_sha256, write_bytes
 from twofold.core.errors import DataError, WeightsError
-from twofold.core.params import Integer, Section, check
+from twofold.core.params import Integer, Section, check_section
 from twofold.orchestration.preflight_findings import Finding, failure, in_log, markdown, ok, warning
 from twofold.orchestration.preflight_services import mlflow, s3
 
@@ -43,7 +43,7 @@ def run_preflight(promise: Mapping[str, Any], page: str) -> None:
     Raises:
         ParameterError: the promise is not one.
     """
-    asked = check(Expectations, "doctor", promise)
+    asked = check_section(Expectations, "doctor", promise)
     findings = []
     for found in _checks(asked):
         findings.append(replace(found, check=f"{asked.task}: {found.check}"))
@@ -155,8 +155,8 @@ def weights(backbone: str, name: str) -> Finding:
     """Whether the pretrained weights are at hand without a network."""
     import torch
 
-    from twofold.training.pretrained_weights import RANDOM, fetch
-    from twofold.training.pretrained_weights import source as entry
+    from twofold.training.pretrained_weights import RANDOM, fetch_weights
+    from twofold.training.pretrained_weights import weights_source as entry
 
     check_name = f"weights {backbone} {name}"
     if name == RANDOM:
@@ -164,7 +164,7 @@ def weights(backbone: str, name: str) -> Finding:
     try:
         wanted = entry(backbone, name)
         if wanted.package or not wanted.url:
-            return ok(check_name, str(fetch(backbone, name)))
+            return ok(check_name, str(fetch_weights(backbone, name)))
     except WeightsError as error:
         return failure(check_name, str(error).splitlines()[0], "install that package in the image")
     places = [Path(torch.hub.get_dir()) / "checkpoints" / wanted.file]

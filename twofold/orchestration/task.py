@@ -14,7 +14,7 @@ from typing import Any
 
 from twofold.core.artifacts import digest, write_bytes
 from twofold.core.errors import ArtifactError, RegistryError, TwofoldError
-from twofold.core.params import check
+from twofold.core.params import check_section
 from twofold.orchestration.params_file import check_all, section_model
 from twofold.orchestration.step_cli import signature
 from twofold.tracking.urls import recorded_address
@@ -42,9 +42,9 @@ def run_step(
         The digest of the first thing that the step writes.
     """
     name, contract = step.__name__, signature(step)
-    with plain_failure(name):
+    with exit_with_message(name):
         _settle({"OMP_WAIT_POLICY": "PASSIVE", **environment})
-        section = check(section_model(name), name, params)
+        section = check_section(section_model(name), name, params)
         _somewhere_that_stays(name)
         for read, expected in digests.items():
             found = digest(Path(paths[read]))
@@ -65,37 +65,37 @@ def digest_of(path: str) -> str:
     return digest(Path(path))
 
 
-def experiment(**sections: Mapping[str, Any]) -> str:
+def check_all_sections(**sections: Mapping[str, Any]) -> str:
     """Check all sections at the door of the pipeline: a mistake in the last one must not cost the hours of the first.
 
     Returns:
         The experiment in MLflow, which the trainings need and which is no parameter of theirs.
     """
-    with plain_failure("ingest"):
+    with exit_with_message("ingest"):
         return str(check_all(sections)["register"].experiment)  # type: ignore[attr-defined]
 
 
-def source(params: Mapping[str, Any]) -> str:
+def recorded_source(params: Mapping[str, Any]) -> str:
     """Where the images come from, by ingest's section, as it may be recorded: register knows it from nowhere else."""
     return recorded_address(str(params["source"]))
 
 
-def copy(source: str, target: str) -> None:
+def copy_output(source: str, target: str) -> None:
     """Copy a file that a step has written to where Kubeflow shows it, whole or not at all."""
-    with plain_failure("display"):
+    with exit_with_message("display"):
         try:
             write_bytes(Path(target), Path(source).read_bytes())
         except OSError as error:
             raise ArtifactError(f"{source}: {error.strerror}") from None
 
 
-def write(target: str, text: str) -> None:
+def write_output(target: str, text: str) -> None:
     """Write a text to where Kubeflow shows it, whole or not at all."""
     write_bytes(Path(target), text.encode())
 
 
 @contextmanager
-def plain_failure(name: str) -> Iterator[None]:
+def exit_with_message(name: str) -> Iterator[None]:
     """Turn a TwofoldError into one line on stderr and exit status 1, by which the task fails."""
     try:
         yield

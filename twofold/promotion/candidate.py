@@ -31,7 +31,7 @@ from twofold.metrics.bootstrap import ModelOutputs
 from twofold.metrics.classification import classification_metrics
 from twofold.metrics.confidence_intervals import Interval
 from twofold.metrics.decision_threshold import DECISION
-from twofold.metrics.metric_intervals import METHODS, interval
+from twofold.metrics.metric_intervals import METHODS, metric_interval
 
 KINDS = {
     "ingest": ("raw", 1),
@@ -83,7 +83,7 @@ class Candidate:
     def intervals(self) -> dict[str, Interval]:
         """The 95 % interval of every figure that has one."""
         answers = ModelOutputs(self.test.probability, float(self.decision["threshold"]))
-        found = {figure: interval(figure, self.test.target, answers) for figure in METHODS}
+        found = {figure: metric_interval(figure, self.test.target, answers) for figure in METHODS}
         return {figure: ends for figure, ends in found.items() if ends is not None}
 
     @property
@@ -104,7 +104,7 @@ class Candidate:
         return {step: meta["params"] for step, meta in self.about.items()}
 
 
-def read(
+def read_candidate(
     raw: Path,
     data: Path,
     head: Path,
@@ -136,7 +136,7 @@ def read(
         head, "the base weights", about["train_head"]["base_sha256"], about["finetune_all"]["base_sha256"], "dvc repro"
     )
     audits = {"ingest": ingest_audit, "preprocess": preprocess_audit, "train_head": train_head_audit}
-    checks = summary.read(audits, data_fingerprint)
+    checks = summary.read_audits(audits, data_fingerprint)
     prepared = PreparedDataset.open(data)
     test = read_predictions(evaluation / PREDICTIONS).of("test")
     rows = prepared.rows("test")
@@ -167,7 +167,7 @@ def read(
     )
 
 
-def sample(candidate: Candidate, most: int) -> tuple[list[bytes], NDArray[np.float64]]:
+def sample_files(candidate: Candidate, most: int) -> tuple[list[bytes], NDArray[np.float64]]:
     """The files' bytes of up to `most` test images, spread evenly over all, and evaluate's probability of each."""
     chosen = np.unique(np.linspace(0, len(candidate.rows) - 1, most).astype(int))
     raw = RawDataset.open(candidate.raw)

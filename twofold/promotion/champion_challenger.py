@@ -20,16 +20,16 @@ from twofold.data.prepared import LEFT_OUT
 from twofold.data.raw import RawDataset
 from twofold.metrics.bootstrap import ModelOutputs
 from twofold.metrics.decision_threshold import DECISION
-from twofold.model.classifier import load
-from twofold.model.device import device, make_deterministic, tell
+from twofold.model.classifier import load_classifier
+from twofold.model.device import device, make_deterministic, warn_if_emulated
 from twofold.promotion import best_champion
-from twofold.promotion.candidate import Candidate, sample
+from twofold.promotion.candidate import Candidate, sample_files
 from twofold.promotion.gate_evaluation import evaluate_gates
 from twofold.promotion.gates import LATENCY, SIZE, VANISHED, Gate
 from twofold.promotion.paired_comparison import ANOTHER, NO_ANSWERS, Opponent, PairedComparison, compare
 from twofold.promotion.verdict import GateInputs, Verdict
 from twofold.serving.model_resolver import fetch_sealed
-from twofold.serving.sealed_model import ARCHITECTURE, BATCH, WEIGHTS, SealedModel, open_sealed, splits
+from twofold.serving.sealed_model import ARCHITECTURE, BATCH, WEIGHTS, SealedModel, open_sealed, sealed_splits
 from twofold.tracking import registry_client
 from twofold.tracking.registry_client import KEY, SEAL, ModelVersion
 from twofold.tracking.store import MlflowStore, runs_with
@@ -76,8 +76,8 @@ def assess_candidate(
             beside[number] = _beside(store, number, found, candidate)
     champion = None if rival is None else beside[str(rival.version)]
     best = {figure: beside[number] for figure, number in before.items() if beside[number] is not champion}
-    vanished = whereabouts(candidate, {image for found in beside.values() for image in found.vanished})
-    measured = {SIZE: float(size(candidate))}
+    vanished = locate_images(candidate, {image for found in beside.values() for image in found.vanished})
+    measured = {SIZE: float(model_size(candidate))}
     if champion is not None:
         measured[VANISHED] = float(len(vanished))
     if any(gate.figure == LATENCY for gate in gates):
@@ -112,7 +112,7 @@ def _latency(store: MlflowStore, candidate: Candidate) -> float:
         for run in runs_with(store, place, KEY, candidate.key):
             if LATENCY in run.data.metrics:
                 return float(run.data.metrics[LATENCY])
-    return latency(candidate)
+    return measure_latency(candidate)
 
 
 def score_champion(store: MlflowStore, version: ModelVersion, candidate: Candidate) -> Opponent:
@@ -129,7 +129,7 @@ def score_champion(store: MlflowStore, version: ModelVersion, candidate: Candida
             sealed = open_sealed(place, version.tags.get(SEAL))
             if sealed.labels != candidate.labels:
                 raise TwofoldError(f"it tells {sealed.labels} apart, this data has {candidate.labels}")
-            learned = splits(place)
+            learned = sealed_splits(place)
             probability = probabilities(sealed, candidate)
     except TwofoldError as error:
         return unscored(name, f"{error}; make it readable, or {ANOTHER}")
@@ -147,7 +147,7 @@ def probabilities(sealed: SealedModel, candidate: Candidate) -> NDArray[np.float
     The prepared pixels serve if the model wants the same ones; otherwise every file is decoded and resized its way.
     """
     make_deterministic()
-    tell(sealed.precision, device())
+    warn_if_emulated(sealed.precision, device())
     sealed.classifier.to(device())
     rows, prepared = candidate.rows, candidate.prepared
     if same_pixels(sealed.preprocessing, prepared.meta["pixels"]):
@@ -168,24 +168,24 @@ def _decoded(sealed: SealedModel, candidate: Candidate) -> Iterator[NDArray[np.u
         yield sealed.pixels(raw.read(images[sha256]))
 
 
-def size(candidate: Candidate) -> int:
+def model_size(candidate: Candidate) -> int:
     """Bytes of what is sealed to answer for an image: weights, architecture and decision."""
     paths = (candidate.model / WEIGHTS, candidate.model / ARCHITECTURE, candidate.evaluation / DECISION)
     return sum(path.stat().st_size for path in paths)
 
 
-def latency(candidate: Candidate) -> float:
+def measure_latency(candidate: Candidate) -> float:
     """Milliseconds from the bytes of an image file to its probability, on this machine: the median of TIMED images.
 
     One image at a time, all views averaged, in the model's precision, after a warm-up that is not counted.
     """
     make_deterministic()
-    classifier, architecture = load(candidate.model)
-    tell(str(candidate.decision["precision"]), device())
+    classifier, architecture = load_classifier(candidate.model)
+    warn_if_emulated(str(candidate.decision["precision"]), device())
     classifier.to(device())
     pixels = dict(candidate.prepared.meta["pixels"])
     sealed = SealedModel(classifier, architecture, candidate.decision, pixels, digest="")
-    files = sample(candidate, TIMED)[0]
+    files = sample_files(candidate, TIMED)[0]
     taken = []
     for data in [*files[:1] * WARM_UP, *files]:
         begin = time.perf_counter()
@@ -194,7 +194,7 @@ def latency(candidate: Candidate) -> float:
     return statistics.median(taken[WARM_UP:])
 
 
-def whereabouts(candidate: Candidate, images: Iterable[str]) -> dict[str, str]:
+def locate_images(candidate: Candidate, images: Iterable[str]) -> dict[str, str]:
     """Where images are now that the candidate's test lacks, by their SHA-256, sorted."""
     prepared = candidate.prepared
     now = {image.sha256: "in the data, in no split" for image in RawDataset.open(candidate.raw).images}

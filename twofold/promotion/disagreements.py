@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from twofold.evaluation.error_analysis import Pixels, address
+from twofold.evaluation.error_analysis import Pixels, data_url
 from twofold.promotion.paired_comparison import PairedComparison
 
 MOST = 10  # pictures of each side
@@ -33,7 +33,7 @@ class Disagreement(NamedTuple):
     size: int = 0
 
 
-def rows(comparison: PairedComparison) -> list[Disagreement]:
+def find_disagreements(comparison: PairedComparison) -> list[Disagreement]:
     """All of them: first those that the candidate alone gets right, the one that it is surest of before the others."""
     one, other = (np.asarray(who.probability) for who in (comparison.one, comparison.other))
     return [
@@ -43,16 +43,16 @@ def rows(comparison: PairedComparison) -> list[Disagreement]:
     ]
 
 
-def pictured(found: list[Disagreement], pixels: Pixels | None, most: int = MOST) -> list[Disagreement]:
+def add_pictures(found: list[Disagreement], pixels: Pixels | None, most: int = MOST) -> list[Disagreement]:
     """At most `most` of each side, with their pictures unless these are left out."""
     kept = [own for right in (CANDIDATE, CHAMPION) for own in [row for row in found if row.right == right][:most]]
     if pixels is None:
         return kept
     shown = [pixels(row.sha256) for row in kept]
-    return [row._replace(image=address(image), size=len(image)) for row, image in zip(kept, shown, strict=True)]
+    return [row._replace(image=data_url(image), size=len(image)) for row, image in zip(kept, shown, strict=True)]
 
 
-def write(path: Path, found: list[Disagreement]) -> None:
+def write_disagreements(path: Path, found: list[Disagreement]) -> None:
     """Write all of them as CSV, without pictures."""
     with path.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")

@@ -19,11 +19,11 @@ from twofold.evaluation.slice_names import FEWEST
 from twofold.metrics.bootstrap import ModelOutputs
 from twofold.metrics.classification import classification_metrics
 from twofold.metrics.confidence_intervals import LEVEL
-from twofold.metrics.metric_intervals import METHODS, interval
-from twofold.promotion.gate_slices import Ends, TestSubset, holm, test_subsets, too_little
+from twofold.metrics.metric_intervals import METHODS, metric_interval
+from twofold.promotion.gate_slices import Bounds, TestSubset, holm_procedure, test_subsets, too_few_images
 from twofold.promotion.gates import LESS_IS_BETTER, MEASURED, VANISHED, Better, Gate, Maximum, Minimum, NonInferior
 from twofold.promotion.paired_comparison import PairedComparison
-from twofold.promotion.verdict import GateInputs, GateResult, Verdict, number
+from twofold.promotion.verdict import GateInputs, GateResult, Verdict, finite_number
 
 ONE_SIDED = 0.90  # the level of a two-sided interval either end of which is a one-sided 95 % bound
 CHAMPION, BEST = "the champion", "the best champion before"
@@ -65,9 +65,9 @@ def _results(
     if isinstance(gate, Minimum | Maximum):
         return _Absolute(gate, subject, champion).results()
     if champion is None:
-        value = number(subject.figures, gate.figure)[0] if gate.slice is None else None
+        value = finite_number(subject.figures, gate.figure)[0] if gate.slice is None else None
         detail = "there is no champion yet"
-        name = relative_name(gate, "", CHAMPION)
+        name = describe_relative_gate(gate, "", CHAMPION)
         return [GateResult(name, gate.figure, value, None, applies=False, passed=True, detail=detail)]
     found = _Relative(gate, champion, CHAMPION).results()
     if isinstance(gate, NonInferior) and gate.figure in best:
@@ -91,9 +91,9 @@ class _Absolute:
         if problem:
             return [self._result(None, False, problem)]
         judged, few = ([part for part in found if part.judged is enough] for enough in (True, False))
-        ends: list[tuple[bool, Ends | None]] = [(False, None)] * len(judged)
+        ends: list[tuple[bool, Bounds | None]] = [(False, None)] * len(judged)
         if gate.bound:
-            ends = holm(len(judged), LEVEL, lambda i, level: self._ends(judged[i], level), self._settled)
+            ends = holm_procedure(len(judged), LEVEL, lambda i, level: self._ends(judged[i], level), self._settled)
         results = [self._judged(part, pair) for part, (_, pair) in zip(judged, ends, strict=True)]
         detail = f"shown and not judged: fewer than {FEWEST} images"
         return results + [
@@ -114,37 +114,37 @@ class _Absolute:
     def _word(self, passed: bool) -> str:
         return ("at most" if self.at_most else "at least") if passed else ("above" if self.at_most else "below")
 
-    def _end(self, ends: Ends) -> float:
+    def _end(self, ends: Bounds) -> float:
         return ends.low if self.gate.bound == "lower" else ends.high
 
-    def _settled(self, ends: Ends) -> bool:
+    def _settled(self, ends: Bounds) -> bool:
         """Whether an interval lies on one side of the limit: proven good by the careful end, or bad by the other."""
         careful = (self.gate.bound == "upper") == self.at_most
         return self._held(self._end(ends)) == careful
 
     def _value(self, part: TestSubset) -> tuple[float | None, str]:
         if part.slice is None:
-            return number(self.subject.figures, self.gate.figure)
+            return finite_number(self.subject.figures, self.gate.figure)
         test = self.subject.test
         own = classification_metrics(test.target[part.rows], test.probability[part.rows], self.subject.threshold)
-        return number(own, self.gate.figure)
+        return finite_number(own, self.gate.figure)
 
-    def _ends(self, part: TestSubset, level: float) -> Ends | None:
+    def _ends(self, part: TestSubset, level: float) -> Bounds | None:
         test, figure = self.subject.test, self.gate.figure
         if figure in METHODS:
             if not len(part.rows):
                 return None
             answers = ModelOutputs(test.probability[part.rows], self.subject.threshold)
-            found = interval(figure, test.target[part.rows], answers, level)
-            return None if found is None else Ends(*found)
+            found = metric_interval(figure, test.target[part.rows], answers, level)
+            return None if found is None else Bounds(*found)
         known = self.subject.figures.get("intervals")
         own = known.get(figure) if isinstance(known, Mapping) else None
-        low, high = (number(own, end)[0] if isinstance(own, Mapping) else None for end in ("low", "high"))
-        return None if low is None or high is None else Ends(low, high)
+        low, high = (finite_number(own, end)[0] if isinstance(own, Mapping) else None for end in ("low", "high"))
+        return None if low is None or high is None else Bounds(low, high)
 
-    def _judged(self, part: TestSubset, ends: Ends | None) -> GateResult:
+    def _judged(self, part: TestSubset, ends: Bounds | None) -> GateResult:
         value, problem = self._value(part)
-        problem = problem or too_little(self.subject.test, part)
+        problem = problem or too_few_images(self.subject.test, part)
         shown = {"value": value, "n": len(part.rows)}
         if not problem and self.gate.bound and ends is None:
             problem = f"figure '{self.gate.figure}' has no interval: there are too few images, or none is known"
@@ -162,7 +162,7 @@ class _Absolute:
         gate = self.gate
         if gate.figure == VANISHED and self.champion is None:
             return self._result(None, True, "there is no champion yet", applies=False)
-        value, problem = number(self.subject.figures, gate.figure)
+        value, problem = finite_number(self.subject.figures, gate.figure)
         if gate.figure == VANISHED and self.champion is not None and self.champion.problem:
             value, problem = None, "the champion could not be scored"
         elif gate.bound:
@@ -190,7 +190,7 @@ class _Relative:
         if problem:
             return [self._result(None, False, problem)]
         judged, few = ([part for part in found if part.judged is enough] for enough in (True, False))
-        gains = holm(
+        gains = holm_procedure(
             len(judged), ONE_SIDED, lambda i, level: self._gain(judged[i], level), lambda gain: gain.low > self.limit
         )
         results = [self._judged(part, *pair) for part, pair in zip(judged, gains, strict=True)]
@@ -198,16 +198,16 @@ class _Relative:
         return results + [self._result(part, True, detail, applies=False, **self._shown(part)[0]) for part in few]
 
     def _result(self, part: TestSubset | None, passed: bool, detail: str, **more: Any) -> GateResult:
-        name = relative_name(self.gate, part.words if part else "", self.rival)
+        name = describe_relative_gate(self.gate, part.words if part else "", self.rival)
         more = {"value": None, "applies": True, "slice": part and part.slice} | more
         more |= {"against": self.beside.version}
         more |= {"test_fingerprint": None if self.beside.problem else self.beside.fingerprint}
         return GateResult(name, self.gate.figure, limit=self.limit, passed=passed, detail=detail, **more)
 
-    def _gain(self, part: TestSubset, level: float) -> Ends | None:
+    def _gain(self, part: TestSubset, level: float) -> Bounds | None:
         """By how much the candidate is better, whichever way that is."""
         found = self.beside.difference(self.gate.figure, level, part.rows)
-        return None if found is None else Ends(*sorted((self.sign * found.low, self.sign * found.high)))
+        return None if found is None else Bounds(*sorted((self.sign * found.low, self.sign * found.high)))
 
     def _shown(self, part: TestSubset) -> tuple[dict[str, Any], str]:
         """Both figures and the number of images; or why one has no value."""
@@ -216,13 +216,13 @@ class _Relative:
             classification_metrics(target, np.asarray(who.probability)[part.rows], who.threshold) if len(target) else {}
             for who in (self.beside.one, self.beside.other)
         ]
-        (value, missing), (other, lacking) = (number(found, self.gate.figure) for found in pair)
+        (value, missing), (other, lacking) = (finite_number(found, self.gate.figure) for found in pair)
         problem = missing or (lacking and f"the other model's {lacking}")
         return {"value": value, "other": other, "n": len(part.rows)}, problem
 
-    def _judged(self, part: TestSubset, proven: bool, gain: Ends | None) -> GateResult:
+    def _judged(self, part: TestSubset, proven: bool, gain: Bounds | None) -> GateResult:
         shown, problem = self._shown(part)
-        problem = too_little(self.beside.test, part) or problem
+        problem = too_few_images(self.beside.test, part) or problem
         if not problem and (gain is None or not math.isfinite(gain.low)):
             problem = "the difference has no interval: there are too few images"
         if problem or gain is None:
@@ -235,7 +235,7 @@ class _Relative:
         return self._result(part, proven, detail, bound=gain.low, **shown)
 
 
-def relative_name(gate: NonInferior | Better, where: str, rival: str) -> str:
+def describe_relative_gate(gate: NonInferior | Better, where: str, rival: str) -> str:
     """What a gate against another model asks for, in words."""
     if isinstance(gate, Better):
         return f"{gate.figure}{where} better than {rival} by more than {gate.better_by:g}"

@@ -33,7 +33,7 @@ class TestSubset(NamedTuple):
         return "".join(f" ({column}: {value})" for column, value in (self.slice or {}).items())
 
 
-class Ends(NamedTuple):
+class Bounds(NamedTuple):
     """Both ends of an interval."""
 
     low: float
@@ -60,7 +60,7 @@ def test_subsets(wanted: Any, test: Predictions) -> tuple[list[TestSubset], str]
     return [TestSubset(np.flatnonzero(values == one), {column: one}) for one in chosen], ""
 
 
-def too_little(test: Predictions, part: TestSubset) -> str:
+def too_few_images(test: Predictions, part: TestSubset) -> str:
     """Why some images cannot tell how good a model is, or nothing."""
     n = len(part.rows)
     if n < 2:
@@ -72,9 +72,9 @@ def too_little(test: Predictions, part: TestSubset) -> str:
     return ""
 
 
-def holm(
-    count: int, level: float, ends: Callable[[int, float], Ends | None], proven: Callable[[Ends], bool]
-) -> list[tuple[bool, Ends | None]]:
+def holm_procedure(
+    count: int, level: float, ends: Callable[[int, float], Bounds | None], proven: Callable[[Bounds], bool]
+) -> list[tuple[bool, Bounds | None]]:
     """Which of some claims are proven by their intervals, all of them together at this level, and those intervals.
 
     Holm (1979), "A simple sequentially rejective multiple test procedure": with m claims open, each interval errs at
@@ -86,7 +86,7 @@ def holm(
         ends: the interval of a claim, by its number, at a level; None if there is none.
         proven: whether an interval proves its claim.
     """
-    found: dict[int, tuple[bool, Ends | None]] = {}
+    found: dict[int, tuple[bool, Bounds | None]] = {}
     left = list(range(count))
     while left:
         now = {number: ends(number, 1 - (1 - level) / len(left)) for number in left}

@@ -16,7 +16,7 @@ from twofold.evaluation.predictions import Predictions, fingerprint
 from twofold.metrics.bootstrap import ModelOutputs
 from twofold.metrics.classification import FIGURES, classification_metrics
 from twofold.metrics.confidence_intervals import LEVEL, Difference, mcnemar
-from twofold.metrics.metric_intervals import METHODS, difference
+from twofold.metrics.metric_intervals import METHODS, metric_difference
 
 Splits = Mapping[str, frozenset[str]]  # the SHA-256 of a model's images, by split
 LEARNED_FROM = ("train", "validation")
@@ -91,7 +91,7 @@ class PairedComparison:
         one, other = (
             ModelOutputs(np.asarray(who.probability)[chosen], who.threshold) for who in (self.one, self.other)
         )
-        return difference(figure, self.test.target[chosen], one, other, level) if len(chosen) else None
+        return metric_difference(figure, self.test.target[chosen], one, other, level) if len(chosen) else None
 
     @cached_property
     def differences(self) -> dict[str, Difference]:

@@ -76,7 +76,7 @@ class Verdict:
         return [asdict(gate) for gate in self.gates]
 
 
-def number(figures: Mapping[str, Any], name: str) -> tuple[float | None, str]:
+def finite_number(figures: Mapping[str, Any], name: str) -> tuple[float | None, str]:
     """A figure as a finite number, or None and the reason why it is not one."""
     if name not in figures:
         known = ", ".join(sorted(key for key, value in figures.items() if isinstance(value, float)))

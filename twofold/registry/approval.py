@@ -14,7 +14,7 @@ from twofold.data.raw import RawDataset
 from twofold.promotion import best_champion
 from twofold.promotion.best_champion import BEST
 from twofold.registry import transitions, verdict_store
-from twofold.registry.gate_reevaluation import Reevaluation, reevaluate_gates, sound
+from twofold.registry.gate_reevaluation import Reevaluation, reevaluate_gates, require_sound
 from twofold.registry.ledger import Entry, Ledger
 from twofold.registry.recorded_evaluation import fetch_evaluation
 from twofold.serving import golden_samples
@@ -27,7 +27,7 @@ from twofold.tracking.store import MlflowStore
 NONE = "none"  # in the place of a version: no model
 
 
-def find(store: MlflowStore, name: str, which: str, ledger: Ledger) -> ModelVersion:
+def find_version(store: MlflowStore, name: str, which: str, ledger: Ledger) -> ModelVersion:
     """A version by its number, or by `champion` or `challenger`, which are read from the ledger.
 
     Raises:
@@ -60,24 +60,24 @@ def approve(store: MlflowStore, name: str, which: str, *, actor: str, reason: st
         ArtifactError: its files were altered.
     """
     ledger = transitions.sound_ledger(store, name)
-    version = find(store, name, which, ledger)
+    version = find_version(store, name, which, ledger)
     number = int(version.version)
     if ledger.champion == number:
         raise RegistryError(f"version {number} of '{name}' is the champion already")
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        candidate = sound(fetch_evaluation(store, version, folder))
+        candidate = require_sound(fetch_evaluation(store, version, folder))
         # What cannot be served must not be promoted, however good its predictions were.
         open_sealed(candidate.sealed, version.tags.get(SEAL))
         champion = None
         if ledger.champion is not None:
-            champion = sound(fetch_evaluation(store, find(store, name, CHAMPION, ledger), folder))
+            champion = require_sound(fetch_evaluation(store, find_version(store, name, CHAMPION, ledger), folder))
         judged = reevaluate_gates(store, name, candidate, champion, folder)
     if not judged.verdict.passed:
         return None, judged
-    with transitions.changing(store, name) as (lock, now):
+    with transitions.change_under_lock(store, name) as (lock, now):
         transitions.require_same_champion(name, ledger.champion, now.champion)
-        transitions.undecided(name, number, ledger, now)
+        transitions.require_undecided(name, number, ledger, now)
         gates, tags = verdict_store.store_verdict(store, candidate.run.info.run_id, judged.verdict)
         against = "" if champion is None else str(champion.number)
         registry_client.tag_version(
@@ -99,14 +99,14 @@ def reject(store: MlflowStore, name: str, which: str, *, actor: str, reason: str
     ledger = transitions.sound_ledger(store, name)
     # A challenger that has been deleted in MLflow is rejected by its number, there being nothing else left of it.
     gone = which in (CHALLENGER, str(ledger.challenger)) and ledger.challenger is not None
-    number = ledger.challenger if gone else int(find(store, name, which, ledger).version)
+    number = ledger.challenger if gone else int(find_version(store, name, which, ledger).version)
     if number == ledger.champion:
         raise RegistryError(
             f"version {number} of '{name}' is the champion; take it back with `twofold models rollback`"
         )
-    with transitions.changing(store, name) as (lock, now):
+    with transitions.change_under_lock(store, name) as (lock, now):
         transitions.require_same_champion(name, ledger.champion, now.champion)
-        transitions.undecided(name, number, ledger, now)
+        transitions.require_undecided(name, number, ledger, now)
         return transitions.commit(lock, transitions.Change("reject", number, actor, reason), expected=ledger.champion)
 
 
@@ -138,7 +138,7 @@ def rollback(
     number: int | None = None
     note = "no model is champion now"
     if which != NONE:
-        version = find(store, name, which or _before(ledger, name), ledger)
+        version = find_version(store, name, which or _before(ledger, name), ledger)
         number = int(version.version)
         if number == ledger.champion:
             raise RegistryError(f"version {number} of '{name}' is the champion already")
@@ -151,9 +151,9 @@ def rollback(
         note = _try(store, version, raw, unasked)
     elif ledger.champion is None:
         raise RegistryError(f"'{name}' has no champion: there is nothing to take back")
-    with transitions.changing(store, name) as (lock, now):
+    with transitions.change_under_lock(store, name) as (lock, now):
         transitions.require_same_champion(name, ledger.champion, now.champion)
-        transitions.undecided(name, number, ledger, now)
+        transitions.require_undecided(name, number, ledger, now)
         change = transitions.Change("rollback", number, actor, reason, note=note)
         return transitions.commit(lock, change, expected=ledger.champion)
 
@@ -181,7 +181,7 @@ def check_version(
     return count, len(found.images), largest
 
 
-def images_in(raw: Path | None) -> Callable[[str], bytes | None]:
+def image_reader(raw: Path | None) -> Callable[[str], bytes | None]:
     """Where the bytes of an image come from that was not sealed: ingest's artifact, or nowhere."""
     if raw is None:
         return lambda sha256: None
@@ -194,7 +194,7 @@ def _try(store: MlflowStore, version: ModelVersion, raw: Path | None, unasked: b
     """Load a version and ask it about its witnesses; in words, what was checked."""
     number = version.version
     try:
-        count, there, largest = check_version(store, version, images_in(raw))
+        count, there, largest = check_version(store, version, image_reader(raw))
     except ArtifactError as error:
         raise RegistryError(f"version {number} cannot be made champion again: {error}") from error
     if count:

@@ -24,7 +24,7 @@ from twofold.promotion.gate_evaluation import evaluate_gates
 from twofold.promotion.gates import LATENCY, SIZE, VANISHED, Gate
 from twofold.promotion.paired_comparison import LEARNED_FROM, Opponent, PairedComparison, compare
 from twofold.promotion.verdict import GateInputs, Verdict
-from twofold.registry.recorded_evaluation import RecordedEvaluation, differences, fetch_evaluation
+from twofold.registry.recorded_evaluation import RecordedEvaluation, fetch_evaluation, find_differences
 from twofold.serving.sealed_model import ARCHITECTURE, DECISION, WEIGHTS
 from twofold.tracking import registry_client
 from twofold.tracking.registry_client import CONDITIONS
@@ -78,7 +78,7 @@ def reevaluate_gates(
     before = best_champion.best_champions_before(tag, held.gates, held.reference_since)
     beside: dict[str, PairedComparison] = {}
     if champion is not None:
-        beside[str(champion.number)] = against(candidate, champion)
+        beside[str(champion.number)] = compare_with(candidate, champion)
     for number in sorted(set(before.values()), key=int):
         if number not in beside:
             beside[number] = _best(store, name, number, candidate, folder)
@@ -99,7 +99,7 @@ def reevaluate_gates(
     )
 
 
-def against(candidate: RecordedEvaluation, other: RecordedEvaluation) -> PairedComparison:
+def compare_with(candidate: RecordedEvaluation, other: RecordedEvaluation) -> PairedComparison:
     """A version beside another one, on the version's test images.
 
     Raises:
@@ -109,7 +109,7 @@ def against(candidate: RecordedEvaluation, other: RecordedEvaluation) -> PairedC
     return compare(candidate.test, candidate.threshold, candidate.splits, _rival(other, candidate))
 
 
-def on_common_images(one: RecordedEvaluation, other: RecordedEvaluation) -> PairedComparison | None:
+def compare_on_common_images(one: RecordedEvaluation, other: RecordedEvaluation) -> PairedComparison | None:
     """Two versions on the test images that both have answered, which neither of them learned from; None for none.
 
     Raises:
@@ -131,13 +131,13 @@ def on_common_images(one: RecordedEvaluation, other: RecordedEvaluation) -> Pair
     return compare(test, one.threshold, one.splits, rival)
 
 
-def sound(evidence: RecordedEvaluation) -> RecordedEvaluation:
+def require_sound(evidence: RecordedEvaluation) -> RecordedEvaluation:
     """The same, if all of it fits together.
 
     Raises:
         RegistryError: it does not.
     """
-    wrong = [f"{what}: {line}" for what, lines in differences(evidence).items() for line in lines]
+    wrong = [f"{what}: {line}" for what, lines in find_differences(evidence).items() for line in lines]
     if wrong:
         raise RegistryError(
             f"what is recorded of version {evidence.number} does not fit together, and nothing is promoted on it: "
@@ -182,7 +182,7 @@ def _best(store: MlflowStore, name: str, number: str, candidate: RecordedEvaluat
     if version is None:
         problem = f"it has been deleted in MLflow; set register.reference_since above {number}, then {AGAIN}"
         return compare(candidate.test, candidate.threshold, candidate.splits, unscored(number, problem))
-    return against(candidate, sound(fetch_evaluation(store, version, folder)))
+    return compare_with(candidate, require_sound(fetch_evaluation(store, version, folder)))
 
 
 def _conditions(candidate: RecordedEvaluation) -> Conditions:

@@ -28,7 +28,7 @@ UNKNOWN = "unknown"
 LONGEST = 10_000  # characters of the list of changed files; a tag holds ten times as many
 
 
-def lineage(judgement: Judgement, params: Mapping[str, Any]) -> dict[str, Any]:
+def collect_lineage(judgement: Judgement, params: Mapping[str, Any]) -> dict[str, Any]:
     """Everything that is known here; what is not known is `unknown`, or absent where there need be none.
 
     Args:
@@ -83,7 +83,7 @@ def _fitting(names: str) -> str:
     return f"{kept}, and {names.count(', ') - kept.count(', ')} more"
 
 
-def recorded(version: ModelVersion) -> dict[str, Any]:
+def recorded_lineage(version: ModelVersion) -> dict[str, Any]:
     """A version's lineage; empty if there is none that can be read, as on a version that Twofold did not make."""
     try:
         found = json.loads(version.tags.get(LINEAGE, "{}"))

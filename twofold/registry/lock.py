@@ -109,7 +109,7 @@ def locked(store: MlflowStore, model: str, *, above: int = 0) -> Iterator[Lock]:
     finally:
         stop.set()
         heart.join()
-        problem = registry_client.attempt(lambda: registry_client.tag_model(store, lock.name, RELEASED, "true"))
+        problem = registry_client.try_write(lambda: registry_client.tag_model(store, lock.name, RELEASED, "true"))
         if problem:
             say(f"warning: the lock on '{model}' could not be given back ({problem}); it expires after {LEASE:g} s")
 
@@ -180,7 +180,7 @@ def _beat(lock: Lock, stop: threading.Event) -> None:
         count += 1
         value = str(count)
         # One that does not arrive costs nothing; if none does, `check` says so.
-        registry_client.attempt(lambda value=value: registry_client.tag_model(lock.store, lock.name, BEAT_TAG, value))  # type: ignore[misc]
+        registry_client.try_write(lambda value=value: registry_client.tag_model(lock.store, lock.name, BEAT_TAG, value))  # type: ignore[misc]
 
 
 def _top(store: MlflowStore, model: str) -> _Seen | None:
@@ -189,7 +189,7 @@ def _top(store: MlflowStore, model: str) -> _Seen | None:
 
 def _all(store: MlflowStore, model: str) -> list[_Seen]:
     found = []
-    for each in registry_client.names(store, f"{PREFIX}{model}."):
+    for each in registry_client.models_named(store, f"{PREFIX}{model}."):
         number = re.fullmatch(r"[0-9]+", each.name.removeprefix(f"{PREFIX}{model}."))
         if number:
             tags = each.tags

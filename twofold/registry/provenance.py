@@ -11,7 +11,7 @@ import subprocess
 from importlib import metadata
 from pathlib import Path
 
-from twofold.model.device import description
+from twofold.model.device import device_description
 
 LIBRARIES = ("twofold", "torch", "torchvision", "timm", "numpy", "pillow", "safetensors", "mlflow", "dvc")
 ENVIRONMENT = {
@@ -33,7 +33,7 @@ def provenance() -> dict[str, str]:
             found[f"library.{name}"] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue  # twofold itself may run from its folder, and a data image has no torch
-    found |= {f"hardware.{key}": value for key, value in description().items() if key != "torch"}
+    found |= {f"hardware.{key}": value for key, value in device_description().items() if key != "torch"}
     return found | {key: os.environ[name] for key, name in ENVIRONMENT.items() if os.environ.get(name)}
 
 

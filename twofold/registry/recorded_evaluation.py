@@ -16,13 +16,13 @@ from twofold.core.artifacts import file_sha256, read_json
 from twofold.core.errors import RegistryError
 from twofold.evaluation.predictions import PREDICTIONS, Predictions, fingerprint
 from twofold.evaluation.predictions import read as read_predictions
-from twofold.metrics.classification import summary
+from twofold.metrics.classification import metrics_summary
 from twofold.metrics.decision_threshold import DECISION
-from twofold.registry.lineage import recorded, sha256_of
+from twofold.registry.lineage import recorded_lineage, sha256_of
 from twofold.serving.model_resolver import fetch_sealed
-from twofold.serving.sealed_model import splits
+from twofold.serving.sealed_model import sealed_splits
 from twofold.tracking.registry_client import KEY, ModelVersion
-from twofold.tracking.runs import Run, fetch
+from twofold.tracking.runs import Run, fetch_file
 from twofold.tracking.store import MlflowStore
 
 EVALUATION, METRICS = "evaluation", "metrics.json"  # folder of a run's files, and a file in it
@@ -69,7 +69,7 @@ class RecordedEvaluation:
         Raises:
             ArtifactError: they were not sealed with it.
         """
-        return splits(self.sealed)
+        return sealed_splits(self.sealed)
 
 
 def fetch_evaluation(store: MlflowStore, version: ModelVersion, folder: Path) -> RecordedEvaluation:
@@ -84,7 +84,8 @@ def fetch_evaluation(store: MlflowStore, version: ModelVersion, folder: Path) ->
     place = folder / f"version-{version.version}"
     place.mkdir(parents=True, exist_ok=True)
     paths = {
-        name: fetch(store, version.run_id, f"{EVALUATION}/{name}", place) for name in (PREDICTIONS, DECISION, METRICS)
+        name: fetch_file(store, version.run_id, f"{EVALUATION}/{name}", place)
+        for name in (PREDICTIONS, DECISION, METRICS)
     }
     metrics = read_json(paths[METRICS])
     return RecordedEvaluation(
@@ -102,7 +103,7 @@ def fetch_evaluation(store: MlflowStore, version: ModelVersion, folder: Path) ->
     )
 
 
-def differences(evidence: RecordedEvaluation) -> dict[str, list[str]]:
+def find_differences(evidence: RecordedEvaluation) -> dict[str, list[str]]:
     """What of a version's evidence differs from what the version's tags or its run say, by what was recomputed."""
     tags = evidence.version.tags
     found = {
@@ -111,12 +112,12 @@ def differences(evidence: RecordedEvaluation) -> dict[str, list[str]]:
             "digest", evidence.decision.get("model_digest"), tags.get("twofold.model_digest")
         ),
         "test images": _differs("fingerprint", evidence.fingerprint, tags.get("twofold.test_fingerprint")),
-        "key": _differs("key", key_of(tags), tags.get(KEY)),
+        "key": _differs("key", candidate_key(tags), tags.get(KEY)),
     }
-    known = recorded(evidence.version).get("digests", {})
+    known = recorded_lineage(evidence.version).get("digests", {})
     for name in ("predictions", "metrics"):
         found[name] = _differs("SHA-256", evidence.digests[name], known.get(name))
-    counted = summary(evidence.test.target, evidence.test.probability, evidence.threshold)
+    counted = metrics_summary(evidence.test.target, evidence.test.probability, evidence.threshold)
     again = {name: value for name, value in counted.items() if isinstance(value, int | float)}
     again["threshold"] = evidence.threshold
     if "temperature" in evidence.decision:  # a version from before there was one has none
@@ -126,7 +127,7 @@ def differences(evidence: RecordedEvaluation) -> dict[str, list[str]]:
     return found
 
 
-def key_of(tags: Mapping[str, str]) -> str:
+def candidate_key(tags: Mapping[str, str]) -> str:
     """A candidate's key, from the digests in its version's tags."""
     parts = [tags.get(f"twofold.{name}", "") for name in ("model_digest", "decision_digest", "test_fingerprint")]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()

@@ -18,12 +18,12 @@ from twofold.evaluation.drift_reference import REFERENCE
 from twofold.metrics.decision_threshold import DECISION
 from twofold.promotion import best_champion
 from twofold.promotion.best_champion import BEST
-from twofold.promotion.candidate import Candidate, sample
+from twofold.promotion.candidate import Candidate, sample_files
 from twofold.promotion.judgement import Judgement, Outcome
 from twofold.promotion.paired_comparison import ANOTHER
 from twofold.registry import transitions, verdict_store
 from twofold.registry.ledger import Ledger
-from twofold.registry.lineage import LINEAGE, canonical, lineage
+from twofold.registry.lineage import LINEAGE, canonical, collect_lineage
 from twofold.serving import golden_samples
 from twofold.serving.golden_samples import WITNESSES
 from twofold.serving.mlflow_model import find_differences, write_mlflow_model
@@ -83,7 +83,7 @@ def _standing(store: MlflowStore, name: str, key: str, ledger: Ledger) -> Regist
             )
     else:
         champion = registry_client.version_by_alias(store, name)  # from before there was a ledger
-    version = registry_client.version_with(store, name, key)
+    version = registry_client.version_of_candidate(store, name, key)
     if champion is None or version is None or champion.version != version.version:
         return RegistryState(ledger, champion, version, champion)
     before = version.tags.get(JUDGED_AGAINST)
@@ -125,7 +125,7 @@ def log_model(store: MlflowStore, run: Run, judgement: Judgement) -> tuple[Logge
     candidate = judgement.candidate
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        asked, said = sample(candidate, IMAGES)
+        asked, said = sample_files(candidate, IMAGES)
         golden_samples.write(
             folder / WITNESSES, asked, said, pictures=bool(candidate.about["evaluate"]["params"]["pictures"])
         )
@@ -186,7 +186,7 @@ def promote(
         RegistryError: the champion has changed since the candidate was judged.
     """
     name, key = judgement.name, judgement.candidate.key
-    with transitions.changing(store, name) as (lock, ledger):
+    with transitions.change_under_lock(store, name) as (lock, ledger):
         fresh = _standing(store, name, key, ledger)
         done = known_outcome(fresh, judgement, alias)
         if done is not None:
@@ -245,7 +245,7 @@ def _version(
         "twofold.model_digest": candidate.digests["finetune_all"],
         "twofold.decision_digest": candidate.digests["decision"],
         "twofold.git_commit": judgement.provenance.get("git.commit", ""),
-        LINEAGE: canonical(lineage(judgement, params)),
+        LINEAGE: canonical(collect_lineage(judgement, params)),
     }
     return registry_client.create_version(store, judgement.name, model, run, tags | again, card), gates
 
@@ -263,7 +263,7 @@ def _rehearse(store: MlflowStore, model: LoggedModel, candidate: Candidate, fold
     back = registry_client.download(store, model, folder / "back")
     if digest(back) != digest(folder / "packed"):
         raise RegistryError(f"logged model {model.model_id}: the store gives back other files than were sent")
-    images, expected = sample(candidate, IMAGES)
+    images, expected = sample_files(candidate, IMAGES)
     say(f"register: trying the sealed model in a fresh process on {len(images)} test images")
     threshold = float(candidate.decision["threshold"])
     precision = str(candidate.decision["precision"])

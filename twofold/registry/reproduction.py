@@ -89,7 +89,7 @@ def recipe(store: MlflowStore, name: str, which: str, source: str | None = None)
     Raises:
         RegistryError: its lineage is not recorded, or it names no commit.
     """
-    version = approval.find(store, name, which, state(store, name)[0])
+    version = approval.find_version(store, name, which, state(store, name)[0])
     try:
         lineage = json.loads(version.tags.get(LINEAGE, ""))
         git, data, digests, sections = (lineage[key] for key in ("git", "data", "digests", "params"))

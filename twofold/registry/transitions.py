@@ -55,7 +55,7 @@ def sound_ledger(store: MlflowStore, name: str) -> Ledger:
 
 
 @contextmanager
-def changing(store: MlflowStore, name: str) -> Iterator[tuple[Lock, Ledger]]:
+def change_under_lock(store: MlflowStore, name: str) -> Iterator[tuple[Lock, Ledger]]:
     """The lock, and the ledger as it is under it; for `commit`."""
     before, _ = state(store, name)
     with locked(store, name, above=before.fence) as lock:
@@ -227,7 +227,7 @@ def require_same_champion(name: str, expected: int | None, found: int | None) ->
         )
 
 
-def undecided(name: str, version: int | None, before: Ledger, now: Ledger) -> None:
+def require_undecided(name: str, version: int | None, before: Ledger, now: Ledger) -> None:
     """Nothing is decided over the head of someone else who has decided on the same version meanwhile.
 
     Raises:

@@ -15,7 +15,7 @@ from twofold.promotion.verdict import Verdict
 from twofold.registry.lineage import canonical
 from twofold.tracking import registry_client
 from twofold.tracking.registry_client import ModelVersion
-from twofold.tracking.runs import fetch
+from twofold.tracking.runs import fetch_file
 from twofold.tracking.store import MlflowStore
 
 GATES = "twofold.gates"  # of a version, with the beginning of the SHA-256: a verdict, gate by gate, as JSON
@@ -41,7 +41,7 @@ def load_verdict(store: MlflowStore, version: ModelVersion, digest: str) -> list
     text = version.tags.get(_tag(digest))
     if text is None:
         with tempfile.TemporaryDirectory() as scratch:
-            text = fetch(store, version.run_id or "", _file(digest), Path(scratch)).read_text(encoding="utf-8")
+            text = fetch_file(store, version.run_id or "", _file(digest), Path(scratch)).read_text(encoding="utf-8")
     found = hashlib.sha256(text.encode()).hexdigest()
     if found != digest:
         raise RegistryError(f"the gates' SHA-256 is {found}, the ledger says {digest}: they were changed")

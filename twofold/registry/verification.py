@@ -13,11 +13,11 @@ from typing import Any
 
 from twofold.core.artifacts import file_sha256, read_json
 from twofold.core.errors import RegistryError, TwofoldError
-from twofold.metrics.metric_intervals import intervals
+from twofold.metrics.metric_intervals import metric_intervals
 from twofold.registry import approval, verdict_store
 from twofold.registry.ledger import Entry, Ledger
-from twofold.registry.lineage import UNKNOWN, recorded, sha256_of
-from twofold.registry.recorded_evaluation import CLOSE, RecordedEvaluation, differences, fetch_evaluation
+from twofold.registry.lineage import UNKNOWN, recorded_lineage, sha256_of
+from twofold.registry.recorded_evaluation import CLOSE, RecordedEvaluation, fetch_evaluation, find_differences
 from twofold.registry.transitions import state
 from twofold.serving.model_resolver import fetch_sealed
 from twofold.serving.sealed_model import ARCHITECTURE, DECISION, open_sealed
@@ -47,8 +47,8 @@ def verify(store: MlflowStore, name: str, which: str, raw: Path | None = None) -
         raw: ingest's artifact, where images are that were not sealed.
     """
     ledger, wrong = state(store, name)
-    version = approval.find(store, name, which, ledger)
-    lineage = recorded(version)
+    version = approval.find_version(store, name, which, ledger)
+    lineage = recorded_lineage(version)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         checks = _ledger(ledger, wrong, int(version.version))
@@ -100,7 +100,7 @@ def _sealed(
 
     checks.append(_tried("sealed decision and base weights", "by the version's tags and its lineage", parts))
     try:
-        count, there, largest = approval.check_version(store, version, approval.images_in(raw))
+        count, there, largest = approval.check_version(store, version, approval.image_reader(raw))
     except TwofoldError as error:
         return [*checks, Check("answers", DIFFERS, "on the images sealed with it", (str(error),))]
     if count:
@@ -117,7 +117,8 @@ def _evidence(
     except TwofoldError as error:
         return [Check("test", DIFFERS, "predictions, decision and figures of its run", (str(error),))]
     checks = [
-        _check(what, "recomputed from what its run has logged", found) for what, found in differences(evidence).items()
+        _check(what, "recomputed from what its run has logged", found)
+        for what, found in find_differences(evidence).items()
     ]
     checks.append(_tried("intervals in metrics.json", "recomputed likewise", lambda: _intervals(evidence)))
     checks.append(_tried("parameters", "their SHA-256, and the steps' in its run", lambda: _params(lineage, evidence)))
@@ -178,7 +179,7 @@ def _gates(store: MlflowStore, version: ModelVersion, entry: Entry) -> list[str]
 
 def _intervals(evidence: RecordedEvaluation) -> list[str]:
     """The ends of every figure's interval, as the logged predictions give them."""
-    again = intervals(evidence.test.target, evidence.test.probability, evidence.threshold)
+    again = metric_intervals(evidence.test.target, evidence.test.probability, evidence.threshold)
     logged = evidence.metrics.get("intervals")
     if not isinstance(logged, Mapping):
         raise RegistryError("metrics.json has no intervals")

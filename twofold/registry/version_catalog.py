@@ -14,10 +14,10 @@ from typing import Any
 from twofold.core.errors import RegistryError
 from twofold.metrics.classification import FIGURES, classification_metrics
 from twofold.registry import verdict_store
-from twofold.registry.approval import find
-from twofold.registry.gate_reevaluation import on_common_images
+from twofold.registry.approval import find_version
+from twofold.registry.gate_reevaluation import compare_on_common_images
 from twofold.registry.ledger import Entry, Ledger
-from twofold.registry.lineage import recorded
+from twofold.registry.lineage import recorded_lineage
 from twofold.registry.recorded_evaluation import RecordedEvaluation, fetch_evaluation
 from twofold.registry.transitions import state
 from twofold.tracking import registry_client
@@ -27,13 +27,13 @@ from twofold.tracking.store import MlflowStore, without_credentials
 HEADLINE = ("accuracy", "f1", "roc_auc")  # figures of a list
 
 
-def listing(store: MlflowStore, name: str) -> list[dict[str, Any]]:
+def list_versions(store: MlflowStore, name: str) -> list[dict[str, Any]]:
     """Every version, latest first: what it is, its main figures, where it comes from."""
     ledger, _ = state(store, name)
     found = []
     for version in reversed(registry_client.versions(store, name)):
         logged = store.client.get_run(version.run_id).data.metrics if version.run_id else {}
-        lineage = recorded(version)
+        lineage = recorded_lineage(version)
         found.append(
             {
                 "version": int(version.version),
@@ -61,7 +61,7 @@ def status(ledger: Ledger, version: int) -> str:
 def describe(store: MlflowStore, name: str, which: str) -> dict[str, Any]:
     """One version: gates, figures, lineage, links, and every decision on it."""
     ledger, _ = state(store, name)
-    version = find(store, name, which, ledger)
+    version = find_version(store, name, which, ledger)
     number = int(version.version)
     run = store.client.get_run(version.run_id) if version.run_id else None
     metrics = {} if run is None else run.data.metrics
@@ -74,7 +74,7 @@ def describe(store: MlflowStore, name: str, which: str) -> dict[str, Any]:
         "gates": verdict(store, version, entries),
         "conditions": _json(version, CONDITIONS, {}),
         "figures": {key: metrics[key] for key in (*FIGURES, "threshold", "n") if key in metrics},
-        "lineage": recorded(version),
+        "lineage": recorded_lineage(version),
         "decisions": [asdict(entry) for entry in entries],
         "links": links(store, version, None if run is None else run.info.experiment_id),
     }
@@ -109,11 +109,11 @@ def compare(store: MlflowStore, name: str, one: str, other: str) -> dict[str, An
         ArtifactError: the files of one were altered, or lack the lists of its images.
     """
     ledger, _ = state(store, name)
-    versions = [find(store, name, which, ledger) for which in (one, other)]
+    versions = [find_version(store, name, which, ledger) for which in (one, other)]
     with tempfile.TemporaryDirectory() as scratch:
         pair = [fetch_evaluation(store, version, Path(scratch) / str(place)) for place, version in enumerate(versions)]
-        common = on_common_images(*pair)
-    lineages = [flat(recorded(version)) for version in versions]
+        common = compare_on_common_images(*pair)
+    lineages = [flatten(recorded_lineage(version)) for version in versions]
     keys = sorted(lineages[0].keys() | lineages[1].keys())
     return {
         "name": name,
@@ -144,12 +144,12 @@ def history(store: MlflowStore, name: str) -> dict[str, Any]:
     }
 
 
-def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested values by dotted names."""
     found: dict[str, Any] = {}
     for key, value in values.items():
         name = f"{prefix}{key}"
-        found |= flat(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
+        found |= flatten(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
     return found
 
 

@@ -59,14 +59,14 @@ class Point(NamedTuple):
     threshold: float
 
 
-def confusion(counts: ConfusionMatrix, labels: tuple[str, str]) -> Picture:
+def draw_confusion_matrix(counts: ConfusionMatrix, labels: tuple[str, str]) -> Picture:
     """Counts of the four outcomes, the positive class first; `labels` is (negative, positive)."""
-    negative, positive = (short(label) for label in labels)
+    negative, positive = (shorten_label(label) for label in labels)
     cells = [
         [(counts.true_positive, "found", True), (counts.false_negative, "missed", False)],
         [(counts.false_positive, "false alarms", False), (counts.true_negative, "rightly passed", True)],
     ]
-    with drawing() as figure:
+    with new_figure() as figure:
         axes = figure.add_subplot()
         axes.set(xlim=(0, 2), ylim=(2, 0), xticks=[0.5, 1.5], yticks=[0.5, 1.5])
         axes.set_xticklabels([positive, negative])
@@ -95,13 +95,13 @@ def confusion(counts: ConfusionMatrix, labels: tuple[str, str]) -> Picture:
             f"{counts.false_negative:,} missed. Of {counts.negative:,} {labels[0]} images, "
             f"{counts.true_negative:,} were rightly passed and {counts.false_positive:,} were false alarms."
         )
-        return finished(figure, alt)
+        return render_figure(figure, alt)
 
 
-def roc(curve: Curve, auc: float, point: Point, labels: tuple[str, str]) -> Picture:
+def draw_roc_curve(curve: Curve, auc: float, point: Point, labels: tuple[str, str]) -> Picture:
     """False-positive rate against true-positive rate, with the point at which the model works."""
-    negative, positive = (short(label) for label in labels)
-    with drawing() as figure:
+    negative, positive = (shorten_label(label) for label in labels)
+    with new_figure() as figure:
         axes = _unit_square(figure, f"false alarms (% of {negative})", f"recall (% of {positive} found)")
         axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 3)), label="guessing")
         axes.plot(curve.x, curve.y, color=RIGHT, label=f"this model, ROC-AUC {auc:.3f}")
@@ -112,15 +112,15 @@ def roc(curve: Curve, auc: float, point: Point, labels: tuple[str, str]) -> Pict
             f"{point.y:.1%} of the {labels[1]} images and raises a false alarm on {point.x:.1%} of the "
             f"{labels[0]} images."
         )
-        return finished(figure, alt)
+        return render_figure(figure, alt)
 
 
-def precision_recall(
+def draw_precision_recall_curve(
     curve: Curve, average_precision: float, prevalence: float, point: Point | None, labels: tuple[str, str]
 ) -> Picture:
     """Recall against precision, with the point at which the model works, if it has one there."""
-    positive = short(labels[1])
-    with drawing() as figure:
+    positive = shorten_label(labels[1])
+    with new_figure() as figure:
         axes = _unit_square(figure, f"recall (% of {positive} found)", "precision (% of such answers right)")
         axes.axhline(prevalence, color=MUTED, linewidth=1, linestyle=(0, (4, 3)), label="guessing")
         label = f"this model, average precision {average_precision:.3f}"
@@ -135,14 +135,14 @@ def precision_recall(
                 f"and {point.y:.1%} of its “{labels[1]}” answers are right."
             )
         axes.legend(loc="lower left")
-        return finished(figure, alt)
+        return render_figure(figure, alt)
 
 
-def scores(bars: Histogram, counts: ConfusionMatrix, threshold: float, labels: tuple[str, str]) -> Picture:
+def draw_scores(bars: Histogram, counts: ConfusionMatrix, threshold: float, labels: tuple[str, str]) -> Picture:
     """How the probabilities of the two classes lie on either side of the threshold, one panel a class."""
     width = float(bars.high[0] - bars.low[0])
     below, straddling = bars.high <= threshold, (bars.low < threshold) & (threshold < bars.high)
-    with drawing() as figure:
+    with new_figure() as figure:
         panels = figure.subplots(2, 1, sharex=True)
         sides = (
             (labels[1], bars.positive, counts.false_negative, WRONG, RIGHT),
@@ -155,7 +155,9 @@ def scores(bars: Histogram, counts: ConfusionMatrix, threshold: float, labels: t
                 some = height > 0  # the edge of an empty bar would be drawn as a line
                 axes.bar(bars.low[some], height[some], bottom=bottom[some], color=colour, **bar)
             axes.axvline(threshold, color=INK, linewidth=1.4)
-            axes.set_title(f"true class: {short(label)} ({int(count.sum()):,} images)", loc="left", fontsize=10.5)
+            axes.set_title(
+                f"true class: {shorten_label(label)} ({int(count.sum()):,} images)", loc="left", fontsize=10.5
+            )
             axes.set(xlim=(0, 1), ylabel="images")
             axes.yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
             axes.grid(visible=False, axis="x")
@@ -169,15 +171,15 @@ def scores(bars: Histogram, counts: ConfusionMatrix, threshold: float, labels: t
             ha="right" if end else "left",
             va="top",
         )
-        panels[1].set_xlabel(f"the model's probability of {short(labels[1])} (0 to 1)")
+        panels[1].set_xlabel(f"the model's probability of {shorten_label(labels[1])} (0 to 1)")
         alt = (
             f"Histogram of the model's probability of {labels[1]}, for each true class. "
             f"The threshold is {threshold:.3f}; images at or above it are called {labels[1]}."
         )
-        return finished(figure, alt)
+        return render_figure(figure, alt)
 
 
-def history(
+def draw_history(
     epochs: Sequence[int], series: Mapping[str, Sequence[float | None]], measure: str, best: int | None = None
 ) -> Picture:
     """How figures moved while a model trained: at most two lines over the epochs.
@@ -188,7 +190,7 @@ def history(
         measure: what the values are, with their unit; the label of the axis.
         best: the epoch that was kept.
     """
-    with drawing() as figure:
+    with new_figure() as figure:
         axes = figure.add_subplot()
         for (name, values), colour in zip(series.items(), (RIGHT, WRONG), strict=False):
             points = [(epoch, value) for epoch, value in zip(epochs, values, strict=True) if value is not None]
@@ -200,11 +202,11 @@ def history(
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend(loc="best")
         kept = "" if best is None else f" Epoch {best} was kept."
-        return finished(figure, f"{measure} over {len(epochs)} epochs: {', '.join(series)}.{kept}")
+        return render_figure(figure, f"{measure} over {len(epochs)} epochs: {', '.join(series)}.{kept}")
 
 
 @contextmanager
-def drawing() -> Iterator[Figure]:
+def new_figure() -> Iterator[Figure]:
     """An empty figure in the house's style."""
     # A matplotlibrc of the user must not change an artifact's bytes.
     with matplotlib.rc_context():
@@ -234,12 +236,12 @@ def _mark(axes: Axes, point: Point) -> None:
     )
 
 
-def short(label: str, most: int = 24) -> str:
+def shorten_label(label: str, most: int = 24) -> str:
     """A class's name, cut where it is too long for an axis."""
     return label if len(label) <= most else label[: most - 1] + "…"
 
 
-def finished(figure: Figure, alt: str) -> Picture:
+def render_figure(figure: Figure, alt: str) -> Picture:
     """A figure as SVG and PNG, the same bytes every time; `alt` is what it shows, in words."""
     svg, png = io.BytesIO(), io.BytesIO()
     with warnings.catch_warnings():

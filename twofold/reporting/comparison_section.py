@@ -42,9 +42,9 @@ def _beside(judgement: Judgement, champion: PairedComparison) -> dict[str, Any]:
     found: dict[str, Any] = {"version": champion.version, "problem": champion.problem}
     if champion.problem:
         return found
-    rows = disagreements.rows(champion)
+    rows = disagreements.find_disagreements(champion)
     only = [sum(row.right == right for row in rows) for right in (disagreements.CANDIDATE, disagreements.CHAMPION)]
-    shown = disagreements.pictured(rows, pixels(judgement.candidate))
+    shown = disagreements.add_pictures(rows, pixels(judgement.candidate))
     before = [f"version {beside.version} ({figure})" for figure, beside in judgement.best.items()]
     return found | {
         "n": len(champion.test),

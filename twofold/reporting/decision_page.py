@@ -12,7 +12,7 @@ from typing import Any
 
 from twofold.audit import summary
 from twofold.metrics.classification import FIGURES
-from twofold.metrics.temperature_scaling import calibrated
+from twofold.metrics.temperature_scaling import apply_temperature
 from twofold.promotion.judgement import Judgement, Outcome, headline, reasons
 from twofold.promotion.verdict import GateResult
 from twofold.reporting import charts, comparison_section, data_summary, html_page, plots, sections, threshold_slider
@@ -53,17 +53,17 @@ def render(judgement: Judgement, outcome: Outcome, recorded: Mapping[str, Any]) 
         "charts": _charts(judgement),
         "temperature": candidate.decision["temperature"],
         "views": candidate.decision["views"],
-        "slices": sections.tables(metrics["slices"]),
-        "robustness": sections.rows(metrics.get("robustness")),
+        "slices": sections.slice_tables(metrics["slices"]),
+        "robustness": sections.robustness_rows(metrics.get("robustness")),
         "explained": candidate.explained,
         "data": data_summary.summarize_data(
             candidate.raw, candidate.prepared.directory, candidate.prepared.meta["counts"], (positive, negative)
         ),
-        "audited": summary.in_kinds(candidate.audits),
+        "audited": summary.group_by_outcome(candidate.audits),
         "trainings": [
             picture
             for step, folder in (("train_head", candidate.head), ("finetune_all", candidate.model))
-            if (picture := training(folder / "history.csv", STEPS[step], candidate.about[step]["best_epoch"]))
+            if (picture := draw_training(folder / "history.csv", STEPS[step], candidate.about[step]["best_epoch"]))
         ],
         "lineage": _lineage(judgement, recorded),
         "recorded": recorded,
@@ -92,7 +92,7 @@ def _contents(context: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [(anchor, words) for anchor, (words, there) in parts.items() if there]
 
 
-def training(history: Path, title: str, best: int) -> tuple[str, Picture] | None:
+def draw_training(history: Path, title: str, best: int) -> tuple[str, Picture] | None:
     """A training's loss over its epochs, from history.csv; None if it holds no validation loss."""
     with history.open(encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
@@ -104,7 +104,7 @@ def training(history: Path, title: str, best: int) -> tuple[str, Picture] | None
     }
     if columns["validation_log_loss"] not in series:
         return None
-    return title, charts.history([int(row["epoch"]) for row in rows], series, "loss (log loss, nats)", best)
+    return title, charts.draw_history([int(row["epoch"]) for row in rows], series, "loss (log loss, nats)", best)
 
 
 def _consequence(judgement: Judgement, outcome: Outcome) -> str:
@@ -160,13 +160,13 @@ def _rows(judgement: Judgement) -> list[dict[str, Any]]:
 
 def _charts(judgement: Judgement) -> dict[str, Picture]:
     candidate = judgement.candidate
-    uncalibrated = calibrated(candidate.test.probability, 1 / candidate.decision["temperature"])
+    uncalibrated = apply_temperature(candidate.test.probability, 1 / candidate.decision["temperature"])
     return plots.draw_plots(candidate.test, uncalibrated, candidate.metrics, candidate.labels)
 
 
 def _lineage(judgement: Judgement, recorded: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, Any]]]]:
     candidate, origin = judgement.candidate, judgement.provenance
-    code = html_page.code
+    code = html_page.code_markup
 
     def starting(prefix: str) -> str:
         return ", ".join(

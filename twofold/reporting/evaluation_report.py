@@ -10,12 +10,12 @@ from typing import Any
 from twofold.evaluation.explanations import Explanations
 from twofold.evaluation.predictions import Predictions
 from twofold.metrics import number_format
-from twofold.metrics.classification import ConfusionMatrix, by_class
-from twofold.metrics.decision_threshold import explain
+from twofold.metrics.classification import ConfusionMatrix, metrics_by_class
+from twofold.metrics.decision_threshold import describe_rule
 from twofold.metrics.temperature_scaling import WHY
 from twofold.reporting import html_page, sections
 from twofold.reporting.html_page import Picture
-from twofold.reporting.wording import ARITHMETIC, METHODS, TITLES, ends, rate
+from twofold.reporting.wording import ARITHMETIC, METHODS, TITLES, interval_text, rate_with_interval
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def render(findings: Findings) -> str:
         "positive": positive,
         "c": counts,
         "images": images,
-        "accuracy": rate(counts.correct, counts.n),
+        "accuracy": rate_with_interval(counts.correct, counts.n),
         "prevalence": prevalence,
         "baseline": max(prevalence, 1 - prevalence),
         "common": positive if prevalence > 0.5 else negative,
@@ -74,14 +74,14 @@ def render(findings: Findings) -> str:
         "splits": _splits(findings.splits),
         "groups": len({group for group in findings.test.group if group is not None}),
         "threshold": decision["threshold"],
-        "rule": explain(dict(decision)),
+        "rule": describe_rule(dict(decision)),
         "chosen_on": decision["chosen_on"],
         "views": decision["views"],
         "calibration": _calibration(metrics, decision),
         "rows": _rows(metrics, counts, negative, positive),
         "classes": _classes(counts, negative, positive),
-        "slices": sections.tables(metrics["slices"]),
-        "robustness": sections.rows(metrics.get("robustness")),
+        "slices": sections.slice_tables(metrics["slices"]),
+        "robustness": sections.robustness_rows(metrics.get("robustness")),
         "explained": findings.explained,
         "details": _details(findings),
     }
@@ -109,20 +109,20 @@ def of_hundred(hits: int, n: int, noun: str, which: str, hit: str, miss: str) ->
 
 def _tiles(counts: ConfusionMatrix, negative: str, positive: str) -> list[dict[str, Any]]:
     return [
-        {"title": "Right answers", "rate": rate(counts.correct, counts.n), "of": "images"},
+        {"title": "Right answers", "rate": rate_with_interval(counts.correct, counts.n), "of": "images"},
         {
             "title": "Found",
-            "rate": rate(counts.true_positive, counts.positive),
+            "rate": rate_with_interval(counts.true_positive, counts.positive),
             "of": f"{positive} images",
         },
         {
             "title": "False alarms",
-            "rate": rate(counts.false_positive, counts.negative),
+            "rate": rate_with_interval(counts.false_positive, counts.negative),
             "of": f"{negative} images",
         },
         {
             "title": f"Right when it says {positive}",
-            "rate": rate(counts.true_positive, counts.called),
+            "rate": rate_with_interval(counts.true_positive, counts.called),
             "of": "such answers",
         },
     ]
@@ -148,9 +148,9 @@ def _calibration(metrics: Mapping[str, Any], decision: Mapping[str, Any]) -> dic
         "effect": effect if temperature != 1 else "",
         "bound": WHY[temperature] if fitted["at_bound"] else "",
         "before": metrics["ece_uncalibrated"],
-        "before_interval": ends(metrics, "ece_uncalibrated"),
+        "before_interval": interval_text(metrics, "ece_uncalibrated"),
         "after": metrics["ece"],
-        "after_interval": ends(metrics, "ece"),
+        "after_interval": interval_text(metrics, "ece"),
         # The interval reaches down to 0 where so small an error is no more than chance.
         "chance": metrics["intervals"]["ece"]["low"] == 0,
     }
@@ -170,7 +170,7 @@ def _rows(metrics: Mapping[str, Any], counts: ConfusionMatrix, negative: str, po
             "title": title,
             "of": of.get(key, images(counts.n)),
             "value": metrics.get(key),
-            "interval": ends(metrics, key),
+            "interval": interval_text(metrics, key),
             "words": words.format(negative=negative, positive=positive, prevalence=prevalence),
             "why": why.get(key),
         }
@@ -184,11 +184,11 @@ def _classes(counts: ConfusionMatrix, negative: str, positive: str) -> list[dict
             "label": label,
             "n": own["n"],
             "called": own["called"],
-            "recall": rate(int(own["correct"]), int(own["n"])),
-            "precision": rate(int(own["correct"]), int(own["called"])),
+            "recall": rate_with_interval(int(own["correct"]), int(own["n"])),
+            "precision": rate_with_interval(int(own["correct"]), int(own["called"])),
             "f1": own.get("f1"),
         }
-        for label, own in reversed(by_class(counts, (negative, positive)).items())
+        for label, own in reversed(metrics_by_class(counts, (negative, positive)).items())
     ]
 
 
@@ -205,8 +205,8 @@ def _details(findings: Findings) -> list[tuple[str, Any]]:
         ("Temperature", f"{decision['temperature']!r}"),
         ("Threshold", f"{decision['threshold']!r} ({_rule(decision)})"),
         ("Intervals", METHODS),
-        ("Data fingerprint", html_page.code(decision["fingerprint"])),
-        ("Model digest (SHA-256)", html_page.code(decision["model_digest"])),
+        ("Data fingerprint", html_page.code_markup(decision["fingerprint"])),
+        ("Model digest (SHA-256)", html_page.code_markup(decision["model_digest"])),
     ]
 
 

@@ -89,14 +89,14 @@ def policy(script: str) -> str:
     return f"{allowed}; script-src 'sha256-{digest}'"
 
 
-def shown(value: float | str | None) -> str:
+def cell(value: float | str | None) -> str:
     """A value of a table: a whole number, a figure or text."""
     if isinstance(value, str):
         return value
     return number(value) if isinstance(value, float) else count(value)
 
 
-def code(text: str) -> Markup:
+def code_markup(text: str) -> Markup:
     """Something to copy: a digest, a file's name."""
     return Markup("<code>{}</code>").format(text)
 
@@ -129,6 +129,6 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(percent=percent, number=number, count=count, code=code, shown=shown)
+    environment.filters.update(percent=percent, number=number, count=count, code=code_markup, shown=cell)
     environment.globals.update(figure=figure)
     return environment

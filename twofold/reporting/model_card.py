@@ -114,7 +114,7 @@ def _caveats(judgement: Judgement) -> list[str]:
 
 def _audits(judgement: Judgement) -> list[str]:
     """What was found in the data, what was done about it, and what it means; nothing that names an image."""
-    kinds = summary.in_kinds(judgement.candidate.audits)
+    kinds = summary.group_by_outcome(judgement.candidate.audits)
     rows = [(text(one.title), one.step, f"{one.found:,}", one.policy, one.done) for one in kinds.raised]
     meanings = [
         f"{text(one.title)} ({code(one.set_by)}): {text(one.meaning)}"

@@ -6,7 +6,7 @@ from typing import Any
 from twofold.evaluation.slice_names import in_order
 from twofold.metrics.classification import FIGURES, LOSSES, ConfusionMatrix
 from twofold.metrics.confidence_intervals import Interval, mcnemar
-from twofold.metrics.decision_threshold import explain
+from twofold.metrics.decision_threshold import describe_rule
 from twofold.metrics.metric_intervals import METHODS
 from twofold.metrics.temperature_scaling import WHY
 from twofold.promotion.judgement import Judgement
@@ -149,7 +149,7 @@ def calibration(judgement: Judgement) -> list[str]:
                 f"Temperature {decision['temperature']:.4f}, fitted on {fitted['n']} validation images by log loss."
                 f"{bound} On the test the calibration error (ece) is {before} without it and {after} with it.",
                 f"Threshold {decision['threshold']:.4f}, chosen on {decision['chosen_on']['n']} validation images: "
-                f"{text(explain(decision))} ({code(decision['policy'])}).",
+                f"{text(describe_rule(decision))} ({code(decision['policy'])}).",
             ]
         ),
     ]

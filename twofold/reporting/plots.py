@@ -14,8 +14,8 @@ from numpy.typing import ArrayLike
 from twofold.evaluation import robustness
 from twofold.evaluation.predictions import Predictions
 from twofold.metrics import curves
-from twofold.metrics.calibration import reliability
-from twofold.metrics.classification import FIGURES, ConfusionMatrix, by_class
+from twofold.metrics.calibration import reliability_bins
+from twofold.metrics.classification import FIGURES, ConfusionMatrix, metrics_by_class
 from twofold.metrics.confidence_intervals import wilson
 from twofold.reporting import charts, reliability_diagram
 from twofold.reporting.html_page import Picture
@@ -42,15 +42,19 @@ def draw_plots(
     # Nothing called positive: there is no precision, and no place on that curve.
     trust = charts.Point(figures["recall"], figures["precision"], threshold) if counts.called else None
     return {
-        "confusion": charts.confusion(counts, names),
-        "roc": charts.roc(curves.roc(*points), figures["roc_auc"], alarms, names),
-        "precision_recall": charts.precision_recall(
-            curves.precision_recall(*points), figures["average_precision"], counts.positive / counts.n, trust, names
+        "confusion": charts.draw_confusion_matrix(counts, names),
+        "roc": charts.draw_roc_curve(curves.roc_curve(*points), figures["roc_auc"], alarms, names),
+        "precision_recall": charts.draw_precision_recall_curve(
+            curves.precision_recall_curve(*points),
+            figures["average_precision"],
+            counts.positive / counts.n,
+            trust,
+            names,
         ),
-        "scores": charts.scores(curves.histogram(*points), counts, threshold, names),
-        "reliability": reliability_diagram.reliability(
-            reliability(test.target, uncalibrated),
-            reliability(*points),
+        "scores": charts.draw_scores(curves.score_histogram(*points), counts, threshold, names),
+        "reliability": reliability_diagram.draw_reliability_diagram(
+            reliability_bins(test.target, uncalibrated),
+            reliability_bins(*points),
             (figures["ece_uncalibrated"], figures["ece"]),
             names[1],
         ),
@@ -62,7 +66,11 @@ def write_tables(
 ) -> None:
     """Every curve and table as CSV; arguments as of `draw`."""
     points = (test.target, test.probability)
-    roc, trade, bars = curves.roc(*points), curves.precision_recall(*points), curves.histogram(*points)
+    roc, trade, bars = (
+        curves.roc_curve(*points),
+        curves.precision_recall_curve(*points),
+        curves.score_histogram(*points),
+    )
     _csv(folder / "roc.csv", ("fpr", "tpr", "threshold"), _columns(roc.x, roc.y, roc.threshold))
     _csv(
         folder / "precision_recall.csv",
@@ -71,7 +79,7 @@ def write_tables(
     )
     _csv(folder / "scores.csv", ("low", "high", "negative", "positive"), _columns(*bars))
     for name, probability in (("reliability", test.probability), ("reliability_uncalibrated", uncalibrated)):
-        found = reliability(test.target, probability)
+        found = reliability_bins(test.target, probability)
         ends = [wilson(hits, n) or (None, None) for hits, n in _columns(found.positive, found.n)]
         rows = (
             (*row, share, *interval)
@@ -81,7 +89,7 @@ def write_tables(
         _csv(folder / f"{name}.csv", header, rows)
     answers = ((label, labels[answer]) for label, answer in zip(test.label, test.predicted, strict=True))
     _csv(folder / "confusion.csv", ("actual", "predicted"), answers)
-    classes = by_class(ConfusionMatrix(*(figures[field] for field in ConfusionMatrix._fields)), labels)
+    classes = metrics_by_class(ConfusionMatrix(*(figures[field] for field in ConfusionMatrix._fields)), labels)
     shares = ("n", "called", "correct", "precision", "recall", "f1")
     _csv(
         folder / "classes.csv",
@@ -98,7 +106,7 @@ def write_tables(
         ),
     )
     if "robustness" in figures:
-        _csv(folder / "robustness.csv", *robustness.table(figures["robustness"]))
+        _csv(folder / "robustness.csv", *robustness.robustness_table(figures["robustness"]))
 
 
 _ENDS = ("", "_low", "_high")

@@ -7,13 +7,15 @@ from matplotlib.axes import Axes
 
 from twofold.metrics.calibration import Reliability
 from twofold.metrics.confidence_intervals import wilson
-from twofold.reporting.charts import drawing, finished, percent_axes, short
+from twofold.reporting.charts import new_figure, percent_axes, render_figure, shorten_label
 from twofold.reporting.html_page import INK, MUTED, RIGHT, WRONG, Picture
 
 SMALLEST, LARGEST = 4.0, 12.0  # points; a dot's size says how many images it stands for
 
 
-def reliability(before: Reliability, after: Reliability, ece: tuple[float, float], positive: str) -> Picture:
+def draw_reliability_diagram(
+    before: Reliability, after: Reliability, ece: tuple[float, float], positive: str
+) -> Picture:
     """What the model said against what was true, a dot for every bin with an image, with its 95 % interval.
 
     Args:
@@ -22,7 +24,7 @@ def reliability(before: Reliability, after: Reliability, ece: tuple[float, float
         ece: the expected calibration error of either.
         positive: name of the positive class.
     """
-    with drawing() as figure:
+    with new_figure() as figure:
         panels = figure.subplots(2, 1, sharex=True)
         sides = (
             (before, WRONG, f"as the network gave them: ECE {ece[0]:.3f}"),
@@ -30,14 +32,14 @@ def reliability(before: Reliability, after: Reliability, ece: tuple[float, float
         )
         for axes, (found, colour, title) in zip(panels, sides, strict=True):
             _panel(axes, found, colour, title)
-        panels[1].set_xlabel(f"the model's probability of {short(positive)}")
-        figure.supylabel(f"truly {short(positive)}", fontsize=10.5, color=INK)
+        panels[1].set_xlabel(f"the model's probability of {shorten_label(positive)}")
+        figure.supylabel(f"truly {shorten_label(positive)}", fontsize=10.5, color=INK)
         alt = (
             f"Reliability diagram: the share of images that are {positive}, for images of which the model said about "
             f"the same. On the dashed line it can be taken at its word. The expected calibration error is "
             f"{ece[0]:.3f} as the network gave the probabilities and {ece[1]:.3f} after calibration."
         )
-        return finished(figure, alt)
+        return render_figure(figure, alt)
 
 
 def _panel(axes: Axes, found: Reliability, colour: str, title: str) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 from twofold.evaluation.robustness import ALTERATIONS, CHANGE, FIGURES, PLAIN
 from twofold.evaluation.slice_names import FEWEST, in_order
 from twofold.metrics.classification import ConfusionMatrix
-from twofold.reporting.wording import EXPLAINED, ends, rate
+from twofold.reporting.wording import EXPLAINED, interval_text, rate_with_interval
 
 NAMES = {"roc_auc": "ROC-AUC"}
 
@@ -14,7 +14,7 @@ NAMES = {"roc_auc": "ROC-AUC"}
 MOST_VALUES = 20  # of a slice column that a page shows; slices.csv has all
 
 
-def rows(measured: Mapping[str, Mapping[str, Any]] | None) -> list[dict[str, Any]]:
+def robustness_rows(measured: Mapping[str, Mapping[str, Any]] | None) -> list[dict[str, Any]]:
     """The rows of robustness.html from what `twofold.evaluation.robustness` measured; none if it was not.
 
     Their order is that of the alterations, whatever that of `measured`: metrics.json is sorted by name.
@@ -51,7 +51,7 @@ def _cell(own: Mapping[str, Any], figure: str) -> dict[str, Any]:
     }
 
 
-def tables(slices: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[dict[str, Any]]:
+def slice_tables(slices: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[dict[str, Any]]:
     """One table a slice column, as slices.html shows it."""
     return [_table(name, values) for name, values in slices.items()]
 
@@ -68,11 +68,11 @@ def _table(name: str, values: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]
                 "judged": values[value]["judged"],
                 "n": own.n,
                 "positive": own.positive,
-                "accuracy": rate(own.correct, own.n),
-                "recall": rate(own.true_positive, own.positive),
-                "alarms": rate(own.false_positive, own.negative),
+                "accuracy": rate_with_interval(own.correct, own.n),
+                "recall": rate_with_interval(own.true_positive, own.positive),
+                "alarms": rate_with_interval(own.false_positive, own.negative),
                 "roc_auc": values[value].get("roc_auc"),
-                "roc_auc_interval": ends(values[value], "roc_auc"),
+                "roc_auc_interval": interval_text(values[value], "roc_auc"),
             }
         )
         for figure in ("recall", "specificity", "roc_auc"):

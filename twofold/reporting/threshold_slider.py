@@ -14,9 +14,9 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from twofold.metrics.classification import ConfusionMatrix, confusion
+from twofold.metrics.classification import ConfusionMatrix, confusion_matrix
 from twofold.metrics.curves import threshold_sweep
-from twofold.metrics.decision_threshold import candidates
+from twofold.metrics.decision_threshold import candidate_thresholds
 
 # Key, title, and the images that count as hits among how many.
 RATES: tuple[tuple[str, str, Callable[[ConfusionMatrix], tuple[int, int]]], ...] = (
@@ -45,7 +45,7 @@ def stops(target: NDArray[np.int64], probability: NDArray[np.float64], chosen: f
     Where a probability is exactly 1, no threshold calls no image positive.
     """
     counts = threshold_sweep(target, probability)
-    thresholds = candidates(counts.probability)
+    thresholds = candidate_thresholds(counts.probability)
     hits, alarms = counts.true_positive, counts.false_positive
     if len(thresholds) > len(hits):
         hits, alarms = np.append(0, hits), np.append(0, alarms)
@@ -53,7 +53,7 @@ def stops(target: NDArray[np.int64], probability: NDArray[np.float64], chosen: f
     if len(kept) > most - 1:
         kept = np.linspace(0, len(kept) - 1, most - 1).astype(np.int64)
     found = {float(thresholds[i]): Stop(float(thresholds[i]), int(hits[i]), int(alarms[i])) for i in kept}
-    own = confusion(target, probability, chosen)
+    own = confusion_matrix(target, probability, chosen)
     found[chosen] = Stop(chosen, own.true_positive, own.false_positive)
     return [found[threshold] for threshold in sorted(found)]
 
@@ -61,7 +61,7 @@ def stops(target: NDArray[np.int64], probability: NDArray[np.float64], chosen: f
 def context(target: NDArray[np.int64], probability: NDArray[np.float64], chosen: float) -> dict[str, Any]:
     """The values of `threshold_slider.html`, beside `positive` and `negative`, the names of the classes."""
     every = stops(target, probability, chosen)
-    counts = confusion(target, probability, chosen)
+    counts = confusion_matrix(target, probability, chosen)
     place = [stop.threshold for stop in every].index(chosen)
     return {
         "counts": counts,

@@ -60,7 +60,7 @@ class Rate(NamedTuple):
     interval: str | None
 
 
-def rate(hits: int, n: int) -> Rate:
+def rate_with_interval(hits: int, n: int) -> Rate:
     """A share with its 95 % interval, "85.9 to 90.8 %"."""
     interval = wilson(hits, n)
     if interval is None:
@@ -69,7 +69,7 @@ def rate(hits: int, n: int) -> Rate:
     return Rate(hits, n, hits / n, text)
 
 
-def ends(figures: Mapping[str, Any], key: str) -> str | None:
+def interval_text(figures: Mapping[str, Any], key: str) -> str | None:
     """The interval of one of the figures of metrics.json, "0.851 to 0.912"; None where it has none."""
     found = figures["intervals"].get(key)
     return None if found is None else f"{found['low']:.3f} to {found['high']:.3f}"

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from twofold.core.errors import DataError, ParameterError
-from twofold.evaluation.drift_reference import BATCH, MOST, Sample, features, one_of_each, read
+from twofold.evaluation.drift_reference import BATCH, MOST, ReferenceSample, first_of_each_group, pooled_features, read
 from twofold.metrics.two_sample_tests import DEALS, TestResult, classifier_test, psi_test
 from twofold.serving.model_resolver import ResolvedModel, resolve_model
 
@@ -80,14 +80,14 @@ def drift(model: str, address: str, *, name: Callable[[], str], alpha: float) ->
         SourceError: it failed while it was read.
         RegistryError, ArtifactError: the model cannot be had, or was sealed without a reference.
     """
-    from twofold.sources.unlabelled import unlabelled
+    from twofold.sources.unlabelled import list_unlabelled
 
     if not TESTS / (DEALS + 1) <= alpha <= 0.5:
         raise ParameterError(f"--alpha: found {alpha}; allowed are {TESTS / (DEALS + 1):g} to 0.5")
-    listed = unlabelled(address)
+    listed = list_unlabelled(address)
     # In an order that has nothing to do with names, in which days and cameras hide.
     images = sorted(listed.images, key=lambda image: hashlib.sha256(image[0].encode()).digest())
-    chosen = [images[place][0] for place in one_of_each([group for _, group in images])][:MOST]
+    chosen = [images[place][0] for place in first_of_each_group([group for _, group in images])][:MOST]
     if len(chosen) < FEWEST:
         raise DataError(f"{address}: {len(chosen)} images, at least {FEWEST} are needed (of a group, one counts)")
     with resolve_model(model, name) as picked:
@@ -113,29 +113,29 @@ def drift(model: str, address: str, *, name: Callable[[], str], alpha: float) ->
             len(new.scores),
             len(old.scores),
             (called[0], called[1]),
-            judge(old, new, alpha),
+            drift_verdict(old, new, alpha),
         )
 
 
-def judge(old: Sample, new: Sample, alpha: float) -> Verdict:
+def drift_verdict(old: ReferenceSample, new: ReferenceSample, alpha: float) -> Verdict:
     """Both tests; `alpha` in (0, 1)."""
     random = np.random.default_rng(0)
     return Verdict(classifier_test(old.features, new.features, random), psi_test(old.scores, new.scores, random), alpha)
 
 
-def _look(picked: ResolvedModel, source: Any, keys: list[str]) -> tuple[Sample, list[tuple[str, str]]]:
+def _look(picked: ResolvedModel, source: Any, keys: list[str]) -> tuple[ReferenceSample, list[tuple[str, str]]]:
     """What the model sees and says of images, and those that are none."""
     from twofold.core.progress import track
-    from twofold.model.device import device, make_deterministic, tell
-    from twofold.serving.image_loader import File, load_images
+    from twofold.model.device import device, make_deterministic, warn_if_emulated
+    from twofold.serving.image_loader import ImageFile, load_images
 
     make_deterministic()
     sealed = picked.sealed
-    tell(sealed.precision, device())
+    warn_if_emulated(sealed.precision, device())
     sealed.classifier.to(device())
     refused: list[tuple[str, str]] = []
     seen, scores = [], []
-    files = [File(key, source, key) for key in keys]
+    files = [ImageFile(key, source, key) for key in keys]
     for some in track(load_images(files, sealed.preprocessing), "looking", len(keys), per_item=BATCH):
         refused += [(one.name, one.reason) for one in some if one.pixels is None]
         pixels = [one.pixels for one in some if one.pixels is not None]
@@ -143,11 +143,11 @@ def _look(picked: ResolvedModel, source: Any, keys: list[str]) -> tuple[Sample, 
             continue
         about = sealed.architecture
         batch = np.stack([np.repeat(one, 3, axis=2) if one.shape[2] == 1 else one for one in pixels])
-        seen.append(features(sealed.network, [batch], mean=about["mean"], std=about["std"]))
+        seen.append(pooled_features(sealed.network, [batch], mean=about["mean"], std=about["std"]))
         scores.append(sealed.score(pixels).astype(np.float32))
     if not seen:
-        return Sample(np.zeros((0, 0), np.float16), np.zeros(0, np.float32)), refused
-    return Sample(np.concatenate(seen), np.concatenate(scores)), refused
+        return ReferenceSample(np.zeros((0, 0), np.float16), np.zeros(0, np.float32)), refused
+    return ReferenceSample(np.concatenate(seen), np.concatenate(scores)), refused
 
 
 def as_json(found: Comparison) -> dict[str, Any]:

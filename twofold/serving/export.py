@@ -37,7 +37,7 @@ from twofold.model.classifier import Classifier
 from twofold.model.inference import VIEWS, apply_view, normalise
 from twofold.serving import quantization_evaluation
 from twofold.serving.model_resolver import ResolvedModel, resolve_model
-from twofold.serving.quantization import label, quantise
+from twofold.serving.quantization import quantize, replace_metadata
 from twofold.serving.sealed_model import SealedModel
 
 NAMES = {"onnx": "model.onnx", "torch": "model.pt2"}
@@ -67,7 +67,7 @@ class Exported(NamedTuple):
     evaluation: Mapping[str, Any] | None
 
 
-class Whole(nn.Module):
+class PixelsToProbability(nn.Module):
     """A sealed model from pixels to probability."""
 
     def __init__(self, sealed: SealedModel) -> None:
@@ -128,9 +128,9 @@ def export(
                 f"gives other probabilities than those that its figures and threshold come from; say --precision "
                 f"{PRECISION} if that is meant, or set evaluate.precision: {PRECISION}, evaluate and register again"
             )
-        prepared = quantization_evaluation.open_own(picked, data) if data is not None else None
+        prepared = quantization_evaluation.open_own_data(picked, data) if data is not None else None
         draft = Path(scratch) / NAMES[kind]
-        (write_onnx if kind == "onnx" else _write_torch)(sealed, describe(picked), draft)
+        (write_onnx if kind == "onnx" else _write_torch)(sealed, metadata_of(picked), draft)
         difference, moved = _tried(sealed, draft, kind)
         evaluation = None
         if prepared is not None:
@@ -143,7 +143,7 @@ def export(
         return Exported(path, picked.version, difference, sealed.precision, moved, evaluation)
 
 
-def describe(picked: ResolvedModel) -> dict[str, str]:
+def metadata_of(picked: ResolvedModel) -> dict[str, str]:
     """The metadata: all that it takes to use the file, as text (JSON where it is more than one value)."""
     sealed = picked.sealed
     about = sealed.preprocessing
@@ -211,18 +211,18 @@ def _in_int8(picked: ResolvedModel, graph: Path, prepared: PreparedDataset, most
         ArtifactError: its ROC-AUC is lower by more than `most`.
     """
     to = graph.with_name(INT8_NAME)
-    used, batches = quantization_evaluation.calibration(prepared)
-    quantise(graph, batches, to)
+    used, batches = quantization_evaluation.calibration_images(prepared)
+    quantize(graph, batches, to)
     found = quantization_evaluation.evaluate(picked.sealed, to, prepared, used)
-    quantization_evaluation.judge(found, most)
+    quantization_evaluation.require_auc(found, most)
     found["max_auc_loss"] = most
-    label(to, describe(picked) | {"precision": INT8, "evaluation": json.dumps(found, sort_keys=True)})
+    replace_metadata(to, metadata_of(picked) | {"precision": INT8, "evaluation": json.dumps(found, sort_keys=True)})
     return to, found
 
 
 def _graph(sealed: SealedModel) -> torch.export.ExportedProgram:
     size = sealed.preprocessing["image_size"]
-    whole = Whole(sealed).eval()
+    whole = PixelsToProbability(sealed).eval()
     traced = torch.zeros((_TRACED, size, size, 3), dtype=torch.uint8)
     return torch.export.export(whole, (traced,), dynamic_shapes=({0: torch.export.Dim("n", min=1)},), strict=False)
 

@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save_file
 
 from twofold.core.errors import ArtifactError, RegistryError
-from twofold.model.device import device, make_deterministic, tell
+from twofold.model.device import device, make_deterministic, warn_if_emulated
 from twofold.serving.sealed_model import SealedModel
 
 WITNESSES = "witnesses.safetensors"
@@ -95,7 +95,7 @@ def check_golden_samples(
     if not pixels:
         return 0, 0.0
     make_deterministic()
-    tell(sealed.precision, device())
+    warn_if_emulated(sealed.precision, device())
     sealed.classifier.to(device())
     largest = float(np.abs(sealed.score(pixels) - np.array(expected)).max())
     if not largest <= sealed.tolerance:

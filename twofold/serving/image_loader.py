@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 from twofold.core.errors import DataError
 from twofold.data.decoding import AMPLE_KEY, Limits, prepare
-from twofold.data.process_pool import ordered, workers
+from twofold.data.process_pool import map_in_order, worker_count
 from twofold.sources.base import FileRequest, Source
 
 TASK_FILES = 16  # fetched and decoded by a worker in one go: also a batch of the model's
 
 
-class File(NamedTuple):
+class ImageFile(NamedTuple):
     """A file: its name for people, its source and its key there; `reason` says why it is not to be taken, if so."""
 
     name: str
@@ -44,7 +44,7 @@ class Task(NamedTuple):
     files: list[tuple[str, FileRequest | None, str]]
 
 
-def load_images(files: Iterable[File], preprocessing: Mapping[str, Any]) -> Iterator[list[LoadedImage]]:
+def load_images(files: Iterable[ImageFile], preprocessing: Mapping[str, Any]) -> Iterator[list[LoadedImage]]:
     """The files' pixels, at most TASK_FILES at a time.
 
     Args:
@@ -55,12 +55,12 @@ def load_images(files: Iterable[File], preprocessing: Mapping[str, Any]) -> Iter
         SourceError: a source failed, and not a single file of it.
         DataError: a worker died; which file did it.
     """
-    return ordered(partial(_open, preprocessing=dict(preprocessing)), _tasks(files), workers(), _single)
+    return map_in_order(partial(_open, preprocessing=dict(preprocessing)), _tasks(files), worker_count(), _single)
 
 
-def _tasks(files: Iterable[File]) -> Iterator[Task]:
+def _tasks(files: Iterable[ImageFile]) -> Iterator[Task]:
     for _, group in groupby(files, lambda file: id(file.source)):
-        waiting: list[File] = []
+        waiting: list[ImageFile] = []
         for file in group:
             waiting.append(file)
             if len(waiting) == TASK_FILES:
@@ -70,7 +70,7 @@ def _tasks(files: Iterable[File]) -> Iterator[Task]:
             yield _task(waiting)
 
 
-def _task(files: list[File]) -> Task:
+def _task(files: list[ImageFile]) -> Task:
     source = files[0].source
     return Task(source, [(one.name, None if one.reason else source.wanted(one.key), one.reason) for one in files])
 

@@ -20,7 +20,7 @@ from twofold.core.artifacts import file_sha256
 from twofold.core.code_digest import closure
 from twofold.core.errors import ArtifactError
 from twofold.serving.pyfunc_model import COLUMN
-from twofold.serving.sealed_model import check
+from twofold.serving.sealed_model import check_seal
 from twofold.serving.sealed_model_writer import CODE, SEALED, SERVED, SealedFolder
 
 ENTRY = "served.py"
@@ -61,7 +61,7 @@ def write_mlflow_model(
             code_paths=[str(home / sealed.package)],
             artifacts={SEALED: str(sealed.directory / SEALED)},
             signature=ModelSignature(Schema([ColSpec("binary", COLUMN)]), answers),
-            pip_requirements=requirements(),
+            pip_requirements=pinned_requirements(),
         )
     # Where it was made is nobody's business, and was a temporary folder.
     model.flavors[FLAVOR_NAME]["model_code_path"] = ENTRY
@@ -77,7 +77,7 @@ def find_differences(packed: Path, sealed: SealedFolder) -> str:
         sealed: what `seal` wrote.
     """
     try:
-        check(packed / "artifacts" / SEALED, sealed.digest)
+        check_seal(packed / "artifacts" / SEALED, sealed.digest)
     except ArtifactError as error:
         return str(error)
     code = {path.relative_to(sealed.directory) for path in (sealed.directory / CODE).rglob("*") if path.is_file()}
@@ -91,7 +91,7 @@ def find_differences(packed: Path, sealed: SealedFolder) -> str:
 
 
 @cache
-def requirements() -> list[str]:
+def pinned_requirements() -> list[str]:
     """What the served code imports, pinned to what is installed here: `torch==2.15.0`."""
     names = {"mlflow"}
     for path in closure(SERVED):

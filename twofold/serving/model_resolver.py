@@ -22,7 +22,7 @@ from mlflow.entities.model_registry import ModelVersion as ModelVersion
 from mlflow.exceptions import MlflowException
 
 from twofold.core.errors import RegistryError
-from twofold.serving.sealed_model import check
+from twofold.serving.sealed_model import check_seal
 from twofold.tracking.registry_client import SEAL, refuse_foreign_server
 from twofold.tracking.store import MlflowStore, permission_error, without_credentials
 
@@ -126,5 +126,5 @@ def fetch_sealed(store: MlflowStore, version: ModelVersion, folder: Path) -> Pat
         except (MlflowException, OSError, BotoCoreError, ClientError) as error:
             reason = without_credentials(permission_error(error) or str(error))
             raise RegistryError(f"its files cannot be fetched from {without_credentials(place)}: {reason}") from error
-        check(found, seal)
+        check_seal(found, seal)
         return found.rename(folder / found.name)

@@ -21,11 +21,11 @@ from typing import IO, NamedTuple
 
 from twofold.core.errors import DataError, SourceError
 from twofold.core.progress import say, track
-from twofold.serving.image_loader import File, load_images
+from twofold.serving.image_loader import ImageFile, load_images
 from twofold.serving.model_resolver import ResolvedModel, resolve_model
-from twofold.sources.labels import EXTENSIONS, shown
+from twofold.sources.labels import EXTENSIONS, printable
 from twofold.sources.local_folder import FolderSource
-from twofold.sources.unlabelled import unlabelled
+from twofold.sources.unlabelled import list_unlabelled
 
 
 class Answer(NamedTuple):
@@ -62,11 +62,11 @@ def predict(model: str, paths: Sequence[str], *, name: Callable[[], str], to: Pa
         RegistryError, ArtifactError: the model cannot be had.
     """
     # Before the model is fetched: a mistyped path shall not wait for it.
-    files = found(paths)
+    files = find_files(paths)
     with resolve_model(model, name) as chosen, _output(to) as stream:
         say(f"predict: {len(files)} files, model {chosen.version}, seal {chosen.sealed.digest[:12]}")
         write, refused = _writer(stream, as_csv), 0
-        rows = answers(chosen, files)
+        rows = predict_files(chosen, files)
         # A bar among rows on one terminal would make both unreadable.
         mixed = to is None and sys.stdout.isatty()
         for answer in rows if mixed else track(rows, "predicting", len(files)):
@@ -76,13 +76,13 @@ def predict(model: str, paths: Sequence[str], *, name: Callable[[], str], to: Pa
     return Count(len(files), refused)
 
 
-def answers(chosen: ResolvedModel, files: Sequence[File]) -> Iterator[Answer]:
+def predict_files(chosen: ResolvedModel, files: Sequence[ImageFile]) -> Iterator[Answer]:
     """One answer a file, in their order; computed in the model's precision on TWOFOLD_DEVICE."""
-    from twofold.model.device import device, make_deterministic, tell
+    from twofold.model.device import device, make_deterministic, warn_if_emulated
 
     make_deterministic()
     sealed, version = chosen.sealed, chosen.version
-    tell(sealed.precision, device())
+    warn_if_emulated(sealed.precision, device())
     sealed.classifier.to(device())
     for some in load_images(files, sealed.preprocessing):
         scores = iter(sealed.score(one.pixels for one in some if one.pixels is not None))
@@ -95,13 +95,13 @@ def answers(chosen: ResolvedModel, files: Sequence[File]) -> Iterator[Answer]:
                 yield Answer(one.name, label, score, sealed.threshold, version, None)
 
 
-def found(paths: Sequence[str]) -> list[File]:
+def find_files(paths: Sequence[str]) -> list[ImageFile]:
     """The files behind the paths, in the order of the paths and sorted within each.
 
     Raises:
         DataError: one leads to nothing; none leads to an image.
     """
-    files: list[File] = []
+    files: list[ImageFile] = []
     for path in paths:
         some = _remote(path) if _is_remote(path) else _local(path)
         if not some:
@@ -114,7 +114,7 @@ def _is_remote(path: str) -> bool:
     return path.startswith("dvc+") or re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", path) is not None
 
 
-def _local(path: str) -> list[File]:
+def _local(path: str) -> list[ImageFile]:
     if os.path.isdir(path):  # noqa: PTH112  (a Path would drop a trailing slash)
         return _below(path, path.rstrip("/") or "/")
     if os.path.lexists(path):
@@ -122,7 +122,7 @@ def _local(path: str) -> list[File]:
     if not has_magic(path):
         raise DataError(f"{path}: no such file or folder")
     matches = sorted(glob(path, recursive=True))  # noqa: PTH207  (the paths as they were asked for)
-    files: list[File] = []
+    files: list[ImageFile] = []
     for match in matches:
         if os.path.isdir(match):  # noqa: PTH112
             # `parts/**` names every folder below too, whose files it names as well.
@@ -132,10 +132,10 @@ def _local(path: str) -> list[File]:
     return files
 
 
-def _file(path: str) -> File:
+def _file(path: str) -> ImageFile:
     # Links are followed: who names a file means it.
     real = Path(os.path.realpath(path))
-    return File(shown(path), _folder(real.parent), real.name)
+    return ImageFile(printable(path), _folder(real.parent), real.name)
 
 
 @lru_cache(maxsize=1)
@@ -144,16 +144,16 @@ def _folder(path: Path) -> FolderSource:
     return FolderSource(path)
 
 
-def _below(address: str, name: str) -> list[File]:
-    listed = unlabelled(address)
-    files = [File(shown(f"{name}/{key}"), listed.source, key) for key, _ in listed.images]
-    files += [File(shown(f"{name}/{key}"), listed.source, key, reason) for key, reason in listed.refused]
+def _below(address: str, name: str) -> list[ImageFile]:
+    listed = list_unlabelled(address)
+    files = [ImageFile(printable(f"{name}/{key}"), listed.source, key) for key, _ in listed.images]
+    files += [ImageFile(printable(f"{name}/{key}"), listed.source, key, reason) for key, reason in listed.refused]
     if listed.ignored:
         say(f"predict: {name}: {listed.ignored} other files are left aside")
     return sorted(files, key=lambda file: file.name)
 
 
-def _remote(address: str) -> list[File]:
+def _remote(address: str) -> list[ImageFile]:
     """What lies below a prefix; of S3 also what matches a pattern, or one object."""
     bucket, _, key = address.removeprefix("s3://").partition("/")
     single = key.lower().endswith(EXTENSIONS)

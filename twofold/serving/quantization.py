@@ -19,7 +19,7 @@ METHOD = "minmax"
 OPERATORS = ("Add", "Clip", "Conv", "MaxPool", "Relu")
 
 
-def quantise(graph: Path, batches: Iterable[NDArray[np.uint8]], to: Path) -> None:
+def quantize(graph: Path, batches: Iterable[NDArray[np.uint8]], to: Path) -> None:
     """Write a graph in int8; the same graph and images give the same bytes.
 
     Args:
@@ -40,17 +40,17 @@ def quantise(graph: Path, batches: Iterable[NDArray[np.uint8]], to: Path) -> Non
         _Reader(batches),
         quant_format=QuantFormat.QDQ,
         op_types_to_quantize=list(OPERATORS),
-        nodes_to_quantize=backbone(model.graph),
+        nodes_to_quantize=backbone_nodes(model.graph),
         per_channel=True,
         activation_type=QuantType.QUInt8,
         # Of 8 bits, not 7: those would keep processors without VNNI from saturating, and cost 0.006 of ROC-AUC.
         weight_type=QuantType.QInt8,
         calibrate_method=CalibrationMethod.MinMax,
     )
-    label(to, {})
+    replace_metadata(to, {})
 
 
-def label(path: Path, about: Mapping[str, str]) -> None:
+def replace_metadata(path: Path, about: Mapping[str, str]) -> None:
     """Put metadata in the place of what an ONNX file has."""
     import onnx
 
@@ -59,7 +59,7 @@ def label(path: Path, about: Mapping[str, str]) -> None:
     onnx.save(model, path)
 
 
-def backbone(graph: Any) -> list[str]:
+def backbone_nodes(graph: Any) -> list[str]:
     """The names of the nodes to quantise: from the first convolution on, and before the head's first layer."""
     nodes = list(graph.node)  # in the order in which they compute
     following: set[str] = set()

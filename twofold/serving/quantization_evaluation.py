@@ -18,18 +18,18 @@ from twofold.core.progress import track
 from twofold.data.prepared import PreparedDataset
 from twofold.data.splits import SPLITS
 from twofold.evaluation.predictions import fingerprint
-from twofold.metrics.classification import summary
+from twofold.metrics.classification import metrics_summary
 from twofold.model.device import make_deterministic
 from twofold.serving.model_resolver import ResolvedModel
 from twofold.serving.quantization import METHOD
-from twofold.serving.sealed_model import BATCH, SealedModel, splits
+from twofold.serving.sealed_model import BATCH, SealedModel, sealed_splits
 
 CALIBRATED = 256  # training images from which the ranges come, or all where there are fewer
 MAX_AUC_LOSS = 0.002  # on the test, of the ROC-AUC of the model as it is sealed
 SHOWN = ("accuracy", "precision", "recall", "f1", "roc_auc", "average_precision", "log_loss")
 
 
-def open_own(picked: ResolvedModel, data: Path) -> PreparedDataset:
+def open_own_data(picked: ResolvedModel, data: Path) -> PreparedDataset:
     """The prepared data, if they are those that a model was trained and tested on.
 
     Raises:
@@ -43,7 +43,7 @@ def open_own(picked: ResolvedModel, data: Path) -> PreparedDataset:
             f"{data}: its fingerprint is {found}, {picked.version} was trained and tested on {expected}; give the data "
             "that it comes from"
         )
-    learned = splits(picked.folder)
+    learned = sealed_splits(picked.folder)
     for split in SPLITS:
         here = set(prepared.sha256[prepared.rows(split)])
         if here != learned[split]:
@@ -60,7 +60,7 @@ def open_own(picked: ResolvedModel, data: Path) -> PreparedDataset:
     return prepared
 
 
-def calibration(prepared: PreparedDataset) -> tuple[int, Iterator[NDArray[np.uint8]]]:
+def calibration_images(prepared: PreparedDataset) -> tuple[int, Iterator[NDArray[np.uint8]]]:
     """How many training images the ranges come from, and these in batches: the first by SHA-256, a random sample."""
     rows = prepared.rows("train")[:CALIBRATED]
     return len(rows), track(_batches(prepared, rows), "calibrating", len(rows), per_item=BATCH)
@@ -89,8 +89,8 @@ def evaluate(sealed: SealedModel, file: Path, prepared: PreparedDataset, calibra
     answered = _answers(file, track(_batches(prepared, rows), "testing in int8", n, per_item=BATCH))
     said = sealed.probabilities(track(_batches(prepared, rows), "testing as sealed", n, per_item=BATCH))
     return {
-        "int8": summary(target, answered, sealed.threshold),
-        "sealed": summary(target, said, sealed.threshold),
+        "int8": metrics_summary(target, answered, sealed.threshold),
+        "sealed": metrics_summary(target, said, sealed.threshold),
         "changed_calls": int(((answered >= sealed.threshold) != (said >= sealed.threshold)).sum()),
         "test_fingerprint": fingerprint(prepared.sha256[rows], prepared.column("label")[rows]),
         "calibration": {"split": "train", "n": calibrated, "method": METHOD},
@@ -98,7 +98,7 @@ def evaluate(sealed: SealedModel, file: Path, prepared: PreparedDataset, calibra
     }
 
 
-def judge(evaluation: Mapping[str, Any], most: float) -> None:
+def require_auc(evaluation: Mapping[str, Any], most: float) -> None:
     """Refuse a file whose ROC-AUC is lower than the model's by more than `most`.
 
     Raises:

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from twofold.core.errors import ArtifactError
 from twofold.data.decoding import AMPLE_KEY, Limits, prepare
-from twofold.metrics.temperature_scaling import calibrated
-from twofold.model.classifier import Classifier, load
+from twofold.metrics.temperature_scaling import apply_temperature
+from twofold.model.classifier import Classifier, load_classifier
 from twofold.model.fused_classifier import PRECISIONS, FusedClassifier
 from twofold.model.inference import predict_views
 
@@ -102,7 +102,7 @@ class SealedModel:
             std=self.architecture["std"],
             views=self.decision["views"],
         )
-        return calibrated(found, self.temperature)
+        return apply_temperature(found, self.temperature)
 
     def score(self, images: Iterable[NDArray[np.uint8]]) -> NDArray[np.float64]:
         """Probability of the positive class for single images (S, S, C), grey and colour mixed, in their order."""
@@ -118,8 +118,8 @@ def open_sealed(directory: Path, digest: str | None = None) -> SealedModel:
     Raises:
         ArtifactError: a file is missing, altered or cannot be read.
     """
-    found = check(directory, digest)
-    classifier, architecture = load(directory)
+    found = check_seal(directory, digest)
+    classifier, architecture = load_classifier(directory)
     decision = _object(directory / DECISION)
     preprocessing = _object(directory / PREPROCESSING)
     missing = {"labels", "threshold", "views"} - decision.keys() | {
@@ -138,7 +138,7 @@ def open_sealed(directory: Path, digest: str | None = None) -> SealedModel:
     return sealed
 
 
-def check(directory: Path, digest: str | None = None) -> str:
+def check_seal(directory: Path, digest: str | None = None) -> str:
     """Hold every sealed file to its SHA-256 and return that of the seal.
 
     Raises:
@@ -169,7 +169,7 @@ def check(directory: Path, digest: str | None = None) -> str:
     return found
 
 
-def splits(directory: Path) -> dict[str, frozenset[str]]:
+def sealed_splits(directory: Path) -> dict[str, frozenset[str]]:
     """The SHA-256 of the images that a sealed model was trained, validated and tested on; checked by `check` before.
 
     Raises:

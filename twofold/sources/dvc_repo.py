@@ -30,7 +30,7 @@ from twofold.core.errors import DataError, SourceError
 from twofold.core.progress import say
 from twofold.sources.base import FetchedFile, FileRequest, IgnoredFile, Listing
 from twofold.sources.dvc_objects import DvcObjectStore, first_line
-from twofold.sources.labels import LABELS, LARGEST_TABLE, hidden, labelled, shown
+from twofold.sources.labels import LABELS, LARGEST_TABLE, is_hidden, list_labelled, printable
 
 THREADS = 8  # reads at once in each worker: an answer takes far longer than its bytes
 _GIT = "git"  # the store of what Git keeps; the others are numbered
@@ -82,13 +82,13 @@ class DvcSource:
         for key, wanted in self._found():
             parts = key.split("/")
             if not key.isprintable():
-                names = [shown(part) for part in parts]
+                names = [printable(part) for part in parts]
                 aside.append(IgnoredFile("/".join(names), names[0] if len(names) > 1 else "", _WRONG_NAME, True))
-            elif not any(hidden(part) for part in parts):
+            elif not any(is_hidden(part) for part in parts):
                 self._objects[key] = wanted
         if not self._objects and not aside:
             raise SourceError(f"{self.name}: no file lies there, neither in Git nor in DVC")
-        return labelled(
+        return list_labelled(
             self.name,
             self._objects,
             aside,

@@ -29,17 +29,17 @@ OUTSIDE, UNNAMED = "an image outside every class folder", f"not named in {LABELS
 _PROBLEMS_SHOWN = 10
 
 
-def hidden(name: str) -> bool:
+def is_hidden(name: str) -> bool:
     """Whether a file or folder of this name is left aside without a word."""
     return name.startswith(".") or name == "__MACOSX"
 
 
-def shown(name: str) -> str:
+def printable(name: str) -> str:
     """A name for people to read, whatever it holds."""
     return name if name.isprintable() else name.encode("unicode_escape").decode()
 
 
-def labelled(
+def list_labelled(
     name: str,
     keys: Collection[str],
     aside: Sequence[IgnoredFile],

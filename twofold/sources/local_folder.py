@@ -20,7 +20,7 @@ from pathlib import Path
 
 from twofold.core.errors import DataError
 from twofold.sources.base import FetchedFile, FileRequest, IgnoredFile, Listing
-from twofold.sources.labels import LABELS, LARGEST_TABLE, from_classes, from_table, hidden, shown
+from twofold.sources.labels import LABELS, LARGEST_TABLE, from_classes, from_table, is_hidden, printable
 
 _READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _MORE = 1 << 20  # bytes read at a time, of a file that grew while it was read
@@ -135,7 +135,7 @@ class FolderSource:
             base = waiting.pop()
             for item in _items(self.root / base):
                 key = base + item.name
-                if hidden(item.name):
+                if is_hidden(item.name):
                     continue
                 if _is_folder(item):
                     if item.is_symlink():
@@ -150,7 +150,7 @@ class FolderSource:
 
 
 def _aside(key: str, reason: str) -> IgnoredFile:
-    names = [shown(name) for name in key.split("/")]
+    names = [printable(name) for name in key.split("/")]
     return IgnoredFile("/".join(names), names[0] if len(names) > 1 else "", reason, True)
 
 
@@ -159,7 +159,7 @@ def _items(folder: Path) -> list[os.DirEntry[str]]:
         with os.scandir(folder) as items:
             return list(items)
     except OSError as error:
-        raise DataError(f"{shown(str(folder))}: cannot be read: {error.strerror}") from None
+        raise DataError(f"{printable(str(folder))}: cannot be read: {error.strerror}") from None
 
 
 def _is_folder(item: os.DirEntry[str]) -> bool:

@@ -30,7 +30,7 @@ from urllib3.exceptions import HTTPError
 
 from twofold.core.errors import SourceError
 from twofold.sources.base import FetchedFile, FileRequest, IgnoredFile, Listing
-from twofold.sources.labels import LABELS, LARGEST_TABLE, hidden, labelled, shown
+from twofold.sources.labels import LABELS, LARGEST_TABLE, is_hidden, list_labelled, printable
 from twofold.storage.s3_client import THREADS, client, first_line, parse, reason
 
 T = TypeVar("T")
@@ -75,13 +75,13 @@ class S3Source:
             if size == 0 and (not key or key.endswith("/")):
                 continue  # a console's picture of a folder
             if not key.isprintable() or any(part in ("", ".", "..") for part in parts):
-                names = [shown(part) for part in parts]
+                names = [printable(part) for part in parts]
                 aside.append(IgnoredFile("/".join(names), names[0] if len(names) > 1 else "", _WRONG_NAME, True))
-            elif any(hidden(part) for part in parts):
+            elif any(is_hidden(part) for part in parts):
                 continue
             else:
                 self._objects[key] = FileRequest(key, size, etag)
-        return labelled(
+        return list_labelled(
             self.name,
             self._objects,
             aside,

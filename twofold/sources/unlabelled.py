@@ -16,7 +16,7 @@ from twofold.sources.labels import OUTSIDE, UNNAMED
 from twofold.sources.local_folder import FolderSource
 
 
-class Unlabelled(NamedTuple):
+class UnlabelledImages(NamedTuple):
     """All images of a source.
 
     Attributes:
@@ -31,7 +31,7 @@ class Unlabelled(NamedTuple):
     ignored: int
 
 
-def unlabelled(address: str) -> Unlabelled:
+def list_unlabelled(address: str) -> UnlabelledImages:
     """List the images at an address.
 
     Raises:
@@ -43,7 +43,7 @@ def unlabelled(address: str) -> Unlabelled:
     rest = [item for item in listing.aside if item.reason not in (OUTSIDE, UNNAMED)]
     images = [(entry.key, entry.group) for entry in listing.entries] + [(item.key, None) for item in extra]
     refused = [(item.key, item.reason) for item in rest if item.counts]
-    return Unlabelled(source, sorted(images, key=lambda pair: pair[0]), refused, len(rest) - len(refused))
+    return UnlabelledImages(source, sorted(images, key=lambda pair: pair[0]), refused, len(rest) - len(refused))
 
 
 def _source(address: str) -> Source:

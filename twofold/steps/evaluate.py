@@ -86,19 +86,19 @@ def evaluate(params: Evaluate, data: Path, model: Path, *, evaluation: Path, met
     from twofold.evaluation import drift_reference, explanations, predictions
     from twofold.evaluation.operating_point import fit_operating_point
     from twofold.metrics import decision_threshold
-    from twofold.metrics.temperature_scaling import calibrated
-    from twofold.model.classifier import load
+    from twofold.metrics.temperature_scaling import apply_temperature
+    from twofold.model.classifier import load_classifier
     from twofold.reporting import plots
 
     prepared = PreparedDataset.open(data)
-    classifier, about = load(model)
+    classifier, about = load_classifier(model)
     _check(prepared, about, data, model)
     network = _network(params, classifier)
     raw = _predict(params, prepared, network, about)
     digest = artifacts.digest(model)
     computed = {"views": params.views, "precision": params.precision}
     decided = fit_operating_point(params.threshold, prepared, raw["validation"], digest, computed)
-    probability = {split: calibrated(raw[split], decided["temperature"]) for split in SPLITS}
+    probability = {split: apply_temperature(raw[split], decided["temperature"]) for split in SPLITS}
     table = _table(prepared, probability, decided["threshold"])
     test = table.of("test")
     figures = _score(test, raw["test"], decided)
@@ -111,7 +111,7 @@ def evaluate(params: Evaluate, data: Path, model: Path, *, evaluation: Path, met
         artifacts.write_json(draft / decision_threshold.DECISION, decided)
         plots.write_tables(draft, test, raw["test"], figures, decided["labels"])
         explanations.write(draft / explanations.EXPLANATIONS, explained)
-        reference = drift_reference.of_test(prepared, network, about, test)
+        reference = drift_reference.reference_of_test(prepared, network, about, test)
         drift_reference.write(draft / drift_reference.REFERENCE, reference)
         for name, picture in charts.items():
             (draft / f"{name}.svg").write_bytes(picture.svg)
@@ -154,12 +154,12 @@ def _check(prepared: "PreparedDataset", about: Mapping[str, Any], data: Path, mo
 def _network(params: Evaluate, classifier: "Classifier") -> "FusedClassifier":
     """What answers here, on this machine's device."""
     from twofold.model import device
-    from twofold.model.device import tell
+    from twofold.model.device import warn_if_emulated
     from twofold.model.fused_classifier import FusedClassifier
 
     device.make_deterministic()
     where = device.device()
-    tell(params.precision, where)
+    warn_if_emulated(params.precision, where)
     return FusedClassifier(classifier.to(where), params.precision)
 
 
@@ -195,25 +195,25 @@ def _table(prepared: "PreparedDataset", probability: Mapping[str, Any], threshol
     together = np.concatenate([probability[split] for split in SPLITS])
     columns = {name: prepared.column(name)[rows] for name in ("sha256", "split", "label", "group")}
     columns |= {"target": prepared.target[rows], "probability": together, "predicted": together >= threshold}
-    return predictions.gather(columns, slices.columns(prepared, rows))
+    return predictions.build_predictions(columns, slices.slice_columns(prepared, rows))
 
 
 def _score(test: "Predictions", uncalibrated: Any, decided: Mapping[str, Any]) -> dict[str, Any]:
     """The content of metrics.json."""
-    from twofold.evaluation.slices import by_value
+    from twofold.evaluation.slices import slice_metrics
     from twofold.metrics import calibration
-    from twofold.metrics.classification import summary
-    from twofold.metrics.metric_intervals import intervals
+    from twofold.metrics.classification import metrics_summary
+    from twofold.metrics.metric_intervals import metric_intervals
 
     answers = (test.target, test.probability, decided["threshold"])
-    before = {**calibration.interval(test.target, uncalibrated)._asdict(), "method": calibration.METHOD}
+    before = {**calibration.ece_interval(test.target, uncalibrated)._asdict(), "method": calibration.METHOD}
     return {
-        **summary(*answers),
-        "ece_uncalibrated": calibration.ece(test.target, uncalibrated),
+        **metrics_summary(*answers),
+        "ece_uncalibrated": calibration.expected_calibration_error(test.target, uncalibrated),
         "temperature": decided["temperature"],
         "threshold": decided["threshold"],
-        "intervals": {**intervals(*answers), "ece_uncalibrated": before},
-        "slices": by_value(*answers, test.slices),
+        "intervals": {**metric_intervals(*answers), "ece_uncalibrated": before},
+        "slices": slice_metrics(*answers, test.slices),
     }
 
 
@@ -227,16 +227,16 @@ def _alter(
 ) -> dict[str, Any]:
     """How the figures change when the images change a little; `robustness` in metrics.json."""
     from twofold.evaluation import robustness
-    from twofold.metrics.temperature_scaling import calibrated
+    from twofold.metrics.temperature_scaling import apply_temperature
 
-    chosen = robustness.sample(len(test), params.robustness)
+    chosen = robustness.evenly_spaced(len(test), params.robustness)
     rows = prepared.rows("test")[chosen]
 
     def predict(name: str, batches: Iterable[Any]) -> Any:
         raw = _answer(params, network, about, batches, f"predicting test, {name}", len(rows))
-        return calibrated(raw, decided["temperature"])
+        return apply_temperature(raw, decided["temperature"])
 
-    return robustness.measure(
+    return robustness.measure_robustness(
         lambda numbers: prepared.pixels(rows[numbers]),
         test.target[chosen],
         test.probability[chosen],
@@ -255,7 +255,7 @@ def _explain(
 ) -> "Explanations":
     import numpy as np
 
-    from twofold.evaluation.gradcam import explain
+    from twofold.evaluation.gradcam import explain_answers
 
     place = {sha256: row for row, sha256 in enumerate(prepared.sha256)}
 
@@ -263,7 +263,7 @@ def _explain(
         return prepared.pixels(np.array([place[sha256]]))[0]
 
     negative, positive = prepared.meta["labels"]
-    return explain(network, about, test, (negative, positive), pixels if params.pictures else None)
+    return explain_answers(network, about, test, (negative, positive), pixels if params.pictures else None)
 
 
 def _report(

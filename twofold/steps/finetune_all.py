@@ -113,10 +113,10 @@ def finetune_all(params: FinetuneAll, data: Path, head: Path, *, model: Path, me
     from twofold.core.errors import ArtifactError, ParameterError, WeightsError
     from twofold.core.progress import say
     from twofold.data.prepared import PreparedDataset
-    from twofold.model.classifier import BACKBONES, KIND, SCHEMA_VERSION, fill
+    from twofold.model.classifier import BACKBONES, KIND, SCHEMA_VERSION, copy_weights
     from twofold.model.device import device, has_bf16, inference_batch_size, make_deterministic
     from twofold.model.inference import probabilities
-    from twofold.model.torch_compile import compiled, compiles
+    from twofold.model.torch_compile import compiled, should_compile
     from twofold.tracking.live_run import live_run
     from twofold.training.augmentation import Augmentation
     from twofold.training.checkpoint import Checkpoint, dependencies
@@ -144,7 +144,7 @@ def finetune_all(params: FinetuneAll, data: Path, head: Path, *, model: Path, me
     classifier, base = pretrained(start["backbone"], start["weights"], params.dropout)
     if base != start["base_sha256"]:
         raise WeightsError(f"{head}: fits the base {start['base_sha256']}, found {base}; run train_head again")
-    fill(classifier.head, head / "head.safetensors")
+    copy_weights(classifier.head, head / "head.safetensors")
     classifier.to(where).to(memory_format=torch.channels_last)
 
     rows, judged = images.rows("train"), images.rows("validation")
@@ -186,7 +186,7 @@ def finetune_all(params: FinetuneAll, data: Path, head: Path, *, model: Path, me
         select_by=params.select_by,
     )
     steps = params.epochs * math.ceil(len(rows) / params.batch_size)
-    fuse = compiles(where, steps, params.batch_size, images.size)
+    fuse = should_compile(where, steps, params.batch_size, images.size)
     rates = layer_decay_groups(
         classifier,
         architecture.stages,

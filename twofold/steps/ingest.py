@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 from pydantic import Field
 
-from twofold.audit.checks import PAGE, enforce, findings
-from twofold.audit.ingest_checks import Audit, leave_out, run_ingest_checks
+from twofold.audit.checks import PAGE, describe_findings, enforce_policies
+from twofold.audit.ingest_checks import Audit, files_to_quarantine, run_ingest_checks
 from twofold.core.artifacts import publish, write_csv, write_json
 from twofold.core.errors import DataError
 from twofold.core.params import Fraction, Integer, Section, Text
@@ -23,7 +23,7 @@ from twofold.core.progress import say, track
 from twofold.data.decoding import FORMATS, Limits, decode
 from twofold.data.exact_duplicates import deduplicate
 from twofold.data.image_statistics import ImageStatistics
-from twofold.data.raw import VERSIONS, ImageRecord, QuarantinedFile, fingerprint, rewrite, write_tables
+from twofold.data.raw import VERSIONS, ImageRecord, QuarantinedFile, fingerprint, rewrite_shards, write_tables
 from twofold.data.resizing import Pixels
 from twofold.data.shards import ShardWriter, read_member
 from twofold.data.source_reader import ReadFile, read_files
@@ -87,12 +87,12 @@ def ingest(params: Ingest, *, raw: Path, metrics: Path, audit: Path) -> None:
             params.audit, images, looks, labels=labels, duplicates=duplicates, torn=torn, refused=refused
         )
         show = partial(_pixels, {image.sha256: image for image in copies}, draft, params)
-        left_out = {item.key: item for item in leave_out(copies, checks)}
+        left_out = {item.key: item for item in files_to_quarantine(copies, checks)}
         of = fingerprint([image for image in images if image.key not in left_out], listing.slices)
         write_audit(audit, "ingest", checks, fingerprint=of, figures=figures, pixels=show)
-        enforce("ingest", checks, audit / PAGE)
+        enforce_policies("ingest", checks, audit / PAGE)
         if left_out:
-            images = rewrite(draft, [image for image in images if image.key not in left_out])
+            images = rewrite_shards(draft, [image for image in images if image.key not in left_out])
             duplicates = [item for item in duplicates if item.key not in left_out]
             arrivals = [arrival for arrival in arrivals if arrival.key not in left_out]
             quarantined += left_out.values()
@@ -128,7 +128,7 @@ def ingest(params: Ingest, *, raw: Path, metrics: Path, audit: Path) -> None:
         f"{told['refused']} refused, {told['ignored']} ignored, {told['duplicate_files']} duplicate files"
         + (f", {told['unverified']} without a checksum" if told["unverified"] else "")
         + (f", {told['left_out']} left out" if left_out else "")
-        + f"; the audit found {findings(checks)}"
+        + f"; the audit found {describe_findings(checks)}"
     )
 
 

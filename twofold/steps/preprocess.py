@@ -13,7 +13,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from twofold.audit import near_duplicates, split_leakage
-from twofold.audit.checks import PAGE, Check, Issue, Policy, enforce, findings
+from twofold.audit.checks import PAGE, Check, Issue, Policy, describe_findings, enforce_policies
 from twofold.core.artifacts import publish, write_csv, write_json, write_meta
 from twofold.core.params import Fraction, Integer, Section, Text
 from twofold.core.progress import say
@@ -23,7 +23,7 @@ from twofold.data.prepared import KIND, LEFT_OUT, VERSION
 from twofold.data.prepared_writer import repack, write_index
 from twofold.data.preprocessing import Measurements, Shape, write_parts
 from twofold.data.raw import RawDataset
-from twofold.data.splits import SPLITS, ExcludedImage, assign, check, groups_across, repeats
+from twofold.data.splits import SPLITS, ExcludedImage, assign_splits, check_splits, count_split_groups, find_repeats
 from twofold.reporting.audit_page import write_audit
 
 
@@ -78,16 +78,18 @@ def preprocess(params: Preprocess, raw: Path, *, data: Path, metrics: Path, audi
     source = RawDataset.open(raw)
     # In the order of the shards, which makes reading sequential.
     images = sorted(source.images, key=lambda image: (image.shard, image.offset))
-    splits = assign(images, test=params.test_fraction, validation=params.validation_fraction, salt=params.split_salt)
-    left_out = repeats(images, splits)
-    crossing = groups_across(images, splits)
-    across, within = split_leakage.exact(images, splits, left_out)
+    splits = assign_splits(
+        images, test=params.test_fraction, validation=params.validation_fraction, salt=params.split_salt
+    )
+    left_out = find_repeats(images, splits)
+    crossing = count_split_groups(images, splits)
+    across, within = split_leakage.exact_duplicate_issues(images, splits, left_out)
     kept = [place for place in range(len(images)) if place not in left_out]
-    torn = split_leakage.groups(images, splits, kept, params.audit.groups)
+    torn = split_leakage.group_issues(images, splits, kept, params.audit.groups)
     left_out |= torn.left_out
     kept = [place for place in kept if place not in left_out]
     images, splits = [images[place] for place in kept], [splits[place] for place in kept]
-    check([image.label for image in images], splits, source.meta["labels"])
+    check_splits([image.label for image in images], splits, source.meta["labels"])
     with publish(data) as draft:
         places, shapes, seen = write_parts(
             images,
@@ -99,7 +101,7 @@ def preprocess(params: Preprocess, raw: Path, *, data: Path, metrics: Path, audi
             limits=Limits(**_limit_values(source)),
             thumbnails=_looks_alike(params.audit),
         )
-        judged = split_leakage.near(images, splits, _pairs(seen), params.audit.model_dump())
+        judged = split_leakage.near_duplicate_issues(images, splits, _pairs(seen), params.audit.model_dump())
         stays = [place for place in range(len(images)) if place not in judged.left_out]
         if judged.left_out:
             places, shapes = repack(draft, images, places, shapes, stays, params.image_size)
@@ -108,12 +110,12 @@ def preprocess(params: Preprocess, raw: Path, *, data: Path, metrics: Path, audi
         out = sorted([*left_out.values(), *judged.left_out.values()])
         checks = _checks(judged, torn, across, within)
         figures = {"images": len(images), "left out": len(out)}
-        figures |= split_leakage.figures(images, splits, source.meta["labels"], source.meta["slices"])
+        figures |= split_leakage.split_statistics(images, splits, source.meta["labels"], source.meta["slices"])
         show = partial(_shown, source=source)
         of = source.meta["fingerprint"]
         write_audit(audit, "preprocess", checks, fingerprint=of, figures=figures, pixels=show)
-        enforce("preprocess", checks, audit / PAGE)
-        counts = check([image.label for image in images], splits, source.meta["labels"])
+        enforce_policies("preprocess", checks, audit / PAGE)
+        counts = check_splits([image.label for image in images], splits, source.meta["labels"])
         channels = max(shape[3] for shape in shapes)
         sums = _summed(seen, channels)
         write_csv(draft / LEFT_OUT, ExcludedImage._fields, out)
@@ -217,7 +219,7 @@ def _tell(
     say(
         "preprocess: "
         + ", ".join(f"{split} {figures[split]}" for split in SPLITS)
-        + f"; {left_out} left out; the audit found {findings(checks)}"
+        + f"; {left_out} left out; the audit found {describe_findings(checks)}"
     )
 
 

@@ -86,13 +86,13 @@ def register(
     from twofold.core.artifacts import publish, write_json, write_meta
     from twofold.core.progress import say
     from twofold.promotion import judgement as judging
-    from twofold.promotion.candidate import read
+    from twofold.promotion.candidate import read_candidate
     from twofold.promotion.champion_challenger import assess_candidate
     from twofold.registry import registration as registering
     from twofold.registry.provenance import provenance
 
     audits = (ingest_audit, preprocess_audit, train_head_audit)
-    candidate = read(raw, data, head, model, evaluation, metrics, *audits)
+    candidate = read_candidate(raw, data, head, model, evaluation, metrics, *audits)
     store = tracking.connect()
     with tracking.readable_errors(store.uri):
         stands = registering.registry_state(store, params.model_name, candidate.key)
@@ -136,7 +136,7 @@ def _record(store: "MlflowStore", params: Register, judged: "Judgement", stands:
     # An experiment that comes to the very model of a candidate is still a record of its own.
     parts = [judged.candidate.key, sections, judged.dvc_experiment]
     run_key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-    found = runs.find(store, experiment_id, run_key, joined)
+    found = runs.find_run(store, experiment_id, run_key, joined)
     outcome = registering.known_outcome(stands, judged, alias)
     if outcome and found and found.data.tags.get(runs.OUTCOME) == digest(as_json(judged, outcome)):
         return _write(store, found, judged, outcome, params, folder)
@@ -160,10 +160,10 @@ def _record(store: "MlflowStore", params: Register, judged: "Judgement", stands:
             params=sections,
         )
     values = _write(store, store.client.get_run(run.info.run_id), judged, outcome, params, folder)
-    runs.send(store, run, folder, KIND)
+    runs.log_folder(store, run, folder, KIND)
     words = {"twofold.verdict": values["headline"], "twofold.reasons": "\n".join(values["reasons"])}
     runs.set_tags(store, run, {**words, "mlflow.note.content": "\n\n".join([values["headline"], *values["reasons"]])})
-    runs.close(store, run, digest(as_json(judged, outcome)), terminate=joined is None)
+    runs.close_run(store, run, digest(as_json(judged, outcome)), terminate=joined is None)
     return values
 
 
@@ -182,8 +182,8 @@ def _log_candidate(store: "MlflowStore", run: "Run", judged: "Judgement", sectio
     runs.log_figures(store, run, {f"{step}.validation": candidate.about[step]["validation"] for step in _TRAININGS})
     for step, folder in (("train_head", candidate.head), ("finetune_all", candidate.model)):
         runs.link_training(store, run, step, candidate.digests[step], folder / "history.csv")
-    runs.send(store, run, candidate.evaluation, EVALUATION)
-    with runs.taking_files(store):
+    runs.log_folder(store, run, candidate.evaluation, EVALUATION)
+    with runs.readable_file_errors(store):
         store.client.log_dict(run.info.run_id, candidate.metrics, f"{EVALUATION}/{METRICS}")
 
 
@@ -200,7 +200,9 @@ def _write(
     recorded = _where(store, run, params, TOLERANCES[judged.candidate.decision["precision"]])
     (folder / PAGE).write_text(decision_page.render(judged, outcome, recorded), encoding="utf-8", newline="\n")
     (folder / CARD).write_text(model_card.render(judged), encoding="utf-8", newline="\n")
-    disagreements.write(folder / DISAGREEMENTS, disagreements.rows(judged.champion) if judged.champion else [])
+    disagreements.write_disagreements(
+        folder / DISAGREEMENTS, disagreements.find_disagreements(judged.champion) if judged.champion else []
+    )
     lines = [f"{sha256},{where}" for sha256, where in judged.vanished.items()]
     (folder / VANISHED).write_text("\n".join(["sha256,now", *lines, ""]), encoding="utf-8", newline="\n")
     values = as_json(judged, outcome) | recorded

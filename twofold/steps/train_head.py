@@ -75,7 +75,7 @@ def train_head(params: TrainHead, data: Path, *, model: Path, metrics: Path, aud
     from safetensors.torch import save_file
 
     from twofold.audit import label_issues
-    from twofold.audit.checks import PAGE, enforce
+    from twofold.audit.checks import PAGE, enforce_policies
     from twofold.core.artifacts import digest, publish, write_json, write_meta
     from twofold.core.progress import say
     from twofold.data.prepared import PreparedDataset
@@ -85,10 +85,10 @@ def train_head(params: TrainHead, data: Path, *, model: Path, metrics: Path, aud
     from twofold.reporting.audit_page import write_audit
     from twofold.tracking.live_run import live_run
     from twofold.training.checkpoint import Checkpoint, dependencies
-    from twofold.training.feature_extraction import extract
+    from twofold.training.feature_extraction import extract_features
     from twofold.training.history import Figures, format_metrics, validation_figures, write_history
     from twofold.training.loop import SHARED, Epoch, TrainingConfig, class_weights, train
-    from twofold.training.optimizer import groups
+    from twofold.training.optimizer import decay_groups
     from twofold.training.pretrained_weights import pretrained
 
     make_deterministic()
@@ -101,7 +101,7 @@ def train_head(params: TrainHead, data: Path, *, model: Path, metrics: Path, aud
     ways = VIEWS[1 if not params.flips else 4 if params.orientation_free else 2]
 
     def features(split: str, number: int) -> npt.NDArray[np.float32]:
-        return extract(classifier, params.backbone, base, images, images.rows(split), number)
+        return extract_features(classifier, params.backbone, base, images, images.rows(split), number)
 
     # Each view straight into its place: a list of them beside their stack would be all of it twice.
     train_views = np.empty((len(ways), len(images.rows("train")), architecture.features), np.float32)
@@ -118,7 +118,7 @@ def train_head(params: TrainHead, data: Path, *, model: Path, metrics: Path, aud
     write_audit(audit, "train_head", [check], fingerprint=of, figures=found, pixels=show)
     if check.found:
         say(f"head: {len(check.found)} labels may be wrong; see {audit / PAGE}")
-    enforce("train_head", [check], audit / PAGE)
+    enforce_policies("train_head", [check], audit / PAGE)
 
     seen = torch.from_numpy(train_views).to(where)  # (views, N, F)
     judged = torch.from_numpy(validation).to(where)
@@ -152,7 +152,7 @@ def train_head(params: TrainHead, data: Path, *, model: Path, metrics: Path, aud
     # Seconds of work: a killed step finds its features in the memo and trains anew. The key ties the live run together.
     checkpoint = Checkpoint("train_head", dependencies("train_head", values, data=data))
     with live_run("train_head", values, resume_key=checkpoint.key) as run:
-        rates = groups(list(head.parameters()), params.learning_rate, params.weight_decay)
+        rates = decay_groups(list(head.parameters()), params.learning_rate, params.weight_decay)
         outcome = train(head, inputs, targets, rates, plan, judge=judge, label="head", log=run.log)
         figures = outcome.figures(outcome.best_epoch)
         with publish(model) as draft:

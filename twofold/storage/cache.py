@@ -32,7 +32,7 @@ def key(*parts: str) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
-def place() -> str:
+def cache_address() -> str:
     """What TWOFOLD_CACHE says; empty for the usual folder."""
     return os.environ.get(PLACE, "")
 
@@ -43,16 +43,18 @@ def backend() -> ModuleType:
     Raises:
         ParameterError: TWOFOLD_CACHE is neither a folder nor an s3:// address.
     """
-    if "://" not in place():
+    if "://" not in cache_address():
         return cache_sqlite
-    if not place().startswith("s3://"):
-        raise ParameterError(f"{PLACE}: found {place()!r}; the memo lies in a folder or below s3://bucket/prefix")
+    if not cache_address().startswith("s3://"):
+        raise ParameterError(
+            f"{PLACE}: found {cache_address()!r}; the memo lies in a folder or below s3://bucket/prefix"
+        )
     from twofold.storage import cache_s3  # boto3 takes a while to import, and a folder does not need it
 
     return cache_s3
 
 
-def limit() -> int:
+def cache_limit() -> int:
     """How many bytes the values may hold together, from TWOFOLD_CACHE_LIMIT.
 
     Raises:
@@ -101,7 +103,7 @@ def store(entries: Iterable[tuple[str, str, bytes]], kind: str) -> None:
     Raises:
         ParameterError: TWOFOLD_CACHE_LIMIT is no size.
     """
-    most, kept = limit(), backend()
+    most, kept = cache_limit(), backend()
     rows = [row for row in entries if len(row[2]) <= min(most, LARGEST)]
     if rows and ("written", kept.where()) not in _done_without:
         try:

@@ -36,7 +36,7 @@ class Pack(NamedTuple):
     used: float
 
 
-def tag(text: str) -> str:
+def short_hash(text: str) -> str:
     """By which a key or an image is found in a name."""
     return base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()[:6]).decode()
 
@@ -59,7 +59,7 @@ def pack(entries: Sequence[Entry], kind: str) -> tuple[str, bytes]:
     """Name and bytes; the same entries give the same pack."""
     head = [[key, image, hashlib.sha256(value).hexdigest(), len(value)] for key, image, value in entries]
     data = json.dumps(head).encode() + b"\n" + b"".join(value for _, _, value in entries)
-    tags = [tag(key) + tag(image) for key, image, _ in entries]
+    tags = [short_hash(key) + short_hash(image) for key, image, _ in entries]
     rows = ["".join(tags[start : start + _ROW]) for start in range(0, len(tags), _ROW)]
     return "/".join([kind, hashlib.sha256(data).hexdigest()[:16], *rows]), data
 

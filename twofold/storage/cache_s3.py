@@ -21,7 +21,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from urllib3.exceptions import HTTPError
 
 from twofold.core.errors import DataError, ParameterError, SourceError
-from twofold.storage.cache_packs import Index, Pack, batches_by_size, pack, parse_name, tag, unpack
+from twofold.storage.cache_packs import Index, Pack, batches_by_size, pack, parse_name, short_hash, unpack
 from twofold.storage.cache_sqlite import PLACE
 from twofold.storage.s3_client import THREADS, client, endpoint, first_line, parse, reason
 
@@ -153,7 +153,7 @@ def get(keys: Sequence[str]) -> dict[str, bytes]:
 def _get(keys: Sequence[str]) -> dict[str, bytes]:
     shelf = _shelf()
     index = shelf.known()
-    places = {key: index.find(tag(key)) for key in keys}
+    places = {key: index.find(short_hash(key)) for key in keys}
     found: dict[str, bytes] = {}
     # A key may be in several packs, of which one may be damaged: the next is tried then.
     for turn in range(max(map(len, places.values()), default=0)):
@@ -195,7 +195,7 @@ def _put(entries: Sequence[tuple[str, str, bytes]], kind: str, limit: int) -> No
         return name, some
 
     for name, some in _at_once(write, list(batches_by_size(entries))):
-        index.add(name, [tag(key) for key, _, _ in some])
+        index.add(name, [short_hash(key) for key, _, _ in some])
     if shelf.held > limit or shelf.written * SHARE > limit:
         # With some room to spare, or the next put would list everything again.
         _evict(shelf, limit, limit - limit // SHARE)
@@ -217,7 +217,7 @@ def _evict(shelf: _Shelf, limit: int, size: int) -> None:
 
 def forget(image: str) -> int:
     """Write every pack that holds something made from an image anew without it; returns how many entries it had."""
-    return _told(lambda: _rewritten(lambda one: tag(image) in one.images, lambda key, of, value: of != image))
+    return _told(lambda: _rewritten(lambda one: short_hash(image) in one.images, lambda key, of, value: of != image))
 
 
 def kinds() -> list[tuple[str, int, int]]:

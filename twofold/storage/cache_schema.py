@@ -50,7 +50,7 @@ _BY_KEY = (
 )
 
 
-def ensure(memo: sqlite3.Connection) -> None:
+def ensure_schema(memo: sqlite3.Connection) -> None:
     """Make the tables, or make an older version's into them, in the transaction that this begins."""
     if _version(memo) < VERSION:
         memo.execute("BEGIN IMMEDIATE")
@@ -73,7 +73,7 @@ def compact(memo: sqlite3.Connection) -> None:
             _run(memo, _BY_KEY)
     memo.execute("VACUUM")
     with memo:
-        ensure(memo)
+        ensure_schema(memo)
 
 
 def _version(memo: sqlite3.Connection) -> int:

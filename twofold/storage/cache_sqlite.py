@@ -187,7 +187,7 @@ def change(work: Callable[[sqlite3.Connection], T], patience: float = PATIENCE) 
     used = dict(_unmarked.get(where(), {}))
 
     def with_tables(memo: sqlite3.Connection) -> T:
-        cache_schema.ensure(memo)
+        cache_schema.ensure_schema(memo)
         memo.executemany(MARK, used.items())
         return work(memo)
 

@@ -20,7 +20,7 @@ from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
 from twofold.core.errors import RegistryError
-from twofold.tracking.runs import Run, taking_files
+from twofold.tracking.runs import Run, readable_file_errors
 from twofold.tracking.store import MlflowStore, permission_error, without_credentials
 from twofold.tracking.urls import is_foreign_server
 
@@ -43,7 +43,7 @@ def version_by_alias(store: MlflowStore, name: str, alias: str = CHAMPION) -> Mo
     return None if found is None else store.client.get_model_version(name, str(found))
 
 
-def version_with(store: MlflowStore, name: str, key: str) -> ModelVersion | None:
+def version_of_candidate(store: MlflowStore, name: str, key: str) -> ModelVersion | None:
     """The version that holds this candidate, if it was registered before."""
     # Filtered here as well: not every store filters versions by tags.
     found = store.client.search_model_versions(f"name = '{name}' AND tags.`{KEY}` = '{key}'")
@@ -77,7 +77,7 @@ def begin_model(store: MlflowStore, run: Run, name: str, tags: Mapping[str, str]
 
 def upload(store: MlflowStore, model: LoggedModel, packed: Path) -> None:
     """Upload a packed model's files and declare it whole."""
-    with taking_files(store):
+    with readable_file_errors(store):
         store.client.log_model_artifacts(model.model_id, str(packed))
     store.client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
 
@@ -130,7 +130,7 @@ def create_version(
             run_id=run.info.run_id,
             model_id=model.model_id,
             tags=dict(tags),
-            description=shortened(description),
+            description=shorten_description(description),
         )
 
 
@@ -184,7 +184,7 @@ def create_unique(store: MlflowStore, name: str, tags: Mapping[str, str]) -> boo
     return True
 
 
-def names(store: MlflowStore, prefix: str) -> list[RegisteredModel]:
+def models_named(store: MlflowStore, prefix: str) -> list[RegisteredModel]:
     """The registered models whose names begin so, with their tags."""
     found: list[RegisteredModel] = []
     token: str | None = None
@@ -206,7 +206,7 @@ def remove(store: MlflowStore, name: str) -> None:
             raise
 
 
-def attempt(write: Callable[[], None]) -> str:
+def try_write(write: Callable[[], None]) -> str:
     """Try a write on which nothing hangs; why it did not work, or nothing."""
     try:
         write()
@@ -222,7 +222,7 @@ def tag_version(store: MlflowStore, version: ModelVersion, tags: Mapping[str, st
             store.client.set_model_version_tag(version.name, version.version, key, value)
 
 
-def shortened(description: str) -> str:
+def shorten_description(description: str) -> str:
     """A description that every store keeps whole: of one that is too long, the sections in front that fit."""
     if len(description) <= DESCRIPTION:
         return description

@@ -27,7 +27,7 @@ MOST_VALUES = 50  # of a nested figure that are logged
 LONGEST_NAME = 250  # characters that MLflow keeps
 
 
-def find(store: MlflowStore, experiment_id: str, run_key: str, joined: str | None) -> Run | None:
+def find_run(store: MlflowStore, experiment_id: str, run_key: str, joined: str | None) -> Run | None:
     """The run of this judgement, if there is one.
 
     Args:
@@ -127,7 +127,7 @@ def replay(store: MlflowStore, run: Run, step: str, history: Path) -> None:
     log_metrics(store, run.info.run_id, points)
 
 
-def fetch(store: MlflowStore, run_id: str, path: str, folder: Path) -> Path:
+def fetch_file(store: MlflowStore, run_id: str, path: str, folder: Path) -> Path:
     """Download a file that a run has logged.
 
     Raises:
@@ -139,18 +139,18 @@ def fetch(store: MlflowStore, run_id: str, path: str, folder: Path) -> Path:
         raise RegistryError(f"{path} of run {run_id} cannot be fetched: {error}") from error
 
 
-def send(store: MlflowStore, run: Run, folder: Path, name: str) -> None:
+def log_folder(store: MlflowStore, run: Run, folder: Path, name: str) -> None:
     """Log a folder's files under a name.
 
     Raises:
         RegistryError: the place where the store keeps its files does not take them.
     """
-    with taking_files(store):
+    with readable_file_errors(store):
         store.client.log_artifacts(run.info.run_id, str(folder), name)
 
 
 @contextmanager
-def taking_files(store: MlflowStore) -> Iterator[None]:
+def readable_file_errors(store: MlflowStore) -> Iterator[None]:
     """Turn an error of the place where a store keeps its files, which need not be its own, into one that says so."""
     try:
         yield
@@ -164,7 +164,7 @@ def taking_files(store: MlflowStore) -> Iterator[None]:
         ) from error
 
 
-def close(store: MlflowStore, run: Run, outcome: str, *, terminate: bool) -> None:
+def close_run(store: MlflowStore, run: Run, outcome: str, *, terminate: bool) -> None:
     """End the run, unless someone else opened it, and mark it as complete: the digest of its outcome."""
     if terminate:
         store.client.set_terminated(run.info.run_id, "FINISHED")

@@ -193,10 +193,10 @@ def log_metrics(store: MlflowStore, run_id: str, metrics: "list[Metric]") -> Non
 
 def permission_error(error: Exception) -> str | None:
     """What a server's refusal means, or None if the error is none."""
-    return explained(getattr(error, "error_code", ""), str(error))
+    return explain_refusal(getattr(error, "error_code", ""), str(error))
 
 
-def explained(code: str, text: str) -> str | None:
+def explain_refusal(code: str, text: str) -> str | None:
     """A refusal in plain words.
 
     Args:

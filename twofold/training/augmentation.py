@@ -33,7 +33,7 @@ class Augmentation:
     contrast: float
 
 
-def generator(*address: int) -> torch.Generator:
+def seeded_generator(*address: int) -> torch.Generator:
     """Random numbers that depend on nothing but the address, such as (seed, epoch, step)."""
     state = np.random.SeedSequence(address).generate_state(1, np.uint64)
     return torch.Generator().manual_seed(int(state[0]))
@@ -54,7 +54,7 @@ class AugmentationDraws(NamedTuple):
     light: Tensor
 
 
-def draw(n: int, settings: Augmentation, random: torch.Generator) -> AugmentationDraws:
+def draw_augmentation(n: int, settings: Augmentation, random: torch.Generator) -> AugmentationDraws:
     """Decide what is done to each of n images."""
     ways = torch.randint(_ways(settings), (n,), generator=random)
     crops = torch.tensor([1.0, 0.0, 0.0]).repeat(n, 1)
@@ -66,7 +66,7 @@ def draw(n: int, settings: Augmentation, random: torch.Generator) -> Augmentatio
     return AugmentationDraws(ways, crops, torch.stack(light, dim=1))
 
 
-def changed(images: Tensor, settings: Augmentation, draws: AugmentationDraws) -> Tensor:
+def augment(images: Tensor, settings: Augmentation, draws: AugmentationDraws) -> Tensor:
     """(N, S, S, C) uint8 -> (N, S, S, C) in 0..255, changed as was drawn: float32, or uint8 if only turned.
 
     Its operations depend on the settings and on shapes, never on what was drawn: a CUDA graph can hold them.
@@ -86,7 +86,7 @@ def _ways(settings: Augmentation) -> int:
 
 def _turned(images: Tensor, ways: Tensor) -> Tensor:
     if images.device.type != "cpu":
-        return looked_up(images, ways)
+        return apply_views(images, ways)
     turned = torch.empty_like(images)
     for image, way, into in zip(images, ways.tolist(), turned, strict=True):
         planes = apply_view(image.permute(2, 0, 1), way)
@@ -99,7 +99,7 @@ def _turned(images: Tensor, ways: Tensor) -> Tensor:
     return turned
 
 
-def looked_up(images: Tensor, ways: Tensor) -> Tensor:
+def apply_views(images: Tensor, ways: Tensor) -> Tensor:
     """`predicting.view` for a whole batch at once, (N, S, S, C): what a GPU is quick at, and a CPU is not.
 
     Args:

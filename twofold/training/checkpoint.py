@@ -21,7 +21,7 @@ from twofold.core.artifacts import digest
 from twofold.core.code_digest import code_digest
 from twofold.core.errors import ArtifactError
 from twofold.core.progress import say
-from twofold.model.device import description
+from twofold.model.device import device_description
 from twofold.training import safe_loading
 
 
@@ -37,7 +37,7 @@ def dependencies(step: str, parameters: Mapping[str, Any], **inputs: Path) -> di
         **{name: digest(path) for name, path in inputs.items()},
         **{f"{step}.{name}": json.dumps(value) for name, value in parameters.items()},
         "code": code_digest(f"twofold.steps.{step}"),
-        **description(),
+        **device_description(),
     }
 
 

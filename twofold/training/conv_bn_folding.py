@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 import torch
 from torch import Tensor, nn
 
-from twofold.model.fused_classifier import pairs
+from twofold.model.fused_classifier import conv_bn_pairs
 
 Forward = Callable[[Tensor], Tensor]
 
@@ -25,7 +25,7 @@ def folded_batchnorm(network: nn.Module) -> Iterator[None]:
     Szegedy 2015, section 3.1.)
     """
     with ExitStack() as patches:
-        for convolution, norm in pairs(network):
+        for convolution, norm in conv_bn_pairs(network):
             patches.enter_context(_patched(convolution, _fold(convolution, norm)))
             # timm's batch norms carry the activation that follows them.
             patches.enter_context(_patched(norm, getattr(norm, "act", nn.Identity()).forward))

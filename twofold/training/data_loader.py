@@ -20,7 +20,7 @@ from twofold.data.prepared import PreparedDataset
 from twofold.model.classifier import Classifier
 from twofold.model.device import to_device
 from twofold.model.inference import normalise
-from twofold.training.augmentation import Augmentation, AugmentationDraws, changed, draw
+from twofold.training.augmentation import Augmentation, AugmentationDraws, augment, draw_augmentation
 from twofold.training.loop import Epoch
 
 Chosen = Sequence[npt.NDArray[np.int64]]
@@ -88,13 +88,13 @@ class TrainingBatches:
         """Of each step: pixels (n, S, S, C) uint8, and what was drawn for them."""
         size = self._resolution.size(epoch.address[1]) if self._resolution else self._size
         for step, pixels in enumerate(self.feed(epoch.batches)):
-            drawn = draw(len(pixels), self._augmentation, epoch.random(step))
+            drawn = draw_augmentation(len(pixels), self._augmentation, epoch.random(step))
             yield scaled_down(pixels, size), *(to_device(tensor, self._device) for tensor in drawn)
 
     def forward(self, pixels: Tensor, *drawn: Tensor) -> Tensor:
         """Logits (n, 2) of the changed images."""
         with torch.autocast(self._device.type, enabled=False):
-            images = normalise(changed(pixels, self._augmentation, AugmentationDraws(*drawn)), self._mean, self._std)
+            images = normalise(augment(pixels, self._augmentation, AugmentationDraws(*drawn)), self._mean, self._std)
         logits: Tensor = self._classifier(images)
         return logits
 

@@ -13,7 +13,7 @@ from twofold.core.code_digest import code_digest
 from twofold.core.progress import track
 from twofold.data.prepared import PreparedDataset
 from twofold.model.classifier import BACKBONES, Classifier
-from twofold.model.device import autocast, description, inference_batch_size
+from twofold.model.device import autocast, device_description, inference_batch_size
 from twofold.model.inference import apply_view, normalise
 from twofold.storage import cache
 from twofold.training.conv_bn_folding import folded_batchnorm
@@ -21,7 +21,7 @@ from twofold.training.conv_bn_folding import folded_batchnorm
 _LOOKED_UP = 2048  # rows at a time: what the memo gives lies beside the result
 
 
-def extract(
+def extract_features(
     classifier: Classifier, backbone: str, base: str, images: PreparedDataset, rows: npt.NDArray[np.int64], number: int
 ) -> npt.NDArray[np.float32]:
     """The pooled features (N, F) of rows of prepared images, as the frozen base sees them.
@@ -34,7 +34,7 @@ def extract(
         rows: row numbers, in the order of the result.
         number: the view of `predicting.view`; 0 is the image as it is.
     """
-    fixed = [backbone, base, f"view {number}", code_digest(__name__), *description().values()]
+    fixed = [backbone, base, f"view {number}", code_digest(__name__), *device_description().values()]
     contents = images.column("pixels")
     keys = [cache.key("features", *fixed, f"{images.channels} {contents[row]}") for row in rows]
     vectors = np.empty((len(rows), BACKBONES[backbone].features), np.float32)

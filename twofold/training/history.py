@@ -49,7 +49,7 @@ class TrainingHistory:
             self.best = {name: tensor.detach().clone() for name, tensor in state.items()}
 
 
-def numbers(row: Row) -> Figures:
+def numbers_of(row: Row) -> Figures:
     """An epoch's figures without those that it does not have."""
     return {name: value for name, value in row.items() if value is not None and name != "epoch"}
 

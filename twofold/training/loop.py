@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from twofold.core.errors import TrainingError
 from twofold.core.progress import say, track
 from twofold.model.device import to_device
-from twofold.training.augmentation import generator
+from twofold.training.augmentation import seeded_generator
 from twofold.training.checkpoint import Checkpoint
-from twofold.training.history import Figures, Row, TrainingHistory, numbers
+from twofold.training.history import Figures, Row, TrainingHistory, numbers_of
 from twofold.training.optimizer import Groups, WeightEMA, lr_factor
 from twofold.training.train_step import NOBODY, Forward, TrainStep
 
@@ -80,7 +80,7 @@ class Epoch:
 
     def random(self, step: int) -> torch.Generator:
         """What a step's augmentation draws from."""
-        return generator(*self.address, step)
+        return seeded_generator(*self.address, step)
 
 
 # The tensors that go into the forward pass of each step of an epoch, one after the other.
@@ -133,7 +133,7 @@ def train(
         outcome = _restore(kept, network, descent.optimizer, average)
         say(f"{label}: goes on after epoch {outcome.epoch} of {plan.epochs}")
         for epoch, done in enumerate(outcome.history):
-            log(epoch, numbers(done))
+            log(epoch, numbers_of(done))
     last = time.monotonic()
     while outcome.epoch < plan.epochs:
         if plan.patience is not None and outcome.epoch - outcome.best_epoch >= plan.patience:
@@ -144,11 +144,11 @@ def train(
             row |= _epoch(network, inputs, targets, descent, average, plan, epoch, label)
         with average.applied(network):
             row |= {f"validation_{name}": value for name, value in judge().items()}
-        wrong = [name for name, value in numbers(row).items() if not math.isfinite(value)]
+        wrong = [name for name, value in numbers_of(row).items() if not math.isfinite(value)]
         if wrong:
             raise TrainingError(f"{label}: {', '.join(wrong)} not finite after epoch {epoch}; {_ADVICE}")
         outcome.add(row, average.state, plan.select_by)
-        log(epoch, numbers(row))
+        log(epoch, numbers_of(row))
         if checkpoint and epoch and time.monotonic() - last >= KEPT.get(descent.device.type, 0.0):
             checkpoint.save(_state(outcome, network, descent.optimizer, average))
             last = time.monotonic()
@@ -171,7 +171,7 @@ def _epoch(
     device = descent.device
     _training_mode(network, plan.frozen_norms)
     steps = math.ceil(len(targets) / plan.batch_size)
-    order = torch.randperm(len(targets), generator=generator(plan.seed, epoch)).numpy()
+    order = torch.randperm(len(targets), generator=seeded_generator(plan.seed, epoch)).numpy()
     batches = np.array_split(order, steps)
     # Live batch norms would take what fills a batch up into their statistics.
     size = len(batches[0]) if descent.one_shape and plan.frozen_norms else 0
@@ -184,7 +184,7 @@ def _epoch(
         wanted = targets[chosen]
         wanted[len(batches[step]) :] = NOBODY
         # Dropout draws from torch's own generator.
-        torch.manual_seed(generator(plan.seed, epoch, step, 1).initial_seed())
+        torch.manual_seed(seeded_generator(plan.seed, epoch, step, 1).initial_seed())
         factor = lr_factor((epoch - 1) * steps + step, round(plan.warmup_epochs * steps), plan.epochs * steps)
         descent.rates(factor)
         found[step] = torch.stack(descent(given, to_device(torch.from_numpy(wanted), device)))

@@ -44,10 +44,10 @@ def layer_decay_groups(
         members[places[0]].append(parameter)
     rates.append(head_learning_rate)
     members.append(list(classifier.head.parameters()))
-    return [g for rate, some in zip(rates, members, strict=True) for g in groups(some, rate, weight_decay)]
+    return [g for rate, some in zip(rates, members, strict=True) for g in decay_groups(some, rate, weight_decay)]
 
 
-def groups(parameters: Sequence[nn.Parameter], learning_rate: float, weight_decay: float) -> Groups:
+def decay_groups(parameters: Sequence[nn.Parameter], learning_rate: float, weight_decay: float) -> Groups:
     """Two groups of one learning rate: matrices and kernels, which decay, and norms and biases, which do not."""
     decays = [p for p in parameters if p.ndim > 1]
     stays = [p for p in parameters if p.ndim <= 1]

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from twofold.core.artifacts import write_bytes
 from twofold.core.errors import WeightsError
-from twofold.model.classifier import Classifier, build
+from twofold.model.classifier import Classifier, build_classifier
 from twofold.training import safe_loading
 from twofold.training.download import download
 
@@ -70,19 +70,19 @@ def pretrained(backbone: str, weights: str, dropout: float) -> tuple[Classifier,
     if weights == RANDOM:
         with torch.random.fork_rng():
             torch.manual_seed(0)
-            classifier = build(backbone, dropout)
+            classifier = build_classifier(backbone, dropout)
         return classifier, state_sha256(classifier.backbone.state_dict())
-    path, wanted = locate(backbone, weights), source(backbone, weights)
+    path, wanted = locate(backbone, weights), weights_source(backbone, weights)
     # The bytes that are hashed are the bytes that are loaded: the file may change in between.
     data = _read(path)
     sha256 = _verified(data, path, wanted)
-    classifier = build(backbone, dropout)
+    classifier = build_classifier(backbone, dropout)
     load_backbone(classifier, _tensors(data, path), path)
     _record(path, wanted, sha256)
     return classifier, sha256
 
 
-def source(backbone: str, weights: str | None) -> WeightsSource:
+def weights_source(backbone: str, weights: str | None) -> WeightsSource:
     """The entry of the table; None takes the backbone's first.
 
     Raises:
@@ -100,7 +100,7 @@ def source(backbone: str, weights: str | None) -> WeightsSource:
 
 def locate(backbone: str, weights: str | None) -> Path:
     """The file on this machine, downloaded into torch's hub cache if it is nowhere yet."""
-    wanted = source(backbone, weights)
+    wanted = weights_source(backbone, weights)
     given = os.environ.get("TWOFOLD_WEIGHTS")
     if given:
         place = Path(given)
@@ -112,10 +112,10 @@ def locate(backbone: str, weights: str | None) -> Path:
     if wanted.package:
         return _packaged(wanted)
     path = _hub(wanted)
-    return path if path.exists() else fetch(backbone, weights)
+    return path if path.exists() else fetch_weights(backbone, weights)
 
 
-def fetch(backbone: str, weights: str | None = None, *, retry: bool = False) -> Path:
+def fetch_weights(backbone: str, weights: str | None = None, *, retry: bool = False) -> Path:
     """Put a backbone's weights where training looks for them, verified; nothing is downloaded twice.
 
     Args:
@@ -125,7 +125,7 @@ def fetch(backbone: str, weights: str | None = None, *, retry: bool = False) -> 
     Raises:
         WeightsError: naming every way out.
     """
-    wanted = source(backbone, weights)
+    wanted = weights_source(backbone, weights)
     path = _packaged(wanted) if wanted.package or not wanted.url else _hub(wanted)
     there = path.exists()
     data = _read(path) if there else _downloaded(wanted, backbone, retry=retry)

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import DataLoader
 
-from twofold.data.process_pool import workers
+from twofold.data.process_pool import worker_count
 from twofold.model.device import device
 
 
@@ -19,7 +19,7 @@ def loader(folder: Path, *, train: bool) -> DataLoader[Any]:
 
     turned = [RandomHorizontalFlip(), RandomVerticalFlip()] if train else []
     data = ImageFolder(str(folder), Compose([*turned, ToTensor(), Normalize([0.5] * 3, [0.5] * 3)]))
-    return DataLoader(data, batch_size=32, shuffle=train, num_workers=workers())
+    return DataLoader(data, batch_size=32, shuffle=train, num_workers=worker_count())
 
 
 def epoch(model: nn.Module, batches: DataLoader[Any], optimizer: torch.optim.Optimizer | None = None) -> float:

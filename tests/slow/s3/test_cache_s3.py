@@ -70,7 +70,7 @@ def test_values_come_back_in_this_process_and_in_another(bucket):
 def test_processes_put_at_once_and_read_each_other(bucket):
     script = (
         "import sys; from twofold.storage import cache; name = sys.argv[1]\n"
-        "for i in range(10): cache.put([(f'{name}{i}', 'a' * 64, name.encode() * 9), ('both', 'a' * 64, b'same')], 'x')"
+        "for i in range(10): cache.store([(f'{name}{i}', 'a' * 64, name.encode() * 9), ('both', 'a' * 64, b'same')], 'x')"
     )
     writers = [subprocess.Popen([sys.executable, "-c", script, name], stderr=subprocess.PIPE) for name in "pqr"]
     assert [(one.communicate(timeout=120)[1], one.returncode) for one in writers] == [(b"", 0)] * 3

@@ -27,11 +27,11 @@ def out_of_fold(features, target, group):
     """In two parts, the second half first."""
     half = len(target) // 2
     order = np.roll(np.arange(len(target)), -half)
-    return label_issues.out_of_fold([features[half:], features[:half]], order, target, group)
+    return label_issues.out_of_fold_probabilities([features[half:], features[:half]], order, target, group)
 
 
 def found(features, target, group=NOBODY):
-    return set(label_issues.find(target, out_of_fold(features, target, group)).rows.tolist())
+    return set(label_issues.find_label_issues(target, out_of_fold(features, target, group)).rows.tolist())
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -53,27 +53,27 @@ def test_the_least_believable_label_comes_first():
     features, target = separable()
     features[8] += 6
     target[8] = 0
-    assert label_issues.find(target, out_of_fold(features, target, NOBODY)).rows[0] == 8
+    assert label_issues.find_label_issues(target, out_of_fold(features, target, NOBODY)).rows[0] == 8
 
 
 def test_groups_are_never_torn_and_folds_are_the_same_each_time():
     _, target = separable()
     group = np.array([f"g{number // 7}" if number % 3 else None for number in range(400)], object)
-    made = label_issues.folds(target, group)
+    made = label_issues.assign_folds(target, group)
     for learned, predicted in made:
         assert not {group[row] for row in learned} & {group[row] for row in predicted} - {None}
         assert len(set(learned.tolist()) & set(predicted.tolist())) == 0
     assert sorted(row for _, predicted in made for row in predicted.tolist()) == list(range(400))
-    for one, other in zip(made, label_issues.folds(target, group), strict=True):
+    for one, other in zip(made, label_issues.assign_folds(target, group), strict=True):
         assert np.array_equal(one[1], other[1])
 
 
 def test_what_cannot_be_cut_into_folds_is_said():
     target = np.array([0] * 30 + [1] * 4)
-    assert "4 images of class 'bad'" in label_issues.too_few(target, NOBODY[:34], ["good", "bad"])
+    assert "4 images of class 'bad'" in label_issues.too_few_images(target, NOBODY[:34], ["good", "bad"])
     grouped = np.array(["g0"] * 30 + ["g1", "g2", "g3", "g4"], object)
-    assert "1 groups of images of class 'good'" in label_issues.too_few(target, grouped, ["good", "bad"])
-    assert label_issues.too_few(np.arange(40) % 2, NOBODY[:40], ["good", "bad"]) == ""
+    assert "1 groups of images of class 'good'" in label_issues.too_few_images(target, grouped, ["good", "bad"])
+    assert label_issues.too_few_images(np.arange(40) % 2, NOBODY[:40], ["good", "bad"]) == ""
 
 
 def test_no_head_has_seen_the_label_that_it_predicts():
@@ -146,8 +146,8 @@ def test_what_could_not_be_looked_for_was_not_looked_for_in_vain():
 
 
 def test_the_policy_fail_writes_the_audit_and_no_model(data, tmp_path, monkeypatch):
-    true = label_issues.find
-    monkeypatch.setattr(label_issues, "find", lambda *given: true(*given)._replace(rows=np.array([3, 1])))
+    true = label_issues.find_label_issues
+    monkeypatch.setattr(label_issues, "find_label_issues", lambda *given: true(*given)._replace(rows=np.array([3, 1])))
     with pytest.raises(DataError, match=r"train_head\.audit\.label_issues is fail"):
         run(data, tmp_path / "a", label_issues="fail")
     assert len(read_csv(tmp_path / "a" / "audit" / "findings.csv")) == 2

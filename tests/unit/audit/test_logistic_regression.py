@@ -7,7 +7,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from twofold.audit.logistic_regression import StandardizedFeatures, fit, log_odds_of
+from twofold.audit.logistic_regression import StandardizedFeatures, fit_logistic_regression, log_odds
 from twofold.core.errors import TrainingError
 
 
@@ -24,16 +24,16 @@ def made(rows, width, seed=0):
 def test_it_finds_what_scikit_learn_finds(rows, width, strength):
     features, target, weight = made(rows, width)
     parts = [features[:100], features[100:]]
-    ours = fit(StandardizedFeatures(parts), target, weight, strength)
+    ours = fit_logistic_regression(StandardizedFeatures(parts), target, weight, strength)
     scaled = StandardScaler().fit_transform(features.astype(np.float64))
     theirs = LogisticRegression(C=strength, tol=1e-8, max_iter=5000).fit(scaled, target, sample_weight=weight)
     expected = theirs.decision_function(scaled)
-    assert log_odds_of(ours, StandardizedFeatures(parts)) == pytest.approx(expected, abs=0.02 * np.abs(expected).max())
+    assert log_odds(ours, StandardizedFeatures(parts)) == pytest.approx(expected, abs=0.02 * np.abs(expected).max())
 
 
 def test_its_gradient_is_zero_where_it_stops():
     features, target, weight = made(400, 30)
-    found = fit(StandardizedFeatures([features]), target, weight, 0.01)
+    found = fit_logistic_regression(StandardizedFeatures([features]), target, weight, 0.01)
     scaled = StandardScaler().fit_transform(features.astype(np.float64))
     wrong = weight * (1 / (1 + np.exp(-scaled @ found.coefficients - found.intercept)) - target)
     assert np.abs(scaled.T @ wrong + found.coefficients / 0.01).max() / weight.sum() < 2e-4
@@ -64,7 +64,7 @@ def test_the_features_are_neither_copied_nor_changed():
     before = features.copy()
     tracemalloc.start()
     try:
-        fit(StandardizedFeatures([features]), target, weight, 0.01)
+        fit_logistic_regression(StandardizedFeatures([features]), target, weight, 0.01)
         most = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -75,8 +75,8 @@ def test_the_features_are_neither_copied_nor_changed():
 def test_a_search_that_ends_too_early_is_said(monkeypatch, capsys):
     features, target, weight = made(300, 20)
     monkeypatch.setattr("twofold.audit.logistic_regression.MOST_STEPS", 2)
-    fit(StandardizedFeatures([features]), target, weight, 0.1)
+    fit_logistic_regression(StandardizedFeatures([features]), target, weight, 0.1)
     assert "ended after 2 steps, before its tolerance" in capsys.readouterr().err
     monkeypatch.undo()
-    fit(StandardizedFeatures([features]), target, weight, 0.1)
+    fit_logistic_regression(StandardizedFeatures([features]), target, weight, 0.1)
     assert capsys.readouterr().err == ""

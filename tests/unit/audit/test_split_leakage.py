@@ -10,7 +10,7 @@ from tests.unit.audit.test_near_duplicates import CHANGES, part
 from twofold.audit import near_duplicates, split_leakage
 from twofold.core.artifacts import read_csv
 from twofold.core.errors import DataError
-from twofold.data.decode_cache import content_of
+from twofold.data.decode_cache import pixel_digest
 from twofold.data.prepared import PreparedDataset
 
 DEFAULT = {"leaks": "quarantine", "groups": "quarantine", "label_conflicts": "warn", "near_duplicates": "warn"}
@@ -89,7 +89,7 @@ def test_planted_leaks_are_found_and_left_out(tmp_path):
     assert alike == sorted(alike, reverse=True), "the surest come first"
     images = PreparedDataset.open(data)
     assert len(images) == 300 - len(out)
-    assert list(images.column("pixels")) == [content_of(images.stored(row)) for row in range(len(images))]
+    assert list(images.column("pixels")) == [pixel_digest(images.stored(row)) for row in range(len(images))]
     kept = set(images.sha256)
     assert not kept & {row["sha256"] for row in read_csv(data / "left_out.csv")}
     figures = json.loads((tmp_path / "a" / "data.json").read_text())
@@ -178,10 +178,10 @@ def test_along_a_chain_only_what_stays_counts():
         near_duplicates.NearDuplicate(0, 1, 0.99, "as it is"),
         near_duplicates.NearDuplicate(1, 2, 0.99, "as it is"),
     ]
-    judged = split_leakage.near(images, splits, chain, DEFAULT)
+    judged = split_leakage.near_duplicate_issues(images, splits, chain, DEFAULT)
     assert set(judged.left_out) == {1}
     closed = [*chain, near_duplicates.NearDuplicate(0, 2, 0.98, "mirrored")]
-    judged = split_leakage.near(images, splits, closed, DEFAULT)
+    judged = split_leakage.near_duplicate_issues(images, splits, closed, DEFAULT)
     assert set(judged.left_out) == {1, 2}
     assert judged.left_out[2].of == "t"
 
@@ -214,7 +214,7 @@ def test_figures_of_the_splits():
     image.slices = ("mono",)
     other = _Image("b", "b.png", "good", "g")
     other.slices = (None,)
-    told = split_leakage.figures([image, image, other], ["train", "test", "train"], ["good", "bad"], ["type"])
+    told = split_leakage.split_statistics([image, image, other], ["train", "test", "train"], ["good", "bad"], ["type"])
     split, by_type = told.values()
     assert split["train"] == {"good": 1, "bad": 1, "images": 2, "share of bad": "50.0%", "groups": 1}
     assert split["validation"]["share of bad"] == "0.0%"

@@ -14,7 +14,7 @@ from twofold.audit import summary
 from twofold.audit.checks import Check, Issue
 from twofold.core.artifacts import read_json, write_json
 from twofold.core.errors import ArtifactError
-from twofold.promotion.candidate import read
+from twofold.promotion.candidate import read_candidate
 from twofold.promotion.judgement import as_json, digest
 from twofold.reporting import decision_page, model_card
 from twofold.reporting import html_page as pages
@@ -46,8 +46,8 @@ def known(tmp_path_factory):
 @pytest.fixture(scope="module")
 def candidate(known, tmp_path_factory):
     """Its images are audited as CHECKS say."""
-    audits = summary.read({"ingest": written(tmp_path_factory.mktemp("audit") / "ingest")}, F)
-    return replace(read(*known), audits=audits)
+    audits = summary.read_audits({"ingest": written(tmp_path_factory.mktemp("audit") / "ingest")}, F)
+    return replace(read_candidate(*known), audits=audits)
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +90,7 @@ def test_nothing_is_said_to_be_nothing(candidate):
     for audits in ((), quiet):
         card = model_card.render(judged(replace(candidate, audits=audits)))
         assert "## What the audits found\n\nNothing.\n" in card
-        html = pages.render("x", "audit_summary.html", {"audited": summary.in_kinds(audits)})
+        html = pages.render("x", "audit_summary.html", {"audited": summary.group_by_outcome(audits)})
         assert "<p>The audits of the data found nothing.</p>" in html
 
 
@@ -119,9 +119,9 @@ def test_hostile_classes_stay_text(candidate, words, tmp_path):
         Check("imbalance", "warn", "Size", "Rare.", [told]),
         Check("label_issues", "warn", "Labels", "x", [], impossible=f"4 images of class {words}."),
     ]
-    hostile = replace(candidate, audits=summary.read({"ingest": written(tmp_path / "a", checks)}, F))
+    hostile = replace(candidate, audits=summary.read_audits({"ingest": written(tmp_path / "a", checks)}, F))
     markdown = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
-    table = pages.render("x", "audit_summary.html", {"audited": summary.in_kinds(hostile.audits)})
+    table = pages.render("x", "audit_summary.html", {"audited": summary.group_by_outcome(hostile.audits)})
     for html in (markdown.render(model_card.render(judged(hostile))), table):
         elements = Elements(html)
         assert not {"b", "i", "img", "script", "a", "em", "s"} & set(elements.found)
@@ -129,7 +129,7 @@ def test_hostile_classes_stay_text(candidate, words, tmp_path):
 
 
 def test_what_register_reads_is_what_the_steps_wrote(known):
-    found = {(one.step, one.check): one for one in read(*known).audits}
+    found = {(one.step, one.check): one for one in read_candidate(*known).audits}
     assert found["ingest", "exact_duplicates"].policy == "ignore"
     assert {step for step, _ in found} == {"ingest", "preprocess"}
     assert found["ingest", "refused"].set_by == "ingest.max_refused_fraction"
@@ -169,13 +169,13 @@ def test_an_audit_that_is_none_of_these_data_is_refused(tmp_path, change, messag
     folder = written(tmp_path / "audit")
     change(folder)
     with pytest.raises(ArtifactError, match=message):
-        summary.read({"ingest": folder}, F)
+        summary.read_audits({"ingest": folder}, F)
 
 
 def test_an_audit_of_other_images_is_refused_by_register(known, tmp_path):
     other = make_raw(make_folder(tmp_path / "images", per_class=3), tmp_path / "raw")
     with pytest.raises(ArtifactError, match=r"it is an audit of the fingerprint .*run ingest again"):
-        read(*known._replace(ingest_audit=other.with_suffix(".audit")))
+        read_candidate(*known._replace(ingest_audit=other.with_suffix(".audit")))
 
 
 def test_the_audit_names_the_data_as_they_are_left(tmp_path):

@@ -32,7 +32,7 @@ def faults(before):
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="mallopt is glibc's")
-@pytest.mark.parametrize("name", ["keep_freed", "keep_all_freed"])
+@pytest.mark.parametrize("name", ["keep_freed_memory", "keep_all_freed_memory"])
 def test_the_same_work_again_maps_no_page_anew(name):
     page = resource.getpagesize()
     anew = 20 * 16 * 150_000 // page
@@ -43,7 +43,7 @@ def test_the_same_work_again_maps_no_page_anew(name):
 def test_elsewhere_than_with_glibc_nothing_is_set(monkeypatch):
     monkeypatch.setattr(malloc.platform, "libc_ver", lambda: ("", ""))
     monkeypatch.setattr(malloc.ctypes, "CDLL", lambda name: pytest.fail("there is no mallopt"))
-    malloc.keep_freed()
+    malloc.keep_freed_memory()
 
 
 def again(rounds):
@@ -59,4 +59,4 @@ def again(rounds):
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="mallopt is glibc's")
 def test_the_workers_of_a_pool_keep_it():
     anew = 16 * 150_000 // resource.getpagesize()
-    assert all(faults < anew / 10 for faults in process_pool.ordered(again, [20] * 4, 2))
+    assert all(faults < anew / 10 for faults in process_pool.map_in_order(again, [20] * 4, 2))

@@ -5,7 +5,7 @@ import pytest
 from pydantic import Field
 
 from twofold.core.errors import ParameterError
-from twofold.core.params import Fraction, Integer, Number, Section, Text, check
+from twofold.core.params import Fraction, Integer, Number, Section, Text, check_section
 
 
 class Toy(Section):
@@ -21,7 +21,7 @@ GOOD = {"epochs": 3, "rate": 0.1, "share": 0.5, "name": "a", "fit": "crop", "fli
 
 
 def test_a_whole_float_is_the_integer_that_kubeflow_meant():
-    toy = check(Toy, "toy", GOOD | {"epochs": 3.0})
+    toy = check_section(Toy, "toy", GOOD | {"epochs": 3.0})
     assert toy.epochs == 3
     assert isinstance(toy.epochs, int)
 
@@ -47,7 +47,7 @@ def test_a_whole_float_is_the_integer_that_kubeflow_meant():
 )
 def test_a_wrong_value_names_the_key_what_was_found_and_what_is_allowed(key, value, words):
     with pytest.raises(ParameterError) as caught:
-        check(Toy, "toy", GOOD | {key: value})
+        check_section(Toy, "toy", GOOD | {key: value})
     assert f"toy.{key}: found" in str(caught.value)
     assert words in str(caught.value)
 
@@ -55,7 +55,7 @@ def test_a_wrong_value_names_the_key_what_was_found_and_what_is_allowed(key, val
 def test_missing_and_unknown_keys_are_all_named_at_once():
     values = {key: value for key, value in GOOD.items() if key not in ("rate", "name")} | {"epoch": 3}
     with pytest.raises(ParameterError) as caught:
-        check(Toy, "toy", values)
+        check_section(Toy, "toy", values)
     text = str(caught.value)
     assert "toy.rate: missing; add it (learning rate, above 0)" in text
     assert "toy.name: missing" in text
@@ -64,11 +64,11 @@ def test_missing_and_unknown_keys_are_all_named_at_once():
 
 def test_a_section_that_is_no_mapping_is_refused():
     with pytest.raises(ParameterError, match="'toy' must be a mapping"):
-        check(Toy, "toy", [1, 2])
+        check_section(Toy, "toy", [1, 2])
 
 
 def test_a_section_cannot_be_changed_afterwards():
-    toy = check(Toy, "toy", GOOD)
+    toy = check_section(Toy, "toy", GOOD)
     with pytest.raises(ValueError, match="frozen"):
         toy.epochs = 4
 
@@ -97,6 +97,6 @@ class Step(Section):
     ],
 )
 def test_a_section_within_a_section_is_as_strict(audit, said):
-    assert check(Step, "step", {"size": 1, "audit": {"blur": "warn", "share": 0.5}}).audit.share == 0.5
+    assert check_section(Step, "step", {"size": 1, "audit": {"blur": "warn", "share": 0.5}}).audit.share == 0.5
     with pytest.raises(ParameterError, match=said):
-        check(Step, "step", {"size": 1, "audit": audit})
+        check_section(Step, "step", {"size": 1, "audit": audit})

@@ -9,7 +9,7 @@ from PIL import Image, ImageFile
 from tests.support.makers import bomb, encode
 from twofold.core.errors import DataError
 from twofold.data.decoding import Limits, decode, prepare
-from twofold.data.resizing import histogram, resize
+from twofold.data.resizing import level_histogram, resize
 
 LIMITS = Limits(max_bytes=1_000_000, max_pixels=1_000_000, min_side=4)
 RNG = np.random.default_rng(0)
@@ -210,10 +210,10 @@ def test_resize_to_the_same_size_changes_nothing():
 
 
 def test_histogram():
-    counts = histogram(COLOUR)
+    counts = level_histogram(COLOUR)
     for channel in range(3):
         np.testing.assert_array_equal(counts[channel], np.bincount(COLOUR[:, :, channel].ravel(), minlength=256))
-    assert histogram(GREY[:, :, None]).shape == (1, 256)
+    assert level_histogram(GREY[:, :, None]).shape == (1, 256)
 
 
 def photograph(width, height):

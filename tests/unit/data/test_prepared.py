@@ -8,9 +8,9 @@ import pytest
 from tests.support.makers import encode, make_folder, make_prepared, make_raw, pixels
 from twofold.core.errors import ArtifactError
 from twofold.data import prepared_writer
-from twofold.data.decode_cache import content_of
+from twofold.data.decode_cache import pixel_digest
 from twofold.data.prepared import PreparedDataset
-from twofold.data.prepared_writer import create_part, plan, write_rows
+from twofold.data.prepared_writer import create_part, plan_parts, write_rows
 from twofold.data.raw import ImageRecord
 
 
@@ -29,7 +29,7 @@ def data(tmp_path_factory):
 def test_parts_are_bounded_and_only_grow_at_the_end(monkeypatch):
     monkeypatch.setattr(prepared_writer, "PART_BYTES", 3 * 8 * 8)
     images = [image(n, 3 if n in (1, 4) else 1) for n in range(7)]
-    places, shapes = plan(images, 8)
+    places, shapes = plan_parts(images, 8)
     assert shapes == [(3, 8, 8, 1), (2, 8, 8, 1), (1, 8, 8, 3), (1, 8, 8, 3)]
     assert places == [(0, 0, 1), (2, 0, 3), (0, 1, 1), (0, 2, 1), (3, 0, 3), (1, 0, 1), (1, 1, 1)]
 
@@ -84,7 +84,7 @@ def test_the_index_tells_the_pixels_of_every_row(tmp_path):
     raw = make_raw(source, tmp_path / "raw")
     found = PreparedDataset.open(make_prepared(raw, tmp_path / "data"))
     again = PreparedDataset.open(make_prepared(raw, tmp_path / "again"))  # out of the memo
-    said = [content_of(found.stored(row)) for row in range(len(found))]
+    said = [pixel_digest(found.stored(row)) for row in range(len(found))]
     assert list(found.column("pixels")) == list(again.column("pixels")) == said
     assert len(set(said)) == len(said)
     assert set(found.column("channels")) == {1, 3}
@@ -95,10 +95,10 @@ def test_the_content_of_pixels_is_their_values_and_their_shape():
     other = values.copy()
     other[-1] ^= 1
     shown = [values.reshape(4, 4, 3), other.reshape(4, 4, 3), values.reshape(2, 8, 3), values.reshape(8, 6, 1)]
-    assert len({content_of(one) for one in shown}) == 4
-    assert content_of(np.asfortranarray(shown[0])) == content_of(shown[0])
+    assert len({pixel_digest(one) for one in shown}) == 4
+    assert pixel_digest(np.asfortranarray(shown[0])) == pixel_digest(shown[0])
     # By hand, so that what an older twofold wrote keeps its meaning.
-    assert content_of(shown[3]) == hashlib.sha256(b"8 6 1\n" + values.tobytes()).hexdigest()
+    assert pixel_digest(shown[3]) == hashlib.sha256(b"8 6 1\n" + values.tobytes()).hexdigest()
 
 
 def test_an_unknown_column_names_those_there_are(data):

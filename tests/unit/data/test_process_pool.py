@@ -10,7 +10,7 @@ import pytest
 
 from twofold.core.errors import DataError, ParameterError
 from twofold.data import process_pool
-from twofold.data.process_pool import AHEAD, ordered, workers
+from twofold.data.process_pool import AHEAD, map_in_order, worker_count
 
 
 def square(number):
@@ -27,7 +27,7 @@ def refuse(number):
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_results_come_in_the_order_of_the_tasks(count):
-    assert list(ordered(square, range(50), count)) == [n * n for n in range(50)]
+    assert list(map_in_order(square, range(50), count)) == [n * n for n in range(50)]
 
 
 def test_tasks_are_taken_as_they_are_needed():
@@ -38,7 +38,7 @@ def test_tasks_are_taken_as_they_are_needed():
             taken.append(number)
             yield number
 
-    results = ordered(square, tasks(), 2)
+    results = map_in_order(square, tasks(), 2)
     next(results)
     assert len(taken) == 2 * AHEAD + 1
     results.close()
@@ -47,12 +47,12 @@ def test_tasks_are_taken_as_they_are_needed():
 @pytest.mark.parametrize("count", [1, 2])
 def test_an_error_of_a_worker_arrives(count):
     with pytest.raises(DataError, match="number 0"):
-        list(ordered(refuse, range(5), count))
+        list(map_in_order(refuse, range(5), count))
 
 
 def test_a_worker_that_dies_ends_the_work():
     with pytest.raises(DataError, match="a worker process died"):
-        list(ordered(die, range(5), 2))
+        list(map_in_order(die, range(5), 2))
 
 
 def numbers(task):
@@ -70,7 +70,7 @@ def die_of_seven(task):
 def test_the_file_that_ends_a_worker_is_named():
     tasks = [[1, 2, 3], [4, 5, 6], [7, 9, 10], [11, 12, 13], [8], [14]]
     with pytest.raises(DataError) as caught:
-        list(ordered(die_of_seven, tasks, 2, numbers))
+        list(map_in_order(die_of_seven, tasks, 2, numbers))
     title, *lines = str(caught.value).split("\n  ")
     assert "a worker process died" in title
     assert lines == ["number 7: its process was ended by signal 9 (Killed)"]
@@ -88,7 +88,7 @@ def test_a_file_that_never_ends_is_named_too(tmp_path, monkeypatch):
     monkeypatch.setattr(process_pool, "ALONE", 0.5)
     work = partial(hang_of_seven, mark=tmp_path / "mark")
     with pytest.raises(DataError, match=r"\n  number 7: its process did not end in 0 seconds$"):
-        list(ordered(work, [[5, 6], [7]], 2, numbers))
+        list(map_in_order(work, [[5, 6], [7]], 2, numbers))
 
 
 def die_once(task, mark):
@@ -101,20 +101,20 @@ def test_where_no_file_alone_is_to_blame_those_under_way_are_named(tmp_path):
     with pytest.raises(
         DataError, match=r"want of memory.*each readable alone, were:\n  number 0\n  number 1"
     ) as caught:
-        list(ordered(partial(die_once, mark=tmp_path / "mark"), [[n, n + 1] for n in range(0, 60, 2)], 2, numbers))
+        list(map_in_order(partial(die_once, mark=tmp_path / "mark"), [[n, n + 1] for n in range(0, 60, 2)], 2, numbers))
     lines = str(caught.value).split("\n  ")
     assert len(lines) <= 12  # of sixty files, those of the few tasks that were under way
 
 
 def test_the_number_of_workers_is_environment(monkeypatch):
     monkeypatch.setenv("TWOFOLD_WORKERS", "7")
-    assert workers() == 7
+    assert worker_count() == 7
     monkeypatch.delenv("TWOFOLD_WORKERS")
-    assert workers() == len(os.sched_getaffinity(0))
+    assert worker_count() == len(os.sched_getaffinity(0))
     for wrong in ("0", "-1", "two", "1.5", "²"):
         monkeypatch.setenv("TWOFOLD_WORKERS", wrong)
         with pytest.raises(ParameterError, match="TWOFOLD_WORKERS"):
-            workers()
+            worker_count()
 
 
 def whose(task):
@@ -122,7 +122,7 @@ def whose(task):
 
 
 def test_an_empty_list_is_done_in_this_process_and_in_its_place():
-    found = list(ordered(whose, [[1], [], [2], []], 2))
+    found = list(map_in_order(whose, [[1], [], [2], []], 2))
     assert [pid == os.getpid() for pid in found] == [False, True, False, True]
 
 
@@ -133,7 +133,7 @@ def test_workers_are_forked_before_the_first_task_is_asked_for():
         seen.append(len(multiprocessing.active_children()))
         yield [1]
 
-    list(ordered(whose, tasks(), 2))
+    list(map_in_order(whose, tasks(), 2))
     assert seen == [2]
 
 
@@ -151,4 +151,4 @@ def test_tasks_are_closed_before_files_are_tried_alone(tmp_path):
         return numbers(task)
 
     with pytest.raises(DataError):
-        list(ordered(die_of_seven, tasks(), 2, pieces))
+        list(map_in_order(die_of_seven, tasks(), 2, pieces))

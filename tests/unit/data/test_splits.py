@@ -7,7 +7,7 @@ import pytest
 
 from twofold.core.errors import DataError
 from twofold.data.raw import ImageRecord
-from twofold.data.splits import assign, check, groups_across, repeats
+from twofold.data.splits import assign_splits, check_splits, count_split_groups, find_repeats
 
 
 def image(name, **changes):
@@ -20,7 +20,7 @@ MANY = [image(number) for number in range(4000)]
 
 
 def drawn(images, test=0.2, validation=0.15, salt="s"):
-    splits = assign(images, test=test, validation=validation, salt=salt)
+    splits = assign_splits(images, test=test, validation=validation, salt=salt)
     return dict(zip((one.sha256 for one in images), splits, strict=True))
 
 
@@ -56,35 +56,35 @@ def test_another_salt_draws_other_splits():
 
 def test_a_group_stays_together():
     images = [one._replace(group=f"g{number % 300}") for number, one in enumerate(MANY)]
-    splits = assign(images, test=0.2, validation=0.2, salt="s")
-    assert groups_across(images, splits) == 0
+    splits = assign_splits(images, test=0.2, validation=0.2, salt="s")
+    assert count_split_groups(images, splits) == 0
     assert len(set(splits)) == 3
-    assert groups_across(images, ["train"] * 3999 + ["test"]) == 1
+    assert count_split_groups(images, ["train"] * 3999 + ["test"]) == 1
 
 
 def test_given_splits_win():
     images = [one._replace(split="validation", group="g") for one in MANY[:5]] + [MANY[5]._replace(split="test")]
-    assert assign(images, test=0.9, validation=0.05, salt="s") == ["validation"] * 5 + ["test"]
+    assert assign_splits(images, test=0.9, validation=0.05, salt="s") == ["validation"] * 5 + ["test"]
     with pytest.raises(DataError, match="6 of 7 images came with a split"):
-        assign([*images, MANY[6]], test=0.1, validation=0.1, salt="s")
+        assign_splits([*images, MANY[6]], test=0.1, validation=0.1, salt="s")
 
 
 def test_repeats_are_left_out_where_they_would_leak():
     names = ["t", "v", "tr", "alone", "tr2"]
     images = [image(name, content="same" if name != "alone" else "other") for name in names]
     splits = ["test", "validation", "train", "train", "train"]
-    out = repeats(images, splits)
+    out = find_repeats(images, splits)
     assert sorted(out) == [1, 2, 4]
     assert {left.of for left in out.values()} == {images[0].sha256}
     assert out[1] == (images[1].sha256, "v.png", "validation", "same pixels as an image of test", images[0].sha256)
-    without_test = repeats(images[1:], splits[1:])
+    without_test = find_repeats(images[1:], splits[1:])
     assert {left.reason for left in without_test.values()} == {"same pixels as an image of validation"}
 
 
 def test_a_repeat_within_a_split_counts_once_whatever_the_order():
     pair = [image("a", content="same"), image("b", content="same")]
     kept = [
-        {one.sha256 for place, one in enumerate(order) if place not in repeats(order, ["test", "test"])}
+        {one.sha256 for place, one in enumerate(order) if place not in find_repeats(order, ["test", "test"])}
         for order in (pair, pair[::-1])
     ]
     assert kept[0] == kept[1] == {min(one.sha256 for one in pair)}
@@ -92,6 +92,6 @@ def test_a_repeat_within_a_split_counts_once_whatever_the_order():
 
 def test_every_split_needs_both_classes():
     labels, splits = ["bad", "good"] * 3, ["train", "train", "validation", "validation", "test", "test"]
-    assert check(labels, splits, ["good", "bad"])["test"] == {"good": 1, "bad": 1}
+    assert check_splits(labels, splits, ["good", "bad"])["test"] == {"good": 1, "bad": 1}
     with pytest.raises(DataError, match=r"validation: 1 good, 1 bad; test: 1 good, 0 bad.*test_fraction"):
-        check(["bad", "good", "bad", "good", "good"], splits[:5], ["good", "bad"])
+        check_splits(["bad", "good", "bad", "good", "good"], splits[:5], ["good", "bad"])

@@ -155,7 +155,7 @@ def compiled(tmp_path_factory):
     params = {name: each.model_dump(mode="json") for name, each in check_all(load_yaml(ROOT / "params.yaml")).items()}
     images = Images("registry.example/twofold-data:1", "registry.example/twofold-train:1")
     compile_to(path, cpu=False, images=images, resources=RESOURCES, params=params)
-    asked = in_cluster_run.Asked(images, RESOURCES, "/data/parts", "", "resnet50", "imagenet1k_v1")
+    asked = in_cluster_run.ClusterRunRequest(images, RESOURCES, "/data/parts", "", "resnet50", "imagenet1k_v1")
     Compiler().compile(in_cluster_run.pipeline(asked), str(path.with_name("doctor.yaml")))
     return [*pods_of(path), *pods_of(path.with_name("doctor.yaml"))]
 

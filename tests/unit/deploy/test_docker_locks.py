@@ -72,7 +72,7 @@ def test_what_a_step_imports_is_in_its_image(step):
     image = "data" if step in ("ingest", "preprocess") else "train"
     distributions = packages_distributions()
     missing = set()
-    for path in closure(f"twofold.steps.{step}"):
+    for path in (each for each in closure(f"twofold.steps.{step}") if each.suffix == ".py"):
         for module in imported(path):
             names = {re.sub(r"[._-]+", "-", name.lower()) for name in distributions.get(module, [module])}
             if not names & set(LOCKS[image]):

@@ -26,7 +26,7 @@ def table():
         "predicted": np.array(PROBABILITY) >= 0.5,
         "group": [None] * 5,
     }
-    return predictions.gather(columns, {"type": ["mono", "poly", None, "mono", "poly"]})
+    return predictions.build_predictions(columns, {"type": ["mono", "poly", None, "mono", "poly"]})
 
 
 def test_the_surest_error_comes_first_and_equals_go_by_name():

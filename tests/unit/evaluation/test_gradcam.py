@@ -7,7 +7,7 @@ from torch import nn
 
 from twofold.core.errors import ArtifactError
 from twofold.evaluation import gradcam
-from twofold.model.classifier import BACKBONES, Classifier, build
+from twofold.model.classifier import BACKBONES, Classifier, build_classifier
 
 PLAIN = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
 
@@ -72,12 +72,12 @@ def test_the_map_is_the_papers_formula():
     green = np.array([[0, 255], [51, 0]])
     image = np.stack([red, green, np.full((2, 2), 77)], axis=-1).astype(np.uint8)[None]
     # y = logit 1 - logit 0 = 1.5 r - 3 g, so alpha is (1.5 / 4, -3 / 4). Sums: 1.5 R - 3 G = 1.5, -3, -0.3, 0.6.
-    found = gradcam.maps(two_channels(), "pool", image, [1], **PLAIN)
+    found = gradcam.gradcam_maps(two_channels(), "pool", image, [1], **PLAIN)
     assert found.shape == (1, 2, 2)
     assert found.dtype == np.float32
     assert found[0] == pytest.approx(np.array([[1.0, 0.0], [0.0, 0.4]]), abs=1e-6)
     # For the other answer every sign turns: -1.5, 3, 0.3, -0.6.
-    found = gradcam.maps(two_channels(), "pool", image, [0], **PLAIN)
+    found = gradcam.gradcam_maps(two_channels(), "pool", image, [0], **PLAIN)
     assert found[0] == pytest.approx(np.array([[0.0, 1.0], [0.1, 0.0]]), abs=1e-6)
 
 
@@ -93,34 +93,34 @@ def test_a_channel_counts_by_its_mean_slope_wherever_the_slopes_lie():
     image = np.zeros((1, 2, 2, 3), np.uint8)
     image[0, :, :, 0] = [[50, 100], [0, 200]]
     # alpha is (1.5 / 4, -3 / 4) as before: the map is the red, over its largest.
-    found = gradcam.maps(classifier, "pool", image, [1], **PLAIN)
+    found = gradcam.gradcam_maps(classifier, "pool", image, [1], **PLAIN)
     assert found[0] == pytest.approx(np.array([[0.25, 0.5], [0.0, 1.0]]), abs=1e-6)
 
 
 def test_the_map_lights_the_corner_on_which_the_answer_depends():
     images = np.random.default_rng(0).integers(100, 256, (3, 8, 8, 1), np.uint8)
-    for heat in gradcam.maps(corner_reader(8), "pool", images, [1, 1, 1], **PLAIN):
+    for heat in gradcam.gradcam_maps(corner_reader(8), "pool", images, [1, 1, 1], **PLAIN):
         assert np.unravel_index(heat.argmax(), heat.shape) in [(0, 0), (0, 1), (1, 0), (1, 1)]
         assert heat[:2, :2].min() > 0.3
         assert heat[2:].max() == heat[:2, 2:].max() == 0
     # Brightness there speaks for one class only.
-    assert not gradcam.maps(corner_reader(8), "pool", images, [0, 0, 0], **PLAIN).any()
+    assert not gradcam.gradcam_maps(corner_reader(8), "pool", images, [0, 0, 0], **PLAIN).any()
 
 
 def test_an_image_is_explained_by_itself_and_the_same_every_time():
-    classifier = build("efficientnet_lite0", 0.5)
+    classifier = build_classifier("efficientnet_lite0", 0.5)
     images = np.random.default_rng(1).integers(0, 256, (3, 64, 64, 1), np.uint8)
-    found = gradcam.maps(classifier, "global_pool", images, [1, 0, 1], **PLAIN)
-    assert np.array_equal(gradcam.maps(classifier, "global_pool", images, [1, 0, 1], **PLAIN), found)
-    assert np.array_equal(gradcam.maps(classifier, "global_pool", images[2:], [1], **PLAIN), found[2:])
+    found = gradcam.gradcam_maps(classifier, "global_pool", images, [1, 0, 1], **PLAIN)
+    assert np.array_equal(gradcam.gradcam_maps(classifier, "global_pool", images, [1, 0, 1], **PLAIN), found)
+    assert np.array_equal(gradcam.gradcam_maps(classifier, "global_pool", images[2:], [1], **PLAIN), found[2:])
 
 
 def test_every_known_backbone_has_its_last_map_explained():
     assert set(gradcam.POOLS) == set(BACKBONES)
     for name, pool in gradcam.POOLS.items():
-        classifier = build(name, 0.5)
+        classifier = build_classifier(name, 0.5)
         image = np.random.default_rng(1).integers(0, 256, (1, 96, 96, 3), np.uint8)
-        assert gradcam.maps(classifier, pool, image, [1], **PLAIN).shape == (1, 3, 3)  # 96 / 32
+        assert gradcam.gradcam_maps(classifier, pool, image, [1], **PLAIN).shape == (1, 3, 3)  # 96 / 32
         seen, logits = gradcam._last_map(classifier, pool, torch.zeros(1, 3, 96, 96))
         assert seen.shape == (1, BACKBONES[name].features, 3, 3)
         assert torch.equal(logits, classifier(torch.zeros(1, 3, 96, 96)))
@@ -129,9 +129,9 @@ def test_every_known_backbone_has_its_last_map_explained():
 def test_other_weights_give_another_map():
     images = np.random.default_rng(2).integers(0, 256, (4, 96, 96, 1), np.uint8)
     torch.manual_seed(5)
-    classifier = build("efficientnet_lite0", 0.5)
-    found = gradcam.maps(classifier, "global_pool", images, [1] * 4, **PLAIN)
-    others = gradcam.maps(gradcam.untrained("efficientnet_lite0"), "global_pool", images, [1] * 4, **PLAIN)
+    classifier = build_classifier("efficientnet_lite0", 0.5)
+    found = gradcam.gradcam_maps(classifier, "global_pool", images, [1] * 4, **PLAIN)
+    others = gradcam.gradcam_maps(gradcam.untrained_copy("efficientnet_lite0"), "global_pool", images, [1] * 4, **PLAIN)
     assert not any(np.allclose(one, other, atol=0.05) for one, other in zip(found, others, strict=True))
 
 
@@ -139,9 +139,9 @@ def test_the_untrained_network_is_the_same_one_every_time_and_leaves_chance_alon
     torch.manual_seed(3)
     expected = torch.rand(4)
     torch.manual_seed(3)
-    one = gradcam.untrained("efficientnet_lite0")
+    one = gradcam.untrained_copy("efficientnet_lite0")
     assert torch.equal(torch.rand(4), expected)
-    other = gradcam.untrained("efficientnet_lite0")
+    other = gradcam.untrained_copy("efficientnet_lite0")
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
 
 
@@ -151,8 +151,8 @@ def test_likeness_is_the_median_rank_correlation():
     # Ranks 1 2 3 4 against 1 3 2 4: 1 - 6 * (0 + 1 + 1 + 0) / (4 * 15) = 0.8.
     swapped = np.array([[0.0, 0.9], [0.2, 1.0]], np.float32)
     some = np.stack([rising, rising, rising, rising])
-    assert gradcam.likeness(some[:3], np.stack([rising, swapped, 1 - rising])) == pytest.approx(0.8)
-    assert gradcam.likeness(some[:1], flat[None]) == 0.0
+    assert gradcam.median_rank_correlation(some[:3], np.stack([rising, swapped, 1 - rising])) == pytest.approx(0.8)
+    assert gradcam.median_rank_correlation(some[:1], flat[None]) == 0.0
 
 
 def test_a_module_that_takes_no_map_is_refused():
@@ -165,4 +165,4 @@ def test_a_module_that_takes_no_map_is_refused():
             return self.pool(images.flatten(1)[:, :2])
 
     with pytest.raises(ArtifactError, match="'pool' of this backbone takes no map"):
-        gradcam.maps(Classifier(Headless(), 2, 0.5), "pool", np.zeros((1, 4, 4, 1), np.uint8), [1], **PLAIN)
+        gradcam.gradcam_maps(Classifier(Headless(), 2, 0.5), "pool", np.zeros((1, 4, 4, 1), np.uint8), [1], **PLAIN)

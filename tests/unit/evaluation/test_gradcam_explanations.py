@@ -11,7 +11,7 @@ from PIL import Image
 from tests.unit.evaluation.test_error_analysis import LABELS, NAMES, table
 from twofold.evaluation import gradcam, predictions
 from twofold.evaluation.error_analysis import sample_correct
-from twofold.model.classifier import build
+from twofold.model.classifier import build_classifier
 
 ABOUT = {"backbone": "efficientnet_lite0", "mean": [0.5] * 3, "std": [0.5] * 3}
 
@@ -29,12 +29,12 @@ def decode(address):
 @pytest.fixture(scope="module")
 def classifier():
     torch.manual_seed(1)
-    return build("efficientnet_lite0", 0.5)
+    return build_classifier("efficientnet_lite0", 0.5)
 
 
 @pytest.fixture(scope="module")
 def found(classifier):
-    return gradcam.explain(classifier, ABOUT, table(), LABELS, pixels)
+    return gradcam.explain_answers(classifier, ABOUT, table(), LABELS, pixels)
 
 
 def test_errors_come_in_order_and_hits_beside_them_each_with_its_map_and_words(found):
@@ -45,12 +45,12 @@ def test_errors_come_in_order_and_hits_beside_them_each_with_its_map_and_words(f
         assert case.words.startswith(f"What speaks for the answer {case.answer.answer} in test image ")
     assert (found.positions, found.missing) == ((3, 3), "")
     assert -1 <= found.untrained <= 1
-    assert found == gradcam.explain(build_again(), ABOUT, table(), LABELS, pixels)
+    assert found == gradcam.explain_answers(build_again(), ABOUT, table(), LABELS, pixels)
 
 
 def build_again():
     torch.manual_seed(1)
-    return build("efficientnet_lite0", 0.5)
+    return build_classifier("efficientnet_lite0", 0.5)
 
 
 def test_an_image_is_explained_for_the_answer_that_was_given(classifier, monkeypatch):
@@ -60,8 +60,8 @@ def test_an_image_is_explained_for_the_answer_that_was_given(classifier, monkeyp
         asked.append((pool, list(answers), [image.sum() for image in images], scale))
         return np.ones((len(images), 2, 2), np.float32)
 
-    monkeypatch.setattr(gradcam, "maps", maps)
-    gradcam.explain(classifier, ABOUT, table(), LABELS, pixels)
+    monkeypatch.setattr(gradcam, "gradcam_maps", maps)
+    gradcam.explain_answers(classifier, ABOUT, table(), LABELS, pixels)
     # The answers to aa, cc, dd (wrong), ee and bb (right), of the model and of the untrained one.
     sums = [pixels(name).sum() for name in ("aa", "cc", "dd", "ee", "bb")]
     assert asked == [("global_pool", [1, 0, 1, 1, 0], sums, {"mean": [0.5] * 3, "std": [0.5] * 3})] * 2
@@ -69,8 +69,10 @@ def test_an_image_is_explained_for_the_answer_that_was_given(classifier, monkeyp
 
 def test_the_network_compared_with_is_untrained(classifier, monkeypatch):
     seen = []
-    monkeypatch.setattr(gradcam, "likeness", lambda some, others: seen.append(np.array_equal(some, others)) or 0.25)
-    assert gradcam.explain(classifier, ABOUT, table(), LABELS, pixels).untrained == 0.25
+    monkeypatch.setattr(
+        gradcam, "median_rank_correlation", lambda some, others: seen.append(np.array_equal(some, others)) or 0.25
+    )
+    assert gradcam.explain_answers(classifier, ABOUT, table(), LABELS, pixels).untrained == 0.25
     assert seen == [False]
 
 
@@ -83,7 +85,7 @@ def test_the_network_compared_with_is_untrained(classifier, monkeypatch):
     ],
 )
 def test_where_there_is_no_map_the_reason_is_given_and_no_overlay(classifier, about, shown, why):
-    found = gradcam.explain(classifier, about, table(), LABELS, shown)
+    found = gradcam.explain_answers(classifier, about, table(), LABELS, shown)
     assert why in found.missing
     assert [case.answer.sha256 for case in found.errors] == ["aa", "cc", "dd"]
     assert {case.overlay for case in [*found.errors, *found.hits]} == {None}
@@ -101,7 +103,7 @@ def test_hits_are_as_many_of_each_class_and_lie_evenly():
         "predicted": [0] * 10 + [1] * 7 + [0] * 3,
         "group": [None] * 20,
     }
-    test = predictions.gather(columns, {})
+    test = predictions.build_predictions(columns, {})
     found = sample_correct(test, LABELS, None, most=6)
     assert [case.sha256 for case in found] == ["10", "13", "16", "00", "04", "09"]
     assert {case.label == case.answer for case in found} == {True}
@@ -110,7 +112,7 @@ def test_hits_are_as_many_of_each_class_and_lie_evenly():
 
 def test_what_says_nothing_stays_grey_and_what_says_most_is_lightest():
     grey = np.full((1, 3), 100, np.uint8)
-    nothing, middle, most = gradcam.paint(grey, np.array([[0.0, 0.5, 1.0]]))[0].astype(int)
+    nothing, middle, most = gradcam.colour_map(grey, np.array([[0.0, 0.5, 1.0]]))[0].astype(int)
     assert nothing.tolist() == [100, 100, 100]
     # 0.4 of the grey and 0.6 of the ramp's colour
     assert middle.tolist() == [173, 84, 102]
@@ -120,7 +122,7 @@ def test_what_says_nothing_stays_grey_and_what_says_most_is_lightest():
 def test_the_overlay_is_laid_the_right_way_up():
     heat = np.zeros((4, 4), np.float32)
     heat[0, 3] = 1.0
-    image = decode(gradcam.overlay(np.full((64, 64, 1), 60, np.uint8), heat)).astype(int)
+    image = decode(gradcam.overlay_map(np.full((64, 64, 1), 60, np.uint8), heat)).astype(int)
     colour = image.max(axis=2) - image.min(axis=2)
     assert colour[:16, 48:].mean() > 20
     assert max(colour[32:].mean(), colour[:, :32].mean()) < 3
@@ -129,13 +131,13 @@ def test_the_overlay_is_laid_the_right_way_up():
 def test_the_picture_beneath_is_the_right_way_up():
     picture = np.zeros((64, 64, 1), np.uint8)
     picture[:32, :16] = 200
-    image = decode(gradcam.overlay(picture, np.zeros((4, 4), np.float32))).astype(int)
+    image = decode(gradcam.overlay_map(picture, np.zeros((4, 4), np.float32))).astype(int)
     assert image[4:28, 4:12].min() > 190
     assert max(image[36:].max(), image[:, 20:].max()) < 10
 
 
 def test_a_large_image_is_shown_small_and_its_colours_become_grey():
-    image = decode(gradcam.overlay(np.full((512, 512, 3), (255, 0, 0), np.uint8), np.zeros((7, 7), np.float32)))
+    image = decode(gradcam.overlay_map(np.full((512, 512, 3), (255, 0, 0), np.uint8), np.zeros((7, 7), np.float32)))
     assert image.shape == (256, 256, 3)
     assert np.ptp(image.reshape(-1, 3).astype(int), axis=1).max() <= 2
     assert image.mean() == pytest.approx(76, abs=2)  # Rec. 601 luma of red: 0.299 * 255
@@ -155,8 +157,8 @@ def test_a_large_image_is_shown_small_and_its_colours_become_grey():
 def test_where_a_map_is_strongest_is_said_in_words(at, words):
     heat = np.zeros((7, 7), np.float32)
     heat[at] = 1.0
-    assert gradcam.place(heat) == words
+    assert gradcam.describe_location(heat) == words
 
 
 def test_a_map_without_anything_in_it_is_said_to_be_one():
-    assert gradcam.place(np.zeros((7, 7), np.float32)) == "nothing in the map speaks for it"
+    assert gradcam.describe_location(np.zeros((7, 7), np.float32)) == "nothing in the map speaks for it"

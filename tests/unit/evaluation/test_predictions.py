@@ -20,7 +20,7 @@ COLUMNS = {
 
 
 def test_rows_are_ordered_by_split_then_sha256_and_come_back_exactly(tmp_path):
-    table = predictions.gather(COLUMNS, {"type": ["mono", None, "poly", "mono"]})
+    table = predictions.build_predictions(COLUMNS, {"type": ["mono", None, "poly", "mono"]})
     predictions.write(tmp_path / "a.parquet", table)
     back = predictions.read(tmp_path / "a.parquet")
     assert list(zip(back.split, back.sha256, strict=True)) == [
@@ -40,7 +40,7 @@ def test_rows_are_ordered_by_split_then_sha256_and_come_back_exactly(tmp_path):
 
 def test_types_on_disk_are_fixed_even_where_a_column_is_empty(tmp_path):
     columns = COLUMNS | {"group": [None] * 4}
-    predictions.write(tmp_path / "a.parquet", predictions.gather(columns, {"type": [None] * 4}))
+    predictions.write(tmp_path / "a.parquet", predictions.build_predictions(columns, {"type": [None] * 4}))
     schema = pq.read_schema(tmp_path / "a.parquet")
     assert schema.field("group").type == schema.field("slice.type").type == pa.string()
     assert schema.field("probability").type == pa.float64()
@@ -49,8 +49,8 @@ def test_types_on_disk_are_fixed_even_where_a_column_is_empty(tmp_path):
 
 def test_the_order_given_does_not_change_the_bytes(tmp_path):
     turned = {name: values[::-1] for name, values in COLUMNS.items()}
-    predictions.write(tmp_path / "a.parquet", predictions.gather(COLUMNS, {}))
-    predictions.write(tmp_path / "b.parquet", predictions.gather(turned, {}))
+    predictions.write(tmp_path / "a.parquet", predictions.build_predictions(COLUMNS, {}))
+    predictions.write(tmp_path / "b.parquet", predictions.build_predictions(turned, {}))
     assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
 
 
@@ -60,7 +60,7 @@ def test_what_is_not_predictions_is_refused(tmp_path):
     (tmp_path / "bad.parquet").write_bytes(b"PAR1 nothing")
     with pytest.raises(ArtifactError, match="cannot be read as Parquet"):
         predictions.read(tmp_path / "bad.parquet")
-    predictions.write(tmp_path / "good.parquet", predictions.gather(COLUMNS, {}))
+    predictions.write(tmp_path / "good.parquet", predictions.build_predictions(COLUMNS, {}))
     good = pq.read_table(tmp_path / "good.parquet")
     pq.write_table(good.drop_columns("split"), tmp_path / "short.parquet")
     with pytest.raises(ArtifactError, match="needs the column 'split'"):

@@ -22,7 +22,7 @@ def predict(name, batches):
 
 @pytest.fixture(scope="module")
 def measured():
-    return robustness.measure(pixels, TARGET, GREY / 255, 0.5, predict, batch=4)
+    return robustness.measure_robustness(pixels, TARGET, GREY / 255, 0.5, predict, batch=4)
 
 
 def test_every_alteration_is_measured_beside_the_images_as_they_are(measured):
@@ -67,25 +67,25 @@ def test_images_are_read_and_altered_one_batch_at_a_time():
         asked.append(numbers.tolist())
         return pixels(numbers)
 
-    robustness.measure(counted, TARGET, GREY / 255, 0.5, predict, batch=4)
+    robustness.measure_robustness(counted, TARGET, GREY / 255, 0.5, predict, batch=4)
     assert asked == [[0, 1, 2, 3], [4, 5]] * len(ALTERATIONS)
 
 
 def test_the_size_of_a_batch_changes_nothing(measured):
-    assert robustness.measure(pixels, TARGET, GREY / 255, 0.5, predict, batch=1) == measured
+    assert robustness.measure_robustness(pixels, TARGET, GREY / 255, 0.5, predict, batch=1) == measured
 
 
 def test_a_class_that_is_missing_leaves_its_figures_out():
     def good(numbers):
         return pixels(numbers[:2])
 
-    found = robustness.measure(good, np.array([0, 0]), GREY[:2] / 255, 0.5, predict, batch=4)
+    found = robustness.measure_robustness(good, np.array([0, 0]), GREY[:2] / 255, 0.5, predict, batch=4)
     assert set(found["unaltered"]) == {"n", "n_positive", "accuracy", "specificity"}
     assert set(found["blur"]["intervals"]) == {"accuracy_change", "specificity_change"}
 
 
 def test_the_table_has_a_row_for_each_with_words(measured):
-    header, rows = robustness.table(measured)
+    header, rows = robustness.robustness_table(measured)
     rows = [dict(zip(header, row, strict=True)) for row in rows]
     assert [row["alteration"] for row in rows] == list(measured)
     assert rows[0]["words"] == "as they are"
@@ -96,7 +96,7 @@ def test_the_table_has_a_row_for_each_with_words(measured):
 
 
 def test_a_sample_is_spread_over_all():
-    assert robustness.sample(5, 8).tolist() == [0, 1, 2, 3, 4]
-    assert robustness.sample(5, 5).tolist() == [0, 1, 2, 3, 4]
-    assert robustness.sample(9, 5).tolist() == [0, 2, 4, 6, 8]
-    assert len(set(robustness.sample(657, 256).tolist())) == 256
+    assert robustness.evenly_spaced(5, 8).tolist() == [0, 1, 2, 3, 4]
+    assert robustness.evenly_spaced(5, 5).tolist() == [0, 1, 2, 3, 4]
+    assert robustness.evenly_spaced(9, 5).tolist() == [0, 2, 4, 6, 8]
+    assert len(set(robustness.evenly_spaced(657, 256).tolist())) == 256

@@ -5,10 +5,10 @@ import pytest
 
 from tests.support.makers import encode, make_prepared, make_raw, write_labels
 from twofold.data.prepared import PreparedDataset
-from twofold.data.prepared_writer import sources
+from twofold.data.prepared_writer import image_sources
 from twofold.data.raw import ImageRecord
 from twofold.evaluation.slice_names import in_order
-from twofold.evaluation.slices import MOST_SOURCES, by_value, columns, edges
+from twofold.evaluation.slices import MOST_SOURCES, slice_columns, slice_metrics, tercile_edges
 
 TARGET = [1, 1, 0, 1, 0, 1, 0, 0]
 PROBABILITY = [0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2]
@@ -27,7 +27,7 @@ PROBABILITY = [0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2]
     ],
 )
 def test_bands_end_at_the_terciles(values, expected):
-    assert edges(np.array(list(values))) == expected
+    assert tercile_edges(np.array(list(values))) == expected
 
 
 def picture(side, level, number):
@@ -67,7 +67,7 @@ IMAGES = [
 def test_size_brightness_and_source_of_every_image(make):
     data = make(IMAGES)
     rows = np.concatenate([data.rows("validation"), data.rows("test")])
-    found = columns(data, rows)
+    found = slice_columns(data, rows)
     assert list(found) == ["image size", "brightness", "source"]
     seen = sorted(zip(*(found[name][data.split[rows] == "test"] for name in found), strict=True))
     # Sides of train: 16 to 48, thirds end at 20 and 32. Levels 76 to 108, thirds end at 80 (31 %) and 92 (36 %).
@@ -84,8 +84,8 @@ def test_size_brightness_and_source_of_every_image(make):
 def test_bands_are_fixed_by_train_alone(make):
     data = make(IMAGES)
     rows = data.rows("test")
-    expected = columns(data, rows)
-    other = columns(data, rows[[0, 1, 2, 3, 4]])
+    expected = slice_columns(data, rows)
+    other = slice_columns(data, rows[[0, 1, 2, 3, 4]])
     for name, values in other.items():
         assert values.tolist() == expected[name].tolist()[:5]
 
@@ -93,12 +93,12 @@ def test_bands_are_fixed_by_train_alone(make):
 def test_a_column_in_which_the_test_shows_one_value_is_left_out(make):
     same = [(split, "line 1", 32 if split == "test" else side, level) for split, _, side, level in IMAGES]
     data = make(same)
-    assert list(columns(data, data.rows("test"))) == ["brightness"]
+    assert list(slice_columns(data, data.rows("test"))) == ["brightness"]
 
 
 def test_a_column_of_the_users_wins_and_stays_whatever_it_shows(make):
     data = make(IMAGES, source=["mine"] * len(IMAGES), place=["here"] * len(IMAGES))
-    found = columns(data, data.rows("test"))
+    found = slice_columns(data, data.rows("test"))
     assert list(found) == ["place", "source", "image size", "brightness"]
     assert set(found["source"]) == {"mine"}
 
@@ -106,14 +106,14 @@ def test_a_column_of_the_users_wins_and_stays_whatever_it_shows(make):
 def test_more_folders_than_a_table_holds_are_no_slice(make):
     many = [("test", f"part {number}", 20, 50 + 3 * number) for number in range(MOST_SOURCES + 1)]
     data = make([*IMAGES[:8], *many])
-    assert "source" not in columns(data, data.rows("test"))
+    assert "source" not in slice_columns(data, data.rows("test"))
     data = make([*IMAGES[:8], *many[:MOST_SOURCES]])
-    assert len(set(columns(data, data.rows("test"))["source"])) == MOST_SOURCES
+    assert len(set(slice_columns(data, data.rows("test"))["source"])) == MOST_SOURCES
 
 
 def test_each_value_by_itself():
     kinds = ["mono", "mono", "mono", "mono", "poly", "poly", None, None]
-    found = by_value(TARGET, PROBABILITY, 0.45, {"type": kinds})["type"]
+    found = slice_metrics(TARGET, PROBABILITY, 0.45, {"type": kinds})["type"]
     assert list(found) == ["(not given)", "mono", "poly"]
     # mono: .9 .8 .6 rightly called, .7 wrongly. poly: .5 wrongly called, .4 missed.
     assert (found["mono"]["n"], found["mono"]["accuracy"], found["mono"]["precision"]) == (4, 0.75, 0.75)
@@ -132,7 +132,7 @@ def test_each_value_by_itself():
 @pytest.mark.parametrize(("n", "judged"), [(29, False), (30, True)])
 def test_thirty_images_are_enough_to_judge(n, judged):
     target, probability = [index % 2 for index in range(n)], [0.2 + 0.5 * (index % 3 == 0) for index in range(n)]
-    assert by_value(target, probability, 0.5, {"all": ["x"] * n})["all"]["x"]["judged"] is judged
+    assert slice_metrics(target, probability, 0.5, {"all": ["x"] * n})["all"]["x"]["judged"] is judged
 
 
 def test_values_are_read_in_order():
@@ -148,7 +148,7 @@ def test_a_source_is_the_first_folder_in_which_keys_differ():
         return ImageRecord(key, key, label, None, None, 1, 4, 4, "L", "PNG", 1, key, 0, 0, ())
 
     def of(*pairs):
-        return sources([image(*pair) for pair in pairs])
+        return image_sources([image(*pair) for pair in pairs])
 
     assert of(("bad/line 1/a.png", "bad"), ("good/line 2/b.png", "good"), ("good/c.png", "good")) == [
         "line 1",

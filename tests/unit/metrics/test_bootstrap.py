@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from twofold.metrics import bootstrap
-from twofold.metrics.bootstrap import ModelOutputs, bca, bca_difference
+from twofold.metrics.bootstrap import ModelOutputs, bca_difference, bca_interval
 from twofold.metrics.classification import FIGURES, classification_metrics
 from twofold.metrics.confidence_intervals import tango, wilson
-from twofold.metrics.metric_intervals import METHODS, difference, interval, intervals
+from twofold.metrics.metric_intervals import METHODS, metric_difference, metric_interval, metric_intervals
 
 
 def sampled(n, seed=0, noise=0.8):
@@ -38,7 +38,7 @@ def test_the_interval_of_a_mean_is_that_of_the_normal_distribution():
     target, one, other = sampled(2000)
     losses = np.square(one.probability - target)
     error = losses.std(ddof=1) / math.sqrt(2000)
-    low, high = bca("brier", target, one)
+    low, high = bca_interval("brier", target, one)
     assert (losses.mean() - low, high - losses.mean()) == pytest.approx((1.96 * error, 1.96 * error), rel=0.1)
     gaps = losses - np.square(other.probability - target)
     error = gaps.std(ddof=1) / math.sqrt(2000)
@@ -49,9 +49,9 @@ def test_the_interval_of_a_mean_is_that_of_the_normal_distribution():
 
 def test_above_plenty_of_images_the_correction_is_left_out_and_makes_no_difference(monkeypatch):
     target, one, other = sampled(3000)
-    corrected = bca("f1", target, one), bca_difference("f1", target, one, other)
+    corrected = bca_interval("f1", target, one), bca_difference("f1", target, one, other)
     monkeypatch.setattr(bootstrap, "PLENTY", 500)
-    plain = bca("f1", target, one), bca_difference("f1", target, one, other)
+    plain = bca_interval("f1", target, one), bca_difference("f1", target, one, other)
     assert plain != corrected
     assert plain[0] == pytest.approx(corrected[0], abs=0.05 * (corrected[0].high - corrected[0].low))
     assert plain[1][1:] == pytest.approx(corrected[1][1:], abs=0.05 * (corrected[1].high - corrected[1].low))
@@ -59,14 +59,16 @@ def test_above_plenty_of_images_the_correction_is_left_out_and_makes_no_differen
 
 def test_pairs_make_the_difference_sharper_than_two_intervals_apart():
     target, one, other = sampled(400, noise=0.1)
-    apart = math.hypot(*(high - low for low, high in (bca("f1", target, one), bca("f1", target, other))))
+    apart = math.hypot(
+        *(high - low for low, high in (bca_interval("f1", target, one), bca_interval("f1", target, other)))
+    )
     _, low, high = bca_difference("f1", target, one, other)
     assert high - low < apart / 2
 
 
 def test_the_same_answers_have_the_same_interval():
     target, one, other = sampled(60)
-    assert bca("f1", target, one) == bca("f1", target, one)
+    assert bca_interval("f1", target, one) == bca_interval("f1", target, one)
     assert bca_difference("f1", target, one, other) == bca_difference("f1", target, one, other)
     turned = bca_difference("f1", target, other, one)
     assert turned.estimate == -bca_difference("f1", target, one, other).estimate
@@ -76,12 +78,12 @@ def test_a_faultless_model_has_an_interval_by_counts():
     target = np.array([1] * 15 + [0] * 20)
     perfect = ModelOutputs(target * 0.9 + 0.05, 0.5)
     # Wilson's lower end of 15 of 15 is 15 / (15 + z^2) = .79612, and F1 of that share 2 * .79612 / 1.79612.
-    assert bca("f1", target, perfect) == pytest.approx((0.886486, 1), abs=1e-5)
-    assert bca("precision", target, perfect) == pytest.approx((0.796117, 1), abs=1e-5)
-    assert bca("average_precision", target, perfect) == pytest.approx((0.025 ** (1 / 15), 1))
+    assert bca_interval("f1", target, perfect) == pytest.approx((0.886486, 1), abs=1e-5)
+    assert bca_interval("precision", target, perfect) == pytest.approx((0.796117, 1), abs=1e-5)
+    assert bca_interval("average_precision", target, perfect) == pytest.approx((0.025 ** (1 / 15), 1))
     # 35 times .05^2 as hits of 35.
-    assert bca("brier", target, perfect).high > 0.0025 + 0.05
-    assert bca("log_loss", target, perfect) is None
+    assert bca_interval("brier", target, perfect).high > 0.0025 + 0.05
+    assert bca_interval("log_loss", target, perfect) is None
 
 
 def test_two_that_answered_every_image_alike_may_still_differ():
@@ -100,7 +102,7 @@ def test_a_bootstrap_of_a_handful_of_images_is_refused(n):
     one, other = ModelOutputs(np.linspace(0.2, 0.7, n), 0.5), ModelOutputs(np.linspace(0.8, 0.1, n), 0.5)
     for figure in bootstrap.FIGURES:
         assert bca_difference(figure, target, one, other) is None
-        found = bca(figure, target, one)
+        found = bca_interval(figure, target, one)
         assert found is None or found.high - found.low > 0.2, figure
 
 
@@ -108,11 +110,11 @@ def test_a_bootstrap_of_a_handful_of_images_is_refused(n):
 def test_a_missing_class_is_no_nan(target):
     one, other = ModelOutputs(np.linspace(0.2, 0.7, 12), 0.5), ModelOutputs(np.linspace(0.8, 0.1, 12), 0.5)
     for figure in METHODS:
-        for found in (interval(figure, target, one), difference(figure, target, one, other)):
+        for found in (metric_interval(figure, target, one), metric_difference(figure, target, one, other)):
             assert found is None or all(math.isfinite(end) for end in found)
     for figure in ("roc_auc", "average_precision"):
-        assert interval(figure, target, one) is None
-        assert difference(figure, target, one, other) is None
+        assert metric_interval(figure, target, one) is None
+        assert metric_difference(figure, target, one, other) is None
 
 
 def test_precision_of_a_model_that_calls_hardly_anything_has_no_difference():
@@ -129,19 +131,19 @@ def test_every_figure_has_its_method_and_counts_what_it_is_about():
         ModelOutputs([0.9, 0.1, 0.1, 0.1, 0.1], 0.5),
     )
     # One is right on 3 of 5 (positives 2 of 3, negatives 1 of 2), called 3 of which 2 are hits.
-    assert interval("accuracy", target, one) == wilson(3, 5)
-    assert interval("recall", target, one) == wilson(2, 3)
-    assert interval("specificity", target, one) == wilson(1, 2)
-    assert interval("precision", target, one) == wilson(2, 3)
+    assert metric_interval("accuracy", target, one) == wilson(3, 5)
+    assert metric_interval("recall", target, one) == wilson(2, 3)
+    assert metric_interval("specificity", target, one) == wilson(1, 2)
+    assert metric_interval("precision", target, one) == wilson(2, 3)
     # The other alone is right on one negative, the one alone on one positive.
-    assert difference("accuracy", target, one, other) == tango(1, 1, 5)
-    assert difference("recall", target, one, other) == tango(1, 0, 3)
-    assert difference("specificity", target, one, other) == tango(0, 1, 2)
+    assert metric_difference("accuracy", target, one, other) == tango(1, 1, 5)
+    assert metric_difference("recall", target, one, other) == tango(1, 0, 3)
+    assert metric_difference("specificity", target, one, other) == tango(0, 1, 2)
 
 
 def test_intervals_as_json_hold_their_figures():
     target, one, _ = sampled(300)
-    found = intervals(target, one.probability, one.threshold)
+    found = metric_intervals(target, one.probability, one.threshold)
     measured = classification_metrics(target, one.probability, one.threshold)
     assert set(found) == set(measured)
     for figure, ends in found.items():
@@ -155,6 +157,6 @@ def test_an_interval_holds_the_true_value_as_often_as_it_says():
     held = 0
     for seed in range(400):
         target, one, _ = sampled(100, seed=seed + 1)
-        low, high = bca("f1", target, one)
+        low, high = bca_interval("f1", target, one)
         held += low <= truth <= high
     assert held >= 366, held  # of 400; the binomial 99.9 % bound for 95 %

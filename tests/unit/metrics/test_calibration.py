@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from twofold.core.errors import DataError
-from twofold.metrics.calibration import bins, ece, interval, reliability
+from twofold.metrics.calibration import bin_numbers, ece_interval, expected_calibration_error, reliability_bins
 
 # .9 four times, three of them positive; .1 six times, none of them positive.
 TARGET, PROBABILITY = [1, 1, 1, 0, *[0] * 6], [0.9] * 4 + [0.1] * 6
@@ -12,18 +12,18 @@ TARGET, PROBABILITY = [1, 1, 1, 0, *[0] * 6], [0.9] * 4 + [0.1] * 6
 
 def test_distances_are_averaged_over_the_images():
     # |.9 - .75| on 4 and |.1 - 0| on 6 of 10.
-    assert ece(TARGET, PROBABILITY) == pytest.approx((4 * 0.15 + 6 * 0.1) / 10, abs=1e-12)
+    assert expected_calibration_error(TARGET, PROBABILITY) == pytest.approx((4 * 0.15 + 6 * 0.1) / 10, abs=1e-12)
 
 
 def test_within_a_bin_too_much_and_too_little_even_out():
     # .61 and .65 share the bin 9/15 to 10/15; together they say 1.26 of one positive image: .13 too much each.
-    assert ece([1, 0], [0.61, 0.65]) == pytest.approx(0.13, abs=1e-12)
+    assert expected_calibration_error([1, 0], [0.61, 0.65]) == pytest.approx(0.13, abs=1e-12)
     # .59 and .61 do not.
-    assert ece([1, 0], [0.59, 0.61]) == pytest.approx((0.41 + 0.61) / 2, abs=1e-12)
+    assert expected_calibration_error([1, 0], [0.59, 0.61]) == pytest.approx((0.41 + 0.61) / 2, abs=1e-12)
 
 
 def test_the_bins_of_the_diagram():
-    found = reliability([0, 1, 1, 0], [0.0, 0.95, 1.0, 0.97])
+    found = reliability_bins([0, 1, 1, 0], [0.0, 0.95, 1.0, 0.97])
     assert found.low.tolist() == [0, 14 / 15]
     assert found.high.tolist() == [1 / 15, 1]
     assert (found.n.tolist(), found.positive.tolist()) == ([1, 3], [0, 2])
@@ -32,24 +32,24 @@ def test_the_bins_of_the_diagram():
 
 
 def test_a_bin_holds_its_lower_end_and_the_last_one_both():
-    assert bins(np.array([0.0, 0.2, np.nextafter(0.2, 0), 14 / 15, 1.0])).tolist() == [0, 3, 2, 14, 14]
+    assert bin_numbers(np.array([0.0, 0.2, np.nextafter(0.2, 0), 14 / 15, 1.0])).tolist() == [0, 3, 2, 14, 14]
 
 
 def test_all_right_and_all_wrong():
-    assert ece([1, 0], [1.0, 0.0]) == 0
-    assert ece([0, 1], [1.0, 0.0]) == 1
+    assert expected_calibration_error([1, 0], [1.0, 0.0]) == 0
+    assert expected_calibration_error([0, 1], [1.0, 0.0]) == 1
 
 
 def test_what_cannot_be_scored_is_refused():
     with pytest.raises(DataError, match="lie outside 0"):
-        ece([1, 0], [0.5, 1.5])
+        expected_calibration_error([1, 0], [0.5, 1.5])
 
 
 def test_the_interval_holds_what_was_measured_and_zero_only_where_it_may_be_chance():
     # Of 100 images at .8, 80 are positive, 75 are, 60 are. The number of positive ones has a standard deviation of 4.
     for positive, chance in ((80, True), (75, True), (60, False)):
         target, probability = [1] * positive + [0] * (100 - positive), [0.8] * 100
-        found, measured = interval(target, probability), ece(target, probability)
+        found, measured = ece_interval(target, probability), expected_calibration_error(target, probability)
         assert measured == pytest.approx(0.8 - positive / 100, abs=1e-12)
         assert found.low <= measured <= found.high
         assert (found.low == 0) == chance, positive
@@ -61,12 +61,12 @@ def test_the_interval_is_the_same_each_time_and_narrower_for_more_images():
     rng = np.random.default_rng(1)
     probability = rng.random(2000)
     target = (rng.random(2000) < 0.5 + (probability - 0.5) * 0.5).astype(int)
-    small, large = interval(target[:200], probability[:200]), interval(target, probability)
-    assert large == interval(target, probability)
+    small, large = ece_interval(target[:200], probability[:200]), ece_interval(target, probability)
+    assert large == ece_interval(target, probability)
     assert large.high - large.low < (small.high - small.low) / 2
 
 
 def test_a_handful_of_images_has_an_interval_of_some_width():
     for target, probability in (([1], [0.9]), ([0, 1], [0.0, 1.0]), ([0, 1], [1.0, 0.0]), ([1, 0, 1], [0.5] * 3)):
-        found = interval(target, probability)
-        assert 0 <= found.low <= ece(target, probability) <= found.high <= 1
+        found = ece_interval(target, probability)
+        assert 0 <= found.low <= expected_calibration_error(target, probability) <= found.high <= 1

@@ -16,7 +16,7 @@ PROBABILITY = [0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2]
 
 def test_figures_of_the_ranked_eight():
     # At 0.45 five are called positive: .9 .8 .6 rightly, .7 .5 wrongly; .4 is missed; .3 .2 are rightly passed.
-    assert classification.confusion(TARGET, PROBABILITY, 0.45) == classification.ConfusionMatrix(3, 2, 2, 1)
+    assert classification.confusion_matrix(TARGET, PROBABILITY, 0.45) == classification.ConfusionMatrix(3, 2, 2, 1)
     found = classification.classification_metrics(TARGET, PROBABILITY, 0.45)
     assert tuple(found) == classification.FIGURES
     assert found["accuracy"] == 0.625  # (3 + 2) / 8
@@ -38,7 +38,7 @@ def test_figures_of_the_ranked_eight():
 
 
 def test_the_threshold_itself_is_positive():
-    assert classification.confusion([1, 0], [0.5, 0.4], 0.5) == classification.ConfusionMatrix(1, 0, 1, 0)
+    assert classification.confusion_matrix([1, 0], [0.5, 0.4], 0.5) == classification.ConfusionMatrix(1, 0, 1, 0)
 
 
 @pytest.mark.parametrize("order", [[0, 1, 2, 3], [1, 0, 2, 3], [3, 2, 1, 0]])
@@ -58,22 +58,22 @@ def test_one_probability_for_all_is_guessing():
 
 
 def test_nothing_called_positive_leaves_precision_out_and_says_why():
-    found = classification.summary(TARGET, PROBABILITY, 0.95)
+    found = classification.metrics_summary(TARGET, PROBABILITY, 0.95)
     assert "precision" not in found
     assert found["undefined"] == {"precision": "no image was called positive at this threshold"}
     assert (found["recall"], found["f1"], found["specificity"]) == (0.0, 0.0, 1.0)
 
 
 def test_a_single_class_leaves_out_what_needs_both():
-    only_negative = classification.summary([0, 0], [0.2, 0.7], 0.5)
+    only_negative = classification.metrics_summary([0, 0], [0.2, 0.7], 0.5)
     assert only_negative["undefined"] == dict.fromkeys(
         ("recall", "roc_auc", "average_precision"), "no image of the positive class"
     )
     assert (only_negative["specificity"], only_negative["precision"]) == (0.5, 0.0)
-    only_positive = classification.summary([1, 1], [0.2, 0.7], 0.5)
+    only_positive = classification.metrics_summary([1, 1], [0.2, 0.7], 0.5)
     assert only_positive["undefined"] == dict.fromkeys(("specificity", "roc_auc"), "no image of the negative class")
     assert only_positive["average_precision"] == 1.0
-    nothing = classification.summary([0], [0.2], 0.5)
+    nothing = classification.metrics_summary([0], [0.2], 0.5)
     assert set(nothing["undefined"]) == {"precision", "recall", "f1", "roc_auc", "average_precision"}
     for found in (only_negative, only_positive, nothing):
         assert set(found["undefined"]) == set(classification.FIGURES) - set(found)
@@ -89,7 +89,7 @@ def test_certainty_that_is_wrong_costs_much_but_not_infinitely():
 
 def test_by_class_looks_for_each_class_in_turn():
     counts = classification.ConfusionMatrix(true_positive=3, false_positive=2, true_negative=2, false_negative=1)
-    assert classification.by_class(counts, ("good", "bad")) == {
+    assert classification.metrics_by_class(counts, ("good", "bad")) == {
         # Three were called good (2 + 1), two of them rightly; F1 = 2 * 2 / (4 + 3).
         "good": {"n": 4, "called": 3, "correct": 2, "precision": 2 / 3, "recall": 0.5, "f1": 4 / 7},
         "bad": {"n": 4, "called": 5, "correct": 3, "precision": 0.6, "recall": 0.75, "f1": 6 / 9},

@@ -10,9 +10,9 @@ from twofold.metrics.decision_threshold import (
     MinCost,
     PrecisionAtLeast,
     RecallAtLeast,
-    candidates,
+    candidate_thresholds,
     choose_threshold,
-    explain,
+    describe_rule,
 )
 
 ACCURACY, F1 = MaxAccuracy(policy="max_accuracy"), MaxF1(policy="max_f1")
@@ -39,7 +39,7 @@ PROBABILITY = [0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2]
 
 
 def test_candidates_lie_between_neighbours_and_at_both_ends():
-    found = candidates(np.array(PROBABILITY))
+    found = candidate_thresholds(np.array(PROBABILITY))
     assert found == pytest.approx([0.95, 0.85, 0.75, 0.65, 0.55, 0.45, 0.35, 0.25, 0.0], abs=1e-12)
 
 
@@ -167,4 +167,4 @@ def test_needs_both_classes():
 )
 def test_the_rule_is_said_in_words(rule, words):
     numbers = rule.model_dump()
-    assert words in explain({"positive": "bad", "policy": numbers.pop("policy"), "rule": numbers})
+    assert words in describe_rule({"positive": "bad", "policy": numbers.pop("policy"), "rule": numbers})

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from twofold.metrics.classification import classification_metrics
-from twofold.metrics.temperature_scaling import LEAST, MOST, calibrated, fit
+from twofold.metrics.temperature_scaling import LEAST, MOST, apply_temperature, fit_temperature
 
 # Of images with 0.9 three in four are positive. The log loss is least where the model says .75, and the logits are
 # ln 9 and ln 3 = ln 9 / 2.
@@ -14,8 +14,8 @@ SURE = ([1, 1, 1, 0], [0.9] * 4)
 
 
 def test_a_model_that_is_too_sure_by_hand():
-    assert fit(*SURE) == 2.0
-    assert calibrated([0.9], 2.0) == pytest.approx([0.75], abs=1e-12)
+    assert fit_temperature(*SURE) == 2.0
+    assert apply_temperature([0.9], 2.0) == pytest.approx([0.75], abs=1e-12)
 
 
 def test_both_sides_count_and_their_order_does_not():
@@ -26,14 +26,14 @@ def test_both_sides_count_and_their_order_does_not():
     rng = np.random.default_rng(0)
     for _ in range(5):
         order = rng.permutation(14)
-        assert fit(target[order], probability[order]) == expected
+        assert fit_temperature(target[order], probability[order]) == expected
 
 
 def test_a_model_that_is_not_sure_enough():
     # .75 where 9 of 10 are positive: ln 3 / ln 9.
-    assert fit([1] * 9 + [0], [0.75] * 10) == 0.5
+    assert fit_temperature([1] * 9 + [0], [0.75] * 10) == 0.5
     # .6 where 3 of 4 are: ln 1.5 / ln 3 = .3691 is below the bound.
-    assert fit([1, 1, 1, 0], [0.6] * 4) == LEAST
+    assert fit_temperature([1, 1, 1, 0], [0.6] * 4) == LEAST
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_a_model_that_is_not_sure_enough():
 def test_the_bounds_hold(target, probability, expected):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert fit(target, probability) == expected
+        assert fit_temperature(target, probability) == expected
 
 
 def test_nothing_better_exists_in_many_random_cases():
@@ -59,9 +59,9 @@ def test_nothing_better_exists_in_many_random_cases():
         logit = rng.normal(-0.5, 2, 80)
         target = (rng.random(80) < 1 / (1 + np.exp(-logit))).astype(int)
         probability = 1 / (1 + np.exp(-logit * rng.uniform(0.3, 4)))
-        found = fit(target, probability)
+        found = fit_temperature(target, probability)
         losses = {
-            value: classification_metrics(target, calibrated(probability, value), 0.5)["log_loss"]
+            value: classification_metrics(target, apply_temperature(probability, value), 0.5)["log_loss"]
             for value in (found, *np.linspace(LEAST, MOST, 400))
         }
         assert losses[found] <= min(losses.values()) + 1e-8, seed
@@ -72,7 +72,7 @@ def test_calibrated_keeps_ranks_ends_and_halves():
     for temperature in (LEAST, 1.7, MOST):
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            found = calibrated(given, temperature)
+            found = apply_temperature(given, temperature)
         assert (np.diff(found) > 0).all(), temperature
         assert found[[0, 4, 7]].tolist() == [0.0, 0.5, 1.0]
         assert found[3] == pytest.approx(1 - found[5], abs=1e-15)
@@ -80,7 +80,7 @@ def test_calibrated_keeps_ranks_ends_and_halves():
 
 def test_a_temperature_of_one_changes_no_bit_and_not_what_was_given():
     given = np.random.default_rng(0).random(100)
-    found = calibrated(given, 1.0)
+    found = apply_temperature(given, 1.0)
     assert found.tobytes() == given.tobytes()
     found[0] = 7
     assert given[0] != 7

@@ -6,7 +6,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from twofold.core.errors import ArtifactError
-from twofold.model.classifier import BACKBONES, build, load
+from twofold.model.classifier import BACKBONES, build_classifier, load_classifier
 
 LAST_MAP = {"resnet50": "layer4", "efficientnet_lite0": "bn2"}
 
@@ -21,7 +21,7 @@ def save(directory, classifier, **meta):
 
 @pytest.mark.parametrize("name", BACKBONES)
 def test_head_is_dense_256_relu_dropout_dense_2(name):
-    first, relu, dropout, last = build(name, 0.5).head
+    first, relu, dropout, last = build_classifier(name, 0.5).head
     assert (type(first), type(relu), type(dropout), type(last)) == (nn.Linear, nn.ReLU, nn.Dropout, nn.Linear)
     assert (first.in_features, first.out_features) == (BACKBONES[name].features, 256)
     assert (last.in_features, last.out_features) == (256, 2)
@@ -30,7 +30,7 @@ def test_head_is_dense_256_relu_dropout_dense_2(name):
 
 @pytest.mark.parametrize("name", BACKBONES)
 def test_features_are_the_last_map_averaged_and_logits_are_the_heads(name):
-    classifier = build(name, 0.5).eval()
+    classifier = build_classifier(name, 0.5).eval()
     maps = []
     classifier.backbone.get_submodule(LAST_MAP[name]).register_forward_hook(lambda *call: maps.append(call[2]))
     images = torch.randn(2, 3, 64, 64)
@@ -42,8 +42,8 @@ def test_features_are_the_last_map_averaged_and_logits_are_the_heads(name):
 
 
 def test_a_saved_model_gives_the_same_logits_after_loading(tmp_path):
-    classifier = build("resnet50", 0.25).eval()
-    loaded, meta = load(save(tmp_path / "model", classifier))
+    classifier = build_classifier("resnet50", 0.25).eval()
+    loaded, meta = load_classifier(save(tmp_path / "model", classifier))
     images = torch.randn(2, 3, 32, 32)
     assert not loaded.training
     assert meta["dropout"] == loaded.head[2].p == 0.25
@@ -52,7 +52,7 @@ def test_a_saved_model_gives_the_same_logits_after_loading(tmp_path):
 
 
 def test_a_folder_that_is_not_a_model_names_itself(tmp_path):
-    classifier = build("efficientnet_lite0", 0.25)
+    classifier = build_classifier("efficientnet_lite0", 0.25)
     other = save(tmp_path / "other", classifier)  # its meta.json says resnet50
     kind = save(tmp_path / "kind", classifier, kind="head")
     unknown = save(tmp_path / "unknown", classifier, backbone="vgg")
@@ -61,4 +61,4 @@ def test_a_folder_that_is_not_a_model_names_itself(tmp_path):
         stream.truncate(1000)
     for directory in (other, kind, unknown, torn, tmp_path / "missing"):
         with pytest.raises(ArtifactError, match=directory.name if directory is not unknown else "vgg"):
-            load(directory)
+            load_classifier(directory)

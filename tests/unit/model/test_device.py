@@ -29,7 +29,7 @@ def test_mixed_precision_only_where_the_processor_has_it(monkeypatch, has):
 
 def test_the_description_names_what_last_bits_depend_on(monkeypatch):
     monkeypatch.setenv("TWOFOLD_DEVICE", "cpu")
-    found = devices.description()
+    found = devices.device_description()
     assert found["torch"] == torch.__version__
     assert found["threads"] == str(torch.get_num_threads())
     assert found["device"] == "cpu"

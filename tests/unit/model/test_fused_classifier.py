@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from twofold.model.classifier import BACKBONES, Classifier, build
-from twofold.model.fused_classifier import PRECISIONS, FusedClassifier, pairs
+from twofold.model.classifier import BACKBONES, Classifier, build_classifier
+from twofold.model.fused_classifier import PRECISIONS, FusedClassifier, conv_bn_pairs
 from twofold.model.inference import probabilities
 from twofold.training import pretrained_weights
 from twofold.training.conv_bn_folding import depthwise_in_float32, folded_batchnorm
@@ -21,7 +21,7 @@ SCALE = {"mean": [0.5] * 3, "std": [0.25] * 3}
 def classifier(request, images):
     """A random network whose batch norms do something."""
     torch.manual_seed(0)
-    made = build(request.param, 0.5)
+    made = build_classifier(request.param, 0.5)
     for module in made.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.weight.data.uniform_(0.7, 1.3)
@@ -101,7 +101,7 @@ def test_how_batches_are_cut_does_not_matter_in_either_precision(pretrained, ima
 
 def test_every_batch_norm_is_gone_and_what_followed_in_it_is_not(classifier):
     replica = FusedClassifier(classifier, "float32")
-    norms = pairs(classifier.backbone)
+    norms = conv_bn_pairs(classifier.backbone)
     assert not [module for module in replica.modules() if isinstance(module, nn.BatchNorm2d)]
     names = {module: name for name, module in classifier.backbone.named_modules()}
     for _, norm in norms:
@@ -140,7 +140,7 @@ def test_the_classifier_stays_as_it_is(classifier, images):
 
 def test_weights_that_change_later_are_another_replicas(images):
     torch.manual_seed(0)
-    classifier = build("efficientnet_lite0", 0.5)
+    classifier = build_classifier("efficientnet_lite0", 0.5)
     one = probabilities(classifier, [images], **SCALE, views=1, precision="float32")
     with torch.no_grad():
         classifier.head[3].bias[1] += 1.0
@@ -175,4 +175,4 @@ def test_made_under_inference_mode_its_head_still_has_a_gradient(classifier, ima
 @pytest.mark.parametrize("precision", ["float16", "fp32", ""])
 def test_other_precisions_are_refused(images, precision):
     with pytest.raises(ValueError, match=f"precision: found '{precision}', allowed are float32, bfloat16"):
-        probabilities(build("efficientnet_lite0", 0.5), [images], **SCALE, views=1, precision=precision)
+        probabilities(build_classifier("efficientnet_lite0", 0.5), [images], **SCALE, views=1, precision=precision)

@@ -18,12 +18,12 @@ from tests.support.registered_case import images
 from twofold.cli import main
 from twofold.core.artifacts import file_sha256, read_json, write_json
 from twofold.core.errors import ArtifactError, ParameterError
-from twofold.core.params import check
+from twofold.core.params import check_section
 from twofold.evaluation import drift_reference, gradcam, predictions
 from twofold.model import device, inference
 from twofold.model.fused_classifier import FusedClassifier
 from twofold.promotion import champion_challenger
-from twofold.promotion.candidate import read
+from twofold.promotion.candidate import read_candidate
 from twofold.serving.pyfunc_model import ServedModel
 from twofold.serving.sealed_model import TOLERANCES, open_sealed
 from twofold.steps.evaluate import Evaluate
@@ -117,7 +117,7 @@ def test_predict_answers_in_the_sealed_precision(folders, sealed, tmp_path, caps
 
 def test_a_champion_answers_in_its_own_precision_whatever_the_candidates_is(sealed, tmp_path, monkeypatch):
     case.know_corner(monkeypatch)
-    candidate = read(*case.make_candidate(tmp_path, case.make_data(tmp_path)))
+    candidate = read_candidate(*case.make_candidate(tmp_path, case.make_data(tmp_path)))
     assert candidate.decision["precision"] == "float32"
     answered = {name: champion_challenger.probabilities(sealed[name], candidate) for name in ("float32", "bfloat16")}
     pixels = candidate.prepared.pixels(candidate.rows)
@@ -140,7 +140,7 @@ def test_evaluate_computes_everything_in_the_precision_asked_for(tmp_path, monke
 
     monkeypatch.setattr("twofold.model.fused_classifier.FusedClassifier", Watched)
     asked = []
-    for module, name in ((inference, "averaged"), (drift_reference, "features")):
+    for module, name in ((inference, "predict_views"), (drift_reference, "pooled_features")):
         monkeypatch.setattr(module, name, watched(getattr(module, name), asked))
     evaluation, metrics = run_evaluate(tmp_path, precision="bfloat16")
     assert made == ["bfloat16"]
@@ -169,12 +169,12 @@ def watched(function, asked):
 
 def test_a_map_is_that_of_the_network_in_its_precision():
     torch.manual_seed(0)
-    classifier = sealed_case.models.build("efficientnet_lite0", 0.5)
+    classifier = sealed_case.models.build_classifier("efficientnet_lite0", 0.5)
     pixels = np.random.default_rng(0).integers(0, 256, (2, 96, 96, 3), np.uint8)
     scale = {"mean": [0.5] * 3, "std": [0.5] * 3}
-    plain = gradcam.maps(copy.deepcopy(classifier), "global_pool", pixels, [1, 0], **scale)
+    plain = gradcam.gradcam_maps(copy.deepcopy(classifier), "global_pool", pixels, [1, 0], **scale)
     exact, rounded = (
-        gradcam.maps(FusedClassifier(classifier, precision), "global_pool", pixels, [1, 0], **scale)
+        gradcam.gradcam_maps(FusedClassifier(classifier, precision), "global_pool", pixels, [1, 0], **scale)
         for precision in ("float32", "bfloat16")
     )
     assert rounded.dtype == np.float32
@@ -188,13 +188,13 @@ def test_where_it_is_emulated_that_is_said_once(monkeypatch):
     monkeypatch.setattr(device, "has_bf16", lambda where: False)
     device._say.cache_clear()
     for _ in range(3):
-        device.tell("bfloat16", torch.device("cpu"))
-        device.tell("float32", torch.device("cpu"))
+        device.warn_if_emulated("bfloat16", torch.device("cpu"))
+        device.warn_if_emulated("float32", torch.device("cpu"))
     device._say.cache_clear()
     assert len(said) == 1
     assert said[0].startswith("bfloat16: this cpu has no instructions for it; the model computes in it all the same")
     monkeypatch.setattr(device, "has_bf16", lambda where: True)
-    device.tell("bfloat16", torch.device("cpu"))
+    device.warn_if_emulated("bfloat16", torch.device("cpu"))
     assert len(said) == 1
 
 
@@ -231,7 +231,7 @@ def test_a_bfloat16_model_is_exported_only_for_who_says_that_it_may_be_another(f
 def test_evaluate_takes_two_precisions_and_no_other(precision):
     values = PARAMS.model_dump()
     with pytest.raises(ParameterError, match=r"evaluate\.precision: found .*float32.*bfloat16"):
-        check(Evaluate, "evaluate", values | {"precision": precision})
+        check_section(Evaluate, "evaluate", values | {"precision": precision})
     del values["precision"]
     with pytest.raises(ParameterError, match=r"evaluate\.precision: missing"):
-        check(Evaluate, "evaluate", values)
+        check_section(Evaluate, "evaluate", values)

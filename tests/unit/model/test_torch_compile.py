@@ -3,52 +3,52 @@ import torch
 
 from twofold.core.errors import ParameterError, TrainingError
 from twofold.model import torch_compile
-from twofold.model.torch_compile import compiled, compiler, compiles
+from twofold.model.torch_compile import compiled, compiler_version, should_compile
 
 GPU, CPU = torch.device("cuda"), torch.device("cpu")
 
 
 @pytest.fixture(autouse=True)
 def able(monkeypatch, tmp_path):
-    monkeypatch.setattr(torch_compile, "compiler", lambda: "3.0")
+    monkeypatch.setattr(torch_compile, "compiler_version", lambda: "3.0")
     monkeypatch.delenv("TWOFOLD_COMPILE", raising=False)
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
 
 
 def test_a_training_is_compiled_where_it_saves_more_than_half_a_minute(monkeypatch):
     # At batch 256 and 224 px a step saves 0.0022 + 0.01408 s.
-    assert not compiles(GPU, 1842, 256, 224)
-    assert compiles(GPU, 1843, 256, 224)
-    assert compiles(GPU, 1843, 64, 448)  # a quarter of the images, four times the pixels
-    assert not compiles(CPU, 10**6, 256, 224)
-    monkeypatch.setattr(torch_compile, "compiler", lambda: "")
-    assert not compiles(GPU, 10**6, 256, 224)
+    assert not should_compile(GPU, 1842, 256, 224)
+    assert should_compile(GPU, 1843, 256, 224)
+    assert should_compile(GPU, 1843, 64, 448)  # a quarter of the images, four times the pixels
+    assert not should_compile(CPU, 10**6, 256, 224)
+    monkeypatch.setattr(torch_compile, "compiler_version", lambda: "")
+    assert not should_compile(GPU, 10**6, 256, 224)
 
 
 def test_it_is_environment(monkeypatch):
     monkeypatch.setenv("TWOFOLD_COMPILE", "on")
-    assert compiles(GPU, 1, 1, 32)
+    assert should_compile(GPU, 1, 1, 32)
     monkeypatch.setenv("TWOFOLD_COMPILE", "off")
-    assert not compiles(GPU, 10**6, 256, 224)
+    assert not should_compile(GPU, 10**6, 256, 224)
     monkeypatch.setenv("TWOFOLD_COMPILE", "yes")
     with pytest.raises(ParameterError, match="TWOFOLD_COMPILE: found 'yes', allowed are auto, on, off"):
-        compiles(CPU, 1, 1, 32)
+        should_compile(CPU, 1, 1, 32)
 
 
 def test_what_is_wanted_and_cannot_be_had_is_an_error(monkeypatch):
     monkeypatch.setenv("TWOFOLD_COMPILE", "on")
     with pytest.raises(TrainingError, match=r"TWOFOLD_COMPILE=on: .*; here the device is cpu"):
-        compiles(CPU, 1, 1, 32)
-    monkeypatch.setattr(torch_compile, "compiler", lambda: "")
+        should_compile(CPU, 1, 1, 32)
+    monkeypatch.setattr(torch_compile, "compiler_version", lambda: "")
     with pytest.raises(TrainingError, match="here no C compiler"):
-        compiles(GPU, 1, 1, 32)
+        should_compile(GPU, 1, 1, 32)
 
 
 def test_without_a_c_compiler_nothing_compiles(monkeypatch, tmp_path):
     monkeypatch.undo()
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CC", raising=False)
-    assert compiler() == ""
+    assert compiler_version() == ""
 
 
 def test_a_compiler_that_fails_is_told_of_once_and_done_without(monkeypatch, capsys):

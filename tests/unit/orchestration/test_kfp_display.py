@@ -3,7 +3,7 @@ import math
 
 import pytest
 
-from twofold.orchestration.kfp_display import MOST_POINTS, confusion, numbers, roc, verdict
+from twofold.orchestration.kfp_display import MOST_POINTS, confusion_counts, numbers_of, roc_points, verdict_markdown
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def curve(folder, points, header="fpr,tpr,threshold"):
 
 def test_a_long_curve_is_thinned_with_its_ends_kept(evaluation):
     points = [(i / 999, i / 999, 1 - i / 999) for i in range(1000)]
-    found = roc(curve(evaluation, points))
+    found = roc_points(curve(evaluation, points))
     assert len(found.fpr) == len(found.tpr) == len(found.threshold) == MOST_POINTS
     assert (found.fpr[0], found.fpr[-1], found.threshold[0], found.threshold[-1]) == (0, 1, 1, 0)
     assert found.fpr == sorted(found.fpr)
@@ -31,12 +31,12 @@ def test_a_long_curve_is_thinned_with_its_ends_kept(evaluation):
 
 def test_a_short_curve_stays_as_it_is(evaluation):
     points = [(0.0, 0.0, 0.9), (0.0, 1.0, 0.5), (1.0, 1.0, 0.1)]
-    assert list(zip(*roc(curve(evaluation, points)), strict=True)) == points
+    assert list(zip(*roc_points(curve(evaluation, points)), strict=True)) == points
 
 
 def test_an_infinite_threshold_becomes_the_nearer_end(evaluation):
     points = [(0, 0, "inf"), (0, 0.5, 1.0000000000000002), (1, 1, "-inf")]
-    found = roc(curve(evaluation, points))
+    found = roc_points(curve(evaluation, points))
     assert found.threshold == [1.0, 1.0, 0.0]
     assert all(math.isfinite(value) for column in found for value in column)
 
@@ -46,18 +46,18 @@ def test_an_infinite_threshold_becomes_the_nearer_end(evaluation):
 )
 def test_what_is_no_rate_and_no_threshold_fails_the_task(evaluation, point, capsys):
     with pytest.raises(SystemExit) as failed:
-        roc(curve(evaluation, [point, (1, 1, 0)]))
+        roc_points(curve(evaluation, [point, (1, 1, 0)]))
     assert failed.value.code == 1
     assert "roc.csv: " in capsys.readouterr().err
 
 
 def test_no_curve_and_half_a_curve(evaluation, capsys):
     with pytest.raises(SystemExit):
-        roc(str(evaluation))
+        roc_points(str(evaluation))
     with pytest.raises(SystemExit):
-        roc(curve(evaluation, [(0, 0, 1)]))
+        roc_points(curve(evaluation, [(0, 0, 1)]))
     with pytest.raises(SystemExit):
-        roc(curve(evaluation, [(0, 0), (1, 1)], header="fpr,tpr"))
+        roc_points(curve(evaluation, [(0, 0), (1, 1)], header="fpr,tpr"))
     said = capsys.readouterr().err
     assert "roc.csv: No such file" in said
     assert "needs two points, found 1" in said
@@ -65,13 +65,13 @@ def test_no_curve_and_half_a_curve(evaluation, capsys):
 
 
 def test_the_confusion_matrix_has_true_classes_as_rows(evaluation):
-    assert confusion(str(evaluation)) == (["good", "bad"], [[1, 0], [1, 2]])
+    assert confusion_counts(str(evaluation)) == (["good", "bad"], [[1, 0], [1, 2]])
 
 
 def test_a_class_that_nobody_knows(evaluation, capsys):
     (evaluation / "confusion.csv").write_text("actual,predicted\ngood,ugly\n")
     with pytest.raises(SystemExit):
-        confusion(str(evaluation))
+        confusion_counts(str(evaluation))
     assert "ugly" in capsys.readouterr().err
 
 
@@ -80,7 +80,7 @@ def test_numbers_are_flat_and_leave_words_and_slices_out(tmp_path):
     values = {"n": 3, "winner": "head", "ok": True, "validation": {"head_only": {"f1": 0.5}}, "slices": {"a": {"n": 1}}}
     values |= {"robustness": {"blur": {"n": 1}}}
     path.write_text(json.dumps(values))
-    assert numbers(str(path)) == {"n": 3.0, "validation.head_only.f1": 0.5}
+    assert numbers_of(str(path)) == {"n": 3.0, "validation.head_only.f1": 0.5}
 
 
 @pytest.mark.parametrize("text", ['{"f1": NaN}', '{"a": {"f1": Infinity}}', '{"f1": -Infinity}', '{"word": "a"}', "{"])
@@ -88,7 +88,7 @@ def test_a_metric_that_is_no_number_fails_the_task(tmp_path, text, capsys):
     path = tmp_path / "metrics"
     path.write_text(text)
     with pytest.raises(SystemExit) as failed:
-        numbers(str(path))
+        numbers_of(str(path))
     assert failed.value.code == 1
     assert f"{path}: " in capsys.readouterr().err
 
@@ -112,7 +112,7 @@ VERDICT = {
 def test_the_verdict_shows_every_gate(tmp_path):
     path = tmp_path / "verdict"
     path.write_text(json.dumps(VERDICT))
-    text = verdict(str(path))
+    text = verdict_markdown(str(path))
     assert text.startswith("# Refused\n")
     rows = [line for line in text.splitlines() if line.startswith("| ")]
     assert "| roc\\_auc at least 0.85 | 0.8000 is below 0.8500 | **failed** |" in rows
@@ -126,7 +126,7 @@ def test_the_verdict_shows_every_gate(tmp_path):
 def test_a_verdict_without_a_server_or_a_champion(tmp_path):
     path = tmp_path / "verdict"
     path.write_text(json.dumps(VERDICT | {"open": "make ui", "version": 1, "champion": None, "judged_against": None}))
-    text = verdict(str(path))
+    text = verdict_markdown(str(path))
     assert "In MLflow: `make ui`" in text
     assert "| judged against | no champion |" in text
     assert "| champion | none |" in text

@@ -7,7 +7,14 @@ import pytest
 from tests.support.makers import make_folder
 from twofold.core.artifacts import digest
 from twofold.orchestration.params_file import load_yaml
-from twofold.orchestration.task import copy, digest_of, experiment, run_step, source, write
+from twofold.orchestration.task import (
+    check_all_sections,
+    copy_output,
+    digest_of,
+    recorded_source,
+    run_step,
+    write_output,
+)
 from twofold.steps.ingest import Ingest, ingest
 from twofold.steps.register import register
 from twofold.steps.train_head import train_head
@@ -59,11 +66,11 @@ def test_a_step_runs_on_whole_numbers_that_came_as_floats_and_returns_its_digest
 def test_a_task_names_its_audit_by_digest_and_its_source_without_a_token(section, places, audit):
     run_step(ingest, section, {}, {}, **places, audit=audit)
     assert digest_of(audit) == digest(Path(audit))
-    assert source(section) == section["source"]
+    assert recorded_source(section) == section["source"]
     token = {"source": "dvc+https://token@example.org/data@v1.2:images"}
-    assert source(token) == "dvc+https://example.org/data@v1.2:images"
+    assert recorded_source(token) == "dvc+https://example.org/data@v1.2:images"
     ssh = {"source": "dvc+ssh://git@example.org/data@v1.2:images"}
-    assert source(ssh) == ssh["source"]
+    assert recorded_source(ssh) == ssh["source"]
 
 
 @pytest.mark.parametrize("value", [50_000_000.5, "50000000", True, float("nan"), None])
@@ -151,21 +158,21 @@ def test_ingest_needs_no_mlflow_in_a_pod(section, places, audit, monkeypatch):
 
 def test_a_mistake_in_the_last_section_ends_the_run_at_its_door(sections, capsys):
     sent = as_kubeflow_sends_it(sections)
-    assert experiment(**sent) == sections["register"]["experiment"]
+    assert check_all_sections(**sent) == sections["register"]["experiment"]
     sent["register"]["gates"] = []
     sent["finetune_all"]["epochs"] = 0.0
     with pytest.raises(SystemExit):
-        experiment(**sent)
+        check_all_sections(**sent)
     said = capsys.readouterr().err
     assert "register.gates" in said
     assert "finetune_all.epochs" in said
 
 
 def test_pages_are_copied_whole_or_not_at_all(alone, capsys):
-    write(str(alone / "deep" / "page"), "Größe")
-    copy(str(alone / "deep" / "page"), str(alone / "other" / "page"))
+    write_output(str(alone / "deep" / "page"), "Größe")
+    copy_output(str(alone / "deep" / "page"), str(alone / "other" / "page"))
     assert (alone / "other" / "page").read_text(encoding="utf-8") == "Größe"
     with pytest.raises(SystemExit):
-        copy(str(alone / "none"), str(alone / "third" / "page"))
+        copy_output(str(alone / "none"), str(alone / "third" / "page"))
     assert "none: No such file" in capsys.readouterr().err
     assert not (alone / "third").exists()

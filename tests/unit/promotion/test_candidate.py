@@ -8,7 +8,7 @@ import pytest
 from tests.support import registration_case as case
 from twofold.core.artifacts import read_json, write_json
 from twofold.core.errors import ArtifactError
-from twofold.promotion.candidate import read, sample
+from twofold.promotion.candidate import read_candidate, sample_files
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def test_altered_artifacts_are_refused(made, tmp_path, change, message):
     own = case.copy(made, tmp_path)
     change(own)
     with pytest.raises(ArtifactError, match=message):
-        read(*own)
+        read_candidate(*own)
 
 
 def rebased(head):
@@ -46,14 +46,14 @@ def test_artifacts_of_other_data_are_refused(made, tmp_path, monkeypatch):
     monkeypatch.setattr(case, "IMAGES", [*images[:-1], ("test", 111, True)])
     other = case.make_data(tmp_path)
     with pytest.raises(ArtifactError, match=r"decision\.json: the data's fingerprint is .*run evaluate again"):
-        read(*made._replace(raw=other[0], data=other[1]))
+        read_candidate(*made._replace(raw=other[0], data=other[1]))
     with pytest.raises(ArtifactError, match=r"data: the data's fingerprint is .*run preprocess again"):
-        read(*made._replace(raw=other[0]))
+        read_candidate(*made._replace(raw=other[0]))
 
 
 def test_the_key_is_of_model_decision_and_test_images(made):
-    candidate = read(*made)
-    assert candidate.key == read(*made).key
+    candidate = read_candidate(*made)
+    assert candidate.key == read_candidate(*made).key
     for name in ("finetune_all", "decision"):
         assert replace(candidate, digests={**candidate.digests, name: "0"}).key != candidate.key
     assert replace(candidate, test_fingerprint="0").key != candidate.key
@@ -61,8 +61,8 @@ def test_the_key_is_of_model_decision_and_test_images(made):
 
 
 def test_the_sample_holds_the_files_of_the_test_images_and_their_probabilities(made):
-    candidate = read(*made)
-    files, probability = sample(candidate, 3)
+    candidate = read_candidate(*made)
+    files, probability = sample_files(candidate, 3)
     by_sha256 = dict(zip(candidate.test.sha256, candidate.test.probability, strict=True))
     assert [by_sha256[hashlib.sha256(data).hexdigest()] for data in files] == probability.tolist()
-    assert len(sample(candidate, 16)[0]) == 7
+    assert len(sample_files(candidate, 16)[0]) == 7

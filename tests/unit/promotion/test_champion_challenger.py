@@ -149,7 +149,7 @@ def test_size_and_speed_are_measured_once_and_judged(made, tmp_path, monkeypatch
     sizes = [(model / "model.safetensors"), (model / "meta.json"), made["good"].evaluation / "decision.json"]
     assert verdict["measured"]["model_bytes"] == sum(path.stat().st_size for path in sizes)
     assert 0 < verdict["measured"]["latency_ms"] < 60_000
-    monkeypatch.setattr(champion_challenger, "latency", lambda candidate: pytest.fail("measured again"))
+    monkeypatch.setattr(champion_challenger, "measure_latency", lambda candidate: pytest.fail("measured again"))
     watched = case.watch(monkeypatch)
     again = case.run(made["good"], tmp_path, gated(gates))
     assert (again["nothing_new"], again["measured"], watched.writes) == (True, verdict["measured"], [])
@@ -158,5 +158,5 @@ def test_size_and_speed_are_measured_once_and_judged(made, tmp_path, monkeypatch
 
 
 def test_speed_that_no_gate_asks_for_is_not_measured(made, tmp_path, monkeypatch):
-    monkeypatch.setattr(champion_challenger, "latency", lambda candidate: pytest.fail("measured"))
+    monkeypatch.setattr(champion_challenger, "measure_latency", lambda candidate: pytest.fail("measured"))
     assert "latency_ms" not in case.run(made["good"], tmp_path)["measured"]

@@ -8,7 +8,7 @@ from tests.support import judging_case as case
 from twofold.metrics.confidence_intervals import tango, wilson
 from twofold.promotion.gate_evaluation import evaluate_gates
 from twofold.promotion.gates import Better, Maximum, Minimum, NonInferior
-from twofold.promotion.verdict import GateInputs, number
+from twofold.promotion.verdict import GateInputs, finite_number
 
 TARGET = [1] * 40 + [0] * 60
 RIGHT = [True] * 90 + [False] * 10
@@ -123,7 +123,7 @@ def test_a_figure_that_is_missing_does_not_pass_and_says_what_there_is():
     subject = GateInputs({"accuracy": 0.9, "log_loss": 0.3, "n": 100, "slices": {}}, TEST, 0.5)
     result = only(Minimum(figure="acuracy", min=0), subject)
     assert (result.passed, result.detail) == (False, "figure 'acuracy' is missing; there are: accuracy, log_loss")
-    assert number({}, "accuracy") == (None, "figure 'accuracy' is missing; there are: none")
+    assert finite_number({}, "accuracy") == (None, "figure 'accuracy' is missing; there are: none")
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from twofold.core.errors import ParameterError
-from twofold.core.params import check
+from twofold.core.params import check_section
 from twofold.promotion.gates import Better, Maximum, Minimum, NonInferior
 from twofold.steps.register import Register
 
@@ -23,7 +23,7 @@ LISTED = [
 
 
 def test_gates_are_data():
-    section = check(Register, "register", SECTION | {"gates": LISTED})
+    section = check_section(Register, "register", SECTION | {"gates": LISTED})
     assert section.gates == [
         Minimum(figure="f1", min=0.0),
         Minimum(figure="roc_auc", min=0.9, bound="lower"),
@@ -37,10 +37,10 @@ def test_gates_are_data():
 
 
 def test_gates_are_recorded_as_they_were_written():
-    section = check(Register, "register", SECTION | {"gates": LISTED})
+    section = check_section(Register, "register", SECTION | {"gates": LISTED})
     written = section.model_dump(mode="json")
     assert written["gates"] == LISTED
-    assert check(Register, "register", written) == section
+    assert check_section(Register, "register", written) == section
 
 
 ONE_OF = "exactly one of 'min', 'max', 'non_inferior_by', 'better_by'"
@@ -78,17 +78,17 @@ ONE_OF = "exactly one of 'min', 'max', 'non_inferior_by', 'better_by'"
 )
 def test_a_wrong_gate_stops_before_anything_runs(gates, message):
     with pytest.raises(ParameterError) as caught:
-        check(Register, "register", SECTION | {"gates": gates})
+        check_section(Register, "register", SECTION | {"gates": gates})
     assert message in str(caught.value)
 
 
 @pytest.mark.parametrize("since", [0, -1, "1", 1.5, True])
 def test_a_reference_starts_at_a_version(since):
     with pytest.raises(ParameterError, match=r"register\.reference_since"):
-        check(Register, "register", SECTION | {"gates": LISTED, "reference_since": since})
+        check_section(Register, "register", SECTION | {"gates": LISTED, "reference_since": since})
 
 
 @pytest.mark.parametrize("name", ["a/b", "a:b", "it's", " ", "a.b", "x" * 101])
 def test_a_models_name_is_one_that_every_registry_takes(name):
     with pytest.raises(ParameterError, match=r"register\.model_name"):
-        check(Register, "register", SECTION | {"gates": [{"figure": "f1", "min": 0}], "model_name": name})
+        check_section(Register, "register", SECTION | {"gates": [{"figure": "f1", "min": 0}], "model_name": name})

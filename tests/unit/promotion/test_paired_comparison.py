@@ -86,13 +86,13 @@ def test_every_figure_stands_there_with_its_method_and_its_interval_if_there_is_
 
 
 def test_disagreements_are_listed_and_a_few_of_each_side_are_shown(tmp_path):
-    found = disagreements.rows(beside())
+    found = disagreements.find_disagreements(beside())
     assert [(row.sha256, row.label, row.right) for row in found] == [
         ("001", "bad", "candidate"),
         ("002", "bad", "champion"),
         ("003", "good", "champion"),
     ]
-    disagreements.write(tmp_path / "d.csv", found)
+    disagreements.write_disagreements(tmp_path / "d.csv", found)
     assert (tmp_path / "d.csv").read_text().splitlines() == [
         "sha256,label,right,candidate_probability,champion_probability",
         "001,bad,candidate,0.8,0.2",
@@ -100,7 +100,9 @@ def test_disagreements_are_listed_and_a_few_of_each_side_are_shown(tmp_path):
         "003,good,champion,0.6,0.3",
     ]
     seen = []
-    shown = disagreements.pictured(found, lambda sha256: seen.append(sha256) or np.zeros((2, 2, 1), np.uint8), most=1)
+    shown = disagreements.add_pictures(
+        found, lambda sha256: seen.append(sha256) or np.zeros((2, 2, 1), np.uint8), most=1
+    )
     assert seen == ["001", "002"]
     assert all(row.image.startswith("data:image/png;base64,") and row.size == 2 for row in shown)
-    assert [row.image for row in disagreements.pictured(found, None)] == [None] * 3
+    assert [row.image for row in disagreements.add_pictures(found, None)] == [None] * 3

@@ -53,7 +53,7 @@ def test_a_champion_that_moved_while_it_was_decided_stops_the_decision(models, m
     def open_while_someone_acts(*rest):
         with monkeypatch.context() as patch:
             patch.setattr(approval, "open_sealed", opened)
-            with transitions.changing(models_store, "corner") as (held, _):
+            with transitions.change_under_lock(models_store, "corner") as (held, _):
                 transitions.commit(held, transitions.Change("rollback", None, "bob", "it failed"), expected=2)
         return opened(*rest)
 
@@ -88,7 +88,7 @@ def test_a_version_that_was_approved_in_the_meantime_is_not_rejected(models, mod
 
     def look_before_someone_approves(store_, name):
         found = look(store_, name)
-        with transitions.changing(store_, name) as (held, _):
+        with transitions.change_under_lock(store_, name) as (held, _):
             transitions.commit(held, transitions.Change("promote", 3, "bob", "it is good"), expected=2)
         return found
 
@@ -110,7 +110,7 @@ def test_what_someone_else_has_decided_in_the_meantime_is_not_decided_over(model
         found = look(store_, name)
         with monkeypatch.context() as patch:
             patch.setattr(transitions, "sound_ledger", look)
-            with transitions.changing(store_, name) as (held, _):
+            with transitions.change_under_lock(store_, name) as (held, _):
                 transitions.commit(held, theirs[mine], expected=2)
         return found
 
@@ -189,7 +189,8 @@ def test_a_version_that_says_something_else_than_it_did_does_not_come_back(
     from twofold.metrics import temperature_scaling
 
     monkeypatch.setattr(
-        "twofold.serving.sealed_model.calibrated", lambda found, by: temperature_scaling.calibrated(found, by) * 0.999
+        "twofold.serving.sealed_model.apply_temperature",
+        lambda found, by: temperature_scaling.apply_temperature(found, by) * 0.999,
     )
     status, text = models("rollback", "1", "--data", str(models_made[1]), *WHY)
     assert (status, "its probabilities differ by up to 0.00" in text) == (1, True)

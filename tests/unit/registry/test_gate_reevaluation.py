@@ -9,9 +9,9 @@ import pytest
 from tests.support.judging_case import answered, predictions
 from twofold.core.artifacts import write_json
 from twofold.core.errors import RegistryError
-from twofold.metrics.classification import summary
+from twofold.metrics.classification import metrics_summary
 from twofold.registry import gate_reevaluation
-from twofold.registry.gate_reevaluation import against, on_common_images, reevaluate_gates
+from twofold.registry.gate_reevaluation import compare_on_common_images, compare_with, reevaluate_gates
 from twofold.registry.recorded_evaluation import RecordedEvaluation
 from twofold.tracking import registry_client
 
@@ -41,7 +41,7 @@ def make(tmp_path):
             test=test,
             decision={"threshold": 0.5},
             digests={},
-            metrics=summary(test.target, test.probability, 0.5),
+            metrics=metrics_summary(test.target, test.probability, 0.5),
             sealed=folder,
         )
 
@@ -125,8 +125,8 @@ def test_what_register_measured_is_held_to_its_limit(make, tmp_path):
 def test_small_steps_down_are_held_against_the_best_champion_before(make, tmp_path, monkeypatch):
     best = make(2, first(40))
     monkeypatch.setattr(registry_client, "version", lambda store, name, number: best.version if number == "2" else None)
-    monkeypatch.setattr(gate_reevaluation, "gather", lambda store, version, folder: best)
-    monkeypatch.setattr(gate_reevaluation, "sound", lambda evidence: evidence)
+    monkeypatch.setattr(gate_reevaluation, "fetch_evaluation", lambda store, version, folder: best)
+    monkeypatch.setattr(gate_reevaluation, "require_sound", lambda evidence: evidence)
     champion = make(4, first(33), best={"accuracy": "2"})
     candidate = make(5, first(28))
     found = judged(candidate, champion, tmp_path)
@@ -161,11 +161,11 @@ def test_conditions_that_are_not_recorded_send_back_to_register(make, tmp_path, 
 def test_two_versions_are_compared_on_what_both_have_answered(make):
     one = make(1, first(40)[:30], names=NAMES[:30], target=TARGET[:30])
     other = make(2, first(15)[10:], names=NAMES[10:], target=TARGET[10:])
-    found = on_common_images(one, other)
+    found = compare_on_common_images(one, other)
     assert found.test.sha256.tolist() == NAMES[10:30]
     assert (found.own["accuracy"], found.figures["accuracy"]) == (1.0, 5 / 20)
-    assert on_common_images(one, make(3, first(40)[30:], names=NAMES[30:], target=TARGET[30:])) is None
+    assert compare_on_common_images(one, make(3, first(40)[30:], names=NAMES[30:], target=TARGET[30:])) is None
     turned = [1 - value for value in TARGET[10:]]
     with pytest.raises(RegistryError, match="20 images have another label"):
-        on_common_images(one, make(4, first(15)[10:], names=NAMES[10:], target=turned))
-    assert against(one, make(5, first(30))).figures["accuracy"] == 1.0
+        compare_on_common_images(one, make(4, first(15)[10:], names=NAMES[10:], target=turned))
+    assert compare_with(one, make(5, first(30))).figures["accuracy"] == 1.0

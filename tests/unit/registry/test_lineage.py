@@ -7,7 +7,7 @@ import pytest
 from twofold.core.errors import ArtifactError
 from twofold.promotion.judgement import Judgement
 from twofold.registry import lineage as lineages
-from twofold.registry.lineage import dvc_data, lineage, recorded, sha256_of
+from twofold.registry.lineage import collect_lineage, dvc_data, recorded_lineage, sha256_of
 
 LOCK = """schema: '2.0'
 stages:
@@ -44,7 +44,7 @@ def judged(tmp_path):
 
 def test_it_says_all_that_it_takes_to_make_it_again(judged, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    found = lineage(judged, {"evaluate": {"views": 1}})
+    found = collect_lineage(judged, {"evaluate": {"views": 1}})
     assert found == {
         "git": {"commit": "c" * 40, "changed": "none"},
         "data": {"fingerprint": "data", "test_fingerprint": "test"},
@@ -66,22 +66,22 @@ def test_it_says_all_that_it_takes_to_make_it_again(judged, monkeypatch, tmp_pat
 def test_an_image_and_a_pipelines_run_are_named_where_there_is_one(judged, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "dvc.lock").write_text(LOCK.format(dep="images", source="images"))
-    assert lineage(judged, {})["data"]["source"] == "images"
+    assert collect_lineage(judged, {})["data"]["source"] == "images"
     judged.provenance.update(image="twofold@sha256:1", pipeline_run="run-1")
-    found = lineage(judged, {})
+    found = collect_lineage(judged, {})
     assert (found["image"], found["pipeline_run"]) == ("twofold@sha256:1", "run-1")
     assert "source" not in found["data"], "a dvc.lock that lies in the image says nothing of a pipeline's data"
     judged.provenance["source"] = "dvc+https://token@example.org/data@v1.2:images"
-    assert lineage(judged, {})["data"] == {
+    assert collect_lineage(judged, {})["data"] == {
         "fingerprint": "data",
         "test_fingerprint": "test",
         "source": "dvc+https://example.org/data@v1.2:images",
         "dvc_revision": "v1.2",
     }
     judged.provenance["source"] = "s3://bucket/images"
-    assert "dvc_revision" not in lineage(judged, {})["data"]
+    assert "dvc_revision" not in collect_lineage(judged, {})["data"]
     judged.provenance.clear()
-    assert lineage(judged, {})["git"] == {"commit": "unknown", "changed": "unknown"}
+    assert collect_lineage(judged, {})["git"] == {"commit": "unknown", "changed": "unknown"}
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_the_same_parameters_have_the_same_sha256_in_whatever_order():
 def test_of_very_many_changed_files_the_first_are_named(judged, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     judged.provenance["git.changed"] = ", ".join(f"{number:06}.py" for number in range(20_000))
-    changed = lineage(judged, {})["git"]["changed"]
+    changed = collect_lineage(judged, {})["git"]["changed"]
     # 11 characters a file: 909 of them are 9,997 with the last comma.
     assert changed.endswith("000908.py, and 19091 more")
     assert len(changed) < 10_100
@@ -136,5 +136,5 @@ def test_of_very_many_changed_files_the_first_are_named(judged, monkeypatch, tmp
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "1"])
 def test_a_lineage_that_is_none_is_empty(text):
-    assert recorded(SimpleNamespace(tags={lineages.LINEAGE: text})) == {}
-    assert recorded(SimpleNamespace(tags={})) == {}
+    assert recorded_lineage(SimpleNamespace(tags={lineages.LINEAGE: text})) == {}
+    assert recorded_lineage(SimpleNamespace(tags={})) == {}

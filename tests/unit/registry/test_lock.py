@@ -25,7 +25,7 @@ def store(mlflow_store, monkeypatch):
 
 
 def names(store):
-    return sorted(model.name for model in registry_client.names(store, lock.PREFIX))
+    return sorted(model.name for model in registry_client.models_named(store, lock.PREFIX))
 
 
 def abandoned(store, model="corner", number=1):

@@ -117,7 +117,7 @@ def test_a_model_without_an_error_is_said_to_have_none_and_its_hits_are_shown():
 
 
 def test_robustness_is_a_table_in_which_only_what_is_clear_is_coloured():
-    rows = sections.rows(dict(sorted(MEASURED.items())))  # as read from metrics.json
+    rows = sections.robustness_rows(dict(sorted(MEASURED.items())))  # as read from metrics.json
     html = html_page.render("x", "robustness.html", {"robustness": rows})
     text, _ = read_page(html)
     assert re.search(r"as they are\s+" + "\N{EN DASH}" + r"\s+0\.900\s+0\.800\s+0\.940\s+0\.950", text)
@@ -129,5 +129,5 @@ def test_robustness_is_a_table_in_which_only_what_is_clear_is_coloured():
 
 
 def test_what_was_not_measured_has_no_part():
-    assert sections.rows(None) == []
+    assert sections.robustness_rows(None) == []
     assert "pictures change" not in html_page.render("x", "robustness.html", {"robustness": []})

@@ -35,7 +35,7 @@ def test_a_champion_that_was_replaced_is_not_brought_back(made, tmp_path, by):
     last, stays = ("good", 2) if by == "another model" else ("better", 1)
     if by == "a person":
         store = tracking.connect()
-        with transitions.changing(store, "corner") as (lock, _):
+        with transitions.change_under_lock(store, "corner") as (lock, _):
             transitions.commit(lock, transitions.Change("rollback", 1, "ann", "it was better"), expected=2)
     verdict = case.run(made[last], tmp_path)
     assert (verdict["nothing_new"], verdict["promoted"], verdict["champion"]) == (True, False, stays)
@@ -50,7 +50,7 @@ def test_a_champion_that_changed_in_the_meantime_stops_the_promotion_and_no_vers
     log_model = registration.log_model
 
     def log_while_someone_acts(store, *rest):
-        with transitions.changing(store, "corner") as (lock, _):
+        with transitions.change_under_lock(store, "corner") as (lock, _):
             transitions.commit(lock, transitions.Change("rollback", None, "ann", "it failed in the field"), expected=1)
         return log_model(store, *rest)
 
@@ -113,7 +113,7 @@ def test_a_champion_that_was_deleted_is_named_and_nothing_is_judged_without_it(m
 
 def test_what_a_person_has_rejected_register_does_not_bring_back(made, tmp_path):
     case.run(made["good"], tmp_path, REVIEW)
-    with transitions.changing(tracking.connect(), "corner") as (lock, _):
+    with transitions.change_under_lock(tracking.connect(), "corner") as (lock, _):
         transitions.commit(lock, transitions.Change("reject", 1, "ann", "too slow"), expected=None)
     assert "challenger" not in client().get_registered_model("corner").aliases
     for params in (REVIEW, case.PARAMS):

@@ -33,7 +33,7 @@ def make(monkeypatch, tmp_path):
         monkeypatch.setattr(reproduction, "state", lambda store, name: (None, []))
         monkeypatch.setattr(reproduction, "main_checkout", lambda: tmp_path)
         found = SimpleNamespace(version="7", tags=tags)
-        monkeypatch.setattr(reproduction.approval, "find", lambda *words: found)
+        monkeypatch.setattr(reproduction.approval, "find_version", lambda *words: found)
         return recipe(None, "corner", "7", source)
 
     return made

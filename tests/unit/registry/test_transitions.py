@@ -5,7 +5,7 @@ import pytest
 from twofold.core.errors import ParameterError, RegistryError
 from twofold.registry import ledger as ledgers
 from twofold.registry import lock, transitions
-from twofold.registry.transitions import Change, changing, commit, repair, sound_ledger
+from twofold.registry.transitions import Change, change_under_lock, commit, repair, sound_ledger
 from twofold.tracking import registry_client
 from twofold.tracking import store as tracking
 
@@ -23,7 +23,7 @@ def store(mlflow_store, monkeypatch):
 
 
 def change(store, action, version, expected, name="corner"):
-    with changing(store, name) as (held, _):
+    with change_under_lock(store, name) as (held, _):
         return commit(held, Change(action, version, "ann", "because"), expected=expected)
 
 
@@ -70,7 +70,7 @@ def test_on_stale_knowledge_nothing_is_written(store):
     ("actor", "reason"), [("", "why"), (" ", "why"), ("ann", ""), ("ann", "\n"), ("ann", "x" * 2001)]
 )
 def test_a_change_needs_who_and_why(store, actor, reason):
-    with changing(store, "corner") as (held, _), pytest.raises(ParameterError, match="1 to 2000 characters"):
+    with change_under_lock(store, "corner") as (held, _), pytest.raises(ParameterError, match="1 to 2000 characters"):
         commit(held, Change("promote", 1, actor, reason), expected=None)
     assert entries(store) == []
 
@@ -193,7 +193,7 @@ def test_a_version_that_does_not_exist_is_not_made_champion_by_a_repair(store):
 def test_a_model_that_is_not_there_is_not_repaired_and_no_lock_is_left_for_it(store):
     with pytest.raises(RegistryError, match="there is no registered model 'cornr' in this store"):
         repair(store, "cornr", actor="ann", reason="")
-    assert registry_client.names(store, lock.PREFIX) == []
+    assert registry_client.models_named(store, lock.PREFIX) == []
 
 
 def test_the_actor_is_as_given_or_gits_user_or_the_login(monkeypatch):

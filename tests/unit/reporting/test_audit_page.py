@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from twofold.audit.checks import Check, Issue, enforce, findings
+from twofold.audit.checks import Check, Issue, describe_findings, enforce_policies
 from twofold.core.errors import DataError
 from twofold.reporting.audit_page import PICTURES, write_audit
 
@@ -98,19 +98,19 @@ def test_what_could_not_be_looked_for_is_not_among_what_was_not_found(tmp_path):
 def test_the_policy_fail_names_what_was_found(tmp_path):
     checks = [check("blurred", "fail", 12), check("blank", "warn", 3), check("dark", "fail", 0)]
     with pytest.raises(DataError) as caught:
-        enforce("ingest", checks, tmp_path / "audit.html")
+        enforce_policies("ingest", checks, tmp_path / "audit.html")
     said = str(caught.value)
     assert "Blurred: 12 found, and ingest.audit.blurred is fail" in said
     assert "bad/0.png: found 0" in said
     assert "… and 2 more" in said
     assert "blank" not in said
     assert "audit.html" in said
-    enforce("ingest", checks[1:], tmp_path / "audit.html")
+    enforce_policies("ingest", checks[1:], tmp_path / "audit.html")
 
 
 def test_findings_in_a_few_words():
     one = Issue("any", "0" * 64, "k", "bad", "", "dark")
     counts = {"under_exposed": 2, "blank": 0, "leaks": 1}
     checks = [Check(name, "warn", "", "", [one] * count) for name, count in counts.items()]
-    assert findings(checks) == "under exposed (2), leaks (1)"
-    assert findings(checks[1:2]) == "nothing"
+    assert describe_findings(checks) == "under exposed (2), leaks (1)"
+    assert describe_findings(checks[1:2]) == "nothing"

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from twofold.metrics import curves
-from twofold.metrics.calibration import reliability
-from twofold.metrics.classification import ConfusionMatrix, classification_metrics, confusion
+from twofold.metrics.calibration import reliability_bins
+from twofold.metrics.classification import ConfusionMatrix, classification_metrics, confusion_matrix
 from twofold.reporting import charts, reliability_diagram
 
 TARGET = [1, 1, 0, 1, 0, 1, 0, 0]
@@ -20,20 +20,24 @@ LABELS = ("good", "bad")
 
 
 def draw(labels=LABELS):
-    counts = confusion(TARGET, PROBABILITY, 0.47)
+    counts = confusion_matrix(TARGET, PROBABILITY, 0.47)
     found = classification_metrics(TARGET, PROBABILITY, 0.47)
-    trade = curves.precision_recall(TARGET, PROBABILITY)
+    trade = curves.precision_recall_curve(TARGET, PROBABILITY)
     on_roc = charts.Point(1 - found["specificity"], found["recall"], 0.47)
     on_trade = charts.Point(found["recall"], found["precision"], 0.47)
     return {
-        "confusion": charts.confusion(counts, labels),
-        "roc": charts.roc(curves.roc(TARGET, PROBABILITY), found["roc_auc"], on_roc, labels),
-        "precision_recall": charts.precision_recall(trade, found["average_precision"], 0.5, on_trade, labels),
-        "scores": charts.scores(curves.histogram(TARGET, PROBABILITY), counts, 0.47, labels),
-        "reliability": reliability_diagram.reliability(
-            reliability(TARGET, PROBABILITY), reliability(TARGET, PROBABILITY), (0.375, 0.1), labels[1]
+        "confusion": charts.draw_confusion_matrix(counts, labels),
+        "roc": charts.draw_roc_curve(curves.roc_curve(TARGET, PROBABILITY), found["roc_auc"], on_roc, labels),
+        "precision_recall": charts.draw_precision_recall_curve(
+            trade, found["average_precision"], 0.5, on_trade, labels
         ),
-        "history": charts.history([1, 2, 3], {"training": [3, 2, 1], "validation": [3, None, 2]}, "loss (nats)", 2),
+        "scores": charts.draw_scores(curves.score_histogram(TARGET, PROBABILITY), counts, 0.47, labels),
+        "reliability": reliability_diagram.draw_reliability_diagram(
+            reliability_bins(TARGET, PROBABILITY), reliability_bins(TARGET, PROBABILITY), (0.375, 0.1), labels[1]
+        ),
+        "history": charts.draw_history(
+            [1, 2, 3], {"training": [3, 2, 1], "validation": [3, None, 2]}, "loss (nats)", 2
+        ),
     }
 
 
@@ -62,7 +66,7 @@ def test_the_users_settings_are_left_as_they_were():
 
 
 def test_the_confusion_matrix_shows_counts_and_shares_of_its_rows():
-    picture = charts.confusion(ConfusionMatrix(87, 5, 1195, 13), LABELS)
+    picture = charts.draw_confusion_matrix(ConfusionMatrix(87, 5, 1195, 13), LABELS)
     shown = texts(picture)
     for text in ("87", "13", "5", "1,195", "87.0 % of 100", "0.4 % of 1,200", "missed", "false alarms"):
         assert text in shown
@@ -76,7 +80,9 @@ def test_curves_have_labelled_axes_and_the_point_where_the_model_works():
     assert "this model, ROC-AUC 0.812" in roc
     assert {"recall (% of bad found)", "precision (% of such answers right)", "at the threshold 0.470"} <= set(trade)
     assert {"100 %", "0 %"} <= set(roc)
-    none = charts.precision_recall(curves.precision_recall(TARGET, PROBABILITY), 0.8, 0.5, None, LABELS)
+    none = charts.draw_precision_recall_curve(
+        curves.precision_recall_curve(TARGET, PROBABILITY), 0.8, 0.5, None, LABELS
+    )
     assert not any(text.startswith("at the threshold") for text in texts(none))
     assert "no place on the curve" in none.alt
 
@@ -91,8 +97,8 @@ def test_a_bar_across_the_threshold_is_split_into_right_and_wrong(monkeypatch):
     )
     # Five positives share the bar .45 to .5; the threshold .47 parts them 2 to 3.
     target, probability = [1] * 5 + [0], [0.46, 0.465, 0.48, 0.48, 0.49, 0.1]
-    counts = confusion(target, probability, 0.47)
-    charts.scores(curves.histogram(target, probability), counts, 0.47, LABELS)
+    counts = confusion_matrix(target, probability, 0.47)
+    charts.draw_scores(curves.score_histogram(target, probability), counts, 0.47, LABELS)
     heights = {(panel // 2, colour): int(np.sum(height)) for panel, (colour, height) in enumerate(drawn)}
     assert heights == {(0, charts.WRONG): 2, (0, charts.RIGHT): 3, (1, charts.RIGHT): 1, (1, charts.WRONG): 0}
 
@@ -114,8 +120,8 @@ def test_the_reliability_diagram_shows_both_errors_and_a_dot_a_bin(monkeypatch):
         lambda self, x, y, **how: (drawn.append((x, y, how["s"])), scatter(self, x, y, **how))[1],
     )
     # A bin of nine images at .5, three of them positive; one of one image at 1.
-    before, after = reliability([1] * 3 + [0] * 6 + [1], [0.5] * 9 + [1.0]), reliability([1], [1.0])
-    picture = reliability_diagram.reliability(before, after, (0.15, 0.0), "bad")
+    before, after = reliability_bins([1] * 3 + [0] * 6 + [1], [0.5] * 9 + [1.0]), reliability_bins([1], [1.0])
+    picture = reliability_diagram.draw_reliability_diagram(before, after, (0.15, 0.0), "bad")
     assert {"as the network gave them: ECE 0.150", "calibrated: ECE 0.000", "truly bad"} <= set(texts(picture))
     x, y, size = drawn[0]
     assert (x.tolist(), y.tolist()) == ([0.5, 1.0], [1 / 3, 1.0])
@@ -124,7 +130,7 @@ def test_the_reliability_diagram_shows_both_errors_and_a_dot_a_bin(monkeypatch):
 
 
 def test_an_empty_class_is_drawn_without_a_division():
-    picture = charts.confusion(ConfusionMatrix(0, 1, 2, 0), LABELS)
+    picture = charts.draw_confusion_matrix(ConfusionMatrix(0, 1, 2, 0), LABELS)
     assert texts(picture).count("none in the test") == 2
 
 

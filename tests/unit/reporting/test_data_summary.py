@@ -3,7 +3,7 @@
 import re
 
 from tests.unit.reporting.test_evaluation_report import read
-from twofold.audit.split_leakage import LeftOut
+from twofold.audit.split_leakage import ExcludedImage
 from twofold.core.artifacts import write_csv
 from twofold.data.prepared import LEFT_OUT
 from twofold.data.raw import DUPLICATES, QUARANTINE, Duplicate, QuarantinedFile
@@ -15,7 +15,7 @@ COUNTS = {"train": {"good": 1200, "bad": 30}, "validation": {"good": 10}, "test"
 def make(root, refused=(), copies=(), left_out=()):
     write_csv(root / QUARANTINE, QuarantinedFile._fields, refused)
     write_csv(root / DUPLICATES, Duplicate._fields, copies)
-    write_csv(root / LEFT_OUT, LeftOut._fields, left_out)
+    write_csv(root / LEFT_OUT, ExcludedImage._fields, left_out)
     return data_summary.summarize_data(root, root, COUNTS, ["bad", "good"])
 
 
@@ -27,7 +27,7 @@ def test_splits_are_counted_by_class_and_what_is_missing_by_reason(tmp_path):
         QuarantinedFile("notes.txt", "", "ignored", "not an image", ""),
     ]
     copies = [Duplicate(f"{n}.png", "d" * 64, "pixels", "e.png", "e" * 64, "good") for n in range(3)]
-    left_out = [LeftOut("f" * 64, "f.png", "train", "nearly the same picture as an image of test", "0" * 64)]
+    left_out = [ExcludedImage("f" * 64, "f.png", "train", "nearly the same picture as an image of test", "0" * 64)]
     found = make(tmp_path, refused, copies, left_out)
     text, _ = read(html_page.render("x", "data_summary.html", {"data": found}))
     assert re.search(r"train 30\s*1,200\s*1,230", text)

@@ -13,7 +13,7 @@ from tests.support import registration_case as case
 from tests.support import report_case
 from tests.unit.reporting.test_evaluation_report import read as read_page
 from twofold.metrics.bootstrap import ModelOutputs
-from twofold.promotion.candidate import read
+from twofold.promotion.candidate import read_candidate
 from twofold.promotion.gate_evaluation import evaluate_gates
 from twofold.promotion.gates import Maximum, Minimum, NonInferior
 from twofold.promotion.judgement import Judgement, Outcome, as_json, digest, headline
@@ -53,7 +53,7 @@ REFUSED = Outcome(version=None, alias=None, nothing_new=False, champion=3)
 
 @pytest.fixture(scope="module")
 def candidate(tmp_path_factory):
-    return read(*case.make_known(tmp_path_factory.mktemp("known"))[1])
+    return read_candidate(*case.make_known(tmp_path_factory.mktemp("known"))[1])
 
 
 def beside(candidate, says=CHAMPION, version="3"):
@@ -240,9 +240,9 @@ def test_without_a_champion_there_is_no_column_for_one(candidate):
 def test_a_history_without_a_validation_loss_has_no_picture(tmp_path):
     path = tmp_path / "history.csv"
     path.write_text("epoch,train_loss\n0,\n1,0.5\n")
-    assert decision_page.training(path, "x", 1) is None
+    assert decision_page.draw_training(path, "x", 1) is None
     path.write_text("epoch,train_loss,validation_log_loss\n0,,0.7\n1,0.5,0.6\n")
-    assert "loss (log loss, nats) over 2 epochs" in decision_page.training(path, "x", 1)[1].alt
+    assert "loss (log loss, nats) over 2 epochs" in decision_page.draw_training(path, "x", 1)[1].alt
 
 
 def test_the_verdict_as_json_can_be_told_from_another_one(candidate):

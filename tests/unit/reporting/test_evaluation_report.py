@@ -8,7 +8,7 @@ import pytest
 from tests.support.report_case import make_findings
 from twofold.metrics.classification import FIGURES
 from twofold.reporting import evaluation_report
-from twofold.reporting.wording import TITLES, Rate, rate
+from twofold.reporting.wording import TITLES, Rate, rate_with_interval
 
 
 class Reader(HTMLParser):
@@ -233,6 +233,6 @@ def test_shares_are_said_as_people_count(hits, n, sentence):
 
 def test_rates_carry_their_interval():
     # Wilson for 8 of 10: .49016 to .94332
-    found = rate(8, 10)
+    found = rate_with_interval(8, 10)
     assert (found.value, found.interval.replace("\N{NARROW NO-BREAK SPACE}", " ")) == (0.8, "49.0 to 94.3 %")
-    assert rate(0, 0) == Rate(0, 0, None, None)
+    assert rate_with_interval(0, 0) == Rate(0, 0, None, None)

@@ -28,7 +28,7 @@ def render(tmp_path, monkeypatch):
 
 
 def chart(found=3):
-    return charts.confusion(ConfusionMatrix(found, 1, 4, 1), ("good", 'b"<a>d'))
+    return charts.draw_confusion_matrix(ConfusionMatrix(found, 1, 4, 1), ("good", 'b"<a>d'))
 
 
 def test_a_page_asks_nothing_of_the_network_and_runs_nothing(render):

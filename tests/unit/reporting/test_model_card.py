@@ -8,7 +8,7 @@ from markdown_it import MarkdownIt
 
 from tests.support import registration_case as case
 from tests.unit.reporting.test_decision_page import GATES, ORIGIN, beside, judged
-from twofold.promotion.candidate import read
+from twofold.promotion.candidate import read_candidate
 from twofold.reporting import markdown, model_card
 from twofold.tracking import registry_client
 from twofold.training import pretrained_weights
@@ -30,7 +30,7 @@ SECTIONS = [
 
 @pytest.fixture(scope="module")
 def candidate(tmp_path_factory):
-    return read(*case.make_known(tmp_path_factory.mktemp("known"))[1])
+    return read_candidate(*case.make_known(tmp_path_factory.mktemp("known"))[1])
 
 
 @pytest.fixture(scope="module")
@@ -126,14 +126,14 @@ def test_the_same_judgement_gives_the_same_card(candidate, card):
 
 
 def test_a_description_keeps_whole_sections(card):
-    assert registry_client.shortened(card[:5000]) == card[:5000]
-    short = registry_client.shortened(card + "x" * 5000)
+    assert registry_client.shorten_description(card[:5000]) == card[:5000]
+    short = registry_client.shorten_description(card + "x" * 5000)
     assert len(short) <= registry_client.DESCRIPTION
     front, _, end = short.rpartition("\n\n")
     assert end == "(The whole card is `registration/model_card.md` of the run.)"
     assert card.startswith(front)
     assert card[len(front) :].lstrip().startswith("## ")
-    assert len(registry_client.shortened("x" * 6000)) == registry_client.DESCRIPTION
+    assert len(registry_client.shorten_description("x" * 6000)) == registry_client.DESCRIPTION
 
 
 class Elements(HTMLParser):

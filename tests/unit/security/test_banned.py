@@ -104,7 +104,7 @@ def test_an_offence_is_seen(source):
         "import pickle\ntry:\n    pass\nexcept pickle.UnpicklingError:\n    pass",
         "import json\njson.load(f)\njson.loads(text)",
         "from safetensors.torch import load_file\nload_file(path)",
-        "from twofold.model.classifier import load\nload(path)",
+        "from twofold.model.classifier import load_classifier\nload_classifier(path)",
         "import yaml\nyaml.safe_load(text)",
         "from ruamel.yaml import YAML\nyaml = YAML(typ='safe')\nyaml.load(text)",
         "model.eval()",

@@ -63,7 +63,7 @@ def record(monkeypatch, path, digits=64):
 def trained(folder):
     """A model folder."""
     folder.mkdir(parents=True)
-    save_file(models.build("dot", 0.5).state_dict(), folder / "model.safetensors")
+    save_file(models.build_classifier("dot", 0.5).state_dict(), folder / "model.safetensors")
     write_meta(folder, "model", 1, backbone="dot", dropout=0.5, mean=[0.0] * 3, std=[1.0] * 3)
     return folder
 
@@ -130,7 +130,7 @@ def test_poison_that_has_the_digits_that_are_known_is_neither_recorded_nor_kept(
     monkeypatch.setattr(pretrained_weights, "download", lambda *words, **options: path.read_bytes())
     before = everything(alone)
     with pytest.raises(WeightsError, match=f"{FILE}: refused"):
-        pretrained_weights.fetch("dot")
+        pretrained_weights.fetch_weights("dot")
     assert everything(alone) == before
     assert not canary.exists()
 
@@ -138,15 +138,15 @@ def test_poison_that_has_the_digits_that_are_known_is_neither_recorded_nor_kept(
 @pytest.mark.parametrize("kind", poison.KINDS)
 def test_a_model_folder(kind, alone, canary):
     folder = trained(alone / "model")
-    expected = models.load(folder)[0].state_dict()
+    expected = models.load_classifier(folder)[0].state_dict()
     poison.plant(kind, folder / "model.safetensors", canary)
     before = everything(alone)
     if kind in (*poison.WITH_GOOD_WEIGHTS, "wrong SHA"):
         # What safetensors cannot see (a flipped bit) the seal does, and `register` by the folder's digest.
-        assert models.load(folder)[0].state_dict().keys() == expected.keys()
+        assert models.load_classifier(folder)[0].state_dict().keys() == expected.keys()
     else:
         with pytest.raises(ArtifactError, match=r"model\.safetensors: cannot be read as a model's weights"):
-            models.load(folder)
+            models.load_classifier(folder)
     assert not canary.exists()
     assert everything(alone) == before
 
@@ -166,7 +166,7 @@ def test_a_model_folder(kind, alone, canary):
 def test_a_meta_json_that_is_something_else(content, alone):
     (trained(alone / "model") / "meta.json").write_text(content, encoding="latin-1")
     with pytest.raises(ArtifactError, match=r"model/meta\.json: "):
-        models.load(alone / "model")
+        models.load_classifier(alone / "model")
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["digest known", "digest not known"])
@@ -192,7 +192,7 @@ def test_a_sealed_model(kind, forged, known, alone, canary):
 def test_a_calibrator_that_decision_json_names_is_neither_read_nor_borne(alone, canary):
     folder = sealed(alone).directory / "sealed"
     poison.plant("joblib calibrator", folder / "model.safetensors", canary)
-    save_file(models.build("dot", 0.5).state_dict(), folder / "model.safetensors")
+    save_file(models.build_classifier("dot", 0.5).state_dict(), folder / "model.safetensors")
     write_json(folder / "decision.json", read_json(folder / "decision.json") | {"calibrator": "calibrator.joblib"})
     with pytest.raises(ArtifactError, match=r"calibrator\.joblib: added"):
         forge(folder, leave=["calibrator.joblib"])

@@ -83,13 +83,13 @@ def test_a_pack_whose_first_line_is_made_to_break_the_reader_holds_nothing(size)
 @pytest.mark.parametrize("kind", [kind for kind in poison.KINDS if kind not in ("code path", "symlink")])
 def test_what_the_memo_holds_under_a_right_hash_is_not_run_either(kind, alone, canary, prepared, monkeypatch):
     from twofold.data.prepared import PreparedDataset
-    from twofold.training.feature_extraction import extract
+    from twofold.training.feature_extraction import extract_features
 
-    images, classifier = PreparedDataset.open(prepared), models.build("dot", 0.5)
+    images, classifier = PreparedDataset.open(prepared), models.build_classifier("dot", 0.5)
     rows = images.rows("train")[:2]
 
     def seen():
-        return extract(classifier, "dot", "base", images, rows, 0)
+        return extract_features(classifier, "dot", "base", images, rows, 0)
 
     expected = seen()
     path = published(alone / "given" / FILE)

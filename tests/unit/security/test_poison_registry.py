@@ -13,7 +13,7 @@ from tests.support import registration_case as case
 from tests.unit.security.test_poison import everything, forge
 from twofold.core.errors import ArtifactError, RegistryError
 from twofold.promotion import champion_challenger
-from twofold.promotion.candidate import read
+from twofold.promotion.candidate import read_candidate
 from twofold.serving import model_resolver
 from twofold.tracking import registry_client
 from twofold.tracking import store as tracking
@@ -81,7 +81,7 @@ def test_a_champion_under_a_forged_seal_and_a_forged_tag_is_not_run_either(kind,
     store, folder = registered
     poison.plant(kind, folder / "model.safetensors", canary)
     version.tags[registry_client.SEAL] = forge(folder)
-    found = champion_challenger.score_champion(store, version, read(*made))
+    found = champion_challenger.score_champion(store, version, read_candidate(*made))
     assert len(found.answers.probability) == 0
     assert ".json: " in found.problem or "model.safetensors: " in found.problem
     assert "make another version champion with `twofold models rollback" in found.problem
@@ -155,7 +155,7 @@ def test_the_users_password_is_not_told_to_another_server(scheme, registered, ve
     assert "word" not in str(caught.value).replace("password", "")
     assert stranger.told == []
     # Without the guard it would be told.
-    monkeypatch.setattr(registry_client, "_at_home", lambda store, place: None)
+    monkeypatch.setattr(model_resolver, "refuse_foreign_server", lambda store, place: None)
     with pytest.raises(RegistryError, match="cannot be fetched"):
         model_resolver.fetch_sealed(at_home, version, tmp_path)
     assert stranger.told

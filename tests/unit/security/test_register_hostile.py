@@ -120,7 +120,7 @@ def test_a_candidate_that_is_rejected_while_register_runs_is_not_promoted(made, 
     log_model = registration.log_model
 
     def log_while_someone_rejects(store, *rest):
-        with transitions.changing(store, "corner") as (lock, _):
+        with transitions.change_under_lock(store, "corner") as (lock, _):
             transitions.commit(lock, transitions.Change("reject", 1, "ann", "it is too slow"), expected=None)
         return log_model(store, *rest)
 

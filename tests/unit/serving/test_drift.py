@@ -12,10 +12,10 @@ from tests.support.registered_case import images
 from twofold.cli import main
 from twofold.core.errors import ArtifactError
 from twofold.evaluation import drift_reference
-from twofold.evaluation.drift_reference import REFERENCE, Sample, one_of_each, read, write
+from twofold.evaluation.drift_reference import REFERENCE, ReferenceSample, first_of_each_group, read, write
 from twofold.serving import drift
 from twofold.serving.model_resolver import resolve_model
-from twofold.sources.unlabelled import unlabelled
+from twofold.sources.unlabelled import list_unlabelled
 
 
 def fill(folder, count, seed, change=None):
@@ -37,7 +37,7 @@ def model(tmp_path_factory):
     root = tmp_path_factory.mktemp("drift")
     bare = sealed_case.make(root / "bare")
     fill(root / "old", 60, seed=1)
-    listed = unlabelled(str(root / "old"))
+    listed = list_unlabelled(str(root / "old"))
     with resolve_model(str(bare), str) as picked:
         sample, refused = drift._look(picked, listed.source, [key for key, _ in listed.images])
     assert (len(sample.scores), refused) == (60, [])
@@ -140,11 +140,11 @@ def test_a_model_that_was_sealed_without_a_reference_says_so(call, tmp_path):
 
 
 def test_of_a_group_the_first_counts_and_of_no_group_everyone():
-    assert one_of_each(["a", None, "b", "a", None, "b"]) == [0, 1, 2, 4]
+    assert first_of_each_group(["a", None, "b", "a", None, "b"]) == [0, 1, 2, 4]
 
 
 def sample(n=5):
-    return Sample(np.arange(n * 3, dtype=np.float16).reshape(n, 3), np.linspace(0, 1, n, dtype=np.float32))
+    return ReferenceSample(np.arange(n * 3, dtype=np.float16).reshape(n, 3), np.linspace(0, 1, n, dtype=np.float32))
 
 
 def test_a_reference_comes_back_as_it_was_and_the_same_one_is_the_same_file(tmp_path):
@@ -191,7 +191,9 @@ def test_features_too_large_for_half_precision_are_held(monkeypatch):
         def features(self, pixels):
             return pixels.mean(dim=(2, 3)) * 1e9
 
-    found = drift_reference.features(Loud(), [np.full((2, 4, 4, 1), 255, np.uint8)], mean=[0.5] * 3, std=[0.5] * 3)
+    found = drift_reference.pooled_features(
+        Loud(), [np.full((2, 4, 4, 1), 255, np.uint8)], mean=[0.5] * 3, std=[0.5] * 3
+    )
     assert found.dtype == np.float16
     assert np.isfinite(found).all()
     assert found.max() == 65504

@@ -6,7 +6,7 @@ import pytest
 
 from twofold.core.errors import ArtifactError
 from twofold.serving import mlflow_model, sealed_model_writer
-from twofold.serving.mlflow_model import find_differences, requirements
+from twofold.serving.mlflow_model import find_differences, pinned_requirements
 from twofold.serving.sealed_model import ARCHITECTURE, WEIGHTS
 
 
@@ -26,7 +26,7 @@ def test_code_that_cannot_be_renamed_is_refused(monkeypatch, tmp_path, line):
 
 def test_a_builds_own_mark_is_not_pinned(monkeypatch):
     monkeypatch.setattr(mlflow_model.metadata, "version", lambda name: "1.2+cu130")
-    assert set(requirements.__wrapped__()) >= {"torch==1.2", "numpy==1.2"}
+    assert set(pinned_requirements.__wrapped__()) >= {"torch==1.2", "numpy==1.2"}
 
 
 @pytest.fixture(scope="module")

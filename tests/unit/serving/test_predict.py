@@ -147,7 +147,7 @@ def test_an_output_file_is_written_whole(call, folder):
 def test_of_an_output_that_breaks_off_nothing_is_left_and_the_old_one_stays(folder, model, monkeypatch):
     to = folder.parent / "rows.jsonl"
     to.write_text("old")
-    real = predict.answers
+    real = predict.predict_files
 
     def breaking(chosen, files):
         for number, answer in enumerate(real(chosen, files)):
@@ -155,7 +155,7 @@ def test_of_an_output_that_breaks_off_nothing_is_left_and_the_old_one_stays(fold
                 raise DataError("the source is gone")
             yield answer
 
-    monkeypatch.setattr(predict, "answers", breaking)
+    monkeypatch.setattr(predict, "predict_files", breaking)
     with pytest.raises(DataError, match="is gone"):
         predict.predict(str(model), [str(folder)], name=str, to=to, as_csv=False)
     assert to.read_text() == "old"
@@ -203,15 +203,15 @@ def test_an_altered_model_is_refused(call, folder, tmp_path):
 
 def test_memory_does_not_grow_with_the_number_of_files(folder, model):
     """At most the workers' tasks ahead are open: files are taken as rows are asked for."""
-    from twofold.serving.image_loader import TASK_FILES, File, load_images
+    from twofold.serving.image_loader import TASK_FILES, ImageFile, load_images
 
     asked = []
 
     def files():
-        source = predict.unlabelled(str(folder)).source
+        source = predict.list_unlabelled(str(folder)).source
         for number in range(4000):
             asked.append(number)
-            yield File("x", source, f"a/{number % 20:03d}.png")
+            yield ImageFile("x", source, f"a/{number % 20:03d}.png")
 
     stream = load_images(files(), open_sealed(model).preprocessing)
     for _ in range(3):

@@ -7,6 +7,7 @@ import pytest
 
 from tests.support import sealed_case
 from tests.support.registered_case import images
+from twofold.core.errors import DataError
 from twofold.serving.pyfunc_model import MOST, ServedModel, version
 from twofold.serving.sealed_model import open_sealed
 
@@ -54,3 +55,15 @@ def test_too_many_images_and_none_are_refused_before_it_looks_at_them(served, co
     with pytest.raises(MlflowException, match=f"found {count} images in one request, allowed are 1 to 256") as caught:
         served.predict(None, pd.DataFrame({"image": [b"no image"] * count}, dtype=object))
     assert caught.value.get_http_status_code() == 400
+
+
+def test_other_columns_and_cells_are_refused():
+    from mlflow.exceptions import MlflowException
+
+    from twofold.serving.pyfunc_model import ServedModel, image_bytes
+
+    with pytest.raises(MlflowException, match="expected the one column 'image'") as caught:
+        ServedModel().predict(None, pd.DataFrame({"picture": [b""]}))
+    assert caught.value.get_http_status_code() == 400
+    with pytest.raises(DataError, match="found float"):
+        image_bytes(0.5)

@@ -14,10 +14,10 @@ from safetensors.torch import save_file
 from tests.support.makers import encode, pixels
 from twofold.core.artifacts import read_json, write_json, write_meta
 from twofold.core.code_digest import ROOT, closure
-from twofold.core.errors import ArtifactError, DataError
+from twofold.core.errors import ArtifactError
 from twofold.model import classifier as models
 from twofold.serving import sealed_model_writer
-from twofold.serving.mlflow_model import requirements, write_mlflow_model
+from twofold.serving.mlflow_model import pinned_requirements, write_mlflow_model
 from twofold.serving.sealed_model import FILES, open_sealed
 
 LIMITS = {"max_bytes": 1 << 20, "max_pixels": 1 << 20, "min_side": 8}
@@ -32,7 +32,7 @@ def trained(tmp_path_factory, images):
     root = tmp_path_factory.mktemp("trained")
     (root / "model").mkdir()
     torch.manual_seed(0)
-    classifier = models.build(BACKBONE, 0.5)
+    classifier = models.build_classifier(BACKBONE, 0.5)
     with torch.no_grad():
         classifier.head[3].weight.mul_(20)  # probabilities that differ
     save_file(
@@ -91,7 +91,7 @@ def test_a_sealed_model_answers_as_the_model_does(trained, seal, images):
     from twofold.data.resizing import resize
     from twofold.model.inference import probabilities
 
-    classifier, about = models.load(trained / "model")
+    classifier, about = models.load_classifier(trained / "model")
     arrays = [resize(decode(data, Limits(**LIMITS)).pixels, 32, "squash") for data in images]
     colour = np.stack([np.repeat(array, 3, axis=2) if array.shape[2] == 1 else array for array in arrays])
     expected = probabilities(classifier, [colour], mean=about["mean"], std=about["std"], views=2, precision="float32")
@@ -208,7 +208,7 @@ def test_the_mlflow_model_holds_no_pickle_no_local_path_and_no_megabytes_beside_
 
 def test_requirements_are_pinned_to_what_is_installed(packed):
     lines = (packed / "requirements.txt").read_text().split()
-    assert lines == requirements()
+    assert lines == pinned_requirements()
     names = {line.split("==")[0] for line in lines if "==" in line}
     assert {"mlflow", "torch", "torchvision", "timm", "numpy", "pillow", "safetensors", "pandas"} == names
     assert f"torch=={torch.__version__.partition('+')[0]}" in lines
@@ -259,18 +259,6 @@ def test_served_it_refuses_what_is_no_image_as_the_clients_error(served, frame, 
     with pytest.raises(MlflowException, match=reason) as caught:
         served.predict(frame)
     assert caught.value.get_http_status_code() == 400
-
-
-def test_other_columns_and_cells_are_refused():
-    from mlflow.exceptions import MlflowException
-
-    from twofold.serving.pyfunc_model import ServedModel, image_bytes
-
-    with pytest.raises(MlflowException, match="expected the one column 'image'") as caught:
-        ServedModel().predict(None, pd.DataFrame({"picture": [b""]}))
-    assert caught.value.get_http_status_code() == 400
-    with pytest.raises(DataError, match="found float"):
-        image_bytes(0.5)
 
 
 def test_a_served_model_refuses_to_load_when_its_weights_are_altered(packed, tmp_path):

@@ -4,7 +4,7 @@ import pytest
 
 from tests.support.evaluation_case import PARAMS
 from twofold.core.errors import ParameterError
-from twofold.core.params import check
+from twofold.core.params import check_section
 from twofold.steps.evaluate import Evaluate
 
 
@@ -27,12 +27,12 @@ from twofold.steps.evaluate import Evaluate
 def test_a_rule_has_its_own_numbers_and_no_others(threshold, said):
     values = PARAMS.model_dump() | {"threshold": threshold}
     with pytest.raises(ParameterError, match=said):
-        check(Evaluate, "evaluate", values)
+        check_section(Evaluate, "evaluate", values)
 
 
 def test_rules_come_as_kubeflow_hands_them_over():
     values = PARAMS.model_dump() | {"threshold": {"policy": "min_cost", "missed": 10.0, "false_alarm": 1}}
-    assert check(Evaluate, "evaluate", values).model_dump()["threshold"] == {
+    assert check_section(Evaluate, "evaluate", values).model_dump()["threshold"] == {
         "policy": "min_cost",
         "missed": 10.0,
         "false_alarm": 1.0,
@@ -41,11 +41,11 @@ def test_rules_come_as_kubeflow_hands_them_over():
 
 def test_parameters_are_closed():
     values = PARAMS.model_dump()
-    assert check(Evaluate, "evaluate", values | {"views": 4.0}).views == 4
+    assert check_section(Evaluate, "evaluate", values | {"views": 4.0}).views == 4
     with pytest.raises(ParameterError, match=r"evaluate\.views: found 3; .*allowed are 1, 2, 4, 8"):
-        check(Evaluate, "evaluate", values | {"views": 3})
+        check_section(Evaluate, "evaluate", values | {"views": 3})
     with pytest.raises(ParameterError, match=r"evaluate\.pictures: found 'no'"):
-        check(Evaluate, "evaluate", values | {"pictures": "no"})
+        check_section(Evaluate, "evaluate", values | {"pictures": "no"})
     with pytest.raises(ParameterError, match=r"evaluate\.robustness: found -1"):
-        check(Evaluate, "evaluate", values | {"robustness": -1})
-    assert check(Evaluate, "evaluate", values | {"robustness": 400.0}).robustness == 400
+        check_section(Evaluate, "evaluate", values | {"robustness": -1})
+    assert check_section(Evaluate, "evaluate", values | {"robustness": 400.0}).robustness == 400

@@ -15,10 +15,10 @@ from tests.support import poison
 from tests.support.training_maker import FINETUNE, HEAD, make_finetuned, make_head
 from twofold.core.artifacts import digest
 from twofold.core.errors import ArtifactError, ParameterError, TrainingError, WeightsError
-from twofold.core.params import check
-from twofold.model.classifier import load
+from twofold.core.params import check_section
+from twofold.model.classifier import load_classifier
 from twofold.steps.finetune_all import FinetuneAll
-from twofold.training.augmentation import changed
+from twofold.training.augmentation import augment
 from twofold.training.pretrained_weights import pretrained
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -63,7 +63,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_others(prepared, head, w
 
 
 def test_the_artifact_is_the_whole_model_and_says_what_it_is(prepared, head, whole):
-    classifier, meta = load(whole)
+    classifier, meta = load_classifier(whole)
     assert sorted(path.name for path in whole.iterdir()) == ["history.csv", "meta.json", "model.safetensors"]
     from_head = json.loads((head / "meta.json").read_text())
     for name in ("backbone", "weights", "base_sha256", "image_size", "channels", "mean", "std", "labels", "positive"):
@@ -79,7 +79,7 @@ def test_the_artifact_is_the_whole_model_and_says_what_it_is(prepared, head, who
 
 def test_every_parameter_trains_from_the_heads_weights_and_frozen_statistics_stay(prepared, head, alone, scripted):
     scripted(0.9, 0.5, 0.4)
-    trained, meta = load(make_finetuned(prepared, head, alone, ema_decay=0.0))
+    trained, meta = load_classifier(make_finetuned(prepared, head, alone, ema_decay=0.0))
     assert meta["winner"] == "finetuned"
     base, _ = pretrained("efficientnet_lite0", "random", dropout=0.5)
     start = {f"backbone.{n}": t for n, t in base.backbone.state_dict().items()}
@@ -93,14 +93,14 @@ def test_every_parameter_trains_from_the_heads_weights_and_frozen_statistics_sta
 
 def test_live_batch_norm_moves_the_statistics(prepared, head, alone, scripted):
     scripted(0.9, 0.5, 0.4)
-    trained, _ = load(make_finetuned(prepared, head, alone, batch_norm="live"))
+    trained, _ = load_classifier(make_finetuned(prepared, head, alone, batch_norm="live"))
     base, _ = pretrained("efficientnet_lite0", "random", dropout=0.5)
     assert not torch.equal(trained.backbone.bn1.running_mean, base.backbone.bn1.running_mean)
 
 
 def test_the_head_alone_is_kept_where_fine_tuning_did_not_beat_it(prepared, head, alone, scripted, capsys):
     scripted(0.5, 0.6, 0.5)
-    model, meta = load(make_finetuned(prepared, head, alone))
+    model, meta = load_classifier(make_finetuned(prepared, head, alone))
     assert (meta["winner"], meta["best_epoch"]) == ("head_only", 0)
     assert meta["validation"]["head_only"]["log_loss"] == 0.5
     assert meta["validation"]["finetuned"]["log_loss"] == 0.5
@@ -120,7 +120,7 @@ from tests.support import poison
 from tests.support.training_maker import make_finetuned
 
 steps = 0
-update = optimizer.Average.update
+update = optimizer.WeightEMA.update
 
 def dying(self):
     global steps
@@ -129,7 +129,7 @@ def dying(self):
     if steps == int(sys.argv[4]):
         os.kill(os.getpid(), signal.SIGKILL)
 
-optimizer.Average.update = dying
+optimizer.WeightEMA.update = dying
 make_finetuned(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]))
 """
 
@@ -166,9 +166,9 @@ def test_a_loss_that_is_not_finite_ends_the_step_and_leaves_no_model(prepared, h
 
     def broken(images, settings, draws):
         calls.append(1)
-        return changed(images, settings, draws) * (float("nan") if len(calls) == 4 else 1.0)
+        return augment(images, settings, draws) * (float("nan") if len(calls) == 4 else 1.0)
 
-    monkeypatch.setattr("twofold.training.data_loader.changed", broken)
+    monkeypatch.setattr("twofold.training.data_loader.augment", broken)
     with pytest.raises(TrainingError, match=r"fine-tuning: loss nan, .* in epoch 2, step 2 of 2"):
         make_finetuned(prepared, head, alone)
     assert not (alone / "model").exists()
@@ -213,10 +213,10 @@ def test_a_poisoned_head_is_refused_by_its_name_and_not_run(prepared, head, alon
 )
 def test_a_wrong_parameter_is_refused(changes, said):
     with pytest.raises(ParameterError, match=said):
-        check(FinetuneAll, "finetune_all", FINETUNE | changes)
+        check_section(FinetuneAll, "finetune_all", FINETUNE | changes)
 
 
 def test_parameters_as_kubeflow_hands_them_over_are_taken():
     floats = {name: float(v) if type(v) is int else v for name, v in FINETUNE.items()}
-    assert check(FinetuneAll, "finetune_all", floats).model_dump() == FINETUNE
+    assert check_section(FinetuneAll, "finetune_all", floats).model_dump() == FINETUNE
     assert HEAD["epochs"] == 4

@@ -46,7 +46,7 @@ def test_a_model_that_passes_becomes_version_1_and_champion(made, tmp_path, rehe
     assert rehearsals == [7]  # all test images, there being fewer than 16
     version = client().get_model_version("corner", "1")
     card = (tmp_path / "registration" / "model_card.md").read_text()
-    assert version.description == registry_client.shortened(card)
+    assert version.description == registry_client.shorten_description(card)
     assert "## Gates" in version.description
     assert version.tags[registry_client.SEAL] == verdict["seal"]
     (entry,) = ledger()
@@ -219,7 +219,7 @@ def test_a_model_that_fails_its_rehearsal_is_an_error_and_no_version(made, tmp_p
     def rehearse(*args, **kwargs):
         raise RegistryError("the sealed model does not predict what evaluate did")
 
-    monkeypatch.setattr(registration, "rehearse", rehearse)
+    monkeypatch.setattr(registration, "run_smoke_test", rehearse)
     with pytest.raises(RegistryError, match="does not predict"):
         case.run(made["good"], tmp_path)
     assert (versions(), champion()) == ([], None)

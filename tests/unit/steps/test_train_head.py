@@ -7,7 +7,7 @@ from safetensors.torch import load_file
 from tests.support.training_maker import HEAD, make_head
 from twofold.core.artifacts import digest
 from twofold.core.errors import ParameterError
-from twofold.core.params import check
+from twofold.core.params import check_section
 from twofold.steps.train_head import TrainHead
 
 
@@ -77,7 +77,7 @@ def test_the_base_sees_every_image_once_and_each_cached_view_of_it_once_more(pre
 )
 def test_a_wrong_parameter_is_refused(changes, said):
     with pytest.raises(ParameterError, match=said):
-        check(TrainHead, "train_head", HEAD | changes)
+        check_section(TrainHead, "train_head", HEAD | changes)
 
 
 def test_training_leaves_no_other_files(prepared, alone):

@@ -218,9 +218,9 @@ def test_reading_writes_nothing_until_something_is_kept(small):
 READER = """
 import multiprocessing, sys
 from twofold.storage import cache
-cache.get(["a"])
+cache.lookup(["a"])
 with multiprocessing.get_context(sys.argv[1]).Pool(1) as pool:
-    found = pool.map(cache.get, [["b"], ["a", "b"]])
+    found = pool.map(cache.lookup, [["b"], ["a", "b"]])
     pool.close()
     pool.join()
 assert [sorted(one) for one in found] == [["b"], ["a", "b"]], found
@@ -261,7 +261,7 @@ import sys
 from twofold.storage import cache
 name = sys.argv[1]
 for i in range(60):
-    cache.put([(f"{name}{i:02}", "a" * 64, name.encode() * 100), ("both", "a" * 64, b"the same")], "features")
+    cache.store([(f"{name}{i:02}", "a" * 64, name.encode() * 100), ("both", "a" * 64, b"the same")], "features")
 """
 
 
@@ -280,12 +280,12 @@ def test_two_processes_put_at_once(alone):
 )
 def test_sizes(text, size, monkeypatch):
     monkeypatch.setenv("TWOFOLD_CACHE_LIMIT", text)
-    assert cache.limit() == size
+    assert cache.cache_limit() == size
 
 
 def test_the_limit_without_environment(monkeypatch):
     monkeypatch.delenv("TWOFOLD_CACHE_LIMIT", raising=False)
-    assert cache.limit() == 10_000_000_000
+    assert cache.cache_limit() == 10_000_000_000
 
 
 @pytest.mark.parametrize("text", ["", "ten", "-1", "1.5G", "10GB", "G", "1e9", "\u0663"])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from twofold.storage import cache_packs
-from twofold.storage.cache_packs import Index, Pack, batches_by_size, pack, parse_name, tag, unpack
+from twofold.storage.cache_packs import Index, Pack, batches_by_size, pack, parse_name, short_hash, unpack
 
 IMAGE, OTHER = "a" * 64, "b" * 64
 ENTRIES = [("k1", IMAGE, b"one"), ("k2", OTHER, b""), ("k3", IMAGE, b"three\nlines")]
@@ -23,16 +23,25 @@ def test_what_goes_in_comes_out():
 def test_the_name_says_what_is_in_it():
     name, data = pack(ENTRIES, "features")
     assert name == "/".join(
-        ["features", hashlib.sha256(data).hexdigest()[:16], "".join(tag(key) + tag(image) for key, image, _ in ENTRIES)]
+        [
+            "features",
+            hashlib.sha256(data).hexdigest()[:16],
+            "".join(short_hash(key) + short_hash(image) for key, image, _ in ENTRIES),
+        ]
     )
     found = parse_name(name, len(data), 7.0)
     assert found == Pack(
-        name, "features", tuple(map(tag, ["k1", "k2", "k3"])), (tag(IMAGE), tag(OTHER), tag(IMAGE)), len(data), 7.0
+        name,
+        "features",
+        tuple(map(short_hash, ["k1", "k2", "k3"])),
+        (short_hash(IMAGE), short_hash(OTHER), short_hash(IMAGE)),
+        len(data),
+        7.0,
     )
 
 
 def test_a_tag_is_the_beginning_of_a_sha256():
-    assert tag("abc") == "ungWv48B"  # SHA-256 of abc begins with ba 78 16 bf 8f 01
+    assert short_hash("abc") == "ungWv48B"  # SHA-256 of abc begins with ba 78 16 bf 8f 01
 
 
 def test_a_full_pack_has_a_name_that_every_store_takes():
@@ -40,7 +49,7 @@ def test_a_full_pack_has_a_name_that_every_store_takes():
     name, _ = pack(entries, "features")
     assert max(map(len, name.split("/"))) <= 255
     assert len(name) < 700  # of 1,024, the rest is the user's prefix
-    assert parse_name(name, 1, 0.0).keys == tuple(tag(key) for key, _, _ in entries)
+    assert parse_name(name, 1, 0.0).keys == tuple(short_hash(key) for key, _, _ in entries)
 
 
 @pytest.mark.parametrize(
@@ -80,14 +89,14 @@ def test_an_index_finds_every_key_and_those_written_last_first():
         for i in range(20)
     ]
     index = Index(listed)
-    assert [index.find(tag(f"k{i}")) for i in range(20)] == [[one.name] for one in listed]
-    assert index.find(tag("both")) == [one.name for one in reversed(listed)]
-    assert index.find(tag("none")) == []
-    index.add("new", [tag("both"), tag("k99")])
-    assert index.find(tag("both"))[0] == "new"
-    assert index.find(tag("k99")) == ["new"]
+    assert [index.find(short_hash(f"k{i}")) for i in range(20)] == [[one.name] for one in listed]
+    assert index.find(short_hash("both")) == [one.name for one in reversed(listed)]
+    assert index.find(short_hash("none")) == []
+    index.add("new", [short_hash("both"), short_hash("k99")])
+    assert index.find(short_hash("both"))[0] == "new"
+    assert index.find(short_hash("k99")) == ["new"]
     assert (index.used(listed[3].name), index.used("new")) == (3.0, np.inf)
 
 
 def test_an_empty_index_finds_nothing():
-    assert Index().find(tag("k")) == []
+    assert Index().find(short_hash("k")) == []

@@ -6,7 +6,7 @@ from tests.support import registration_case as case
 from twofold.core.artifacts import read_json
 from twofold.core.errors import ArtifactError, RegistryError
 from twofold.promotion import champion_challenger
-from twofold.promotion.candidate import read
+from twofold.promotion.candidate import read_candidate
 from twofold.serving import model_resolver
 from twofold.tracking import registry_client, runs
 from twofold.tracking import store as tracking
@@ -47,13 +47,13 @@ def test_an_alias_has_a_holder_or_none(store, version):
 def test_a_version_is_found_by_what_it_holds(store, version, monkeypatch):
     key = version.tags[registry_client.KEY]
     another(store, version)
-    assert registry_client.version_with(store, "unheard-of", key) is None
-    assert registry_client.version_with(store, "corner", key).version == 1
-    assert registry_client.version_with(store, "corner", "0" * 64) is None
+    assert registry_client.version_of_candidate(store, "unheard-of", key) is None
+    assert registry_client.version_of_candidate(store, "corner", key).version == 1
+    assert registry_client.version_of_candidate(store, "corner", "0" * 64) is None
     # A store that does not filter versions by their tags gives all of them.
     monkeypatch.setattr(store.client, "search_model_versions", lambda words: [another(store, version), version])
-    assert registry_client.version_with(store, "corner", key).version == 1
-    assert registry_client.version_with(store, "corner", "0" * 64) is None
+    assert registry_client.version_of_candidate(store, "corner", key).version == 1
+    assert registry_client.version_of_candidate(store, "corner", "0" * 64) is None
 
 
 def test_a_sealed_model_is_fetched_and_held_to_its_tag(store, version, made, tmp_path):
@@ -70,13 +70,13 @@ def test_a_sealed_model_is_fetched_and_held_to_its_tag(store, version, made, tmp
 def test_a_champion_whose_files_are_gone_is_a_problem_with_a_remedy(store, version, made, mlflow_store):
     for path in mlflow_store.rglob("artifacts/sealed"):
         path.rename(path.with_name("moved"))
-    judged = champion_challenger.score_champion(store, version, read(*made))
+    judged = champion_challenger.score_champion(store, version, read_candidate(*made))
     assert (judged.version, len(judged.answers.probability), judged.splits) == ("1", 0, {})
     assert "make another version champion with `twofold models rollback" in judged.problem
 
 
 def test_a_champion_is_scored_on_the_same_images_at_its_own_threshold(store, version, made):
-    candidate = read(*made)
+    candidate = read_candidate(*made)
     judged = champion_challenger.score_champion(store, version, candidate)
     assert judged.problem == ""
     assert judged.answers.probability == pytest.approx(candidate.test.probability, abs=1e-9)
@@ -85,7 +85,7 @@ def test_a_champion_is_scored_on_the_same_images_at_its_own_threshold(store, ver
 
 
 def test_a_champion_that_wants_other_pixels_gets_the_files_decoded_its_way(store, version, made, monkeypatch):
-    candidate = read(*made)
+    candidate = read_candidate(*made)
     expected = champion_challenger.score_champion(store, version, candidate)
     # Of square images all fits make the same pixels, so the same figures must come out of the raw files.
     monkeypatch.setitem(candidate.prepared.meta, "pixels", {**candidate.prepared.meta["pixels"], "fit": "crop"})
@@ -122,7 +122,7 @@ def test_figures_get_names_that_mlflow_takes():
 
 
 def test_a_description_is_cut_to_what_every_store_keeps():
-    assert registry_client.shortened("short") == "short"
-    cut = registry_client.shortened("x" * 9000)
+    assert registry_client.shorten_description("short") == "short"
+    cut = registry_client.shorten_description("x" * 9000)
     assert len(cut) == 5000
     assert cut.endswith("of the run.)")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from twofold.tracking.store import explained
+from twofold.tracking.store import explain_refusal
 
 API = "API request to endpoint /api/2.0/mlflow/{} failed with error code 403 != 200. Response body: 'Permission denied'"
 FILE = "403 Client Error: FORBIDDEN for url: http://mlflow:5000/api/2.0/mlflow-artifacts/artifacts/1/a/page.html"
@@ -28,7 +28,7 @@ def login(monkeypatch):
     ],
 )
 def test_a_refusal_names_the_permission_the_thing_and_the_user(text, need, thing):
-    said = explained("" if text is FILE else "PERMISSION_DENIED", text)
+    said = explain_refusal("" if text is FILE else "PERMISSION_DENIED", text)
     assert said.startswith(f"permission denied: user 'reader' lacks {need}")
     assert f" on the {thing}" in said
     assert "docs/mlflow.md" in said
@@ -43,10 +43,10 @@ def test_a_refusal_names_the_permission_the_thing_and_the_user(text, need, thing
     ],
 )
 def test_a_login_that_is_not_taken_names_the_variables(code, text, monkeypatch):
-    said = explained(code, text)
+    said = explain_refusal(code, text)
     assert "does not take the login of user 'reader': set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD" in said
     monkeypatch.delenv("MLFLOW_TRACKING_USERNAME")
-    assert "this process (MLFLOW_TRACKING_USERNAME is not set)" in explained(code, text)
+    assert "this process (MLFLOW_TRACKING_USERNAME is not set)" in explain_refusal(code, text)
 
 
 @pytest.mark.parametrize(
@@ -60,4 +60,4 @@ def test_a_login_that_is_not_taken_names_the_variables(code, text, monkeypatch):
     ],
 )
 def test_what_is_no_refusal_is_left_alone(code, text):
-    assert explained(code, text) is None
+    assert explain_refusal(code, text) is None

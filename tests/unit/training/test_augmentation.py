@@ -4,18 +4,18 @@ import pytest
 import torch
 
 from twofold.model.inference import apply_view
-from twofold.training.augmentation import Augmentation, changed, draw, generator, looked_up
+from twofold.training.augmentation import Augmentation, apply_views, augment, draw_augmentation, seeded_generator
 
 OFF = Augmentation(flips=False, orientation_free=False, crop_min_area=1.0, brightness=0.0, contrast=0.0)
 
 
-def augment(images, settings, random):
-    return changed(images, settings, draw(len(images), settings, random))
+def augmented(images, settings, random):
+    return augment(images, settings, draw_augmentation(len(images), settings, random))
 
 
 @pytest.fixture
 def images():
-    return torch.randint(0, 256, (256, 12, 12, 1), dtype=torch.uint8, generator=generator(7))
+    return torch.randint(0, 256, (256, 12, 12, 1), dtype=torch.uint8, generator=seeded_generator(7))
 
 
 def ways(images, changed):
@@ -29,7 +29,7 @@ def ways(images, changed):
 
 
 def test_all_switches_off_changes_nothing(images):
-    assert torch.equal(augment(images, OFF, generator(0)), images.float())
+    assert torch.equal(augmented(images, OFF, seeded_generator(0)), images.float())
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def test_all_switches_off_changes_nothing(images):
     [({"flips": True}, {0, 1}), ({"orientation_free": True}, set(range(8))), ({}, {0})],
 )
 def test_images_are_turned_as_allowed_each_in_its_own_way(images, switches, expected):
-    found = ways(images, augment(images, replace(OFF, **switches), generator(0)))
+    found = ways(images, augmented(images, replace(OFF, **switches), seeded_generator(0)))
     assert set(found) == expected
     assert all(found.count(number) > len(found) / len(expected) / 4 for number in expected)
 
@@ -45,11 +45,11 @@ def test_images_are_turned_as_allowed_each_in_its_own_way(images, switches, expe
 @pytest.mark.parametrize("switches", [{"orientation_free": True}, {"crop_min_area": 0.5}, {"brightness": 0.2}])
 def test_the_same_address_gives_the_same_images_and_another_step_others(images, switches):
     settings = replace(OFF, **switches)
-    first = augment(images, settings, generator(0, 3, 5))
-    assert torch.equal(first, augment(images, settings, generator(0, 3, 5)))
-    assert not torch.equal(first, augment(images, settings, generator(0, 3, 6)))
-    assert not torch.equal(first, augment(images, settings, generator(0, 4, 5)))
-    assert not torch.equal(first, augment(images, settings, generator(1, 3, 5)))
+    first = augmented(images, settings, seeded_generator(0, 3, 5))
+    assert torch.equal(first, augmented(images, settings, seeded_generator(0, 3, 5)))
+    assert not torch.equal(first, augmented(images, settings, seeded_generator(0, 3, 6)))
+    assert not torch.equal(first, augmented(images, settings, seeded_generator(0, 4, 5)))
+    assert not torch.equal(first, augmented(images, settings, seeded_generator(1, 3, 5)))
 
 
 def test_a_crop_is_a_square_inside_the_image_that_keeps_at_least_the_area():
@@ -58,7 +58,7 @@ def test_a_crop_is_a_square_inside_the_image_that_keeps_at_least_the_area():
     ramp = torch.arange(size).float()
     picture = torch.stack([ramp.expand(size, size), ramp[:, None].expand(size, size)], dim=-1)
     pictures = picture.expand(200, -1, -1, -1)
-    crops = augment(pictures, replace(OFF, crop_min_area=least), generator(0))
+    crops = augmented(pictures, replace(OFF, crop_min_area=least), seeded_generator(0))
     assert crops.min() >= 0
     assert crops.max() <= size - 1
     inner = slice(8, -8)
@@ -71,29 +71,29 @@ def test_a_crop_is_a_square_inside_the_image_that_keeps_at_least_the_area():
 
 def test_light_changes_within_reach_and_stays_a_picture():
     grey = torch.full((200, 4, 4, 1), 100, dtype=torch.uint8)
-    bright = augment(grey, replace(OFF, brightness=0.2), generator(0))[:, 0, 0, 0]
+    bright = augmented(grey, replace(OFF, brightness=0.2), seeded_generator(0))[:, 0, 0, 0]
     assert 80 <= bright.min() < 85
     assert 115 < bright.max() <= 120
     two = torch.tensor([50, 150], dtype=torch.uint8).repeat(200, 4, 2, 1).reshape(200, 4, 4, 1)
-    contrasted = augment(two, replace(OFF, contrast=0.2), generator(0))
+    contrasted = augmented(two, replace(OFF, contrast=0.2), seeded_generator(0))
     spread = contrasted.amax(dim=(1, 2, 3)) - contrasted.amin(dim=(1, 2, 3))
     assert 80 <= spread.min() < 85
     assert 115 < spread.max() <= 120
     torch.testing.assert_close(contrasted.mean(dim=(1, 2, 3)), torch.full((200,), 100.0))
     white = torch.full((50, 4, 4, 1), 250, dtype=torch.uint8)
-    assert augment(white, replace(OFF, brightness=1.0), generator(0)).max() == 255
+    assert augmented(white, replace(OFF, brightness=1.0), seeded_generator(0)).max() == 255
 
 
 def test_looking_pixels_up_is_the_same_as_laying_each_image_down():
-    images = torch.randint(0, 256, (8, 6, 6, 3), dtype=torch.uint8, generator=generator(1))
-    found = looked_up(images, torch.arange(8))
+    images = torch.randint(0, 256, (8, 6, 6, 3), dtype=torch.uint8, generator=seeded_generator(1))
+    found = apply_views(images, torch.arange(8))
     for number in range(8):
         assert torch.equal(found[number], apply_view(images[number].permute(2, 0, 1), number).permute(1, 2, 0))
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_cpu_lays_images_down_as_looking_their_pixels_up_does(channels):
-    images = torch.randint(0, 256, (64, 6, 6, channels), dtype=torch.uint8, generator=generator(2))
+    images = torch.randint(0, 256, (64, 6, 6, channels), dtype=torch.uint8, generator=seeded_generator(2))
     settings = replace(OFF, orientation_free=True)
-    draws = draw(64, settings, generator(3))
-    assert torch.equal(changed(images, settings, draws), looked_up(images, draws.ways))
+    draws = draw_augmentation(64, settings, seeded_generator(3))
+    assert torch.equal(augment(images, settings, draws), apply_views(images, draws.ways))

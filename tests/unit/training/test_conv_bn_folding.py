@@ -3,8 +3,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from twofold.model.classifier import BACKBONES, build
-from twofold.model.fused_classifier import pairs
+from twofold.model.classifier import BACKBONES, build_classifier
+from twofold.model.fused_classifier import conv_bn_pairs
 from twofold.training.conv_bn_folding import depthwise_in_float32, folded_batchnorm
 
 
@@ -12,7 +12,7 @@ from twofold.training.conv_bn_folding import depthwise_in_float32, folded_batchn
 def classifier(request):
     """A network whose batch norms do something, in evaluation mode: frozen statistics."""
     torch.manual_seed(0)
-    made = build(request.param, 0.0).eval()
+    made = build_classifier(request.param, 0.0).eval()
     for module in made.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.running_mean.normal_(0, 0.1)
@@ -54,14 +54,14 @@ def test_after_the_block_everything_is_as_before(classifier):
 
 def test_every_batch_norm_has_the_convolution_before_it(classifier):
     norms = [module for module in classifier.modules() if isinstance(module, nn.BatchNorm2d)]
-    found = pairs(classifier.backbone)
+    found = conv_bn_pairs(classifier.backbone)
     assert [norm for _, norm in found] == norms
     assert len({id(convolution) for convolution, _ in found}) == len(norms)
 
 
 def test_a_batch_norm_without_a_convolution_is_refused():
     with pytest.raises(ValueError, match="no convolution before"):
-        pairs(nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.BatchNorm2d(5)))
+        conv_bn_pairs(nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.BatchNorm2d(5)))
 
 
 def test_depthwise_convolutions_compute_in_float32_and_hand_on_bfloat16():

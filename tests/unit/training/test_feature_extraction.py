@@ -10,7 +10,7 @@ from twofold.model.device import autocast, inference_batch_size
 from twofold.model.inference import apply_view, normalise
 from twofold.storage import cache, cache_sqlite
 from twofold.training import feature_extraction
-from twofold.training.feature_extraction import extract
+from twofold.training.feature_extraction import extract_features
 from twofold.training.pretrained_weights import pretrained
 
 NAME = "resnet50"
@@ -42,7 +42,7 @@ def test_logits_through_the_features_equal_logits_through_the_whole_model(base, 
     rows = images.rows("train")
     batch = normalise(torch.from_numpy(images.pixels(rows)), BACKBONES[NAME].mean, BACKBONES[NAME].std)
     for number in (0, 1, 4):
-        vectors = extract(classifier, NAME, sha256, images, rows, number)
+        vectors = extract_features(classifier, NAME, sha256, images, rows, number)
         with torch.inference_mode():
             through = classifier.head(torch.from_numpy(vectors))
             with autocast(torch.device("cpu")):
@@ -54,25 +54,25 @@ def test_logits_through_the_features_equal_logits_through_the_whole_model(base, 
 def test_the_base_sees_an_image_once_a_view(base, images, seen):
     classifier, sha256 = base
     rows = images.rows("train")
-    first = extract(classifier, NAME, sha256, images, rows, 0)
-    mirrored = extract(classifier, NAME, sha256, images, rows, 1)
+    first = extract_features(classifier, NAME, sha256, images, rows, 0)
+    mirrored = extract_features(classifier, NAME, sha256, images, rows, 1)
     assert sum(seen) == 2 * len(rows)
-    assert np.array_equal(extract(classifier, NAME, sha256, images, rows, 0), first)
-    assert np.array_equal(extract(classifier, NAME, sha256, images, rows[::-1], 1), mirrored[::-1])
+    assert np.array_equal(extract_features(classifier, NAME, sha256, images, rows, 0), first)
+    assert np.array_equal(extract_features(classifier, NAME, sha256, images, rows[::-1], 1), mirrored[::-1])
     assert sum(seen) == 2 * len(rows)
     assert not np.array_equal(first, mirrored)
-    extract(classifier, NAME, "another base", images, rows, 0)
+    extract_features(classifier, NAME, "another base", images, rows, 0)
     assert sum(seen) == 3 * len(rows)
 
 
 def test_growing_data_runs_the_base_on_new_images_only_and_gives_the_same_bytes(base, images, seen, monkeypatch):
     classifier, sha256 = base
     rows = np.arange(len(images))
-    whole = extract(classifier, NAME, sha256, images, rows, 0)
+    whole = extract_features(classifier, NAME, sha256, images, rows, 0)
     monkeypatch.setenv("TWOFOLD_CACHE", "other")
-    extract(classifier, NAME, sha256, images, rows[:7], 0)
+    extract_features(classifier, NAME, sha256, images, rows[:7], 0)
     seen.clear()
-    grown = extract(classifier, NAME, sha256, images, rows, 0)
+    grown = extract_features(classifier, NAME, sha256, images, rows, 0)
     assert sum(seen) == len(rows) - 7
     assert np.array_equal(grown, whole)
 
@@ -80,12 +80,12 @@ def test_growing_data_runs_the_base_on_new_images_only_and_gives_the_same_bytes(
 def test_features_looked_up_in_pieces_are_the_same(base, images, seen, monkeypatch):
     classifier, sha256 = base
     rows = np.arange(len(images))
-    whole = extract(classifier, NAME, sha256, images, rows, 0)
+    whole = extract_features(classifier, NAME, sha256, images, rows, 0)
     cache.forget_image(images.sha256[4])
     cache.forget_image(images.sha256[len(images) - 1])
     seen.clear()
     monkeypatch.setattr(feature_extraction, "_LOOKED_UP", 3)
-    assert np.array_equal(extract(classifier, NAME, sha256, images, rows, 0), whole)
+    assert np.array_equal(extract_features(classifier, NAME, sha256, images, rows, 0), whole)
     assert sum(seen) == 2
 
 
@@ -94,40 +94,40 @@ def test_every_batch_is_whole_so_that_no_image_depends_on_how_many_came_with_it(
     sizes = []
     classifier.backbone.register_forward_pre_hook(lambda module, inputs: sizes.append(len(inputs[0])))
     rows = images.rows("train")
-    assert extract(classifier, NAME, sha256, images, rows[:3], 0).shape == (3, 2048)
-    extract(classifier, NAME, sha256, images, np.arange(len(images)), 0)
+    assert extract_features(classifier, NAME, sha256, images, rows[:3], 0).shape == (3, 2048)
+    extract_features(classifier, NAME, sha256, images, np.arange(len(images)), 0)
     assert set(sizes) == {inference_batch_size(torch.device("cpu"), images.size)}
 
 
 def test_a_damaged_or_forgotten_vector_is_computed_again(base, images, seen):
     classifier, sha256 = base
     rows = images.rows("train")
-    first = extract(classifier, NAME, sha256, images, rows, 0)
+    first = extract_features(classifier, NAME, sha256, images, rows, 0)
     with sqlite3.connect(cache_sqlite.database()) as database:
         database.execute("UPDATE entries SET value = zeroblob(8192) WHERE image = ?", (images.sha256[rows[2]],))
     database.close()
     assert cache.forget_image(images.sha256[rows[4]]) == 1
     seen.clear()
-    assert np.array_equal(extract(classifier, NAME, sha256, images, rows, 0), first)
+    assert np.array_equal(extract_features(classifier, NAME, sha256, images, rows, 0), first)
     assert sum(seen) == 2
 
 
 def test_other_numerics_or_code_are_other_features(base, images, seen, monkeypatch):
     classifier, sha256 = base
     rows = images.rows("train")[:3]
-    extract(classifier, NAME, sha256, images, rows, 0)
-    monkeypatch.setattr(feature_extraction, "description", lambda: {"threads": "99"})
-    extract(classifier, NAME, sha256, images, rows, 0)
+    extract_features(classifier, NAME, sha256, images, rows, 0)
+    monkeypatch.setattr(feature_extraction, "device_description", lambda: {"threads": "99"})
+    extract_features(classifier, NAME, sha256, images, rows, 0)
     assert sum(seen) == 6
     monkeypatch.setattr(feature_extraction, "code_digest", lambda module: "edited")
-    extract(classifier, NAME, sha256, images, rows, 0)
+    extract_features(classifier, NAME, sha256, images, rows, 0)
     assert sum(seen) == 9
 
 
 def test_features_are_kept_by_what_the_index_says_of_the_pixels_and_by_the_channels(base, images, seen, monkeypatch):
     classifier, sha256 = base
     rows = images.rows("train")[:4]
-    extract(classifier, NAME, sha256, images, rows, 0)
+    extract_features(classifier, NAME, sha256, images, rows, 0)
     column = images.column
 
     def changed(name):
@@ -137,8 +137,8 @@ def test_features_are_kept_by_what_the_index_says_of_the_pixels_and_by_the_chann
         return values
 
     monkeypatch.setattr(images, "column", changed)
-    extract(classifier, NAME, sha256, images, rows, 0)
+    extract_features(classifier, NAME, sha256, images, rows, 0)
     assert sum(seen) == 5
     monkeypatch.setattr(images, "channels", 3)
-    extract(classifier, NAME, sha256, images, rows, 0)
+    extract_features(classifier, NAME, sha256, images, rows, 0)
     assert sum(seen) == 9

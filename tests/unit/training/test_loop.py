@@ -12,7 +12,7 @@ from twofold.core.errors import TrainingError
 from twofold.training.checkpoint import Checkpoint
 from twofold.training.history import TrainingHistory, validation_figures, write_history
 from twofold.training.loop import TrainingConfig, class_weights, train
-from twofold.training.optimizer import groups
+from twofold.training.optimizer import decay_groups
 
 TARGETS = np.array([0, 1] * 6)
 POINTS = torch.stack([torch.tensor([2.0 * int(t) - 1, i / 10]) for i, t in enumerate(TARGETS)])
@@ -49,7 +49,7 @@ def run(made=None, inputs=lambda chosen, random: POINTS[chosen], figures=None, r
             return validation_figures(TARGETS, made(POINTS).double().softmax(dim=1)[:, 1].numpy())
 
     kept = {name: changes.pop(name) for name in ("checkpoint", "log") if name in changes}
-    rates = groups(list(made.parameters()), rate, 0.01)
+    rates = decay_groups(list(made.parameters()), rate, 0.01)
 
     def each(epoch):
         return ((inputs(chosen, epoch.random(step)),) for step, chosen in enumerate(epoch.batches))

@@ -4,13 +4,13 @@ import pytest
 import torch
 from torch import nn
 
-from twofold.model.classifier import BACKBONES, build
+from twofold.model.classifier import BACKBONES, build_classifier
 from twofold.training.optimizer import WeightEMA, layer_decay_groups, lr_factor
 
 
 @pytest.fixture(params=BACKBONES)
 def grouped(request):
-    classifier = build(request.param, 0.5)
+    classifier = build_classifier(request.param, 0.5)
     groups = layer_decay_groups(
         classifier,
         BACKBONES[request.param].stages,
@@ -54,7 +54,7 @@ def test_the_learning_rate_halves_from_stage_to_stage_downwards_and_the_head_has
 def test_a_parameter_outside_every_stage_is_refused():
     with pytest.raises(ValueError, match=r"bn1\.weight: belongs to 0 stages"):
         layer_decay_groups(
-            build("resnet50", 0.5),
+            build_classifier("resnet50", 0.5),
             [["conv1.", "layer"]],
             learning_rate=1,
             head_learning_rate=1,

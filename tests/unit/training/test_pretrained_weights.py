@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from twofold.core.errors import WeightsError
-from twofold.model.classifier import build
+from twofold.model.classifier import build_classifier
 from twofold.training import pretrained_weights
-from twofold.training.pretrained_weights import WeightsSource, fetch, locate, pretrained
+from twofold.training.pretrained_weights import WeightsSource, fetch_weights, locate, pretrained
 
 KEY = ("resnet50", "imagenet1k_v1")
 
@@ -33,7 +33,7 @@ def record(monkeypatch, path, key=KEY, digits=64, url="http://127.0.0.1:9/nothin
 def published(alone, monkeypatch):
     """A file as torchvision publishes it, with its own classifier, where TWOFOLD_WEIGHTS points."""
     torch.manual_seed(3)
-    state = build("resnet50", 0.5).backbone.state_dict()
+    state = build_classifier("resnet50", 0.5).backbone.state_dict()
     state |= {"fc.weight": torch.zeros(1000, 2048), "fc.bias": torch.zeros(1000)}
     path = alone / "given" / "published.pth"
     path.parent.mkdir()
@@ -62,7 +62,7 @@ def test_looked_for_where_the_user_points_then_in_the_hub_cache_then_downloaded(
     monkeypatch.setenv("TWOFOLD_WEIGHTS", str(alone / "torch"))  # a folder without the file
     assert locate(*KEY) == cached
     monkeypatch.delenv("TWOFOLD_WEIGHTS")
-    assert locate(*KEY) == fetch(*KEY) == cached
+    assert locate(*KEY) == fetch_weights(*KEY) == cached
     monkeypatch.setenv("TWOFOLD_WEIGHTS", str(alone / "nowhere"))
     with pytest.raises(WeightsError, match=r"TWOFOLD_WEIGHTS=.*nowhere: no such"):
         locate(*KEY)
@@ -156,13 +156,13 @@ def test_a_download_is_verified_and_put_whole_into_the_hub_cache(published, alon
     asked = []
     monkeypatch.setattr(pretrained_weights, "download", lambda *a, **k: asked.append((a, k)) or path.read_bytes())
     cached = alone / "torch" / "hub" / "checkpoints" / path.name
-    assert fetch("resnet50") == fetch("resnet50") == cached
+    assert fetch_weights("resnet50") == fetch_weights("resnet50") == cached
     assert asked == [(("http://127.0.0.1:9/nothing.pth", sha256), {"retry": False})]
     assert [kept.name for kept in cached.parent.iterdir()] == [path.name]
 
 
 def test_packaged_weights_load_in_order_and_are_not_downloaded(alone):
-    path = fetch("efficientnet_lite0")
+    path = fetch_weights("efficientnet_lite0")
     state = torch.load(path, weights_only=True)
     classifier, base = pretrained("efficientnet_lite0", "packaged", dropout=0.5)
     assert base == hashlib.sha256(path.read_bytes()).hexdigest()
@@ -186,6 +186,6 @@ def test_random_weights_are_the_same_every_time_and_leave_torchs_generator_alone
 
 def test_unknown_names_are_listed_with_the_known():
     with pytest.raises(WeightsError, match="found 'vgg', known are efficientnet_lite0, resnet50"):
-        fetch("vgg")
+        fetch_weights("vgg")
     with pytest.raises(WeightsError, match="resnet50 has imagenet1k_v1, imagenet1k_v2, random"):
         pretrained("resnet50", "packaged", dropout=0.5)

@@ -7,7 +7,7 @@ from PIL import Image
 
 from tests.support.training_maker import FINETUNE, make_finetuned, make_head, make_prepared
 from twofold.core.errors import ParameterError
-from twofold.core.params import check
+from twofold.core.params import check_section
 from twofold.model import inference
 from twofold.orchestration.params_file import set_values
 from twofold.steps.finetune_all import FinetuneAll
@@ -107,12 +107,15 @@ def test_an_end_that_is_not_the_size_of_the_images_is_refused(larger, alone):
 )
 def test_a_wrong_schedule_is_refused(value, said):
     with pytest.raises(ParameterError, match=said):
-        check(FinetuneAll, "finetune_all", FINETUNE | {"image_size": value})
+        check_section(FinetuneAll, "finetune_all", FINETUNE | {"image_size": value})
 
 
 def test_a_schedule_as_kubeflow_hands_it_over_is_taken():
     floats = {"start": 32.0, "end": 64.0, "at": 0.5}
-    assert check(FinetuneAll, "finetune_all", FINETUNE | {"image_size": floats}).model_dump()["image_size"] == SMALLER
+    assert (
+        check_section(FinetuneAll, "finetune_all", FINETUNE | {"image_size": floats}).model_dump()["image_size"]
+        == SMALLER
+    )
 
 
 def test_a_schedule_that_ends_elsewhere_than_the_prepared_size_is_refused_before_anything_runs(tmp_path):

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from twofold.training.optimizer import groups
+from twofold.training.optimizer import decay_groups
 from twofold.training.train_step import NOBODY, TrainStep, cross_entropy
 
 LOGITS = torch.tensor([[2.0, -1.0], [0.3, 0.4], [-1.0, 0.5], [0.0, 3.0], [9.0, -9.0]])
@@ -43,7 +43,7 @@ def test_a_step_moves_by_the_rate_of_its_group_and_tells_loss_and_norm():
     step = TrainStep(
         network,
         network,
-        groups([network.weight], 0.1, 0.0),
+        decay_groups([network.weight], 0.1, 0.0),
         class_weights=None,
         label_smoothing=0.0,
         clip_norm=1e9,

@@ -13,17 +13,19 @@ from twofold.core.errors import ServerError
 from twofold.kubeflow.definition.images import Images
 from twofold.kubeflow.definition.resources import Resources
 from twofold.kubeflow.preflight.local_checks import (
-    from_here,
-    from_inside_only,
+    findings_left_to_pods,
     image_findings,
     server_finding,
+    service_findings,
     source_finding,
 )
 from twofold.kubeflow.server.connection import connect
 from twofold.orchestration.preflight_findings import Finding, failed, failure, lines, not_checked
 
 if TYPE_CHECKING:
-    from twofold.kubeflow.preflight.cluster_checks import Place
+    from twofold.kubeflow.preflight.cluster_checks import ClusterLocation
+
+    pass
 
 TOLD_BY_PODS = ("image pull", "ingest.source")  # by having run, and by a finding of their own
 
@@ -53,7 +55,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def _doctor(options: argparse.Namespace) -> int:
-    from twofold.kubeflow.preflight.cluster_checks import Place, cluster_findings
+    from twofold.kubeflow.preflight.cluster_checks import ClusterLocation, cluster_findings
 
     resources = None if options.cpu else common.resources_from(options)
     sections = common.params_from(options) | {
@@ -61,9 +63,9 @@ def _doctor(options: argparse.Namespace) -> int:
     }
     images, findings = image_findings(options.image)
     server, namespace = server_finding(common.connection_from(options))
-    place = Place(namespace, options.kubeconfig, options.context)
+    place = ClusterLocation(namespace, options.kubeconfig, options.context)
     findings = [server, *findings, *cluster_findings(place, resources, images)]
-    findings += [source_finding(sections["ingest"]["source"], resources), *from_here(options.bucket, sections)]
+    findings += [source_finding(sections["ingest"]["source"], resources), *service_findings(options.bucket, sections)]
     if options.in_cluster:
         found = _inside(options, place, images, resources, sections, findings)
         if found[-1].level == "ok":
@@ -71,28 +73,30 @@ def _doctor(options: argparse.Namespace) -> int:
             findings = [each for each in findings if each.check not in TOLD_BY_PODS or each.level == "failure"]
         findings += found
     else:
-        findings += from_inside_only(sections, resources)
+        findings += findings_left_to_pods(sections, resources)
     print("\n".join(lines(findings)))
     return int(failed(findings))
 
 
 def _inside(
     options: argparse.Namespace,
-    place: "Place",
+    place: "ClusterLocation",
     images: Images | None,
     resources: Resources | None,
     sections: dict[str, dict[str, Any]],
     before: list[Finding],
 ) -> list[Finding]:
     """The findings of a run in the cluster."""
-    from twofold.kubeflow.preflight.in_cluster_run import Asked, in_cluster
+    from twofold.kubeflow.preflight.in_cluster_run import ClusterRunRequest, run_in_cluster
 
     if images is None or before[0].level == "failure":
         return [not_checked("run in the cluster", "not started: see the failures above", "mend those first")]
     head = sections["train_head"]
-    asked = Asked(images, resources, sections["ingest"]["source"], options.bucket, head["backbone"], head["weights"])
+    asked = ClusterRunRequest(
+        images, resources, sections["ingest"]["source"], options.bucket, head["backbone"], head["weights"]
+    )
     try:
-        return in_cluster(connect(common.connection_from(options)), place, asked, options.patience)
+        return run_in_cluster(connect(common.connection_from(options)), place, asked, options.patience)
     except ServerError as error:
         seen, _, remedy = str(error).partition(". ")
         return [failure("run in the cluster", seen, remedy or "see docs/cluster.md")]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from twofold.cli.kfp import options as common
 from twofold.core.errors import TwofoldError
-from twofold.kubeflow.local.outputs import files
+from twofold.kubeflow.local.outputs import summary_files
 from twofold.kubeflow.local.process_runner import run_in_processes
 from twofold.orchestration.run_summary import summary
 
@@ -45,5 +45,5 @@ def _run(options: argparse.Namespace) -> int:
         folder, ui = run_in_containers(root, common.images_from(options), params, arguments)
     else:
         folder, ui = run_in_processes(root, params, arguments), "make ui"
-    print(summary(files(folder), ui))
+    print(summary(summary_files(folder), ui))
     return 0

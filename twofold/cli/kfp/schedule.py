@@ -22,7 +22,7 @@ from twofold.kubeflow.definition.compiler import pipeline_name
 from twofold.kubeflow.server import recurring_runs
 from twofold.kubeflow.server.connection import connect
 from twofold.kubeflow.server.cron import Cron, Timing, parse
-from twofold.kubeflow.server.recurring_runs import Wanted
+from twofold.kubeflow.server.recurring_runs import RecurringRunSpec
 from twofold.kubeflow.server.uploads import ensure_experiment, ensure_version, find_experiment, find_version
 
 MISSED = "if one was missed while it was paused: KFP makes up for the latest, no_catchup spares only those before it"
@@ -96,8 +96,10 @@ def _apply(options: argparse.Namespace) -> int:
         package, arguments, experiment_name = compiled(options, Path(folder))
         client = connect(common.connection_from(options))
         version, experiment = find_version(client, pipeline, package), find_experiment(client, experiment_name)
-        there = recurring_runs.of_name(client, options.name)
-        wanted = Wanted(options.name, timing, experiment_name, version.name, arguments, options.service_account)
+        there = recurring_runs.find_by_name(client, options.name)
+        wanted = RecurringRunSpec(
+            options.name, timing, experiment_name, version.name, arguments, options.service_account
+        )
         paused = bool(there) and not any(map(recurring_runs.is_enabled, there))
         same = [
             one
@@ -121,12 +123,12 @@ def _apply(options: argparse.Namespace) -> int:
         if keep is None:
             version, _ = ensure_version(client, pipeline, package)
             experiment = ensure_experiment(client, experiment_name)
-            made = recurring_runs.make(client, wanted, version, experiment.experiment_id, enabled=not paused)
+            made = recurring_runs.create(client, wanted, version, experiment.experiment_id, enabled=not paused)
     # First the new one, then the old: should this break off, two may run, but never is there none.
     try:
         if keep is not None:
-            recurring_runs.remove(client, options.name, old)
-        elif not recurring_runs.settle(client, options.name, made, old):
+            recurring_runs.delete(client, options.name, old)
+        elif not recurring_runs.keep_newest(client, options.name, made, old):
             raise ServerError(f"schedule {options.name}: somebody applied it at the same time, and theirs stays")
     except KeyboardInterrupt:
         say(f"schedule {options.name}: broken off; more than one of that name may run: do it again")
@@ -151,12 +153,18 @@ def _foretell(timing: Timing, now: datetime, zone: ZoneInfo, keep: Any | None, p
 
 
 def _list(options: argparse.Namespace) -> int:
-    ours, others = recurring_runs.all_of_pipeline(connect(common.connection_from(options)))
+    ours, others = recurring_runs.list_of_pipeline(connect(common.connection_from(options)))
     rows = [("NAME", "STATE", "WHEN", "MADE", "ID")] if ours else []
     for one in ours:
         state = "enabled" if recurring_runs.is_enabled(one) else "paused"
         rows.append(
-            (one.display_name, state, recurring_runs.when(one), f"{one.created_at:%F %R} UTC", one.recurring_run_id)
+            (
+                one.display_name,
+                state,
+                recurring_runs.describe_trigger(one),
+                f"{one.created_at:%F %R} UTC",
+                one.recurring_run_id,
+            )
         )
     widths = [max(len(row[column]) for row in rows) for column in range(5)] if rows else []
     for row in rows:
@@ -167,7 +175,7 @@ def _list(options: argparse.Namespace) -> int:
 
 def _switch(options: argparse.Namespace, *, enabled: bool) -> int:
     client = connect(common.connection_from(options))
-    found = recurring_runs.existing(client, options.name)
+    found = recurring_runs.require_by_name(client, options.name)
     word = "enabled" if enabled else "paused"
     if enabled and len(found) > 1:
         raise ServerError(
@@ -178,19 +186,19 @@ def _switch(options: argparse.Namespace, *, enabled: bool) -> int:
         print(f"schedule {options.name}: would be {word}; nothing done (--dry-run)")
         return 0
     for one in todo:
-        recurring_runs.switch(client, one, enabled=enabled)
+        recurring_runs.set_enabled(client, one, enabled=enabled)
     print(f"schedule {options.name}: {'' if todo else 'already '}{word}")
     return 0
 
 
 def _delete(options: argparse.Namespace) -> int:
     client = connect(common.connection_from(options))
-    found = recurring_runs.existing(client, options.name)
+    found = recurring_runs.require_by_name(client, options.name)
     several = f" ({len(found)} of that name)" if len(found) > 1 else ""
     if options.dry_run:
         print(f"schedule {options.name}: would be deleted{several}; nothing done (--dry-run)")
         return 0
-    recurring_runs.remove(client, options.name, found)
+    recurring_runs.delete(client, options.name, found)
     print(f"schedule {options.name}: deleted{several}")
     return 0
 

@@ -17,7 +17,7 @@ from twofold.kubeflow.definition.compiler import compile_to, pipeline_name
 from twofold.kubeflow.server.connection import connect
 from twofold.kubeflow.server.cron import parse_interval
 from twofold.kubeflow.server.run_submission import submit_run
-from twofold.kubeflow.server.run_watcher import follow
+from twofold.kubeflow.server.run_watcher import watch_run
 from twofold.kubeflow.server.uploads import ensure_experiment, ensure_version
 
 
@@ -105,7 +105,7 @@ def _submit(options: argparse.Namespace) -> int:
     if not options.wait:
         return 0
     try:
-        return follow(client, run.run_id, link, options.timeout)
+        return watch_run(client, run.run_id, link, options.timeout)
     except KeyboardInterrupt:
         say(f"no longer followed; the run goes on: {link}")
         raise

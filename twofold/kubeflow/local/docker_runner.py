@@ -21,7 +21,7 @@ from typing import Any
 from twofold.core.errors import TwofoldError
 from twofold.kubeflow.definition.compiler import Sections
 from twofold.kubeflow.definition.images import Images
-from twofold.kubeflow.local.process_runner import execute
+from twofold.kubeflow.local.process_runner import run_pipeline
 
 PATIENCE = 120  # seconds for MLflow's server to answer
 MARK = "twofold.run"  # label of the containers of one run
@@ -75,7 +75,7 @@ def run_in_containers(root: Path, images: Images, params: Sections, arguments: M
         if os.getuid():
             # What is written belongs to whoever asked for it; for root the image's own user stays, who is none.
             options["user"] = f"{os.getuid()}:{os.getgid()}"
-        folder = execute(root / "runs", DockerRunner(**options), images, params, {**arguments, "ingest": section})
+        folder = run_pipeline(root / "runs", DockerRunner(**options), images, params, {**arguments, "ingest": section})
     return folder, f"{Path(sys.executable).name} -m mlflow server {' '.join(_store(root / 'mlflow'))}"
 
 

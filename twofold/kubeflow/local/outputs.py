@@ -20,7 +20,7 @@ NAMED = {"ingest": "raw", "preprocess": "data", "train-head": "model", "finetune
 }  # the output of a task whose bytes its digest is made of
 
 
-def check(folder: Path, pipeline: Any) -> None:
+def check_outputs(folder: Path, pipeline: Any) -> None:
     """Hold a run's folder to what the pipeline's tasks say they write.
 
     Raises:
@@ -58,7 +58,7 @@ def _problems(folder: Path, task: str, component: dict[str, Any]) -> list[str]:
     return found
 
 
-def files(folder: Path) -> Files:
+def summary_files(folder: Path) -> Files:
     """What the summary reads, in a run's folder."""
     return Files(
         ingest=folder / "ingest" / "metrics",

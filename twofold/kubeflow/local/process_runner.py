@@ -16,7 +16,7 @@ from typing import Any
 from twofold.core.errors import TwofoldError
 from twofold.kubeflow.definition.compiler import Sections, build
 from twofold.kubeflow.definition.images import Images
-from twofold.kubeflow.local.outputs import check
+from twofold.kubeflow.local.outputs import check_outputs
 
 
 def run_in_processes(root: Path, params: Sections, arguments: Mapping[str, Any]) -> Path:
@@ -27,10 +27,12 @@ def run_in_processes(root: Path, params: Sections, arguments: Mapping[str, Any])
     """
     from kfp.local import SubprocessRunner
 
-    return execute(root / "runs", SubprocessRunner(use_venv=False), None, params, arguments)
+    return run_pipeline(root / "runs", SubprocessRunner(use_venv=False), None, params, arguments)
 
 
-def execute(root: Path, runner: Any, images: Images | None, params: Sections, arguments: Mapping[str, Any]) -> Path:
+def run_pipeline(
+    root: Path, runner: Any, images: Images | None, params: Sections, arguments: Mapping[str, Any]
+) -> Path:
     """Run the pipeline with one of kfp's local runners and look at what it wrote.
 
     Args:
@@ -66,7 +68,7 @@ def execute(root: Path, runner: Any, images: Images | None, params: Sections, ar
     made = sorted(own.iterdir())
     if failure or len(made) != 1:
         raise TwofoldError(f"the pipeline failed: {failure or 'it left no folder'}; see the lines above, and {own}")
-    check(made[0], pipeline)
+    check_outputs(made[0], pipeline)
     return made[0]
 
 

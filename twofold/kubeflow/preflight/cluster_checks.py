@@ -26,7 +26,7 @@ LEVEL = "pod-security.kubernetes.io/enforce"
 ASK = "ask who runs the cluster, or use --in-cluster"
 
 
-class Place(NamedTuple):
+class ClusterLocation(NamedTuple):
     """Which part of which cluster.
 
     Attributes:
@@ -56,7 +56,7 @@ class Place(NamedTuple):
         return ApiClient(client.configuration)
 
 
-def cluster_findings(place: Place, resources: Resources | None, images: Images | None) -> list[Finding]:
+def cluster_findings(place: ClusterLocation, resources: Resources | None, images: Images | None) -> list[Finding]:
     """Everything that the Kubernetes API shows; one line where there is no such API from here.
 
     Args:

@@ -28,9 +28,9 @@ from twofold.kubeflow.definition.compiler import project_module
 from twofold.kubeflow.definition.images import Images
 from twofold.kubeflow.definition.placement import place
 from twofold.kubeflow.definition.resources import Resources, Retries, Task
-from twofold.kubeflow.preflight.cluster_checks import PATIENCE, Place
+from twofold.kubeflow.preflight.cluster_checks import PATIENCE, ClusterLocation
 from twofold.kubeflow.server.kfp_client import Client
-from twofold.kubeflow.server.run_watcher import patiently
+from twofold.kubeflow.server.run_watcher import retry_until_answered
 from twofold.orchestration.preflight_findings import Finding, failure, from_log, ok
 
 NAME = "twofold-doctor"
@@ -41,7 +41,7 @@ EVERY = 5.0  # seconds between two looks at the run
 TEMPLATES = ("system-container-impl", "metadata-0-{labels}-system-container-impl")
 
 
-class Asked(NamedTuple):
+class ClusterRunRequest(NamedTuple):
     """What the pods are told to look at."""
 
     images: Images
@@ -52,7 +52,9 @@ class Asked(NamedTuple):
     weights: str
 
 
-def in_cluster(client: Client, cluster: Place, asked: Asked, patience: float) -> list[Finding]:
+def run_in_cluster(
+    client: Client, cluster: ClusterLocation, asked: ClusterRunRequest, patience: float
+) -> list[Finding]:
     """Start the run, wait for it, and read its pods' findings.
 
     Args:
@@ -81,7 +83,7 @@ def in_cluster(client: Client, cluster: Place, asked: Asked, patience: float) ->
     return [*found, ok(check, seen)]
 
 
-def pipeline(asked: Asked) -> Callable[..., Any]:
+def pipeline(asked: ClusterRunRequest) -> Callable[..., Any]:
     """The two tasks, each with its step's image and place, tried once and for ten minutes at most."""
     component = project_module("components.doctor").doctor
     resources = _once(asked.resources) if asked.resources else None
@@ -122,7 +124,7 @@ def _once(resources: Resources) -> Resources:
     return resources.model_copy(update={"steps": steps, "secrets": secrets})
 
 
-def _start(client: Client, namespace: str, asked: Asked) -> str:
+def _start(client: Client, namespace: str, asked: ClusterRunRequest) -> str:
     with tempfile.TemporaryDirectory() as scratch, contextlib.redirect_stdout(io.StringIO()):
         # kfp prints links of its own meanwhile.
         path = Path(scratch) / "doctor.yaml"
@@ -140,7 +142,7 @@ def _start(client: Client, namespace: str, asked: Asked) -> str:
 def _wait(client: Client, run_id: str, link: str, until: float) -> Any:
     last = ""
     while True:
-        run = patiently(lambda: client.get_run(run_id), link)
+        run = retry_until_answered(lambda: client.get_run(run_id), link)
         if (run.state or "PENDING") != last:
             last = run.state or "PENDING"
             say(f"{NAME}: {last}")
@@ -153,7 +155,7 @@ def _wait(client: Client, run_id: str, link: str, until: float) -> Any:
         time.sleep(EVERY)
 
 
-def _findings(client: Client, cluster: Place, run: Any, labels: int) -> tuple[list[Finding], list[str]]:
+def _findings(client: Client, cluster: ClusterLocation, run: Any, labels: int) -> tuple[list[Finding], list[str]]:
     """What the pods' logs hold, by the first way that gives any; and why the ways before it gave none."""
     ways: dict[str, Callable[[], Iterator[str]]] = {
         "Kubernetes": lambda: _from_kubernetes(cluster, run.run_id),
@@ -174,7 +176,7 @@ def _findings(client: Client, cluster: Place, run: Any, labels: int) -> tuple[li
     return [], whys
 
 
-def _from_kubernetes(cluster: Place, run_id: str) -> Iterator[str]:
+def _from_kubernetes(cluster: ClusterLocation, run_id: str) -> Iterator[str]:
     api = CoreV1Api(cluster.connect())
     selector = f"pipeline/runid={run_id}"
     pods = api.list_namespaced_pod(cluster.namespace, label_selector=selector, _request_timeout=PATIENCE)
@@ -188,7 +190,7 @@ def _from_kubernetes(cluster: Place, run_id: str) -> Iterator[str]:
                 raise
 
 
-def _from_kubeflow(client: Client, cluster: Place, run: Any, labels: int) -> Iterator[str]:
+def _from_kubeflow(client: Client, cluster: ClusterLocation, run: Any, labels: int) -> Iterator[str]:
     """Through the API server's address for logs, and that of the UI's server, whichever --host is."""
     for pod in _pod_names(run, labels):
         yield _text(client, f"/apis/v1alpha1/runs/{run.run_id}/nodes/{quote(pod)}/log")

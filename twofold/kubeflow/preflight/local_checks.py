@@ -90,7 +90,7 @@ def source_finding(address: str, resources: Resources | None) -> Finding:
     return not_checked(check, f"whether the pods find images at {address}", INSIDE)
 
 
-def from_here(bucket: str, sections: Mapping[str, Mapping[str, Any]]) -> list[Finding]:
+def service_findings(bucket: str, sections: Mapping[str, Mapping[str, Any]]) -> list[Finding]:
     """S3 and MLflow, where this machine's own environment names them. The pods have their own."""
     findings = []
     looked_at = bucket or bucket_of(sections["ingest"]["source"])
@@ -102,7 +102,7 @@ def from_here(bucket: str, sections: Mapping[str, Mapping[str, Any]]) -> list[Fi
     return [Finding(here + each.check, each.level, each.seen, each.remedy) for each in findings]
 
 
-def from_inside_only(sections: Mapping[str, Mapping[str, Any]], resources: Resources | None) -> list[Finding]:
+def findings_left_to_pods(sections: Mapping[str, Mapping[str, Any]], resources: Resources | None) -> list[Finding]:
     """What only a pod sees."""
     head = sections["train_head"]
     wanted = {

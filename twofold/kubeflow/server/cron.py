@@ -179,7 +179,7 @@ def parse_interval(text: str) -> int:
     return int(shape[1]) * UNITS[shape[2]]
 
 
-def spell(seconds: int) -> str:
+def format_interval(seconds: int) -> str:
     """The interval as one writes it: 86400 -> 1d."""
     unit = next(unit for unit in ("w", "d", "h", "m", "s") if seconds % UNITS.get(unit, 1) == 0)
     return f"{seconds // UNITS.get(unit, 1)}{unit}"
@@ -225,7 +225,7 @@ class Timing:
             turn += 1
 
     def __str__(self) -> str:
-        when = f"cron {self.cron.text}" if self.cron else f"every {spell(self.every or 0)}"
+        when = f"cron {self.cron.text}" if self.cron else f"every {format_interval(self.every or 0)}"
         limits = [f", from {self.start:%Y-%m-%d %H:%M} UTC"] if self.start else []
         limits += [f", until {self.end:%Y-%m-%d %H:%M} UTC"] if self.end else []
         return when + "".join(limits)

@@ -247,7 +247,7 @@ def _words(error: ApiException) -> str:
     return " ".join(body.split())
 
 
-def listed(call: Callable[..., Any], field: str, **query: Any) -> Iterator[Any]:
+def list_all(call: Callable[..., Any], field: str, **query: Any) -> Iterator[Any]:
     """Everything that a list call has, page by page."""
     token = ""
     while True:
@@ -258,9 +258,9 @@ def listed(call: Callable[..., Any], field: str, **query: Any) -> Iterator[Any]:
             return
 
 
-def named(call: Callable[..., Any], field: str, name: str, **query: Any) -> list[Any]:
+def list_named(call: Callable[..., Any], field: str, name: str, **query: Any) -> list[Any]:
     """Those with this display name, oldest first."""
     predicate = {"operation": "EQUALS", "key": "display_name", "stringValue": name}
-    found = listed(call, field, filter=json.dumps({"predicates": [predicate]}), sort_by="created_at asc", **query)
+    found = list_all(call, field, filter=json.dumps({"predicates": [predicate]}), sort_by="created_at asc", **query)
     # Databases compare names without regard to case; two schedules may differ in nothing else.
     return [one for one in found if one.display_name == name]

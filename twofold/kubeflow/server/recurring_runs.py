@@ -13,15 +13,15 @@ from typing import Any, TypeVar
 from twofold.core.errors import ServerError
 from twofold.core.progress import say
 from twofold.kubeflow.definition.compiler import pipeline_name
-from twofold.kubeflow.server.cron import Timing, spell
-from twofold.kubeflow.server.kfp_client import Client, NoAnswerError, RefusedError, listed, named
+from twofold.kubeflow.server.cron import Timing, format_interval
+from twofold.kubeflow.server.kfp_client import Client, NoAnswerError, RefusedError, list_all, list_named
 from twofold.kubeflow.server.uploads import find_pipeline_id
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Wanted:
+class RecurringRunSpec:
     """All that a schedule is made from."""
 
     name: str
@@ -50,14 +50,14 @@ class Wanted:
         )
 
 
-def of_name(client: Client, name: str) -> list[Any]:
+def find_by_name(client: Client, name: str) -> list[Any]:
     """Those of this pipeline with that name, oldest first.
 
     Raises:
         ServerError: another pipeline has one of that name, which shall not be taken for ours.
     """
     pipeline_id = find_pipeline_id(client, pipeline_name())
-    found = named(client.list_recurring_runs, "recurring_runs", name, namespace=_space(client))
+    found = list_named(client.list_recurring_runs, "recurring_runs", name, namespace=_space(client))
     foreign = [one for one in found if not _is_of(one, pipeline_id)]
     if foreign:
         raise ServerError(
@@ -67,34 +67,34 @@ def of_name(client: Client, name: str) -> list[Any]:
     return found
 
 
-def existing(client: Client, name: str) -> list[Any]:
+def require_by_name(client: Client, name: str) -> list[Any]:
     """The same, at least one.
 
     Raises:
         ServerError: there is none; the names there are.
     """
-    found = of_name(client, name)
+    found = find_by_name(client, name)
     if not found:
-        names = sorted({one.display_name for one in all_of_pipeline(client)[0]})
+        names = sorted({one.display_name for one in list_of_pipeline(client)[0]})
         others = f"there are {', '.join(names)}" if names else "nor any other"
         raise ServerError(f"schedule {name}: there is none; {others}")
     return found
 
 
-def all_of_pipeline(client: Client) -> tuple[list[Any], int]:
+def list_of_pipeline(client: Client) -> tuple[list[Any], int]:
     """All of this pipeline, oldest first, and how many there are of others."""
     pipeline_id = find_pipeline_id(client, pipeline_name())
     every = list(
-        listed(client.list_recurring_runs, "recurring_runs", sort_by="created_at asc", namespace=_space(client))
+        list_all(client.list_recurring_runs, "recurring_runs", sort_by="created_at asc", namespace=_space(client))
     )
     ours = [one for one in every if _is_of(one, pipeline_id)]
     return ours, len(every) - len(ours)
 
 
-def make(client: Client, wanted: Wanted, version: Any, experiment_id: str, *, enabled: bool) -> str:
+def create(client: Client, wanted: RecurringRunSpec, version: Any, experiment_id: str, *, enabled: bool) -> str:
     """Make it and give its identity; where the answer is lost, look whether it was made before trying once more."""
     timing = wanted.timing
-    before = {one.recurring_run_id for one in of_name(client, wanted.name)}
+    before = {one.recurring_run_id for one in find_by_name(client, wanted.name)}
     for last in (False, True):
         try:
             made = client.create_recurring_run(
@@ -116,7 +116,9 @@ def make(client: Client, wanted: Wanted, version: Any, experiment_id: str, *, en
             return str(made.recurring_run_id)
         except NoAnswerError as lost:
             say(f"connection lost while the schedule was being made ({lost}); looking whether it was")
-            new = [one.recurring_run_id for one in of_name(client, wanted.name) if one.recurring_run_id not in before]
+            new = [
+                one.recurring_run_id for one in find_by_name(client, wanted.name) if one.recurring_run_id not in before
+            ]
             if new:
                 say("it was")
                 return str(new[-1])
@@ -126,7 +128,7 @@ def make(client: Client, wanted: Wanted, version: Any, experiment_id: str, *, en
     raise AssertionError("unreachable")
 
 
-def settle(client: Client, name: str, made: str, old: list[Any]) -> bool:
+def keep_newest(client: Client, name: str, made: str, old: list[Any]) -> bool:
     """Leave one of that name: the newest, by which everyone who applies at the same time leaves the same.
 
     Args:
@@ -140,7 +142,7 @@ def settle(client: Client, name: str, made: str, old: list[Any]) -> bool:
         ServerError: not all others could be removed.
     """
     try:
-        there = of_name(client, name)
+        there = find_by_name(client, name)
     except ServerError as error:
         raise ServerError(
             f"{error}\nschedule {name}: the new one is made, {len(old)} of that name that should go may still run; do "
@@ -148,19 +150,19 @@ def settle(client: Client, name: str, made: str, old: list[Any]) -> bool:
         ) from None
     if made not in [one.recurring_run_id for one in there]:
         # Removed already by a later one, or not shown yet: all that is sure is that the old ones go.
-        remove(client, name, old)
+        delete(client, name, old)
         return not any(one.recurring_run_id not in {each.recurring_run_id for each in old} for one in there)
     newest = max(there, key=lambda one: (one.created_at, one.recurring_run_id))
-    remove(client, name, [one for one in there if one is not newest])
+    delete(client, name, [one for one in there if one is not newest])
     return bool(newest.recurring_run_id == made)
 
 
-def switch(client: Client, one: Any, *, enabled: bool) -> None:
+def set_enabled(client: Client, one: Any, *, enabled: bool) -> None:
     call = client.enable_recurring_run if enabled else client.disable_recurring_run
     _again(lambda: call(one.recurring_run_id))
 
 
-def remove(client: Client, name: str, doomed: list[Any]) -> None:
+def delete(client: Client, name: str, doomed: list[Any]) -> None:
     """Remove them all.
 
     Raises:
@@ -181,7 +183,7 @@ def is_enabled(one: Any) -> bool:
     return bool(one.mode == "ENABLE")
 
 
-def when(one: Any) -> str:
+def describe_trigger(one: Any) -> str:
     """As one would write it for `apply`."""
     trigger = one.trigger
     if trigger and trigger.cron_schedule and trigger.cron_schedule.cron:
@@ -189,7 +191,7 @@ def when(one: Any) -> str:
         five = len(fields) == 6 and fields[0] == "0"
         return f"cron {' '.join(fields[1:])}" if five else f"KFP's cron {' '.join(fields)}"
     if trigger and trigger.periodic_schedule and trigger.periodic_schedule.interval_second:
-        return f"every {spell(int(trigger.periodic_schedule.interval_second))}"
+        return f"every {format_interval(int(trigger.periodic_schedule.interval_second))}"
     return "never"
 
 

@@ -11,7 +11,7 @@ from kfp_server_api import V2beta1PipelineVersionReference, V2beta1Run, V2beta1R
 
 from twofold.core.errors import ServerError
 from twofold.core.progress import say
-from twofold.kubeflow.server.kfp_client import Client, NoAnswerError, named
+from twofold.kubeflow.server.kfp_client import Client, NoAnswerError, list_named
 from twofold.kubeflow.server.uploads import Version
 
 LOOKS = (0.0, 2.0, 5.0, 10.0)  # seconds before each look for a run that may or may not have been created
@@ -59,7 +59,7 @@ def _find(client: Client, experiment_id: str, name: str, mark: str) -> Any | Non
     try:
         for wait in LOOKS:
             time.sleep(wait)
-            for run in named(client.runs.run_service_list_runs, "runs", name, experiment_id=experiment_id):
+            for run in list_named(client.runs.run_service_list_runs, "runs", name, experiment_id=experiment_id):
                 if mark in (run.description or ""):
                     return run
     except ServerError as error:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from twofold.core.errors import ServerError
 from twofold.core.progress import say
-from twofold.kubeflow.server.cron import spell
+from twofold.kubeflow.server.cron import format_interval
 from twofold.kubeflow.server.kfp_client import Client, NoAnswerError, RefusedError
 from twofold.orchestration.params_file import STEPS
 
@@ -22,7 +22,7 @@ OVER = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
 T = TypeVar("T")
 
 
-def follow(client: Client, run_id: str, link: str, timeout: int | None) -> int:
+def watch_run(client: Client, run_id: str, link: str, timeout: int | None) -> int:
     """Print a line at every change of a step until the run is over; 0 if it succeeded, else 1.
 
     Raises:
@@ -31,9 +31,9 @@ def follow(client: Client, run_id: str, link: str, timeout: int | None) -> int:
     begin = time.monotonic()
     shown: dict[str, str] = {}
     while True:
-        run = patiently(lambda: client.get_run(run_id), link)
+        run = retry_until_answered(lambda: client.get_run(run_id), link)
         details = (run.run_details.task_details if run.run_details else None) or []
-        for step, line in steps_of(details).items():
+        for step, line in step_states(details).items():
             if shown.get(step) != line:
                 shown[step] = line
                 say(f"{_clock()}  {step:<13} {line}")
@@ -41,12 +41,12 @@ def follow(client: Client, run_id: str, link: str, timeout: int | None) -> int:
             return _result(run, shown, link)
         if timeout is not None and time.monotonic() - begin >= timeout:
             raise ServerError(
-                f"timeout: the run is {str(run.state or 'PENDING').lower()} after {spell(timeout)}, and goes on: {link}"
+                f"timeout: the run is {str(run.state or 'PENDING').lower()} after {format_interval(timeout)}, and goes on: {link}"
             )
         time.sleep(POLL)
 
 
-def steps_of(details: list[Any]) -> dict[str, str]:
+def step_states(details: list[Any]) -> dict[str, str]:
     """What is to be said of each step that has begun, in their order.
 
     The server lists every node of the workflow: for a step `train-head` also `train-head-driver` and `executor`. That
@@ -61,7 +61,7 @@ def steps_of(details: list[Any]) -> dict[str, str]:
     return {step: found[step] for step in STEPS if step in found}
 
 
-def patiently(ask: Callable[[], T], link: str) -> T:
+def retry_until_answered(ask: Callable[[], T], link: str) -> T:
     """The answer, however often the connection is lost on the way.
 
     Raises:
@@ -78,9 +78,13 @@ def patiently(ask: Callable[[], T], link: str) -> T:
             now = time.monotonic()
             if lost is None:
                 lost = now
-                say(f"{_clock()}  connection lost, trying again for {spell(int(PATIENCE))}; the run goes on ({error})")
+                say(
+                    f"{_clock()}  connection lost, trying again for {format_interval(int(PATIENCE))}; the run goes on ({error})"
+                )
             if now - lost >= PATIENCE:
-                raise ServerError(f"{error}\nno answer for {spell(int(PATIENCE))}; the run goes on: {link}") from None
+                raise ServerError(
+                    f"{error}\nno answer for {format_interval(int(PATIENCE))}; the run goes on: {link}"
+                ) from None
             time.sleep(pause)
             pause = min(pause * 2, BACKOFF[1])
         else:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from kfp_server_api import V2beta1Experiment, V2beta1Pipeline
 
 from twofold.core.errors import ServerError
-from twofold.kubeflow.server.kfp_client import Client, NoAnswerError, RefusedError, named
+from twofold.kubeflow.server.kfp_client import Client, NoAnswerError, RefusedError, list_named
 
 
 class Version(NamedTuple):
@@ -67,7 +67,9 @@ def find_experiment(client: Client, name: str) -> Any | None:
     Raises:
         ServerError: it is archived, and so takes no runs.
     """
-    found = named(client.experiments.experiment_service_list_experiments, "experiments", name, namespace=_space(client))
+    found = list_named(
+        client.experiments.experiment_service_list_experiments, "experiments", name, namespace=_space(client)
+    )
     if found and found[0].storage_state == "ARCHIVED":
         raise ServerError(
             f"experiment {name!r} is archived and takes no runs; restore it, or give another --experiment"
@@ -89,7 +91,7 @@ def find_pipeline_id(client: Client, name: str) -> str | None:
 
 
 def _pipeline(client: Client, name: str) -> Any | None:
-    found = named(client.pipelines.pipeline_service_list_pipelines, "pipelines", name, namespace=_space(client))
+    found = list_named(client.pipelines.pipeline_service_list_pipelines, "pipelines", name, namespace=_space(client))
     return found[0] if found else None
 
 
@@ -97,7 +99,7 @@ def _version(client: Client, pipeline_id: str, name: str) -> Any | None:
     def call(**query: Any) -> Any:
         return client.pipelines.pipeline_service_list_pipeline_versions(pipeline_id, **query)
 
-    found = named(call, "pipeline_versions", name)
+    found = list_named(call, "pipeline_versions", name)
     return found[0] if found else None
 
 

@@ -278,4 +278,4 @@ def test_a_schedule_somebody_made_by_hand_is_shown_as_it_is(server, cli):
     cli(*CRON)
     only(server.recurring)["trigger"] = {"cron_schedule": {"cron": "30 0 3 * * 1-5"}}
     assert "KFP's cron 30 0 3 * * 1-5" in cli("schedule", "list").out
-    assert recurring_runs.when(type("One", (), {"trigger": None})) == "never"
+    assert recurring_runs.describe_trigger(type("One", (), {"trigger": None})) == "never"

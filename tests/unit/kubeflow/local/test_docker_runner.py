@@ -59,7 +59,7 @@ def given(alone, monkeypatch):
 
     monkeypatch.setattr("docker.client.from_env", lambda: Engine([], seen))
     monkeypatch.setattr(docker_runner, "mlflow_server", server)
-    monkeypatch.setattr(docker_runner, "execute", execute)
+    monkeypatch.setattr(docker_runner, "run_pipeline", execute)
     return seen
 
 
@@ -124,7 +124,7 @@ def test_a_run_that_is_ended_leaves_no_container_and_no_other_handler(alone, par
 
     before = signal.getsignal(signal.SIGTERM)
     monkeypatch.setattr("docker.client.from_env", lambda: Engine(running, given))
-    monkeypatch.setattr(docker_runner, "execute", ended)
+    monkeypatch.setattr(docker_runner, "run_pipeline", ended)
     with pytest.raises(KeyboardInterrupt):
         docker_runner.run_in_containers(alone / "root", IMAGES, params, {})
     assert given["killed"] == running[1:]

@@ -140,7 +140,7 @@ def test_no_run_is_started_where_the_server_or_the_images_fail(cluster, capsys):
 
 
 def test_the_two_tasks_have_their_steps_images_and_places_and_are_tried_once(tmp_path):
-    asked = in_cluster_run.Asked(Images(*IMAGES), load(), "/data/parts", "", "resnet50", "imagenet1k_v1")
+    asked = in_cluster_run.ClusterRunRequest(Images(*IMAGES), load(), "/data/parts", "", "resnet50", "imagenet1k_v1")
     with redirect_stdout(io.StringIO()):
         Compiler().compile(in_cluster_run.pipeline(asked), str(tmp_path / "doctor.yaml"))
     spec, platform = yaml.safe_load_all((tmp_path / "doctor.yaml").read_text())

@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from twofold.core.errors import ParameterError
-from twofold.kubeflow.server.cron import Timing, parse, parse_interval, spell
+from twofold.kubeflow.server.cron import Timing, format_interval, parse, parse_interval
 
 START = datetime(2026, 1, 31, 12, 34, 56, tzinfo=UTC)
 BOUNDS = ((0, 59), (0, 59), (0, 23), (1, 31), (1, 12), (0, 6))
@@ -156,7 +156,7 @@ def test_an_interval_written_otherwise_is_refused(text):
 
 @pytest.mark.parametrize(("seconds", "text"), [(5400, "90m"), (86400, "1d"), (90, "90s"), (1209600, "2w")])
 def test_an_interval_is_spelled_in_its_largest_unit(seconds, text):
-    assert spell(seconds) == text
+    assert format_interval(seconds) == text
 
 
 def upcoming(timing, now=START, **more):

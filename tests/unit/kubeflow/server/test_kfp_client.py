@@ -10,7 +10,7 @@ from tests.support.kfp_server.server import Fault
 from twofold.cli.kfp.options import add_connection_options, connection_from
 from twofold.core.errors import ServerError
 from twofold.kubeflow.server.connection import connect, open_client
-from twofold.kubeflow.server.kfp_client import NoAnswerError, RefusedError, listed, named
+from twofold.kubeflow.server.kfp_client import NoAnswerError, RefusedError, list_all, list_named
 
 
 @pytest.mark.parametrize("version", ["2.0.5", "2.15.3", "1.8.5"])
@@ -140,7 +140,7 @@ def test_lists_are_read_to_their_end(server, monkeypatch):
     for number in range(230):
         server.create_experiment({"display_name": f"e{number % 115}" if number < 115 else f"E{number % 115}"})
     call = client.experiments.experiment_service_list_experiments
-    assert len(list(listed(call, "experiments"))) == 231
+    assert len(list(list_all(call, "experiments"))) == 231
     assert sum(call == "GET /experiments" for call in server.calls) == 3
-    assert [one.display_name for one in named(call, "experiments", "e7")] == ["e7"]
-    assert named(call, "experiments", "none") == []
+    assert [one.display_name for one in list_named(call, "experiments", "e7")] == ["e7"]
+    assert list_named(call, "experiments", "none") == []

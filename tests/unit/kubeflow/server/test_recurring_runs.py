@@ -14,7 +14,7 @@ CRON = (*APPLY, "--cron", "0 3 * * *")
 
 def meanwhile(monkeypatch, server, *, first):
     """Somebody else makes one of that name, just before or just after ours is made."""
-    plain = recurring_runs.make
+    plain = recurring_runs.create
 
     def make(client, wanted, *rest, **more):
         if first:
@@ -24,7 +24,7 @@ def meanwhile(monkeypatch, server, *, first):
             theirs(server)
         return made
 
-    monkeypatch.setattr(recurring_runs, "make", make)
+    monkeypatch.setattr(recurring_runs, "create", make)
 
 
 def theirs(server):
@@ -44,9 +44,9 @@ def test_of_two_who_apply_at_once_the_later_ones_stays_and_the_other_is_told(ser
 
 def test_one_that_the_server_does_not_show_yet_is_not_taken_for_removed(server, cli, monkeypatch):
     cli(*CRON)
-    plain, old = recurring_runs.of_name, list(server.recurring)
+    plain, old = recurring_runs.find_by_name, list(server.recurring)
     monkeypatch.setattr(
-        recurring_runs, "of_name", lambda *words: [one for one in plain(*words) if one.recurring_run_id in old]
+        recurring_runs, "find_by_name", lambda *words: [one for one in plain(*words) if one.recurring_run_id in old]
     )
     assert "replaced" in cli(*APPLY, "--every", "24h").out
     assert "periodic_schedule" in only(server.recurring)["trigger"]
@@ -54,14 +54,14 @@ def test_one_that_the_server_does_not_show_yet_is_not_taken_for_removed(server, 
 
 def test_a_break_after_the_new_one_is_made_says_that_the_old_one_may_run(server, cli, monkeypatch):
     cli(*CRON)
-    plain = recurring_runs.make
+    plain = recurring_runs.create
 
     def make(*words, **more):
         made = plain(*words, **more)
         server.faults = [Fault("GET /recurringruns", status=500)]
         return made
 
-    monkeypatch.setattr(recurring_runs, "make", make)
+    monkeypatch.setattr(recurring_runs, "create", make)
     err = cli(*APPLY, "--every", "24h", status=1).err
     assert "the new one is made, 1 of that name that should go may still run; do it again" in err
     assert len(server.recurring) == 2
@@ -95,5 +95,5 @@ def test_stopping_it_between_the_two_says_that_both_may_run(server, cli, monkeyp
     def stopped(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(recurring_runs, "settle", stopped)
+    monkeypatch.setattr(recurring_runs, "keep_newest", stopped)
     assert "more than one of that name may run: do it again" in cli(*APPLY, "--every", "24h", status=130).err
