@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from twofold.core.artifacts import META, file_sha256, publish, read_csv, write_csv
-from twofold.core.errors import DataError, ParameterError, TwofoldError
+from twofold.core.errors import DataError, ParameterError, TwofoldError, listed
 from twofold.core.params import check_section
 from twofold.core.progress import say
 from twofold.data.decoding import FORMATS
@@ -168,20 +168,19 @@ def _left(sha256: str, root: Path, twins: list[str]) -> list[str]:
     given = [path for path in _files(source) if file_sha256(path) == sha256] if source else []
     if given:
         lines.append("delete the source, and its row if there is a labels.csv; if a script or `dvc add` made that")
-        lines.append("folder, delete it there too, or it comes back with the next `dvc repro`:")
-        lines += _some(given, root)
+        lines += _shown("folder, delete it there too, or it comes back with the next `dvc repro`:", given, root)
     if source is None and (address := _address(root)):
         lines.append(f"delete the object with that SHA-256, and its old versions, if it lies in {address}")
     if twins:
         lines.append(f"other files show the same pixels; forget them too: {', '.join(twins)}")
     cached = [path for path in _files(root / DVC / "cache") if holds(path, sha256)]
     if cached:
-        lines.append(f"{len(cached)} files in DVC's cache hold it, beside prepared arrays, which cannot be told apart:")
-        lines += _some(cached, root)
+        title = f"{len(cached)} files in DVC's cache hold it, beside prepared arrays, which cannot be told apart:"
+        lines += _shown(title, cached, root)
     recorded = [path for path in _files(root / MLFLOW_FILES) if holds(path, sha256)]
     if recorded:
-        lines.append(f"{len(recorded)} files that MLflow recorded list or show it; delete those runs (`mlflow gc`):")
-        lines += _some(recorded, root)
+        title = f"{len(recorded)} files that MLflow recorded list or show it; delete those runs (`mlflow gc`):"
+        lines += _shown(title, recorded, root)
     return lines
 
 
@@ -241,6 +240,6 @@ def _files(path: Path) -> Iterator[Path]:
         yield from sorted(file for file in path.rglob("*") if file.is_file())
 
 
-def _some(paths: list[Path], root: Path) -> list[str]:
-    more = [f"  … and {len(paths) - _SHOWN} more"] if len(paths) > _SHOWN else []
-    return [*(f"  {path.relative_to(root) if path.is_relative_to(root) else path}" for path in paths[:_SHOWN]), *more]
+def _shown(title: str, paths: list[Path], root: Path) -> list[str]:
+    names = [str(path.relative_to(root) if path.is_relative_to(root) else path) for path in paths]
+    return listed(title, names, _SHOWN).split("\n")

@@ -77,7 +77,6 @@ def _weights(parser: argparse.ArgumentParser) -> None:
     fetch = commands.add_parser("fetch", help="download weights, verify them, and keep them where training looks")
     fetch.add_argument("backbone", help="resnet50 or efficientnet_lite0")
     fetch.add_argument("--weights", help="which weights of that backbone (its first ones)")
-    fetch.add_argument("--retry", action="store_true", help="try again even if a try failed in the last 24 hours")
     fetch.set_defaults(run=_run_fetch)
 
 
@@ -121,7 +120,7 @@ def _run_check(options: argparse.Namespace) -> int:
 def _run_fetch(options: argparse.Namespace) -> int:
     from twofold.training.pretrained_weights import fetch_weights
 
-    print(fetch_weights(options.backbone, options.weights, retry=options.retry))
+    print(fetch_weights(options.backbone, options.weights))
     return 0
 
 

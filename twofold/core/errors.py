@@ -11,6 +11,8 @@ TwofoldError
 └── ServerError      Kubeflow's server: connection, authentication, what it refuses
 """
 
+from collections.abc import Sequence
+
 
 class TwofoldError(Exception):
     """What went wrong, in words that name the file or key, what was found and what is allowed."""
@@ -46,3 +48,19 @@ class RegistryError(TwofoldError):
 
 class ServerError(TwofoldError):
     pass
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message; its type where it has none."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def shortened(names: Sequence[str], most: int = 3) -> str:
+    """The first few of many names: `a, b, c, …`."""
+    return ", ".join(names[:most]) + (", …" if len(names) > most else "")
+
+
+def listed(title: str, lines: Sequence[str], most: int) -> str:
+    """A title with the first few of many lines indented below it, and how many more there are."""
+    more = [f"… and {len(lines) - most} more"] if len(lines) > most else []
+    return "\n  ".join([title, *lines[:most], *more])

@@ -1,4 +1,4 @@
-"""TODO"""
+"""Writes `data/prepared`: where each image goes, its pixels in the parts, and the index (see `prepared.py`)."""
 
 import math
 import os

@@ -22,7 +22,7 @@ from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
 
-from twofold.core.errors import DataError, ParameterError
+from twofold.core.errors import DataError, ParameterError, listed
 from twofold.core.malloc import keep_freed_memory
 
 T = TypeVar("T")
@@ -143,8 +143,7 @@ def _verdict(names: list[str], guilty: list[str]) -> str:
         )
         title += ". Under way, and each readable alone, were:" if names else ""
         lines = names
-    more = [f"… and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
-    return "\n  ".join([title, *lines[:_SHOWN], *more])
+    return listed(title, lines, _SHOWN)
 
 
 def _begin() -> None:

@@ -1,4 +1,7 @@
-"""TODO"""
+"""The tar shards of `data/raw`: written member after member, read by shard and offset.
+
+In: the bytes of image files. Out: `images-00000.tar`…, which `tar` and WebDataset read, with mtime 0 and uid 0.
+"""
 
 import hashlib
 import tarfile

@@ -1,4 +1,4 @@
-"""TODO"""
+"""Small grey pictures of one brightness and contrast, by which near duplicates are found."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -1,4 +1,4 @@
-"""TODO"""
+"""Numbers as text for people: percentages, decimals, counts; an en dash where there is none."""
 
 import math
 

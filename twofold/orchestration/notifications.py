@@ -19,6 +19,7 @@ from twofold.core.artifacts import read_json
 from twofold.core.errors import RegistryError, TwofoldError
 from twofold.core.progress import say
 from twofold.orchestration.task import exit_with_message
+from twofold.tracking.urls import NoRedirects
 
 TAG = "twofold.pipeline_run"  # and the run's id: what that run's register came to, as JSON
 # Servers that keep their records in ML Metadata, as those of KFP 2.16 do, call it COMPLETE.
@@ -105,12 +106,6 @@ def _recall(experiment: str, run: str) -> dict[str, Any]:
     )
 
 
-class _Stay(urllib.request.HTTPRedirectHandler):
-    # A POST that is sent elsewhere arrives there as a GET without its text, mostly at a page to log in.
-    def redirect_request(self, *_: object) -> None:
-        return None
-
-
 def _post(text: str) -> None:
     """Send a message. The address never appears in a log or an error: who knows it can write to the channel."""
     say(f"notify: {text}")
@@ -128,7 +123,7 @@ def _post(text: str) -> None:
     body = json.dumps({"text": text}).encode()
     request = urllib.request.Request(address, data=body, headers={"Content-Type": "application/json"})  # noqa: S310
     try:
-        with urllib.request.build_opener(_Stay()).open(request, timeout=PATIENCE) as answer:
+        with urllib.request.build_opener(NoRedirects()).open(request, timeout=PATIENCE) as answer:
             status = answer.status
     except urllib.error.HTTPError as error:
         error.close()

@@ -10,13 +10,14 @@ import os
 import ssl
 import urllib.error
 import urllib.request
-from email.message import Message
 from http.client import HTTPException
 from importlib.metadata import PackageNotFoundError, version
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
+from twofold.core.errors import first_line
 from twofold.orchestration.preflight_findings import Finding, failure, not_checked, ok, warning
 from twofold.tracking.store import without_credentials
+from twofold.tracking.urls import NoRedirects
 
 PATIENCE = 10.0  # seconds for an answer
 SEARCH = "/api/2.0/mlflow/experiments/search?max_results=1"  # the cheapest call that asks for a login
@@ -62,7 +63,7 @@ def s3(bucket: str | None) -> Finding:
         reason = f"{where}: {reasons.get(status, 'refused')} (HTTP {status})"
         return failure(check, reason, remedy.get(status, "see the S3 server's log"))
     except (BotoCoreError, ValueError) as error:
-        return failure(check, f"{where}: {_first_line(error)}", "correct AWS_ENDPOINT_URL, or open the network to it")
+        return failure(check, f"{where}: {first_line(error)}", "correct AWS_ENDPOINT_URL, or open the network to it")
     return ok(check, f"{where}: there, the credentials are taken")
 
 
@@ -80,7 +81,7 @@ def mlflow() -> list[Finding]:
         search = _get(f"{address}{SEARCH}")
     except (OSError, HTTPException, ValueError) as error:
         remedy = "correct MLFLOW_TRACKING_URI, start the server, or open the network policy to it"
-        return [failure("MLflow", f"{without_credentials(address)}: {without_credentials(_first_line(error))}", remedy)]
+        return [failure("MLflow", f"{without_credentials(address)}: {without_credentials(first_line(error))}", remedy)]
     if health.status != 200:
         seen = f"{without_credentials(address)}/health: HTTP {health.status}"
         return [failure("MLflow", seen, "this is not an MLflow server, or it is not well: see its log")]
@@ -124,17 +125,9 @@ def _login(answer: Answer, address: str) -> Finding:
     return failure(check, f"{address}: HTTP {answer.status} to a search", "see the server's log: its database, mostly")
 
 
-class _Stay(urllib.request.HTTPRedirectHandler):
-    # urllib would hand the Authorization header on to wherever it is sent.
-    def redirect_request(
-        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Message, newurl: str
-    ) -> None:
-        return None
-
-
 def _get(url: str) -> Answer:
     request = urllib.request.Request(url, headers=_authorization())  # noqa: S310  (checked to be http or https)
-    opener = urllib.request.build_opener(_Stay(), urllib.request.HTTPSHandler(context=_tls()))
+    opener = urllib.request.build_opener(NoRedirects(), urllib.request.HTTPSHandler(context=_tls()))
     try:
         with opener.open(request, timeout=PATIENCE) as response:
             return Answer(response.status, response.read(4096).decode("utf-8", "replace"))
@@ -157,7 +150,3 @@ def _tls() -> ssl.SSLContext:
     if json.loads(os.environ.get("MLFLOW_TRACKING_INSECURE_TLS", "false").lower()):
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     return context
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

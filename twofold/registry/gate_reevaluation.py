@@ -6,7 +6,7 @@ logged is not guessed: then only register, which has the images, can judge.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from twofold.core.errors import ArtifactError, RegistryError, TwofoldError
+from twofold.core.errors import ArtifactError, RegistryError, TwofoldError, shortened
 from twofold.core.params import Integer, Section
 from twofold.evaluation.predictions import Predictions
 from twofold.metrics.bootstrap import ModelOutputs
@@ -125,7 +125,7 @@ def compare_on_common_images(one: RecordedEvaluation, other: RecordedEvaluation)
     if relabelled:
         raise RegistryError(
             f"{len(relabelled)} images have another label in the test of version {other.number} than in that of "
-            f"version {one.number}: {_some(relabelled)}"
+            f"version {one.number}: {shortened([image[:12] for image in relabelled])}"
         )
     rival = Opponent(str(other.number), ModelOutputs(probability, other.threshold), other.splits)
     return compare(test, one.threshold, one.splits, rival)
@@ -159,7 +159,7 @@ def _rival(other: RecordedEvaluation, candidate: RecordedEvaluation) -> Opponent
         raise RegistryError(
             f"what was logged does not compare version {candidate.number} with version {other.number}: of the "
             f"{len(images)} test images of version {candidate.number}, {len(unknown)} were not in the test of version "
-            f"{other.number} and {len(relabelled)} had another label ({_some(unknown or relabelled)}); {AGAIN}"
+            f"{other.number} and {len(relabelled)} had another label ({shortened([image[:12] for image in unknown or relabelled])}); {AGAIN}"
         )
     return Opponent(str(other.number), ModelOutputs(probability, other.threshold), learned)
 
@@ -196,7 +196,3 @@ def _conditions(candidate: RecordedEvaluation) -> Conditions:
         ) from error
     except TwofoldError as error:
         raise RegistryError(f"version {candidate.number}: {error}; {AGAIN}") from error
-
-
-def _some(images: Sequence[str]) -> str:
-    return ", ".join(image[:12] for image in images[:3]) + (", …" if len(images) > 3 else "")

@@ -42,15 +42,16 @@ def git(folder: Path) -> dict[str, str]:
 
     dvc.lock does not count: `dvc repro` is writing it while a step runs.
     """
-    commit = _git(folder, "rev-parse", "--verify", "--quiet", "HEAD")
+    commit = run_git(folder, "rev-parse", "--verify", "--quiet", "HEAD")
     if commit is None:
         return {}
-    changed = _git(folder, "status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude)dvc.lock")
+    changed = run_git(folder, "status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude)dvc.lock")
     names = [line[3:] for line in (changed or "").splitlines()]
     return {"git.commit": commit.strip(), "git.changed": ", ".join(names) or "none"}
 
 
-def _git(folder: Path, *words: str) -> str | None:
+def run_git(folder: Path, *words: str) -> str | None:
+    """What `git` prints in a folder; None where it fails or is not installed."""
     try:
         done = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=False)
     except FileNotFoundError:

@@ -8,11 +8,11 @@ next finds that the head lags behind and sets the aliases.
 """
 
 import os
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from twofold.core.errors import ParameterError, RegistryError
@@ -21,6 +21,7 @@ from twofold.registry import ledger as ledgers
 from twofold.registry.ledger import HEAD, LONGEST_REASON, Action, Entry, Ledger
 from twofold.registry.lineage import LINEAGE
 from twofold.registry.lock import Lock, holder, locked
+from twofold.registry.provenance import run_git
 from twofold.tracking import registry_client
 from twofold.tracking.store import MlflowStore
 
@@ -131,17 +132,10 @@ def actor(given: str | None = None) -> str:
     """Who acts: as given, else git's user.name and user.email, else the login name with the host's."""
     if given:
         return given
-    found = [_git(key) for key in ("user.name", "user.email")]
+    found = [(run_git(Path.cwd(), "config", key) or "").strip() for key in ("user.name", "user.email")]
     if found[0]:
         return f"{found[0]} <{found[1]}>" if found[1] else found[0]
     return os.environ.get("USER") or holder().partition(",")[0]
-
-
-def _git(key: str) -> str:
-    try:
-        return subprocess.run(["git", "config", key], capture_output=True, text=True, check=False).stdout.strip()
-    except FileNotFoundError:
-        return ""
 
 
 def _now() -> str:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from twofold.core.errors import DataError, ParameterError
+from twofold.core.errors import DataError, ParameterError, listed
 from twofold.evaluation.drift_reference import BATCH, MOST, ReferenceSample, first_of_each_group, pooled_features, read
 from twofold.metrics.two_sample_tests import DEALS, TestResult, classifier_test, psi_test
 from twofold.serving.model_resolver import ResolvedModel, resolve_model
@@ -182,9 +182,8 @@ def as_text(found: Comparison) -> str:
         f"positive  {found.called[0]:.1%} of the new images, {found.called[1]:.1%} of the old ones",
     ]
     if found.refused:
-        shown = "".join(f"\n  {name}: {reason}" for name, reason in found.refused[:_SHOWN])
-        more = f"\n  … and {len(found.refused) - _SHOWN} more" if len(found.refused) > _SHOWN else ""
-        lines.append(f"refused   {len(found.refused)} files are no images that the model accepts{shown}{more}")
+        title = f"refused   {len(found.refused)} files are no images that the model accepts"
+        lines.append(listed(title, [f"{name}: {reason}" for name, reason in found.refused], _SHOWN))
     rule = f"each p is held to {verdict.limit:g}, that is {verdict.alpha:g} over {TESTS} tests"
     lines.append(f"{'drift found' if verdict.drift else 'no drift found'} ({rule})")
     return "\n".join(lines)

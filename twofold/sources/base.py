@@ -1,7 +1,18 @@
-"""TODO"""
+"""What every source of images offers: a listing, and the bytes of the files in it.
 
-from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+Here are the protocol `Source`, its records, and the one way in which a transfer that arrived corrupted is tried again.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import NamedTuple, Protocol, TypeVar
+
+from twofold.core.errors import SourceError
+
+T = TypeVar("T")
+TRIES = 4  # of one object, or one page of a listing, that arrives corrupted
+PAUSE = 0.5  # seconds before the second try, twice as long before each further one
 
 
 class Entry(NamedTuple):
@@ -71,3 +82,23 @@ class Source(Protocol):
             SourceError: the source failed, and not a single file of it.
         """
         ...
+
+
+class CorruptionError(OSError):
+    """What arrived is not what was asked for; asked for again, it may be."""
+
+
+def retry_corrupted(what: str, work: Callable[[], T]) -> T:
+    """What `work` returns; it is called up to TRIES times while it raises CorruptionError, with growing pauses.
+
+    Raises:
+        SourceError: the last try failed too; `what` names the file.
+    """
+    for attempt in range(1, TRIES):
+        with suppress(CorruptionError):
+            return work()
+        time.sleep(PAUSE * 2 ** (attempt - 1))
+    try:
+        return work()
+    except CorruptionError as error:
+        raise SourceError(f"{what}: {error} (tried {TRIES} times)") from None

@@ -7,15 +7,12 @@ the remote (S3, SSH, HTTP, a folder…). What does not arrive whole is fetched a
 import hashlib
 import io
 import os
-import time
 from typing import Any, NamedTuple
 
-from twofold.core.errors import SourceError
-from twofold.sources.base import FetchedFile
+from twofold.core.errors import SourceError, first_line
+from twofold.sources.base import CorruptionError, FetchedFile, retry_corrupted
 
 CONNECT_TIMEOUT, READ_TIMEOUT = 10, 30  # seconds, of remotes in S3
-TRIES = 4
-PAUSE = 0.5  # seconds before the second try, twice as long before each further one
 
 
 class DvcObjectStore(NamedTuple):
@@ -44,14 +41,7 @@ class DvcObjectStore(NamedTuple):
         Raises:
             SourceError: it is neither in the cache nor in the remote, or does not arrive whole.
         """
-        for attempt in range(1, TRIES + 1):
-            try:
-                return self._once(what, md5, limit)
-            except _DamagedError as error:
-                if attempt == TRIES:
-                    raise SourceError(f"{what}: {error} (tried {TRIES} times)") from None
-                time.sleep(PAUSE * 2 ** (attempt - 1))
-        raise AssertionError("unreachable")
+        return retry_corrupted(what, lambda: self._once(what, md5, limit))
 
     def open(self) -> None:
         """Connect to the remote; before threads read, as connecting is not safe in several at once.
@@ -91,9 +81,9 @@ class DvcObjectStore(NamedTuple):
         except PermissionError as error:
             raise SourceError(f"{what}: the DVC remote {self.remote} denies access: {first_line(error)}") from None
         except Exception as error:  # every kind of remote raises its own
-            raise _DamagedError(f"the DVC remote {self.remote}: {first_line(error)}") from None
+            raise CorruptionError(f"the DVC remote {self.remote}: {first_line(error)}") from None
         if not self._right(data, md5):
-            raise _DamagedError(f"the DVC remote {self.remote} gave other bytes than those of md5 {md5}")
+            raise CorruptionError(f"the DVC remote {self.remote} gave other bytes than those of md5 {md5}")
         return FetchedFile(data)
 
     def _right(self, data: bytes, md5: str) -> bool:
@@ -125,12 +115,3 @@ class DvcObjectStore(NamedTuple):
 
 
 _OPEN: dict[tuple[int, str, str], Any] = {}
-
-
-class _DamagedError(OSError):
-    pass
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says, in one line."""
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -26,10 +26,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
-from twofold.core.errors import DataError, SourceError
+from twofold.core.errors import DataError, SourceError, first_line
 from twofold.core.progress import say
 from twofold.sources.base import FetchedFile, FileRequest, IgnoredFile, Listing
-from twofold.sources.dvc_objects import DvcObjectStore, first_line
+from twofold.sources.dvc_objects import DvcObjectStore
 from twofold.sources.labels import LABELS, LARGEST_TABLE, is_hidden, list_labelled, printable
 
 THREADS = 8  # reads at once in each worker: an answer takes far longer than its bytes

@@ -15,7 +15,7 @@ import io
 from collections.abc import Callable, Collection, Sequence
 from pathlib import PurePosixPath
 
-from twofold.core.errors import DataError
+from twofold.core.errors import DataError, listed
 from twofold.sources.base import Entry, FetchedFile, IgnoredFile, Listing
 
 LABELS = "labels.csv"
@@ -127,7 +127,7 @@ def from_table(
         first = ", ".join(str(lines[key]) for key in blank[:_PROBLEMS_SHOWN])
         problems.append(f"split is empty in {len(blank)} rows (lines {first}); fill it in every row or in none")
     if problems:
-        raise DataError(_listed(f"{table}: {len(problems)} problems", problems))
+        raise DataError(listed(f"{table}: {len(problems)} problems", problems, _PROBLEMS_SHOWN))
     unlisted = [key for key in files if key not in entries and PurePosixPath(key).suffix.lower() in EXTENSIONS]
     beside = [item._replace(counts=False) for item in aside if PurePosixPath(item.key).suffix.lower() in EXTENSIONS]
     beside += [IgnoredFile(key, "", UNNAMED, False) for key in unlisted]
@@ -167,7 +167,7 @@ def _read_table(table: str, content: bytes) -> tuple[list[tuple[int, dict[str, s
     except csv.Error as error:
         raise DataError(f"{table}: line {reader.line_num}: not CSV: {error}") from None
     if problems:
-        raise DataError(_listed(f"{table}: {len(problems)} problems", problems))
+        raise DataError(listed(f"{table}: {len(problems)} problems", problems, _PROBLEMS_SHOWN))
     return rows, tuple(sorted(name for name in header if name not in ("path", "label", "group", "split")))
 
 
@@ -178,9 +178,3 @@ def _check_header(table: str, header: list[str]) -> None:
     twice = sorted({name for name in header if header.count(name) > 1})
     if twice or "" in header:
         raise DataError(f"{table}: line 1: column names must differ and not be empty; found {', '.join(header)}")
-
-
-def _listed(title: str, problems: list[str]) -> str:
-    more = len(problems) - _PROBLEMS_SHOWN
-    shown = problems[:_PROBLEMS_SHOWN] + ([f"… and {more} more"] if more > 0 else [])
-    return "\n  ".join([title, *shown])

@@ -17,7 +17,6 @@ Out: what lies below the prefix, and its bytes.
 import hashlib
 import os
 import re
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -28,15 +27,13 @@ from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, 
 from botocore.httpchecksum import StreamingChecksumBody
 from urllib3.exceptions import HTTPError
 
-from twofold.core.errors import SourceError
-from twofold.sources.base import FetchedFile, FileRequest, IgnoredFile, Listing
+from twofold.core.errors import SourceError, first_line
+from twofold.sources.base import CorruptionError, FetchedFile, FileRequest, IgnoredFile, Listing, retry_corrupted
 from twofold.sources.labels import LABELS, LARGEST_TABLE, is_hidden, list_labelled, printable
-from twofold.storage.s3_client import THREADS, client, first_line, parse, reason
+from twofold.storage.s3_client import THREADS, client, parse, reason
 
 T = TypeVar("T")
-TRIES = 4  # of one object or page whose answer came damaged, each with those attempts
 PAGE = 1000  # objects in a page of a listing; S3 gives no more
-PAUSE = 0.5  # seconds before the second try, twice as long before each further one
 LISTINGS = 5  # at most, until two in a row agree
 _MD5 = re.compile(r"[0-9a-f]{32}")
 
@@ -138,7 +135,7 @@ class S3Source:
         )
         found, told = len(page.get("Contents", [])), page.get("KeyCount")
         if told is not None and told != found:
-            raise _DamagedError(f"a page of the listing holds {found} objects and tells of {told}")
+            raise CorruptionError(f"a page of the listing holds {found} objects and tells of {told}")
         return page
 
     def _fetched(self, wanted: FileRequest, limit: int) -> FetchedFile:
@@ -156,9 +153,9 @@ class S3Source:
             with closing(answer["Body"]) as body:
                 data = body.read()
         except (BotoCoreError, HTTPError, OSError) as error:
-            raise _DamagedError(first_line(error)) from None
+            raise CorruptionError(first_line(error)) from None
         if len(data) != wanted.bytes:
-            raise _DamagedError(f"{len(data)} bytes came of {wanted.bytes}")
+            raise CorruptionError(f"{len(data)} bytes came of {wanted.bytes}")
         # A checksum in the answer is not enough: one over the sums of parts, or of a kind that botocore lacks
         # (CRC-64), is passed by without a word.
         verified = isinstance(body, StreamingChecksumBody)
@@ -167,28 +164,22 @@ class S3Source:
         own_key = "SSECustomerAlgorithm" in answer or "kms" in answer.get("ServerSideEncryption", "")
         if not verified and _MD5.fullmatch(etag) and not own_key:
             if hashlib.md5(data, usedforsecurity=False).hexdigest() != etag:
-                raise _DamagedError("the bytes are not those of its ETag")
+                raise CorruptionError("the bytes are not those of its ETag")
             verified = True
         version = answer.get("VersionId", "")
         return FetchedFile(data, version="" if version == "null" else version, verified=verified)
 
     def _tried(self, what: str, work: Callable[[], T]) -> T:
-        for attempt in range(1, TRIES + 1):
-            try:
-                return work()
-            except ClientError as error:
-                raise SourceError(f"{what}: {reason(error)}") from None
-            except (NoCredentialsError, PartialCredentialsError):
-                keys = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
-                raise SourceError(f"{what}: no credentials for S3 in the environment; set {keys}") from None
-            except _DamagedError as error:
-                if attempt == TRIES:
-                    raise SourceError(f"{what}: {error} (tried {TRIES} times)") from None
-                time.sleep(PAUSE * 2 ** (attempt - 1))
-            except (BotoCoreError, HTTPError, OSError, ValueError) as error:
-                # botocore has tried again already, where that could help.
-                raise SourceError(f"{what}: {first_line(error)}") from None
-        raise AssertionError("unreachable")
+        try:
+            return retry_corrupted(what, work)
+        except ClientError as error:
+            raise SourceError(f"{what}: {reason(error)}") from None
+        except (NoCredentialsError, PartialCredentialsError):
+            keys = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
+            raise SourceError(f"{what}: no credentials for S3 in the environment; set {keys}") from None
+        except (BotoCoreError, HTTPError, OSError, ValueError) as error:
+            # botocore has tried again already, where that could help.
+            raise SourceError(f"{what}: {first_line(error)}") from None
 
     def _client(self) -> Any:
         # One a process: a connection that two processes share mixes up their answers.
@@ -199,7 +190,3 @@ class S3Source:
 
 
 _WRONG_NAME = "the key is no relative path of printable UTF-8 (.., an empty part, a control character); rename it"
-
-
-class _DamagedError(OSError):
-    pass

@@ -17,7 +17,7 @@ from pydantic import Field
 from twofold.audit.checks import PAGE, describe_findings, enforce_policies
 from twofold.audit.ingest_checks import Audit, files_to_quarantine, run_ingest_checks
 from twofold.core.artifacts import publish, write_csv, write_json
-from twofold.core.errors import DataError
+from twofold.core.errors import DataError, listed
 from twofold.core.params import Fraction, Integer, Section, Text
 from twofold.core.progress import say, track
 from twofold.data.decoding import FORMATS, Limits, decode
@@ -225,9 +225,7 @@ def _check_classes(
 
 
 def _first(refused: list[QuarantinedFile]) -> str:
-    lines = [f"{item.key}: {item.reason}" for item in sorted(refused)[:_SHOWN]]
-    more = [f"… and {len(refused) - _SHOWN} more"] if len(refused) > _SHOWN else []
-    return "".join(f"\n  {line}" for line in [*lines, *more])
+    return listed("", [f"{item.key}: {item.reason}" for item in sorted(refused)], _SHOWN)
 
 
 if __name__ == "__main__":

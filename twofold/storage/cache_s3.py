@@ -20,10 +20,10 @@ from typing import Any, TypeVar
 from botocore.exceptions import BotoCoreError, ClientError
 from urllib3.exceptions import HTTPError
 
-from twofold.core.errors import DataError, ParameterError, SourceError
+from twofold.core.errors import DataError, ParameterError, SourceError, first_line
 from twofold.storage.cache_packs import Index, Pack, batches_by_size, pack, parse_name, short_hash, unpack
 from twofold.storage.cache_sqlite import PLACE
-from twofold.storage.s3_client import THREADS, client, endpoint, first_line, parse, reason
+from twofold.storage.s3_client import THREADS, client, endpoint, parse, reason
 
 T = TypeVar("T")
 R = TypeVar("R")

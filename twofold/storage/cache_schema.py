@@ -1,87 +1,54 @@
-"""The tables of the memo's file: what they are, how an older twofold's become them, and how the file gets smaller.
+"""The tables of the cache's file. A file of another version is no cache of this one: it is begun again, empty.
 
-In: a connection to the file. Out: the tables of VERSION, with everything that was kept in them.
-
-Whatever is ordered by a hash costs a page for each entry once it has grown large, so that only the keys are. Uses have
-a table of their own, since to mark one must not write the value beside it anew, and go by the number of the entry's
-row. The total is kept by triggers: a sum at each put would read all of `uses`.
+Only keys are indexed by a hash, since an index in random order costs a page for each entry once it has grown large.
+Uses have a table of their own, so that to mark one does not write the value beside it anew. The total is kept by
+triggers: a sum at each write would read all of `uses`.
 """
 
 import sqlite3
 from contextlib import closing
 
-# The file's user_version. In version 1 uses went by key, and entries had an index by image; version 0 had entries
-# alone, all of them features.
-VERSION = 2
-
-# `sha256` holds a value's checksum, and is called by what it once was. A column more, for the row's number, would mean
-# to write all values of an older file anew; so it is the number that SQLite gives (see `compact`).
-_BY_ROW = (
-    "CREATE TABLE IF NOT EXISTS entries "
-    "(key TEXT PRIMARY KEY, image TEXT NOT NULL, sha256 BLOB NOT NULL, value BLOB NOT NULL)",
-    "CREATE TABLE IF NOT EXISTS uses (key TEXT PRIMARY KEY, kind TEXT, size INTEGER, used INTEGER) WITHOUT ROWID",
-    "CREATE TABLE IF NOT EXISTS total (bytes INTEGER NOT NULL)",
-    "DROP INDEX IF EXISTS by_image",
-    "DROP TRIGGER IF EXISTS removed",
-    "DROP TRIGGER IF EXISTS added",
-    "DROP TRIGGER IF EXISTS taken",
-    "CREATE TABLE by_row (row INTEGER PRIMARY KEY, kind TEXT NOT NULL, size INTEGER NOT NULL, used INTEGER NOT NULL)",
-    "INSERT INTO by_row SELECT entries.rowid, coalesce(kind, 'features'), coalesce(size, length(value)), "
-    "coalesce(used, 0) FROM entries LEFT JOIN uses USING (key)",
-    "DROP TABLE uses",
-    "ALTER TABLE by_row RENAME TO uses",
+VERSION = 3  # the file's user_version; count up when a table changes
+# Both tables go by one number, which has a column: VACUUM renumbers rows without one (https://sqlite.org/lang_vacuum.html).
+_TABLES = (
+    "CREATE TABLE entries (id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, image TEXT NOT NULL, "
+    "checksum BLOB NOT NULL, value BLOB NOT NULL)",
+    "CREATE TABLE uses (id INTEGER PRIMARY KEY, kind TEXT NOT NULL, size INTEGER NOT NULL, used INTEGER NOT NULL)",
     "CREATE INDEX by_use ON uses (used)",
-    "DELETE FROM total",
-    "INSERT INTO total SELECT coalesce(sum(size), 0) FROM uses",
-    "CREATE TRIGGER removed AFTER DELETE ON entries BEGIN DELETE FROM uses WHERE row = old.rowid; END",
+    "CREATE TABLE total (bytes INTEGER NOT NULL)",
+    "INSERT INTO total VALUES (0)",
+    "CREATE TRIGGER removed AFTER DELETE ON entries BEGIN DELETE FROM uses WHERE id = old.id; END",
     "CREATE TRIGGER added AFTER INSERT ON uses BEGIN UPDATE total SET bytes = bytes + new.size; END",
     "CREATE TRIGGER taken AFTER DELETE ON uses BEGIN UPDATE total SET bytes = bytes - old.size; END",
-    "PRAGMA user_version = 2",
-)
-_BY_KEY = (
-    "DROP TRIGGER removed",
-    "DROP TRIGGER added",
-    "DROP TRIGGER taken",
-    "CREATE TABLE by_key (key TEXT PRIMARY KEY, kind TEXT, size INTEGER, used INTEGER) WITHOUT ROWID",
-    "INSERT INTO by_key SELECT key, kind, size, used FROM uses JOIN entries ON entries.rowid = uses.row",
-    "DROP TABLE uses",
-    "ALTER TABLE by_key RENAME TO uses",
-    "PRAGMA user_version = 1",
+    f"PRAGMA user_version = {VERSION}",
 )
 
 
-def ensure_schema(memo: sqlite3.Connection) -> None:
-    """Make the tables, or make an older version's into them, in the transaction that this begins."""
-    if _version(memo) < VERSION:
-        memo.execute("BEGIN IMMEDIATE")
-        if _version(memo) < VERSION:  # or another process was first
-            _run(memo, _BY_ROW)
+class OtherVersionError(sqlite3.DatabaseError):
+    """The file's tables are those of another version."""
 
 
-def compact(memo: sqlite3.Connection) -> None:
-    """Give the file's free pages back to the disk.
+def has_tables(file: sqlite3.Connection) -> bool:
+    """Whether the file has the tables; an empty one has none.
 
-    VACUUM may number rows anew where a table has no column for it (https://sqlite.org/lang_vacuum.html). So uses go by
-    key meanwhile, as in version 1, and nobody else gets at the file; if it ends in between, the next change of the
-    file goes on from there.
+    Raises:
+        OtherVersionError: it has those of another version.
     """
-    with memo:
-        memo.execute("BEGIN IMMEDIATE")
-        # Only now: with this mode, a lock to read is kept too, and two that hold one would wait for each other.
-        memo.execute("PRAGMA locking_mode = EXCLUSIVE")
-        if _version(memo) == VERSION:
-            _run(memo, _BY_KEY)
-    memo.execute("VACUUM")
-    with memo:
-        ensure_schema(memo)
+    with closing(file.execute("PRAGMA user_version")) as rows:
+        found = int(rows.fetchone()[0])
+        if found == 0:  # which was a version once, and is that of an empty file
+            rows.execute("SELECT count(*) FROM sqlite_master")
+            if rows.fetchone()[0] == 0:
+                return False
+    if found != VERSION:
+        raise OtherVersionError(f"it is of version {found}, this Twofold writes version {VERSION}")
+    return True
 
 
-def _version(memo: sqlite3.Connection) -> int:
-    with closing(memo.execute("PRAGMA user_version")) as rows:
-        return int(rows.fetchone()[0])
-
-
-def _run(memo: sqlite3.Connection, statements: tuple[str, ...]) -> None:
-    """Not executescript, which would end the transaction first."""
-    for statement in statements:
-        memo.execute(statement)
+def ensure_schema(file: sqlite3.Connection) -> None:
+    """Make the tables where there are none, in the transaction that this begins."""
+    if not has_tables(file):
+        file.execute("BEGIN IMMEDIATE")
+        if not has_tables(file):  # or another process was first
+            for statement in _TABLES:  # not executescript, which would end the transaction first
+                file.execute(statement)

@@ -7,7 +7,6 @@ Reading writes nothing, so that processes which read do not wait for each other:
 down with the next entry that is kept, and when the process ends.
 """
 
-import hashlib
 import os
 import sqlite3
 import threading
@@ -30,8 +29,8 @@ PATIENCE_TO_MARK = 5.0  # seconds; a use that is not marked costs little
 AT_ONCE = 500  # keys a query; SQLite allows 32,766 variables
 MOST_UNMARKED = 100_000  # keys of 64 letters
 PAGE = 32768  # bytes; an image's pixels lie on 5 such pages, and on 40 of SQLite's usual ones
-MARK = "UPDATE uses SET used = ?2 WHERE row = (SELECT rowid FROM entries WHERE key = ?1) AND used < ?2"
-ROWS = "SELECT key, sha256, value FROM entries WHERE rowid IN"
+MARK = "UPDATE uses SET used = ?2 WHERE id = (SELECT id FROM entries WHERE key = ?1) AND used < ?2"
+ROWS = "SELECT key, checksum, value FROM entries WHERE id IN"
 
 
 class _Reader(NamedTuple):
@@ -85,13 +84,13 @@ def get(keys: Sequence[str]) -> dict[str, bytes]:
     def look() -> dict[str, bytes]:
         memo = _reader()
         found: dict[str, bytes] = {}
-        if not memo.execute("SELECT 1 FROM sqlite_master WHERE name = 'entries'").fetchone():
+        if not cache_schema.has_tables(memo):
             return found
         for start in range(0, len(keys), AT_ONCE):
             some = keys[start : start + AT_ONCE]
             marks = ",".join("?" * len(some))
             # By row, not by key: what was kept together lies together, and a disk reads ahead.
-            rows = memo.execute(f"{ROWS} (SELECT rowid FROM entries WHERE key IN ({marks}))", some)  # noqa: S608
+            rows = memo.execute(f"{ROWS} (SELECT id FROM entries WHERE key IN ({marks}))", some)  # noqa: S608
             found |= {name: value for name, checksum, value in rows if _whole(value, checksum)}
         return found
 
@@ -109,7 +108,8 @@ def put(entries: Sequence[tuple[str, str, bytes]], kind: str, limit: int) -> Non
         for name, image, value in entries:
             # Not OR REPLACE, which would pass the triggers by.
             memo.execute("DELETE FROM entries WHERE key = ?", (name,))
-            memo.execute("INSERT INTO entries VALUES (?, ?, ?, ?)", (name, image, xxhash.xxh3_128_digest(value), value))
+            entry = (name, image, xxhash.xxh3_128_digest(value), value)
+            memo.execute("INSERT INTO entries (key, image, checksum, value) VALUES (?, ?, ?, ?)", entry)
             memo.execute("INSERT INTO uses VALUES (last_insert_rowid(), ?, ?, ?)", (kind, len(value), now))
         _trim(memo, limit)
 
@@ -150,33 +150,31 @@ def trim(size: int) -> None:
 def compact() -> None:
     """Give the file's free pages back to the disk."""
     with closing(_connect()) as memo:
-        cache_schema.compact(memo)
+        memo.execute("VACUUM")
 
 
 def _trim(memo: sqlite3.Connection, size: int) -> None:
     (held,) = memo.execute("SELECT bytes FROM total").fetchone()
     gone = []
-    with closing(memo.execute("SELECT row, size FROM uses ORDER BY used, row")) as oldest:
+    with closing(memo.execute("SELECT id, size FROM uses ORDER BY used, id")) as oldest:
         while held > size and (row := oldest.fetchone()):
             gone.append(row[:1])
             held -= row[1]
-    memo.executemany("DELETE FROM entries WHERE rowid = ?", gone)
+    memo.executemany("DELETE FROM entries WHERE id = ?", gone)
 
 
 def _damaged(memo: sqlite3.Connection) -> list[tuple[str, int]]:
-    rows = memo.execute("SELECT key, sha256, value FROM entries")
+    rows = memo.execute("SELECT key, checksum, value FROM entries")
     return [(key, len(value)) for key, checksum, value in rows if not _whole(value, checksum)]
 
 
 def _whole(value: bytes, checksum: bytes) -> bool:
-    """Whether a value is what was kept: by XXH3 of 128 bits or, as an older twofold kept it, by SHA-256.
+    """Whether a value is what was kept, by XXH3 of 128 bits.
 
-    What has to be noticed is damage. Who can write the file can write any checksum into it, so a stronger one, which
-    takes ten times as long and more, would guard nothing.
+    What has to be noticed is corruption. Who can write the file can write any checksum into it, so a stronger one,
+    which takes ten times as long and more, would guard nothing.
     """
-    if len(checksum) == xxhash.xxh3_128().digest_size:
-        return bool(xxhash.xxh3_128_digest(value) == checksum)
-    return hashlib.sha256(value).digest() == checksum
+    return bool(xxhash.xxh3_128_digest(value) == checksum)
 
 
 def change(work: Callable[[sqlite3.Connection], T], patience: float = PATIENCE) -> T:
@@ -248,7 +246,9 @@ def _mended(work: Callable[[], T]) -> T:
         return work()
     except sqlite3.DatabaseError as error:
         # Locked, read-only, disk full: not for us to mend.
-        if getattr(error, "sqlite_errorcode", 0) & 0xFF not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        mendable = code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+        if not mendable and not isinstance(error, cache_schema.OtherVersionError):
             raise
         say(f"{database()}: not readable as a memo ({error}); it is begun again")
         database().unlink(missing_ok=True)

@@ -89,11 +89,6 @@ def client(attempts: int | None = None) -> Any:
         raise SourceError(f"S3: {error}") from None
 
 
-def first_line(error: Exception) -> str:
-    """What an error says, without what follows its first line."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
-
-
 def reason(error: ClientError) -> str:
     """What a server's refusal means, and what to do about it."""
     code = str(error.response.get("Error", {}).get("Code", ""))

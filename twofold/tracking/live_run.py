@@ -1,4 +1,8 @@
-"""TODO"""
+"""The live runs of the two trainings: curves in MLflow while the training goes on.
+
+In: MLFLOW_EXPERIMENT_NAME, MLFLOW_RUN_ID (a run to nest in), TWOFOLD_LIVE=off (no live runs). A tracking server that
+cannot be reached never stops a training.
+"""
 
 import math
 import os

@@ -7,6 +7,7 @@ version, or make an experiment, says where. MLflow's server refuses other server
 """
 
 import re
+import urllib.request
 from urllib.parse import urlsplit
 
 _SERVERS = ("http", "https", "mlflow-artifacts")
@@ -31,3 +32,10 @@ def is_foreign_server(home: str, place: str) -> bool:
         return False
     scheme = here.scheme if there.scheme == "mlflow-artifacts" else there.scheme
     return (scheme, there.netloc.rpartition("@")[2]) != (here.scheme, here.netloc.rpartition("@")[2])
+
+
+class NoRedirects(urllib.request.HTTPRedirectHandler):
+    """Sends no request on: elsewhere a POST arrives as a GET, and the Authorization header is told to another server."""
+
+    def redirect_request(self, *_: object) -> None:
+        """Never."""

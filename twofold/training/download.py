@@ -1,4 +1,4 @@
-"""Downloads that give up in seconds where nothing answers, and remember it for a day.
+"""Downloads that give up in seconds where nothing answers.
 
 In: an address and a SHA-256. Out: the bytes, or a WeightsError that says what happened. A firewall that swallows
 packets would otherwise cost minutes at every start.
@@ -6,54 +6,39 @@ packets would otherwise cost minutes at every start.
 
 import hashlib
 import http.client
-import json
-import os
 import queue
 import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
 
-from twofold.core.artifacts import write_json
 from twofold.core.errors import WeightsError
 from twofold.core.progress import EVERY, say
 
 FIRST_BYTE = 8.0  # seconds, name look-up and handshakes included
 STALL = 15.0  # seconds without a byte
 TOTAL = 900.0  # seconds
-REMEMBERED = 24 * 3600.0  # seconds
 CHUNK = 1 << 20  # bytes
 LARGEST = 1 << 28  # bytes
 
 
-def download(url: str, sha256: str, *, retry: bool) -> bytes:
+def download(url: str, sha256: str) -> bytes:
     """The bytes at an address.
 
     Args:
         sha256: that they must have, or its first digits.
-        retry: try even if a try failed in the last 24 hours.
 
     Raises:
-        WeightsError: nothing came in time, the server refused, the bytes are others, or such a failure is remembered.
+        WeightsError: nothing came in time, the server refused, or the bytes are others.
     """
-    failures = _failures()
-    if url in failures and not retry:
-        when, reason = failures[url]
-        hours = (time.time() - when) / 3600
-        raise WeightsError(f"{url}: {reason} ({hours:.1f} hours ago; tried again after 24, or now with --retry)")
     try:
         received = b"".join(_chunks(url))
         found = hashlib.sha256(received).hexdigest()
         if not found.startswith(sha256):
             raise OSError(f"{len(received):,} bytes came with SHA-256 {found}, expected {sha256}; not kept")
     except (OSError, http.client.HTTPException) as error:
-        reason = f"could not be fetched: {error or type(error).__name__}"
-        _remember(failures | {url: (time.time(), reason)})
-        raise WeightsError(f"{url}: {reason}") from None
-    if url in failures:
-        _remember({known: failure for known, failure in failures.items() if known != url})
+        raise WeightsError(f"{url}: could not be fetched: {error or type(error).__name__}") from None
     return received
 
 
@@ -96,24 +81,3 @@ def _read(url: str, arrived: "queue.Queue[bytes | Exception]") -> None:
         arrived.put(error)
     except ValueError as error:
         arrived.put(OSError(f"not an address: {error}"))
-
-
-def _record() -> Path:
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "twofold" / "failed-downloads.json"
-
-
-def _failures() -> dict[str, tuple[float, str]]:
-    """Address -> (time, reason) of the failures that are still remembered."""
-    try:
-        record = json.loads(_record().read_text(encoding="utf-8"))
-        known = {str(url): (float(when), str(reason)) for url, (when, reason) in record.items()}
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, TypeError, AttributeError):
-        return {}  # a record that cannot be read only costs another try, and the next write replaces it
-    return {url: failure for url, failure in known.items() if 0 <= time.time() - failure[0] < REMEMBERED}
-
-
-def _remember(failures: dict[str, tuple[float, str]]) -> None:
-    write_json(_record(), {url: list(failure) for url, failure in failures.items()})

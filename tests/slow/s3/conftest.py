@@ -5,7 +5,6 @@ import pytest
 from botocore.config import Config
 
 from tests.support.tools.servers import KEY, SECRET, s3
-from twofold.sources import s3 as module
 
 
 @pytest.fixture(scope="package")
@@ -23,7 +22,7 @@ def environment(address, monkeypatch):
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     monkeypatch.setenv("AWS_ENDPOINT_URL", address)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setattr(module, "PAUSE", 0.01)
+    monkeypatch.setattr("twofold.sources.base.PAUSE", 0.01)
 
 
 @pytest.fixture(scope="package")

@@ -15,7 +15,6 @@ from tests.support.s3_case import fill, png
 from tests.support.tools.servers import SECRET
 from twofold.core.errors import SourceError
 from twofold.orchestration.params_file import set_values
-from twofold.sources import dvc_objects
 
 pytestmark = pytest.mark.slow
 
@@ -36,7 +35,7 @@ def template(tmp_path_factory, store, address):
 @pytest.fixture
 def clone(template, tmp_path, monkeypatch):
     """A clone without a cache: what it reads comes from the remote."""
-    monkeypatch.setattr(dvc_objects, "PAUSE", 0.01)
+    monkeypatch.setattr("twofold.sources.base.PAUSE", 0.01)
     monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(tmp_path / "site"))
     command(tmp_path, "git", "clone", "-q", str(template), "clone")
     return tmp_path / "clone"

@@ -14,7 +14,6 @@ from tests.support.dvc_case import command, keep, make_repository, manifest
 from tests.support.makers import encode, make_folder, make_raw, pixels
 from twofold.core.errors import DataError, SourceError
 from twofold.data.raw import RawDataset
-from twofold.sources import dvc_objects
 from twofold.sources.dvc_repo import DvcSource
 from twofold.sources.factory import open_source
 
@@ -28,7 +27,7 @@ def template(tmp_path_factory):
 
 @pytest.fixture
 def repository(template, tmp_path, monkeypatch):
-    monkeypatch.setattr(dvc_objects, "PAUSE", 0.01)
+    monkeypatch.setattr("twofold.sources.base.PAUSE", 0.01)
     monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(tmp_path / "site"))
     for name in ("repository", "remote"):
         shutil.copytree(template / name, tmp_path / name)

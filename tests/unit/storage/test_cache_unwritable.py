@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.storage.test_cache import IMAGE, make_old, put
+from tests.unit.storage.test_cache import IMAGE, put
 from twofold.core.errors import ParameterError
 from twofold.storage import cache, cache_sqlite
 
@@ -87,12 +87,6 @@ def test_a_value_too_large_for_the_file_is_not_kept(filled, monkeypatch):
     assert list(cache.lookup(["large", "small"])) == ["small"]
 
 
-def test_an_old_memo_that_cannot_be_written_is_read(alone, monkeypatch):
-    make_old(["a"])
-    read_only(monkeypatch)
-    assert cache.lookup(["a"]) == {"a": b"a" * 300}
-
-
 @pytest.fixture
 def no_root():
     """A folder of one's own, and rights that a read-only folder can withhold."""
@@ -116,3 +110,19 @@ def test_a_folder_that_cannot_be_written_is_read(no_root, monkeypatch):
     with pytest.raises(PermissionError):
         (no_root / "journal").touch()
     assert cache.lookup(["k2"]) == {"k2": b"two"}
+
+
+def test_a_file_of_another_version_in_a_folder_that_cannot_be_written_is_done_without(no_root, monkeypatch, capsys):
+    monkeypatch.setenv("TWOFOLD_CACHE", str(no_root))
+    put([("k2", IMAGE, b"two")])
+    with sqlite3.connect(cache_sqlite.database()) as database:
+        database.execute("PRAGMA user_version = 1")
+    database.close()
+    before = cache_sqlite.database().read_bytes()
+    cache_sqlite.database().chmod(0o444)
+    no_root.chmod(0o555)
+    if os.geteuid() == 0:
+        os.seteuid(65534)
+    assert cache.lookup(["k2"]) == {}
+    assert "going on without it" in capsys.readouterr().err
+    assert cache_sqlite.database().read_bytes() == before

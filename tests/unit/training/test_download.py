@@ -2,7 +2,6 @@
 
 import hashlib
 import http.server
-import json
 import socket
 import threading
 import time
@@ -53,25 +52,15 @@ def silent(monkeypatch):
 
 
 def test_the_bytes_come(alone, server):
-    assert download.download(f"{server}/whole", SHA256, retry=False) == CONTENT
-    assert download.download(f"{server}/whole", SHA256[:8], retry=False) == CONTENT
-    assert not (alone / "cache" / "twofold" / "failed-downloads.json").exists()
+    assert download.download(f"{server}/whole", SHA256) == CONTENT
+    assert download.download(f"{server}/whole", SHA256[:8]) == CONTENT
 
 
-def test_an_address_that_hangs_gives_up_in_seconds_and_is_remembered(alone, silent):
+def test_an_address_that_hangs_gives_up_in_seconds(alone, silent):
     begin = time.monotonic()
     with pytest.raises(WeightsError, match="nothing came"):
-        download.download(silent, SHA256, retry=False)
-    first = time.monotonic() - begin
-    assert 0.5 <= first < 3
-    begin = time.monotonic()
-    with pytest.raises(WeightsError, match=r"0\.0 hours ago.*--retry"):
-        download.download(silent, SHA256, retry=False)
-    assert time.monotonic() - begin < 0.2
-    begin = time.monotonic()
-    with pytest.raises(WeightsError, match="nothing came"):
-        download.download(silent, SHA256, retry=True)
-    assert time.monotonic() - begin >= 0.5
+        download.download(silent, SHA256)
+    assert 0.5 <= time.monotonic() - begin < 3
 
 
 def test_the_real_patience_is_seconds():
@@ -80,44 +69,18 @@ def test_the_real_patience_is_seconds():
     assert download.TOTAL <= 1800
 
 
-def test_a_failure_is_forgotten_after_a_day_and_after_a_success(alone, server):
-    record = alone / "cache" / "twofold" / "failed-downloads.json"
-    url = f"{server}/whole"
-
-    def failed(hours):
-        record.parent.mkdir(parents=True, exist_ok=True)
-        record.write_text(json.dumps({url: [time.time() - 3600 * hours, "could not be fetched"]}))
-
-    failed(23)
-    with pytest.raises(WeightsError, match=r"23\.0 hours ago"):
-        download.download(url, SHA256, retry=False)
-    assert Handler.asked == 0
-    failed(25)
-    assert download.download(url, SHA256, retry=False) == CONTENT
-    failed(1)
-    assert download.download(url, SHA256, retry=True) == CONTENT
-    assert json.loads(record.read_text()) == {}
-
-
 @pytest.mark.parametrize(
     ("path", "sha256", "said"),
     [("/missing", SHA256, "404"), ("/half", SHA256, "expected|Incomplete"), ("/whole", "0" * 64, "expected 0000")],
 )
-def test_what_is_not_the_file_is_refused_and_remembered(alone, server, path, sha256, said):
+def test_what_is_not_the_file_is_refused_and_tried_again(alone, server, path, sha256, said):
     for _ in range(2):
         with pytest.raises(WeightsError, match=said):
-            download.download(server + path, sha256, retry=False)
-    assert Handler.asked == 1
+            download.download(server + path, sha256)
+    assert Handler.asked == 2
 
 
 def test_a_file_without_end_is_not_read_to_its_end(alone, server, monkeypatch):
     monkeypatch.setattr(download, "LARGEST", 1000)
     with pytest.raises(WeightsError, match="more than 1,000 bytes"):
-        download.download(f"{server}/whole", SHA256, retry=False)
-
-
-def test_a_record_that_cannot_be_read_costs_another_try_and_nothing_else(alone, server):
-    record = alone / "cache" / "twofold" / "failed-downloads.json"
-    record.parent.mkdir(parents=True)
-    record.write_text("[1, 2")
-    assert download.download(f"{server}/whole", SHA256, retry=False) == CONTENT
+        download.download(f"{server}/whole", SHA256)
