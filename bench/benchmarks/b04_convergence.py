@@ -100,7 +100,7 @@ def against(part: str, data: PreparedDataset, start: Path, target: float) -> Com
         warm_up=lambda: None,  # what is trained once is waited for once
         rounds=ROUNDS,
         equal="",  # known when all have run
-        alike=False,
+        same_work=False,
     )
     other.close()
     words = {side: ", ".join(told_of(*each) for each in of) for side, of in reached.items()}

@@ -132,7 +132,7 @@ def compare(
     limit: Limit | None = None,
     warm_up: Callable[[], object] | None = None,
     rounds: int = 5,
-    alike: bool = True,
+    same_work: bool = True,
 ) -> Comparison:
     """Run both once unmeasured, then in turn until `rounds` rounds count.
 
@@ -158,7 +158,7 @@ def compare(
     for call in [warm_up] if warm_up else [ours[1], peer[1]]:
         call()
     taken: list[tuple[float, float]] = []
-    while sum(steady(taken, alike)) < wanted and len(taken) < (1 + EXTRA) * wanted:
+    while sum(steady(taken, same_work)) < wanted and len(taken) < (1 + EXTRA) * wanted:
         taken.append((clocked(ours[1]), clocked(peer[1])))
         # A round may take minutes, and what is stopped before its last one should not have been for nothing.
         print(
@@ -166,7 +166,7 @@ def compare(
             file=sys.stderr,
             flush=True,
         )
-    kept = steady(taken, alike)
+    kept = steady(taken, same_work)
     if sum(kept) < wanted:
         found = ", ".join(f"{seconds:.2f}" for _, seconds in taken)
         raise SystemExit(f"bench: {name} {part}: the peer took {found} s: too restless a machine; leave it alone")
@@ -187,9 +187,9 @@ def compare(
     )
 
 
-def steady(taken: list[tuple[float, float]], alike: bool) -> list[bool]:
+def steady(taken: list[tuple[float, float]], same_work: bool) -> list[bool]:
     """Which rounds count: those in which the peer is within 10 % of its median over all."""
-    if not taken or not alike:
+    if not taken or not same_work:
         return [True] * len(taken)
     middle = statistics.median(peer for _, peer in taken)
     return [abs(peer - middle) <= DRIFT * middle for _, peer in taken]

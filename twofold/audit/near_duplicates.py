@@ -63,7 +63,7 @@ class NearDuplicate(NamedTuple):
 
     first: int
     second: int
-    alike: float
+    similarity: float
     turn: str
 
 

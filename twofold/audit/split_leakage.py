@@ -115,9 +115,9 @@ def near_duplicate_issues(
 
     def note(check: str, place: int, other: int, pair: NearDuplicate) -> None:
         image, of = images[place], images[other]
-        seen = f"correlation {pair.alike:.3f}" + ("" if pair.turn == "as it is" else f", {pair.turn}")
+        seen = f"correlation {pair.similarity:.3f}" + ("" if pair.turn == "as it is" else f", {pair.turn}")
         detail = f"nearly repeats {of.key} ({of.label}, {splits[other]}): {seen}"
-        row = Issue(check, image.sha256, image.key, image.label, splits[place], detail, of.sha256, pair.alike)
+        row = Issue(check, image.sha256, image.key, image.label, splits[place], detail, of.sha256, pair.similarity)
         found[check].append(row)
         if policies[check] == "quarantine" and place not in out:
             reason = f"nearly the same picture as an image of {splits[other]}"
@@ -125,7 +125,7 @@ def near_duplicate_issues(
 
     if policies["label_conflicts"] != "ignore":
         torn = [pair for pair in pairs if images[pair.first].label != images[pair.second].label]
-        for pair in sorted(torn, key=lambda pair: (-pair.alike, pair)):
+        for pair in sorted(torn, key=lambda pair: (-pair.similarity, pair)):
             note("label_conflicts", pair.first, pair.second, pair)
             if policies["label_conflicts"] == "quarantine":
                 one, of = images[pair.second], images[pair.first]
@@ -146,7 +146,7 @@ def near_duplicate_issues(
         ]
         if not before:
             continue
-        pair, other = min(before, key=lambda one: (RANK[splits[one[1]]], -one[0].alike, images[one[1]].sha256))
+        pair, other = min(before, key=lambda one: (RANK[splits[one[1]]], -one[0].similarity, images[one[1]].sha256))
         check = "near_duplicates" if splits[other] == splits[place] else "leaks"
         if policies[check] != "ignore" and place not in out:
             note(check, place, other, pair)

@@ -80,7 +80,7 @@ def shifted(pixels: Pixels) -> Pixels:
     return padded[:, :side, :side]
 
 
-ALTERATIONS = {
+PERTURBATIONS = {
     "jpeg": Perturbation(f"saved as JPEG of quality {QUALITY}", jpeg),
     "blur": Perturbation(f"blurred, by a Gaussian of {SIGMA:g} pixel", blur),
     "brighter": Perturbation(f"{100 * LIGHT:g} % brighter", brighter),
@@ -89,7 +89,7 @@ ALTERATIONS = {
     "shifted": Perturbation(f"moved by {SHIFT} pixels right and down", shifted),
 }
 
-FIGURES = ("accuracy", "recall", "specificity", "roc_auc")
+METRICS = ("accuracy", "recall", "specificity", "roc_auc")
 PLAIN = "unaltered"
 CHANGE = "_change"
 Predict = Callable[[str, Iterable[Pixels]], NDArray[np.float64]]
@@ -127,12 +127,12 @@ def measure_robustness(
     """
     before = _figures(target, probability, threshold)
     found: dict[str, dict[str, Any]] = {PLAIN: before}
-    for name, alteration in ALTERATIONS.items():
+    for name, alteration in PERTURBATIONS.items():
         altered = predict(name, (alteration.apply(images) for images in _batches(pixels, len(target), batch)))
         after = _figures(target, altered, threshold)
         after["changed"] = int(((altered >= threshold) != (probability >= threshold)).sum())
         after["intervals"] = {}
-        for figure in FIGURES:
+        for figure in METRICS:
             change = metric_difference(
                 figure, target, ModelOutputs(altered, threshold), ModelOutputs(probability, threshold)
             )
@@ -149,21 +149,21 @@ def measure_robustness(
 
 def robustness_table(measured: Mapping[str, Mapping[str, Any]]) -> tuple[Sequence[str], Iterator[Sequence[Any]]]:
     """Header and rows of robustness.csv; a figure without a value is empty."""
-    changes = [figure + CHANGE for figure in FIGURES]
+    changes = [figure + CHANGE for figure in METRICS]
     ends = [f"{change}_{end}" for change in changes for end in ("low", "high")]
 
     def rows() -> Iterator[Sequence[Any]]:
         for name, own in measured.items():
-            words = ALTERATIONS[name].words if name in ALTERATIONS else "as they are"
+            words = PERTURBATIONS[name].words if name in PERTURBATIONS else "as they are"
             intervals = own.get("intervals", {})
             yield (
                 name,
                 words,
-                *(own.get(field) for field in ("n", "n_positive", "changed", *FIGURES, *changes)),
+                *(own.get(field) for field in ("n", "n_positive", "changed", *METRICS, *changes)),
                 *(intervals.get(change, {}).get(end) for change in changes for end in ("low", "high")),
             )
 
-    return ("alteration", "words", "n", "n_positive", "changed", *FIGURES, *changes, *ends), rows()
+    return ("alteration", "words", "n", "n_positive", "changed", *METRICS, *changes, *ends), rows()
 
 
 def _figures(target: NDArray[np.int64], probability: NDArray[np.float64], threshold: float) -> dict[str, Any]:
@@ -174,7 +174,7 @@ def _figures(target: NDArray[np.int64], probability: NDArray[np.float64], thresh
     return {
         "n": counts.n,
         "n_positive": counts.positive,
-        **{name: values[name] for name in FIGURES if name in values},
+        **{name: values[name] for name in METRICS if name in values},
     }
 
 

@@ -28,7 +28,7 @@ SEED = 20140901
 PLENTY = 5000  # images of each class, above which the correction is smaller than the draws' own scatter, and slow
 CELLS = 4_000_000  # of a matrix of draws held at once: 32 MB
 LOSSES = ("log_loss", "brier")
-FIGURES = ("f1", "precision", "average_precision", *LOSSES)
+METRICS = ("f1", "precision", "average_precision", *LOSSES)
 
 
 class ModelOutputs(NamedTuple):
@@ -121,7 +121,7 @@ def _statistic(figure: str, target: NDArray[np.int64], probability: NDArray[np.f
         loss = -np.log(np.where(target == 1, held, 1 - held))
         return lambda drawn: loss[drawn].mean(-1)
     if figure != "average_precision":
-        raise ValueError(f"no bootstrap of {figure!r}; there is one of {', '.join(FIGURES)}")
+        raise ValueError(f"no bootstrap of {figure!r}; there is one of {', '.join(METRICS)}")
     n = len(target)
     order = np.argsort(-probability, kind="stable")
     place = np.argsort(order)

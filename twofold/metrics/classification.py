@@ -16,7 +16,7 @@ from twofold.metrics.curves import checked_arrays, threshold_sweep
 RATES = ("accuracy", "precision", "recall", "f1", "specificity")
 RANKING = ("roc_auc", "average_precision")
 LOSSES = ("log_loss", "brier", "ece")  # of these, less is better
-FIGURES = RATES + RANKING + LOSSES
+METRICS = RATES + RANKING + LOSSES
 
 NO_POSITIVE = "no image of the positive class"
 NO_NEGATIVE = "no image of the negative class"
@@ -118,7 +118,7 @@ def undefined_metrics(counts: ConfusionMatrix) -> dict[str, str]:
             reasons["f1"] = f"{NO_POSITIVE}, and {NONE_CALLED}"
     if not counts.negative:
         reasons |= dict.fromkeys(("specificity", "roc_auc"), NO_NEGATIVE)
-    return {name: reasons[name] for name in FIGURES if name in reasons}
+    return {name: reasons[name] for name in METRICS if name in reasons}
 
 
 def metrics_summary(target: ArrayLike, probability: ArrayLike, threshold: float) -> dict[str, object]:

@@ -43,7 +43,7 @@ class Assessment(NamedTuple):
     verdict: Verdict
     champion: PairedComparison | None
     best: Mapping[str, PairedComparison]
-    heirs: Mapping[str, str]
+    inherited_best: Mapping[str, str]
     vanished: Mapping[str, str]
     measured: Mapping[str, float]
 
@@ -87,7 +87,7 @@ def assess_candidate(
         verdict=evaluate_gates(gates, subject, champion, best),
         champion=champion,
         best=best,
-        heirs=best_champion.inherited_best(tag, gates, since, champion, best),
+        inherited_best=best_champion.inherited_best(tag, gates, since, champion, best),
         vanished=vanished,
         measured=measured,
     )

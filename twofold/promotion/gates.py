@@ -28,10 +28,10 @@ MEASURED = (SIZE, LATENCY, VANISHED)
 
 
 def _by_images(figure: str) -> str:
-    from twofold.metrics.classification import FIGURES
+    from twofold.metrics.classification import METRICS
 
-    if figure not in FIGURES:
-        raise ValueError(f"can be told for some images alone, or for two models, only of {', '.join(FIGURES)}")
+    if figure not in METRICS:
+        raise ValueError(f"can be told for some images alone, or for two models, only of {', '.join(METRICS)}")
     return figure
 
 

@@ -40,7 +40,7 @@ class Judgement:
     provenance: Mapping[str, str]
     dvc_experiment: str | None
     best: Mapping[str, PairedComparison] = field(default_factory=dict)
-    heirs: Mapping[str, str] = field(default_factory=dict)
+    inherited_best: Mapping[str, str] = field(default_factory=dict)
     vanished: Mapping[str, str] = field(default_factory=dict)
     measured: Mapping[str, float] = field(default_factory=dict)
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from twofold.evaluation.predictions import Predictions, fingerprint
 from twofold.metrics.bootstrap import ModelOutputs
-from twofold.metrics.classification import FIGURES, classification_metrics
+from twofold.metrics.classification import METRICS, classification_metrics
 from twofold.metrics.confidence_intervals import LEVEL, Difference, mcnemar
 from twofold.metrics.metric_intervals import METHODS, metric_difference
 
@@ -96,7 +96,7 @@ class PairedComparison:
     @cached_property
     def differences(self) -> dict[str, Difference]:
         """The paired difference of every figure that has one, with its 95 % interval."""
-        found = {figure: self.difference(figure) for figure in FIGURES if figure in self.own and figure in self.figures}
+        found = {figure: self.difference(figure) for figure in METRICS if figure in self.own and figure in self.figures}
         return {figure: ends for figure, ends in found.items() if ends is not None}
 
     def only_right(self, candidate: bool) -> NDArray[np.int64]:
@@ -129,7 +129,7 @@ class PairedComparison:
                     **({} if ends is None else {"difference": ends.estimate, "low": ends.low, "high": ends.high}),
                     "method": METHODS[figure].paired,
                 }
-                for figure, ends in ((figure, self.differences.get(figure)) for figure in FIGURES)
+                for figure, ends in ((figure, self.differences.get(figure)) for figure in METRICS)
                 if figure in self.own and figure in self.figures
             },
             "mcnemar": {"candidate_only": only[0], "champion_only": only[1], "p_value": mcnemar(*only)},

@@ -81,7 +81,7 @@ def approve(store: MlflowStore, name: str, which: str, *, actor: str, reason: st
         gates, tags = verdict_store.store_verdict(store, candidate.run.info.run_id, judged.verdict)
         against = "" if champion is None else str(champion.number)
         registry_client.tag_version(
-            store, version, tags | {JUDGED_AGAINST: against, BEST: best_champion.as_tag(judged.heirs)}
+            store, version, tags | {JUDGED_AGAINST: against, BEST: best_champion.as_tag(judged.inherited_best)}
         )
         held = f"held against version {against}" if against else "there was no champion to hold it against"
         change = transitions.Change(
@@ -174,9 +174,9 @@ def check_version(
     with tempfile.TemporaryDirectory() as scratch:
         folder = fetch_sealed(store, version, Path(scratch))
         sealed: SealedModel = open_sealed(folder, version.tags.get(SEAL))
-        if not (folder / golden_samples.WITNESSES).exists():
+        if not (folder / golden_samples.GOLDEN_SAMPLES).exists():
             return 0, 0, 0.0
-        found = golden_samples.read(folder / golden_samples.WITNESSES)
+        found = golden_samples.read(folder / golden_samples.GOLDEN_SAMPLES)
         count, largest = golden_samples.check_golden_samples(sealed, found, find_image)
     return count, len(found.images), largest
 

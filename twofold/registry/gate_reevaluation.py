@@ -54,7 +54,7 @@ class Reevaluation:
     version: int
     verdict: Verdict
     champion: PairedComparison | None
-    heirs: Mapping[str, str]
+    inherited_best: Mapping[str, str]
 
 
 def reevaluate_gates(
@@ -95,7 +95,7 @@ def reevaluate_gates(
         version=candidate.number,
         verdict=evaluate_gates(held.gates, subject, own, best),
         champion=own,
-        heirs=best_champion.inherited_best(tag, held.gates, held.reference_since, own, best),
+        inherited_best=best_champion.inherited_best(tag, held.gates, held.reference_since, own, best),
     )
 
 

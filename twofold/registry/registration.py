@@ -25,7 +25,7 @@ from twofold.registry import transitions, verdict_store
 from twofold.registry.ledger import Ledger
 from twofold.registry.lineage import LINEAGE, canonical, collect_lineage
 from twofold.serving import golden_samples
-from twofold.serving.golden_samples import WITNESSES
+from twofold.serving.golden_samples import GOLDEN_SAMPLES
 from twofold.serving.mlflow_model import find_differences, write_mlflow_model
 from twofold.serving.sealed_model_writer import SealedFolder, write_sealed_model
 from twofold.serving.smoke_test import IMAGES, run_smoke_test
@@ -35,9 +35,9 @@ from twofold.tracking.registry_client import (
     CONDITIONS,
     JUDGED_AGAINST,
     KEY,
-    REHEARSED,
     REJECTED,
     SEAL,
+    SMOKE_TESTED,
     LoggedModel,
     ModelVersion,
 )
@@ -127,7 +127,7 @@ def log_model(store: MlflowStore, run: Run, judgement: Judgement) -> tuple[Logge
         folder = Path(scratch)
         asked, said = sample_files(candidate, IMAGES)
         golden_samples.write(
-            folder / WITNESSES, asked, said, pictures=bool(candidate.about["evaluate"]["params"]["pictures"])
+            folder / GOLDEN_SAMPLES, asked, said, pictures=bool(candidate.about["evaluate"]["params"]["pictures"])
         )
         sealed = write_sealed_model(
             candidate.model,
@@ -135,14 +135,14 @@ def log_model(store: MlflowStore, run: Run, judgement: Judgement) -> tuple[Logge
             candidate.prepared.meta["pixels"],
             folder / "seal",
             candidate.splits,
-            further={WITNESSES: folder / WITNESSES, REFERENCE: candidate.evaluation / REFERENCE},
+            further={GOLDEN_SAMPLES: folder / GOLDEN_SAMPLES, REFERENCE: candidate.evaluation / REFERENCE},
         )
         tags = {KEY: candidate.key, SEAL: sealed.digest}
         found = registry_client.logged_model(store, run.info.experiment_id, candidate.key, sealed.digest)
         model = found or registry_client.begin_model(store, run, judgement.name, tags)
         registry_client.name_output(store, run, model)
         log_figures(store, run, candidate.metrics, model.model_id)
-        largest = model.tags.get(REHEARSED)
+        largest = model.tags.get(SMOKE_TESTED)
         if largest is not None and (gone := _gone(store, model, sealed, folder / "there")):
             # Tried once, by a register that was killed or weeks ago: what cannot be served must not be promoted.
             say(f"register: the logged model is no longer what was tried ({gone}); it is sent and tried again")
@@ -152,8 +152,8 @@ def log_model(store: MlflowStore, run: Run, judgement: Judgement) -> tuple[Logge
             write_mlflow_model(sealed, folder / "packed", model_id=model.model_id, run_id=model.source_run_id)
             registry_client.upload(store, model, folder / "packed")
             largest = f"{_rehearse(store, model, candidate, folder):.3g}"
-            store.client.set_logged_model_tags(model.model_id, {REHEARSED: largest})
-    set_tags(store, run, {MODEL_ID: model.model_id, SEAL: sealed.digest, REHEARSED: largest})
+            store.client.set_logged_model_tags(model.model_id, {SMOKE_TESTED: largest})
+    set_tags(store, run, {MODEL_ID: model.model_id, SEAL: sealed.digest, SMOKE_TESTED: largest})
     return model, sealed.digest
 
 
@@ -229,7 +229,7 @@ def _version(
     conditions = {key: params["register"][key] for key in ("gates", "reference_since")}
     again = {
         JUDGED_AGAINST: "" if judgement.champion is None else judgement.champion.version,
-        BEST: best_champion.as_tag(judgement.heirs),
+        BEST: best_champion.as_tag(judgement.inherited_best),
         CONDITIONS: canonical(conditions),
         **tagged,
     }

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from twofold.core.errors import RegistryError
-from twofold.metrics.classification import FIGURES, classification_metrics
+from twofold.metrics.classification import METRICS, classification_metrics
 from twofold.registry import verdict_store
 from twofold.registry.approval import find_version
 from twofold.registry.gate_reevaluation import compare_on_common_images
@@ -73,7 +73,7 @@ def describe(store: MlflowStore, name: str, which: str) -> dict[str, Any]:
         "judged_against": version.tags.get(JUDGED_AGAINST) or None,
         "gates": verdict(store, version, entries),
         "conditions": _json(version, CONDITIONS, {}),
-        "figures": {key: metrics[key] for key in (*FIGURES, "threshold", "n") if key in metrics},
+        "figures": {key: metrics[key] for key in (*METRICS, "threshold", "n") if key in metrics},
         "lineage": recorded_lineage(version),
         "decisions": [asdict(entry) for entry in entries],
         "links": links(store, version, None if run is None else run.info.experiment_id),

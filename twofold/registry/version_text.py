@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from twofold.metrics.classification import FIGURES
+from twofold.metrics.classification import METRICS
 
 NOTHING = "-"
 FEW = 8  # names that are listed
@@ -90,7 +90,7 @@ def beside(found: Mapping[str, Any]) -> str:
                 *(f"{name}, {own['n']} images" for name, own in zip((one, other), found["own_tests"], strict=True)),
             )
         ]
-        for key in FIGURES:
+        for key in METRICS:
             pair = [own["figures"].get(key) for own in found["own_tests"]]
             if None not in pair:
                 rows.append((key, *(f"{value:.4f}" for value in pair)))

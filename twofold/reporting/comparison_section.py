@@ -6,7 +6,7 @@ import numpy as np
 
 from twofold.evaluation.error_analysis import Pixels
 from twofold.metrics import number_format
-from twofold.metrics.classification import FIGURES
+from twofold.metrics.classification import METRICS
 from twofold.metrics.confidence_intervals import mcnemar
 from twofold.promotion import disagreements
 from twofold.promotion.candidate import Candidate
@@ -51,7 +51,7 @@ def _beside(judgement: Judgement, champion: PairedComparison) -> dict[str, Any]:
         "n_positive": int(champion.test.target.sum()),
         "left_out": _left_out(champion),
         "fingerprint": champion.fingerprint,
-        "rows": [_row(champion, figure) for figure in FIGURES],
+        "rows": [_row(champion, figure) for figure in METRICS],
         "mcnemar": (
             f"This model alone is right on {_images(only[0])}, the champion alone on {_images(only[1])}. Were they "
             f"equally good, so uneven a split or a more uneven one would come about with a probability of "

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from twofold.audit import summary
-from twofold.metrics.classification import FIGURES
+from twofold.metrics.classification import METRICS
 from twofold.metrics.temperature_scaling import apply_temperature
 from twofold.promotion.judgement import Judgement, Outcome, headline, reasons
 from twofold.promotion.verdict import GateResult
@@ -145,7 +145,7 @@ def _gate(gate: GateResult) -> dict[str, Any]:
 def _rows(judgement: Judgement) -> list[dict[str, Any]]:
     metrics, intervals = judgement.candidate.metrics, judgement.candidate.intervals
     rows = []
-    for name in (*FIGURES, "threshold"):
+    for name in (*METRICS, "threshold"):
         ends = intervals.get(name)
         rows.append(
             {

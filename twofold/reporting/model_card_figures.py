@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from twofold.evaluation.slice_names import in_order
-from twofold.metrics.classification import FIGURES, LOSSES, ConfusionMatrix
+from twofold.metrics.classification import LOSSES, METRICS, ConfusionMatrix
 from twofold.metrics.confidence_intervals import Interval, mcnemar
 from twofold.metrics.decision_threshold import describe_rule
 from twofold.metrics.metric_intervals import METHODS
@@ -33,7 +33,7 @@ def figures(judgement: Judgement) -> list[str]:
             _of(name, metrics),
             _WAYS[METHODS[name].single] if name in candidate.intervals else "",
         )
-        for name in FIGURES
+        for name in METRICS
         if name in metrics
     ]
     undefined = [f"{name}: {text(why)}" for name, why in metrics.get("undefined", {}).items()]

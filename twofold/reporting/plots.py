@@ -15,7 +15,7 @@ from twofold.evaluation import robustness
 from twofold.evaluation.predictions import Predictions
 from twofold.metrics import curves
 from twofold.metrics.calibration import reliability_bins
-from twofold.metrics.classification import FIGURES, ConfusionMatrix, metrics_by_class
+from twofold.metrics.classification import METRICS, ConfusionMatrix, metrics_by_class
 from twofold.metrics.confidence_intervals import wilson
 from twofold.reporting import charts, reliability_diagram
 from twofold.reporting.html_page import Picture
@@ -98,7 +98,7 @@ def write_tables(
     )
     _csv(
         folder / "slices.csv",
-        ("slice", "value", "judged", *_COUNTED, *(f"{figure}{end}" for figure in FIGURES for end in _ENDS)),
+        ("slice", "value", "judged", *_COUNTED, *(f"{figure}{end}" for figure in METRICS for end in _ENDS)),
         (
             (name, value, str(own["judged"]).lower(), *(own[field] for field in _COUNTED), *_figures(own))
             for name, values in figures["slices"].items()
@@ -114,7 +114,7 @@ _ENDS = ("", "_low", "_high")
 
 def _figures(own: Mapping[str, Any]) -> Iterator[float | None]:
     """Each figure of a slice and its interval's two ends."""
-    for figure in FIGURES:
+    for figure in METRICS:
         ends = own["intervals"].get(figure, {})
         yield from (own.get(figure), ends.get("low"), ends.get("high"))
 

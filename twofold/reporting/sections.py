@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from twofold.evaluation.robustness import ALTERATIONS, CHANGE, FIGURES, PLAIN
+from twofold.evaluation.robustness import CHANGE, METRICS, PERTURBATIONS, PLAIN
 from twofold.evaluation.slice_names import FEWEST, in_order
 from twofold.metrics.classification import ConfusionMatrix
 from twofold.reporting.wording import EXPLAINED, interval_text, rate_with_interval
@@ -22,12 +22,12 @@ def robustness_rows(measured: Mapping[str, Mapping[str, Any]] | None) -> list[di
     found = measured or {}
     return [
         {
-            "words": ALTERATIONS[name].words if name in ALTERATIONS else "as they are",
+            "words": PERTURBATIONS[name].words if name in PERTURBATIONS else "as they are",
             "n": own["n"],
             "changed": own.get("changed"),
-            "cells": [_cell(own, figure) for figure in FIGURES],
+            "cells": [_cell(own, figure) for figure in METRICS],
         }
-        for name in (PLAIN, *ALTERATIONS)
+        for name in (PLAIN, *PERTURBATIONS)
         if (own := found.get(name))
     ]
 

@@ -20,7 +20,7 @@ from twofold.core.errors import ArtifactError, RegistryError
 from twofold.model.device import device, make_deterministic, warn_if_emulated
 from twofold.serving.sealed_model import SealedModel
 
-WITNESSES = "witnesses.safetensors"
+GOLDEN_SAMPLES = "witnesses.safetensors"
 PROBABILITY = "probability"
 
 

@@ -38,7 +38,7 @@ class Listing(NamedTuple):
     """What a source offers: `entries` and `aside` sorted by key, the names of the slice columns sorted."""
 
     entries: list[Entry]
-    aside: list[IgnoredFile]
+    ignored: list[IgnoredFile]
     slices: tuple[str, ...]
 
 

@@ -78,20 +78,20 @@ class DvcSource:
             DataError: a path in a manifest leaves its folder.
         """
         self._objects = {}
-        aside: list[IgnoredFile] = []
+        ignored: list[IgnoredFile] = []
         for key, wanted in self._found():
             parts = key.split("/")
             if not key.isprintable():
                 names = [printable(part) for part in parts]
-                aside.append(IgnoredFile("/".join(names), names[0] if len(names) > 1 else "", _WRONG_NAME, True))
+                ignored.append(IgnoredFile("/".join(names), names[0] if len(names) > 1 else "", _WRONG_NAME, True))
             elif not any(is_hidden(part) for part in parts):
                 self._objects[key] = wanted
-        if not self._objects and not aside:
+        if not self._objects and not ignored:
             raise SourceError(f"{self.name}: no file lies there, neither in Git nor in DVC")
         return list_labelled(
             self.name,
             self._objects,
-            aside,
+            ignored,
             lambda: self._fetched(self._objects[LABELS], LARGEST_TABLE),
             lambda key: None if key in self._objects else "no such file in that revision",
         )

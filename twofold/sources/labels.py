@@ -42,7 +42,7 @@ def printable(name: str) -> str:
 def list_labelled(
     name: str,
     keys: Collection[str],
-    aside: Sequence[IgnoredFile],
+    ignored: Sequence[IgnoredFile],
     table: Callable[[], FetchedFile],
     problem_of: Callable[[str], str | None],
 ) -> Listing:
@@ -60,17 +60,17 @@ def list_labelled(
     """
     files = [key for key in keys if key != LABELS]
     if LABELS not in keys:
-        return from_classes(files, aside)
+        return from_classes(files, ignored)
     content = table()
     if content.reason:
         raise DataError(f"{name}/{LABELS}: {content.reason}")
-    return from_table(f"{name}/{LABELS}", content.data, files, aside, problem_of)
+    return from_table(f"{name}/{LABELS}", content.data, files, ignored, problem_of)
 
 
-def from_classes(files: Sequence[str], aside: Sequence[IgnoredFile]) -> Listing:
+def from_classes(files: Sequence[str], ignored: Sequence[IgnoredFile]) -> Listing:
     """By folders: the first part of a key is its label."""
     entries: list[Entry] = []
-    beside = list(aside)
+    beside = list(ignored)
     for key in files:
         parts = PurePosixPath(key).parts
         kind = PurePosixPath(key).suffix.lower()
@@ -89,7 +89,7 @@ def from_table(
     table: str,
     content: bytes,
     files: Collection[str],
-    aside: Sequence[IgnoredFile],
+    ignored: Sequence[IgnoredFile],
     problem_of: Callable[[str], str | None],
 ) -> Listing:
     """By `labels.csv`.
@@ -129,7 +129,7 @@ def from_table(
     if problems:
         raise DataError(listed(f"{table}: {len(problems)} problems", problems, _PROBLEMS_SHOWN))
     unlisted = [key for key in files if key not in entries and PurePosixPath(key).suffix.lower() in EXTENSIONS]
-    beside = [item._replace(counts=False) for item in aside if PurePosixPath(item.key).suffix.lower() in EXTENSIONS]
+    beside = [item._replace(counts=False) for item in ignored if PurePosixPath(item.key).suffix.lower() in EXTENSIONS]
     beside += [IgnoredFile(key, "", UNNAMED, False) for key in unlisted]
     return Listing(sorted(entries.values()), sorted(beside), slices)
 

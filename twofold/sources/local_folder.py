@@ -45,17 +45,17 @@ class FolderSource:
 
     def listing(self) -> Listing:
         """What the folder offers."""
-        files, aside = self._walk()
+        files, ignored = self._walk()
         table = self.root / LABELS
         if not os.path.lexists(table):
-            return from_classes(files, aside)
+            return from_classes(files, ignored)
         try:
             content = self.read(LABELS, LARGEST_TABLE)
         except DataError as error:
             raise DataError(f"{table}: {error}") from None
         if len(content) > LARGEST_TABLE:
             raise DataError(f"{table}: more than {LARGEST_TABLE} bytes")
-        return from_table(str(table), content, files, aside, self.problem)
+        return from_table(str(table), content, files, ignored, self.problem)
 
     def problem(self, key: str) -> str | None:
         """Why a file on offer may not be read, if so."""
@@ -129,7 +129,7 @@ class FolderSource:
 
     def _walk(self) -> tuple[list[str], list[IgnoredFile]]:
         files: list[str] = []
-        aside: list[IgnoredFile] = []
+        ignored: list[IgnoredFile] = []
         waiting = [""]
         while waiting:
             base = waiting.pop()
@@ -139,14 +139,14 @@ class FolderSource:
                     continue
                 if _is_folder(item):
                     if item.is_symlink():
-                        aside.append(_aside(key, "a symbolic link to a folder; links are not followed"))
+                        ignored.append(_aside(key, "a symbolic link to a folder; links are not followed"))
                     else:
                         waiting.append(f"{key}/")
                 elif not key.isprintable():  # what is not UTF-8 shows up as lone surrogates
-                    aside.append(_aside(key, "the name is not printable UTF-8; rename it"))
+                    ignored.append(_aside(key, "the name is not printable UTF-8; rename it"))
                 elif key != LABELS:
                     files.append(key)
-        return files, aside
+        return files, ignored
 
 
 def _aside(key: str, reason: str) -> IgnoredFile:

@@ -66,14 +66,14 @@ class S3Source:
         if not found:
             raise SourceError(f"{self.name}: no object lies there; a prefix ends at a slash")
         self._objects = {}
-        aside: list[IgnoredFile] = []
+        ignored: list[IgnoredFile] = []
         for key, size, etag in found:
             parts = key.split("/")
             if size == 0 and (not key or key.endswith("/")):
                 continue  # a console's picture of a folder
             if not key.isprintable() or any(part in ("", ".", "..") for part in parts):
                 names = [printable(part) for part in parts]
-                aside.append(IgnoredFile("/".join(names), names[0] if len(names) > 1 else "", _WRONG_NAME, True))
+                ignored.append(IgnoredFile("/".join(names), names[0] if len(names) > 1 else "", _WRONG_NAME, True))
             elif any(is_hidden(part) for part in parts):
                 continue
             else:
@@ -81,7 +81,7 @@ class S3Source:
         return list_labelled(
             self.name,
             self._objects,
-            aside,
+            ignored,
             lambda: self._fetched(self._objects[LABELS], LARGEST_TABLE),
             lambda key: None if key in self._objects else "no such object",
         )

@@ -39,8 +39,8 @@ def list_unlabelled(address: str) -> UnlabelledImages:
     """
     source = _source(address)
     listing = source.listing()
-    extra = [item for item in listing.aside if item.reason in (OUTSIDE, UNNAMED)]
-    rest = [item for item in listing.aside if item.reason not in (OUTSIDE, UNNAMED)]
+    extra = [item for item in listing.ignored if item.reason in (OUTSIDE, UNNAMED)]
+    rest = [item for item in listing.ignored if item.reason not in (OUTSIDE, UNNAMED)]
     images = [(entry.key, entry.group) for entry in listing.entries] + [(item.key, None) for item in extra]
     refused = [(item.key, item.reason) for item in rest if item.counts]
     return UnlabelledImages(source, sorted(images, key=lambda pair: pair[0]), refused, len(rest) - len(refused))

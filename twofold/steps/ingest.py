@@ -77,9 +77,9 @@ def ingest(params: Ingest, *, raw: Path, metrics: Path, audit: Path) -> None:
         copies, looks, quarantined, arrivals = _store(source, listing, params, draft)
         quarantined += [
             QuarantinedFile(item.key, item.label, "refused" if item.counts else "ignored", item.reason, "")
-            for item in listing.aside
+            for item in listing.ignored
         ]
-        files = len(listing.entries) + sum(item.counts for item in listing.aside)
+        files = len(listing.entries) + sum(item.counts for item in listing.ignored)
         _check_refused(quarantined, files, params)
         refused = [item for item in quarantined if item.kind == "refused"]
         images, duplicates, torn = deduplicate(copies)

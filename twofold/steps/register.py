@@ -214,12 +214,12 @@ def _where(store: "MlflowStore", run: "Run", params: Register, tolerance: float)
     """Where the judgement is recorded, and how to look at it."""
     from twofold.registry.registration import MODEL_ID
     from twofold.serving.smoke_test import IMAGES
-    from twofold.tracking.registry_client import REHEARSED, SEAL
+    from twofold.tracking.registry_client import SEAL, SMOKE_TESTED
     from twofold.tracking.store import without_credentials
 
     tags, uri = run.data.tags, without_credentials(store.uri)
     place = f"#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
-    rehearsal = {"images": IMAGES, "tolerance": tolerance, "largest_difference": float(tags.get(REHEARSED, "nan"))}
+    rehearsal = {"images": IMAGES, "tolerance": tolerance, "largest_difference": float(tags.get(SMOKE_TESTED, "nan"))}
     web = uri.startswith("http")
     return {
         "experiment": params.experiment,
@@ -230,7 +230,7 @@ def _where(store: "MlflowStore", run: "Run", params: Register, tolerance: float)
         "page": "" if web else f"http://127.0.0.1:5000/{place}",
         "model_id": tags.get(MODEL_ID),
         "seal": tags.get(SEAL),
-        "rehearsal": rehearsal if REHEARSED in tags else None,
+        "rehearsal": rehearsal if SMOKE_TESTED in tags else None,
         "training_runs": {step: tags.get(f"twofold.run.{step}", "curves logged here") for step in _TRAININGS},
     }
 

@@ -26,7 +26,7 @@ from twofold.tracking.urls import is_foreign_server
 
 KEY = "twofold.key"  # of a candidate: digest of model, decision and test images
 SEAL = "twofold.seal"  # SHA-256 of seal.json
-REHEARSED = "twofold.rehearsed"  # of a logged model: the largest difference in its rehearsal
+SMOKE_TESTED = "twofold.rehearsed"  # of a logged model: the largest difference in its rehearsal
 JUDGED_AGAINST = "twofold.judged_against"  # of a version: the champion's version at the time, or nothing
 CONDITIONS = "twofold.conditions"  # of a version: `gates` and `reference_since` that it was held to, as JSON
 LONGEST_TAG = 100_000  # characters of a version's or a registered model's tag

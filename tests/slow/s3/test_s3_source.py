@@ -123,8 +123,8 @@ def test_hostile_keys(store, tmp_path):
     store.put_object(Bucket="names", Key="good/deep/", Body=b"")
     listing = open_source("s3://names").listing()
     assert [entry.key for entry in listing.entries] == sorted([*fine, "good/" + 200 * "x" + ".png"])
-    assert [item.key for item in listing.aside] == ["good/a\\u200fb.png", "good/new\\nline.png"]
-    assert all(item.counts and "rename" in item.reason for item in listing.aside)
+    assert [item.key for item in listing.ignored] == ["good/a\\u200fb.png", "good/new\\nline.png"]
+    assert all(item.counts and "rename" in item.reason for item in listing.ignored)
 
 
 def test_a_user_who_may_list_and_not_read(store, tmp_path, monkeypatch):

@@ -85,8 +85,8 @@ def test_planted_leaks_are_found_and_left_out(tmp_path):
     assert len(found(tmp_path / "a", "groups")) == 10
     listed = found(tmp_path / "a", "leaks")
     assert len(listed) >= 39
-    alike = [float(row["value"]) for row in listed]
-    assert alike == sorted(alike, reverse=True), "the surest come first"
+    similarity = [float(row["value"]) for row in listed]
+    assert similarity == sorted(similarity, reverse=True), "the surest come first"
     images = PreparedDataset.open(data)
     assert len(images) == 300 - len(out)
     assert list(images.column("pixels")) == [pixel_digest(images.stored(row)) for row in range(len(images))]

@@ -127,7 +127,7 @@ def test_rounds_of_other_seeds_are_other_work_and_all_count(monkeypatch):
     seconds = iter([1.0, 10.0, 2.0, 30.0, 3.0, 20.0])
     monkeypatch.setattr(timing, "clocked", lambda side: next(seconds))
     sides = {"ours": ("o", lambda: None), "peer": ("p", lambda: None)}
-    found = compare("B4", "work", part="a", equal="yes", rounds=3, alike=False, **sides)
+    found = compare("B4", "work", part="a", equal="yes", rounds=3, same_work=False, **sides)
     assert found.ratios == [10.0, 15.0, 20.0 / 3]
     assert found.thrown == []
 

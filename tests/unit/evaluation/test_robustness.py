@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from twofold.evaluation import robustness
-from twofold.evaluation.robustness import ALTERATIONS
+from twofold.evaluation.robustness import PERTURBATIONS
 
 # Flat grey images; the model's probability is grey / 255 at a threshold of 0.5 (grey 127.5).
 GREY = np.array([20, 100, 120, 130, 150, 170])
@@ -16,7 +16,7 @@ def pixels(numbers):
 
 
 def predict(name, batches):
-    assert name in ALTERATIONS
+    assert name in PERTURBATIONS
     return np.concatenate([batch.mean(axis=(1, 2, 3)) / 255 for batch in batches])
 
 
@@ -68,7 +68,7 @@ def test_images_are_read_and_altered_one_batch_at_a_time():
         return pixels(numbers)
 
     robustness.measure_robustness(counted, TARGET, GREY / 255, 0.5, predict, batch=4)
-    assert asked == [[0, 1, 2, 3], [4, 5]] * len(ALTERATIONS)
+    assert asked == [[0, 1, 2, 3], [4, 5]] * len(PERTURBATIONS)
 
 
 def test_the_size_of_a_batch_changes_nothing(measured):

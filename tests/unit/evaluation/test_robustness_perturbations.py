@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from twofold.evaluation.robustness import ALTERATIONS, blur, brighter, darker, flatter, jpeg, shifted
+from twofold.evaluation.robustness import PERTURBATIONS, blur, brighter, darker, flatter, jpeg, shifted
 
 NOISE = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), np.uint8)
 
@@ -15,17 +15,17 @@ def grey(*rows):
     return np.array(rows, np.uint8)[None, :, :, None]
 
 
-@pytest.mark.parametrize("name", ALTERATIONS)
+@pytest.mark.parametrize("name", PERTURBATIONS)
 @pytest.mark.parametrize("channels", [1, 3])
 def test_each_changes_every_image_by_itself_and_not_what_it_was_given(name, channels):
     pixels = NOISE[..., :channels].copy()
     kept = pixels.copy()
-    changed = ALTERATIONS[name].apply(pixels)
+    changed = PERTURBATIONS[name].apply(pixels)
     assert (changed.shape, changed.dtype) == (pixels.shape, np.uint8)
     assert np.array_equal(pixels, kept)
     assert all((one != other).any() for one, other in zip(changed, pixels, strict=True))
-    assert np.array_equal(ALTERATIONS[name].apply(pixels[1:2]), changed[1:2])
-    assert np.array_equal(ALTERATIONS[name].apply(pixels), changed)
+    assert np.array_equal(PERTURBATIONS[name].apply(pixels[1:2]), changed[1:2])
+    assert np.array_equal(PERTURBATIONS[name].apply(pixels), changed)
 
 
 def test_brightness_is_a_factor_held_at_white():

@@ -7,7 +7,7 @@ import pytest
 
 from twofold.metrics import bootstrap
 from twofold.metrics.bootstrap import ModelOutputs, bca_difference, bca_interval
-from twofold.metrics.classification import FIGURES, classification_metrics
+from twofold.metrics.classification import METRICS, classification_metrics
 from twofold.metrics.confidence_intervals import tango, wilson
 from twofold.metrics.metric_intervals import METHODS, metric_difference, metric_interval, metric_intervals
 
@@ -21,7 +21,7 @@ def sampled(n, seed=0, noise=0.8):
     return target, *(ModelOutputs(1 / (1 + np.exp(-scores)), 0.5) for scores in (signal, other))
 
 
-@pytest.mark.parametrize("figure", bootstrap.FIGURES)
+@pytest.mark.parametrize("figure", bootstrap.METRICS)
 def test_what_is_drawn_is_the_figure_itself(figure):
     target, one, _ = sampled(200)
     rounded = ModelOutputs(np.round(one.probability, 1), one.threshold)  # ties
@@ -100,7 +100,7 @@ def test_two_that_answered_every_image_alike_may_still_differ():
 def test_a_bootstrap_of_a_handful_of_images_is_refused(n):
     target = np.array([0, 1] * n)[:n]
     one, other = ModelOutputs(np.linspace(0.2, 0.7, n), 0.5), ModelOutputs(np.linspace(0.8, 0.1, n), 0.5)
-    for figure in bootstrap.FIGURES:
+    for figure in bootstrap.METRICS:
         assert bca_difference(figure, target, one, other) is None
         found = bca_interval(figure, target, one)
         assert found is None or found.high - found.low > 0.2, figure
@@ -124,7 +124,7 @@ def test_precision_of_a_model_that_calls_hardly_anything_has_no_difference():
 
 
 def test_every_figure_has_its_method_and_counts_what_it_is_about():
-    assert set(METHODS) == set(FIGURES)
+    assert set(METHODS) == set(METRICS)
     target, one, other = (
         [1, 1, 1, 0, 0],
         ModelOutputs([0.9, 0.8, 0.1, 0.7, 0.1], 0.5),

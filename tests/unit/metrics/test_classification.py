@@ -18,7 +18,7 @@ def test_figures_of_the_ranked_eight():
     # At 0.45 five are called positive: .9 .8 .6 rightly, .7 .5 wrongly; .4 is missed; .3 .2 are rightly passed.
     assert classification.confusion_matrix(TARGET, PROBABILITY, 0.45) == classification.ConfusionMatrix(3, 2, 2, 1)
     found = classification.classification_metrics(TARGET, PROBABILITY, 0.45)
-    assert tuple(found) == classification.FIGURES
+    assert tuple(found) == classification.METRICS
     assert found["accuracy"] == 0.625  # (3 + 2) / 8
     assert found["precision"] == 0.6  # 3 / 5
     assert found["recall"] == 0.75  # 3 / 4
@@ -76,7 +76,7 @@ def test_a_single_class_leaves_out_what_needs_both():
     nothing = classification.metrics_summary([0], [0.2], 0.5)
     assert set(nothing["undefined"]) == {"precision", "recall", "f1", "roc_auc", "average_precision"}
     for found in (only_negative, only_positive, nothing):
-        assert set(found["undefined"]) == set(classification.FIGURES) - set(found)
+        assert set(found["undefined"]) == set(classification.METRICS) - set(found)
         json.dumps(found, allow_nan=False)
 
 

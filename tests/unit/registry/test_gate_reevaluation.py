@@ -59,7 +59,7 @@ def judged(candidate, champion, tmp_path, store=None):
 
 def test_without_a_champion_the_absolute_gates_decide(make, tmp_path):
     found = judged(make(1, first(30)), None, tmp_path)
-    assert (found.version, found.verdict.passed, found.champion, found.heirs) == (1, True, None, {})
+    assert (found.version, found.verdict.passed, found.champion, found.inherited_best) == (1, True, None, {})
     assert [(gate.value, gate.applies) for gate in found.verdict.gates] == [(0.75, True), (0.75, False)]
     assert not judged(make(2, first(19)), None, tmp_path).verdict.passed
 
@@ -131,11 +131,11 @@ def test_small_steps_down_are_held_against_the_best_champion_before(make, tmp_pa
     candidate = make(5, first(28))
     found = judged(candidate, champion, tmp_path)
     assert [(gate.against, gate.passed) for gate in found.verdict.gates] == [(None, True), ("4", True), ("2", False)]
-    assert found.heirs == {"accuracy": "2"}
+    assert found.inherited_best == {"accuracy": "2"}
     # A reset: champions before version 3 do not count any more.
     found = judged(make(6, first(28), since=3), champion, tmp_path)
     assert [(gate.against, gate.passed) for gate in found.verdict.gates] == [(None, True), ("4", True)]
-    assert found.heirs == {"accuracy": "4"}
+    assert found.inherited_best == {"accuracy": "4"}
     # One that was deleted cannot be held against: refused, with the remedy.
     champion = make(7, first(33), best={"accuracy": "1"})
     refused = judged(candidate, champion, tmp_path).verdict

@@ -198,9 +198,9 @@ def test_a_model_that_is_not_there_is_not_repaired_and_no_lock_is_left_for_it(st
 
 def test_the_actor_is_as_given_or_gits_user_or_the_login(monkeypatch):
     assert transitions.actor("ann") == "ann"
-    monkeypatch.setattr(transitions, "_git", {"user.name": "Ada", "user.email": ""}.get)
+    monkeypatch.setattr(transitions, "run_git", lambda folder, *words: {"user.name": "Ada\n"}.get(words[-1]))
     assert transitions.actor() == "Ada"
-    monkeypatch.setattr(transitions, "_git", lambda key: "")
+    monkeypatch.setattr(transitions, "run_git", lambda folder, *words: None)
     monkeypatch.setenv("USER", "lovelace")
     assert transitions.actor() == "lovelace"
     monkeypatch.delenv("USER")

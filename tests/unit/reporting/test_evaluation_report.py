@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 import pytest
 
 from tests.support.report_case import make_findings
-from twofold.metrics.classification import FIGURES
+from twofold.metrics.classification import METRICS
 from twofold.reporting import evaluation_report
 from twofold.reporting.wording import TITLES, Rate, rate_with_interval
 
@@ -49,8 +49,8 @@ def test_every_figure_stands_as_it_was_measured():
     findings = make_findings()
     html = evaluation_report.render(findings)
     shown = dict(re.findall(r'data-figure="(\w+)">([^\s<]+)', html))
-    assert set(shown) == set(FIGURES)
-    assert shown == {name: f"{findings.metrics[name]:.3f}" for name in FIGURES}
+    assert set(shown) == set(METRICS)
+    assert shown == {name: f"{findings.metrics[name]:.3f}" for name in METRICS}
     text, _ = read(html)
     metrics = findings.metrics
     right = metrics["true_positive"] + metrics["true_negative"]

@@ -33,7 +33,7 @@ class Model:
 
 
 def write(folder, *, pictures=True):
-    path = folder / golden_samples.WITNESSES
+    path = folder / golden_samples.GOLDEN_SAMPLES
     golden_samples.write(path, IMAGES, SAID, pictures=pictures)
     return path
 
@@ -49,7 +49,7 @@ def test_the_same_images_give_the_same_bytes_in_whatever_order(tmp_path):
     write(tmp_path)
     other = tmp_path / "other"
     golden_samples.write(other, IMAGES[::-1], SAID[::-1], pictures=True)
-    assert other.read_bytes() == (tmp_path / golden_samples.WITNESSES).read_bytes()
+    assert other.read_bytes() == (tmp_path / golden_samples.GOLDEN_SAMPLES).read_bytes()
 
 
 def test_without_pictures_no_byte_of_an_image_is_kept(tmp_path):

@@ -67,7 +67,7 @@ def test_a_version_gives_the_bytes_that_its_folder_gives(repository, tmp_path, m
 
 def test_below_an_output_and_above_it(repository):
     below = open_source(f"dvc+{repository}@v1:data/images/bad").listing()
-    assert len(below.aside) == 12
+    assert len(below.ignored) == 12
     above = open_source(f"dvc+{repository}@v1:.").listing()
     assert {entry.label for entry in above.entries} == {"data"}
     assert len(above.entries) == 24
@@ -88,7 +88,7 @@ def test_git_keeps_the_labels_and_dvc_the_images(repository, tmp_path):
     keep(repository, "v3")
     listing = open_source(f"dvc+{repository}@v3:set").listing()
     assert [entry.key for entry in listing.entries] == [f"{n}.png" for n in range(8)]
-    assert listing.aside == []
+    assert listing.ignored == []
     assert len(RawDataset.open(make_raw(f"dvc+{repository}@v3:set", tmp_path / "raw")).images) == 8
 
 

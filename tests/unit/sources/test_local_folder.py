@@ -14,8 +14,8 @@ def images(tmp_path):
     return make_folder(tmp_path / "images", per_class=2, size=16)
 
 
-def aside(folder):
-    return {item.key: (item.reason, item.counts) for item in FolderSource(folder).listing().aside}
+def ignored(folder):
+    return {item.key: (item.reason, item.counts) for item in FolderSource(folder).listing().ignored}
 
 
 def test_class_folders(images):
@@ -28,7 +28,7 @@ def test_class_folders(images):
         ("good/00000.png", "good"),
         ("good/00001.png", "good"),
     ]
-    assert listing.aside == []
+    assert listing.ignored == []
     assert listing.slices == ()
 
 
@@ -44,7 +44,7 @@ def test_other_files_are_listed_and_only_pictures_count_as_refused(images):
     for name in ("bad/.cache", "__MACOSX"):
         (images / name).mkdir()
         (images / name / "x.png").write_bytes(b"x")
-    found = aside(images)
+    found = ignored(images)
     assert {key: counts for key, (_, counts) in found.items()} == {
         "bad/notes.txt": False,
         "bad/scan.GIF": True,
@@ -70,7 +70,7 @@ def test_links(images, tmp_path):
     assert folder.problem("bad/ring.png") is not None
     with pytest.raises(DataError, match="leaves the folder"):
         folder.read("bad/out.png", 10_000)
-    assert aside(images) == {"bad/folder": ("a symbolic link to a folder; links are not followed", True)}
+    assert ignored(images) == {"bad/folder": ("a symbolic link to a folder; links are not followed", True)}
 
 
 def test_a_source_that_is_a_link_itself_is_fine(images, tmp_path):
@@ -85,7 +85,7 @@ def test_pipes_and_unprintable_names(images):
     with open(os.fsencode(images / "bad") + b"/\xff.png", "wb"):  # noqa: PTH123
         pass
     assert FolderSource(images).problem("bad/pipe.png") == "not a regular file"
-    found = aside(images)
+    found = ignored(images)
     assert set(found) == {"bad/new\\nline.png", "bad/\\udcff.png"}
     assert all(counts and "printable" in reason for reason, counts in found.values())
 
@@ -114,7 +114,7 @@ def test_labels_table(images):
         ("bad/00000.png", "bad", "g1", "train", (None, "mono")),
         ("good/00000.png", "good", None, "test", ("x", "poly")),
     ]
-    assert aside(images) == {
+    assert ignored(images) == {
         "bad/00001.png": ("not named in labels.csv", False),
         "good/00001.png": ("not named in labels.csv", False),
     }
