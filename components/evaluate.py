@@ -1,4 +1,4 @@
-"""The Kubeflow face of evaluate."""
+"""The KFP component of evaluate."""
 
 from typing import NamedTuple
 
@@ -13,16 +13,16 @@ def evaluate(
     model: Input[Model], model_digest: str,
     evaluation: Output[Artifact], metrics: Output[Metrics], curves: Output[ClassificationMetrics], report: Output[HTML],
 ) -> NamedTuple("Outputs", digest=str):  # fmt: skip
-    """Figures, curves and a report on unseen images."""
-    from twofold.orchestration.kfp_display import confusion_counts, numbers_of, roc_points
+    """Metrics, curves and a report on the test images."""
+    from twofold.orchestration.kfp_display import read_confusion_matrix, read_metrics, read_roc_curve
     from twofold.orchestration.task import copy_output, run_step
     from twofold.steps.evaluate import evaluate
 
     paths = {"data": data.path, "model": model.path, "evaluation": evaluation.path, "metrics": metrics.path}
     digest = run_step(evaluate, params, {"data": data_digest, "model": model_digest}, {}, **paths)
-    for key, value in numbers_of(metrics.path).items():
+    for key, value in read_metrics(metrics.path).items():
         metrics.log_metric(key, value)
-    curves.log_roc_curve(*roc_points(evaluation.path))
-    curves.log_confusion_matrix(*confusion_counts(evaluation.path))
+    curves.log_roc_curve(*read_roc_curve(evaluation.path))
+    curves.log_confusion_matrix(*read_confusion_matrix(evaluation.path))
     copy_output(f"{evaluation.path}/evaluation.html", report.path)
     return (digest,)

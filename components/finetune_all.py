@@ -1,4 +1,4 @@
-"""The Kubeflow face of finetune_all."""
+"""The KFP component of finetune_all."""
 
 from typing import NamedTuple
 
@@ -13,14 +13,14 @@ def finetune_all(
     head: Input[Model], head_digest: str,
     model: Output[Model], metrics: Output[Metrics],
 ) -> NamedTuple("Outputs", digest=str):  # fmt: skip
-    """Every weight, from the head's."""
-    from twofold.orchestration.kfp_display import numbers_of
+    """Fine-tuning of all weights, from the trained head."""
+    from twofold.orchestration.kfp_display import read_metrics
     from twofold.orchestration.task import run_step
     from twofold.steps.finetune_all import finetune_all
 
     digests, environment = {"data": data_digest, "head": head_digest}, {"MLFLOW_EXPERIMENT_NAME": experiment}
     paths = {"data": data.path, "head": head.path, "model": model.path, "metrics": metrics.path}
     digest = run_step(finetune_all, params, digests, environment, **paths)
-    for key, value in numbers_of(metrics.path).items():
+    for key, value in read_metrics(metrics.path).items():
         metrics.log_metric(key, value)
     return (digest,)

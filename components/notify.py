@@ -1,4 +1,4 @@
-"""The exit task: runs when the steps have ended, however they ended."""
+"""The KFP component of the exit task, which runs after the steps whether they succeeded or failed."""
 
 from kfp import dsl
 from kfp.dsl import PipelineTaskFinalStatus
@@ -6,7 +6,7 @@ from kfp.dsl import PipelineTaskFinalStatus
 
 @dsl.component(base_image="twofold-python:unset", install_kfp_package=False)
 def notify(status: PipelineTaskFinalStatus, register: dict, run: str) -> None:
-    """Tell the webhook when the run failed or its model was refused."""
+    """A message to the webhook if the run failed or its model was refused."""
     from twofold.orchestration.notifications import notify
 
     notify(state=status.state, message=status.error_message or "", register=register, run=run)

@@ -1,4 +1,4 @@
-"""The Kubeflow face of register, the only step that knows the registry."""
+"""The KFP component of register, the only step that uses the registry."""
 
 from typing import NamedTuple
 
@@ -17,23 +17,21 @@ def register(
     train_head_audit: Input[Artifact], train_head_audit_digest: str,
     registration: Output[Artifact], verdict: Output[Artifact], gates: Output[Markdown], decision: Output[HTML],
 ) -> NamedTuple("Outputs", digest=str):  # fmt: skip
-    """The gates, and the registry if they pass."""
-    from twofold.orchestration.kfp_display import verdict_markdown as shown
+    """Gates, and registration of the model if it passes them."""
+    from twofold.orchestration.kfp_display import render_verdict
     from twofold.orchestration.notifications import tag_run_outcome
     from twofold.orchestration.task import copy_output, run_step, write_output
     from twofold.steps.register import register
 
     digests = {"raw": raw_digest, "data": data_digest, "head": head_digest, "model": model_digest}
-    reads = {"raw": raw.path, "data": data.path, "head": head.path, "model": model.path}
-    judged = {"evaluation": evaluation.path, "metrics": metrics.path}
-    audits = {"ingest_audit": ingest_audit.path, "preprocess_audit": preprocess_audit.path}
-    audits["train_head_audit"] = train_head_audit.path
-    writes = {"registration": registration.path, "verdict": verdict.path}
     digests |= {"evaluation": evaluation_digest, "ingest_audit": ingest_audit_digest}
     digests |= {"preprocess_audit": preprocess_audit_digest, "train_head_audit": train_head_audit_digest}
-    around = {"TWOFOLD_PIPELINE_RUN": run, "TWOFOLD_SOURCE": source}
-    digest = run_step(register, params, digests, around, **reads, **judged, **audits, **writes)
+    artifacts = {"raw": raw, "data": data, "head": head, "model": model, "evaluation": evaluation, "metrics": metrics}
+    artifacts |= {"ingest_audit": ingest_audit, "preprocess_audit": preprocess_audit}
+    artifacts |= {"train_head_audit": train_head_audit, "registration": registration, "verdict": verdict}
+    paths = {name: artifact.path for name, artifact in artifacts.items()}
+    digest = run_step(register, params, digests, {"TWOFOLD_PIPELINE_RUN": run, "TWOFOLD_SOURCE": source}, **paths)
     tag_run_outcome(verdict.path, run)
-    write_output(gates.path, shown(verdict.path))
+    write_output(gates.path, render_verdict(verdict.path))
     copy_output(f"{registration.path}/decision.html", decision.path)
     return (digest,)

@@ -1,4 +1,4 @@
-"""The Kubeflow face of train_head."""
+"""The KFP component of train_head."""
 
 from typing import NamedTuple
 
@@ -12,14 +12,14 @@ def train_head(
     data: Input[Dataset], data_digest: str,
     model: Output[Model], metrics: Output[Metrics], audit: Output[Artifact], audit_page: Output[HTML],
 ) -> NamedTuple("Outputs", digest=str, audit_digest=str):  # fmt: skip
-    """The head, on the features of the frozen base."""
-    from twofold.orchestration.kfp_display import numbers_of
+    """A head trained on features of the frozen base."""
+    from twofold.orchestration.kfp_display import read_metrics
     from twofold.orchestration.task import copy_output, digest_of, run_step
     from twofold.steps.train_head import train_head
 
     paths = {"data": data.path, "model": model.path, "metrics": metrics.path, "audit": audit.path}
     digest = run_step(train_head, params, {"data": data_digest}, {"MLFLOW_EXPERIMENT_NAME": experiment}, **paths)
-    for key, value in numbers_of(metrics.path).items():
+    for key, value in read_metrics(metrics.path).items():
         metrics.log_metric(key, value)
     copy_output(f"{audit.path}/audit.html", audit_page.path)
     return digest, digest_of(audit.path)

@@ -1,10 +1,10 @@
-"""Makes the sample data: 2,624 solar cells, defective or functional, as a folder with a labels.csv.
+"""Writes the sample data: 2,624 images of solar cells, defective or functional, as a folder with a labels.csv.
 
-In: the installed package `elpv-dataset`. Out: `<out>/images/*.png`, `<out>/labels.csv` with the columns path, label,
-split and type (mono or poly), and `<out>/LICENSE.txt`. Defective means a defect probability of at least 0.5.
+Reads the installed package `elpv-dataset`. Writes `<out>/images/*.png`, `<out>/LICENSE.txt` and `<out>/labels.csv`
+with the columns path, label, split and type (mono or poly). Defective means a defect probability of at least 0.5.
 
-The splits are drawn by `--seed`, stratified by type and label: 656 test images, as many as the published benchmark
-has, and 295 (15 % of the rest) for validation.
+`--seed` determines the splits, which are stratified by type and label: 656 test images, as many as in the published
+benchmark, and 295 (15 % of the others) for validation.
 
     python data/elpv.py --seed 0 --out data/elpv
 """
@@ -21,7 +21,7 @@ from typing import NamedTuple
 from twofold.core.errors import DataError, TwofoldError
 
 IMAGES, TEST, VALIDATION = 2624, 656, 295
-DEFECTIVE = 0.5  # defect probability from which on a cell counts as defective
+DEFECTIVE = 0.5  # minimum defect probability of a cell labelled defective
 LICENCE = """\
 The ELPV dataset: images of solar cells from electroluminescence imaging of photovoltaic modules.
 
@@ -51,23 +51,23 @@ class Cell(NamedTuple):
 
 
 def main() -> None:
-    """Write the sample data; exit 1 with a clear error."""
+    """Write the sample data; exit with status 1 and a message on an error."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
-    parser.add_argument("--seed", type=int, default=0, help="draws the splits (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of the splits (%(default)s)")
     parser.add_argument("--out", type=Path, default=Path("data/elpv"), help="folder to write (%(default)s)")
     options = parser.parse_args()
     try:
-        make(options.seed, options.out)
+        write_sample_data(options.seed, options.out)
     except TwofoldError as error:
         raise SystemExit(f"elpv: error: {error}") from None
 
 
-def make(seed: int, out: Path) -> None:
+def write_sample_data(seed: int, out: Path) -> None:
     """Write images, labels.csv and LICENSE.txt into the folder `out`, which is replaced."""
-    source = package()
-    cells = read(source / "labels.csv")
-    splits = draw(cells, seed)
-    # Not `artifacts.publish`: forcing 2,626 files to the disk one by one takes longer than making them again.
+    source = find_package()
+    cells = read_cells(source / "labels.csv")
+    splits = draw_splits(cells, seed)
+    # Without `artifacts.publish`: syncing 2,626 files to disk one by one takes longer than writing them again.
     draft = out.with_name(f".{out.name}.draft")
     for folder in (draft, out):
         if folder.exists():
@@ -83,28 +83,28 @@ def make(seed: int, out: Path) -> None:
     draft.rename(out)
 
 
-def package() -> Path:
-    """The folder of the installed package that holds the data.
+def find_package() -> Path:
+    """The data folder of the installed package.
 
     Raises:
         DataError: the package is not installed.
     """
-    found = importlib.util.find_spec("elpv_dataset")
-    place = Path(found.origin or "").parent / "data" if found else None
-    if place is None or not (place / "labels.csv").is_file():
+    spec = importlib.util.find_spec("elpv_dataset")
+    folder = Path(spec.origin or "").parent / "data" if spec else None
+    if folder is None or not (folder / "labels.csv").is_file():
         raise DataError("the package elpv-dataset, which holds the sample data, is not installed: run `make setup`")
-    return place
+    return folder
 
 
-def read(table: Path) -> list[Cell]:
-    """The cells that the package's table lists (path, probability, type, apart by spaces), sorted by path."""
+def read_cells(table: Path) -> list[Cell]:
+    """Read the package's table (path, probability and type, separated by spaces), sorted by path."""
     rows = [line.split() for line in table.read_text(encoding="utf-8").splitlines() if line.strip()]
     if len(rows) != IMAGES or any(len(row) != 3 for row in rows):
         raise DataError(f"{table}: expected {IMAGES} rows of path, probability, type; found {len(rows)} rows")
     return sorted(Cell(p, "defective" if float(value) >= DEFECTIVE else "functional", t) for p, value, t in rows)
 
 
-def draw(cells: list[Cell], seed: int) -> dict[str, str]:
+def draw_splits(cells: list[Cell], seed: int) -> dict[str, str]:
     """The split of each path: test, then validation, drawn within each type and label."""
     strata: dict[tuple[str, str], list[str]] = defaultdict(list)
     for cell in cells:
@@ -112,21 +112,21 @@ def draw(cells: list[Cell], seed: int) -> dict[str, str]:
     splits = {cell.path: "train" for cell in cells}
     for split, count in (("test", TEST), ("validation", VALIDATION)):
         free = {key: [path for path in paths if splits[path] == "train"] for key, paths in sorted(strata.items())}
-        for key, share in shares({key: len(paths) for key, paths in free.items()}, count).items():
-            # By hash instead of a random generator, whose stream may change with its library's version.
+        for key, share in allocate({key: len(paths) for key, paths in free.items()}, count).items():
+            # By hash, because a random generator's stream may change with its library's version.
             shuffled = sorted(free[key], key=lambda path: hashlib.sha256(f"{seed} {split} {path}".encode()).digest())
             splits.update((path, split) for path in shuffled[:share])
     return splits
 
 
-def shares(sizes: dict[tuple[str, str], int], count: int) -> dict[tuple[str, str], int]:
-    """Distribute `count` over strata in proportion to their sizes, by largest remainder."""
+def allocate(sizes: dict[tuple[str, str], int], count: int) -> dict[tuple[str, str], int]:
+    """Distribute `count` over strata in proportion to their sizes, by the largest remainder method."""
     total = sum(sizes.values())
-    whole = {key: size * count // total for key, size in sizes.items()}
-    left = sorted(sizes, key=lambda key: (-(sizes[key] * count % total), key))
-    for key in left[: count - sum(whole.values())]:
-        whole[key] += 1
-    return whole
+    shares = {key: size * count // total for key, size in sizes.items()}
+    by_remainder = sorted(sizes, key=lambda key: (-(sizes[key] * count % total), key))
+    for key in by_remainder[: count - sum(shares.values())]:
+        shares[key] += 1
+    return shares
 
 
 if __name__ == "__main__":

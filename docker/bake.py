@@ -1,7 +1,7 @@
-"""Put verified weights into an image while it is built.
+"""Puts verified pretrained weights into an image while it is built.
 
-In: a folder of weight files that may be empty, and `backbone:weights` for each that is wanted. Out: the files in the
-target folder, readable by everyone, each with the SHA-256 and the shape that twofold/training/pretrained_weights.py asks for.
+Takes a folder of weight files, which may be empty, and one `backbone:weights` per file; writes the files into the
+target folder, readable by everyone. SHA-256 and shapes are checked by twofold/training/pretrained_weights.py.
 """
 
 import os
@@ -13,11 +13,11 @@ from twofold.core.errors import TwofoldError, WeightsError
 from twofold.training.pretrained_weights import locate, pretrained, weights_source
 
 
-def bake(given: Path, target: Path, wanted: list[str]) -> None:
-    """Copy what is wanted from the given folder, or from where training would find it, once it has proved sound."""
+def bake(source: Path, target: Path, names: list[str]) -> None:
+    """Copy the wanted weights from the source folder, or from where training finds them, after verifying them."""
     target.mkdir(parents=True)
-    os.environ["TWOFOLD_WEIGHTS"] = str(given)
-    for name in wanted:
+    os.environ["TWOFOLD_WEIGHTS"] = str(source)
+    for name in names:
         backbone, colon, weights = name.partition(":")
         if not colon:
             raise WeightsError(f"WEIGHTS: found {name!r}, expected BACKBONE:WEIGHTS, such as resnet50:imagenet1k_v1")
@@ -25,7 +25,7 @@ def bake(given: Path, target: Path, wanted: list[str]) -> None:
         path = locate(backbone, weights)
         copy = target / weights_source(backbone, weights).file
         shutil.copyfile(path, copy)
-        # What was recorded at first use, where no whole SHA-256 is published.
+        # The SHA-256 recorded at first use, if the publisher gives no complete one.
         record = path.with_name(path.name + ".sha256")
         if record.exists():
             shutil.copyfile(record, copy.with_name(record.name))

@@ -1,6 +1,6 @@
-"""Label, probability and path of image files, by a model that `twofold export onnx` has written.
+"""Prints label, probability and path of image files, with a model that `twofold export onnx` has written.
 
-python onnx_predict.py model.onnx IMAGE…   needs onnxruntime, numpy and Pillow, and for 8-bit images nothing else.
+python onnx_predict.py model.onnx IMAGE…   for 8-bit images; requires only onnxruntime, numpy and Pillow.
 """
 
 import json
@@ -15,7 +15,7 @@ session = onnxruntime.InferenceSession(sys.argv[1], providers=["CPUExecutionProv
 about = session.get_modelmeta().custom_metadata_map
 pixels, (negative, positive) = json.loads(about["preprocessing"]), json.loads(about["labels"])
 if pixels["fit"] != "squash":
-    sys.exit("this example squashes; for crop and pad see twofold/data/decoding.py")
+    sys.exit("this example supports only fit: squash; for crop and pad see twofold/data/decoding.py")
 for path in sys.argv[2:]:
     image, side = Image.open(path), pixels["image_size"]
     ample = math.ceil(pixels["jpeg_ample"] * side)

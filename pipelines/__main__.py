@@ -1,4 +1,4 @@
-"""`python -m pipelines`: what `twofold-pipelines` is."""
+"""`python -m pipelines`, the same command as `twofold-pipelines`."""
 
 from twofold.cli.kfp.command import main
 

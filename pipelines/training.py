@@ -1,7 +1,7 @@
-"""The pipeline `twofold-training`: the order of the six steps, and where each of them runs.
+"""Defines the pipeline `twofold-training`: the order of the six steps and what passes between them.
 
-In: images, resources, the sections of parameters. Out: the pipeline as kfp's object. One argument a section, and
-`force`: a text in every task's cache key.
+Takes images, resources and parameters; returns the pipeline as a kfp object. Its arguments are the parameter sections,
+and `force`, a text that is part of every task's cache key.
 """
 
 from collections.abc import Callable, Mapping
@@ -9,19 +9,19 @@ from typing import Any
 
 from kfp import dsl
 
-from components.evaluate import evaluate as evaluate_face
-from components.finetune_all import finetune_all as finetune_all_face
-from components.ingest import ingest as ingest_face
-from components.notify import notify as notify_face
-from components.preprocess import preprocess as preprocess_face
-from components.register import register as register_face
-from components.train_head import train_head as train_head_face
+from components.evaluate import evaluate as evaluate_component
+from components.finetune_all import finetune_all as finetune_all_component
+from components.ingest import ingest as ingest_component
+from components.notify import notify as notify_component
+from components.preprocess import preprocess as preprocess_component
+from components.register import register as register_component
+from components.train_head import train_head as train_head_component
 from twofold.kubeflow.definition.images import Images
 from twofold.kubeflow.definition.placement import place
 from twofold.kubeflow.definition.resources import Resources, Task
 
 NAME = "twofold-training"
-ON_DATA_IMAGE = ("ingest", "preprocess")  # the rest needs torch or MLflow
+ON_DATA_IMAGE = ("ingest", "preprocess")  # the others need torch or MLflow
 
 
 def pipeline(
@@ -30,9 +30,9 @@ def pipeline(
     """Build the pipeline.
 
     Args:
-        images: of the tasks; None for a run in processes of this machine.
-        resources: where the tasks run; None asks the cluster for nothing.
-        params: every section, which become the arguments' defaults.
+        images: None to run the tasks as processes on this machine.
+        resources: what each task requests from the cluster; None for no requests.
+        params: every section; they become the defaults of the pipeline's arguments.
     """
     defaults = {name: dict(section) for name, section in params.items()}
 
@@ -54,11 +54,11 @@ def pipeline(
         force: str = "",
     ) -> None:
         run = dsl.PIPELINE_JOB_ID_PLACEHOLDER
-        told = put(notify_face(register=register, run=run), "notify", cached=False)
-        with dsl.ExitHandler(told, name="steps"):
-            # Never cached: the address is the same when the images behind it are not.
+        exit_task = put(notify_component(register=register, run=run), "notify", cached=False)
+        with dsl.ExitHandler(exit_task, name="steps"):
+            # Never cached: the images may change while their address stays the same.
             ingested = put(
-                ingest_face(
+                ingest_component(
                     params=ingest,
                     preprocess=preprocess,
                     train_head=train_head,
@@ -71,13 +71,15 @@ def pipeline(
                 cached=False,
             ).outputs
             prepared = put(
-                preprocess_face(params=preprocess, force=force, raw=ingested["raw"], raw_digest=ingested["digest"]),
+                preprocess_component(
+                    params=preprocess, force=force, raw=ingested["raw"], raw_digest=ingested["digest"]
+                ),
                 "preprocess",
                 cached=True,
             ).outputs
             data = {"data": prepared["data"], "data_digest": prepared["digest"]}
             head = put(
-                train_head_face(params=train_head, experiment=ingested["experiment"], force=force, **data),
+                train_head_component(params=train_head, experiment=ingested["experiment"], force=force, **data),
                 "train_head",
                 cached=True,
             ).outputs
@@ -86,15 +88,19 @@ def pipeline(
             audits = {f"{step}_audit": task["audit"] for step, task in audited.items()}
             audits |= {f"{step}_audit_digest": task["audit_digest"] for step, task in audited.items()}
             tuned = put(
-                finetune_all_face(params=finetune_all, experiment=ingested["experiment"], force=force, **data, **start),
+                finetune_all_component(
+                    params=finetune_all, experiment=ingested["experiment"], force=force, **data, **start
+                ),
                 "finetune_all",
                 cached=True,
             ).outputs
             model = {"model": tuned["model"], "model_digest": tuned["digest"]}
-            judged = put(evaluate_face(params=evaluate, force=force, **data, **model), "evaluate", cached=True).outputs
-            # Never cached: the champion may be another one since.
+            judged = put(
+                evaluate_component(params=evaluate, force=force, **data, **model), "evaluate", cached=True
+            ).outputs
+            # Never cached: the champion may have changed.
             put(
-                register_face(
+                register_component(
                     params=register,
                     force=force,
                     run=run,

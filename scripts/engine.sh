@@ -1,9 +1,9 @@
-# What scripts/images and scripts/push share: the engine, and how images are named. To be sourced in the repository's root.
+# Shared by scripts/images and scripts/push: the container engine and the names of images. Source it in the root folder.
 
-# What the images are made of, as .dockerignore lets it through.
+# The files that the images are built from, as .dockerignore admits them.
 readonly CONTEXT=(.dockerignore LICENSE NOTICE README.md docker pyproject.toml twofold)
 
-find_engine() { # docker or podman: the one asked for, or the first that answers
+find_engine() { # docker or podman: the one in ENGINE, or the first that answers
   local engine
   for engine in ${ENGINE:-docker podman}; do
     if command -v "$engine" >/dev/null && "$engine" info >/dev/null 2>&1; then
@@ -15,14 +15,14 @@ find_engine() { # docker or podman: the one asked for, or the first that answers
   return 1
 }
 
-revision() { # the commit, with -dirty where what goes into the images differs from it
+revision() { # the commit, with -dirty if the files of the images differ from it
   local commit
   commit=$(git rev-parse --verify HEAD)
   if [[ -n $(git status --porcelain -- "${CONTEXT[@]}") ]]; then commit+=-dirty; fi
   echo "$commit"
 }
 
-source_address() { # where others find the sources, without the user or token that a remote's address may hold
+source_address() { # the public address of the sources, without a user or token
   local address
   address=$(git remote get-url origin 2>/dev/null || true)
   case $address in

@@ -1,48 +1,39 @@
-"""Keeps two tables in step with the code: the parameters in README.md, the resources in docs/kubeflow.md.
+"""Writes two generated tables: the parameters into README.md, the resources into docs/kubeflow.md.
 
-`python -m scripts.reference_tables` writes them (`make readme`); with --check it exits with status 1 if either page
-differs from what the typed models say.
+`python -m scripts.reference_tables` (`make readme`) writes them. With --check it writes nothing and exits with status 1
+if a page differs from the typed models.
 """
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from twofold.core.artifacts import write_bytes
 from twofold.core.errors import ParameterError
-from twofold.kubeflow.definition.resources import (
-    Gpu,
-    Part,
-    Resources,
-    Retries,
-    Secret,
-    Security,
-    Step,
-    Toleration,
-    Volume,
-)
+from twofold.kubeflow.definition import resources as models
+from twofold.kubeflow.definition.resources import StrictModel
 from twofold.orchestration.params_file import describe
 
 ROOT = Path(__file__).resolve().parent.parent
-BELOW: Mapping[str, tuple[str, type[Part]]] = {
-    "steps": ("<task>", Step),
-    "security": ("", Security),
-    "secrets": ("<s3, mlflow or webhook>", Secret),
-    "volumes": ("[]", Volume),
-    "gpu": ("", Gpu),
-    "retries": ("", Retries),
-    "tolerations": ("[]", Toleration),
-}  # what a key of the resources holds: under which name, and its model
+NESTED: Mapping[str, tuple[str, type[StrictModel]]] = {  # a key of the resources: what follows it in a path, its model
+    "steps": (".<task>", models.Step),
+    "security": ("", models.Security),
+    "secrets": (".<s3, mlflow or webhook>", models.Secret),
+    "volumes": ("[]", models.Volume),
+    "gpu": ("", models.Gpu),
+    "retries": ("", models.Retries),
+    "tolerations": ("[]", models.Toleration),
+}
 
 
 def parameters() -> str:
-    """One table a step: key and meaning, with unit and range."""
-    return "\n\n".join(f"**{step}**\n\n{_table(fields)}" for step, fields in describe())
+    """One table per step: key and meaning, with unit and range."""
+    return "\n\n".join(f"**{step}**\n\n{_format_table(fields)}" for step, fields in describe())
 
 
 def resources() -> str:
     """Every key of the resources file with its path and meaning."""
-    return _table(_rows(Resources, ""))
+    return _format_table(_rows(models.Resources, ""))
 
 
 PAGES: Mapping[Path, tuple[str, Callable[[], str]]] = {
@@ -52,15 +43,15 @@ PAGES: Mapping[Path, tuple[str, Callable[[], str]]] = {
 
 
 def marks(name: str) -> tuple[str, str]:
-    """The lines between which a table stands."""
+    """The lines before and after a table."""
     return f"<!-- {name}: made by `make readme` -->", f"<!-- {name}: end -->"
 
 
 def replace_table(page: Path, name: str, table: str, *, write: bool) -> bool:
-    """Put a table between its two marks in a page; return whether the page differed from it.
+    """Replace the table between its two marks in a page; return whether the page differed.
 
     Raises:
-        ParameterError: the page does not hold the marks once each.
+        ParameterError: the page does not contain each mark exactly once.
     """
     text = page.read_text(encoding="utf-8")
     begin, end = marks(name)
@@ -82,17 +73,16 @@ def main(words: list[str]) -> int:
     return int(check and bool(changed))
 
 
-def _table(rows: Iterator[tuple[str, str]] | list[tuple[str, str]]) -> str:
+def _format_table(rows: Iterable[tuple[str, str]]) -> str:
     return "\n".join(["| key | meaning |", "|---|---|", *(f"| `{key}` | {text} |" for key, text in rows)])
 
 
-def _rows(model: type[Part], prefix: str) -> Iterator[tuple[str, str]]:
+def _rows(model: type[StrictModel], prefix: str) -> Iterator[tuple[str, str]]:
     for name, field in model.model_fields.items():
         yield prefix + name, field.description or ""
-        if name in BELOW:
-            between, part = BELOW[name]
-            joined = between if between.startswith("[") else f".{between}" if between else ""
-            yield from _rows(part, f"{prefix}{name}{joined}.")
+        if name in NESTED:
+            suffix, nested = NESTED[name]
+            yield from _rows(nested, f"{prefix}{name}{suffix}.")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""For all tests: threads that do not spin, a memo and an MLflow store of a test's own."""
+"""Fixtures of all tests: waiting threads that do not spin, and a cache and an MLflow store for each test."""
 
 import os
 import shutil
@@ -8,31 +8,29 @@ from pathlib import Path
 
 import pytest
 
-# Before anything imports torch, for the tests as for a step's command: threads that wait shall not spin.
+# Set before torch is imported, as in a step's command, so that waiting threads do not spin.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-_memos = count()
+_cache_numbers = count()
 
 
 @pytest.fixture(scope="session", autouse=True)
-def memo_of_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A memo for what several tests share; never that of the project around them."""
+def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A cache for the fixtures that several tests share, in place of the project's."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TWOFOLD_CACHE", str(tmp_path_factory.mktemp("memo")))
+        patch.setenv("TWOFOLD_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
 
 
 @pytest.fixture(autouse=True)
-def memo_of_its_own(
-    memo_of_all: None, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What another test has seen is not known, so that a test sees it done."""
-    monkeypatch.setenv("TWOFOLD_CACHE", str(tmp_path_factory.getbasetemp() / f"memo-of-{next(_memos)}"))
+def own_cache(shared_cache: None, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty cache for each test, so that no test uses the results of another."""
+    monkeypatch.setenv("TWOFOLD_CACHE", str(tmp_path_factory.getbasetemp() / f"cache-{next(_cache_numbers)}"))
 
 
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An MLflow database without content; making one takes seconds, copying it none."""
+    """An empty MLflow database, which tests copy, because creating one takes seconds."""
     from twofold.tracking.store import silence_mlflow
 
     silence_mlflow()
@@ -45,7 +43,7 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def mlflow_store(empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An MLflow database of the test's own, which tracking finds; its artifacts lie beside it."""
+    """An MLflow database for this test, set as the tracking URI; returns its folder, which also holds the artifacts."""
     folder = tmp_path / "mlflow"
     folder.mkdir()
     for name in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_NAME", "DVC_EXP_NAME", "TWOFOLD_LIVE"):

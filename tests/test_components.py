@@ -1,4 +1,4 @@
-"""The KFP components are thin and agree with the steps; what only they need is heavy on no step's way."""
+"""The KFP components are thin and agree with the steps; their own modules are no dependency of a step."""
 
 import ast
 import importlib
@@ -13,8 +13,8 @@ from twofold.orchestration.params_file import STEPS
 from twofold.orchestration.step_cli import signature
 
 
-def at_the_top(path):
-    """What a module imports when it is imported itself."""
+def top_level_imports(path):
+    """The modules that a file imports outside of functions."""
     for node in ast.parse(path.read_text()).body:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -22,14 +22,14 @@ def at_the_top(path):
             yield node.module
 
 
-AROUND = ("twofold.orchestration.task", "twofold.orchestration.kfp_display", "twofold.orchestration.notifications")
+MODULES = tuple(f"twofold.orchestration.{name}" for name in ("task", "kfp_display", "notifications"))
 COMPONENTS = sorted(path for path in (ROOT / "components").glob("*.py") if path.stem != "__init__")
 
 
 @pytest.mark.parametrize("path", COMPONENTS, ids=lambda path: path.stem)
-def test_a_component_knows_kfp_at_its_top_and_twofold_in_its_body_and_decides_nothing(path):
+def test_a_component_imports_kfp_at_its_top_and_twofold_in_its_body_and_has_no_logic(path):
     tree = ast.parse(path.read_text())
-    assert {name.split(".")[0] for name in at_the_top(path)} <= {"kfp", "typing"}, path
+    assert {name.split(".")[0] for name in top_level_imports(path)} <= {"kfp", "typing"}, path
     functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
     assert [function.name for function in functions] == [path.stem]
     inside = {name.split(".")[0] for name in imports_of(path)} - {"kfp", "typing"}
@@ -45,36 +45,36 @@ def test_a_component_reads_and_writes_what_its_steps_signature_says(step):
     contract, spec = signature(step_function(step)), component.component_spec
     reads = {name for name, found in spec.inputs.items() if found.type.startswith("system.")}
     assert reads == set(contract.reads)
-    shown = {"evaluate": {"curves", "report"}, "register": {"gates", "decision"}}.get(step, set())
-    shown = shown | ({"audit_page"} if "audit" in contract.writes else set())
+    for_display = {"evaluate": {"curves", "report"}, "register": {"gates", "decision"}}.get(step, set())
+    for_display |= {"audit_page"} if "audit" in contract.writes else set()
     writes = {name for name, found in spec.outputs.items() if found.type.startswith("system.")}
-    assert writes == set(contract.writes) | shown
+    assert writes == set(contract.writes) | for_display
     parameters = set(spec.inputs) - reads
-    # register compares its metrics with the predictions itself.
+    # register verifies its metrics by the predictions.
     assert {f"{name}_digest" for name in reads - {"metrics"}} | {"params", "force"} <= parameters
     assert "digest" in set(spec.outputs) - writes
 
 
-def test_pipelines_know_the_order_and_no_step_from_within():
+def test_pipelines_import_no_step():
     for path in (ROOT / "pipelines").rglob("*.py"):
         for name in imports_of(path):
             assert name.split(".")[0] not in {"torch", "mlflow", "sklearn", "timm", "tests", "bench"}, path
             assert not name.startswith("twofold.steps"), path
 
 
-def test_what_serves_the_components_alone_is_no_steps_dependency():
-    around = {ROOT / f"{module.replace('.', '/')}.py" for module in AROUND}
-    assert all(path.exists() for path in around)
+def test_the_modules_of_the_components_are_no_dependency_of_a_step():
+    modules = {ROOT / f"{module.replace('.', '/')}.py" for module in MODULES}
+    assert all(path.exists() for path in modules)
     for step in STEPS:
-        assert not around & set(closure(f"twofold.steps.{step}"))
+        assert not modules & set(closure(f"twofold.steps.{step}"))
 
 
-def test_ingests_component_needs_nothing_that_the_data_image_lacks():
-    lacks = ["torch", "torchvision", "mlflow", "timm", "matplotlib", "safetensors", "pandas", "cleanlab"]
+def test_the_component_of_ingest_runs_in_the_data_image():
+    missing = ["torch", "torchvision", "mlflow", "timm", "matplotlib", "safetensors", "pandas", "cleanlab"]
     code = (
-        f"import sys; sys.modules |= dict.fromkeys({lacks})\n"
+        f"import sys; sys.modules |= dict.fromkeys({missing})\n"
         "from pathlib import Path\n"
-        "from twofold.orchestration.kfp_display import numbers_of\n"
+        "from twofold.orchestration.kfp_display import read_metrics\n"
         "from twofold.orchestration.params_file import load_yaml\n"
         "from twofold.orchestration.task import check_all_sections, run_step\n"
         "from twofold.steps.preprocess import preprocess\n"
@@ -85,7 +85,8 @@ def test_ingests_component_needs_nothing_that_the_data_image_lacks():
 
 
 @pytest.mark.parametrize(
-    "module", ["twofold.cli.main", "twofold.orchestration.params_file", *AROUND, *(f"twofold.steps.{s}" for s in STEPS)]
+    "module",
+    ["twofold.cli.main", "twofold.orchestration.params_file", *MODULES, *(f"twofold.steps.{s}" for s in STEPS)],
 )
 def test_importing_is_light(module):
     heavy = "{'torch', 'mlflow', 'timm', 'sklearn', 'matplotlib', 'dvc'}"

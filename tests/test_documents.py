@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from scripts import reference_tables
+from tests.test_contract import FLOORS
 from twofold.core.errors import ParameterError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -56,7 +57,7 @@ def test_a_table_is_written_between_its_marks_and_checked(tmp_path, monkeypatch,
     text = page.read_text()
     assert text.startswith("# A\n")
     assert text.endswith("\n\nend\n")
-    assert "| `positive` | The class that is to be found" in text
+    assert "| `positive` | The class to detect" in text
     assert reference_tables.main(["--check"]) == 0
 
 
@@ -64,3 +65,15 @@ def test_a_page_without_the_marks_is_refused(tmp_path):
     (tmp_path / "README.md").write_text("# A\n")
     with pytest.raises(ParameterError, match="must hold the marks"):
         reference_tables.replace_table(tmp_path / "README.md", "parameters", "", write=False)
+
+
+def test_the_page_on_the_architecture_has_the_wings_on_their_floors_and_names_files_that_exist():
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    drawn = {wing: int(floor) for floor, wings in re.findall(r'"(\d+) · ([^"]+)"', page) for wing in wings.split(" · ")}
+    assert drawn == FLOORS
+    table = page[page.index("| wing |") : page.index("Beside the package")]
+    assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == list(FLOORS)
+    named = set(re.findall(r"`([\w/]+/[\w/]*(?:\.\w+)?)`", page)) - {"data/raw", "data/prepared"}
+    assert len(named) > 40
+    for name in named:
+        assert (ROOT / name).exists() or (ROOT / "twofold" / name).exists(), name

@@ -1,7 +1,7 @@
-"""B6: probabilities of prepared images from ResNet-50, against the evaluation loop that most people write.
+"""B6: probabilities of prepared images from ResNet-50, against the evaluation loop of most tutorials.
 
-In fp32, as a model answers by default; in bf16, as evaluate.precision has it on demand; and, on a CPU, in int8, as the
-file of `twofold export onnx --precision int8` in onnxruntime.
+In fp32, the default of a model; in bf16, with `evaluate.precision: bfloat16`; and, on a CPU, in int8, as the file of
+`twofold export onnx --precision int8` in onnxruntime.
 """
 
 import tempfile
@@ -13,128 +13,119 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from bench.harness.hardware import RESNET50, on, products
-from bench.harness.isolated_process import Apart
-from bench.harness.timing import Comparison, Limit, compare, sized
+from bench.harness.hardware import RESNET50_FLOPS, by_device, matmul_time
+from bench.harness.isolated_process import IsolatedProcess
+from bench.harness.timing import Comparison, Limit, compare, work_size
 from bench.peers import defaults
-from bench.workloads.paced_training import passing
+from bench.workloads.paced_training import RESNET50, SIZE, scale_residual_branches
 from bench.workloads.prepared_images import generated
 from twofold.data.prepared import PreparedDataset
 from twofold.data.process_pool import worker_count
-from twofold.model.classifier import BACKBONES, Classifier, build_classifier
+from twofold.model.classifier import Classifier, build_classifier
 from twofold.model.device import device, make_deterministic
 from twofold.model.inference import probabilities
 from twofold.serving.export import write_onnx
 from twofold.serving.quantization import quantize
 from twofold.serving.sealed_model import SealedModel
 
-SIZE = 224
-IMAGES = sized(on(cpu=128, gpu=2048), 8)
-BATCH = on(cpu=16, gpu=256)
-PEER_BATCH = on(cpu=32, gpu=256)
-ARCHITECTURE = BACKBONES["resnet50"]
-# In int8 it is another model, with figures of its own: what is allowed there tells a broken graph from a rounded one.
-ALLOWED = {"fp32": 1e-3, "bf16": 1e-2, "int8": 1e-2}  # that the log odds of any image may differ by
-OF_NORM = {"fp32": 1e-3, "bf16": 3e-2, "int8": 0.3}  # and all of them together, of the norm of the peer's
-CALIBRATED = 32  # images that the ranges in int8 come from; the rate does not depend on them
+Scores = npt.NDArray[np.float64]
+IMAGES = work_size(by_device(cpu=128, gpu=2048), 8)
+BATCH = by_device(cpu=16, gpu=256)
+PEER_BATCH = by_device(cpu=32, gpu=256)
+# The largest difference from the peer's log odds: of a single image, and of all images relative to the peer's norm. An
+# int8 model is a different one with metrics of its own, so its limits only detect a broken graph.
+MAX_DIFFERENCE = {"fp32": 1e-3, "bf16": 1e-2, "int8": 1e-2}
+MAX_RELATIVE = {"fp32": 1e-3, "bf16": 3e-2, "int8": 0.3}
+CALIBRATION_IMAGES = 32  # from which int8 gets its ranges; they do not change the speed
 
 
 def run() -> list[Comparison]:
-    """Random weights: the rate does not depend on them."""
+    """Compare with random weights, which do not change the speed."""
     make_deterministic()
     torch.manual_seed(0)
-    classifier = passing(build_classifier("resnet50", 0.5))
-    seconds, rate = products(RESNET50 * IMAGES)
+    classifier = scale_residual_branches(build_classifier("resnet50", 0.5))
+    seconds, rate = matmul_time(RESNET50_FLOPS * IMAGES)
+    limit = Limit(seconds, f"8.2 GFLOP per image at {rate}")
     with tempfile.TemporaryDirectory(prefix="twofold-bench-") as name:
-        place = Path(name)
-        data = generated(place / "data", IMAGES, 2, SIZE)
-        torch.save(classifier.state_dict(), place / "weights.pt")
+        folder = Path(name)
+        data = generated(folder / "data", IMAGES, 2, SIZE)
+        torch.save(classifier.state_dict(), folder / "weights.pt")
         classifier.to(device()).to(memory_format=torch.channels_last)
-        peer = Apart(defaults.scoring, data.directory, place / "weights.pt", IMAGES, PEER_BATCH, worker_count())
-        wanted = logits(peer())
+        workers = worker_count()
+        peer = IsolatedProcess(defaults.scoring, data.directory, folder / "weights.pt", IMAGES, PEER_BATCH, workers)
+        reference = _log_odds(peer())
 
-        def scored(precision: str) -> npt.NDArray[np.float64]:
+        def score(precision: str) -> Scores:
             rows = np.arange(IMAGES)
             batches = (data.pixels(rows[start : start + BATCH]) for start in range(0, IMAGES, BATCH))
             return probabilities(
-                classifier, batches, mean=ARCHITECTURE.mean, std=ARCHITECTURE.std, views=1, precision=precision
+                classifier, batches, mean=RESNET50.mean, std=RESNET50.std, views=1, precision=precision
             )
 
-        def against(
-            part: str, words: str, ours: Callable[[], npt.NDArray[np.float64]], limit: Limit | None
-        ) -> Comparison:
-            equal = like(logits(ours()), wanted, part)
+        def compare_part(part: str, words: str, ours: Callable[[], Scores], limit: Limit | None) -> Comparison:
             return compare(
                 "B6",
                 f"probabilities of {IMAGES} prepared images of {SIZE} px, ResNet-50, one view",
                 part=part,
                 ours=(f"{words}, batch {BATCH}", ours),
-                peer=(
-                    f"fp32, NCHW, eval() under no_grad, DataLoader of batch {PEER_BATCH} with {worker_count()} workers",
-                    peer,
-                ),
-                equal=equal,
+                peer=(f"fp32, NCHW, eval() under no_grad, DataLoader of batch {PEER_BATCH}, {workers} workers", peer),
+                equal=_check_scores(_log_odds(ours()), reference, part),
                 images=IMAGES,
                 limit=limit,
             )
 
-        limit = Limit(seconds, f"8.2 GFLOP an image at {rate}")
-        found = [
-            against(part, f"predicting.probabilities with precision {name}", partial(scored, name), limit)
+        comparisons = [
+            compare_part(part, f"inference.probabilities with precision {name}", partial(score, name), limit)
             for part, name in (("fp32", "float32"), ("bf16", "bfloat16"))
         ]
         if device().type == "cpu":
             threads = torch.get_num_threads()
-            words = f"the file in int8, in onnxruntime with {threads} threads"
-            # The rate of products above is no limit here: int8 has one of its own.
-            found.append(against("int8", words, in_int8(classifier, data, place, threads), None))
+            words = f"the int8 file in onnxruntime with {threads} threads"
+            # Without a limit: the rate of int8 products is not measured.
+            comparisons.append(compare_part("int8", words, _int8_scorer(classifier, data, folder, threads), None))
         peer.close()
-    return found
+    return comparisons
 
 
-def in_int8(
-    classifier: Classifier, data: PreparedDataset, place: Path, threads: int
-) -> Callable[[], npt.NDArray[np.float64]]:
-    """Write a classifier as a file in int8; returns what lets it score all images."""
+def _int8_scorer(classifier: Classifier, data: PreparedDataset, folder: Path, threads: int) -> Callable[[], Scores]:
+    """Export the classifier to an int8 file; returns the function that scores all images with it."""
     import onnxruntime
 
-    about = {"mean": ARCHITECTURE.mean, "std": ARCHITECTURE.std}
+    meta = {"mean": RESNET50.mean, "std": RESNET50.std}
     decision = {"labels": ["good", "bad"], "threshold": 0.5, "views": 1}
-    write_onnx(SealedModel(classifier, about, decision, {"image_size": SIZE}, ""), {}, place / "float32.onnx")
+    write_onnx(SealedModel(classifier, meta, decision, {"image_size": SIZE}, ""), {}, folder / "float32.onnx")
 
     def batches(count: int) -> Iterator[npt.NDArray[np.uint8]]:
         for start in range(0, count, BATCH):
             yield np.repeat(data.pixels(np.arange(start, min(start + BATCH, count))), 3, axis=3)
 
-    quantize(place / "float32.onnx", batches(min(CALIBRATED, IMAGES)), place / "int8.onnx")
+    quantize(folder / "float32.onnx", batches(min(CALIBRATION_IMAGES, IMAGES)), folder / "int8.onnx")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(place / "int8.onnx", options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(folder / "int8.onnx", options, providers=["CPUExecutionProvider"])
 
-    def work() -> npt.NDArray[np.float64]:
-        return np.concatenate(
-            [np.asarray(session.run(None, {"pixels": one})[0], np.float64) for one in batches(IMAGES)]
-        )
+    def score() -> Scores:
+        outputs = (session.run(None, {"pixels": batch})[0] for batch in batches(IMAGES))
+        return np.concatenate([np.asarray(output, np.float64) for output in outputs])
 
-    return work
+    return score
 
 
-def like(found: npt.NDArray[np.float64], wanted: npt.NDArray[np.float64], part: str) -> str:
-    """How far log odds are from the peer's, in words.
+def _check_scores(ours: Scores, reference: Scores, part: str) -> str:
+    """Compare log odds with the peer's; returns the differences as text.
 
     Raises:
-        SystemExit: further than the arithmetic explains.
+        SystemExit: a difference is larger than rounding explains.
     """
-    furthest = float(np.abs(found - wanted).max())
-    apart = float(np.linalg.norm(found - wanted) / np.linalg.norm(wanted))
-    words = f"the log odds of an image are up to {furthest:.1e} apart (at most {ALLOWED[part]:g})"
-    words += f", of all {apart:.1e} of their norm (at most {OF_NORM[part]:g})"
-    if furthest > ALLOWED[part] or apart > OF_NORM[part]:
-        raise SystemExit(f"bench: B6 {part}: {words}; that is not the same work")
+    largest = float(np.abs(ours - reference).max())
+    relative = float(np.linalg.norm(ours - reference) / np.linalg.norm(reference))
+    words = f"the log odds of an image differ by at most {largest:.1e} (allowed {MAX_DIFFERENCE[part]:g})"
+    words += f", those of all by {relative:.1e} of their norm (allowed {MAX_RELATIVE[part]:g})"
+    if largest > MAX_DIFFERENCE[part] or relative > MAX_RELATIVE[part]:
+        raise SystemExit(f"bench: B6 {part}: {words}; this is not the same work")
     return words
 
 
-def logits(probability: object) -> npt.NDArray[np.float64]:
-    """Of the positive class against the other."""
-    given = np.asarray(probability, np.float64)
-    return np.log(given) - np.log1p(-given)
+def _log_odds(probability: object) -> Scores:
+    values = np.asarray(probability, np.float64)
+    return np.log(values) - np.log1p(-values)

@@ -1,9 +1,9 @@
 """B8: the whole pipeline on the sample data, every step a command, against six plain scripts with torch's defaults.
 
-`python -m bench.benchmarks.b08_pipeline [--head N] [--epochs N]` runs it with other numbers of epochs than `python -m bench B8`. Both
-sides start with no memo and an empty tracking store, and every step in a Python of its own; what is timed is from the
-start of the first to the end of the last. Both load the packaged EfficientNet-Lite0. Where MLflow is not installed the
-sixth step is left out on both sides, and the result says so.
+`python -m bench.benchmarks.b08_pipeline [--head N] [--epochs N]` sets other epochs than `python -m bench B8`. Both
+sides start with an empty cache and an empty tracking store and run every step in a new Python; the time is from the
+start of the first to the end of the last. Both load the packaged EfficientNet-Lite0. Without MLflow, both sides leave
+out the sixth step, and the result states it.
 """
 
 import argparse
@@ -19,176 +19,136 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bench.harness.hardware import on
-from bench.harness.results import told
-from bench.harness.timing import Comparison, compare, sized, trial
-from bench.workloads.photographs import cells
-from twofold.orchestration.params_file import load_yaml, set_values
+from bench.harness.hardware import by_device
+from bench.harness.results import format_comparison
+from bench.harness.timing import Comparison, compare, is_trial, measure_seconds, work_size
+from bench.workloads.photographs import write_cells
+from bench.workloads.step_commands import ROOT, step_commands, write_demo_params
+from twofold.orchestration.params_file import load_yaml
 
-ROOT = Path(__file__).resolve().parents[2]
 SIZE = 192
-HEAD, EPOCHS = sized(10, 1), sized(3, 1)
-BATCH = on(cpu=16, gpu=64)
-LESS = 0.002  # of ROC-AUC that ours may have less than the peer
-Seconds = dict[str, float]
+HEAD, EPOCHS = work_size(10, 1), work_size(3, 1)
+BATCH = by_device(cpu=16, gpu=64)
+MAX_AUC_LOSS = 0.002  # by which our ROC-AUC may be below the peer's
+Seconds = dict[str, float]  # by step
 
 
 def run(head: int = HEAD, epochs: int = EPOCHS) -> list[Comparison]:
-    """One round."""
+    """Compare one round."""
     tracked = importlib.util.find_spec("mlflow") is not None
     with tempfile.TemporaryDirectory(prefix="twofold-bench-", dir=os.environ.get("TMPDIR")) as name:
-        place = Path(name)
-        source = cells(place)
+        folder = Path(name)
+        source = write_cells(folder)
         count = len(list((source / "images").iterdir()))
-        spent: dict[str, Seconds] = {}
+        seconds: dict[str, Seconds] = {}
 
         def ours() -> None:
-            to = emptied(place / "ours")
-            spent["ours"] = timed(steps(params(source, to, head, epochs), to, tracked), to)
+            out = _empty_folder(folder / "ours")
+            commands = step_commands(_write_params(source, out, head, epochs), out)
+            seconds["ours"] = _run_commands(commands, out, tracked)
 
         def peer() -> None:
-            to = emptied(place / "peer")
-            spent["peer"] = timed(scripts(source, to, head, epochs, tracked), to)
+            out = _empty_folder(folder / "peer")
+            seconds["peer"] = _run_commands(_peer_commands(source, out, head, epochs), out, tracked)
 
-        found = compare(
+        comparison = compare(
             "B8",
             f"{count:,} images of 300x300 to {SIZE} px, EfficientNet-Lite0, {head} epochs of the head, {epochs} of all"
             + ("" if tracked else "; the sixth step is left out on both sides, as MLflow is not installed"),
             ours=(f"the six steps as commands, batch {BATCH}", ours),
             peer=("bench/peers/scripts, batch 32", peer),
-            warm_up=lambda: None,  # whoever types the command waits for the first run too
+            warm_up=lambda: None,  # a user waits for the first run too
             rounds=1,
-            equal="",  # known when both have run
+            equal="",  # known after the runs
             images=count,
         )
-        return [with_figures(found, place, spent)]
+        return [_add_details(comparison, folder, seconds)]
 
 
-def with_figures(c: Comparison, place: Path, spent: dict[str, Seconds]) -> Comparison:
-    """Held to the figures of both sides, and with the seconds of every step."""
-    ours, theirs = (auc(place / side) for side in ("ours", "peer"))
-    if ours < theirs - LESS and not trial():
-        raise SystemExit(f"bench: B8: ROC-AUC {ours:.4f} here, {theirs:.4f} there; that is not the same result")
+def _add_details(c: Comparison, folder: Path, seconds: dict[str, Seconds]) -> Comparison:
+    """Compare the ROC-AUC of both sides, and add the seconds of every step."""
+    ours, peer = _roc_auc(folder / "ours" / "metrics.json"), _roc_auc(folder / "peer" / "evaluation" / "metrics.json")
+    if ours < peer - MAX_AUC_LOSS and not is_trial():
+        raise SystemExit(f"bench: B8: our ROC-AUC is {ours:.4f}, the peer's {peer:.4f}; this is not the same result")
     steps = "; ".join(
-        f"{side}: " + ", ".join(f"{step} {seconds:.1f} s" for step, seconds in of.items()) for side, of in spent.items()
+        f"{side}: " + ", ".join(f"{step} {time:.1f} s" for step, time in times.items())
+        for side, times in seconds.items()
     )
-    equal = f"ROC-AUC on 656 test images {ours:.4f}, the peer's {theirs:.4f} (at most {LESS} less)"
-    return replace(c, equal=equal, remark=f"{steps}; of each step that needs torch, importing it {importing():.1f} s")
+    importing = measure_seconds(
+        lambda: subprocess.run([sys.executable, "-c", "import torch, timm, sklearn.metrics"], check=True)
+    )
+    equal = f"ROC-AUC on 656 test images {ours:.4f}, the peer's {peer:.4f} (at most {MAX_AUC_LOSS} less)"
+    return replace(c, equal=equal, remark=f"{steps}; each step that uses torch needs {importing:.1f} s to import it")
 
 
-def emptied(folder: Path) -> Path:
-    """A new folder in its place."""
+def _empty_folder(folder: Path) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     return folder
 
 
-def params(source: Path, to: Path, head: int, epochs: int) -> Path:
-    """The demo's parameters, with so many epochs; no patience, as the peer has none."""
-    path = to / "params.yaml"
-    shutil.copy(ROOT / "params.yaml", path)
-    demo = (ROOT / "scripts" / "demo.params").read_text(encoding="utf-8").splitlines()
-    wanted = [line for line in demo if line and not line.startswith("#")]
-    wanted += [f"ingest.source={source}", f"train_head.epochs={head}", f"train_head.patience={head}"]
-    set_values(path, [*wanted, f"finetune_all.epochs={epochs}", f"finetune_all.batch_size={BATCH}"])
+def _write_params(source: Path, out: Path, head: int, epochs: int) -> Path:
+    """Write the demo's parameters with these epochs, and without patience, as the peer has none."""
+    path = out / "params.yaml"
+    changes = [f"ingest.source={source}", f"train_head.epochs={head}", f"train_head.patience={head}"]
+    write_demo_params(path, *changes, f"finetune_all.epochs={epochs}", f"finetune_all.batch_size={BATCH}")
     assert load_yaml(path)["preprocess"]["image_size"] == SIZE
     return path
 
 
-def steps(params: Path, to: Path, tracked: bool) -> dict[str, list[object]]:
-    """The commands of dvc.yaml, in a folder of their own."""
-    raw, data, head, model, evaluation = (to / name for name in ("raw", "data", "head", "model", "evaluation"))
-    words: dict[str, dict[str, Path]] = {
-        "ingest": {"raw": raw, "metrics": to / "ingest.json", "audit": to / "audit/ingest"},
-        "preprocess": {"raw": raw, "data": data, "metrics": to / "preprocess.json", "audit": to / "audit/preprocess"},
-        "train_head": {"data": data, "model": head, "metrics": to / "head.json", "audit": to / "audit/train_head"},
-        "finetune_all": {"data": data, "head": head, "model": model, "metrics": to / "finetuned.json"},
-        "evaluate": {"data": data, "model": model, "evaluation": evaluation, "metrics": to / "metrics.json"},
-        "register": {
-            "raw": raw,
-            "data": data,
-            "head": head,
-            "model": model,
-            "evaluation": evaluation,
-            "metrics": to / "metrics.json",
-            **{f"{step}_audit": to / "audit" / step for step in ("ingest", "preprocess", "train_head")},
-            "registration": to / "registration",
-            "verdict": to / "verdict.json",
-        },
+def _peer_commands(source: Path, out: Path, head: int, epochs: int) -> dict[str, list[str]]:
+    data = out / "data"
+    arguments: dict[str, list[object]] = {
+        "split": [source, out / "split"],
+        "resize": [out / "split", data, SIZE],
+        "head": [data, out / "head.pt", head],
+        "finetune": [data, out / "head.pt", out / "model.pt", epochs],
+        "evaluate": [data, out / "model.pt", out / "evaluation"],
+        "register": [out / "model.pt", out / "evaluation"],
     }
-    if not tracked:
-        del words["register"]
-    return {
-        step: ["-m", f"twofold.steps.{step}", "--params", params]
-        + [word for name, path in options.items() for word in (f"--{name}", path)]
-        for step, options in words.items()
-    }
+    return {name: ["-m", f"bench.peers.scripts.{name}", *map(str, words)] for name, words in arguments.items()}
 
 
-def scripts(source: Path, to: Path, head: int, epochs: int, tracked: bool) -> dict[str, list[object]]:
-    """The commands of the peer."""
-    data = to / "data"
-    words: dict[str, list[object]] = {
-        "split": [source, to / "split"],
-        "resize": [to / "split", data, SIZE],
-        "head": [data, to / "head.pt", head],
-        "finetune": [data, to / "head.pt", to / "model.pt", epochs],
-        "evaluate": [data, to / "model.pt", to / "evaluation"],
-        "register": [to / "model.pt", to / "evaluation"],
-    }
-    if not tracked:
-        del words["register"]
-    return {name: ["-m", f"bench.peers.scripts.{name}", *given] for name, given in words.items()}
-
-
-def timed(commands: dict[str, list[object]], to: Path) -> Seconds:
-    """Run them one after the other; the wall seconds of each, from the start of its process."""
+def _run_commands(commands: dict[str, list[str]], out: Path, tracked: bool) -> Seconds:
+    """Run the commands one after the other, `register` only if `tracked`; returns the wall seconds of each process."""
     environment = os.environ | {
-        "TWOFOLD_CACHE": str(to / "memo"),
-        "TWOFOLD_CHECKPOINTS": str(to / "checkpoints"),
-        "MLFLOW_TRACKING_URI": f"sqlite:///{to / 'mlflow.db'}",
+        "TWOFOLD_CACHE": str(out / "cache"),
+        "TWOFOLD_CHECKPOINTS": str(out / "checkpoints"),
+        "MLFLOW_TRACKING_URI": f"sqlite:///{out / 'mlflow.db'}",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
     }
-    if "register" not in commands:
+    if not tracked:
+        del commands["register"]
         environment["TWOFOLD_LIVE"] = "off"
-    found = {}
+    seconds = {}
     for name, words in commands.items():
         begin = time.perf_counter()
         done = subprocess.run(
-            [sys.executable, *map(str, words)], cwd=to, env=environment, capture_output=True, text=True, check=False
+            [sys.executable, *words], cwd=out, env=environment, capture_output=True, text=True, check=False
         )
         if done.returncode:
             raise SystemExit(f"bench: B8: {name} failed:\n{done.stdout[-2000:]}{done.stderr[-4000:]}")
-        found[name] = time.perf_counter() - begin
-        # A run that is cut short has told something.
-        print(f"B8: {to.name}: {name} {found[name]:.1f} s", flush=True)
-    return found
+        seconds[name] = time.perf_counter() - begin
+        # So that a run that is stopped early shows the finished steps.
+        print(f"B8: {out.name}: {name} {seconds[name]:.1f} s", flush=True)
+    return seconds
 
 
-def auc(to: Path) -> float:
-    """Area under the ROC curve, on the test images."""
-    path = next(path for path in (to / "metrics.json", to / "evaluation" / "metrics.json") if path.exists())
-    figures: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return float(figures["roc_auc"])
-
-
-def importing() -> float:
-    """Seconds of a Python that imports what a training step does, and ends."""
-    begin = time.perf_counter()
-    subprocess.run([sys.executable, "-c", "import torch, timm, sklearn.metrics"], check=True)
-    return time.perf_counter() - begin
+def _roc_auc(path: Path) -> float:
+    metrics: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return float(metrics["roc_auc"])
 
 
 def main() -> None:
-    """The command."""
+    """Run the benchmark with epochs of the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m bench.benchmarks.b08_pipeline", description=(__doc__ or "").split("\n\n")[0]
     )
     parser.add_argument("--head", type=int, default=HEAD, help="epochs of train_head (%(default)s)")
     parser.add_argument("--epochs", type=int, default=EPOCHS, help="epochs of finetune_all (%(default)s)")
     options = parser.parse_args()
-    print("\n".join(map(told, run(options.head, options.epochs))), flush=True)
+    print("\n".join(map(format_comparison, run(options.head, options.epochs))), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""Timing, memory, results and their page: what every benchmark has in common."""
+"""What all benchmarks share: timing, memory, results and the page that shows them."""

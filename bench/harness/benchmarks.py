@@ -1,6 +1,6 @@
-"""The benchmarks B1 to B11: what is timed, beside what, and what is asked of it on a CPU and on a GPU.
+"""The benchmarks B1 to B11: what each one times, the peer that it is compared with, and its goals on a CPU and a GPU.
 
-The goals stand here and nowhere else; B10's in seconds are those of a laptop.
+The goals are defined only here. Those of B10, in seconds, are for a laptop.
 """
 
 from collections.abc import Mapping
@@ -8,23 +8,21 @@ from dataclasses import dataclass
 
 from bench.harness.memory import MIB
 
-DEFAULTS = "torch's and torchvision's defaults"  # as most people write them
+DEFAULTS = "torch's and torchvision's defaults"  # the code of most tutorials
 TIMM = "timm's train.py with --amp --amp-dtype bfloat16 --channels-last"
-
-
-LINEAR = "the same at fewer images, times as many"
+LINEAR = "linear scaling from fewer images"
 
 
 @dataclass(frozen=True)
 class Goal:
-    """What must hold, all of it; nothing is asked where a value is None.
+    """Conditions that must all hold; None sets no condition.
 
     Attributes:
-        ratio: at least so many times as fast as the peer.
-        seconds: a round of ours takes at most so long.
-        rate: ours does at least so many images a second.
-        memory: all processes of ours together hold at most so many bytes.
-        growth: their memory grows by at most so many bytes an image.
+        ratio: at least this many times as fast as the peer.
+        seconds: our round takes at most this long.
+        rate: we process at least this many images per second.
+        memory: all our processes together hold at most this many bytes.
+        growth: their memory grows by at most this many bytes per image.
     """
 
     ratio: float | None = None
@@ -34,38 +32,38 @@ class Goal:
     growth: float | None = None
 
     def __str__(self) -> str:
-        words = [
+        conditions = [
             f">= {self.ratio:g}x" if self.ratio is not None else "",
             f"<= {self.seconds:g} s" if self.seconds is not None else "",
             f">= {self.rate:,.0f} images/s" if self.rate is not None else "",
             f"<= {self.memory / MIB:,.0f} MiB" if self.memory is not None else "",
-            f"<= {self.growth / 1000:g} kB an image" if self.growth is not None else "",
+            f"<= {self.growth / 1000:g} kB per image" if self.growth is not None else "",
         ]
-        return ", ".join(filter(None, words)) or "none set"
+        return f"goal {', '.join(filter(None, conditions))}" if any(conditions) else "no goal"
 
 
 @dataclass(frozen=True)
 class Part:
-    """One comparison of a benchmark: its peer in words, and the goals on a CPU and on a GPU."""
+    """One comparison of a benchmark: a description of the peer, and the goals on a CPU and on a GPU."""
 
     peer: str
     cpu: Goal = Goal()
     gpu: Goal = Goal()
 
     def goal(self, hardware: str) -> Goal:
-        """The goal on hardware as `machine.hardware` names it."""
+        """The goal for `cpu` or a GPU, as `hardware.hardware_name` names it."""
         return self.cpu if hardware == "cpu" else self.gpu
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A module of this package with a `run() -> list[Comparison]`, one for each of its parts.
+    """A module with a function `run() -> list[Comparison]`, which returns one comparison per part.
 
     Attributes:
         module: its name.
-        work: in words.
-        parts: name -> what it is compared with; the only part of a benchmark may be nameless.
-        long: takes too long to be run five times, so it is not in `make bench`.
+        work: description of what is timed.
+        parts: name -> part; the name is empty if the benchmark has one part only.
+        long: takes too long for five rounds, so `make bench` leaves it out.
     """
 
     module: str
@@ -74,10 +72,11 @@ class Benchmark:
     long: bool = False
 
 
+BOUNDED, SLOW_GROWTH = Goal(0.9, memory=1024 * MIB), Goal(0.9, growth=10_000)
 BENCHMARKS: Mapping[str, Benchmark] = {
     "B1": Benchmark(
         "bench.benchmarks.b01_preprocessing",
-        "preprocess, cold",
+        "preprocess, empty cache",
         {
             "JPEG 500x375": Part(DEFAULTS, Goal(2.2)),
             "JPEG 2000x1500": Part(DEFAULTS, Goal(3.5)),
@@ -88,7 +87,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
         "bench.benchmarks.b02_head",
         "train_head, 10 epochs",
         {
-            "a": Part(f"the frozen base in every epoch; {DEFAULTS}", Goal(32)),
+            "a": Part(f"the frozen base run in every epoch; {DEFAULTS}", Goal(32)),
             "b": Part("the same in bf16, channels_last", Goal(9)),
         },
     ),
@@ -106,15 +105,15 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "B5": Benchmark(
         "bench.benchmarks.b05_data_loading",
         "training from the prepared arrays",
-        {"": Part("the same steps on one resident batch", Goal(0.98), Goal(0.98))},
+        {"": Part("the same steps on one batch that stays on the device", Goal(0.98), Goal(0.98))},
     ),
     "B6": Benchmark(
         "bench.benchmarks.b06_inference",
-        "scoring, as evaluate, predict and an exported file do",
+        "inference, as in evaluate, predict and exported files",
         {
             "fp32": Part(f"the evaluation loop of {DEFAULTS}"),
             "bf16": Part(f"the evaluation loop of {DEFAULTS}", Goal(3.6), Goal(6, rate=20_000)),
-            "int8": Part(f"the evaluation loop of {DEFAULTS}"),  # on a CPU
+            "int8": Part(f"the evaluation loop of {DEFAULTS}"),  # measured on a CPU only
         },
     ),
     "B7": Benchmark(
@@ -122,54 +121,46 @@ BENCHMARKS: Mapping[str, Benchmark] = {
         "batches from the prepared arrays, augmented and normalised, on one core",
         {
             "loader": Part("ImageFolder in a DataLoader with 2 workers", Goal(12)),
-            "step": Part("a training step on the same images (50x is 2 % of it)", Goal(50)),
+            "step": Part("a training step on the same images (at 50x, batches take 2 % of it)", Goal(50)),
         },
     ),
     "B8": Benchmark(
         "bench.benchmarks.b08_pipeline",
-        "the whole pipeline, 2,624 images, from process start",
+        "the whole pipeline, 2,624 images, process starts included",
         {"": Part(f"six scripts of {DEFAULTS}, same epochs", Goal(5), Goal(seconds=40))},
         long=True,
     ),
     "B9": Benchmark(
         "bench.benchmarks.b09_incremental_data",
-        "1 % new data, run again: fetch, decode, features",
-        {memory: Part("all of it again", Goal(20)) for memory in ("memory as found", "memory at hand")},
+        "fetch, decode and features after 1 % more data",
+        {memory: Part("the same with an empty cache", Goal(20)) for memory in ("memory as found", "memory at hand")},
         long=True,
     ),
     "B10": Benchmark(
         "bench.benchmarks.b10_startup",
         "commands with nothing to do",
         {
-            "twofold --help": Part("the same command importing torch", Goal(seconds=0.3)),
-            "dvc repro": Part("the same command importing torch", Goal(seconds=3)),
+            "twofold --help": Part("the same command after importing torch", Goal(seconds=0.3)),
+            "dvc repro": Part("the same command after importing torch", Goal(seconds=3)),
         },
     ),
     "B11": Benchmark(
         "bench.benchmarks.b11_scaling",
-        "time and memory of the steps as images grow in number",
-        {
-            step: Part(LINEAR, goal, goal)
-            for step, goal in {
-                "ingest": Goal(0.9, memory=1024 * MIB),
-                "preprocess": Goal(0.9, memory=1024 * MIB),
-                "train_head": Goal(0.9, growth=10_000),
-                "finetune_all": Goal(0.9, growth=10_000),
-                "evaluate": Goal(0.9, growth=10_000),
-            }.items()
-        },
+        "time and memory of each step by number of images",
+        dict.fromkeys(("ingest", "preprocess"), Part(LINEAR, BOUNDED, BOUNDED))
+        | dict.fromkeys(("train_head", "finetune_all", "evaluate"), Part(LINEAR, SLOW_GROWTH, SLOW_GROWTH)),
         long=True,
     ),
 }
 
 
-def named(names: list[str], *, long: bool) -> list[str]:
-    """The benchmarks asked for; of no names, the long ones or the short ones.
+def select_benchmarks(names: list[str], *, long: bool) -> list[str]:
+    """The benchmarks to run: the named ones, or without names all long or all short ones.
 
     Raises:
-        SystemExit: there is no such benchmark.
+        SystemExit: a name is not that of a benchmark.
     """
     unknown = [name for name in names if name not in BENCHMARKS]
     if unknown:
-        raise SystemExit(f"bench: no {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
+        raise SystemExit(f"bench: no benchmark {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
     return names or [name for name, benchmark in BENCHMARKS.items() if benchmark.long == long]

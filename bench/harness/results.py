@@ -1,6 +1,6 @@
-"""What benchmarks came to: lines for the terminal, and a file in bench/results/<hardware>/ that the page is made from.
+"""The results of benchmarks: as lines for the terminal, and as files bench/results/<hardware>/<name>.json.
 
-In: the comparisons of a benchmark. Out: `<name>.json` with every round, the machine, and the command.
+A file holds every round, the machine and the command. The results page is made from these files.
 """
 
 import json
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.harness.benchmarks import Goal
-from bench.harness.hardware import hardware, machine
+from bench.harness.hardware import describe_machine, hardware_name
 from bench.harness.memory import MIB
 from bench.harness.timing import Comparison, Limit
 
@@ -18,39 +18,40 @@ RESULTS = Path(__file__).resolve().parents[1] / "results"
 
 
 def save(name: str, result: dict[str, Any], results: Path = RESULTS) -> Path:
-    """Write a result and the machine that it was found on; returns where."""
-    path = results / hardware() / f"{name}.json"
+    """Write a result with a description of the machine; returns the file's path."""
+    path = results / hardware_name() / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(result | {"machine": machine()}, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    content = json.dumps(result | {"machine": describe_machine()}, indent=2, sort_keys=True)
+    path.write_text(content + "\n", encoding="utf-8")
     return path
 
 
-def keep(name: str, comparisons: list[Comparison], results: Path = RESULTS) -> Path:
-    """Write what a benchmark came to."""
-    found = [asdict(each) | {"ratios": each.ratios, "ratio": each.ratio} for each in comparisons]
-    return save(name, {"benchmark": name, "command": f"python -m bench {name}", "comparisons": found}, results)
+def save_comparisons(name: str, comparisons: list[Comparison], results: Path = RESULTS) -> Path:
+    """Write the comparisons of a benchmark; returns the file's path."""
+    content = [asdict(each) | {"ratios": each.ratios, "ratio": each.ratio} for each in comparisons]
+    return save(name, {"benchmark": name, "command": f"python -m bench {name}", "comparisons": content}, results)
 
 
-def load(path: Path) -> tuple[list[Comparison], dict[str, Any]]:
+def load_comparisons(path: Path) -> tuple[list[Comparison], dict[str, Any]]:
     """The comparisons in a result's file, and the machine."""
-    found = json.loads(path.read_text(encoding="utf-8"))
-    return [_comparison(each) for each in found["comparisons"]], found["machine"]
+    content = json.loads(path.read_text(encoding="utf-8"))
+    return [_parse_comparison(each) for each in content["comparisons"]], content["machine"]
 
 
-def _comparison(found: dict[str, Any]) -> Comparison:
-    fields = {key: value for key, value in found.items() if key not in ("ratios", "ratio")}
+def _parse_comparison(content: dict[str, Any]) -> Comparison:
+    fields = {key: value for key, value in content.items() if key not in ("ratios", "ratio")}
     limit = Limit(**fields["limit"]) if fields["limit"] else None
     thrown = [(ours, peer) for ours, peer in fields["thrown"]]
     return Comparison(**fields | {"goal": Goal(**fields["goal"]), "limit": limit, "thrown": thrown})
 
 
-def told(c: Comparison) -> str:
+def format_comparison(c: Comparison) -> str:
     """A comparison as lines for the terminal."""
     lines = [
-        f"{c.name} {c.part}".strip() + f"  {c.work}",
+        f"{c.title}  {c.work}",
         f"  ours  {c.seconds:8.3f} s  {c.ours}",
         f"  peer  {statistics.median(c.seconds_peer):8.3f} s  {c.peer}",
-        f"  {figure(c)}; n = {len(c.ratios)}, {len(c.thrown)} thrown away; goal {c.goal}: {verdict(c)}",
+        f"  {format_result(c)}; n = {len(c.ratios)}, {len(c.thrown)} discarded; {goal_status(c)}",
         f"  equal work: {c.equal}",
     ]
     if c.limit:
@@ -58,28 +59,28 @@ def told(c: Comparison) -> str:
     return "\n".join([*lines, f"  {c.remark}"] if c.remark else lines)
 
 
-def figure(c: Comparison) -> str:
-    """The ratio with its spread over the rounds, and what else is asked for."""
+def format_result(c: Comparison) -> str:
+    """The ratio with its range over the rounds, and the other values that can have a goal."""
     ratios = sorted(c.ratios)
-    spread = f"{shown(ratios[0])} to {shown(ratios[-1])}" if len(ratios) > 1 else "one round"
-    words = [f"{shown(c.ratio)}x ({spread})"]
+    spread = f"{format_number(ratios[0])} to {format_number(ratios[-1])}" if len(ratios) > 1 else "one round"
+    words = [f"{format_number(c.ratio)}x ({spread})"]
     if c.goal.seconds is not None:
         words.append(f"{c.seconds:.2f} s")
     if c.rate is not None:
-        words.append(f"{shown(c.rate)} images/s")
+        words.append(f"{format_number(c.rate)} images/s")
     if c.memory is not None:
         words.append(f"{c.memory / MIB:,.0f} MiB")
     if c.growth is not None:
-        words.append(f"{c.growth / 1000:.1f} kB more an image")
+        words.append(f"{c.growth / 1000:.1f} kB more per image")
     return ", ".join(words)
 
 
-def shown(value: float) -> str:
-    """Three digits that say something, or all of those before the point."""
+def format_number(value: float) -> str:
+    """A number with three significant digits, or all digits before the decimal point."""
     places = next((places for bound, places in ((1, 3), (10, 2), (100, 1)) if value < bound), 0)
     return f"{value:,.{places}f}"
 
 
-def verdict(c: Comparison) -> str:
-    """Whether the goal is reached, in a word."""
-    return {None: "reported", True: "reached", False: "NOT reached"}[c.reached]
+def goal_status(c: Comparison) -> str:
+    """The goal and whether it is reached."""
+    return f"{c.goal}" if c.reached is None else f"{c.goal}: {'reached' if c.reached else 'NOT reached'}"

@@ -1,6 +1,6 @@
-"""Two pieces of work timed in turn, A B A B …: medians, and the ratio round by round.
+"""Time two pieces of work alternately, A B A B …, and compare them round by round.
 
-In: two callables that do the same work. Out: a Comparison.
+Takes two callables that do the same work; returns a Comparison.
 """
 
 import os
@@ -11,20 +11,20 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from bench.harness.benchmarks import BENCHMARKS, Goal
-from bench.harness.hardware import hardware, wait
+from bench.harness.hardware import hardware_name, synchronize
 
-DRIFT = 0.1  # a round is thrown away when the peer is further from its median than this share of it
-EXTRA = 2  # and others are run in its place, at most this many times as many as were asked for
+TOLERANCE = 0.1  # a round is discarded if the peer's time differs from its median by more than this share of it
+MAX_ROUNDS = 3  # times the wanted number of rounds, with those that replace discarded ones
 TRIAL = "TWOFOLD_BENCH_TRIAL"
 
 
 @dataclass(frozen=True)
 class Limit:
-    """What no program on this machine could beat.
+    """A lower bound of the time that any program needs on this machine.
 
     Attributes:
         seconds: of a round.
-        words: where that comes from, with the rates that it was computed from.
+        words: how it is computed, with the measured rates.
     """
 
     seconds: float
@@ -33,20 +33,20 @@ class Limit:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What one part of a benchmark came to; times are wall seconds of one round.
+    """The result of one part of a benchmark; times are wall seconds of one round.
 
     Attributes:
         name: B1 to B11.
-        part: of the benchmark, as in the catalogue.
-        work, ours, peer: in words; `ours` and `peer` with their settings.
+        part: the part's name in BENCHMARKS.
+        work, ours, peer: descriptions; those of `ours` and `peer` state their settings.
         seconds_ours, seconds_peer: of the rounds that count.
-        thrown: (ours, peer) of the rounds in which the peer drifted.
-        goal: what it is meant to reach.
-        equal: the check that both did the same work, in words, with the figure that it found.
-        images: that one round of ours gets through, if that is what it does.
-        limit: the physical limit of a round, where one can be stated.
-        remark: what else was measured, in words.
-        memory, growth: bytes that all processes of ours held at most, and by which that grows with every image.
+        thrown: (ours, peer) of the discarded rounds.
+        equal: how it was checked that both did the same work, with the measured difference.
+        images: that we process in one round, if the work consists of images.
+        limit: the physical limit of a round, if it is known.
+        remark: other measurements, as text.
+        memory: peak bytes of all our processes.
+        growth: bytes that each further image adds to it.
     """
 
     name: str
@@ -66,58 +66,59 @@ class Comparison:
     growth: float | None = None
 
     @property
+    def title(self) -> str:
+        """The name with the part's."""
+        return f"{self.name} {self.part}".rstrip()
+
+    @property
     def ratios(self) -> list[float]:
-        """Peer's seconds over ours, round by round: above 1 means that ours is faster."""
+        """The peer's seconds over ours, per round: above 1, ours is faster."""
         return [peer / ours for ours, peer in zip(self.seconds_ours, self.seconds_peer, strict=True)]
 
     @property
     def ratio(self) -> float:
-        """Their median."""
+        """The median of the ratios."""
         return statistics.median(self.ratios)
 
     @property
     def seconds(self) -> float:
-        """The median round of ours."""
+        """Our median round."""
         return statistics.median(self.seconds_ours)
 
     @property
     def rate(self) -> float | None:
-        """Images a second of ours."""
+        """Images that we process per second."""
         return self.images / self.seconds if self.images else None
 
     @property
     def fraction(self) -> float | None:
-        """Of the physical limit that ours reaches; 1 is all that there is."""
+        """The share of the physical limit that we reach; at most 1."""
         return self.limit.seconds / self.seconds if self.limit else None
 
     @property
     def reached(self) -> bool | None:
-        """Whether every goal is met; None where none is set."""
+        """Whether every condition of the goal is met; None if there is none."""
         goal = self.goal
-        met = [
-            None if goal.ratio is None else self.ratio >= goal.ratio,
-            None if goal.seconds is None else self.seconds <= goal.seconds,
-            None if goal.rate is None else self.rate is not None and self.rate >= goal.rate,
-            None if goal.memory is None else self.memory is not None and self.memory <= goal.memory,
-            None if goal.growth is None else self.growth is not None and self.growth <= goal.growth,
-        ]
-        asked = [each for each in met if each is not None]
-        return all(asked) if asked else None
+        at_least = [(goal.ratio, self.ratio), (goal.rate, self.rate)]
+        at_most = [(goal.seconds, self.seconds), (goal.memory, self.memory), (goal.growth, self.growth)]
+        met = [value is not None and value >= bound for bound, value in at_least if bound is not None]
+        met += [value is not None and value <= bound for bound, value in at_most if bound is not None]
+        return all(met) if met else None
 
 
-def trial() -> bool:
-    """Whether this is `python -m bench --try`: one round of little work, to see that it runs."""
+def is_trial() -> bool:
+    """Whether this is `python -m bench --try`: one round of little work, to check that everything runs."""
     return bool(os.environ.get(TRIAL))
 
 
-def sized(full: int, small: int) -> int:
-    """How much work: the full count, or in a trial the small one."""
-    return small if trial() else full
+def work_size(full: int, small: int) -> int:
+    """The amount of work: `full`, or `small` in a trial."""
+    return small if is_trial() else full
 
 
 def goal_of(name: str, part: str) -> Goal:
-    """What the catalogue asks of a part on this hardware."""
-    return BENCHMARKS[name].parts[part].goal(hardware())
+    """The goal of a part on this hardware."""
+    return BENCHMARKS[name].parts[part].goal(hardware_name())
 
 
 def compare(
@@ -134,71 +135,58 @@ def compare(
     rounds: int = 5,
     same_work: bool = True,
 ) -> Comparison:
-    """Run both once unmeasured, then in turn until `rounds` rounds count.
+    """Run both once unmeasured, then alternately until `rounds` rounds count.
 
-    A round counts unless the peer took more than 10 % longer or shorter in it than in its median round: something
-    else was at work on the machine then.
+    A round is discarded if the peer's time differs from its median by more than 10 %: something else was running on
+    the machine.
 
     Args:
-        name, part: as in the catalogue.
-        ours, peer: (in words, what to call).
-        equal: how it was checked that both do the same work, and what was found.
-        images: that a round gets through.
-        limit: of a round of ours.
-        warm_up: what to run unmeasured instead, where once of each takes too long.
-        rounds: 5 or more; 1 to 3 of a long benchmark; 1 in a trial whatever is asked for.
-        alike: whether the peer's rounds are the same work. Those of other seeds are not, and all of them count.
+        name, part: as in BENCHMARKS.
+        ours, peer: (description, callable).
+        equal: how it was checked that both do the same work, and the measured difference.
+        images: per round.
+        limit: of one of our rounds.
+        warm_up: run unmeasured in place of one run each, where that takes too long.
+        rounds: 5 or more; for a long benchmark 1 to 3. A trial always runs 1.
+        same_work: whether all rounds of the peer are the same work. Rounds of different seeds are not, and all count.
 
     Raises:
-        SystemExit: the machine is too restless for a figure.
+        SystemExit: the times vary too much for a result.
     """
     if rounds < (1 if BENCHMARKS[name].long else 5):
-        raise ValueError(f"rounds: {rounds}; a median of fewer than 5 is not worth quoting of {name}, which is short")
-    wanted = 1 if trial() else rounds
+        raise ValueError(f"rounds: {rounds}; {name} is a short benchmark, whose median needs at least 5")
+    wanted = 1 if is_trial() else rounds
     for call in [warm_up] if warm_up else [ours[1], peer[1]]:
         call()
-    taken: list[tuple[float, float]] = []
-    while sum(steady(taken, same_work)) < wanted and len(taken) < (1 + EXTRA) * wanted:
-        taken.append((clocked(ours[1]), clocked(peer[1])))
-        # A round may take minutes, and what is stopped before its last one should not have been for nothing.
-        print(
-            f"{name} {part}".strip() + f": ours {taken[-1][0]:.3f} s, peer {taken[-1][1]:.3f} s",
-            file=sys.stderr,
-            flush=True,
-        )
-    kept = steady(taken, same_work)
-    if sum(kept) < wanted:
-        found = ", ".join(f"{seconds:.2f}" for _, seconds in taken)
-        raise SystemExit(f"bench: {name} {part}: the peer took {found} s: too restless a machine; leave it alone")
-    counted = [each for each, good in zip(taken, kept, strict=True) if good]
-    return Comparison(
-        name,
-        work,
-        ours[0],
-        peer[0],
-        [mine for mine, _ in counted],
-        [theirs for _, theirs in counted],
-        goal_of(name, part),
-        equal,
-        part,
-        images,
-        limit,
-        [each for each, good in zip(taken, kept, strict=True) if not good],
-    )
+    title = f"{name} {part}".rstrip()
+    measured: list[tuple[float, float]] = []
+    while sum(stable_rounds(measured, same_work)) < wanted and len(measured) < MAX_ROUNDS * wanted:
+        measured.append((measure_seconds(ours[1]), measure_seconds(peer[1])))
+        # A round may take minutes, so its times must survive a run that is stopped later.
+        print(f"{title}: ours {measured[-1][0]:.3f} s, peer {measured[-1][1]:.3f} s", file=sys.stderr, flush=True)
+    stable = stable_rounds(measured, same_work)
+    if sum(stable) < wanted:
+        times = ", ".join(f"{seconds:.2f}" for _, seconds in measured)
+        raise SystemExit(f"bench: {title}: the peer took {times} s, which varies too much; run nothing else meanwhile")
+    own = [seconds for (seconds, _), counts in zip(measured, stable, strict=True) if counts]
+    others = [seconds for (_, seconds), counts in zip(measured, stable, strict=True) if counts]
+    discarded = [times for times, counts in zip(measured, stable, strict=True) if not counts]
+    goal = goal_of(name, part)
+    return Comparison(name, work, ours[0], peer[0], own, others, goal, equal, part, images, limit, discarded)
 
 
-def steady(taken: list[tuple[float, float]], same_work: bool) -> list[bool]:
-    """Which rounds count: those in which the peer is within 10 % of its median over all."""
-    if not taken or not same_work:
-        return [True] * len(taken)
-    middle = statistics.median(peer for _, peer in taken)
-    return [abs(peer - middle) <= DRIFT * middle for _, peer in taken]
+def stable_rounds(measured: list[tuple[float, float]], same_work: bool) -> list[bool]:
+    """Which rounds count: those in which the peer is within 10 % of its median over all rounds."""
+    if not measured or not same_work:
+        return [True] * len(measured)
+    median = statistics.median(peer for _, peer in measured)
+    return [abs(peer - median) <= TOLERANCE * median for _, peer in measured]
 
 
-def clocked(work: Callable[[], object]) -> float:
-    """Wall seconds of a piece of work, what it gave a GPU to do included."""
-    wait()
+def measure_seconds(work: Callable[[], object]) -> float:
+    """Wall seconds of a piece of work, with the work that it gives to a GPU."""
+    synchronize()
     begin = time.perf_counter()
     work()
-    wait()
+    synchronize()
     return time.perf_counter() - begin

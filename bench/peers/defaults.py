@@ -1,4 +1,4 @@
-"""The peer that is in every tutorial: torch's and torchvision's defaults, fp32, NCHW, files read by Pillow."""
+"""The peer of most tutorials: torch's and torchvision's defaults, fp32, NCHW, files read by Pillow."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +17,7 @@ MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
 
 class Images(Dataset[Any]):
-    """Prepared images one by one, as a Dataset gives them: (C, S, S) float32 normalised, and the target."""
+    """Prepared images one by one: (C, S, S) float32, normalised, and the target."""
 
     def __init__(self, directory: Path, count: int) -> None:
         from torchvision.transforms import Compose, Grayscale, Normalize, ToPILImage, ToTensor
@@ -34,14 +34,14 @@ class Images(Dataset[Any]):
 
 
 def as_loaded(directory: Path, count: int, batch: int, workers: int) -> DataLoader[Any]:
-    """The first images of prepared data in a DataLoader."""
+    """A DataLoader of the first `count` prepared images."""
     return DataLoader(Images(directory, count), batch_size=batch, num_workers=workers)
 
 
 def scoring(
     directory: Path, weights: Path, count: int, batch: int, workers: int
 ) -> Callable[[], npt.NDArray[np.float64]]:
-    """For a process apart: the evaluation loop; returns the probabilities."""
+    """Prepare the evaluation loop, which returns the probabilities, for a separate process."""
     network = build_classifier("resnet50", 0.5)
     network.load_state_dict(torch.load(weights, weights_only=True))
     network.to(device()).eval()
@@ -60,7 +60,7 @@ def scoring(
 
 
 def loading(folders: Path, size: int, batch: int, workers: int) -> Callable[[], int]:
-    """For a process apart: an epoch of batches from files in class folders, flipped at random, normalised."""
+    """Prepare an epoch of batches from class folders, randomly flipped and normalised, for a separate process."""
     from torchvision.datasets import ImageFolder
     from torchvision.transforms import (
         Compose,

@@ -1,7 +1,7 @@
-"""The strong peer: what timm's train.py does with --amp --amp-dtype bfloat16 --channels-last, in a loop of its own.
+"""The stronger peer: timm's train.py with --amp --amp-dtype bfloat16 --channels-last, as a loop.
 
-timm's wheel has no script; this is its model, its optimizer and its settings on images that lie in memory maps, which
-spares it the decoding. No torch.compile, as train.py has none without --torchcompile; norms are live.
+timm's wheel contains no script. This loop uses timm's model, optimizer and settings on memory-mapped images, so that it
+decodes nothing. No torch.compile, as train.py uses it only with --torchcompile; norms are live.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ WORDS = "timm: bf16 autocast, channels_last, create_optimizer_v2 AdamW, live nor
 
 
 def model(name: str = "resnet50", classes: int = 2) -> nn.Module:
-    """On the device, channels_last, training; random weights."""
+    """A model with random weights on the device, channels_last, in training mode."""
     import timm
 
     if device().type == "cuda":
@@ -29,7 +29,7 @@ def model(name: str = "resnet50", classes: int = 2) -> nn.Module:
 
 
 def optimizer(network: nn.Module, rate: float) -> torch.optim.Optimizer:
-    """Its AdamW, without decay on norms and biases."""
+    """AdamW of timm, without decay of norms and biases."""
     from timm.optim._optim_factory import create_optimizer_v2
 
     made: torch.optim.Optimizer = create_optimizer_v2(network, opt="adamw", lr=rate, weight_decay=0.05)
@@ -37,7 +37,7 @@ def optimizer(network: nn.Module, rate: float) -> torch.optim.Optimizer:
 
 
 def step(network: nn.Module, images: torch.Tensor, targets: torch.Tensor, rule: torch.optim.Optimizer) -> None:
-    """Forward and loss under autocast, backward, update: train.py's order."""
+    """Forward and loss under autocast, backward, update, in the order of train.py."""
     with torch.autocast(device().type, dtype=torch.bfloat16):
         loss = F.cross_entropy(network(images), targets)
     rule.zero_grad()
@@ -46,14 +46,14 @@ def step(network: nn.Module, images: torch.Tensor, targets: torch.Tensor, rule: 
 
 
 def as_input(pixels: torch.Tensor) -> torch.Tensor:
-    """(N, S, S, C) uint8 -> (N, 3, S, S) float32 normalised, channels_last, on the device: timm's PrefetchLoader."""
+    """(N, S, S, C) uint8 -> (N, 3, S, S) float32 normalised, channels_last, on the device, as timm's PrefetchLoader."""
     mean, std = (torch.tensor(values, device=device()).view(1, 3, 1, 1) * 255 for values in (MEAN, STD))
     images = pixels.to(device(), non_blocking=True).permute(0, 3, 1, 2).expand(-1, 3, -1, -1).float()
     return images.sub_(mean).div_(std).contiguous(memory_format=torch.channels_last)
 
 
 def steps(directory: Path, images: int, batch: int) -> Callable[[], None]:
-    """For a process apart: `images` images of prepared data, `batch` a step."""
+    """Prepare steps over `images` prepared images, `batch` per step, for a separate process."""
     torch.manual_seed(0)
     data = PreparedDataset.open(directory)
     rows = data.rows("train")

@@ -1,1 +1,1 @@
-"""Measurements of quality and of where the time goes, each a command of its own."""
+"""Studies of quality, error rates and run time, each a command of its own."""

@@ -1,9 +1,9 @@
-"""`python -m bench.studies.drift_power [--draws 200]`: how often drift is found where there is none, and where the light has changed.
+"""`python -m bench.studies.drift_power [--draws 200]`: false alarms and detection rate of `twofold drift`.
 
-In: 2,624 photographs of solar cells (the package elpv-dataset), as the packaged EfficientNet-Lite0 sees them; 1,000 of
-them teach a logistic regression, whose probabilities are the scores. Out: lines, and `drift.json` in
-bench/results/<hardware>/. In each draw 500 of the other 1,624 are the model's own test images and 300 others the new
-ones: as they are (an alarm is false), or with every level multiplied (an alarm is right).
+Uses the 2,624 photographs of solar cells of the package elpv-dataset and the features of the packaged
+EfficientNet-Lite0. A logistic regression learns from 1,000 of them; its probabilities are the scores. In each draw, 500
+of the other 1,624 are the model's test images and 300 others the new ones: unchanged (an alarm is false), or with every
+level multiplied by a factor (an alarm is right). Prints the counts and writes bench/results/<hardware>/drift.json.
 """
 
 import argparse
@@ -28,8 +28,8 @@ from twofold.training.pretrained_weights import pretrained
 ALPHA = 0.05  # the command's default
 TAUGHT, OLD, NEW = 1000, 500, 300
 SIZE, BATCH = 192, 16
-LEVELS = (0.8, 0.9, 0.95, 1.05, 1.1, 1.2)  # 0.8 and 1.2 must be found, the others say how sharp the test is
-SURE = 0.999  # how many false alarms are accepted: what a test at 5 % stays below with this probability
+LEVELS = (0.8, 0.9, 0.95, 1.05, 1.1, 1.2)  # 0.8 and 1.2 must be detected; the others show the test's sensitivity
+SURE = 0.999  # probability with which the false alarms of a test at 5 % stay within the accepted number
 
 
 def cells() -> tuple[list[Path], NDArray[np.int64]]:
@@ -40,8 +40,8 @@ def cells() -> tuple[list[Path], NDArray[np.int64]]:
     return [home / row[0] for row in rows], np.array([float(row[1]) >= 0.5 for row in rows], np.int64)
 
 
-def seen(files: list[Path], factor: float) -> NDArray[np.float16]:
-    """Features of the photographs, every level multiplied by the factor and cut off at white."""
+def _features(files: list[Path], factor: float) -> NDArray[np.float16]:
+    """Features of the photographs with every level multiplied by the factor, at most white."""
     classifier, _ = pretrained("efficientnet_lite0", "packaged", 0.5)
     table = [min(255, round(level * factor)) for level in range(256)]
 
@@ -50,12 +50,12 @@ def seen(files: list[Path], factor: float) -> NDArray[np.float16]:
             images = (Image.open(path).convert("L").point(table) for path in files[start : start + BATCH])
             yield np.stack([resize(np.asarray(image)[:, :, None], SIZE, "squash") for image in images])
 
-    shown = track(batches(), f"features, levels x {factor}", len(files), per_item=BATCH)
-    return pooled_features(classifier, shown, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    tracked = track(batches(), f"features, levels x {factor}", len(files), per_item=BATCH)
+    return pooled_features(classifier, tracked, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 
 
 def samples(factors: tuple[float, ...]) -> dict[float, ReferenceSample]:
-    """What the model sees and says of the images that it has not learned from, in each light."""
+    """For each factor, features and scores of the images that the model did not learn from."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -64,16 +64,16 @@ def samples(factors: tuple[float, ...]) -> dict[float, ReferenceSample]:
     order = np.random.default_rng(0).permutation(len(files))
     taught, pool = order[:TAUGHT], [files[i] for i in order[TAUGHT:]]
     model = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=1000))
-    model.fit(seen([files[i] for i in taught], 1.0).astype(np.float64), target[taught])
-    found = {factor: seen(pool, factor) for factor in factors}
+    model.fit(_features([files[i] for i in taught], 1.0).astype(np.float64), target[taught])
+    features = {factor: _features(pool, factor) for factor in factors}
     return {
-        factor: ReferenceSample(of, model.predict_proba(of.astype(np.float64))[:, 1].astype(np.float32))
-        for factor, of in found.items()
+        factor: ReferenceSample(values, model.predict_proba(values.astype(np.float64))[:, 1].astype(np.float32))
+        for factor, values in features.items()
     }
 
 
 def alarms(same: ReferenceSample, other: ReferenceSample, draws: int) -> int:
-    """In how many draws drift is found between 500 images of the one and 300 others of the other sample."""
+    """The number of draws in which 300 images of `other` are found to drift from 500 different images of `same`."""
     count = 0
     for draw in range(draws):
         chosen = np.random.default_rng([1, draw]).permutation(len(same.scores))[: OLD + NEW]
@@ -88,24 +88,24 @@ def alarms(same: ReferenceSample, other: ReferenceSample, draws: int) -> int:
 
 
 def main() -> None:
-    """Print and write the counts; exit 1 if there are too many false alarms, or a change of 20 % is missed."""
+    """Print and write the counts; exit 1 if there are too many false alarms or a change of 20 % is missed."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
-    parser.add_argument("--draws", type=int, default=200, help="of images without drift (%(default)s)")
-    options = parser.parse_args()
-    of = samples((1.0, *LEVELS))
+    parser.add_argument("--draws", type=int, default=200, help="draws of images without drift (%(default)s)")
+    draws = parser.parse_args().draws
+    by_factor = samples((1.0, *LEVELS))
     begin = time.perf_counter()
-    false = alarms(of[1.0], of[1.0], options.draws)
-    took = (time.perf_counter() - begin) / options.draws
-    most = int(binom.ppf(SURE, options.draws, ALPHA))
-    print(f"no drift: {false} alarms in {options.draws} draws, accepted are {most}; {took:.2f} s a draw")
-    tries = max(1, options.draws // 4)
+    false = alarms(by_factor[1.0], by_factor[1.0], draws)
+    seconds = (time.perf_counter() - begin) / draws
+    accepted = int(binom.ppf(SURE, draws, ALPHA))
+    print(f"no drift: {false} alarms in {draws} draws, at most {accepted} accepted; {seconds:.2f} s per draw")
+    tries = max(1, draws // 4)
     found = {}
     for factor in LEVELS:
-        found[factor] = alarms(of[1.0], of[factor], tries)
-        print(f"levels x {factor}: found in {found[factor]} of {tries} draws, n = {NEW}", flush=True)
-    result = {"draws": options.draws, "false": false, "accepted": most, "seconds": took, "tries": tries}
+        found[factor] = alarms(by_factor[1.0], by_factor[factor], tries)
+        print(f"levels x {factor}: detected in {found[factor]} of {tries} draws, n = {NEW}", flush=True)
+    result = {"draws": draws, "false": false, "accepted": accepted, "seconds": seconds, "tries": tries}
     save("drift", result | {"found": found})
-    raise SystemExit(int(false > most or min(found[0.8], found[1.2]) < tries))
+    raise SystemExit(int(false > accepted or min(found[0.8], found[1.2]) < tries))
 
 
 if __name__ == "__main__":

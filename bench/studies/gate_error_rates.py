@@ -1,10 +1,10 @@
-"""`python -m bench.studies.gate_error_rates`: how often the gates are wrong, and how often they see a better model.
+"""`python -m bench.studies.gate_error_rates`: error rates and power of the gates, from simulated pairs of models.
 
-Simulated pairs of models on 656 test images, a third of them positive. An image's score is its class, plus what both
-models see in it, plus what each of them alone sees; so the answers of a pair are as alike as those of two trainings of
-one network are. Each gate is asked of every pair: models that are equally good must pass `better_by: 0` at most as
-often as alpha says, and so must models that are worse by exactly the margin pass `non_inferior_by`. Then the power: how
-often a gain of three points passes.
+Each pair answers 656 test images, a third of them positive. The score of an image is the sum of its class, a part that
+both models share, and a part of each model's own, so that the answers are as similar as those of two trainings of one
+network. Every pair is judged by the gates. Of equally good models, at most the share alpha may pass `better_by: 0`; so
+may models that are worse by exactly the margin pass `non_inferior_by`. The power is how often a gain of three points
+passes.
 """
 
 import math
@@ -24,23 +24,22 @@ from twofold.promotion.paired_comparison import Opponent, compare
 from twofold.promotion.verdict import GateInputs
 
 N, PREVALENCE, PAIRS = 656, 1 / 3, 1000
-ALPHA, MARGIN, GAIN = 0.05, 0.03, 0.03
-SHARED = 0.8  # of what is seen in an image beside its class, as a variance
+ALPHA, MARGIN = 0.05, 0.03  # the margin is also the gain of which the power is measured
+SHARED = 0.8  # of the score's variance within a class, the share that both models have in common
 QUALITY = {"accuracy": 0.885, "roc_auc": 0.94, "f1": 0.82}  # of the better model of a pair
-FIGURES = tuple(QUALITY)
 
 
 class Row(NamedTuple):
-    """How many of so many pairs passed each gate.
+    """Number of pairs that passed each gate.
 
     Attributes:
         false_better: equally good ones that passed `better_by: 0`.
-        false_non_inferior: ones that are worse by the margin that passed `non_inferior_by`.
-        power_better: ones that are better by GAIN that passed `better_by: 0`.
+        false_non_inferior: ones worse by the margin that passed `non_inferior_by`.
+        power_better: ones better by the margin that passed `better_by: 0`.
         power_non_inferior: equally good ones that passed `non_inferior_by`.
     """
 
-    figure: str
+    metric: str
     pairs: int
     false_better: int
     false_non_inferior: int
@@ -49,97 +48,93 @@ class Row(NamedTuple):
 
 
 def bound(pairs: int) -> int:
-    """The most false passes of so many pairs that chance explains: the binomial distribution's 99.9 % point."""
+    """The largest number of false passes that chance explains: the 99.9 % quantile of the binomial distribution."""
     from scipy.stats import binom
 
     return int(binom.ppf(0.999, pairs, ALPHA))
 
 
-def run(figure: str, pairs: int = PAIRS, seed: int = 0) -> Row:
-    """Ask the gates of simulated pairs, and count."""
-    high = separation(figure, QUALITY[figure])
-    low = separation(figure, QUALITY[figure] - MARGIN)
-    better = Better(figure=figure, better_by=0.0)
-    not_worse = NonInferior(figure=figure, non_inferior_by=MARGIN)
-    assert MARGIN == GAIN
+def run(metric: str, pairs: int = PAIRS, seed: int = 0) -> Row:
+    """Evaluate the gates on simulated pairs and count the passes."""
+    high = separation(metric, QUALITY[metric])
+    low = separation(metric, QUALITY[metric] - MARGIN)
+    better = Better(figure=metric, better_by=0.0)
+    not_worse = NonInferior(figure=metric, non_inferior_by=MARGIN)
     counts = np.zeros(4, int)
     for number in range(pairs):
         draws = np.random.default_rng([seed, number])
         equal, worse, gain = (_pair(draws, one, other) for one, other in ((high, high), (low, high), (high, low)))
         counts += [_passes(better, equal), _passes(not_worse, worse), _passes(better, gain), _passes(not_worse, equal)]
-    return Row(figure, pairs, *counts.tolist())
+    return Row(metric, pairs, *counts.tolist())
 
 
-def separation(figure: str, value: float) -> float:
-    """How far apart the classes lie, in standard deviations of a score, for a model of this quality."""
+def separation(metric: str, value: float) -> float:
+    """The distance of the classes, in standard deviations of a score, at which the metric has this value."""
     low, high = 0.1, 8.0
     for _ in range(60):
         middle = (low + high) / 2
-        low, high = (middle, high) if truly(figure, middle) < value else (low, middle)
+        low, high = (middle, high) if expected_value(metric, middle) < value else (low, middle)
     return low
 
 
-def truly(figure: str, separation: float) -> float:
-    """A figure over endlessly many images, the line drawn half-way between the classes."""
-    if figure == "roc_auc":
+def expected_value(metric: str, separation: float) -> float:
+    """The metric over infinitely many images, with the decision threshold halfway between the classes."""
+    if metric == "roc_auc":
         return NormalDist().cdf(separation / math.sqrt(2))
     hit = NormalDist().cdf(separation / 2)
     found, alarms = PREVALENCE * hit, (1 - PREVALENCE) * (1 - hit)
-    return hit if figure == "accuracy" else 2 * found / (PREVALENCE + found + alarms)
+    return hit if metric == "accuracy" else 2 * found / (PREVALENCE + found + alarms)
 
 
 def _pair(draws: np.random.Generator, one: float, other: float) -> tuple[Predictions, NDArray[np.float64]]:
-    """A test with the answers of a candidate, and those of a champion, of these separations."""
+    """A test with the answers of a candidate and those of a champion, at these separations."""
     target = (draws.random(N) < PREVALENCE).astype(int)
     shared = math.sqrt(SHARED) * draws.normal(size=N)
     scores = [
         separation * (target - 0.5) + shared + math.sqrt(1 - SHARED) * draws.normal(size=N)
         for separation in (one, other)
     ]
-    ours, theirs = (1 / (1 + np.exp(-score)) for score in scores)
+    candidate, champion = (1 / (1 + np.exp(-score)) for score in scores)
     columns: dict[str, Any] = {
         "sha256": [f"{number:03}" for number in range(N)],
         "split": ["test"] * N,
         "label": ["bad" if value else "good" for value in target],
         "target": target,
-        "probability": ours,
-        "predicted": (ours >= 0.5).astype(int),
+        "probability": candidate,
+        "predicted": (candidate >= 0.5).astype(int),
         "group": [None] * N,
     }
-    return build_predictions(columns, {}), theirs
+    return build_predictions(columns, {}), champion
 
 
 def _passes(gate: Better | NonInferior, pair: tuple[Predictions, NDArray[np.float64]]) -> bool:
-    test, theirs = pair
-    beside = compare(test, 0.5, {}, Opponent("1", ModelOutputs(theirs, 0.5), {}))
-    return evaluate_gates(
-        [gate], GateInputs(classification_metrics(test.target, test.probability, 0.5), test, 0.5), beside
-    ).passed
+    test, champion = pair
+    comparison = compare(test, 0.5, {}, Opponent("1", ModelOutputs(champion, 0.5), {}))
+    inputs = GateInputs(classification_metrics(test.target, test.probability, 0.5), test, 0.5)
+    return evaluate_gates([gate], inputs, comparison).passed
 
 
 def table(rows: list[Row]) -> str:
     """The rows as Markdown."""
-    share = [
-        f"| {row.figure} | {row.false_better} | {row.false_non_inferior} | {row.power_better / row.pairs:.1%} | "
+    header = [
+        f"{rows[0].pairs} pairs, {N} images, one-sided alpha {ALPHA}: chance explains at most {bound(rows[0].pairs)} "
+        "false passes",
+        "",
+        "| metric | equal, passed `better_by: 0` | worse by 0.03, passed `non_inferior_by: 0.03` | better by 0.03, "
+        "passed `better_by: 0` | equal, passed `non_inferior_by: 0.03` |",
+        "|---|---|---|---|---|",
+    ]
+    lines = [
+        f"| {row.metric} | {row.false_better} | {row.false_non_inferior} | {row.power_better / row.pairs:.1%} | "
         f"{row.power_non_inferior / row.pairs:.1%} |"
         for row in rows
     ]
-    return "\n".join(
-        [
-            f"{rows[0].pairs} pairs, {N} images, one-sided alpha {ALPHA}: chance explains at most "
-            f"{bound(rows[0].pairs)} false passes",
-            "",
-            "| figure | equal, passed `better_by: 0` | worse by 0.03, passed `non_inferior_by: 0.03` | better by 0.03, "
-            "passed `better_by: 0` | equal, passed `non_inferior_by: 0.03` |",
-            "|---|---|---|---|---|",
-            *share,
-        ]
-    )
+    return "\n".join(header + lines)
 
 
 def main() -> None:
-    """Print the table; exit with 1 if a gate passes too many."""
-    rows = [run(figure) for figure in FIGURES]
+    """Print the table; exit with 1 if a gate has too many false passes."""
+    rows = [run(metric) for metric in QUALITY]
     print(table(rows))
     sys.exit(int(any(max(row.false_better, row.false_non_inferior) > bound(row.pairs) for row in rows)))
 

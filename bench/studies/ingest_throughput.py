@@ -1,8 +1,8 @@
-"""`python -m bench.studies.ingest_throughput [COUNT]`: many JPEGs of 500x375 through ingest and preprocess: rate and peak memory.
+"""`python -m bench.studies.ingest_throughput [COUNT]`: rate and peak memory of ingest and preprocess on many JPEGs.
 
-In: how many (50,000), made here of one large texture, each a window of its own. Out: lines, and
-`ingestion.json` in bench/results/<hardware>/: images a second of either step beside the decode limit, which is Pillow
-alone on the same files in as many processes, and the most memory that all processes of a step held together.
+Generates COUNT (50,000) JPEGs of 500x375. Prints the results and writes bench/results/<hardware>/ingestion.json: the
+images per second of each step, compared with Pillow decoding the same files in as many processes, and the peak memory
+of all processes of a step together.
 """
 
 import argparse
@@ -18,16 +18,16 @@ from typing import Any
 
 from PIL import Image
 
-from bench.harness.memory import MIB, peak
+from bench.harness.memory import MIB, peak_memory
 from bench.harness.results import save
-from bench.harness.timing import clocked
-from bench.workloads.jpeg_files import HEIGHT, WIDTH, draw_texture, make, named, spread
+from bench.harness.timing import measure_seconds
+from bench.workloads.jpeg_files import HEIGHT, WIDTH, distribute, image_path, write_images, write_texture
+from bench.workloads.step_commands import ROOT
 from twofold.data.process_pool import worker_count
 
-ROOT = Path(__file__).resolve().parents[2]
 COUNT, SIZE = 50_000, 224
 LIMIT = 1024 * MIB
-# With everything looked for, as users run it; what is found is listed alone, so that no image is left out.
+# With all checks, as users run the steps, but only as warnings, so that no image is left out.
 STEPS = {
     "ingest": "make_raw(root / 'images', root / 'raw', "
     "audit=dict.fromkeys(UNJUDGED, 'warn') | {'both_labels': 'fail'})",
@@ -36,54 +36,49 @@ STEPS = {
 }
 
 
-def run(count: int, place: Path) -> dict[str, Any]:
-    """Make the files, run either step in a process of its own, then decode alone."""
-    took = clocked(lambda: spread(make, place, count))
-    total = sum(item.stat().st_size for item in (place / "images").rglob("*.jpg"))
-    print(f"{count} JPEGs of {WIDTH}x{HEIGHT}, {total / count / 1000:.0f} kB each, made in {took:.0f} s", flush=True)
+def run(count: int, folder: Path) -> dict[str, Any]:
+    """Write the files, run each step in a separate process, then only decode."""
+    write_texture(folder)
+    seconds = measure_seconds(lambda: distribute(write_images, folder, count))
+    total = sum(item.stat().st_size for item in (folder / "images").rglob("*.jpg"))
+    size = f"{total / count / 1000:.0f} kB"
+    print(f"{count} JPEGs of {WIDTH}x{HEIGHT}, {size} each, written in {seconds:.0f} s", flush=True)
     result: dict[str, Any] = {"count": count, "workers": worker_count(), "bytes": total}
+    environment = os.environ | {"TWOFOLD_CACHE": str(folder / "cache")}  # empty, so that every file is decoded
     for name, call in STEPS.items():
-        script = f"from pathlib import Path; from tests.support.makers import *; root = Path({str(place)!r}); {call}"
+        script = f"from pathlib import Path; from tests.support.makers import *; root = Path({str(folder)!r}); {call}"
         begin = time.perf_counter()
-        # A memo of its own: one that has seen these files before would answer in the decoder's place.
-        environment = {**os.environ, "TWOFOLD_CACHE": str(place / "memo")}
-        held, most = peak(subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, env=environment))
+        memory, processes = peak_memory(subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, env=environment))
         rate = count / (time.perf_counter() - begin)
-        result[name] = {"images_per_second": rate, "peak_bytes": held, "processes": most}
-        figures = json.loads((place / ("raw.json" if name == "ingest" else "prepared.json")).read_text())
-        if figures["images"] != count:
-            raise SystemExit(f"bench: {name} kept {figures['images']} of {count} images; that is not the work")
-    limit = count / clocked(lambda: spread(decode, place, count))
+        result[name] = {"images_per_second": rate, "peak_bytes": memory, "processes": processes}
+        metrics = json.loads((folder / ("raw.json" if name == "ingest" else "prepared.json")).read_text())
+        if metrics["images"] != count:
+            raise SystemExit(f"bench: {name} kept {metrics['images']} of {count} images; this is not the same work")
+    limit = count / measure_seconds(lambda: distribute(_decode, folder, count))
     result["decode_limit"] = limit
     for name in STEPS:
-        rate, held, most = result[name].values()
+        rate, memory, processes = result[name].values()
         print(
-            f"{name:<10} {rate:6.0f} images/s, {rate / limit:.2f} of the decode limit of {limit:.0f}; "
-            f"peak memory {held / MIB:.0f} MiB in {most} processes ({'below' if held < LIMIT else 'ABOVE'} 1024)",
+            f"{name:<10} {rate:6.0f} images/s, {rate / limit:.2f} of the decode limit of {limit:.0f}; peak memory "
+            f"{memory / MIB:.0f} MiB in {processes} processes ({'below' if memory < LIMIT else 'ABOVE'} 1024)",
             flush=True,
         )
     return result
 
 
-def decode(place: Path, numbers: Iterable[int]) -> None:
-    """What no step can do without."""
+def _decode(folder: Path, numbers: Iterable[int]) -> None:
     for number in numbers:
-        with Image.open(named(place, "bad" if number % 2 else "good", number)) as image:
+        with Image.open(image_path(folder, number)) as image:
             image.load()
 
 
 def main() -> None:
-    """The command."""
+    """Run the study in a temporary folder and write the result."""
     parser = argparse.ArgumentParser(prog="python -m bench.studies.ingest_throughput")
     parser.add_argument("count", nargs="?", type=int, default=COUNT)
     count = parser.parse_args().count
     with tempfile.TemporaryDirectory(prefix="twofold-bench-", dir=os.environ.get("TMPDIR")) as name:
-        place = Path(name)
-        for label in ("bad", "good"):
-            (place / "images" / label).mkdir(parents=True)
-        draw_texture().save(place / "texture.png", compress_level=1)
-        result = run(count, place)
-    save("ingestion", result)
+        save("ingestion", run(count, Path(name)))
 
 
 if __name__ == "__main__":

@@ -1,15 +1,14 @@
-"""`python -m bench.studies.preprocessing_profile`: what B1's files and B7's batches take on one core, part by part of the work.
+"""`python -m bench.studies.preprocessing_profile`: time of B1's files and B7's batches on one core, by operation.
 
-Out: lines, milliseconds a file or a batch, the median of ten rounds. Libraries that twofold does not use are timed
-beside Pillow where they are installed (`pip install opencv-python-headless imagecodecs cykooz_resizer`). No peer and no
-file: it explains B1's and B7's figures.
+Prints milliseconds per file and per batch, the median of ten rounds, which explain the results of B1 and B7. Measures
+other libraries for comparison where they are installed (`pip install opencv-python-headless imagecodecs
+cykooz_resizer`). Writes no file.
 """
 
 import importlib
 import io
 import statistics
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -21,13 +20,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bench.benchmarks.b01_preprocessing import KINDS, SIZE
-from bench.benchmarks.b07_batches import AUGMENTATION, BATCH
-from bench.workloads.photographs import cells, made_ready, photographs, preparing, taken_in
+from bench.benchmarks.b07_batches import BATCH
+from bench.harness.timing import measure_seconds
+from bench.workloads.jpeg_files import make_photographs
+from bench.workloads.paced_training import AUGMENTATION, RESNET50
+from bench.workloads.photographs import preprocess_params, run_ingest, run_preprocess, write_cells
 from twofold.data.decode_cache import pixel_digest
 from twofold.data.decoding import Limits, decode, prepare
 from twofold.data.resizing import FILTER
 from twofold.data.thumbnails import grey_thumbnail
-from twofold.model.classifier import BACKBONES
 from twofold.model.device import make_deterministic
 from twofold.model.inference import normalise
 from twofold.training.augmentation import AugmentationDraws, augment, draw_augmentation, seeded_generator
@@ -36,106 +37,86 @@ FILES, BATCHES, ROUNDS = 64, 32, 10
 
 
 def main() -> None:
-    """Every kind of file, and the batches: every part of the work."""
-    prepared()
-    batched()
+    """Measure every kind of file, and the batches."""
+    _profile_files()
+    _profile_batches()
 
 
-def prepared() -> None:
-    """B1's files."""
+def _profile_files() -> None:
     limits = Limits(2**30, 89_478_485, 1)
-    for kind, of in KINDS.items():
+    for kind, (_, width, height) in KINDS.items():
         with tempfile.TemporaryDirectory(prefix="twofold-bench-") as name:
-            place = Path(name)
-            source = cells(place) if kind.startswith("PNG") else photographs(place, FILES, of.width, of.height)
+            folder = Path(name)
+            source = write_cells(folder) if kind.startswith("PNG") else make_photographs(folder, FILES, width, height)
             paths = sorted(path for path in source.rglob("*.*") if path.suffix in (".jpg", ".png"))[:FILES]
             files = [path.read_bytes() for path in paths]
-        whole = [Image.open(io.BytesIO(data)) for data in files]
-        for image in whole:
+        images = [Image.open(io.BytesIO(data)) for data in files]
+        for image in images:
             image.load()
         pixels = [prepare(data, limits, SIZE, "squash").pixels for data in files]
-        grey = [image.convert("L") for image in whole]
-        print(f"{kind}: ms a file on one core, the median of {ROUNDS} rounds of {len(files)} files", flush=True)
-        tell("decode (Pillow)", files, pillow)
-        tell("decode, at the smallest scale that is enough (Pillow)", files, drafted)
-        tell(f"resize all its pixels to {SIZE} px (Pillow)", whole, lambda image: image.resize((SIZE, SIZE), FILTER))
-        tell("prepare: decode, check and resize", files, lambda data: prepare(data, limits, SIZE, "squash"))
-        tell("decode in full, as ingest does", files, lambda data: decode(data, limits))
-        tell("thumbnail for near duplicates", grey, grey_thumbnail)
-        tell("SHA-256 of the prepared pixels", pixels, pixel_digest)
-        for name, work, given in others(files, whole):
-            tell(name, given, work)
+        grey = [image.convert("L") for image in images]
+        print(f"{kind}: ms per file on one core, the median of {ROUNDS} rounds of {len(files)} files", flush=True)
+        _measure("decode (Pillow)", files, lambda data: Image.open(io.BytesIO(data)).load())
+        _measure("decode at the smallest sufficient scale (Pillow)", files, _decode_scaled)
+        _measure(f"resize all pixels to {SIZE} px (Pillow)", images, lambda image: image.resize((SIZE, SIZE), FILTER))
+        _measure("prepare: decode, check and resize", files, lambda data: prepare(data, limits, SIZE, "squash"))
+        _measure("decode in full, as in ingest", files, lambda data: decode(data, limits))
+        _measure("thumbnail for near duplicates", grey, grey_thumbnail)
+        _measure("digest of the prepared pixels", pixels, pixel_digest)
+        _profile_other_libraries(files, images)
 
 
-def batched() -> None:
-    """B7's batches."""
-    make_deterministic()  # as a training does
+def _profile_batches() -> None:
+    make_deterministic()  # as in a training
     torch.set_num_threads(1)
-    resnet50 = BACKBONES["resnet50"]
     with tempfile.TemporaryDirectory(prefix="twofold-bench-") as name:
-        place = Path(name)
-        taken_in(photographs(place, BATCHES * BATCH, 500, 375), "bad", place)
-        data = made_ready(preparing(SIZE), place)
-        rows = [np.arange(start, start + BATCH) for start in range(0, len(data), BATCH)]
-        print(f"B7: ms a batch of {BATCH} images of {SIZE} px on one core, the median of {ROUNDS} rounds", flush=True)
-        tell("read from the memory map", rows, data.pixels)
-        tell("draw at random", rows, drawn)
-        both = [(torch.from_numpy(data.pixels(some)), drawn(some)) for some in rows]
-        tell("turn", both, lambda given: augment(given[0], AUGMENTATION, given[1]))
-        turned = [augment(pixels, AUGMENTATION, draws) for pixels, draws in both]
-        tell("normalise", turned, lambda images: normalise(images, resnet50.mean, resnet50.std))
+        folder = Path(name)
+        run_ingest(make_photographs(folder, BATCHES * BATCH), "bad", folder)
+        data = run_preprocess(preprocess_params(SIZE), folder)
+        batches = [np.arange(start, start + BATCH) for start in range(0, len(data), BATCH)]
+        print(f"B7: ms per batch of {BATCH} images of {SIZE} px on one core, the median of {ROUNDS} rounds", flush=True)
+        _measure("read from the memory map", batches, data.pixels)
+        _measure("draw the augmentation", batches, _draw)
+        inputs = [(torch.from_numpy(data.pixels(rows)), _draw(rows)) for rows in batches]
+        _measure("augment", inputs, lambda pair: augment(pair[0], AUGMENTATION, pair[1]))
+        augmented = [augment(pixels, AUGMENTATION, draws) for pixels, draws in inputs]
+        _measure("normalise", augmented, lambda images: normalise(images, RESNET50.mean, RESNET50.std))
 
 
-def drawn(rows: NDArray[np.int64]) -> AugmentationDraws:
-    """As an epoch draws for a step."""
+def _draw(rows: NDArray[np.int64]) -> AugmentationDraws:
     return draw_augmentation(len(rows), AUGMENTATION, seeded_generator(0, int(rows[0])))
 
 
-def tell(name: str, given: Sequence[Any], work: Callable[[Any], Any]) -> None:
-    """One line."""
-    rounds = []
-    for _ in range(ROUNDS):
-        begin = time.perf_counter()
-        for one in given:
-            work(one)
-        rounds.append(time.perf_counter() - begin)
-    print(f"  {1000 * statistics.median(rounds) / len(given):6.2f}  {name}", flush=True)
+def _measure(name: str, inputs: Sequence[Any], work: Callable[[Any], Any]) -> None:
+    """Print the milliseconds of `work` per input."""
+    seconds = statistics.median(measure_seconds(lambda: [work(each) for each in inputs]) for _ in range(ROUNDS))
+    print(f"  {1000 * seconds / len(inputs):6.2f}  {name}", flush=True)
 
 
-def pillow(data: bytes) -> None:
-    """In full."""
-    Image.open(io.BytesIO(data)).load()
-
-
-def drafted(data: bytes) -> None:
-    """As B1's limit decodes."""
+def _decode_scaled(data: bytes) -> None:
+    """Decode as for the limit of B1."""
     image = Image.open(io.BytesIO(data))
     image.draft(None, (SIZE, SIZE))
     image.load()
 
 
-def others(files: list[bytes], whole: Sequence[Image.Image]) -> list[tuple[str, Callable[[Any], Any], Sequence[Any]]]:
-    """(name, work, what it is given) of the libraries that are installed."""
-    found: list[tuple[str, Callable[[Any], Any], Sequence[Any]]] = []
-    if cv2 := installed("cv2"):
+def _profile_other_libraries(files: list[bytes], images: Sequence[Image.Image]) -> None:
+    if cv2 := _import("cv2"):
         buffers = [np.frombuffer(data, np.uint8) for data in files]
-        found.append(("decode (OpenCV)", lambda data: cv2.imdecode(data, cv2.IMREAD_UNCHANGED), buffers))
-    if codecs := installed("imagecodecs"):
-        found.append(("decode (imagecodecs)", codecs.imread, files))
-    if resizer := installed("cykooz_resizer"):
-        at_work = resizer.Resizer()
-        options = resizer.ResizeOptions(resize_alg=resizer.ResizeAlg.convolution(resizer.FilterType.bilinear))
+        _measure("decode (OpenCV)", buffers, lambda data: cv2.imdecode(data, cv2.IMREAD_UNCHANGED))
+    if codecs := _import("imagecodecs"):
+        _measure("decode (imagecodecs)", files, codecs.imread)
+    if library := _import("cykooz_resizer"):
+        resizer = library.Resizer()
+        options = library.ResizeOptions(resize_alg=library.ResizeAlg.convolution(library.FilterType.bilinear))
 
         def resize(image: Image.Image) -> None:
-            to = Image.new(image.mode, (SIZE, SIZE))
-            at_work.resize_pil(image, to, options)
+            resizer.resize_pil(image, Image.new(image.mode, (SIZE, SIZE)), options)
 
-        found.append((f"resize all its pixels to {SIZE} px (cykooz_resizer)", resize, whole))
-    return found
+        _measure(f"resize all pixels to {SIZE} px (cykooz_resizer)", images, resize)
 
 
-def installed(name: str) -> ModuleType | None:
-    """A module; None if it is not there."""
+def _import(name: str) -> ModuleType | None:
     try:
         return importlib.import_module(name)
     except ImportError:

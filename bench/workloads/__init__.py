@@ -1,1 +1,1 @@
-"""Generated images and paced trainings that benchmarks and studies work on."""
+"""The work that benchmarks and studies run: generated images, the pipeline's commands and paced training."""

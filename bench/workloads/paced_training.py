@@ -1,4 +1,4 @@
-"""The product's own training loop, held after every epoch until it is called for the next."""
+"""The product's own training loop, paused after every epoch until the next one is requested."""
 
 import queue
 import threading
@@ -12,44 +12,46 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from bench.harness.hardware import wait
-from bench.harness.timing import sized
-from twofold.model.classifier import BACKBONES, Classifier, build_classifier
+from bench.harness.hardware import by_device, synchronize
+from bench.harness.timing import work_size
+from twofold.data.prepared import PreparedDataset
+from twofold.model.classifier import BACKBONES, Backbone, Classifier, build_classifier
 from twofold.model.device import device
 from twofold.model.torch_compile import compiled, should_compile
 from twofold.training.augmentation import Augmentation
 from twofold.training.conv_bn_folding import depthwise_in_float32, folded_batchnorm
+from twofold.training.data_loader import TrainingBatches
 from twofold.training.loop import Inputs, TrainingConfig, train
 from twofold.training.optimizer import layer_decay_groups
 
-STILL = {"log_loss": 1.0, "roc_auc": 0.5, "accuracy": 0.5}
-TURNED = Augmentation(flips=True, orientation_free=True, crop_min_area=1, brightness=0, contrast=0)
+CONSTANT_METRICS = {"log_loss": 1.0, "roc_auc": 0.5, "accuracy": 0.5}
+AUGMENTATION = Augmentation(flips=True, orientation_free=True, crop_min_area=1, brightness=0, contrast=0)
 RESNET50 = BACKBONES["resnet50"]
 M = TypeVar("M", bound=nn.Module)
 SIZE = 224
-BLOCKS, BRANCH = 16, 0.25  # residual branches of a ResNet-50, and the factor that each then ends in
-LONG = 10**6  # steps of a training that is worth compiling anywhere
+BLOCKS, BRANCH_SCALE = 16, 0.25  # residual branches of a ResNet-50, and the weight of their last norm
+ENDLESS = 10**6  # epochs; also enough steps to make compiling worthwhile on any device
 
 
 @dataclass(frozen=True)
-class Size:
-    """Images of an epoch and of a step."""
+class EpochSize:
+    """Images per epoch and per step."""
 
     images: int
     batch: int
 
 
-def size() -> Size:
-    """What fits the hardware: a GPU is idle at the batch that a CPU likes best."""
-    return Size(sized(4096, 512), 256) if device().type == "cuda" else Size(sized(64, 32), 16)
+def epoch_size() -> EpochSize:
+    """An epoch for this hardware: at the best batch size of a CPU, a GPU would be idle."""
+    return by_device(cpu=EpochSize(work_size(64, 32), 16), gpu=EpochSize(work_size(4096, 512), 256))
 
 
-class OverError(Exception):
-    """The benchmark is over."""
+class TrainingStoppedError(Exception):
+    """Ends a training from its validation."""
 
 
-class Paced:
-    """`training.train` in a thread; each call lets it do one epoch more."""
+class PacedTraining:
+    """`loop.train` in a thread; each call lets it run one more epoch."""
 
     def __init__(
         self,
@@ -59,45 +61,39 @@ class Paced:
         batch: int,
         forward: Callable[..., Tensor] | None = None,
     ) -> None:
-        """Wait until it stands before its first epoch.
+        """Start the training and wait until its first epoch is next.
 
         Args:
-            classifier: a ResNet-50; norms are frozen and folded, as in params.yaml.
-            inputs, targets, forward: as `training.train` takes them.
-            batch: images a step at most.
+            classifier: a ResNet-50; its norms are frozen and folded, as in params.yaml.
+            inputs, targets, forward: as for `loop.train`.
+            batch: largest number of images per step.
         """
         self._go: queue.Queue[bool] = queue.Queue()
         self._done: queue.Queue[BaseException | None] = queue.Queue()
-        fuse = should_compile(device(), LONG, batch, SIZE)
+        fuse = should_compile(device(), ENDLESS, batch, SIZE)
 
         def judge() -> dict[str, float]:
-            wait()
+            synchronize()
             self._done.put(None)
             if not self._go.get():
-                raise OverError
-            return STILL
+                raise TrainingStoppedError
+            return CONSTANT_METRICS
 
         def work() -> None:
-            rates = layer_decay_groups(
-                classifier,
-                RESNET50.stages,
-                learning_rate=1e-6,
-                head_learning_rate=1e-6,
-                stage_decay=0.8,
-                weight_decay=0.05,
-            )
-            shown = forward or classifier
+            rates = {"learning_rate": 1e-6, "head_learning_rate": 1e-6, "stage_decay": 0.8, "weight_decay": 0.05}
+            groups = layer_decay_groups(classifier, RESNET50.stages, **rates)
+            network = forward or classifier
             try:
-                with arithmetic(classifier):
+                with finetuning_numerics(classifier):
                     train(
                         classifier,
                         inputs,
                         targets,
-                        rates,
-                        plan(batch),
+                        groups,
+                        training_config(batch),
                         judge=judge,
                         label="fine-tuning",
-                        forward=compiled(shown, "fine-tuning") if fuse else shown,
+                        forward=compiled(network, "fine-tuning") if fuse else network,
                     )
             except BaseException as error:
                 self._done.put(error)
@@ -107,7 +103,7 @@ class Paced:
         self._wait()
 
     def __call__(self) -> None:
-        """One epoch."""
+        """Run one epoch."""
         self._go.put(True)
         self._wait()
 
@@ -122,8 +118,22 @@ class Paced:
             raise error
 
 
-def arithmetic(classifier: Classifier) -> ExitStack:
-    """What the finetune_all step computes with."""
+def finetune_batches(
+    classifier: Classifier, data: PreparedDataset, batch: int, architecture: Backbone = RESNET50
+) -> TrainingBatches:
+    """The training images of prepared data, augmented by AUGMENTATION."""
+    mean, std = architecture.mean, architecture.std
+    return TrainingBatches(classifier, data, data.rows("train"), AUGMENTATION, mean=mean, std=std, batch_size=batch)
+
+
+def finetune_epochs(classifier: Classifier, data: PreparedDataset, batch: int) -> PacedTraining:
+    """The fine-tuning of a ResNet-50 on prepared data; each call runs one epoch."""
+    batches = finetune_batches(classifier, data, batch)
+    return PacedTraining(classifier, batches.inputs, data.target[data.rows("train")], batch, batches.forward)
+
+
+def finetuning_numerics(classifier: Classifier) -> ExitStack:
+    """The numerics of the finetune_all step."""
     stack = ExitStack()
     stack.enter_context(folded_batchnorm(classifier.backbone))
     if device().type == "cpu":
@@ -131,29 +141,30 @@ def arithmetic(classifier: Classifier) -> ExitStack:
     return stack
 
 
-def classifier() -> Classifier:
-    """A ResNet-50 with random weights, which cost what pretrained ones do, always the same ones."""
+def random_resnet50() -> Classifier:
+    """A ResNet-50 with random weights from a fixed seed; pretrained ones are not faster or slower."""
     torch.manual_seed(0)
-    return passing(build_classifier("resnet50", 0.5)).to(device()).to(memory_format=torch.channels_last)
+    classifier = scale_residual_branches(build_classifier("resnet50", 0.5))
+    return classifier.to(device()).to(memory_format=torch.channels_last)
 
 
-def passing(network: M) -> M:
-    """Let the residual branches of a fresh ResNet-50 pass something on, as those of a trained one do.
+def scale_residual_branches(network: M) -> M:
+    """Give the residual branches of a new ResNet-50 nonzero outputs, like those of a trained one.
 
-    They end in a factor of zero, and a GPU multiplies zeros faster than other numbers.
+    Their last norm is initialised with zero weights, and a GPU multiplies zeros faster than other numbers.
     """
-    last = [module for name, module in network.named_modules() if name.endswith(".bn3")]
-    if len(last) != BLOCKS:
-        raise ValueError(f"{len(last)} residual branches end in a norm named bn3, {BLOCKS} do in a ResNet-50")
-    for norm in last:
-        nn.init.constant_(norm.get_parameter("weight"), BRANCH)
+    norms = [module for name, module in network.named_modules() if name.endswith(".bn3")]
+    if len(norms) != BLOCKS:
+        raise ValueError(f"{len(norms)} residual branches end in a norm named bn3; a ResNet-50 has {BLOCKS}")
+    for norm in norms:
+        nn.init.constant_(norm.get_parameter("weight"), BRANCH_SCALE)
     return network
 
 
-def plan(batch: int) -> TrainingConfig:
-    """As in params.yaml, without an end."""
+def training_config(batch: int) -> TrainingConfig:
+    """The values of params.yaml, without an end."""
     return TrainingConfig(
-        epochs=LONG,
+        epochs=ENDLESS,
         patience=None,
         batch_size=batch,
         warmup_epochs=0,

@@ -1,4 +1,4 @@
-"""Prepared images for the training benchmarks: generated, grey, as the preprocess step would leave them."""
+"""Prepared images for the training benchmarks: random grey pixels in the format of the preprocess step."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from twofold.data.prepared import INDEX, KIND, VERSION, PreparedDataset, part_na
 
 
 def generated(directory: Path, train: int, validation: int, size: int) -> PreparedDataset:
-    """`train` + `validation` random images (size, size, 1), labels in turn."""
+    """Write `train` + `validation` random images (size, size, 1) with alternating labels."""
     n = train + validation
     directory.mkdir(parents=True)
     random = np.random.default_rng(0)
@@ -23,6 +23,7 @@ def generated(directory: Path, train: int, validation: int, size: int) -> Prepar
         "split": ["train"] * train + ["validation"] * validation,
         "part": pa.array([0] * n, pa.int32()),
         "row": pa.array(range(n), pa.int32()),
+        "pixels": [f"{number:032x}" for number in range(n)],
     }
     pq.write_table(pa.table(columns), directory / INDEX)
     write_meta(directory, KIND, VERSION, image_size=size, channels=1, parts=1, n=n, labels=["good", "bad"])

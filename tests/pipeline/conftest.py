@@ -14,7 +14,7 @@ from twofold.orchestration.params_file import set_values
 ROOT = Path(__file__).resolve().parents[2]
 
 
-WRITTEN = (  # by the first five steps: pure, the same bytes whoever runs them
+WRITTEN = (  # by the first five steps, whose bytes depend on their inputs only
     "data/raw",
     "reports/ingest.json",
     "data/prepared",
@@ -29,7 +29,7 @@ WRITTEN = (  # by the first five steps: pure, the same bytes whoever runs them
 
 
 class Project:
-    """A folder with dvc.yaml, params.yaml and images, and the commands that a person would type in it."""
+    """A folder with dvc.yaml, params.yaml and images, in which commands are run."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -84,7 +84,7 @@ SMALL = [
     "train_head.weights=random",
     "train_head.epochs=4",
     "finetune_all.epochs=2",
-    # Eighteen test images prove nothing: the figures themselves are held to the limits, not their intervals.
+    # Eighteen test images give wide intervals: the limits apply to the metrics themselves, except for one.
     "register.gates=[{figure: roc_auc, min: 0.85}, {figure: accuracy, min: 0.6}, {figure: f1, non_inferior_by: 0.05}, "
     "{figure: accuracy, min: 0.1, bound: lower}, {figure: vanished_test_images, max: 0}]",
 ]
@@ -92,7 +92,7 @@ SMALL = [
 
 @pytest.fixture(scope="session")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """The pipeline has run in it once."""
+    """A project in which the pipeline has run once."""
     project = make_project(tmp_path_factory.mktemp("pipeline") / "project")
     project.run("dvc", "repro")
     project.first = project.digests(*WRITTEN)

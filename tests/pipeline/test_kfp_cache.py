@@ -1,4 +1,4 @@
-"""What makes Kubeflow's cache miss: run for real, with keys made of what the server makes them of."""
+"""When Kubeflow's cache misses: real runs, with cache keys made as the server makes them."""
 
 import json
 
@@ -6,8 +6,8 @@ import pytest
 from kfp import dsl, local
 from kfp.local.cache import LocalCache
 
-from components.ingest import ingest as ingest_face
-from components.preprocess import preprocess as preprocess_face
+from components.ingest import ingest as ingest_component
+from components.preprocess import preprocess as preprocess_component
 from tests.pipeline.conftest import ROOT, SMALL
 from tests.support.makers import encode, make_folder, pixels
 from twofold.orchestration.params_file import STEPS, assign, load_yaml
@@ -15,7 +15,7 @@ from twofold.orchestration.params_file import STEPS, assign, load_yaml
 
 @pytest.fixture
 def params(tmp_path):
-    """The small project's parameters, on images of this test's own."""
+    """The parameters of the small project, with this test's own images."""
     make_folder(tmp_path / "images", per_class=12, size=32)
     values = load_yaml(ROOT / "tests" / "params.yaml")
     assign(values, [*SMALL, f"ingest.source={tmp_path / 'images'}"], ROOT / "tests" / "params.yaml")
@@ -24,25 +24,22 @@ def params(tmp_path):
 
 @pytest.fixture
 def run(tmp_path, params, monkeypatch):
-    """Run ingest and preprocess; returns their digests, and whether preprocess was taken from the cache."""
-    serialised = LocalCache._serialize_value_for_key
+    """A function that runs ingest and preprocess, and returns the digest of ingest and if preprocess was cached."""
+    serialize = LocalCache._serialize_value_for_key
 
-    def as_the_server(value):
-        # The key that Kubeflow's driver computes holds the names of artifacts only.
-        return {"name": value.name} if isinstance(value, dsl.Artifact) else serialised(value)
+    def serialize_as_server(value):
+        # The key of Kubeflow's driver contains only the names of artifacts.
+        return {"name": value.name} if isinstance(value, dsl.Artifact) else serialize(value)
 
-    monkeypatch.setattr(LocalCache, "_serialize_value_for_key", staticmethod(as_the_server))
+    monkeypatch.setattr(LocalCache, "_serialize_value_for_key", staticmethod(serialize_as_server))
     monkeypatch.chdir(ROOT)
 
     @dsl.pipeline(name="two-steps")
     def two_steps(ingest: dict, preprocess: dict, others: dict, force: str = ""):
-        first = ingest_face(
-            params=ingest,
-            preprocess=preprocess,
-            force=force,
-            **{name: dict(params[name]) for name in STEPS[2:]},
-        ).set_caching_options(False)
-        preprocess_face(params=preprocess, force=force, raw=first.outputs["raw"], raw_digest=first.outputs["digest"])
+        later = {name: dict(params[name]) for name in STEPS[2:]}
+        first = ingest_component(params=ingest, preprocess=preprocess, force=force, **later).set_caching_options(False)
+        raw = {"raw": first.outputs["raw"], "raw_digest": first.outputs["digest"]}
+        preprocess_component(params=preprocess, force=force, **raw)
 
     def start(force=""):
         root = tmp_path / "root"
@@ -67,7 +64,7 @@ def test_the_cache_misses_when_and_only_when_something_changed(run, params, tmp_
     assert not cached
     assert run() == (first, True)
 
-    # The images behind the same address: ingest is never cached, and its digest is in preprocess' key.
+    # Other images at the same address: ingest is never cached, and its digest is in the key of preprocess.
     file = tmp_path / "images" / "bad" / "00000.png"
     file.write_bytes(encode(255 - pixels_of(file)))
     second, cached = run()

@@ -1,4 +1,4 @@
-"""The compiled pipeline: its golden files, its schema, and everything that the resources file asks for."""
+"""The compiled pipeline: its golden files, its schema, and everything that the resources file requests."""
 
 import os
 import shlex
@@ -53,7 +53,7 @@ def bare():
 
 @pytest.fixture(scope="module")
 def pods(golden):
-    """{task: what Kubernetes is asked for}."""
+    """{task: its Kubernetes settings}."""
     executors = golden[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     return {name: executors[f"exec-{dashed(name)}"] for name in TASKS}
 
@@ -75,7 +75,7 @@ def test_the_golden_file_is_what_is_compiled_and_two_compiles_give_the_same_byte
     assert "warning" not in done.stderr
     assert (tmp_path / "first.yaml").read_bytes() == (tmp_path / "second.yaml").read_bytes()
     again = f"python -m pipelines compile -o tests/golden/{file} {' '.join(words)} {OPTIONS}"
-    assert (tmp_path / "first.yaml").read_text() == (GOLDEN / file).read_text(), f"if that is meant to be so: {again}"
+    assert (tmp_path / "first.yaml").read_text() == (GOLDEN / file).read_text(), f"if this is intended: {again}"
 
 
 def test_the_files_fit_kubeflows_schema(golden, bare):
@@ -87,7 +87,7 @@ def test_the_files_fit_kubeflows_schema(golden, bare):
             ParseDict(pod, KubernetesExecutorConfig())
 
 
-def test_six_tasks_in_order_and_an_exit_task(golden):
+def test_the_pipeline_has_six_tasks_in_order_and_an_exit_task(golden):
     spec, _ = golden
     tasks = steps_of(spec)
     done = []
@@ -122,7 +122,7 @@ def test_ingest_register_and_notify_are_never_cached_and_the_others_are(golden):
 
 
 def test_every_cache_key_holds_force_and_the_digest_of_every_artifact_that_is_read(golden):
-    """Kubeflow's key knows the names of artifacts, not their bytes; parameters it knows by value."""
+    """Kubeflow's key contains the names of artifacts, not their bytes, and the values of parameters."""
     for name, task in steps_of(golden[0]).items():
         inputs = task["inputs"]
         parameters = inputs["parameters"]
@@ -135,7 +135,7 @@ def test_every_cache_key_holds_force_and_the_digest_of_every_artifact_that_is_re
         read = {found["taskOutputArtifact"]["producerTask"] for found in inputs.get("artifacts", {}).values()}
         assert digests == read, name
         for key, found in inputs.get("artifacts", {}).items():
-            if key != "metrics":  # evaluate's second output, of which its digest of the first one says enough
+            if key != "metrics":  # the second output of evaluate, which the digest of the first one covers
                 producer = found["taskOutputArtifact"]["producerTask"]
                 named = "audit_digest" if key.endswith("_audit") else "digest"
                 assert parameters[f"{key}_digest"]["taskOutputParameter"] == {
@@ -158,10 +158,10 @@ def test_images_by_step(containers):
 
 def test_gpu_cpu_and_memory(containers):
     for name, container in containers.items():
-        asked = container["resources"]
-        assert asked["resourceCpuLimit"] == asked["resourceCpuRequest"]
-        assert asked["resourceMemoryLimit"] == asked["resourceMemoryRequest"]
-        accelerator = asked.get("accelerator")
+        resources = container["resources"]
+        assert resources["resourceCpuLimit"] == resources["resourceCpuRequest"]
+        assert resources["resourceMemoryLimit"] == resources["resourceMemoryRequest"]
+        accelerator = resources.get("accelerator")
         if name in WITH_GPU:
             assert (accelerator["resourceType"], accelerator["resourceCount"]) == ("nvidia.com/gpu", "1"), name
         else:
@@ -234,13 +234,13 @@ def test_time_and_retries(golden, pods):
         "maxRetryCount": 2,
         "backoffDuration": "30s",
         "backoffFactor": 3.0,
-        "backoffMaxDuration": "31536000s",  # counted from the first try's start: never short of a retry's time
+        "backoffMaxDuration": "31536000s",  # counted from the start of the first try, so it must not end before a retry
     }
     assert policies["preprocess"] is None
     assert spec["root"]["dag"]["tasks"]["notify"]["retryPolicy"]["maxRetryCount"] == 1
 
 
-def test_cpu_asks_the_cluster_for_nothing(bare):
+def test_cpu_requests_nothing_of_the_cluster(bare):
     spec, platform = bare
     assert platform == {}
     tasks = {**steps_of(spec), "notify": spec["root"]["dag"]["tasks"]["notify"]}
@@ -251,8 +251,10 @@ def test_cpu_asks_the_cluster_for_nothing(bare):
         assert [variable["name"] for variable in executor["container"]["env"]] == ["TWOFOLD_IMAGE"]
 
 
-@pytest.mark.parametrize(("words", "message"), [("compile -o", "cannot be written"), ("run --root", "cannot be made")])
-def test_a_place_that_takes_no_files_is_named(tmp_path, words, message):
+@pytest.mark.parametrize(
+    ("words", "message"), [("compile -o", "cannot be written"), ("run --root", "cannot be created")]
+)
+def test_an_output_path_that_cannot_be_written_is_named(tmp_path, words, message):
     (tmp_path / "file").write_text("")
     command = [sys.executable, "-m", "pipelines", *words.split(), str(tmp_path / "file" / "p.yaml")]
     images = shlex.split(OPTIONS)[4:] if "compile" in words else []
@@ -269,7 +271,7 @@ def test_a_refused_image_writes_no_file(tmp_path):
     assert not (tmp_path / "p.yaml").exists()
 
 
-def test_kubeflows_own_noise_in_the_file_is_the_only_comment_that_changes(golden):
+def test_the_files_comments_hold_no_default_values(golden):
     lines = (GOLDEN / "training.yaml").read_text().splitlines()
     comments = [line for line in lines if line.startswith("#")]
     assert not any("Default: {" in line for line in comments)

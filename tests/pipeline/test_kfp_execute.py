@@ -1,4 +1,4 @@
-"""A runner's word counts for nothing, its workspace is nobody's data, and a register that fails leaves no verdict."""
+"""Local runs: outputs are verified, the workspace is empty and removed, and a failed register leaves no verdict."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 from kfp import local
 from kfp.local import SubprocessRunner, subprocess_task_handler
 
-from components.register import register as register_face
+from components.register import register as register_component
 from tests.pipeline.conftest import ROOT
 from twofold.core.artifacts import digest
 from twofold.core.errors import TwofoldError
@@ -24,21 +24,21 @@ def params(monkeypatch):
     return load_yaml(ROOT / "tests" / "params.yaml")
 
 
-def test_a_runner_that_claims_success_is_not_believed(params, tmp_path, monkeypatch):
+def test_success_reported_by_the_runner_is_verified(params, tmp_path, monkeypatch):
     monkeypatch.setattr(subprocess_task_handler, "run_local_subprocess", lambda **words: 0)
     with pytest.raises(TwofoldError, match="Tried to get output"):
         run_pipeline(tmp_path / "runs", SubprocessRunner(use_venv=False), None, params, {})
 
 
-def test_the_runner_is_given_an_empty_workspace_of_its_own_which_it_deletes(params, tmp_path, monkeypatch):
+def test_the_runner_gets_an_empty_workspace_that_is_deleted(params, tmp_path, monkeypatch):
     given = {}
     real = local.init
 
-    def seen(**words):
-        given.update(words)
-        real(**words)
+    def record(**options):
+        given.update(options)
+        real(**options)
 
-    monkeypatch.setattr(local, "init", seen)
+    monkeypatch.setattr(local, "init", record)
     monkeypatch.setattr(subprocess_task_handler, "run_local_subprocess", lambda **words: 1)
     (tmp_path / "data").write_text("kept")
     with pytest.raises(TwofoldError, match="the pipeline failed"):
@@ -51,7 +51,7 @@ def test_the_runner_is_given_an_empty_workspace_of_its_own_which_it_deletes(para
 
 
 @pytest.mark.parametrize(("images", "mode"), [(None, 0o755), (Images("data:1", "train:1"), 0o1777)])
-def test_a_run_sees_its_own_folder_and_no_other_that_is_made_meanwhile(params, tmp_path, monkeypatch, images, mode):
+def test_a_run_finds_its_own_folder_among_others_created_at_the_same_time(params, tmp_path, monkeypatch, images, mode):
     roots = []
 
     def tasks(**arguments):
@@ -59,7 +59,7 @@ def test_a_run_sees_its_own_folder_and_no_other_that_is_made_meanwhile(params, t
         for begun in (roots[0], roots[0].parent):
             (begun / "twofold-training-now").mkdir()
 
-    monkeypatch.setattr(process_runner, "build", lambda *words, **named: tasks)
+    monkeypatch.setattr(process_runner, "build_pipeline", lambda *words, **named: tasks)
     monkeypatch.setattr(process_runner, "check_outputs", lambda folder, pipeline: None)
     found = process_runner.run_pipeline(tmp_path / "runs", SubprocessRunner(use_venv=False), images, params, {})
     assert found == roots[0] / "twofold-training-now"
@@ -73,7 +73,7 @@ def test_a_register_that_fails_fails_its_task_and_leaves_no_verdict(
 ):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'nowhere' / 'mlflow.db'}")
     for name in ("TWOFOLD_PIPELINE_RUN", "TWOFOLD_SOURCE"):
-        # Set first, so that what the task sets is taken back after the test.
+        # Set, then removed, so that monkeypatch restores what the task sets.
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
     monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
@@ -89,13 +89,13 @@ def test_a_register_that_fails_fails_its_task_and_leaves_no_verdict(
     given = {"force": "", "run": "42", "source": "data/images", "metrics": metrics}
     section = json.loads(json.dumps(params["register"]))
     with pytest.raises(SystemExit) as failed:
-        register_face.python_func(params=section, **given, **reads, **digests, **writes)
+        register_component.python_func(params=section, **given, **reads, **digests, **writes)
     assert failed.value.code == 1
     assert "its folder does not exist or cannot be written" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
-    # An input that is not what its task has named is refused before anything else.
+    # An input with another digest is refused before anything else.
     with pytest.raises(SystemExit):
-        register_face.python_func(params=section, **given, **reads, **writes, **(digests | {altered: "0"}))
+        register_component.python_func(params=section, **given, **reads, **writes, **(digests | {altered: "0"}))
     assert f"{altered.removesuffix('_digest')} (" in (said := capsys.readouterr().err)
-    assert "was changed or cut short on its way" in said
+    assert "it was changed or cut short since" in said
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""One pipeline: what Kubeflow's runner makes of the six steps is, byte for byte, what `dvc repro` makes of them."""
+"""One pipeline: Kubeflow's local runner writes the same bytes as `dvc repro`."""
 
 import json
 import os
@@ -34,8 +34,8 @@ PLACES = dict(
 )
 
 
-class Loads(HTMLParser):
-    """What a page would fetch: Kubeflow shows it in a frame that fetches nothing."""
+class LoadedResources(HTMLParser):
+    """The resources that a page would load: Kubeflow shows it in a frame that loads none."""
 
     def __init__(self):
         super().__init__()
@@ -48,7 +48,7 @@ class Loads(HTMLParser):
 
 
 def loaded(text):
-    page = Loads()
+    page = LoadedResources()
     page.feed(text)
     return page.found + re.findall(r"""@import|url\((?!["']?(?:#|data:))[^)]*""", text)
 
@@ -63,7 +63,7 @@ def loaded(text):
         "<style>@import 'b.css';</style>",
     ],
 )
-def test_a_page_that_fetches_something_is_found_out(text):
+def test_a_page_that_loads_something_is_detected(text):
     assert loaded(text)
     assert not loaded('<a href="https://a.example"><link href="data:,"><img src="data:image/png;base64,aa"></a>')
 
@@ -76,12 +76,12 @@ def newest(project):
 
 @pytest.fixture(scope="module")
 def done(project):
-    """The pipeline has run in the project, with a memo of its own, after `dvc repro` with the same parameters."""
-    with channel() as heard:
+    """A run of the pipeline in the project, with a new cache, after `dvc repro` with the same parameters."""
+    with channel() as webhook:
         found = project.run(
-            "python", "-W", "error", "-m", "pipelines", "run", TWOFOLD_CACHE="memo", TWOFOLD_WEBHOOK=heard.address
+            "python", "-W", "error", "-m", "pipelines", "run", TWOFOLD_CACHE="cache", TWOFOLD_WEBHOOK=webhook.address
         )
-    assert heard.texts == []
+    assert webhook.texts == []
     return found
 
 
@@ -99,8 +99,8 @@ def test_the_same_bytes_as_dvc_up_to_evaluate(project, folder):
 
 
 def test_a_digest_is_that_of_the_artifact(folder):
-    told = json.loads((folder / "finetune-all" / "executor_output.json").read_text())
-    assert told["parameterValues"]["digest"] == digest(folder / "finetune-all" / "model")
+    returned = json.loads((folder / "finetune-all" / "executor_output.json").read_text())
+    assert returned["parameterValues"]["digest"] == digest(folder / "finetune-all" / "model")
 
 
 def test_it_ends_with_the_summary_of_make_demo(project, done, folder):
@@ -118,11 +118,11 @@ def test_the_same_model_is_no_second_version_and_the_run_is_recorded_all_the_sam
     assert "nothing to send" in done.stdout
 
 
-def test_what_the_pages_of_kubeflow_show(folder):
-    told = json.loads((folder / "evaluate" / "executor_output.json").read_text())["artifacts"]
+def test_the_kubeflow_ui_shows_metrics_curves_and_pages(folder):
+    returned = json.loads((folder / "evaluate" / "executor_output.json").read_text())["artifacts"]
     figures = json.loads((folder / "evaluate" / "metrics").read_text())
-    assert told["metrics"]["artifacts"][0]["metadata"]["accuracy"] == figures["accuracy"]
-    shown = told["curves"]["artifacts"][0]["metadata"]
+    assert returned["metrics"]["artifacts"][0]["metadata"]["accuracy"] == figures["accuracy"]
+    shown = returned["curves"]["artifacts"][0]["metadata"]
     points = shown["confidenceMetrics"]
     assert 2 <= len(points) <= 200
     assert all(0 <= value <= 1 for point in points for value in point.values())
@@ -140,7 +140,7 @@ def test_what_the_pages_of_kubeflow_show(folder):
     assert "does not apply" in gates
 
 
-def test_a_run_with_a_missing_output_is_no_run_whatever_the_runner_says(folder):
+def test_a_run_with_a_missing_output_is_refused(folder):
     from pipelines.training import pipeline
     from twofold.orchestration.params_file import STEPS
 
@@ -148,9 +148,9 @@ def test_a_run_with_a_missing_output_is_no_run_whatever_the_runner_says(folder):
     check_outputs(folder, made)
     for place, word in (
         ("evaluate/report", "report is missing or empty"),
-        ("register/executor_output.json", "register: has not run to its end"),
-        ("notify/executor_output.json", "notify: has not run to its end"),
-        ("train-head/model/history.csv", "not what the task has named by its digest"),
+        ("register/executor_output.json", "register: did not finish"),
+        ("notify/executor_output.json", "notify: did not finish"),
+        ("train-head/model/history.csv", "differs from the digest that the task returned"),
     ):
         aside = folder.parent.parent / "aside"
         (folder / place).rename(aside)
@@ -165,35 +165,35 @@ def test_a_run_with_a_missing_output_is_no_run_whatever_the_runner_says(folder):
 
 @pytest.fixture(scope="module")
 def broken(tmp_path_factory):
-    """A project of its own, for runs that fail."""
+    """Another project, for runs that fail."""
     return make_project(tmp_path_factory.mktemp("broken") / "project")
 
 
-def test_a_task_that_fails_after_half_of_its_output_fails_the_run_and_tells_the_channel(broken, tmp_path):
+def test_a_task_that_fails_halfway_fails_the_run_and_sends_a_message(broken, tmp_path):
     (tmp_path / "sitecustomize.py").write_text(
         "import twofold.core.artifacts as artifacts\n"
         "real = artifacts.write_meta\n"
-        "def torn(directory, kind, version, **values):\n"
+        "def failing(directory, kind, version, **values):\n"
         "    if kind == 'prepared':\n"
         "        assert any(directory.iterdir())\n"
         "        raise OSError('disk full')\n"
         "    real(directory, kind, version, **values)\n"
-        "artifacts.write_meta = torn\n"
+        "artifacts.write_meta = failing\n"
     )
-    with channel() as heard:
+    with channel() as webhook:
         path = f"{tmp_path}{os.pathsep}{broken.root}"
         failed = broken.run(
-            "python", "-m", "pipelines", "run", check=False, PYTHONPATH=path, TWOFOLD_WEBHOOK=heard.address
+            "python", "-m", "pipelines", "run", check=False, PYTHONPATH=path, TWOFOLD_WEBHOOK=webhook.address
         )
     assert failed.returncode == 1
     assert "disk full" in failed.stdout
     assert "the pipeline failed" in failed.stderr
     ended = newest(broken)
     assert {path.name for path in ended.iterdir() if any(path.iterdir())} == {"ingest", "notify", "preprocess"}
-    # An audit is there before what it speaks of, so that it can be read where a policy ends the step.
+    # The audit is written first, so that it can be read after a policy has ended the step.
     assert {path.name for path in (ended / "preprocess").iterdir()} == {"audit"}
-    assert len(heard.texts) == 1
-    assert "ended as FAILED" in heard.texts[0]
+    assert len(webhook.texts) == 1
+    assert "ended as FAILED" in webhook.texts[0]
     assert SECRET not in failed.stdout + failed.stderr
     assert (broken.root / "data" / "images" / "bad" / "00000.png").exists()
 

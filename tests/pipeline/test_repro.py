@@ -1,4 +1,4 @@
-"""The whole way through `dvc repro`, as a person would run it on a laptop."""
+"""The whole pipeline by `dvc repro`, as on a laptop."""
 
 import json
 import shutil
@@ -13,7 +13,7 @@ PURE = ("data/raw", "data/prepared", "models/head", "models/finetuned", "reports
 
 
 def would_run(project):
-    """The stages that `dvc repro` would run now."""
+    """The stages that `dvc repro` would run."""
     lines = project.run("dvc", "repro", "--dry").stdout.splitlines()
     return [line.split("'")[1] for line in lines if line.startswith("Running stage")]
 
@@ -50,7 +50,7 @@ def test_changing_one_parameter_runs_its_step_and_what_follows(project):
     }
     for assignment, steps in expected.items():
         set_values(project.root / "params.yaml", [assignment])
-        # Without running them, DVC cannot know whether what follows would really change, and names the first alone.
+        # DVC names the first stage only: without running it, it cannot know whether the next ones will change.
         assert would_run(project)[:1] == [steps[0]]
         (project.root / "params.yaml").write_text(before)
     graph = project.run("dvc", "dag", "--mermaid").stdout
@@ -81,7 +81,7 @@ def test_the_same_seed_twice_gives_the_same_bytes(project):
         command = commands[step]["cmd"]
         for folder in ("data/", "models/", "reports/"):
             command = command.replace(f" {folder}", f" {place}/{folder}")
-        project.run("sh", "-c", command, TWOFOLD_LIVE="off", TWOFOLD_CACHE=str(place / "memo"))
+        project.run("sh", "-c", command, TWOFOLD_LIVE="off", TWOFOLD_CACHE=str(place / "cache"))
     again = {path: digest(place / path) for path in PURE}
     shutil.rmtree(place)
     assert again == before

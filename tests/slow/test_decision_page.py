@@ -1,4 +1,4 @@
-"""decision.html in a real browser: complete, quiet, readable by whoever opens it, and its slider tells the truth."""
+"""decision.html in a real browser: complete, without errors, accessible, and with a correct slider."""
 
 import html
 import json
@@ -26,11 +26,11 @@ pytestmark = [
 ABOUT = {"backbone": "efficientnet_lite0", "mean": [0.5] * 3, "std": [0.5] * 3}
 DARK = "--blink-settings=preferredColorScheme=0"
 BUDGET = ("--dump-dom", "--virtual-time-budget=5000")
-# A frame that measures the page within, whose own policy lets no script of the test run. {} is the measuring.
+# A frame that measures the page inside it, because the page's policy forbids scripts of the test. {} is the function.
 MEASURED = """<link rel="icon" href="data:,"><iframe src="/decision.html" style="width:1200px;height:800px"
 onload="document.title=JSON.stringify((page=>{{{}}})(this.contentDocument))"></iframe>"""
 PICTURES = "return [...page.images].map(i=>[i.complete,i.naturalWidth,i.alt.length])"
-# Every element that has text of its own: the contrast of its colour to the first background behind it (WCAG 2.2).
+# The contrast of every element with its own text to the first background behind it (WCAG 2.2).
 CONTRAST = """
 const parse=c=>c.match(/[\\d.]+/g).map(Number), view=page.defaultView;
 const light=c=>{const f=c.slice(0,3).map(v=>(v/=255)<=.04045?v/12.92:((v+.055)/1.055)**2.4);
@@ -44,14 +44,14 @@ if(![...e.childNodes].some(n=>n.nodeType===3&&n.textContent.trim()))continue;
 const [a,b]=[light(parse(view.getComputedStyle(e).color)),light(behind(e))].sort((x,y)=>y-x);
 found.push([(a+.05)/(b+.05),e.textContent.trim().slice(0,30)])}
 return [light(behind(page.body)),found]"""
-# What the tab key reaches, and whether its name says what it is.
+# The elements that the tab key reaches, with their accessible names.
 REACHED = """return [...page.querySelectorAll('a[href],button,input,[tabindex]')].filter(e=>e.checkVisibility()).map(
 e=>[e.tagName,e.tabIndex,e.getAttribute('aria-label')||(e.labels&&e.labels[0]||e).textContent.trim()])"""
 
 
 @pytest.fixture(scope="module")
 def judgement(tmp_path_factory):
-    """A refusal with a gate of an unlikely name, and explanations by a network of random weights."""
+    """A refusal with a gate of an extremely long name, and explanations by a network with random weights."""
     root = tmp_path_factory.mktemp("page")
     with pytest.MonkeyPatch.context() as patch:
         case.know_corner(patch)
@@ -87,20 +87,20 @@ def visit(judgement, tmp_path_factory):
 
 
 def title(found):
-    """What a page's own script has left in its title."""
+    """The JSON that the page's script has written into its title."""
     assert found.complaints == []
     return json.loads(html.unescape(re.search(r"<title>(.*?)</title>", found.dom, re.DOTALL).group(1)))
 
 
-def test_renders_without_a_complaint_and_without_a_request(visit):
+def test_renders_without_errors_and_without_requests(visit):
     found = visit("/decision.html", "--dump-dom")
     assert found.complaints == []
     assert found.asked == ["/decision.html"]
     assert found.dom.count('role="img"') == 7
-    assert "To look further" in found.dom
+    assert "More details" in found.dom
 
 
-def test_its_file_opens_too_and_its_script_runs_there(judgement, visit, tmp_path):
+def test_the_file_opens_without_a_server_and_its_script_runs(judgement, visit, tmp_path):
     path = tmp_path / "decision.html"
     path.write_text(decision_page.render(judgement, REFUSED, RECORDED), encoding="utf-8")
     found = visit(path.as_uri(), "--dump-dom")
@@ -109,9 +109,9 @@ def test_its_file_opens_too_and_its_script_runs_there(judgement, visit, tmp_path
     assert re.search(r'<input id="threshold"[^>]*aria-valuetext="0\.\d{4}"', found.dom)
 
 
-def test_every_picture_is_drawn_and_has_words(visit):
+def test_every_picture_is_drawn_and_has_a_text_alternative(visit):
     found = title(visit("/pictures.html", *BUDGET))
-    assert len(found) == (2 + 5) * 2 + 1  # errors and right answers with their maps, and the legend
+    assert len(found) == (2 + 5) * 2 + 1  # errors and correct answers with their maps, and the legend
     assert all(complete and wide > 0 and words > 10 for complete, wide, words in found)
 
 
@@ -129,24 +129,24 @@ def test_the_slider_moves_the_matrix_to_what_scikit_learn_counts(judgement, visi
     assert first["true_positive"] == str(judgement.candidate.metrics["true_positive"])
 
 
-def test_in_a_frame_without_scripts_the_chosen_threshold_stands_there(judgement, visit):
+def test_a_frame_without_scripts_shows_the_chosen_threshold(judgement, visit):
     found = visit("/sandboxed.html", *BUDGET)
     shown = json.loads(html.unescape(re.search(r"<title>(.*?)</title>", found.dom).group(1)))[0]
     metrics = judgement.candidate.metrics
     assert shown["true_positive"] == str(metrics["true_positive"])
     assert shown["threshold"] == f"{metrics['threshold']:.4f}"
-    assert shown["accuracy"] is None  # what only a moved slider would change is hidden
+    assert shown["accuracy"] is None  # hidden, because it needs the script
 
 
 @pytest.mark.parametrize("flags", [(), (DARK,)])
-def test_every_text_stands_out_from_what_is_behind_it(visit, flags):
+def test_every_text_has_enough_contrast(visit, flags):
     ground, found = title(visit("/contrast.html", *BUDGET, *flags))
     assert (ground < 0.1) == (DARK in flags)
     assert len(found) > 200
     assert [(ratio, words) for ratio, words in found if ratio < 4.5] == []
 
 
-def test_the_keyboard_reaches_everything_and_everything_has_a_name(visit):
+def test_every_control_is_reached_by_keyboard_and_has_a_name(visit):
     found = title(visit("/reached.html", *BUDGET))
     tags = [tag for tag, _, _ in found]
     assert {"A", "BUTTON", "INPUT", "DIV"} == set(tags)

@@ -1,4 +1,4 @@
-"""The MLflow server as deploy/mlflow starts it, on a real PostgreSQL and a real S3, seen by the checks of `doctor`."""
+"""The MLflow server of deploy/mlflow on a real PostgreSQL and a real S3, with the checks of `doctor`."""
 
 import http.client
 import os
@@ -21,7 +21,7 @@ CLUSTER = Path(__file__).resolve().parents[2] / "docs" / "cluster.md"
 
 @pytest.fixture(scope="module")
 def bucket(tmp_path_factory):
-    """S3's address, with the bucket of the manifest in it."""
+    """The address of an S3 with the bucket of the manifest, and a client."""
     import boto3
 
     with s3(tmp_path_factory.mktemp("servers") / "s3") as address:
@@ -39,7 +39,7 @@ def server(bucket, tmp_path_factory):
 
 @pytest.fixture
 def pod(server, bucket, monkeypatch):
-    """The environment that the secrets give a pod of a run."""
+    """The environment of a run's pod, from the secrets."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
     monkeypatch.setenv("AWS_ENDPOINT_URL", bucket[0])
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY)
@@ -49,20 +49,20 @@ def pod(server, bucket, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", ADMINS_PASSWORD)
 
 
-def test_both_are_well(pod):
+def test_mlflow_and_s3_pass_the_checks(pod):
     assert [each.level for each in preflight_services.mlflow()] == ["ok", "ok"]
     assert preflight_services.s3("mlflow").level == "ok"
 
 
 @pytest.mark.parametrize(("name", "value"), [("USERNAME", ""), ("PASSWORD", "another")])
-def test_without_a_login_or_with_another_password_the_remedy_is_named_and_no_password(pod, monkeypatch, name, value):
+def test_a_wrong_login_has_a_remedy_without_the_password(pod, monkeypatch, name, value):
     monkeypatch.setenv(f"MLFLOW_TRACKING_{name}", value)
     *_, login = preflight_services.mlflow()
     assert (login.level, "MLFLOW_TRACKING_USERNAME and _PASSWORD" in login.remedy) == ("failure", True), login
     assert not {"another", ADMINS_PASSWORD} & set(f"{login}".replace("'", " ").split())
 
 
-def test_the_user_of_the_runs_is_made_by_the_command_of_the_document(pod, server, monkeypatch):
+def test_the_documented_command_creates_the_user_of_the_runs(pod, server, monkeypatch):
     (code,) = re.findall(r'kubeflow password\) python -c "\n(.*?)"\n', CLUSTER.read_text(), re.DOTALL)
     done = subprocess.run(
         [sys.executable, "-c", code.replace("http://localhost:5000", server)],
@@ -78,7 +78,7 @@ def test_the_user_of_the_runs_is_made_by_the_command_of_the_document(pod, server
     assert [each.level for each in preflight_services.mlflow()] == ["ok", "ok"]
 
 
-def test_a_name_that_the_server_was_not_told_is_a_failure_though_it_is_healthy(pod, server, monkeypatch):
+def test_a_host_name_that_is_not_allowed_fails_although_the_server_is_healthy(pod, server, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.replace("localhost", "127.0.0.1"))
     version, login = preflight_services.mlflow()
     assert version.level == "ok"
@@ -102,28 +102,28 @@ def test_s3_refuses_another_bucket_and_another_key(pod, monkeypatch):
         ("evil.example:5000", 403),
     ],
 )
-def test_it_answers_to_the_names_that_the_manifest_allows(server, host, status):
+def test_the_server_answers_to_the_host_names_of_the_manifest(server, host, status):
     login = authorization(ADMIN, ADMINS_PASSWORD)
     connection = http.client.HTTPConnection(urlsplit(server).netloc, timeout=20)
     connection.request("GET", preflight_services.SEARCH, headers={"Host": host, "Authorization": login})
-    answer = connection.getresponse()
-    answer.read()
+    response = connection.getresponse()
+    response.read()
     connection.close()
-    assert answer.status == status
+    assert response.status == status
 
 
-def asked(server, method, path, **headers):
+def request(server, method, path, **headers):
     connection = http.client.HTTPConnection(urlsplit(server).netloc, timeout=60)
     body = None if method == "GET" else "{}"
     connection.request(method, path, body=body, headers={"Content-Type": "application/json", **headers})
-    answer = connection.getresponse()
-    said = answer.read().decode(errors="replace")
+    response = connection.getresponse()
+    text = response.read().decode(errors="replace")
     connection.close()
-    return answer.status, said
+    return response.status, text
 
 
-def addresses():
-    """Every method and path that MLflow's server knows, `x` in the place of what varies."""
+def endpoints():
+    """Every method and path of MLflow's server, with `x` for each path parameter."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="starlette.middleware.wsgi is deprecated")
         from mlflow.server import app as pages
@@ -134,26 +134,26 @@ def addresses():
     return sorted(each for each in plain if each[0] not in ("HEAD", "OPTIONS"))
 
 
-def test_without_a_login_nothing_answers_but_what_the_document_names(server):
-    known = addresses()
+def test_without_a_login_only_the_documented_endpoints_answer(server):
+    known = endpoints()
     assert len(known) > 400
-    answering = {path for method, path in known if asked(server, method, path)[0] != 401}
+    answering = {path for method, path in known if request(server, method, path)[0] != 401}
     info = {f"/{api}/3.0/mlflow/server-info" for api in ("api", "ajax-api")}
     assert answering == {"/health", "/static-files/x", *info}
 
 
-def test_the_assistant_that_runs_commands_answers_to_nobody_elsewhere_and_language_models_are_off(server):
+def test_the_assistant_answers_only_locally_and_language_models_are_off(server):
     login = {"Authorization": authorization(ADMIN, ADMINS_PASSWORD)}
-    place = "/ajax-api/3.0/mlflow/assistant/config"
-    assert asked(server, "PUT", place, **login)[0] == 200
-    status, said = asked(server, "PUT", place, **login, **{"X-Forwarded-For": "203.0.113.9"})
-    assert (status, "only accessible from the same host" in said) == (403, True)
-    status, said = asked(server, "GET", "/gateway/mlflow/v1/models", **login)
-    assert (status, "feature is disabled" in said) == (501, True)
+    path = "/ajax-api/3.0/mlflow/assistant/config"
+    assert request(server, "PUT", path, **login)[0] == 200
+    status, text = request(server, "PUT", path, **login, **{"X-Forwarded-For": "203.0.113.9"})
+    assert (status, "only accessible from the same host" in text) == (403, True)
+    status, text = request(server, "GET", "/gateway/mlflow/v1/models", **login)
+    assert (status, "feature is disabled" in text) == (501, True)
 
 
-def test_a_clients_files_go_through_the_server_into_the_bucket(server, bucket, tmp_path):
-    # In a process without S3's keys, as a pod may be.
+def test_a_clients_files_reach_the_bucket_through_the_server(server, bucket, tmp_path):
+    # In a process without S3 keys, like a pod without them.
     code = (
         "import mlflow, pathlib; mlflow.set_experiment('deployed')\n"
         "with mlflow.start_run() as run:\n"

@@ -1,4 +1,4 @@
-"""Drift on real photographs: rarely found where there is none, always where the light has changed by 20 %.
+"""Drift on real photographs: rarely found without a change, always found if the brightness changed by 20 %.
 
 A small version of `python -m bench.studies.drift_power`, which draws 200 times.
 """
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.slow
 DRAWS, TRIES = 20, 5
 
 
-def test_a_change_of_light_is_found_and_no_change_is_not(monkeypatch):
+def test_a_change_of_brightness_is_drift_and_no_change_is_not(monkeypatch):
     files, target = drift_power.cells()
     some = np.random.default_rng(7).permutation(len(files))[:900]
     monkeypatch.setattr(drift_power, "cells", lambda: ([files[i] for i in some], target[some]))

@@ -1,4 +1,4 @@
-"""evaluation.html in a real browser: it renders, complains of nothing, asks for nothing, and fits a phone."""
+"""evaluation.html in a real browser: it renders without errors, is self-contained and fits a phone."""
 
 import re
 
@@ -28,16 +28,16 @@ def visit(tmp_path_factory):
         yield go
 
 
-def test_an_error_on_a_page_would_be_seen(visit):
+def test_an_error_on_a_page_is_detected(visit):
     assert any("boom" in complaint for complaint in visit("/broken.html", "--dump-dom").complaints)
 
 
-def test_renders_without_a_complaint_and_without_a_request(visit):
+def test_renders_without_errors_and_without_requests(visit):
     found = visit("/evaluation.html", "--dump-dom")
     assert found.complaints == []
     assert found.asked == ["/evaluation.html"]
     assert found.dom.count('role="img"') == 5
-    assert found.dom.count("<img") == (10 + 8) * 2 + 1  # errors, right answers and their maps, and the legend
+    assert found.dom.count("<img") == (10 + 8) * 2 + 1  # errors, correct answers and their maps, and the legend
     assert "Technical details" in found.dom
 
 

@@ -1,4 +1,4 @@
-"""A forgotten image is gone from DVC's cache and remote as well, after the commands that `twofold forget` prints."""
+"""The commands that `twofold forget` prints remove an image from DVC's cache and remote as well."""
 
 import hashlib
 import os
@@ -52,17 +52,17 @@ def test_gone_from_cache_and_remote(tmp_path, tracked):
     prepared = PreparedDataset.open(project / "data" / "prepared")
     row = prepared.pixels([list(prepared.sha256).index(sha256)]).tobytes()
 
-    def held(*places):
+    def files_with_image(*places):
         files = [file for place in places for file in place.rglob("*") if file.is_file()]
         return [file for file in files if any(needle in file.read_bytes() for needle in (data, row, sha256.encode()))]
 
-    assert held(project / ".dvc" / "cache")
-    assert held(tmp_path / "remote")
+    assert files_with_image(project / ".dvc" / "cache")
+    assert files_with_image(tmp_path / "remote")
     printed = forget(sha256, project)
-    assert set(held(project)) == {project / "images" / KEY, *held(project / ".dvc" / "cache")}
+    assert set(files_with_image(project)) == {project / "images" / KEY, *files_with_image(project / ".dvc" / "cache")}
     (project / "images" / KEY).unlink()
     commands = ["dvc repro", "dvc gc --workspace --force", "dvc gc --workspace --cloud --force"]
     for command in commands:
         assert command in printed
         run(*command.split())
-    assert held(project, tmp_path / "remote") == []
+    assert files_with_image(project, tmp_path / "remote") == []

@@ -1,4 +1,4 @@
-"""Hostile images: the same pixels in every run or a clear refusal, in seconds, below a gigabyte, each and together."""
+"""Hostile images: each gives the same pixels in every run or a clear error, in seconds and below a gigabyte."""
 
 import json
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.harness.memory import MIB, peak
+from bench.harness.memory import MIB, peak_memory
 from tests.support.hostile_cases import BOMBS, CASES, ODD, TURNED
 from tests.support.hostile_images import BASES, DECODED, EITHER, Case
 from tests.support.makers import file_bytes, make_folder
@@ -21,9 +21,9 @@ from twofold.data.process_pool import map_in_order
 pytestmark = pytest.mark.slow
 SECONDS = 20.0
 GIB = 1024 * MIB
-# libtiff speaks for itself on stderr, and Pillow's log has no other place to go; neither is a warning of Python's.
+# libtiff and Pillow's log write to stderr; neither is a warning of Python's.
 NOISE = re.compile(r"(?!.*Warning)[A-Za-z0-9_.]+: .*|More samples per pixel than can be decoded: .*|")
-ENDINGS = (".png", ".jpg", ".JPEG", ".webp", ".bmp", ".tif", ".tiff")  # of anything but what the file holds
+ENDINGS = (".png", ".jpg", ".JPEG", ".webp", ".bmp", ".tif", ".tiff")  # given to files of other formats
 SCRIPT = """
 import json, sys
 from pathlib import Path
@@ -51,7 +51,7 @@ def costs(folder, limits):
     return confined(folder, limits, SECONDS)
 
 
-def test_there_are_enough():
+def test_the_number_of_cases():
     assert len(BOMBS) >= 40
     assert len(ODD) >= 40
     assert len(TURNED) == 4 * 11
@@ -59,13 +59,13 @@ def test_there_are_enough():
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_each_alone(name, costs):
+def test_each_file_alone(name, costs):
     cost, expected = costs[name], CASES[name].fate
     assert as_expected(cost.found, CASES[name]), f"{cost.found}; expected {expected}"
     assert cost.seconds < SECONDS
     assert cost.peak < GIB
     assert all(NOISE.fullmatch(line) for line in cost.stderr.splitlines()), cost.stderr
-    assert not re.search(r"0x[0-9a-f]{6}", cost.found)  # an address in memory is another one in every run
+    assert not re.search(r"0x[0-9a-f]{6}", cost.found)  # a memory address differs in every run
 
 
 def as_expected(found: str, case: Case) -> bool:
@@ -80,7 +80,7 @@ def _fates(task: tuple[list[Path], Limits]) -> dict[str, str]:
     return {path.name: fate(path.read_bytes(), task[1]) for path in task[0]}
 
 
-def test_the_same_in_this_process_twice_and_in_workers(folder, limits, costs):
+def test_results_are_the_same_twice_in_this_process_and_in_workers(folder, limits, costs):
     expected = {name: cost.found for name, cost in costs.items()}
     paths = sorted(folder.iterdir())
     assert _fates((paths, limits)) == expected
@@ -92,7 +92,7 @@ def test_the_same_in_this_process_twice_and_in_workers(folder, limits, costs):
     assert found == expected
 
 
-def test_ingest_names_each_that_it_refuses_with_one_worker_and_with_two(folder, limits, costs, tmp_path):
+def test_ingest_lists_each_refused_file_with_one_worker_and_with_two(folder, limits, costs, tmp_path):
     images = make_folder(tmp_path / "images", per_class=12, size=32)
     keys = {}
     for number, path in enumerate(sorted(folder.iterdir())):
@@ -103,18 +103,18 @@ def test_ingest_names_each_that_it_refuses_with_one_worker_and_with_two(folder, 
         process = subprocess.Popen(
             [sys.executable, "-c", SCRIPT, images, tmp_path / f"raw{workers}", json.dumps(values)],
             cwd=ROOT,
-            # A memo of its own: what the first run saw, the second would not decode.
+            # A separate cache, so that the second run decodes the files too.
             env={
                 **os.environ,
                 "PYTHONPATH": str(ROOT),
                 "TWOFOLD_WORKERS": str(workers),
-                "TWOFOLD_CACHE": str(tmp_path / f"memo{workers}"),
+                "TWOFOLD_CACHE": str(tmp_path / f"cache{workers}"),
             },
         )
-        held, _ = peak(process)
+        memory, _ = peak_memory(process)
         assert process.returncode == 0
-        print(f"{workers} workers: peak {held / MIB:.0f} MiB")
-        assert held < workers * GIB
+        print(f"{workers} workers: peak {memory / MIB:.0f} MiB")
+        assert memory < workers * GIB
     refused = {row["key"]: f"refused: {row['reason']}" for row in read_csv(tmp_path / "raw1" / "quarantine.csv")}
     assert refused == {key: costs[name].found for key, name in keys.items() if costs[name].found[:7] == "refused"}
     assert file_bytes(tmp_path / "raw1") == file_bytes(tmp_path / "raw2")

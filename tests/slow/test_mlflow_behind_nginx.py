@@ -1,4 +1,4 @@
-"""MLflow's server behind the nginx of docs/mlflow.md: TLS, large files, and no way round to what runs commands."""
+"""MLflow's server behind the nginx of docs/mlflow.md: TLS, large files, and no access to the assistant."""
 
 import http.client
 import os
@@ -19,7 +19,7 @@ DOC = Path(__file__).resolve().parents[2] / "docs" / "mlflow.md"
 ASSISTANT = "/ajax-api/3.0/mlflow/assistant/config"
 
 
-def listening(port):
+def is_listening(port):
     try:
         socket.create_connection(("127.0.0.1", port), 1).close()
     except OSError:
@@ -29,7 +29,7 @@ def listening(port):
 
 @pytest.fixture(scope="module")
 def proxy(tmp_path_factory):
-    """(port, certificate) of nginx with the lines of the document; only addresses are this machine's."""
+    """(port, certificate) of nginx with the configuration of the document; only addresses and paths are replaced."""
     folder = tmp_path_factory.mktemp("nginx")
     key, certificate = folder / "tls.key", folder / "tls.crt"
     wanted = ["-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-keyout", key, "-out", certificate]
@@ -38,36 +38,36 @@ def proxy(tmp_path_factory):
     with deployed(folder / "deployed", {"MLFLOW_ARTIFACTS_DESTINATION": str(folder / "files")}) as uri:
         port = free_port()
         (lines,) = re.findall(r"```nginx\n(.*?)```", DOC.read_text(), re.DOTALL)
-        for said, here in {
+        for documented, local in {
             "listen 443 ssl": f"listen 127.0.0.1:{port} ssl",
             "mlflow.example": "localhost",
             "/etc/nginx/tls": str(folder),
             "http://127.0.0.1:5000": uri.replace("localhost", "127.0.0.1"),
         }.items():
-            assert said in lines
-            lines = lines.replace(said, here)
+            assert documented in lines
+            lines = lines.replace(documented, local)
         kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
         own = "".join(f"{kind}_temp_path {folder / kind};\n" for kind in kinds)
         start = f"daemon off;\npid {folder / 'pid'};\nerror_log stderr;\nevents {{}}\n"
         (folder / "nginx.conf").write_text(f"{start}http {{\naccess_log off;\n{own}{lines}}}\n")
         command = ["/usr/sbin/nginx", "-c", str(folder / "nginx.conf"), "-p", str(folder)]
-        with running(command, folder, lambda: listening(port)):
+        with running(command, folder, lambda: is_listening(port)):
             yield port, certificate
 
 
-def asked(proxy, method, path, **headers):
+def request(proxy, method, path, **headers):
     port, certificate = proxy
     trusted = ssl.create_default_context(cafile=str(certificate))
     connection = http.client.HTTPSConnection("localhost", port, context=trusted, timeout=60)
     login = {"Authorization": authorization(ADMIN, ADMINS_PASSWORD), "Content-Type": "application/json"}
     connection.request(method, path, body=None if method == "GET" else "{}", headers=login | headers)
-    answer = connection.getresponse()
-    said = answer.read().decode(errors="replace")
+    response = connection.getresponse()
+    text = response.read().decode(errors="replace")
     connection.close()
-    return answer.status, said
+    return response.status, text
 
 
-def test_a_client_that_knows_the_certificate_sends_and_fetches_a_large_file(proxy, tmp_path):
+def test_a_client_with_the_certificate_can_send_and_fetch_a_large_file(proxy, tmp_path):
     port, certificate = proxy
     code = (
         "import mlflow, pathlib; mlflow.set_experiment('tls')\n"
@@ -92,15 +92,15 @@ def test_a_client_that_knows_the_certificate_sends_and_fetches_a_large_file(prox
 
 @pytest.mark.parametrize("spelled", ["", "/", "/./", "/%2e/"])
 @pytest.mark.parametrize("name", ["assistant", "%61ssistant", "assistant/../assistant"])
-def test_the_assistant_answers_to_nobody_however_the_address_is_spelled(proxy, spelled, name):
+def test_the_assistant_is_blocked_however_its_path_is_written(proxy, spelled, name):
     path = spelled + ASSISTANT.replace("assistant", name)
-    # As somebody who says that he is the server's own machine.
-    status, said = asked(proxy, "PUT", path, **{"X-Forwarded-For": "127.0.0.1"})
-    assert (status, "nginx" in said) == (403, True)
+    # With a header that claims to come from the server's own machine.
+    status, text = request(proxy, "PUT", path, **{"X-Forwarded-For": "127.0.0.1"})
+    assert (status, "nginx" in text) == (403, True)
 
 
-def test_the_name_that_was_asked_for_is_passed_on_and_another_is_refused(proxy):
+def test_the_host_header_is_passed_on_and_another_host_is_rejected(proxy):
     search = "/api/2.0/mlflow/experiments/search?max_results=1"
-    assert asked(proxy, "GET", search)[0] == 200
-    status, said = asked(proxy, "GET", search, Host="evil.example")
-    assert (status, "Invalid Host header" in said) == (403, True)
+    assert request(proxy, "GET", search)[0] == 200
+    status, text = request(proxy, "GET", search, Host="evil.example")
+    assert (status, "Invalid Host header" in text) == (403, True)

@@ -1,4 +1,4 @@
-"""Who may do what on the MLflow server of deploy/mlflow: a login, a real PostgreSQL, the commands of docs/mlflow.md."""
+"""Permissions on the MLflow server of deploy/mlflow: its login, a real PostgreSQL, the commands of docs/mlflow.md."""
 
 import http.client
 import re
@@ -26,7 +26,7 @@ from twofold.tracking.registry_client import KEY, SEAL, version_by_alias, versio
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
 DOC = (ROOT / "docs" / "mlflow.md").read_text()
-WORDS = {name: f"w0rd/of:the@{name}%" for name in ("twofold", "reader", "approver", "editor")}
+PASSWORDS = {name: f"w0rd/of:the@{name}%" for name in ("twofold", "reader", "approver", "editor")}
 
 
 @pytest.fixture(scope="module")
@@ -53,49 +53,49 @@ def log_in(patch, server, user, password):
 
 
 def run(commands):
-    """Commands of our own documentation."""
+    """Run commands of our own documentation."""
     with warnings.catch_warnings():
-        # Importing MLflow's server, starlette warns of how it is made.
+        # A deprecation in MLflow's server, on import.
         warnings.filterwarnings("ignore", message="starlette.middleware.wsgi is deprecated")
         exec(commands, {})  # noqa: S102
 
 
 @pytest.fixture(scope="module")
 def server(made, tmp_path_factory):
-    """With the users of docs/mlflow.md, and the champion that `register` has made as the user of the runs."""
+    """The server with the users of docs/mlflow.md, and a champion that `register` created as the user of the runs."""
     first, grants = re.findall(r"```python\n(.*?)```", DOC, re.DOTALL)
     files = tmp_path_factory.mktemp("files")
     with deployed(tmp_path_factory.mktemp("mlflow") / "deployed", {"MLFLOW_ARTIFACTS_DESTINATION": str(files)}) as uri:
         with pytest.MonkeyPatch.context() as patch:
             log_in(patch, uri, ADMIN, ADMINS_PASSWORD)
-            for name, word in WORDS.items():
+            for name, word in PASSWORDS.items():
                 patch.setenv(f"PASSWORD_OF_{name.upper()}", word)
             run(first)
-            log_in(patch, uri, "twofold", WORDS["twofold"])
+            log_in(patch, uri, "twofold", PASSWORDS["twofold"])
             case.hurry(patch)
             assert case.run(made, tmp_path_factory.mktemp("registered"))["promoted"]
             log_in(patch, uri, ADMIN, ADMINS_PASSWORD)
             run(grants.replace('"registered_model", "twofold"', '"registered_model", "corner"'))
             users = get_app_client("basic-auth", uri)
-            users.create_user("editor", WORDS["editor"])
+            users.create_user("editor", PASSWORDS["editor"])
             users.grant_user_permission("editor", "registered_model", "corner", "EDIT")
         yield uri
 
 
 @pytest.fixture
 def user(server, monkeypatch):
-    """Logs in, and returns the store as that user sees it."""
+    """A function that logs in as a user and returns a store for that user."""
 
-    def become(name, password=None):
-        log_in(monkeypatch, server, name, password or WORDS[name])
+    def log_in_as(name, password=None):
+        log_in(monkeypatch, server, name, password or PASSWORDS[name])
         return tracking.connect()
 
     case.hurry(monkeypatch)
-    return become
+    return log_in_as
 
 
-def refusal(store, call):
-    """What a person is told whose call is refused."""
+def error_of(store, call):
+    """The error message of a call without permission."""
     with pytest.raises(RegistryError) as caught, tracking.readable_errors(store.uri):
         call()
     return str(caught.value)
@@ -105,7 +105,7 @@ def aliases(user):
     return user("twofold").client.get_registered_model("corner").aliases
 
 
-def test_a_reader_sees_the_champion_and_can_fetch_it_whole(user, tmp_path):
+def test_a_reader_can_fetch_the_champion(user, tmp_path):
     store = user("reader")
     with tracking.readable_errors(store.uri):
         version = version_by_alias(store, "corner")
@@ -130,7 +130,7 @@ REGISTRY = {
 
 
 def model_id(version):
-    """Of the logged model; a server does not give it as a field."""
+    """The id of the logged model, which a server does not return as a field."""
     return version.source.removeprefix("models:/")
 
 
@@ -148,17 +148,17 @@ EXPERIMENT = {
 
 
 @pytest.mark.parametrize("what", [*REGISTRY, *EXPERIMENT])
-def test_a_reader_changes_nothing_and_is_told_what_it_takes(user, what):
+def test_a_reader_can_change_nothing_and_the_error_names_the_missing_permission(user, what):
     store = user("reader")
     version = version_by_alias(store, "corner")
     thing = "registered model" if what in REGISTRY else "experiment"
-    said = refusal(store, lambda: (REGISTRY | EXPERIMENT)[what](store.client, version))
-    assert re.search(f"user 'reader' lacks EDIT .* on the {thing}", said)
-    assert WORDS["reader"] not in said
+    message = error_of(store, lambda: (REGISTRY | EXPERIMENT)[what](store.client, version))
+    assert re.search(f"user 'reader' lacks EDIT .* on the {thing}", message)
+    assert PASSWORDS["reader"] not in message
     assert version_by_alias(store, "corner").tags == version.tags
 
 
-def test_a_readers_register_is_refused_whether_in_the_teams_experiment_or_in_its_own(user, data, tmp_path):
+def test_register_as_a_reader_fails_in_the_teams_experiment_and_in_its_own(user, data, tmp_path):
     better = case.make_candidate(tmp_path / "better", data, slope=9.0)
     before = aliases(user)
     user("reader")
@@ -172,7 +172,7 @@ def test_a_readers_register_is_refused_whether_in_the_teams_experiment_or_in_its
     assert len(user("twofold").client.search_model_versions("name = 'corner'")) == 1
 
 
-def test_the_step_as_a_command_says_so_in_one_line_without_a_traceback_or_a_password(user, data, tmp_path):
+def test_the_commands_error_is_one_line_without_traceback_or_password(user, data, tmp_path):
     better = case.make_candidate(tmp_path / "better", data, slope=7.0)
     user("reader")
     yaml = YAML()
@@ -192,27 +192,27 @@ def test_the_step_as_a_command_says_so_in_one_line_without_a_traceback_or_a_pass
     assert "error: MLflow at http://localhost" in done.stderr
     assert "user 'reader' lacks EDIT (MANAGE where something is removed) on the experiment" in done.stderr
     assert "Traceback" not in done.stderr
-    assert WORDS["reader"] not in done.stdout + done.stderr
+    assert PASSWORDS["reader"] not in done.stdout + done.stderr
     assert not (tmp_path / "registration.json").exists()
 
 
-def test_who_may_edit_the_model_sets_aliases_and_tags_and_takes_nothing_away(user):
+def test_an_editor_can_set_aliases_and_tags_but_remove_nothing(user):
     before = aliases(user)
     store = user("editor")
     store.client.set_registered_model_alias("corner", "approved", "1")
     store.client.set_model_version_tag("corner", "1", "twofold.note", "seen")
     assert aliases(user) == before | {"approved": "1"}
     store = user("editor")
-    for take_away in (
+    for remove in (
         lambda: store.client.delete_registered_model_alias("corner", "approved"),
         lambda: store.client.delete_model_version_tag("corner", "1", "twofold.note"),
     ):
-        assert "MANAGE where something is removed) on the registered model" in refusal(store, take_away)
+        assert "MANAGE where something is removed) on the registered model" in error_of(store, remove)
     assert aliases(user) == before | {"approved": "1"}
     user("twofold").client.delete_registered_model_alias("corner", "approved")
 
 
-def test_who_approves_moves_the_alias_and_takes_it_off(user):
+def test_an_approver_can_set_and_remove_aliases(user):
     before = aliases(user)
     version = version_by_alias(user("approver"), "corner")
     assert before["champion"] == version.version
@@ -224,39 +224,39 @@ def test_who_approves_moves_the_alias_and_takes_it_off(user):
 
 
 @pytest.mark.parametrize(("name", "password"), [("reader", "another w0rd"), ("nobody", "w0rd")])
-def test_a_wrong_login_is_an_error_that_names_the_variables_and_no_password(user, name, password):
+def test_the_error_of_a_wrong_login_names_the_variables_and_no_password(user, name, password):
     store = user(name, password)
     with (
-        pytest.raises(RegistryError, match=f"does not take the login of user '{name}': set MLFLOW_TRACKING_") as caught,
+        pytest.raises(RegistryError, match=f"rejects the login of user '{name}': set MLFLOW_TRACKING_") as caught,
         tracking.readable_errors(store.uri),
     ):
         version_by_alias(store, "corner")
     assert password not in str(caught.value)
 
 
-def test_files_are_behind_the_login_too(user, server):
+def test_files_require_a_login_too(user, server):
     store = user("reader")
     version = version_by_alias(store, "corner")
-    place = store.client.get_model_version_download_uri("corner", version.version).partition(":")[2]
-    path = f"/api/2.0/mlflow-artifacts/artifacts{place}/artifacts/sealed/decision.json"
+    location = store.client.get_model_version_download_uri("corner", version.version).partition(":")[2]
+    path = f"/api/2.0/mlflow-artifacts/artifacts{location}/artifacts/sealed/decision.json"
 
-    def asked(method, login, body=None):
+    def status(method, login, body=None):
         connection = http.client.HTTPConnection(urlsplit(server).netloc, timeout=30)
-        headers = {"Authorization": authorization(login, WORDS[login])} if login else {}
+        headers = {"Authorization": authorization(login, PASSWORDS[login])} if login else {}
         connection.request(method, path, body=body, headers=headers)
-        answer = connection.getresponse()
-        answer.read()
+        response = connection.getresponse()
+        response.read()
         connection.close()
-        return answer.status
+        return response.status
 
-    assert [asked("GET", who) for who in (None, "reader")] == [401, 200]
-    assert [asked("PUT", who, b"{}") for who in (None, "reader")] == [401, 403]
-    assert [asked("DELETE", who) for who in (None, "reader", "approver")] == [401, 403, 403]
+    assert [status("GET", who) for who in (None, "reader")] == [401, 200]
+    assert [status("PUT", who, b"{}") for who in (None, "reader")] == [401, 403]
+    assert [status("DELETE", who) for who in (None, "reader", "approver")] == [401, 403, 403]
 
 
-def test_what_the_login_does_not_guard_is_as_the_document_says(user):
+def test_the_login_leaves_unguarded_what_the_document_names(user):
     store = user("reader")
-    # "Whoever has a login may make experiments and registered models of new names", a lock's among them.
+    # "Anyone with a login may create experiments and registered models of new names", even of a lock's name.
     assert store.client.create_registered_model("of-the-reader.1").name == "of-the-reader.1"
     assert store.client.create_experiment("of-the-reader.1")
     # "say that their experiment's files lie in any folder or bucket"
@@ -267,7 +267,7 @@ def test_what_the_login_does_not_guard_is_as_the_document_says(user):
 
 
 @pytest.mark.parametrize("place", ["http://127.0.0.1:9/x", "mlflow-artifacts://127.0.0.1:9/x"])
-def test_no_files_can_be_said_to_lie_on_another_server(user, place):
+def test_an_artifact_location_on_another_server_is_rejected(user, place):
     client = user("reader").client
     with pytest.raises(MlflowException, match="addresses a host other than the tracking server's"):
         client.create_experiment("on another server", artifact_location=place)
@@ -280,7 +280,7 @@ def test_no_files_can_be_said_to_lie_on_another_server(user, place):
 
 
 @pytest.mark.parametrize("place", ["s3://images/secret", "/etc", "file:///etc", "dbfs:/x"])
-def test_a_versions_files_cannot_be_said_to_lie_elsewhere(user, place):
+def test_a_version_source_outside_the_server_is_rejected(user, place):
     client = user("reader").client
     client.create_registered_model("of-the-reader.3")
     try:
@@ -290,8 +290,8 @@ def test_a_versions_files_cannot_be_said_to_lie_elsewhere(user, place):
         client.delete_registered_model("of-the-reader.3")
 
 
-def test_the_tags_that_a_run_already_has_are_not_sent_again(user):
-    # So that a register which has nothing to say needs no more than READ.
+def test_tags_that_a_run_already_has_are_not_sent_again(user):
+    # So that a register with nothing to change needs READ only.
     store = user("reader")
     version = version_by_alias(store, "corner")
     run = store.client.get_run(version.run_id)

@@ -1,6 +1,6 @@
-"""Thousands of image files changed at random: each is decoded within the limits, the same twice, or refused.
+"""Thousands of randomly changed image files: each is decoded within the limits, twice with the same result, or refused.
 
-500 of them in `make test-slow`; `make soak` sets TWOFOLD_SOAK to the full count.
+`make test-slow` tests 500 of them; `make soak` sets TWOFOLD_SOAK to the full count.
 """
 
 import os
@@ -15,16 +15,16 @@ from tests.support.tools.confined import confined, limits_of_params
 
 pytestmark = pytest.mark.slow
 COUNT = int(os.environ.get("TWOFOLD_SOAK", "500"))
-AT_ONCE = 500
+BATCH = 500
 
 
-@pytest.mark.parametrize("start", range(0, COUNT, AT_ONCE))
-def test_no_mutation_escapes(start, tmp_path):
+@pytest.mark.parametrize("start", range(0, COUNT, BATCH))
+def test_every_mutation_is_decoded_or_refused(start, tmp_path):
     limits = limits_of_params()
-    for seed in range(start, min(COUNT, start + AT_ONCE)):
+    for seed in range(start, min(COUNT, start + BATCH)):
         (tmp_path / f"{seed:06d}").write_bytes(mutation(seed))
     first, second = confined(tmp_path, limits, 20.0), confined(tmp_path, limits, 20.0)
-    escaped = {
+    failures = {
         name: cost
         for name, cost in first.items()
         if not cost.found.startswith(("decoded: ", "refused: "))
@@ -33,9 +33,9 @@ def test_no_mutation_escapes(start, tmp_path):
         or not all(NOISE.fullmatch(line) for line in cost.stderr.splitlines())
         or re.search(r"0x[0-9a-f]{6}", cost.found)
     }
-    assert escaped == {}
-    fates = Counter(cost.found.partition(":")[0] for cost in first.values())
+    assert failures == {}
+    results = Counter(cost.found.partition(":")[0] for cost in first.values())
     slowest, largest = max(cost.seconds for cost in first.values()), max(cost.peak for cost in first.values())
-    print(f"{len(first)} mutations: {dict(fates)}, at most {slowest:.1f} s and {largest / 2**20:.0f} MiB each")
-    # Were nearly all refused at the door, the decoders would not have been tried.
-    assert min(fates["decoded"], fates["refused"]) > len(first) // 10
+    print(f"{len(first)} mutations: {dict(results)}, at most {slowest:.1f} s and {largest / 2**20:.0f} MiB each")
+    # If nearly all were refused before decoding, the decoders would not be tested.
+    assert min(results["decoded"], results["refused"]) > len(first) // 10

@@ -1,6 +1,6 @@
-"""Many processes that promote at once, on SQLite and on MLflow's server with PostgreSQL: one champion, all on record.
+"""Many processes promote at once, on SQLite and on an MLflow server with PostgreSQL: one champion, a complete ledger.
 
-4 processes with 5 promotions each; TWOFOLD_RACES=16x10x5 (`make soak`) has 16 with 10, five times over.
+4 processes with 5 promotions each; TWOFOLD_RACES=16x10x5 (`make soak`) runs 16 with 10 each, five times.
 """
 
 import os
@@ -34,9 +34,9 @@ def address(request, empty_store, tmp_path):
 
 
 @pytest.mark.parametrize("turn", range(ROUNDS))
-def test_promotions_at_the_same_time_are_one_after_the_other(address, tmp_path, turn):
+def test_concurrent_promotions_happen_one_after_the_other(address, tmp_path, turn):
     name = f"race-{turn}"
     results = race_case.run(address, name, PROCESSES, PROMOTIONS, tmp_path)
-    won, told = race_case.check(address, name, results)
-    print(f"{PROCESSES} x {PROMOTIONS}, round {turn + 1}: {won} promoted, {told} told that someone was faster")
-    assert won >= PROMOTIONS
+    promoted, refused = race_case.check(address, name, results)
+    print(f"{PROCESSES} x {PROMOTIONS}, round {turn + 1}: {promoted} promoted, {refused} refused as stale")
+    assert promoted >= PROMOTIONS

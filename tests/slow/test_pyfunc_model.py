@@ -1,4 +1,4 @@
-"""MLflow's own server, pickles forbidden: what it answers for a registered model, what it refuses, that it goes on."""
+"""MLflow's server with pickles forbidden: predictions of a registered model, refused and parallel requests."""
 
 import base64
 import json
@@ -19,9 +19,11 @@ from tests.support import registered_case
 from tests.support import registration_case as case
 from tests.support.makers import bomb, encode
 from tests.support.tools.servers import answers, free_port, running
+from twofold.serving.model_resolver import fetch_sealed
 from twofold.serving.pyfunc_model import MOST
 from twofold.serving.sealed_model import open_sealed
-from twofold.tracking.registry_client import SEAL
+from twofold.tracking import store as tracking
+from twofold.tracking.registry_client import SEAL, version_by_alias
 
 pytestmark = pytest.mark.slow
 COUNT = 256
@@ -29,13 +31,13 @@ JSON = "application/json"
 
 
 class Server(NamedTuple):
-    """A server that answers, and the sealed model that it should answer like."""
+    """A running server, and the sealed model whose predictions it should give."""
 
     address: str
     sealed: object
 
     def post(self, body, kind=JSON):
-        """(status, answer as text)"""
+        """Return the status and the answer as text."""
         headers = {"Content-Type": kind} if kind else {}
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         request = urllib.request.Request(f"{self.address}/invocations", data, headers)  # noqa: S310
@@ -52,8 +54,12 @@ class Server(NamedTuple):
         return json.loads(text)["predictions"]
 
 
+def table(rows, *columns):
+    return {"dataframe_split": {"columns": columns or ["image"], "data": rows}}
+
+
 def split(files, column="image"):
-    return {"dataframe_split": {"columns": [column], "data": [[text(data)] for data in files]}}
+    return table([[text(data)] for data in files], column)
 
 
 def text(data):
@@ -62,10 +68,6 @@ def text(data):
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory, empty_store):
-    from twofold.serving.model_resolver import fetch_sealed
-    from twofold.tracking import store as tracking
-    from twofold.tracking.registry_client import version_by_alias
-
     root = tmp_path_factory.mktemp("serving")
     with pytest.MonkeyPatch.context() as patch:
         for name in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_NAME", "DVC_EXP_NAME"):
@@ -77,7 +79,7 @@ def server(tmp_path_factory, empty_store):
         sealed = open_sealed(fetch_sealed(store, version, root), version.tags[SEAL])
         port = free_port()
         command = ["-m", "models:/corner@champion", "--env-manager", "local", "--port", str(port)]
-        # MLflow calls uvicorn by its name.
+        # MLflow runs uvicorn by its name.
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         environment = os.environ | {"MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false", "PATH": path}
         words = [sys.executable, "-m", "mlflow", "models", "serve", *command]
@@ -118,24 +120,18 @@ REFUSED = {
     "an empty object": ({}, "must be a JSON dictionary"),
     "no JSON": (b"{", "valid JSON"),
     "another column": (split([GOOD], "picture"), r"missing inputs \['image'\]"),
-    "two columns": (
-        {"dataframe_split": {"columns": ["image", "other"], "data": [[text(GOOD), text(GOOD)], ["", ""]]}},
-        "row 1: the file is empty",
-    ),
-    "a number": ({"dataframe_split": {"columns": ["image"], "data": [[0.5]]}}, "Failed to convert column image"),
-    "null": ({"dataframe_split": {"columns": ["image"], "data": [[None]]}}, "Failed to convert column image"),
-    "a list": ({"dataframe_split": {"columns": ["image"], "data": [[[1, 2]]]}}, "Failed to convert column image"),
-    "not base64": ({"dataframe_split": {"columns": ["image"], "data": [["%%%"]]}}, "row 0: the file is empty"),
-    "rows of two lengths": (
-        {"dataframe_split": {"columns": ["image"], "data": [[text(GOOD), "x"]]}},
-        "1 columns passed",
-    ),
+    "two columns": (table([[text(GOOD), text(GOOD)], ["", ""]], "image", "other"), "row 1: the file is empty"),
+    "a number": (table([[0.5]]), "Failed to convert column image"),
+    "null": (table([[None]]), "Failed to convert column image"),
+    "a list": (table([[[1, 2]]]), "Failed to convert column image"),
+    "not base64": (table([["%%%"]]), "row 0: the file is empty"),
+    "rows of two lengths": (table([[text(GOOD), "x"]]), "1 columns passed"),
     "1,000 at once": (split([GOOD] * 1000), f"found 1000 images in one request, allowed are 1 to {MOST}"),
 }
 
 
 @pytest.mark.parametrize("kind", REFUSED)
-def test_bad_input_is_the_clients_error_with_a_reason_and_the_server_goes_on(server, kind):
+def test_bad_input_is_a_client_error_and_the_server_keeps_running(server, kind):
     body, reason = REFUSED[kind]
     status, answer = server.post(body)
     assert 400 <= status < 500, answer
@@ -143,12 +139,12 @@ def test_bad_input_is_the_clients_error_with_a_reason_and_the_server_goes_on(ser
     assert len(server.rows([GOOD])) == 1
 
 
-def test_another_kind_of_content_is_refused(server):
+def test_another_content_type_is_refused(server):
     status, answer = server.post(GOOD, "image/png")
     assert (status, "only supports the following content types" in answer) == (415, True)
 
 
-def test_callers_at_the_same_time_get_the_answers_to_their_own_images(server, files):
+def test_parallel_callers_get_the_predictions_of_their_own_images(server, files):
     sealed = server.sealed
     expected = sealed.score(sealed.pixels(data) for data in files[:48])
     bad = split([b"GIF89a"])

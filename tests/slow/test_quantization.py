@@ -1,9 +1,7 @@
-"""`twofold export onnx --precision int8`: another model, whose figures are measured again and lie in its file."""
+"""`twofold export onnx --precision int8`: the file's metrics are measured on the test and stored in its metadata."""
 
 import json
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import onnx
@@ -11,10 +9,9 @@ import onnxruntime
 import pytest
 from sklearn import metrics
 
-from tests.slow.test_export import EXAMPLE
-from tests.support import int8_case
-from twofold.cli import main
-from twofold.core.artifacts import file_sha256, read_json, write_json
+from tests.slow.test_export import run_example
+from tests.support import int8_case, sealed_case
+from tests.unit.serving.test_export import status
 from twofold.data.prepared import PreparedDataset
 from twofold.serving import quantization_evaluation
 from twofold.serving.sealed_model import open_sealed
@@ -29,9 +26,7 @@ def case(tmp_path_factory):
 
 
 def call(case, folder, *words):
-    with pytest.raises(SystemExit) as caught:
-        main.main(["export", "onnx", str(case.model), str(folder), "--precision", "int8", *map(str, words)])
-    return caught.value.code
+    return status("onnx", case.model, folder, "--precision", "int8", *words)
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +43,7 @@ def about(written):
     return session.get_modelmeta().custom_metadata_map
 
 
-def test_the_figures_in_the_file_are_those_of_its_answers(case, written, about):
+def test_the_stored_metrics_are_those_of_the_probabilities(case, written, about):
     sealed, data = open_sealed(case.model), PreparedDataset.open(case.data)
     rows = data.rows("test")
     target, pixels = data.target[rows], np.broadcast_to(data.pixels(rows), (len(rows), 64, 64, 3))
@@ -77,7 +72,7 @@ def test_the_figures_in_the_file_are_those_of_its_answers(case, written, about):
     assert found["max_auc_loss"] == ALLOWED
 
 
-def test_the_metadata_is_that_of_a_file_in_float32_but_for_the_precision(case, about):
+def test_the_metadata_is_that_of_a_float32_file_except_for_the_precision(case, about):
     sealed = open_sealed(case.model)
     assert (about["precision"], about["sealed_precision"], about["seal"]) == ("int8", "float32", sealed.digest)
     assert float(about["threshold"]) == sealed.threshold
@@ -87,7 +82,7 @@ def test_the_metadata_is_that_of_a_file_in_float32_but_for_the_precision(case, a
     }
 
 
-def test_the_backbone_alone_is_in_int8(written):
+def test_only_the_backbone_is_in_int8(written):
     model = onnx.load(written)
     onnx.checker.check_model(model)
     makers = {name: node.op_type for node in model.graph.node for name in node.output}
@@ -107,27 +102,24 @@ def test_the_same_model_and_data_give_the_same_bytes(case, written, tmp_path):
     assert (tmp_path / "model.int8.onnx").read_bytes() == written.read_bytes()
 
 
-def test_the_example_takes_it_as_it_is(case, written, tmp_path):
+def test_the_example_accepts_the_file(case, written):
     source = sorted((case.data.parent / "images").glob("*.png"))[:8]
-    done = subprocess.run(
-        [sys.executable, "-I", EXAMPLE, written, *source], capture_output=True, text=True, check=True, cwd=tmp_path
-    )
-    rows = [line.split("\t") for line in done.stdout.splitlines()]
+    rows = run_example(written, source)
     sealed = open_sealed(case.model)
     expected = sealed.score(sealed.pixels(path.read_bytes()) for path in source)
     assert [row[2] for row in rows] == list(map(str, source))
     assert [float(row[1]) for row in rows] == pytest.approx(expected.tolist(), abs=0.2)
 
 
-def test_what_loses_too_much_is_not_written(case, tmp_path, monkeypatch, capsys):
+def test_a_file_that_loses_too_much_is_not_written(case, tmp_path, monkeypatch, capsys):
     def blind(prepared):
         return 1, iter([np.zeros((1, 64, 64, 3), np.uint8)])
 
     monkeypatch.setattr(quantization_evaluation, "calibration_images", blind)
     assert call(case, tmp_path / "to", "--data", case.data) == 1
-    said = capsys.readouterr().err
-    assert "export onnx: in int8, ROC-AUC on " in said
-    assert "allowed is a loss of 0.002 (--max-auc-loss); nothing was written" in said
+    err = capsys.readouterr().err
+    assert "export onnx: in int8, ROC-AUC on " in err
+    assert "allowed is a loss of 0.002 (--max-auc-loss); nothing was written" in err
     assert not (tmp_path / "to").exists()
 
 
@@ -139,12 +131,9 @@ def test_what_loses_too_much_is_not_written(case, tmp_path, monkeypatch, capsys)
         ("preprocessing.json", {"fit": "pad"}, "made with fit squash, sealed/"),
     ],
 )
-def test_other_data_are_refused(case, tmp_path, capsys, file, change, words):
+def test_data_of_another_model_are_refused(case, tmp_path, capsys, file, change, words):
     folder = shutil.copytree(case.model, tmp_path / "model")
-    write_json(folder / file, read_json(folder / file) | change)
-    seal = read_json(folder / "seal.json")
-    seal["files"][file] = file_sha256(folder / file)
-    write_json(folder / "seal.json", seal)
+    sealed_case.change_json(folder, file, change)
     assert call(int8_case.Case(folder, case.data), tmp_path / "to", "--data", case.data) == 1
     assert words in capsys.readouterr().err
     assert not (tmp_path / "to").exists()

@@ -1,4 +1,4 @@
-"""The slider in a real browser: wherever it is moved, the page shows what scikit-learn counts there."""
+"""The slider in a real browser: at every stop the page shows the counts of scikit-learn."""
 
 import html
 import json
@@ -16,7 +16,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(BROWSER is None, reason="needs chromium (Debian: apt install chromium)"),
 ]
-N = 1616  # some shares of which end in exactly half a tenth of a per cent
+N = 1616  # some of its shares end in exactly half a tenth of a per cent
 CHOSEN = 0.37
 
 
@@ -29,7 +29,7 @@ def answers():
 
 @pytest.fixture(scope="module")
 def readings(answers, tmp_path_factory):
-    """The stops, and what the page shows at each; before, after, and without scripts what it shows at the beginning."""
+    """The stops; what the page shows at the start, at each stop and at the end; and what it shows without scripts."""
     values = threshold_slider.context(*answers, CHOSEN)
     names = {"slider": values, "positive": "defective", "negative": "functional"}
     whole = html_page.render("Slider", "threshold_slider.html", names, threshold_slider.SCRIPT)
@@ -37,7 +37,7 @@ def readings(answers, tmp_path_factory):
     pages = {
         "/page.html": whole,
         "/moved.html": moved("/page.html", list(range(len(stops)))),
-        # The frame that a pipeline's page shows HTML in.
+        # The frame in which the Kubeflow UI shows HTML.
         "/frame.html": moved("/page.html", [], 'sandbox="allow-same-origin"'),
     }
     with browsing(pages, tmp_path_factory.mktemp("profile")) as visit:
@@ -70,7 +70,7 @@ def expected(answers, threshold):
     )
 
 
-def test_every_stop_shows_scikit_learns_counts_and_the_rates_that_python_writes(answers, readings):
+def test_every_stop_shows_the_counts_of_scikit_learn_and_the_rates_as_python_formats_them(answers, readings):
     stops, (_, *at, _), _ = readings
     assert len(stops) == len(at) > 900
     for stop, shown in zip(stops, at, strict=True):
@@ -82,7 +82,7 @@ def test_it_begins_at_the_chosen_threshold_and_the_button_leads_back(answers, re
     assert first == last == expected(answers, CHOSEN)
 
 
-def test_where_no_script_runs_the_chosen_threshold_stands_there_alone(answers, readings):
+def test_without_scripts_the_page_shows_only_the_chosen_threshold(answers, readings):
     *_, (first, after) = readings
     only_moved = {"accuracy", "recall", "specificity", "precision", "f1"}
     assert {name for name, text in first.items() if text is None} == only_moved

@@ -1,12 +1,12 @@
-"""Calls that run code that lies in a file: found in a source's syntax tree, whatever names they were imported under.
+"""Finds calls that execute code from a file, in the syntax tree of a Python source and under any imported name.
 
-In: the text of a Python file. Out: each such call or import, as `line: what`.
+Takes the source's text; yields each such call or import as `line: description`.
 """
 
 import ast
 from collections.abc import Iterator
 
-# Read a file and run what it says. A name ending in a dot bans everything below it.
+# These execute code from the file that they read. A name ending in a dot bans everything below it.
 ALWAYS = {
     *("pickle.load", "pickle.loads", "pickle.Unpickler", "_pickle.load", "_pickle.loads", "_pickle.Unpickler"),
     *("joblib.load", "pandas.read_pickle", "shelve.open", "marshal.load", "marshal.loads"),
@@ -17,28 +17,28 @@ ALWAYS = {
     *("eval", "exec"),
 }
 GUARDED = {"torch.load": ("weights_only", True), "torch.serialization.load": ("weights_only", True)}
-SWITCHES = {"weights_only": False, "allow_pickle": True}  # never in any call, by any name
+SWITCHES = {"weights_only": False, "allow_pickle": True}  # not allowed in any call
 MLFLOW_LOADERS = ("load_model", "load_pyfunc", "load_checkpoint", "spark_udf")
 BUILTIN = ("eval", "exec", "getattr", "__import__")
 PICKLES = ("pickle", "_pickle", "joblib", "marshal", "shelve")
-WHOLE = ("dill", "cloudpickle", "jsonpickle")  # not even imported
+WHOLE = ("dill", "cloudpickle", "jsonpickle")  # may not even be imported
 
 
 def banned(source: str) -> Iterator[str]:
-    """Every offence in a source, in the order of its lines."""
+    """Every banned call or import in a source."""
     tree = ast.parse(source)
     names = _names(tree)
     for node in ast.walk(tree):
         if isinstance(node, ast.Import | ast.ImportFrom):
-            yield from _imported(node)
+            yield from _check_import(node)
         elif isinstance(node, ast.Call):
-            yield from _called(node, names)
+            yield from _check_call(node, names)
         elif isinstance(node, ast.Attribute | ast.Name) and _is_banned(name := _name(node, names)):
             yield f"{node.lineno}: {name}"
 
 
 def _names(tree: ast.AST) -> dict[str, str]:
-    """What each imported name stands for: `np` -> `numpy`, `read` -> `pickle.load`."""
+    """Imported name -> full name: `np` -> `numpy`, `read` -> `pickle.load`."""
     found = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -52,9 +52,9 @@ def _names(tree: ast.AST) -> dict[str, str]:
 
 
 def _name(node: ast.expr, names: dict[str, str]) -> str:
-    """The full dotted name of an expression, or nothing if it is none."""
+    """The full dotted name of an expression; empty if it has none."""
     if isinstance(node, ast.Name):
-        # A name that is not imported is a variable, unless it is one of Python's own.
+        # A name that is not imported is a variable or a builtin.
         return names.get(node.id, node.id if node.id in BUILTIN else "")
     if isinstance(node, ast.Attribute):
         before = _name(node.value, names)
@@ -68,7 +68,7 @@ def _is_banned(name: str) -> bool:
     return any(name == each or (each.endswith(".") and name.startswith(each)) for each in ALWAYS)
 
 
-def _imported(node: ast.Import | ast.ImportFrom) -> Iterator[str]:
+def _check_import(node: ast.Import | ast.ImportFrom) -> Iterator[str]:
     modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
     for module in modules:
         if module.partition(".")[0] in WHOLE:
@@ -81,20 +81,20 @@ def _imported(node: ast.Import | ast.ImportFrom) -> Iterator[str]:
                 yield f"{node.lineno}: import of all of {node.module}"
 
 
-def _called(node: ast.Call, names: dict[str, str]) -> Iterator[str]:
+def _check_call(node: ast.Call, names: dict[str, str]) -> Iterator[str]:
     name = _name(node.func, names)
     given = {word.arg: word.value for word in node.keywords}
     if name in GUARDED:
         word, value = GUARDED[name]
-        asked = given.get(word)
-        if not (isinstance(asked, ast.Constant) and asked.value is value):
+        argument = given.get(word)
+        if not (isinstance(argument, ast.Constant) and argument.value is value):
             yield f"{node.lineno}: {name} without {word}={value}"
             return
     for word, forbidden in SWITCHES.items():
-        asked = given.get(word)
-        # What is computed may turn out to be the forbidden value.
-        if asked is not None and not (isinstance(asked, ast.Constant) and asked.value is (not forbidden)):
-            yield f"{node.lineno}: {word}={ast.unparse(asked)}"
+        argument = given.get(word)
+        # A computed argument may have the forbidden value.
+        if argument is not None and not (isinstance(argument, ast.Constant) and argument.value is (not forbidden)):
+            yield f"{node.lineno}: {word}={ast.unparse(argument)}"
     if name == "getattr" and len(node.args) > 1 and isinstance(node.args[1], ast.Constant):
         reached = f"{_name(node.args[0], names)}.{node.args[1].value}"
         if _is_banned(reached) or reached in GUARDED:
@@ -107,4 +107,4 @@ def _called(node: ast.Call, names: dict[str, str]) -> Iterator[str]:
         if module.partition(".")[0] in (*WHOLE, *PICKLES):
             yield f"{node.lineno}: {name}({module!r})"
     if isinstance(kind := given.get("typ"), ast.Constant) and kind.value == "unsafe":
-        yield f"{node.lineno}: YAML that makes any object"
+        yield f"{node.lineno}: YAML loader that creates arbitrary objects"

@@ -1,4 +1,4 @@
-"""A webhook that keeps what it is sent: a real HTTP server on a free port of this machine."""
+"""A webhook that records the messages that it receives: an HTTP server on a free port of this machine."""
 
 import json
 import threading
@@ -10,7 +10,7 @@ SECRET = "T0P/S3CR3T"
 
 
 class Channel:
-    """Its address, the answer that it gives, and the texts that it got."""
+    """The address, the status that it answers with, and the texts that it received."""
 
     def __init__(self, port: int) -> None:
         self.address = f"http://127.0.0.1:{port}/services/{SECRET}"
@@ -31,7 +31,7 @@ def channel() -> Iterator[Channel]:
                 self.send_header("Location", "/login")
             self.end_headers()
 
-        def do_GET(self) -> None:  # the page to log in
+        def do_GET(self) -> None:  # the login page
             self.send_response(200)
             self.end_headers()
 

@@ -1,4 +1,4 @@
-"""What lies in MLflow about `corner`, the registered model of registration_case."""
+"""Read from MLflow about `corner`, the registered model of registration_case."""
 
 from mlflow import MlflowClient
 
@@ -8,18 +8,18 @@ from twofold.tracking import store as tracking
 
 
 def client() -> MlflowClient:
-    """Of the store that tracking finds."""
+    """The client of the current store."""
     return tracking.connect().client
 
 
 def champion() -> int | None:
-    """The version that holds the alias."""
+    """The version with the alias `champion`."""
     found = registry_client.version_by_alias(tracking.connect(), "corner")
     return None if found is None else int(found.version)
 
 
 def ledger() -> tuple[ledgers.Entry, ...]:
-    """The entries that count."""
+    """The valid entries."""
     return ledgers.read(client().get_registered_model("corner").tags).entries
 
 

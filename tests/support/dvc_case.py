@@ -11,7 +11,7 @@ DVC = str(Path(sys.executable).with_name("dvc"))
 
 
 def command(folder, *words):
-    """Run a command in a folder; what it printed."""
+    """Run a command in a folder and return its output."""
     words = (DVC, *words[1:]) if words[0] == "dvc" else words
     done = subprocess.run(words, cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, f"{words}\n{done.stdout}\n{done.stderr}"
@@ -19,7 +19,7 @@ def command(folder, *words):
 
 
 def make_repository(root, remote, options=None, per_class=12):
-    """`root` as a repository whose `data/images` DVC keeps; the objects of both versions lie in `remote`."""
+    """Make `root` a repository whose `data/images` DVC tracks, and push two versions of it to `remote`."""
     root.mkdir(parents=True)
     command(root, "git", "init", "-q", "-b", "main")
     command(root, "git", "config", "user.email", "tests@example.org")
@@ -37,7 +37,7 @@ def make_repository(root, remote, options=None, per_class=12):
 
 
 def keep(root, tag, target="data/images"):
-    """Add, commit, tag and push what lies at `target`."""
+    """Add, commit, tag and push `target`."""
     command(root, "dvc", "add", "-q", target)
     command(root, "git", "add", "-A")
     command(root, "git", "commit", "-q", "-m", tag)
@@ -46,7 +46,7 @@ def keep(root, tag, target="data/images"):
 
 
 def manifest(root):
-    """The file in the cache that lists the folder of the present version, and its rows."""
+    """Return the path of the current version's manifest in the cache, and its rows."""
     text = (root / "data" / "images.dvc").read_text()
     md5 = next(line.split()[-1] for line in text.splitlines() if "md5:" in line and ".dir" in line)
     path = root / ".dvc" / "cache" / "files" / "md5" / md5[:2] / md5[2:]

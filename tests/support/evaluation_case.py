@@ -1,14 +1,14 @@
-"""A test that can be worked out on paper: flat grey images, and a model that reads their upper left corner.
+"""A test that can be computed by hand: flat grey images, and a model that reads their upper left corner.
 
-The network's probability of `bad` is sigmoid(8 * grey / 255 - 4). On validation everything up to 100 is good and
-everything from 140 is bad. So the surer the better, and the temperature is the lowest that is allowed, a half: what the
-model says is sigmoid(16 * grey / 255 - 8), 0.151 at grey 100 and 0.686 at grey 140, with the threshold half-way, at
-0.419, which grey 120 (0.385) would just not reach. On the test split the images are
+The network's probability of `bad` is sigmoid(8 * grey / 255 - 4). On validation all images up to grey 100 are good and
+all from 140 are bad. More confidence is therefore better, and the temperature is at its lower bound, 0.5. The model's
+probability is sigmoid(16 * grey / 255 - 8): 0.151 at grey 100 and 0.686 at grey 140, with the threshold half-way, at
+0.419; grey 120 (0.385) is just below it. On the test split the images are
 
-    good: 10, 50, 90 (rightly passed), 150 (a false alarm)      bad: 125, 240 (found), 110 (missed)
+    good: 10, 50, 90 (correctly passed), 150 (a false alarm)      bad: 125, 240 (found), 110 (missed)
 
-so 2 found (125 at a chance of 0.461), 1 false alarm, 3 passed, 1 missed. Ranked: 240 bad, 150 good, 125 bad, 110 bad,
-then the good ones; of 3 x 4 pairs 4 + 3 + 3 = 10 are in the right order.
+so 2 are found (125 with a probability of 0.461), 1 is a false alarm, 3 are passed, 1 is missed. Ranked: 240 bad, 150
+good, 125 bad, 110 bad, then the good ones; of 3 x 4 pairs 4 + 3 + 3 = 10 are in the right order.
 """
 
 import csv

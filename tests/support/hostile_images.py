@@ -1,8 +1,8 @@
-"""Files made to hurt a decoder, by name: bombs of pixels, bytes, time and bookkeeping, and what is merely odd.
+"""Builds hostile image files: decompression bombs, files that cost time or memory, damaged and unusual files.
 
-In: nothing. Out: functions without arguments that return bytes, as some files take tens of megabytes; with each, what
-must come of it: `DECODED`, or a part of the reason for which it is refused. `EITHER` is for damage that some formats
-cannot notice: there only the digest counts, which must be the same in every run.
+A `Case` has a function that returns the bytes, because some files have tens of megabytes, and the expected result:
+`DECODED`, or a pattern for the reason of refusal. `EITHER` is for damage that some formats cannot detect: then only the
+digest matters, which must be the same in every run.
 """
 
 import struct
@@ -14,30 +14,25 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from tests.support.makers import encode
+from tests.support.makers import chunk, encode
 
 DECODED, EITHER = "decoded", "either"
 RNG = np.random.default_rng(4)
 GREY = RNG.integers(0, 256, (40, 48), np.uint8)
 COLOUR = RNG.integers(0, 256, (40, 48, 3), np.uint8)
-MANY = 4_000_000  # more parts than anyone means
+MANY = 4_000_000  # more parts than any real file has
 SIDE = 7000  # x 7000 is just below the 50,000,000 pixels of params.yaml
 
 
 class Case(NamedTuple):
-    """`make` returns the file; `fate` is DECODED, EITHER, or a pattern that the reason must hold."""
+    """`make` returns the file; `fate` is DECODED, EITHER, or a pattern that the reason must contain."""
 
     make: Callable[[], bytes]
     fate: str
 
 
-def chunk(name: bytes, content: bytes = b"") -> bytes:
-    """A chunk of a PNG."""
-    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
-
-
 def png(*middle: bytes, width: int = 48, height: int = 40, bits: int = 8, colour: int = 0, data: bytes = b"") -> bytes:
-    """A PNG with chunks of one's own between header and pixels; `data` are its rows, compressed."""
+    """A PNG with the chunks `middle` between header and pixels; `data`: its compressed rows."""
     header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
     rows = data or zlib.compress(b"".join(b"\0" + row.tobytes() for row in GREY))
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + b"".join(middle) + chunk(b"IDAT", rows) + chunk(b"IEND")
@@ -45,13 +40,13 @@ def png(*middle: bytes, width: int = 48, height: int = 40, bits: int = 8, colour
 
 @cache
 def zeros(size: int) -> bytes:
-    """Zeros, compressed: a thousandth of `size`."""
+    """`size` zero bytes, compressed to about a thousandth."""
     packer = zlib.compressobj(9)
     return b"".join([*(packer.compress(bytes(1 << 20)) for _ in range(size >> 20)), packer.flush()])
 
 
 def tiff(*changes: tuple[int, int, int, int], extra: bytes = b"", following: int = 0) -> bytes:
-    """A grey TIFF of 48 x 40; `changes` are entries (tag, type, count, value), `extra` lies at byte 8 + 1920."""
+    """A grey TIFF of 48 x 40; `changes` are entries (tag, type, count, value), `extra` is at byte 8 + 1920."""
     start = 8 + GREY.size + len(extra)
     entries = {256: (4, 1, 48), 257: (4, 1, 40), 258: (3, 1, 8), 259: (3, 1, 1), 262: (3, 1, 1), 273: (4, 1, 8)}
     entries |= {277: (3, 1, 1), 278: (4, 1, 40), 279: (4, 1, GREY.size)}
@@ -76,7 +71,7 @@ def entry(tag: int, kind: int, count: int, value: int) -> bytes:
 
 
 def jpeg(*segments: tuple[int, bytes], **options: Any) -> bytes:
-    """A JPEG with segments (marker, content) of one's own after its beginning."""
+    """A JPEG with additional segments (marker, content) at its beginning."""
     plain = encode(COLOUR, "JPEG", **options)
     return plain[:2] + b"".join(segment(*one) for one in segments) + plain[2:]
 
@@ -87,12 +82,12 @@ def segment(marker: int, content: bytes) -> bytes:
 
 
 def scans(count: int) -> bytes:
-    """A progressive JPEG of SIDE x SIDE, grey, that goes over all its blocks `count` times and says nothing."""
+    """A grey progressive JPEG of SIDE x SIDE with `count` scans over all blocks that contain nothing."""
     plain = encode(np.zeros((16, 16), np.uint8), "JPEG", progressive=True)
     frame = plain.index(b"\xff\xc2")
     head = bytearray(plain[: plain.index(b"\xff\xda")])
     head[frame + 5 : frame + 9] = struct.pack(">HH", SIDE, SIDE)
-    # One Huffman code for a run of 2^14 + … empty blocks, 14 bits of its length behind it.
+    # One Huffman code for a run of 2^14 + … empty blocks, followed by 14 bits of its length.
     table = segment(0xC4, b"\x10" + bytes([1] + [0] * 15) + b"\xe0")
     blocks = ((SIDE + 7) // 8) ** 2
     bits = ("0" + 14 * "1") * (blocks // (2**15 - 1) + 1)
@@ -119,32 +114,32 @@ def bmp(width: int, height: int, compression: int, body: bytes, colours: int = 2
 
 
 def several(kind: str, **options: Any) -> bytes:
-    """Two pictures in one file."""
+    """A file with two pictures."""
     return encode(COLOUR, kind, save_all=True, append_images=[Image.fromarray(255 - COLOUR)], **options)
 
 
 def turned(kind: str, value: int) -> bytes:
-    """With an EXIF orientation, sensible or not."""
+    """A picture with an EXIF orientation, valid or not."""
     tags = Image.Exif()
     tags[0x0112] = value
     return encode(COLOUR, kind, exif=tags)
 
 
 def adobe_inverted(transform: int) -> bytes:
-    """A CMYK JPEG as Adobe writes it: values inverted, and a segment that says so."""
+    """A CMYK JPEG as Adobe writes it: inverted values, marked by a segment."""
     plain = encode(Image.fromarray(COLOUR).convert("CMYK"), "JPEG")
     mark = plain.index(b"Adobe")
     return plain[: mark + 11] + bytes([transform]) + plain[mark + 12 :]
 
 
 def large(kind: str, mode: str, **options: Any) -> bytes:
-    """A real picture just below the limit of pixels."""
+    """A valid picture just below the limit of pixels."""
     return encode(Image.new(mode, (SIDE, SIDE)), kind, **options)
 
 
 def directories(count: int) -> bytes:
-    """A TIFF whose pages go on and on, each an empty directory of 6 bytes."""
-    plain = tiff(extra=b"")
+    """A TIFF of `count` pages, each an empty directory of 6 bytes."""
+    plain = tiff()
     start = len(plain)
     chain = np.zeros(count, np.dtype([("entries", "<u2"), ("following", "<u4")]))
     chain["following"][:-1] = start + 6 * np.arange(1, count)
@@ -152,7 +147,7 @@ def directories(count: int) -> bytes:
 
 
 def strips(count: int, size: int) -> bytes:
-    """A TIFF of `count` strips of one row that all lie at the same place and claim `size` compressed bytes."""
+    """A TIFF of `count` strips of one row that share the same `size` compressed bytes."""
     data = zlib.compress(bytes(48)) + bytes(size)
     offsets = np.full(count, EXTRA, "<u4").tobytes()
     sizes = np.full(count, len(data), "<u4").tobytes()
@@ -184,23 +179,19 @@ BASES: dict[str, bytes] = {
 
 
 def damaged() -> Iterator[tuple[str, Case]]:
-    """Every base cut short at six places, and with one bit turned over at six."""
+    """Every base truncated at six places, and with one flipped bit at six places."""
     for name, data in BASES.items():
         for part in (1, 5, 30, 60, 90, 99):
-            end = max(1, len(data) * part // 100)
-            yield f"{name} cut at {part} %", Case(partial(_cut, data, end), EITHER if part == 99 else ".")
+            cut = data[: max(1, len(data) * part // 100)]
+            yield f"{name} cut at {part} %", Case(partial(bytes, cut), EITHER if part == 99 else ".")
         for number in range(6):
-            yield f"{name} with flip {number}", Case(partial(_flip, name, number), EITHER)
+            yield f"{name} with flip {number}", Case(partial(_flip, data, number), EITHER)
 
 
-def _cut(data: bytes, end: int) -> bytes:
-    return data[:end]
-
-
-def _flip(name: str, number: int) -> bytes:
-    changed = bytearray(BASES[name])
+def _flip(data: bytes, number: int) -> bytes:
+    changed = bytearray(data)
     rng = np.random.default_rng([number, len(changed)])
-    # Half of the flips in the first 200 bytes, where the headers are.
+    # Half of the flips are in the first 200 bytes, where the headers are.
     place = int(rng.integers(0, len(changed) if number % 2 else min(200, len(changed))))
     changed[place] ^= 1 << int(rng.integers(0, 8))
     return bytes(changed)

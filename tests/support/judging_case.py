@@ -1,4 +1,4 @@
-"""A test and two models' answers to it, written down image by image."""
+"""Test predictions and the outputs of two models on them, image by image."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from twofold.promotion.verdict import GateInputs
 
 
 def predictions(target, probability, slices=None, threshold=0.5) -> Predictions:
-    """A test whose images are called 000, 001, … in the order given."""
+    """Predictions on test images named 000, 001, … in the given order."""
     n = len(target)
     columns = {
         "sha256": [f"{number:03}" for number in range(n)],
@@ -25,21 +25,21 @@ def predictions(target, probability, slices=None, threshold=0.5) -> Predictions:
 
 
 def subject(test: Predictions, threshold=0.5, **more) -> GateInputs:
-    """What evaluate would say of it, and more figures."""
+    """The metrics of evaluate, and `more` of them."""
     return GateInputs({**metrics_summary(test.target, test.probability, threshold), **more}, test, threshold)
 
 
 def beside(test: Predictions, other, *, version="4", threshold=0.5, splits=None) -> PairedComparison:
-    """The test beside a model with other answers, that learned from no image of it unless `splits` say so."""
-    rival = Opponent(version, ModelOutputs(np.asarray(other, dtype=float), threshold), splits or {})
-    return compare(test, threshold, {}, rival)
+    """The test compared with an opponent's probabilities; the opponent learned from the images in `splits`."""
+    opponent = Opponent(version, ModelOutputs(np.asarray(other, dtype=float), threshold), splits or {})
+    return compare(test, threshold, {}, opponent)
 
 
 def broken(test: Predictions, problem="its weights are gone; mend it", version="4") -> PairedComparison:
-    """A model that could not be scored."""
+    """The comparison with a model that could not be scored."""
     return compare(test, 0.5, {}, Opponent(version, ModelOutputs(np.empty(0), 0.5), {}, problem))
 
 
 def answered(right: list[bool], target) -> list[float]:
-    """Probabilities that are right where they should be: 0.9 or 0.1."""
+    """Probabilities of 0.9 or 0.1 that are correct where `right` is true."""
     return [0.9 if bool(value) == hit else 0.1 for value, hit in zip(target, right, strict=True)]

@@ -1,8 +1,6 @@
-"""Images for tests: small, generated, the same for the same seed.
+"""Generated images for tests: small, deterministic for a seed, of two classes that a small model can distinguish."""
 
-In: a folder and sizes. Out: image files of two classes that a small model can tell apart, and damaged files by name.
-"""
-
+import hashlib
 import io
 import struct
 import zlib
@@ -13,20 +11,22 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from twofold.audit.ingest_checks import Audit as Judged
+from twofold.audit.ingest_checks import Audit
 from twofold.core.params import check_section
+from twofold.data.raw import ImageRecord
 from twofold.steps.ingest import Ingest, ingest
 from twofold.steps.preprocess import Preprocess, preprocess
 
 CLASSES = ("bad", "good")  # `bad` is the positive one
-# Of ingest: generated images are too alike, or too odd, in most tests. A contradiction is never let pass.
-UNJUDGED = dict.fromkeys(Judged.model_fields, "ignore") | {"both_labels": "fail"}
-# Of preprocess: generated images are alike on purpose in some tests.
+# Policies of ingest that ignore all checks: generated images are too similar, or outliers, in most tests. Conflicting
+# labels cannot be ignored.
+UNJUDGED = dict.fromkeys(Audit.model_fields, "ignore") | {"both_labels": "fail"}
+# Policies of preprocess that ignore all checks: generated images are similar on purpose in some tests.
 UNAUDITED = dict.fromkeys(("leaks", "groups", "label_conflicts", "near_duplicates"), "ignore")
 
 
 def pixels(rng: np.random.Generator, size: int, bad: bool, channels: int = 1) -> np.ndarray:
-    """One image: smooth noise, and across a `bad` one a dark line at a random place and slope. (S, S[, 3]) uint8."""
+    """One image of smooth noise, with a dark line at a random place and slope if `bad`: (S, S[, 3]) uint8."""
     base = rng.normal(150, 12, (size, size))
     base += np.linspace(-20, 20, size)[None, :] * rng.uniform(-1, 1)
     if bad:
@@ -38,17 +38,23 @@ def pixels(rng: np.random.Generator, size: int, bad: bool, channels: int = 1) ->
 
 
 def encode(image: np.ndarray | Image.Image, kind: str = "PNG", **options: Any) -> bytes:
-    """The image as a file's bytes; `kind` is Pillow's name of the format."""
+    """The bytes of the image's file; `kind` is Pillow's name of the format."""
     stream = io.BytesIO()
-    made = Image.fromarray(image) if isinstance(image, np.ndarray) else image
-    made.save(stream, kind, **options)
+    (Image.fromarray(image) if isinstance(image, np.ndarray) else image).save(stream, kind, **options)
     return stream.getvalue()
+
+
+def image_record(name: object, **changes: Any) -> ImageRecord:
+    """A row of the manifest for a grey PNG of 4 x 4 pixels; `sha256` and `content` are the SHA-256 of the name."""
+    sha256 = hashlib.sha256(str(name).encode()).hexdigest()
+    record = ImageRecord(sha256, f"{name}.png", "bad", None, None, 1, 4, 4, "L", "PNG", 1, sha256, 0, 0, ())
+    return record._replace(**changes)
 
 
 def make_folder(root: Path, per_class: int = 30, size: int = 64, seed: int = 0) -> Path:
     """Write `per_class` grey PNG images of each of `bad` (positive) and `good` into class folders.
 
-    The first `k` images of a class are the same whatever `per_class` is, so a folder can grow.
+    The first images of a class do not depend on `per_class`, so a folder can grow.
     """
     for label in CLASSES:
         (root / label).mkdir(parents=True, exist_ok=True)
@@ -59,7 +65,7 @@ def make_folder(root: Path, per_class: int = 30, size: int = 64, seed: int = 0) 
 
 
 def make_raw(source: Path | str, out: Path, **changes: Any) -> Path:
-    """Run ingest on a source of `bad` and `good`; `changes` are parameters. The metrics lie beside `out`."""
+    """Run ingest on a source of `bad` and `good`, with changed parameters; metrics and audit are beside `out`."""
     values = {
         "source": str(source),
         "positive": "bad",
@@ -71,13 +77,13 @@ def make_raw(source: Path | str, out: Path, **changes: Any) -> Path:
         "min_per_class": 2,
         "audit": UNJUDGED,
     }
-    taken = check_section(Ingest, "ingest", values | changes)
-    ingest(taken, raw=out, metrics=out.with_suffix(".json"), audit=out.with_suffix(".audit"))
+    params = check_section(Ingest, "ingest", values | changes)
+    ingest(params, raw=out, metrics=out.with_suffix(".json"), audit=out.with_suffix(".audit"))
     return out
 
 
 def make_prepared(raw: Path, out: Path, **changes: Any) -> Path:
-    """Run preprocess on what ingest wrote; `changes` are parameters. The metrics lie beside `out`."""
+    """Run preprocess on `raw`, with changed parameters; metrics and audit are beside `out`."""
     values = {
         "image_size": 32,
         "fit": "squash",
@@ -86,8 +92,8 @@ def make_prepared(raw: Path, out: Path, **changes: Any) -> Path:
         "split_salt": "tests",
         "audit": UNAUDITED,
     }
-    made = check_section(Preprocess, "preprocess", values | changes)
-    preprocess(made, raw, data=out, metrics=out.with_suffix(".json"), audit=out.with_suffix(".audit"))
+    params = check_section(Preprocess, "preprocess", values | changes)
+    preprocess(params, raw, data=out, metrics=out.with_suffix(".json"), audit=out.with_suffix(".audit"))
     return out
 
 
@@ -103,10 +109,12 @@ def write_labels(folder: Path, rows: Iterable[Iterable[str]], header: str = "pat
     return folder
 
 
+def chunk(name: bytes, content: bytes = b"") -> bytes:
+    """A chunk of a PNG."""
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+
 def bomb(width: int = 60_000, height: int = 60_000) -> bytes:
-    """A PNG of a few bytes that claims to be enormous."""
-    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    data = b"IDAT" + zlib.compress(bytes(1000))
-    chunks = [header, data, b"IEND"]
-    parts = [struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in chunks]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+    """A PNG of a few bytes that claims an enormous size."""
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND")

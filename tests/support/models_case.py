@@ -1,4 +1,4 @@
-"""A store with versions in every standing, made once, and `twofold models` as a user runs it."""
+"""A store with versions of every status, made once, and `twofold models` as a user runs it."""
 
 import shutil
 from pathlib import Path
@@ -8,6 +8,7 @@ import pytest
 from tests.support import registration_case as case
 from twofold.cli import main
 from twofold.registry import ledger as ledgers
+from twofold.registry import transitions
 from twofold.tracking import store as tracking
 
 REVIEW = case.PARAMS.model_copy(update={"promotion": "review"})
@@ -15,7 +16,7 @@ WHY = ("--reason", "because", "--actor", "ann")
 
 
 def make(empty_store: Path, root: Path) -> tuple[Path, Path]:
-    """A store with version 1 (was champion), 2 (champion) and 3 (waits for review), and ingest's artifact."""
+    """Make a store with version 1 (was champion), 2 (champion) and 3 (challenger); return it and ingest's artifact."""
     place = root / "mlflow"
     place.mkdir()
     with pytest.MonkeyPatch.context() as patch:
@@ -31,7 +32,7 @@ def make(empty_store: Path, root: Path) -> tuple[Path, Path]:
 
 
 def fresh(place: Path, patch: pytest.MonkeyPatch) -> tracking.MlflowStore:
-    """The same store as it was made; its files lie where they lay, for MLflow knows them by absolute paths."""
+    """Restore the store as it was made, in the same folder, because MLflow records absolute paths."""
     before = place.parent / "before"
     database = shutil.copy(before / "mlflow.db", place / f"{len(list(place.iterdir()))}.db")
     shutil.rmtree(place / "mlartifacts")
@@ -42,19 +43,34 @@ def fresh(place: Path, patch: pytest.MonkeyPatch) -> tracking.MlflowStore:
 
 
 def runner(capsys: pytest.CaptureFixture[str]):
-    """Runs one command; exit status and output."""
+    """A function that runs one command and returns its exit status and output."""
 
     def run(*words: str) -> tuple[int, str]:
         with pytest.raises(SystemExit) as ended:
             main.main(["models", words[0], "--name", "corner", *words[1:]])
-        told = capsys.readouterr()
-        return ended.value.code, told.out + "".join(line for line in told.err.splitlines(True) if "error" in line)
+        printed = capsys.readouterr()
+        errors = [line for line in printed.err.splitlines(keepends=True) if "error" in line]
+        return ended.value.code, printed.out + "".join(errors)
 
     return run
 
 
+def decide_meanwhile(patch: pytest.MonkeyPatch, module, function: str, change: transitions.Change, expected: int):
+    """Let another process write a change right after the next call of a function."""
+    original = getattr(module, function)
+
+    def call(*arguments):
+        patch.setattr(module, function, original)
+        result = original(*arguments)
+        with transitions.change_under_lock(tracking.connect(), "corner") as (lock, _):
+            transitions.commit(lock, change, expected=expected)
+        return result
+
+    patch.setattr(module, function, call)
+
+
 def aliases(store: tracking.MlflowStore) -> dict[str, int]:
-    """Who holds which alias in MLflow."""
+    """The aliases in MLflow with their versions."""
     return {alias: int(number) for alias, number in store.client.get_registered_model("corner").aliases.items()}
 
 

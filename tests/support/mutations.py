@@ -1,8 +1,8 @@
-"""Image files changed at random, the same for the same seed.
+"""Random mutations of image files, deterministic for a seed.
 
-In: a seed. Out: the bytes of one of the bases (`tests/support/hostile_images.py`), changed one to four times: bits turned over,
-bytes overwritten, pieces cut out, repeated or put in, two files spliced, sizes and other numbers of the header set to
-what breaks arithmetic. A PNG's checksums are mostly put right again, as nothing else would reach the decoder.
+Takes a seed; returns the bytes of a base of `hostile_images.py`, changed one to four times: bits flipped, bytes
+overwritten, pieces cut out, repeated or inserted, two files spliced, sizes and numbers of the header set to values
+that break arithmetic. The checksums of a PNG are mostly corrected, because otherwise nothing reaches the decoder.
 """
 
 import struct
@@ -18,53 +18,53 @@ NUMBERS = [0, 1, 2, 7, 8, 16, 255, 256, 4000, 9000, 32767, 32768, 65535, 65536, 
 
 
 def mutation(seed: int) -> bytes:
-    """One changed file."""
+    """One mutated file."""
     rng = np.random.default_rng([seed, 20_000])
     names = sorted(BASES)
     data = bytearray(BASES[names[int(rng.integers(len(names)))]])
     for _ in range(int(rng.integers(1, 5))):
         data = _CHANGES[int(rng.integers(len(_CHANGES)))](data, rng)
-    return bytes(_summed(data) if data[:4] == b"\x89PNG" and rng.random() < 0.8 else data)
+    return bytes(_correct_checksums(data) if data[:4] == b"\x89PNG" and rng.random() < 0.8 else data)
 
 
-def _flips(data: bytearray, rng: Rng) -> bytearray:
+def _flip_bits(data: bytearray, rng: Rng) -> bytearray:
     for place in rng.integers(0, max(1, len(data)), int(rng.integers(1, 20))):
         data[place : place + 1] = bytes([data[place] ^ 1 << int(rng.integers(8))]) if data else b""
     return data
 
 
-def _overwrites(data: bytearray, rng: Rng) -> bytearray:
-    start, end = _piece(data, rng)
+def _overwrite(data: bytearray, rng: Rng) -> bytearray:
+    start, end = _range(data, rng)
     size = end - start
     data[start:end] = [bytes(size), b"\xff" * size, rng.bytes(size)][int(rng.integers(3))]
     return data
 
 
-def _cut_out(data: bytearray, rng: Rng) -> bytearray:
-    start, end = _piece(data, rng)
+def _cut(data: bytearray, rng: Rng) -> bytearray:
+    start, end = _range(data, rng)
     del data[start:end]
     return data
 
 
-def _repeated(data: bytearray, rng: Rng) -> bytearray:
-    start, end = _piece(data, rng)
+def _repeat(data: bytearray, rng: Rng) -> bytearray:
+    start, end = _range(data, rng)
     data[end:end] = data[start:end] * int(rng.integers(1, 50))
     return data
 
 
-def _put_in(data: bytearray, rng: Rng) -> bytearray:
-    start, _ = _piece(data, rng)
+def _insert(data: bytearray, rng: Rng) -> bytearray:
+    start, _ = _range(data, rng)
     data[start:start] = rng.bytes(int(rng.integers(1, 300)))
     return data
 
 
-def _spliced(data: bytearray, rng: Rng) -> bytearray:
+def _splice(data: bytearray, rng: Rng) -> bytearray:
     other = BASES[sorted(BASES)[int(rng.integers(len(BASES)))]]
     return data[: int(rng.integers(len(data) + 1))] + other[int(rng.integers(len(other))) :]
 
 
-def _number(data: bytearray, rng: Rng) -> bytearray:
-    """Any two or four bytes, most often of the header."""
+def _set_number(data: bytearray, rng: Rng) -> bytearray:
+    """Set any two or four bytes, most often in the header."""
     size, order = int(rng.choice([2, 4])), str(rng.choice(["<", ">"]))
     value = NUMBERS[int(rng.integers(len(NUMBERS)))] & (256**size - 1)
     within = len(data) if rng.random() < 0.3 else min(len(data), 250)
@@ -73,8 +73,8 @@ def _number(data: bytearray, rng: Rng) -> bytearray:
     return data
 
 
-def _sized(data: bytearray, rng: Rng) -> bytearray:
-    """Where the format keeps width and height; in a TIFF any value of the directory, so strips and tiles too."""
+def _set_size(data: bytearray, rng: Rng) -> bytearray:
+    """Set width and height where the format stores them; in a TIFF any value of the directory."""
     values = [int(rng.choice([1, 15, 16, 40, 48, 49, 300, 5000, 7000, 16383, 65500])) for _ in range(2)]
     if data[:4] == b"\x89PNG":
         data[16:24] = struct.pack(">II", *values)
@@ -94,12 +94,12 @@ def _sized(data: bytearray, rng: Rng) -> bytearray:
     return data
 
 
-def _piece(data: bytearray, rng: Rng) -> tuple[int, int]:
+def _range(data: bytearray, rng: Rng) -> tuple[int, int]:
     start = int(rng.integers(0, len(data) + 1))
     return start, min(len(data), start + int(rng.integers(1, 200)))
 
 
-def _summed(data: bytearray) -> bytearray:
+def _correct_checksums(data: bytearray) -> bytearray:
     place = 8
     while place + 12 <= len(data):
         end = place + 8 + int.from_bytes(data[place : place + 4])
@@ -110,6 +110,5 @@ def _summed(data: bytearray) -> bytearray:
     return data
 
 
-_CHANGES: list[Callable[[bytearray, Rng], bytearray]] = [
-    *(_flips, _overwrites, _cut_out, _repeated, _put_in, _spliced, _number, _number, _sized, _sized)
-]
+_CHANGES: list[Callable[[bytearray, Rng], bytearray]]
+_CHANGES = [_flip_bits, _overwrite, _cut, _repeat, _insert, _splice, _set_number, _set_number, _set_size, _set_size]

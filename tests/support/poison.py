@@ -1,7 +1,7 @@
-"""Twelve ways to poison a file of weights or the folder that it lies in.
+"""Twelve ways to poison a file of weights or its folder.
 
-In: the path of a good file, and that of a canary. Out: the file (or its folder) poisoned in place; whoever reads it
-carelessly runs code that makes the canary appear. `careless` is that reader, for each kind that carries code.
+`plant` poisons a good file (or its folder) in place; code in it creates the canary file. `careless` reads the file in
+the unsafe way that executes the code, for each kind that contains code.
 """
 
 import importlib.util
@@ -18,7 +18,7 @@ import torch
 
 
 class Canary:
-    """Unpickling it runs code: it leaves a file."""
+    """An object whose unpickling executes code that creates a file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -33,7 +33,7 @@ def plant(kind: str, path: Path, canary: Path) -> None:
 
 
 def careless(kind: str, path: Path) -> None:
-    """Read the poisoned file as the reader does whom the poison is meant for."""
+    """Read the poisoned file in the unsafe way that this kind targets."""
     _READERS[kind](path)
 
 
@@ -71,7 +71,7 @@ def _renamed_extension(path: Path, canary: Path) -> None:
 
 
 def _poisoned_torch_cache(path: Path, canary: Path) -> None:
-    # As torch's cache held it before checkpoints were zip files.
+    # The format of torch's cache before checkpoints were zip files.
     torch.save({"conv1.weight": Canary(canary)}, path, _use_new_zipfile_serialization=False)
 
 
@@ -91,7 +91,7 @@ def _header_too_long(path: Path, canary: Path) -> None:
 
 
 def _code_path(path: Path, canary: Path) -> None:
-    """The weights stay good; what lies beside them wants to be imported."""
+    """Keep the weights; add modules to their folder that could be imported."""
     code = f"import pathlib\npathlib.Path({str(canary)!r}).touch()\n"
     folder = path.parent
     for name in ("__init__.py", "model.py", "twofold.py", "torch.py", "sitecustomize.py", "code/served.py"):
@@ -119,7 +119,7 @@ def _symlink(path: Path, canary: Path) -> None:
 
 
 def _absolute_path(path: Path, canary: Path) -> None:
-    """An archive whose member would be unpacked outside of where it is unpacked."""
+    """An archive with a member that is extracted outside the target folder."""
     with tarfile.open(path, "w:") as tar:
         _add(tar, str(canary), b"")
         _add(tar, "sys_info", pickle.dumps({"protocol_version": 1000, "little_endian": True, "type_sizes": {}}))
@@ -166,5 +166,5 @@ _READERS: dict[str, Callable[[Path], None]] = {
     "absolute path": _unpack,
 }
 KINDS = tuple(_PLANTS)
-WITH_CODE = tuple(_READERS)  # the others are damaged: there is nothing in them to run
-WITH_GOOD_WEIGHTS = ("code path",)  # whose file is as it was
+WITH_CODE = tuple(_READERS)  # the others are corrupted but contain no code
+WITH_GOOD_WEIGHTS = ("code path",)  # the file of weights is unchanged

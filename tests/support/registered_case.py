@@ -20,45 +20,44 @@ ANY = case.PARAMS.model_copy(update={"gates": [Minimum(figure="accuracy", min=0.
 
 
 def make(root, patch, precision="float32"):
-    """What register reads."""
+    """The artifacts that register reads."""
     raw, data = case.make_data(root)
-    torch.manual_seed(0)
-    classifier = models.build_classifier(BACKBONE, 0.5)
-    with torch.no_grad():
-        classifier.head[3].weight.mul_(-20)  # probabilities that differ, on both sides of the threshold
-    known = models.BACKBONES[BACKBONE]
     case.know_corner(patch)
     head, model = (case.make_model(root / kind, kind, 8.0, data) for kind in ("head", "model"))
-    save_file(
-        {name: value.contiguous() for name, value in classifier.state_dict().items()}, model / "model.safetensors"
-    )
-    about = read_json(model / "meta.json") | {"backbone": BACKBONE, "mean": list(known.mean), "std": list(known.std)}
-    write_meta(model, about.pop("kind"), about.pop("schema_version"), **about)
+    about = save_random_weights(model, scale=-20)  # the sign puts images on both sides of the threshold
+    meta = read_json(model / "meta.json") | about
+    write_meta(model, meta.pop("kind"), meta.pop("schema_version"), **meta)
     paths = case.places(root, (raw, data), head, model)
-    asked = Evaluate(
-        threshold=MaxAccuracy(policy="max_accuracy"),
-        views=4,
-        precision=precision,
-        batch_size=4,
-        robustness=0,
-        pictures=False,
-    )
-    evaluate(asked, data, model, evaluation=paths.evaluation, metrics=paths.metrics)
+    threshold = MaxAccuracy(policy="max_accuracy")
+    params = Evaluate(threshold=threshold, views=4, precision=precision, batch_size=4, robustness=0, pictures=False)
+    evaluate(params, data, model, evaluation=paths.evaluation, metrics=paths.metrics)
     return paths
 
 
+def save_random_weights(folder, backbone=BACKBONE, scale=20.0):
+    """Save random weights whose probabilities differ between images; return the backbone's entries of meta.json."""
+    torch.manual_seed(0)
+    classifier = models.build_classifier(backbone, 0.5)
+    with torch.no_grad():
+        classifier.head[3].weight.mul_(scale)
+    weights = {name: value.contiguous() for name, value in classifier.state_dict().items()}
+    save_file(weights, folder / "model.safetensors")
+    known = models.BACKBONES[backbone]
+    return {"backbone": backbone, "mean": list(known.mean), "std": list(known.std)}
+
+
 def images(count, seed=0):
-    """Files' bytes: grey and colour, PNG and JPEG, of several sizes, a turned one among them."""
-    found = []
+    """Bytes of image files: grey and colour, PNG and JPEG, of several sizes, some with an EXIF orientation."""
+    files = []
     for number in range(count):
         rng = np.random.default_rng([seed, number])
-        made = pixels(rng, 40 + number % 37, bool(number % 2), channels=3 if number % 3 == 0 else 1)
-        found.append(turned(made) if number % 16 == 1 else encode(made, "JPEG" if number % 5 == 0 else "PNG"))
-    return found
+        array = pixels(rng, 40 + number % 37, bool(number % 2), channels=3 if number % 3 == 0 else 1)
+        files.append(turned(array) if number % 16 == 1 else encode(array, "JPEG" if number % 5 == 0 else "PNG"))
+    return files
 
 
 def turned(array):
-    """A JPEG whose EXIF says that it lies on its side."""
+    """A JPEG with an EXIF orientation of 90 degrees."""
     stream, exif = io.BytesIO(), Image.Exif()
     exif[0x0112] = 6
     Image.fromarray(array[: len(array) // 2]).save(stream, "JPEG", exif=exif)

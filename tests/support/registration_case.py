@@ -1,10 +1,10 @@
-"""A candidate that can be worked out on paper, made in seconds: a model that reads an image's upper left pixel.
+"""A candidate that is made in seconds and computed by hand: a model that reads an image's upper left pixel.
 
-Of an image with grey g there the network's probability of `bad` is sigmoid(slope * g / 255 - slope / 2); validation is
-taken apart wholly, so the temperature stands at its lower bound, a half, and doubles the slope. On the test split the
-good images have 10, 50, 90 and 150, the bad ones 125, 240 and 110; validation puts the threshold between 100 and 140.
-So with slope 8, 2 of 3 bad ones are found and 3 of 4 good ones rightly passed: accuracy 5 / 7, ROC-AUC 10 / 12. The
-raw images, the prepared ones and the evaluation are made by the steps themselves.
+For an image with grey g there, the network's probability of `bad` is sigmoid(slope * g / 255 - slope / 2). It separates
+validation perfectly, so the temperature is at its lower bound, 0.5, and doubles the slope. On the test split the good
+images have 10, 50, 90 and 150, the bad ones 125, 240 and 110; validation puts the threshold between 100 and 140. So
+with slope 8, 2 of 3 bad images and 3 of 4 good ones are right: accuracy 5 / 7, ROC-AUC 10 / 12. The steps themselves
+make the raw images, the prepared ones and the evaluation.
 """
 
 import csv
@@ -38,10 +38,11 @@ IMAGES = [
     *(("test", grey, False) for grey in (10, 50, 90, 150)),
     *(("test", grey, True) for grey in (125, 240, 110)),
 ]
-# Seven images prove little: of two models that rank them alike, one may still be worse by 0.47.
+# Seven images prove little: of two models with the same ranking, one may still be worse by 0.47.
 GATES = [Minimum(figure="accuracy", min=0.7), NonInferior(figure="roc_auc", non_inferior_by=0.5)]
 PARAMS = Register(experiment="trying", model_name="corner", gates=GATES, reference_since=1, promotion="auto")
-SAID = ("action", "version", "champion", "actor", "reason", "gates", "note")  # of an entry, whoever wrote it when
+# The fields of an entry that do not depend on time and lock.
+REPRODUCIBLE = ("number", "action", "version", "champion", "actor", "reason", "gates", "note")
 REFUSING = PARAMS.model_copy(update={"gates": [*GATES, Maximum(figure="brier", max=0.01)]})
 
 
@@ -67,7 +68,7 @@ class Corner(nn.Module):
 
 
 def know_corner(monkeypatch) -> None:
-    """Make `corner` a backbone of this process; a fresh process does not know it."""
+    """Add the backbone `corner` to this process; a fresh process does not have it."""
     corner = models.Backbone(features=1, mean=(0, 0, 0), std=(1, 1, 1), stages=(), make=Corner)
     monkeypatch.setitem(models.BACKBONES, "corner", corner)
 
@@ -80,7 +81,7 @@ def image(grey: int) -> bytes:
 
 
 def make_data(root: Path) -> tuple[Path, Path]:
-    """`raw` and `data`, made by ingest and preprocess."""
+    """Make `raw` and `data` with ingest and preprocess."""
     source = root / "images"
     source.mkdir(parents=True)
     with (source / "labels.csv").open("w", newline="") as stream:
@@ -102,7 +103,7 @@ def make_data(root: Path) -> tuple[Path, Path]:
 
 
 def make_model(folder: Path, kind: str, slope: float, data: Path) -> Path:
-    """A folder like that of train_head (`head`) or finetune_all (`model`), as if trained on that data."""
+    """Make a folder like that of train_head (`head`) or finetune_all (`model`), as if trained on that data."""
     folder.mkdir(parents=True)
     classifier = models.build_classifier("corner", 0.5)
     with torch.no_grad():
@@ -116,62 +117,41 @@ def make_model(folder: Path, kind: str, slope: float, data: Path) -> Path:
     (folder / "history.csv").write_text(
         "epoch,lr,train_loss,validation_log_loss\n0,,,0.7\n1,0.001,0.6,0.5\n2,0.0005,0.5,0.4\n"
     )
-    artifacts.write_meta(
-        folder,
-        kind,
-        1,
-        backbone="corner",
-        weights="random",
-        base_sha256="b" * 64,
-        data_digest=artifacts.digest(data),
-        dropout=0.5,
-        image_size=SIZE,
-        channels=1,
-        mean=[0.0, 0.0, 0.0],
-        std=[1.0, 1.0, 1.0],
-        labels=["good", "bad"],
-        positive="bad",
-        winner="finetuned",
-        best_epoch=2,
-        validation={"log_loss": 0.4},
-        params={"epochs": 2, "seed": slope},
-    )
+    origin = {"backbone": "corner", "weights": "random", "base_sha256": "b" * 64, "data_digest": artifacts.digest(data)}
+    pixels = {"dropout": 0.5, "image_size": SIZE, "channels": 1, "mean": [0.0] * 3, "std": [1.0] * 3}
+    labels = {"labels": ["good", "bad"], "positive": "bad", "winner": "finetuned", "best_epoch": 2}
+    params = {"validation": {"log_loss": 0.4}, "params": {"epochs": 2, "seed": slope}}
+    artifacts.write_meta(folder, kind, 1, **origin, **pixels, **labels, **params)
     return folder
 
 
 def make_audit(folder: Path, data: Path, checks: Sequence[Check] = ()) -> Path:
-    """A folder like that of an audit by train_head on that data; of no checks unless some are given."""
+    """Make a folder like that of an audit by train_head on that data, with the given checks."""
     fingerprint = artifacts.read_json(data / "meta.json")["fingerprint"]
-    write_audit(folder, "train_head", checks, fingerprint=fingerprint, figures={}, pixels=lambda sha256: None)
+    write_audit(folder, "train_head", checks, fingerprint=fingerprint, statistics={}, pixels=lambda sha256: None)
     return folder
 
 
 def places(root: Path, data: tuple[Path, Path], head: Path, model: Path) -> Paths:
-    """What register reads of a model in `root`, its evaluation still to be made; with the audits of its data."""
+    """The paths that register reads for a model in `root`, with the audits of its data but without evaluation."""
     audits = [data[0].with_name(f"{step}-audit") for step in ("ingest", "preprocess")]
     own = make_audit(root / "train_head-audit", data[1])
     return Paths(*data, head, model, root / "evaluation", root / "metrics.json", *audits, own)
 
 
 def make_candidate(root: Path, data: tuple[Path, Path], slope: float = 8.0) -> Paths:
-    """All that register reads, for a model of this slope; evaluated by evaluate."""
+    """Make everything that register reads for a model of this slope, with the evaluation."""
     model = make_model(root / "model", "model", slope, data[1])
     head = make_model(root / "head", "head", slope, data[1])
     paths = places(root, data, head, model)
-    asked = Evaluate(
-        threshold=MaxAccuracy(policy="max_accuracy"),
-        views=1,
-        precision="float32",
-        batch_size=4,
-        robustness=7,
-        pictures=False,
-    )
-    evaluate(asked, paths.data, model, evaluation=paths.evaluation, metrics=paths.metrics)
+    settings = {"views": 1, "precision": "float32", "batch_size": 4, "robustness": 7, "pictures": False}
+    params = Evaluate(threshold=MaxAccuracy(policy="max_accuracy"), **settings)
+    evaluate(params, paths.data, model, evaluation=paths.evaluation, metrics=paths.metrics)
     return paths
 
 
 def make_known(root: Path) -> tuple[tuple[Path, Path], Paths]:
-    """The data and a candidate on it, for a fixture that many tests share."""
+    """Make the data and a candidate on it, for a fixture that many tests share."""
     with pytest.MonkeyPatch.context() as patch:
         know_corner(patch)
         data = make_data(root / "data")
@@ -179,19 +159,19 @@ def make_known(root: Path) -> tuple[tuple[Path, Path], Paths]:
 
 
 def run(paths: Paths, root: Path, params: Register = PARAMS) -> dict:
-    """Register the candidate; returns the verdict."""
+    """Register the candidate and return the verdict."""
     register(params, *paths, registration=root / "registration", verdict=root / "registration.json")
     return artifacts.read_json(root / "registration.json")
 
 
 def copy(paths: Paths, root: Path) -> Paths:
-    """The candidate's own artifacts in another folder, to be altered there; the data stays."""
+    """Copy the candidate's own artifacts, not its data, into another folder, so that a test can alter them."""
     own, audits = ([Path(shutil.copytree(path, root / path.name)) for path in some] for some in (paths[2:5], paths[6:]))
     return Paths(*paths[:2], *own, Path(shutil.copy(paths.metrics, root / "metrics.json")), *audits)
 
 
 class Killed(Exception):  # noqa: N818
-    """What a test raises in the place of a write."""
+    """Raised by a test instead of a write."""
 
 
 class Watched:
@@ -219,7 +199,7 @@ class Watched:
 
 
 def watch(monkeypatch, kill_before: int | None = None) -> Watched:
-    """Let every connection from now on go through one watched client."""
+    """Make every new connection use one watched client."""
     from twofold.tracking import store as tracking
 
     watched = Watched(tracking._client(tracking.address()), kill_before)
@@ -228,29 +208,29 @@ def watch(monkeypatch, kill_before: int | None = None) -> Watched:
 
 
 def hurry(monkeypatch) -> list[int]:
-    """Leave out what takes seconds: the fresh process, which tests/slow has, and the page's charts.
+    """Skip the smoke test in a fresh process, which tests/slow covers, and the page's charts; both take seconds.
 
     Returns:
-        A list that fills with the number of images of every rehearsal that is asked for.
+        A list to which every smoke test adds its number of images.
     """
     from twofold.registry import registration
     from twofold.reporting import decision_page
 
     know_corner(monkeypatch)
-    asked: list[int] = []
+    counts: list[int] = []
 
-    def rehearse(model, images, expected, *, threshold, labels, precision):
+    def run_smoke_test(model, images, expected, *, threshold, labels, precision):
         assert (model / "MLmodel").is_file()
-        asked.append(len(images))
+        counts.append(len(images))
         return 0.0
 
-    monkeypatch.setattr(registration, "run_smoke_test", rehearse)
+    monkeypatch.setattr(registration, "run_smoke_test", run_smoke_test)
     monkeypatch.setattr(decision_page, "render", lambda judged, outcome, recorded: "<h1>the page</h1>")
-    return asked
+    return counts
 
 
 def state() -> dict:
-    """What an uninterrupted registration leaves behind, without ids and times: to be compared with another."""
+    """The result of a registration without ids and times, for comparison with another one."""
     from twofold.registry import ledger
     from twofold.tracking import store as tracking
     from twofold.tracking.runs import RUN_KEY
@@ -279,16 +259,7 @@ def state() -> dict:
         "versions": [(v.version, v.tags, v.description) for v in client.search_model_versions("name = 'corner'")],
         "aliases": client.get_registered_model("corner").aliases,
         "ledger": [
-            (
-                entry.number,
-                entry.action,
-                entry.version,
-                entry.champion,
-                entry.actor,
-                entry.reason,
-                entry.gates,
-                entry.note,
-            )
+            [getattr(entry, field) for field in REPRODUCIBLE]
             for entry in ledger.read(client.get_registered_model("corner").tags).entries
         ],
     }

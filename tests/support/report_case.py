@@ -1,4 +1,4 @@
-"""Findings for a report: 300 test images with generated scores, drawn as noise."""
+"""Findings for a report: 300 test images of noise, with generated scores."""
 
 from typing import Any
 
@@ -88,7 +88,7 @@ def make_findings(
 
 
 def explained(test: predictions.Predictions, labels: tuple[str, str], pictures: bool) -> Explanations:
-    """Answers with a map each that shows nothing, or without pictures."""
+    """Answers with a blank map each, or without pictures."""
     pixels, overlay, words = (noise, MAP, "A map of noise") if pictures else (None, None, "")
     cases = [
         [Explanation(answer, overlay, words) for answer in choose(test, labels, pixels)]
@@ -104,7 +104,7 @@ _DRAWN: dict[Any, dict[str, Picture]] = {}
 
 
 def draw(key: Any, test: predictions.Predictions, uncalibrated: Any, metrics: Any) -> dict[str, Picture]:
-    """The charts of what `key` says, drawn once: drawing takes longer than all the rest."""
+    """The charts for `key`, drawn once, because drawing is the slowest part."""
     if key not in _DRAWN:
         _DRAWN[key] = plots.draw_plots(test, uncalibrated, metrics, key[0])
     return _DRAWN[key]

@@ -1,4 +1,4 @@
-"""What these tests put into buckets, and read from them."""
+"""Fills buckets for tests, and reads them as sources."""
 
 import io
 
@@ -29,7 +29,7 @@ def run(source, tmp_path, **values):
 
 
 def tree(source):
-    """{key: bytes} of what a source offers."""
+    """Return {key: bytes} of all images of a source."""
     entries = source.listing().entries
-    wanted = [source.wanted(entry.key) for entry in entries]
+    wanted = [source.request(entry.key) for entry in entries]
     return {one.key: got.data for one, got in zip(wanted, source.fetch(wanted, LIMIT), strict=True)}

@@ -1,4 +1,4 @@
-"""Fixtures of the unit tests: one thread, no live runs, folders of their own, one small data set, a Kubeflow server."""
+"""Fixtures of the unit tests: one thread, separate folders without live runs, a small data set, a Kubeflow server."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from tests.support.kfp_server.server import KfpServer
     from twofold.tracking.store import MlflowStore
 
-# Before torch is imported: several processes with several threads each would wait for one another.
+# Set before torch is imported: several processes with several threads each would slow each other down.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
@@ -26,7 +26,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def models_made(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A store with versions in every standing and ingest's artifact; `models_case.fresh` gives it as it was made."""
+    """A store with versions of every status, and ingest's artifact; `models_case.fresh` restores its first state."""
     from tests.support import models_case
 
     return models_case.make(empty_store, tmp_path_factory.mktemp("models"))
@@ -34,7 +34,7 @@ def models_made(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture
 def models_store(models_made: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> "MlflowStore":
-    """That store, as it was made."""
+    """That store in its first state."""
     from tests.support import models_case
 
     return models_case.fresh(models_made[0], monkeypatch)
@@ -42,7 +42,7 @@ def models_store(models_made: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 
 @pytest.fixture
 def models(models_store: "MlflowStore", capsys: pytest.CaptureFixture[str]) -> "Callable[..., tuple[int, str]]":
-    """Runs `twofold models` on it; exit status and output."""
+    """Runs `twofold models` on that store; returns exit status and output."""
     from tests.support import models_case
 
     return models_case.runner(capsys)
@@ -50,7 +50,7 @@ def models(models_store: "MlflowStore", capsys: pytest.CaptureFixture[str]) -> "
 
 @pytest.fixture
 def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty current folder, with memo, checkpoints, caches and weights of its own and without live runs."""
+    """An empty current folder with its own cache, checkpoints and weights, and without live runs."""
     monkeypatch.chdir(tmp_path)
     for name in ("TWOFOLD_CACHE", "TWOFOLD_CHECKPOINTS", "TWOFOLD_WEIGHTS", "TWOFOLD_DEVICE"):
         monkeypatch.delenv(name, raising=False)
@@ -62,7 +62,7 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> "Iterator[KfpServer]":
-    """A stand-in for Kubeflow's API over HTTP, and commands that do not wait long for it."""
+    """A stand-in for Kubeflow's API over HTTP, with short waiting times in the commands."""
     from tests.support.kfp_server.case import quick
     from tests.support.kfp_server.server import KfpServer
 
@@ -73,7 +73,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> "Iterator[KfpServer]":
 
 @pytest.fixture
 def cli(server: "KfpServer", capfd: pytest.CaptureFixture[str]) -> "Cli":
-    """The command line, calling that server."""
+    """The command line, connected to that server."""
     from tests.support.kfp_server.case import Cli
 
     return Cli(server, capfd)
@@ -81,5 +81,5 @@ def cli(server: "KfpServer", capfd: pytest.CaptureFixture[str]) -> "Cli":
 
 @pytest.fixture
 def canary(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file that is not there, until poison that is run makes it."""
+    """The path of a file that poisoned data creates if its code is executed."""
     return tmp_path_factory.mktemp("canary") / "alive"

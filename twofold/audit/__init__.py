@@ -1,1 +1,1 @@
-"""Data audits: records and pixels of images in; issues, and what is to be left out, out."""
+"""Data audits: checks records and pixels of images, reports issues, and excludes images by policy."""

@@ -1,10 +1,11 @@
-"""Images that do not look like the others: blank, too dark or bright, blurred, of odd proportions.
+"""Finds blank images, and outliers in exposure, sharpness and aspect ratio.
 
-In: images with their looks. Out: a check for each of these, with its findings.
+Takes images with their statistics; returns one check with its issues for each kind of outlier.
 
-An image is odd if it is both beyond a fixed limit and far from the rest of its data set: a factory whose pictures are
-all dark, or all soft, has no odd ones. Far is `FAR` robust standard deviations (1.4826 times the median absolute
-deviation) from the median, and never less than a named gap, as deviations are small where all images are alike.
+An image is an outlier if it is both beyond a fixed limit and far from the rest of its data set: in a factory whose
+pictures are all dark, or all soft, none is an outlier. Far means `FAR` robust standard deviations (1.4826 times the
+median absolute deviation) from the median, and at least a fixed gap, because the deviation is small where all images
+are alike.
 """
 
 import math
@@ -18,37 +19,33 @@ from twofold.audit.checks import Check, Issue, Policy
 from twofold.data.image_statistics import SIDE, ImageStatistics
 from twofold.data.raw import ImageRecord
 
-FAR = 4.0  # of a normal distribution one value in 30,000 lies that far to one side
+FAR = 4.0  # in a normal distribution one value in 30,000 lies that far to one side
 BLANK_SPREAD = 8.0  # levels of 255
-DARKEST, DARK_GAP = 0.32, 0.1  # share of white; the limits of cleanvision 0.3.7 for "dark" and "light"
+DARKEST, DARK_GAP = 0.32, 0.1  # fraction of white; cleanvision 0.3.7's limits for "dark" and "light"
 LIGHTEST, LIGHT_GAP = 0.95, 0.1
-# Levels squared: the limit that is in common use for the variance of the Laplacian, and a quarter of the usual one.
+# Levels squared: the usual limit for the variance of the Laplacian, and a quarter of the median.
 SOFTEST, SOFT_GAP = 100.0, math.log(4)
-NARROWEST, NARROW_GAP = 0.35, math.log(1.5)  # shorter to longer side, as in cleanvision; and half as long again
+NARROWEST, NARROW_GAP = 0.35, math.log(1.5)  # shorter to longer side as in cleanvision, and 1.5 times the median
 
 
-class _Oddity(NamedTuple):
-    """What makes a check: its figure, on which side of the limit it is odd, and how both are told."""
+class _OutlierCheck(NamedTuple):
+    """The statistic of a check, its limit, its distance from the median, and the text of an issue."""
 
     title: str
     meaning: str
-    figure: Callable[[ImageRecord, ImageStatistics], float]
-    beyond: Callable[[float], bool]
-    sign: int  # -1: odd images lie below the rest; 1: above; 0: on either side
+    statistic: Callable[[ImageRecord, ImageStatistics], float]
+    is_beyond_limit: Callable[[float], bool]
+    sign: int  # -1: outliers lie below the rest; 1: above; 0: on either side
     gap: float
     scale: Callable[[float], float]
-    tell: Callable[[float], str]
+    describe: Callable[[float], str]
 
 
-def _plain(value: float) -> float:
-    return value
-
-
-ODDITIES: dict[str, _Oddity] = {
-    "odd_aspect": _Oddity(
-        "Images of odd proportions",
-        f"The shorter side is less than {NARROWEST:.0%} of the longer one, and the proportions are far from those of "
-        "the other images: a strip or a crop gone wrong. Squashed to a square, such an image shows little of itself.",
+OUTLIER_CHECKS: dict[str, _OutlierCheck] = {
+    "odd_aspect": _OutlierCheck(
+        "Unusual aspect ratio",
+        f"The shorter side is less than {NARROWEST:.0%} of the longer one, and the aspect ratio is far from the rest: "
+        "a strip or a wrong crop. Squashed to a square, such an image shows little.",
         lambda image, _: image.width / image.height,
         lambda value: min(value, 1 / value) < NARROWEST,
         0,
@@ -56,33 +53,32 @@ ODDITIES: dict[str, _Oddity] = {
         math.log,
         lambda value: f"width is {value:.3g} times the height",
     ),
-    "under_exposed": _Oddity(
+    "under_exposed": _OutlierCheck(
         "Under-exposed images",
-        f"All but the brightest hundredth of the pixels are darker than {100 * DARKEST:.0f} % of white, and far darker "
-        "than in the other images. What is to be seen may not be in them.",
-        lambda _, look: look.dark,
+        f"99 % of the pixels are darker than {100 * DARKEST:.0f} % of white, and far darker than in the other images. "
+        "What the label is about may not be visible.",
+        lambda _, statistics: statistics.dark,
         lambda value: value < DARKEST,
         -1,
         DARK_GAP,
-        _plain,
+        float,
         lambda value: f"99 % of the pixels are darker than {100 * value:.0f} % of white",
     ),
-    "over_exposed": _Oddity(
+    "over_exposed": _OutlierCheck(
         "Over-exposed images",
-        f"All but the darkest twentieth of the pixels are brighter than {100 * LIGHTEST:.0f} % of white, and far "
-        "brighter than in the other images.",
-        lambda _, look: look.light,
+        f"95 % of the pixels are brighter than {100 * LIGHTEST:.0f} % of white, and far brighter than in other images.",
+        lambda _, statistics: statistics.light,
         lambda value: value > LIGHTEST,
         1,
         LIGHT_GAP,
-        _plain,
+        float,
         lambda value: f"95 % of the pixels are brighter than {100 * value:.0f} % of white",
     ),
-    "blurred": _Oddity(
+    "blurred": _OutlierCheck(
         "Blurred images",
-        f"Little contrast between neighbouring pixels at {SIDE} pixels: the variance of the Laplacian is below "
-        f"{SOFTEST:.0f} and far below that of the other images. Smooth surfaces look the same: judge by the pictures.",
-        lambda _, look: look.sharpness,
+        f"Scaled to {SIDE} pixels, neighbouring pixels differ little: the variance of the Laplacian is below "
+        f"{SOFTEST:.0f} and far below that of the other images. Smooth surfaces look the same, so check the pictures.",
+        lambda _, statistics: statistics.sharpness,
         lambda value: value < SOFTEST,
         -1,
         SOFT_GAP,
@@ -92,62 +88,53 @@ ODDITIES: dict[str, _Oddity] = {
 }
 BLANK = (
     "Blank images",
-    "Nearly one colour: but for the thousandth of the pixels at either end, all levels lie within "
-    f"{BLANK_SPREAD:.0f} of 255. There is nothing in them that a label could be about.",
+    "Nearly one colour: except for 0.1 % of the pixels at either end, all levels lie within "
+    f"{BLANK_SPREAD:.0f} of 255. There is nothing that a label could be about.",
 )
 
 
 def image_quality_checks(
-    policies: Mapping[str, Policy], images: Sequence[ImageRecord], looks: Sequence[ImageStatistics]
+    policies: Mapping[str, Policy], images: Sequence[ImageRecord], statistics: Sequence[ImageStatistics]
 ) -> list[Check]:
-    """Look for every oddity whose policy is not `ignore`.
+    """Run every check whose policy is not `ignore`.
 
     Args:
-        policies: by name: `blank` and those of `ODDITIES`.
-        images: any number.
-        looks: of the images, in their order.
+        policies: by name: `blank` and those of `OUTLIER_CHECKS`.
+        statistics: of the images, in their order.
 
     Returns:
-        A check for each; an image stands in the first one alone that it belongs to. The oddest come first.
+        All checks; an image is listed only in the first one that finds it. The strongest outliers come first.
     """
-    rest = list(zip(images, looks, strict=True))
-    blank = [(image, look) for image, look in rest if look.spread <= BLANK_SPREAD and policies["blank"] != "ignore"]
-    found = [
-        _found("blank", image, f"all within {look.spread:.3g} levels of 255", look.spread)
-        for image, look in sorted(blank, key=lambda row: (row[1].spread, row[0].key))
+    rows = list(zip(images, statistics, strict=True))
+    blank = [row for row in rows if row[1].spread <= BLANK_SPREAD and policies["blank"] != "ignore"]
+    issues = [
+        _issue("blank", image, f"all within {of_image.spread:.3g} levels of 255", of_image.spread)
+        for image, of_image in sorted(blank, key=lambda row: (row[1].spread, row[0].key))
     ]
-    checks = [Check("blank", policies["blank"], *BLANK, found)]
-    taken = {image.sha256 for image, _ in blank}
-    for name, oddity in ODDITIES.items():
-        found = []
-        if policies[name] != "ignore":
-            rows = [row for row in rest if row[0].sha256 not in taken]
-            found = _odd(name, oddity, rows)
-            taken |= {one.sha256 for one in found}
-        checks.append(Check(name, policies[name], oddity.title, oddity.meaning, found))
+    checks = [Check("blank", policies["blank"], *BLANK, issues)]
+    for name, check in OUTLIER_CHECKS.items():
+        reported = {issue.sha256 for issue in issues}
+        rows = [row for row in rows if row[0].sha256 not in reported]
+        issues = _find_outliers(name, check, rows) if policies[name] != "ignore" and rows else []
+        checks.append(Check(name, policies[name], check.title, check.meaning, issues))
     return checks
 
 
-def _odd(name: str, oddity: _Oddity, rows: Sequence[tuple[ImageRecord, ImageStatistics]]) -> list[Issue]:
-    if not rows:
-        return []
-    values = [oddity.figure(*row) for row in rows]
-    away = scaled_distances(np.array([oddity.scale(value) for value in values]), oddity.gap)
-    far = np.abs(away) if oddity.sign == 0 else oddity.sign * away
-    odd = sorted(
-        (-far[place], rows[place][0].key, place)
-        for place, value in enumerate(values)
-        if far[place] > 1 and oddity.beyond(value)
-    )
-    return [_found(name, rows[place][0], oddity.tell(values[place]), values[place]) for _, _, place in odd]
+def _find_outliers(name: str, check: _OutlierCheck, rows: Sequence[tuple[ImageRecord, ImageStatistics]]) -> list[Issue]:
+    values = [check.statistic(*row) for row in rows]
+    distances = scaled_distances(np.array([check.scale(value) for value in values]), check.gap)
+    far = np.abs(distances) if check.sign == 0 else check.sign * distances
+    outliers = [n for n, value in enumerate(values) if far[n] > 1 and check.is_beyond_limit(value)]
+    outliers.sort(key=lambda n: (-far[n], rows[n][0].key))
+    return [_issue(name, rows[n][0], check.describe(values[n]), values[n]) for n in outliers]
 
 
 def scaled_distances(values: NDArray[np.float64], gap: float) -> NDArray[np.float64]:
-    """How far each value lies from the median, signed; 1 is where `far` begins (see above), and at least `gap`."""
+    """The signed distance of each value from the median; 1 is the larger of `FAR` robust deviations and `gap`."""
     median = np.median(values)
     deviation = 1.4826 * np.median(np.abs(values - median))
     return np.asarray((values - median) / max(FAR * float(deviation), gap))
 
 
-def _found(check: str, image: ImageRecord, detail: str, value: float) -> Issue:
+def _issue(check: str, image: ImageRecord, detail: str, value: float) -> Issue:
     return Issue(check, image.sha256, image.key, image.label, image.split or "", detail, "", value)

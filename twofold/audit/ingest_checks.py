@@ -1,11 +1,11 @@
-"""The audit of ingest: everything that is looked for before an image is prepared.
+"""The audit of ingest: all checks of the original images, before they are resized.
 
-In: the images that ingest accepted, their looks, the repeats, the contradictions and what was refused. Out: the checks,
-and figures about the classes.
+Takes the accepted images, their statistics, the exact duplicates, the conflicting labels and the refused files; returns
+the checks, and statistics of the classes.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePosixPath
 from statistics import median
 from typing import Any, Literal
@@ -27,78 +27,73 @@ _ALL = "ignore, warn, fail"
 
 
 class Audit(Section):
-    """What is looked for, and what is done about it: a policy for each check."""
+    """The checks of the images: a policy for each."""
 
     blank: Policy = Field(description=f"Images of nearly one colour: {_WARN}")
-    odd_aspect: Policy = Field(description=f"Images of far other proportions than the others: {_WARN}")
-    under_exposed: Policy = Field(description=f"Images far darker than the others: {_WARN}")
-    over_exposed: Policy = Field(description=f"Images far brighter than the others: {_WARN}")
-    blurred: Policy = Field(description=f"Images far softer than the others: {_WARN}")
-    # Which of two labels is right cannot be known here, so the images cannot stay.
+    odd_aspect: Policy = Field(description=f"Images with an unusual aspect ratio (outliers): {_WARN}")
+    under_exposed: Policy = Field(description=f"Under-exposed images (outliers): {_WARN}")
+    over_exposed: Policy = Field(description=f"Over-exposed images (outliers): {_WARN}")
+    blurred: Policy = Field(description=f"Blurred images (outliers): {_WARN}")
+    # Nothing here tells which of the two labels is right, so the images cannot stay.
     both_labels: Literal["quarantine", "fail"] = Field(
-        description="The same picture under both labels: quarantine (every copy is left out), fail"
+        description="Exact duplicates with conflicting labels: quarantine (every copy is left out), fail"
     )
-    # A repeated file is kept once anyway.
-    exact_duplicates: PolicyOfAll = Field(description=f"Files that repeat another one of their class: {_ALL}")
+    # A duplicate file is kept once whatever the policy.
+    exact_duplicates: PolicyOfAll = Field(description=f"Exact duplicates within a class: {_ALL}")
     imbalance: PolicyOfAll = Field(description=f"One class has less than {MINORITY:.0%} of the images: {_ALL}")
     readable_label: PolicyOfAll = Field(
-        description=f"The label can be read from size, bytes, format, file name, EXIF or brightness alone: {_ALL}"
+        description="Label leakage / spurious correlation: image or file size, format, file name, EXIF or brightness "
+        f"alone predicts the label: {_ALL}"
     )
 
 
 def run_ingest_checks(
     policies: Audit,
     images: Sequence[ImageRecord],
-    looks: Mapping[str, ImageStatistics],
+    statistics: Mapping[str, ImageStatistics],
     *,
     labels: tuple[str, str],
     duplicates: Sequence[Duplicate],
-    torn: Sequence[Sequence[ImageRecord]],
+    conflicts: Sequence[Sequence[ImageRecord]],
     refused: Sequence[QuarantinedFile],
 ) -> tuple[list[Check], dict[str, Any]]:
-    """Look for everything.
+    """Run all checks; returns them, and the statistics for the page.
 
     Args:
-        policies: a policy for each check.
-        images: one for every SHA-256; none of `torn`.
-        looks: by SHA-256.
+        images: one for every SHA-256; none of `conflicts`.
+        statistics: by SHA-256.
         labels: the negative class, then the positive one.
-        duplicates: what repeats what.
-        torn: sets of files that show one picture and have both labels.
-        refused: files that were not taken at all.
-
-    Returns:
-        The checks, and the figures for the page.
+        duplicates: files that repeat an image.
+        conflicts: sets of files with the same pixels and both labels.
+        refused: files that are not among the images.
     """
-    ordered = sorted(images)
-    seen = [looks[image.sha256] for image in ordered]
-    policy = {name: getattr(policies, name) for name in type(policies).model_fields}
-    readable = find_spurious_correlations(ordered, seen, labels) if policies.readable_label != "ignore" else []
+    images = sorted(images)
+    of_images = [statistics[image.sha256] for image in images]
+    correlations = find_spurious_correlations(images, of_images, labels) if policies.readable_label != "ignore" else []
     checks = [
-        _both_labels(policies.both_labels, torn),
-        _readable(policies.readable_label, readable),
-        _imbalance(policies.imbalance, ordered, labels),
-        *image_quality_checks(policy, ordered, seen),
-        _exact(policies.exact_duplicates, duplicates),
-        _refused(refused),
+        _check_conflicting_labels(policies.both_labels, conflicts),
+        _check_correlations(policies.readable_label, correlations),
+        _check_imbalance(policies.imbalance, images, labels),
+        *image_quality_checks(policies.model_dump(), images, of_images),
+        _check_exact_duplicates(policies.exact_duplicates, duplicates),
+        _list_refused(refused),
     ]
-    return checks, data_statistics(ordered, labels, readable)
+    return checks, _data_statistics(images, labels, correlations)
 
 
 def files_to_quarantine(copies: Sequence[ImageRecord], checks: Sequence[Check]) -> list[QuarantinedFile]:
-    """Every file that shows what a check with the policy `quarantine` found, with the reason.
+    """Every file with the pixels of an issue whose policy is `quarantine`, with the reason.
 
     Args:
-        copies: an image for every accepted file, repeated ones included.
-        checks: as `examine` returns them.
+        copies: a record for every accepted file, duplicates included.
+        checks: as `run_ingest_checks` returns them.
     """
     reasons: dict[str, str] = {}
     content = {image.sha256: image.content for image in copies}
     for check in checks:
-        if check.policy == "quarantine":
-            for found in check.found:
-                if found.sha256:
-                    reasons.setdefault(content[found.sha256], f"{check.name}: {found.detail}")
+        for issue in check.found if check.policy == "quarantine" else ():
+            if issue.sha256:
+                reasons.setdefault(content[issue.sha256], f"{check.name}: {issue.detail}")
     return [
         QuarantinedFile(image.key, image.label, "audit", reasons[image.content], image.sha256)
         for image in copies
@@ -106,10 +101,10 @@ def files_to_quarantine(copies: Sequence[ImageRecord], checks: Sequence[Check]) 
     ]
 
 
-def data_statistics(
-    images: Sequence[ImageRecord], labels: tuple[str, str], readable: Sequence[SpuriousCorrelation] = ()
+def _data_statistics(
+    images: Sequence[ImageRecord], labels: tuple[str, str], correlations: Sequence[SpuriousCorrelation] = ()
 ) -> dict[str, Any]:
-    """Numbers and tables about the images, for the page and for programs."""
+    """Numbers and tables about the images, for the page and audit.json."""
     by_label = {label: [image for image in images if image.label == label] for label in labels}
     found: dict[str, Any] = {
         "images": len(images),
@@ -128,17 +123,19 @@ def data_statistics(
         "file formats": _table(by_label, lambda image: image.format),
         "source folders": _table(by_label, lambda image: str(PurePosixPath(image.key).parent)),
     }
-    if readable:
+    if correlations:
         found["the label read from one kind of facts alone (0.5 is guessing)"] = {
             one.family: {"ROC-AUC": one.auc, f"at least ({CONFIDENCE})": one.bound, "from": one.facts}
-            for one in readable
+            for one in correlations
         }
     return found
 
 
-def _table(by_label: Mapping[str, Sequence[ImageRecord]], of: Any) -> dict[str, dict[str, int]]:
+def _table(
+    by_label: Mapping[str, Sequence[ImageRecord]], value: Callable[[ImageRecord], str]
+) -> dict[str, dict[str, int]]:
     """How often each value occurs in each class, the most frequent ones first."""
-    counts = {label: Counter(of(image) for image in some) for label, some in by_label.items()}
+    counts = {label: Counter(value(image) for image in some) for label, some in by_label.items()}
     total = sum(counts.values(), Counter[str]())
     names = sorted(total, key=lambda name: (-total[name], name))
     rows = {name: {label: count[name] for label, count in counts.items()} for name in names[:ROWS]}
@@ -149,97 +146,81 @@ def _table(by_label: Mapping[str, Sequence[ImageRecord]], of: Any) -> dict[str, 
     return rows
 
 
-def _both_labels(policy: Policy, torn: Sequence[Sequence[ImageRecord]]) -> Check:
-    found = []
-    for same in torn:
-        first, *others = sorted(same, key=lambda image: image.key)
+def _check_conflicting_labels(policy: Policy, conflicts: Sequence[Sequence[ImageRecord]]) -> Check:
+    issues = []
+    for same_pixels in conflicts:
+        first, *others = sorted(same_pixels, key=lambda image: image.key)
         other = next((image for image in others if image.label != first.label), first)
         detail = " = ".join(f"{image.key} ({image.label})" for image in [first, *others])
-        found.append(Issue("both_labels", first.sha256, first.key, first.label, "", detail, other.sha256))
+        issues.append(Issue("both_labels", first.sha256, first.key, first.label, "", detail, other.sha256))
     return Check(
         "both_labels",
         policy,
-        "The same picture under both labels",
-        "Equal pixels under both labels: one of the two is wrong, and nobody but you knows which. Keep each picture "
-        "under the right label alone. With quarantine every copy is left out.",
-        sorted(found, key=lambda one: one.key),
+        "Conflicting labels of exact duplicates",
+        "Files with equal pixels have different labels: one of the labels is wrong, and only you know which. Keep each "
+        "picture under the right label only. With quarantine every copy is left out.",
+        sorted(issues, key=lambda issue: issue.key),
     )
 
 
-def _readable(policy: Policy, found: Sequence[SpuriousCorrelation]) -> Check:
+def _check_correlations(policy: Policy, correlations: Sequence[SpuriousCorrelation]) -> Check:
     return Check(
         "readable_label",
         policy,
-        "A label that can be read without looking",
-        "A small decision tree tries to tell the classes apart by facts such as size, bytes, format, file name, EXIF "
-        "or mean brightness alone, judged by cross-validation that keeps groups together. It is reported where it "
-        f"beats guessing for sure (the lower {CONFIDENCE} bound of its ROC-AUC is above {0.5 + MARGIN}). The model "
-        "sees pixels and nothing else: names and EXIF never reach it, but where they differ the classes came by "
-        "different ways, and those often show in the pixels too. A real difference can be the cause: a broken part "
-        "may well be darker. Numbers in file names, folders and the classes' own names are not read.",
+        "Label leakage / spurious correlation",
+        "A small decision tree predicts the label from image size, file size, format, file name, EXIF or mean "
+        "brightness alone, in a cross-validation that keeps groups together. It is reported if it is significantly "
+        f"better than chance (the lower {CONFIDENCE} bound of its ROC-AUC is above {0.5 + MARGIN}). The model sees "
+        "only pixels, never names or EXIF. But if these differ, the classes were collected in different ways, and "
+        "that often shows in the pixels too. The cause can also be a real difference: a broken part may well be "
+        "darker. Numbers in file names, folders and class names are not used.",
         [
-            Issue(
-                "readable_label",
-                "",
-                "",
-                "",
-                "",
-                f"{one.family} alone ({one.facts}): ROC-AUC {one.auc:.2f}, at least {one.bound:.2f}",
-                "",
-                one.auc,
-            )
-            for one in sorted(found, key=lambda one: (-one.auc, one.family))
-            if one.tells
+            Issue("readable_label", "", "", "", "", one.description, "", one.auc)
+            for one in sorted(correlations, key=lambda one: (-one.auc, one.family))
+            if one.is_significant
         ],
     )
 
 
-def _imbalance(policy: PolicyOfAll, images: Sequence[ImageRecord], labels: tuple[str, str]) -> Check:
+def _check_imbalance(policy: PolicyOfAll, images: Sequence[ImageRecord], labels: tuple[str, str]) -> Check:
     counts = {label: sum(image.label == label for image in images) for label in labels}
     rare = min(labels, key=lambda label: counts[label])
     share = counts[rare] / max(1, len(images))
-    told = f"{counts[rare]} of {len(images)} images are {rare}: {share:.1%}"
-    found = [Issue("imbalance", "", "", rare, "", told, "", share)] if share < MINORITY and policy != "ignore" else []
+    detail = f"{counts[rare]} of {len(images)} images are {rare}: {share:.1%}"
+    issue = Issue("imbalance", "", "", rare, "", detail, "", share)
     return Check(
         "imbalance",
         policy,
-        "Classes of very different size",
-        f"One class has less than {MINORITY:.0%} of the images: accuracy says little then, figures of the rare class "
+        "Class imbalance",
+        f"One class has less than {MINORITY:.0%} of the images: then accuracy says little, metrics of the rare class "
         "are uncertain, and class_weights of train_head and finetune_all may help.",
-        found,
+        [issue] if share < MINORITY and policy != "ignore" else [],
     )
 
 
-def _exact(policy: PolicyOfAll, duplicates: Sequence[Duplicate]) -> Check:
-    found = [
-        Issue(
-            "exact_duplicates",
-            item.sha256,
-            item.key,
-            item.label,
-            "",
-            f"the same file as {item.of}" if item.kind == "bytes" else f"the same pixels as {item.of}",
-            "" if item.kind == "bytes" else item.of_sha256,
-        )
-        for item in sorted(duplicates)
-    ]
+def _check_exact_duplicates(policy: PolicyOfAll, duplicates: Sequence[Duplicate]) -> Check:
+    issues = []
+    for item in sorted(duplicates):
+        same, of = ("file", "") if item.kind == "bytes" else ("pixels", item.of_sha256)
+        detail = f"the same {same} as {item.of}"
+        issues.append(Issue("exact_duplicates", item.sha256, item.key, item.label, "", detail, of))
     return Check(
         "exact_duplicates",
         policy,
         "Exact duplicates",
-        "Files that repeat another one of their class, byte for byte or pixel for pixel. A repeated file is kept once; "
-        "of files that differ and show the same pixels, preprocess leaves out those that would be in two splits.",
-        found if policy != "ignore" else [],
+        "Files that repeat another one of their class, byte for byte or pixel for pixel. A duplicate file is kept "
+        "once. Of different files with the same pixels preprocess leaves out all but one.",
+        issues if policy != "ignore" else [],
     )
 
 
-def _refused(refused: Sequence[QuarantinedFile]) -> Check:
+def _list_refused(refused: Sequence[QuarantinedFile]) -> Check:
     return Check(
         "refused",
         "quarantine",
-        "Files that were refused",
-        "Damaged, too large, too small, of no accepted format, or not to be verified. They are listed in "
-        "quarantine.csv; ingest.max_refused_fraction says how many there may be.",
+        "Refused files",
+        "Damaged, too large, too small, not of an accepted format, or without the required checksum. quarantine.csv "
+        "lists them; ingest.max_refused_fraction limits how many there may be.",
         [Issue("refused", "", item.key, item.label, "", item.reason) for item in sorted(refused)],
         "ingest.max_refused_fraction",
     )

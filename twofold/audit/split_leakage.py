@@ -1,11 +1,11 @@
-"""Leaks between the splits, and what else near duplicates and groups tell of them.
+"""Finds split leakage: near duplicates and groups across train, validation and test.
 
-In: images with their splits, and the pairs of them that nearly repeat each other. Out: the checks of preprocess's
-audit, and which images are left out for them.
+Takes images with their splits, and the pairs of near duplicates among them; returns the checks of preprocess's audit,
+and the images to exclude.
 
-Nothing is ever moved to another split. Of two images that repeat each other across splits the one that is held back
-further from training stays: test before validation before train. Along a chain of repeats only images that stay count:
-where test ~ validation ~ train, the image of validation is left out, and then nothing speaks against the one of train.
+No image is moved to another split. Of two duplicates across splits the one furthest from training stays: test before
+validation before train. Along a chain of duplicates only images that stay count: where test ~ validation ~ train, the
+image of validation is excluded, and then the image of train has no reason to be.
 """
 
 from collections import Counter
@@ -14,37 +14,38 @@ from typing import Any, NamedTuple
 
 from twofold.audit.checks import Check, Issue, Policy
 from twofold.audit.near_duplicates import NearDuplicate
-from twofold.data.raw import ImageRecord
-from twofold.data.splits import RANK, SPLITS, ExcludedImage
+from twofold.data.raw import PRECEDENCE, ImageRecord
+from twofold.data.splits import SPLITS, ExcludedImage
 
 VALUES = 20  # of a slice, the most frequent ones, in the page's table
 TITLES = {
     "leaks": (
-        "The same picture in two splits",
-        "An image of train or validation that shows the same picture as one of test, or an image of train as one of "
-        "validation: as it is, resized, encoded anew, brighter or darker, flipped or turned. Test figures that count "
-        "such images are too good. Two parts that look the same in every detail are found too, and as harmful. Left "
-        "out is the one that is held back less; nothing is moved.",
+        "Split leakage",
+        "An image of train or validation is a duplicate of one in test, or an image of train of one in validation: the "
+        "same picture, possibly resized, encoded again, brighter or darker, flipped or rotated. Then test metrics are "
+        "too good. Two parts that look the same in every detail are also found, and do the same harm. With quarantine "
+        "the image closer to training is left out; no image is moved to another split.",
     ),
     "groups": (
-        "A group in two splits",
-        "Images of one group (a patient, a part, a module) in more than one split, which only given splits can do. The "
-        "model then meets in the test what it knows from training. Left out are those that are held back less.",
+        "Group leakage",
+        "Images of one group (a patient, a part, a module) are in more than one split, which only given splits "
+        "allow. The model then meets in the test what it knows from training. With quarantine the images closer to "
+        "training are left out.",
     ),
     "label_conflicts": (
-        "The same picture under both labels",
-        "Two images that nearly repeat each other and stand under different labels: one of the labels is wrong, or the "
-        "difference between the classes is smaller than what a thumbnail of 32 pixels shows.",
+        "Conflicting labels of near duplicates",
+        "Two near duplicates have different labels: one of the labels is wrong, or the classes differ in "
+        "something too small to show in a thumbnail of 32 pixels.",
     ),
     "near_duplicates": (
-        "The same picture twice in a split",
-        "Two images of one split that show the same picture. They count twice, in training or in a figure.",
+        "Near duplicates",
+        "Two images of one split show the same picture, so it counts twice in training or in a metric.",
     ),
 }
 
 
 class LeakageResult(NamedTuple):
-    """The checks, and what is left out for them, by place."""
+    """Checks, and the images to exclude by their policies, by index."""
 
     checks: list[Check]
     left_out: dict[int, ExcludedImage]
@@ -53,116 +54,104 @@ class LeakageResult(NamedTuple):
 def exact_duplicate_issues(
     images: Sequence[ImageRecord], splits: Sequence[str], left_out: Mapping[int, ExcludedImage]
 ) -> tuple[list[Issue], list[Issue]]:
-    """The findings of what `splits.repeats` left out: (across splits, within one)."""
-    place_of = {image.sha256: place for place, image in enumerate(images)}
+    """The issues of the images that `find_repeats` excluded: (across splits, within a split)."""
+    index_of = {image.sha256: index for index, image in enumerate(images)}
     across: list[Issue] = []
     within: list[Issue] = []
-    for place, row in sorted(left_out.items()):
-        of = place_of[row.of]
+    for index, row in sorted(left_out.items()):
+        of = index_of[row.of]
+        check, issues = ("near_duplicates", within) if splits[of] == row.split else ("leaks", across)
         detail = f"{row.reason}, {images[of].key}; left out"
-        found = Issue("", row.sha256, row.key, images[place].label, row.split, detail, row.of, 1.0)
-        if splits[of] == row.split:
-            within.append(found._replace(check="near_duplicates"))
-        else:
-            across.append(found._replace(check="leaks"))
+        issues.append(Issue(check, row.sha256, row.key, images[index].label, row.split, detail, row.of, 1.0))
     return across, within
 
 
 def group_issues(
     images: Sequence[ImageRecord], splits: Sequence[str], places: Iterable[int], policy: Policy
 ) -> LeakageResult:
-    """Groups in several splits.
+    """Groups with images in several splits.
 
     Args:
-        images: all of them.
-        splits: of each.
-        places: of those that are still in.
-        policy: with `quarantine` the images of the less held-back splits are left out.
+        places: indices of the images that are not excluded yet.
+        policy: with `quarantine` the images in splits closer to training are excluded.
     """
-    held: dict[str, str] = {}
-    of_groups = [place for place in places if images[place].group is not None]
-    for place in of_groups:
-        group, split = str(images[place].group), splits[place]
-        held[group] = min(held.get(group, split), split, key=RANK.__getitem__)
-    found: list[Issue] = []
-    out: dict[int, ExcludedImage] = {}
-    for place in of_groups if policy != "ignore" else ():
-        image, split = images[place], splits[place]
-        furthest = held[str(image.group)]
-        if split == furthest:
-            continue
-        reason = f"its group {image.group} is in {furthest} too"
-        found.append(Issue("groups", image.sha256, image.key, image.label, split, reason))
-        if policy == "quarantine":
-            out[place] = ExcludedImage(image.sha256, image.key, split, reason, "")
-    found.sort(key=lambda row: (row.detail, row.key))
-    return LeakageResult([Check("groups", policy, *TITLES["groups"], found)], out)
+    grouped = [(index, str(images[index].group)) for index in places if images[index].group is not None]
+    furthest: dict[str, str] = {}  # the split of each group that is furthest from training
+    for index, group in grouped:
+        furthest[group] = min(furthest.get(group, splits[index]), splits[index], key=PRECEDENCE.__getitem__)
+    issues: list[Issue] = []
+    excluded: dict[int, ExcludedImage] = {}
+    for index, group in grouped if policy != "ignore" else ():
+        image, split = images[index], splits[index]
+        if split != furthest[group]:
+            reason = f"its group {group} is in {furthest[group]} too"
+            issues.append(Issue("groups", image.sha256, image.key, image.label, split, reason))
+            if policy == "quarantine":
+                excluded[index] = ExcludedImage(image.sha256, image.key, split, reason, "")
+    issues.sort(key=lambda issue: (issue.detail, issue.key))
+    return LeakageResult([Check("groups", policy, *TITLES["groups"], issues)], excluded)
 
 
 def near_duplicate_issues(
     images: Sequence[ImageRecord], splits: Sequence[str], pairs: Sequence[NearDuplicate], policies: Mapping[str, Policy]
 ) -> LeakageResult:
-    """Near duplicates: under both labels, across splits, within one.
+    """Near duplicates with different labels, across splits, and within a split.
 
     Args:
-        images: those that are still in.
-        splits: of each.
-        pairs: of places among them.
+        images: those that are not excluded yet.
+        pairs: of indices of `images`.
         policies: of `label_conflicts`, `leaks` and `near_duplicates`.
     """
     found: dict[str, list[Issue]] = {name: [] for name in ("leaks", "label_conflicts", "near_duplicates")}
-    out: dict[int, ExcludedImage] = {}
+    excluded: dict[int, ExcludedImage] = {}
 
-    def note(check: str, place: int, other: int, pair: NearDuplicate) -> None:
-        image, of = images[place], images[other]
-        seen = f"correlation {pair.similarity:.3f}" + ("" if pair.turn == "as it is" else f", {pair.turn}")
-        detail = f"nearly repeats {of.key} ({of.label}, {splits[other]}): {seen}"
-        row = Issue(check, image.sha256, image.key, image.label, splits[place], detail, of.sha256, pair.similarity)
+    def exclude(index: int, other: int, which: str) -> None:
+        image, reason = images[index], f"nearly the same picture as an image of {which}"
+        excluded.setdefault(index, ExcludedImage(image.sha256, image.key, splits[index], reason, images[other].sha256))
+
+    def report(check: str, index: int, other: int, pair: NearDuplicate) -> None:
+        image, of = images[index], images[other]
+        match = f"correlation {pair.similarity:.3f}" + ("" if pair.turn == "as it is" else f", {pair.turn}")
+        detail = f"near duplicate of {of.key} ({of.label}, {splits[other]}): {match}"
+        row = Issue(check, image.sha256, image.key, image.label, splits[index], detail, of.sha256, pair.similarity)
         found[check].append(row)
-        if policies[check] == "quarantine" and place not in out:
-            reason = f"nearly the same picture as an image of {splits[other]}"
-            out[place] = ExcludedImage(image.sha256, image.key, splits[place], reason, of.sha256)
+        if policies[check] == "quarantine":
+            exclude(index, other, splits[other])
+
+    def rank(index: int) -> tuple[int, str]:
+        return PRECEDENCE[splits[index]], images[index].sha256
 
     if policies["label_conflicts"] != "ignore":
-        torn = [pair for pair in pairs if images[pair.first].label != images[pair.second].label]
-        for pair in sorted(torn, key=lambda pair: (-pair.similarity, pair)):
-            note("label_conflicts", pair.first, pair.second, pair)
+        conflicts = [pair for pair in pairs if images[pair.first].label != images[pair.second].label]
+        for pair in sorted(conflicts, key=lambda pair: (-pair.similarity, pair)):
+            report("label_conflicts", pair.first, pair.second, pair)
             if policies["label_conflicts"] == "quarantine":
-                one, of = images[pair.second], images[pair.first]
-                reason = f"nearly the same picture as an image of {of.label}"
-                out.setdefault(pair.second, ExcludedImage(one.sha256, one.key, splits[pair.second], reason, of.sha256))
-    partners: dict[int, list[NearDuplicate]] = {}
+                exclude(pair.second, pair.first, images[pair.first].label)
+    partners: dict[int, list[tuple[NearDuplicate, int]]] = {}
     for pair in pairs:
-        partners.setdefault(pair.first, []).append(pair)
-        partners.setdefault(pair.second, []).append(pair)
-    # From the most held-back split on, so that what an image is compared with is decided already.
-    for place in sorted(partners, key=lambda place: (RANK[splits[place]], images[place].sha256)):
-        here = (RANK[splits[place]], images[place].sha256)
-        before = [
-            (pair, other)
-            for pair in partners[place]
-            for other in (pair.first + pair.second - place,)
-            if other not in out and (RANK[splits[other]], images[other].sha256) < here
-        ]
-        if not before:
+        partners.setdefault(pair.first, []).append((pair, pair.second))
+        partners.setdefault(pair.second, []).append((pair, pair.first))
+    # Starts with the split furthest from training, so that each image is compared with images already decided on.
+    for index in sorted(partners, key=rank):
+        kept = [(pair, other) for pair, other in partners[index] if other not in excluded and rank(other) < rank(index)]
+        if not kept:
             continue
-        pair, other = min(before, key=lambda one: (RANK[splits[one[1]]], -one[0].similarity, images[one[1]].sha256))
-        check = "near_duplicates" if splits[other] == splits[place] else "leaks"
-        if policies[check] != "ignore" and place not in out:
-            note(check, place, other, pair)
-    for rows in found.values():
-        rows.sort(key=lambda row: (-(row.value or 0), row.key))
-    return LeakageResult([Check(name, policies[name], *TITLES[name], rows) for name, rows in found.items()], out)
+        pair, other = min(kept, key=lambda one: (PRECEDENCE[splits[one[1]]], -one[0].similarity, images[one[1]].sha256))
+        check = "near_duplicates" if splits[other] == splits[index] else "leaks"
+        if policies[check] != "ignore" and index not in excluded:
+            report(check, index, other, pair)
+    for issues in found.values():
+        issues.sort(key=lambda issue: (-(issue.value or 0), issue.key))
+    return LeakageResult([Check(name, policies[name], *TITLES[name], rows) for name, rows in found.items()], excluded)
 
 
 def split_statistics(
     images: Sequence[ImageRecord], splits: Sequence[str], classes: Sequence[str], slices: Sequence[str]
 ) -> dict[str, Any]:
-    """What the audit's page shows of the splits: images of each class, groups, and images of each slice.
+    """The splits for the audit's page: images of each class, groups, and images of each slice.
 
     Args:
-        images: that are left.
-        splits: of each.
+        images: those that are not excluded.
         classes: the negative one, then the positive one.
         slices: names of the slice columns.
     """
@@ -178,7 +167,7 @@ def split_statistics(
     for number, name in enumerate(slices):
         counts = Counter((image.slices[number], split) for image, split in zip(images, splits, strict=True))
         values = Counter(image.slices[number] for image in images)
-        # A value that a split lacks is trained without being judged, or judged without being trained.
+        # Shows a value that is missing in a split: trained on but not evaluated, or evaluated but not trained on.
         found[f"Images of each {name} in the splits"] = {
             value or "none": {split: counts[value, split] for split in SPLITS}
             for value in sorted(values, key=lambda value: (-values[value], value or ""))[:VALUES]

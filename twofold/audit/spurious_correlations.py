@@ -1,10 +1,10 @@
-"""Whether the label can be read from what surrounds the pixels, or from their brightness alone.
+"""Detects spurious correlations: labels that file metadata or mean brightness alone predict.
 
-In: images with their labels and looks. Out: for each family of such facts, how well a small tree tells the classes
-apart by it on images that it did not learn from.
+Takes images with their labels and statistics; returns for each family of features the ROC-AUC of a small decision tree
+on images that it was not trained on.
 
-A model that is shown such data may learn the camera, the program that saved the files, or the lamp, and look well on
-its test images, which share that habit.
+A model trained on such data may learn the camera, the program that saved the files, or the lamp, and score well on
+test images that share the bias.
 """
 
 import math
@@ -21,49 +21,49 @@ from twofold.data.image_statistics import ImageStatistics
 from twofold.data.raw import ImageRecord
 
 FOLDS = 5
-DEPTH = 4  # of the tree: sixteen leaves, enough for a threshold or two, too few to learn images by heart
-VALUES = 30  # most frequent words that are looked at
-CONFIDENCE, Z = "99.9 %", 3.09  # one-sided: six families are tried, and together they shall hardly ever cry wolf
-# Below 0.55 a cue is worth less to a model than almost anything that it sees in the pixels; clean data of many images
-# would otherwise be reported for differences that are real and of no use.
+DEPTH = 4  # of the tree: sixteen leaves, enough for one or two thresholds, too few to memorise images
+VALUES = 30  # most frequent words that are used as features
+CONFIDENCE, Z = "99.9 %", 3.09  # one-sided and strict, because six families are tested
+# An AUC below 0.55 is hardly useful to a model compared with the pixels. Without a margin, clean data with many images
+# would be reported for real but useless differences.
 MARGIN = 0.05
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+Features = tuple[float, ...] | set[str]  # of one image: numbers, or words
 
 
 class SpuriousCorrelation(NamedTuple):
-    """How well one family tells the classes apart.
-
-    Attributes:
-        family: its name.
-        facts: what it consists of, in words.
-        auc: area under the ROC curve of out-of-fold scores; 0.5 is guessing.
-        bound: the AUC is at least this, with a confidence of 99.9 %.
-    """
+    """How well one family of features predicts the label."""
 
     family: str
-    facts: str
-    auc: float
-    bound: float
+    facts: str  # the features, for people
+    auc: float  # area under the ROC curve of out-of-fold scores; 0.5 is chance
+    bound: float  # lower bound of the AUC, with a confidence of 99.9 %
 
     @property
-    def tells(self) -> bool:
+    def is_significant(self) -> bool:
         """Whether it beats chance by more than the margin."""
         return self.bound > 0.5 + MARGIN
 
+    @property
+    def description(self) -> str:
+        return f"{self.family} alone ({self.facts}): ROC-AUC {self.auc:.2f}, at least {self.bound:.2f}"
+
 
 def find_spurious_correlations(
-    images: Sequence[ImageRecord], looks: Sequence[ImageStatistics], labels: tuple[str, str]
+    images: Sequence[ImageRecord], statistics: Sequence[ImageStatistics], labels: tuple[str, str]
 ) -> list[SpuriousCorrelation]:
-    """Try every family; images of one group, or of one content, stay in one fold.
+    """Test every family; images of one group, or with the same pixels, stay in one fold.
 
     Args:
-        images: in any order; the result does not depend on it.
-        looks: of the images, in their order.
+        images: in any order, which does not affect the result.
+        statistics: of the images, in their order.
         labels: the negative class, then the positive one.
 
     Returns:
-        One reading a family; none where a class has fewer than two groups.
+        One result for each family; empty if a class has fewer than two groups.
     """
-    pairs = {image.content: (image, look) for image, look in sorted(zip(images, looks, strict=True), reverse=True)}
+    pairs = {image.content: (image, row) for image, row in sorted(zip(images, statistics, strict=True), reverse=True)}
     rows = [pairs[content] for content in sorted(pairs)]
     truth = np.array([image.label == labels[1] for image, _ in rows])
     names = [f"c{image.content}" if image.group is None else f"g{image.group}" for image, _ in rows]
@@ -71,130 +71,115 @@ def find_spurious_correlations(
     least = min(len(np.unique(groups[truth == side])) for side in (False, True))
     if least < 2:
         return []
-    folds = _folds(truth, groups, min(FOLDS, least))
-    found = []
-    for family, (facts, table) in FAMILIES.items():
-        columns = table(rows, labels)
-        auc, error = _auc(_scores(columns, truth, folds), truth, groups) if columns.shape[1] else (0.5, 0.0)
-        found.append(SpuriousCorrelation(family, facts, auc, max(0.0, auc - Z * error)))
-    return found
+    folds = _assign_folds(truth, groups, min(FOLDS, least))
+    results = []
+    for family, (facts, features) in FAMILIES.items():
+        columns = _to_columns([features(image, row, labels) for image, row in rows])
+        auc, error = 0.5, 0.0
+        if columns.shape[1]:
+            auc, error = _auc(_out_of_fold_scores(columns, truth, folds), truth, groups)
+        results.append(SpuriousCorrelation(family, facts, auc, max(0.0, auc - Z * error)))
+    return results
 
 
-def _folds(truth: NDArray[np.bool_], groups: NDArray[np.int64], count: int) -> list[Any]:
+def _assign_folds(truth: Bools, groups: NDArray[np.int64], count: int) -> list[Any]:
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
-    if len(np.unique(groups)) == len(groups):  # the other one is slow where there are many groups
+    if len(np.unique(groups)) == len(groups):  # StratifiedGroupKFold is slow with many groups
         return list(StratifiedKFold(count, shuffle=True, random_state=0).split(truth[:, None], truth))
     return list(StratifiedGroupKFold(count, shuffle=True, random_state=0).split(truth[:, None], truth, groups))
 
 
-def _scores(columns: NDArray[np.float64], truth: NDArray[np.bool_], folds: list[Any]) -> NDArray[np.float64]:
+def _out_of_fold_scores(columns: Floats, truth: Bools, folds: list[Any]) -> Floats:
     """Out-of-fold probabilities of the positive class."""
     from sklearn.tree import DecisionTreeClassifier
 
     scores = np.full(len(truth), 0.5)
-    for learn, judge in folds:
-        if truth[learn].all() or not truth[learn].any():
+    for train, test in folds:
+        if truth[train].all() or not truth[train].any():
             continue
         tree = DecisionTreeClassifier(
-            max_depth=DEPTH, min_samples_leaf=max(5, len(learn) // 200), class_weight="balanced", random_state=0
+            max_depth=DEPTH, min_samples_leaf=max(5, len(train) // 200), class_weight="balanced", random_state=0
         )
-        scores[judge] = tree.fit(columns[learn], truth[learn]).predict_proba(columns[judge])[:, 1]
+        scores[test] = tree.fit(columns[train], truth[train]).predict_proba(columns[test])[:, 1]
     return scores
 
 
-def _auc(scores: NDArray[np.float64], truth: NDArray[np.bool_], groups: NDArray[np.int64]) -> tuple[float, float]:
-    """The area under the ROC curve and its standard error, where images of one group are not independent.
+def _auc(scores: Floats, truth: Bools, groups: NDArray[np.int64]) -> tuple[float, float]:
+    """The area under the ROC curve and its standard error, with groups as clusters.
 
-    Obuchowski 1997, "Nonparametric analysis of clustered ROC curve data"; with a group an image it is DeLong's. As that
-    error goes to nothing where the classes are told apart without fault, it is never taken for smaller than the error
-    of guessing with as many groups, sqrt((m + n + 1) / 12mn).
+    Obuchowski 1997, "Nonparametric analysis of clustered ROC curve data"; if every image is its own group, this is
+    DeLong's error. It becomes 0 for perfectly separated classes, so its minimum is the error of a random score with as
+    many groups, sqrt((m + n + 1) / 12mn).
     """
     positive, negative = np.sort(scores[truth]), np.sort(scores[~truth])
-    # For each image, the share of the other class that it is rightly ranked against.
-    placed = np.empty(len(scores))
-    placed[truth] = _below(negative, scores[truth])
-    placed[~truth] = 1 - _below(positive, scores[~truth])
-    auc = float(placed[truth].mean())
-    centred = placed - auc
+    # For each image, the fraction of the other class that it is correctly ranked against.
+    ranked = np.empty(len(scores))
+    ranked[truth] = _fraction_below(negative, scores[truth])
+    ranked[~truth] = 1 - _fraction_below(positive, scores[~truth])
+    auc = float(ranked[truth].mean())
+    centred = ranked - auc
     sums = [np.bincount(groups[side], centred[side], groups.max() + 1) for side in (truth, ~truth)]
     sizes = [int(side.sum()) for side in (truth, ~truth)]
     counts = [len(np.unique(groups[side])) for side in (truth, ~truth)]
     both = len(np.unique(groups))
-    own = sum(
-        count / (count - 1) * float((part**2).sum()) / size**2
-        for part, size, count in zip(sums, sizes, counts, strict=True)
-    )
+    sides = zip(sums, sizes, counts, strict=True)
+    own = sum(count / (count - 1) * float((part**2).sum()) / size**2 for part, size, count in sides)
     shared = 2 * both / (both - 1) * float((sums[0] * sums[1]).sum()) / (sizes[0] * sizes[1])
-    guessing = (sum(counts) + 1) / (12 * counts[0] * counts[1])
-    return auc, math.sqrt(max(own + shared, guessing))
+    random = (sum(counts) + 1) / (12 * counts[0] * counts[1])
+    return auc, math.sqrt(max(own + shared, random))
 
 
-def _below(ordered: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Which share of `ordered` is less than each value; equal ones count half."""
+def _fraction_below(ordered: Floats, values: Floats) -> Floats:
+    """The fraction of `ordered` that is less than each value; equal values count half."""
     left, right = (np.searchsorted(ordered, values, side) for side in ("left", "right"))
     return np.asarray((left + right) / (2 * len(ordered)))
 
 
-Row = tuple[ImageRecord, ImageStatistics]
-Table = Callable[[Sequence[Row], tuple[str, str]], NDArray[np.float64]]
+def _to_columns(features: Sequence[Features]) -> Floats:
+    """(N, F) from the features of N images; for words, one column for each frequent word, 1 where it occurs."""
+    sets = [words for words in features if isinstance(words, set)]
+    if not sets:
+        return np.array(features, np.float64)
+    counts = Counter(word for words in sets for word in words)
+    frequent = sorted(counts, key=lambda word: (-counts[word], word))[:VALUES]
+    frequent = [word for word in frequent if counts[word] < len(sets)]
+    return np.array([[word in words for word in frequent] for words in sets], np.float64).reshape(len(sets), -1)
 
 
-def _numbers(of: Callable[[ImageRecord, ImageStatistics], Sequence[float]]) -> Table:
-    def table(rows: Sequence[Row], labels: tuple[str, str]) -> NDArray[np.float64]:
-        return np.array([of(*row) for row in rows], np.float64)
+def _name_words(image: ImageRecord, labels: tuple[str, str]) -> set[str]:
+    """The words of the file name without folders, numbers and parts of the class names, and the extension.
 
-    return table
-
-
-def _words(of: Callable[[ImageRecord, ImageStatistics, tuple[str, str]], Sequence[str]]) -> Table:
-    """One column for each frequent word: whether it is there."""
-
-    def table(rows: Sequence[Row], labels: tuple[str, str]) -> NDArray[np.float64]:
-        sets = [set(of(image, look, labels)) for image, look in rows]
-        counts = Counter(word for words in sets for word in words)
-        known = sorted(counts, key=lambda word: (-counts[word], word))[:VALUES]
-        known = [word for word in known if counts[word] < len(rows)]
-        return np.array([[word in words for word in known] for words in sets], np.float64).reshape(len(rows), -1)
-
-    return table
-
-
-def _name_words(image: ImageRecord, _: ImageStatistics, labels: tuple[str, str]) -> list[str]:
-    """The words of the file's own name: without folders, numbers and what is part of a class's name.
-
-    People sort images into a folder a class and number them there, so numbers and class names tell nothing but that.
+    Folders, numbers and class names only repeat the label: people sort images into class folders and number them.
     """
     path = PurePosixPath(image.key)
-    classes = {word for label in labels for word in _split(label)}
-    words = [word for word in _split(path.stem) if not any(word in name or name in word for name in classes)]
-    return [*words, path.suffix.casefold()]
+    classes = {word for label in labels for word in _split_words(label)}
+    words = [word for word in _split_words(path.stem) if not any(word in name or name in word for name in classes)]
+    return {*words, path.suffix.casefold()}
 
 
-def _split(text: str) -> list[str]:
+def _split_words(text: str) -> list[str]:
     return re.findall(r"[^\W\d_]{2,}", text.casefold())
 
 
-FAMILIES: dict[str, tuple[str, Table]] = {
+# Family -> its features for people, and the function that computes them for one image.
+FAMILIES: dict[str, tuple[str, Callable[[ImageRecord, ImageStatistics, tuple[str, str]], Features]]] = {
     "size": (
         "width, height, proportions",
-        _numbers(lambda image, _: (image.width, image.height, image.width / image.height, image.width * image.height)),
+        lambda image, *_: (image.width, image.height, image.width / image.height, image.width * image.height),
     ),
     "bytes": (
         "bytes of the file, bytes a pixel",
-        _numbers(lambda image, _: (image.bytes, image.bytes / (image.width * image.height))),
+        lambda image, *_: (image.bytes, image.bytes / (image.width * image.height)),
     ),
-    "format": (
-        "file format and colour mode",
-        _words(lambda image, _, __: (f"format {image.format}", f"mode {image.mode}")),
-    ),
-    "name": ("words of the file's own name", _words(_name_words)),
+    "format": ("file format and colour mode", lambda image, *_: {f"format {image.format}", f"mode {image.mode}"}),
+    "name": ("words of the file's own name", lambda image, _, labels: _name_words(image, labels)),
     "exif": (
         "EXIF: make, model, software, orientation, whether there is a date",
-        _words(lambda _, look, __: tuple(part for part in look.exif.split("|") if part)),
+        lambda _, row, __: set(filter(None, row.exif.split("|"))),
     ),
     "brightness": (
         "mean brightness and mean colour",
-        _numbers(lambda _, look: (look.brightness, look.red, look.green, look.blue)),
+        lambda _, row, __: (row.brightness, row.red, row.green, row.blue),
     ),
 }

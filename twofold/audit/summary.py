@@ -1,7 +1,7 @@
-"""What the audits said of the data that a model was made from, for the people who decide on it.
+"""Summarises the data audits of a model for the people who approve it.
 
-In: the audits of ingest, preprocess and train_head. Out: one line a check, with what was found, what was done about it
-and what it means. No image is named: the audits' own pages, which lie beside the data, show them.
+Takes the audits of ingest, preprocess and train_head; returns for each check what was found, what was done about it and
+what it means. It names no image: the pages of the audits, which are stored beside the data, show them.
 """
 
 from collections.abc import Iterable, Mapping
@@ -14,36 +14,26 @@ from twofold.core.errors import ArtifactError
 
 
 class AuditSummary(NamedTuple):
-    """What one check of an audit came to.
-
-    Attributes:
-        step: whose audit it is; `check`: its name there.
-        title: a heading for people; `meaning`: a sentence or two.
-        policy: by which something was done about it.
-        found: how many findings.
-        set_by: the address of the policy in params.yaml.
-        told: what was found, where it is said of the data as a whole.
-        impossible: why it could not be looked for, if so.
-    """
+    """The result of one check of an audit."""
 
     step: str
-    check: str
-    title: str
+    check: str  # its name
+    title: str  # a heading for people
     meaning: str
     policy: Policy
-    found: int
-    set_by: str
-    told: tuple[str, ...]
-    impossible: str
+    found: int  # number of issues
+    set_by: str  # key of the policy in params.yaml
+    told: tuple[str, ...]  # details of the issues that concern the data as a whole
+    impossible: str  # why the check could not run, if so
 
     @property
     def done(self) -> str:
-        """What was done about it, in words."""
+        """What was done about the issues, for people."""
         return DONE[self.policy]
 
 
 class ChecksByOutcome(NamedTuple):
-    """Checks by what came of them, each in the order of the steps; attributes for `audit_summary.html`."""
+    """Checks with issues, without issues, that could not run, and that were ignored; in the order of the steps."""
 
     raised: list[AuditSummary]
     quiet: list[AuditSummary]
@@ -55,59 +45,51 @@ def read_audits(audits: Mapping[str, Path], fingerprint: str) -> tuple[AuditSumm
     """Every check of the audits, in the order of the steps and of the checks' names.
 
     Args:
-        audits: their folders by the step's name.
-        fingerprint: of the data that they must be of.
+        audits: the folder of each audit, by the name of the step.
+        fingerprint: of the data that they must have audited.
 
     Raises:
-        ArtifactError: one is missing, of another step or other data, or found what its policy forbids.
+        ArtifactError: an audit is missing, of another step or other data, or found issues whose policy is `fail`.
     """
-    return tuple(one for step, folder in audits.items() for one in _read(step, folder, fingerprint))
+    return tuple(check for step, folder in audits.items() for check in _read_audit(step, folder, fingerprint))
 
 
-def _read(step: str, folder: Path, fingerprint: str) -> list[AuditSummary]:
-    about = read_meta(folder, KIND, VERSION)
-    for what, expected in (("step", step), ("fingerprint", fingerprint)):
-        if about.get(what) != expected:
+def _read_audit(step: str, folder: Path, fingerprint: str) -> list[AuditSummary]:
+    meta = read_meta(folder, KIND, VERSION)
+    for key, expected in (("step", step), ("fingerprint", fingerprint)):
+        if meta.get(key) != expected:
             raise ArtifactError(
-                f"{folder}: it is an audit of the {what} {about.get(what)}, expected {expected}; run {step} again"
+                f"{folder}: it is an audit of the {key} {meta.get(key)}, expected {expected}; run {step} again"
             )
     try:
         checks = [
-            AuditSummary(
-                step,
-                name,
-                title=one["title"],
-                meaning=one["meaning"],
-                policy=one["policy"],
-                found=int(one["found"]),
-                set_by=one["set_by"],
-                told=tuple(one["told"]),
-                impossible=one["impossible"],
+            AuditSummary(step, name, *(values[field] for field in AuditSummary._fields[2:]))._replace(
+                found=int(values["found"]), told=tuple(values["told"])
             )
-            for name, one in read_json(folder / SUMMARY)["checks"].items()
+            for name, values in read_json(folder / SUMMARY)["checks"].items()
         ]
         forbidden = [check.set_by for check in checks if check.policy == "fail" and check.found]
         unknown = {check.policy for check in checks} - set(DONE)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ArtifactError(f"{folder / SUMMARY}: not what an audit writes ({error!r}); run {step} again") from None
+        raise ArtifactError(f"{folder / SUMMARY}: not written by an audit ({error!r}); run {step} again") from None
     if unknown:
         raise ArtifactError(f"{folder / SUMMARY}: policies are {', '.join(DONE)}, found {sorted(map(str, unknown))}")
     if forbidden:
         raise ArtifactError(
-            f"{folder / PAGE}: it found what may not be ({', '.join(forbidden)}), so {step} did not end well; look at "
-            f"the page, mend the data or the policy, and run {step} again"
+            f"{folder / PAGE}: found issues whose policy is fail ({', '.join(forbidden)}), so {step} failed; read the "
+            f"page, fix the data or change the policy, and run {step} again"
         )
     return checks
 
 
 def group_by_outcome(checks: Iterable[AuditSummary]) -> ChecksByOutcome:
-    """The checks that found something, found nothing, could not look, and were not to look."""
-    found = ChecksByOutcome([], [], [], [])
+    """Sort checks by their outcome."""
+    groups = ChecksByOutcome([], [], [], [])
     for check in checks:
         if check.policy == "ignore" and not check.found:
-            found.ignored.append(check)
+            groups.ignored.append(check)
         elif check.impossible:
-            found.impossible.append(check)
+            groups.impossible.append(check)
         else:
-            (found.raised if check.found else found.quiet).append(check)
-    return found
+            (groups.raised if check.found else groups.quiet).append(check)
+    return groups

@@ -1,1 +1,1 @@
-"""The command `twofold`: words of a command line in, text and an exit status out."""
+"""The command `twofold`: reads a command line, prints text and returns an exit status."""

@@ -1,4 +1,4 @@
-"""`python -m twofold.cli`, which old commits and new ones are reproduced by."""
+"""Run `python -m twofold.cli`, the command by which old and new commits are reproduced."""
 
 from twofold.cli.main import main
 

@@ -1,13 +1,13 @@
-"""`twofold audit SOURCE`: the audits of ingest and preprocess on any source, before there is a pipeline.
+"""`twofold audit SOURCE`: run the audits of ingest and preprocess on any source, before there is a pipeline.
 
-In: an address and params.yaml. Out: the two pages in a folder, and a table of what they found. The images themselves
-go to a temporary folder.
+Reads an address and params.yaml. Writes the two audit pages into a folder, and returns a table of the issues. The
+images go to a temporary folder.
 """
 
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from twofold.audit.checks import PAGE, SUMMARY
 from twofold.core.artifacts import read_json
@@ -19,86 +19,75 @@ from twofold.steps.ingest import Ingest, ingest
 from twofold.steps.preprocess import Preprocess, preprocess
 
 
-class Verdict(NamedTuple):
-    """What to print, and whether a policy says `fail` of something that was found."""
+def audit(source: str, params: Path, to: Path) -> tuple[str, bool]:
+    """Run both audits; an issue whose policy is `fail` is reported and stops neither of them.
 
-    text: str
-    fails: bool
+    Refused files are listed, whatever their number. If `ingest.positive` is no class of the source, the last class in
+    alphabetical order replaces it: no check depends on it.
 
-
-def audit(source: str, params: Path, to: Path) -> Verdict:
-    """Run both audits; a policy `fail` is reported and ends nothing.
-
-    Files that are refused are listed, however many there are. Where `ingest.positive` is no class of the source, the
-    last class in the order of the alphabet stands in for it: no check depends on which one it is.
+    Returns:
+        The text to print, and whether an issue was found whose policy is `fail`.
 
     Raises:
-        TwofoldError: the source or params.yaml cannot be used, or too few images are left to draw splits of.
+        TwofoldError: the source or params.yaml cannot be used, or too few images are left to draw splits from.
     """
     values = load_yaml(params)
-    taken = dict(_section(values, "ingest")) | {"source": source, "max_refused_fraction": 1.0, "min_per_class": 2}
-    labels = {entry.label for entry in open_source(source).listing().entries}
-    if labels and taken.get("positive") not in labels:
-        taken["positive"] = max(labels)
-    taking, making = (
-        check_section(Ingest, "ingest", taken),
-        check_section(Preprocess, "preprocess", _section(values, "preprocess")),
-    )
+    section = values.get("ingest")
+    if isinstance(section, Mapping):
+        section = {**section, "source": source, "max_refused_fraction": 1.0, "min_per_class": 2}
+        labels = {entry.label for entry in open_source(source).listing().entries}
+        if labels and section.get("positive") not in labels:
+            section["positive"] = max(labels)
+    reading = check_section(Ingest, "ingest", section)
+    preparing = check_section(Preprocess, "preprocess", values.get("preprocess"))
     pages = {step: to / step for step in ("ingest", "preprocess")}
-    with tempfile.TemporaryDirectory(prefix="twofold-audit-") as place:
-        root = Path(place)
+    with tempfile.TemporaryDirectory(prefix="twofold-audit-") as scratch:
+        root = Path(scratch)
+        raw = {"raw": root / "raw", "metrics": root / "ingest.json"}
         try:
-            ingest(taking, raw=root / "raw", metrics=root / "ingest.json", audit=pages["ingest"])
+            ingest(reading, **raw, audit=pages["ingest"])
         except DataError:
             if not _failing(pages["ingest"]):
                 raise
-            # It is written; what follows needs images, without what the policy forbids where that is possible.
-            ingest(_lenient(taking), raw=root / "raw", metrics=root / "ingest.json", audit=root / "audit")
+            # The page is written; preprocess needs images, if possible without those that the policy forbids.
+            ingest(_warn_instead_of_fail(reading), **raw, audit=root / "audit")
         try:
-            preprocess(making, root / "raw", data=root / "data", metrics=root / "p.json", audit=pages["preprocess"])
+            preprocess(preparing, root / "raw", data=root / "data", metrics=root / "p.json", audit=pages["preprocess"])
         except DataError:
             if not _failing(pages["preprocess"]):
                 raise
     failing = [f"{step}.audit.{name}" for step, page in pages.items() for name in _failing(page)]
-    told = f"\n\nfound, and the policy is fail: {', '.join(failing)}" if failing else ""
-    return Verdict(_table(pages) + told, bool(failing))
+    text = f"\n\nissues whose policy is fail: {', '.join(failing)}" if failing else ""
+    return _table(pages) + text, bool(failing)
 
 
-def _section(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    section = values.get(name)
-    if not isinstance(section, Mapping):
-        check_section(Ingest if name == "ingest" else Preprocess, name, section)  # raises, and says what is wrong
-    return section  # type: ignore[return-value]
-
-
-def _lenient(section: Ingest) -> Ingest:
+def _warn_instead_of_fail(section: Ingest) -> Ingest:
     policies = section.audit.model_dump()
     softer = {name: "warn" if policy == "fail" else policy for name, policy in policies.items()}
     softer["both_labels"] = "quarantine"
     return check_section(Ingest, "ingest", section.model_dump() | {"audit": softer})
 
 
-def _checks(directory: Path) -> dict[str, Any]:
-    return dict(read_json(directory / SUMMARY)["checks"])
+def _checks(page: Path) -> dict[str, Any]:
+    return dict(read_json(page / SUMMARY)["checks"])
 
 
-def _failing(directory: Path) -> list[str]:
-    """The checks of an audit that found what their policy forbids; none if it was not written."""
-    if not (directory / SUMMARY).exists():
+def _failing(page: Path) -> list[str]:
+    """The checks of an audit that found an issue and whose policy is `fail`; none if the audit was not written."""
+    if not (page / SUMMARY).exists():
         return []
-    return [name for name, one in _checks(directory).items() if one["policy"] == "fail" and one["found"]]
+    return [name for name, check in _checks(page).items() if check["policy"] == "fail" and check["found"]]
 
 
 def _table(pages: Mapping[str, Path]) -> str:
-    rows = [
-        (step, name.replace("_", " "), str(one["policy"]), "-" if one["policy"] == "ignore" else str(one["found"]))
-        for step, page in pages.items()
-        for name, one in _checks(page).items()
-    ]
-    header = ("step", "check", "policy", "found")
-    widths = [max(len(row[place]) for row in [header, *rows]) for place in range(3)]
+    rows = [("step", "check", "policy", "found")]
+    for step, page in pages.items():
+        for name, check in _checks(page).items():
+            found = "-" if check["policy"] == "ignore" else str(check["found"])
+            rows.append((step, name.replace("_", " "), str(check["policy"]), found))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
-        "  ".join([*(cell.ljust(width) for cell, width in zip(row[:3], widths, strict=True)), row[3].rjust(5)])
-        for row in [header, *rows]
+        "  ".join(cell.ljust(width) for cell, width in zip(row[:3], widths[:3], strict=True)) + "  " + row[3].rjust(5)
+        for row in rows
     ]
     return "\n".join([*lines, "", *(str(page / PAGE) for page in pages.values())])

@@ -1,76 +1,68 @@
-"""What `twofold cache` says about the memo and takes out of it.
+"""`twofold cache`: show what the cache holds, and remove entries.
 
-In: the memo, where TWOFOLD_CACHE has it. Out: lines to print. A memo that is not there is no error.
+Reads the cache at TWOFOLD_CACHE. Returns lines to print. A cache that does not exist is not an error.
 """
 
 from twofold.storage import cache
 
 
 def show(verify: bool) -> str:
-    """Where the memo lies, its limit, and what it holds, by kind.
+    """The cache's address, its limit, and its contents by kind.
 
     Args:
-        verify: read every value too, and say how many fail their hash.
+        verify: also read every value, and count those that do not match their hash.
 
     Raises:
-        ParameterError: TWOFOLD_CACHE_LIMIT is no size, or the memo cannot be read.
+        ParameterError: TWOFOLD_CACHE_LIMIT is not a size, or the cache cannot be read.
     """
     limit = f"limit: {cache.cache_limit():,} bytes ({cache.LIMIT})"
     with cache.required():
-        kept = cache.backend()
-        if not kept.exists():
-            return f"{_missing()}\n{limit}"
-        kinds = kept.kinds()
-        lines = [f"memo: {kept.title()}, {kept.extent()}", limit]
-        lines += [f"{kind}: {_amount(count, size)}" for kind, count, size in kinds]
-        lines.append(f"in all: {_amount(*_held(kinds))}")
+        backend = cache.backend()
+        if not backend.exists():
+            return f"cache: {backend.title()} does not exist; nothing has been stored yet\n{limit}"
+        kinds = backend.kinds()
+        lines = [f"cache: {backend.title()}, {backend.extent()}", limit]
+        lines += [f"{kind}: {_format(count, size)}" for kind, count, size in kinds]
+        lines.append(f"total: {_format(*_total(kinds))}")
         if verify:
-            damaged = kept.damaged()
-            lines.append(f"damaged: {_amount(len(damaged), sum(damaged))}")
+            damaged = backend.damaged()
+            lines.append(f"damaged: {_format(len(damaged), sum(damaged))}")
     return "\n".join(lines)
 
 
 def prune(to: int | None = None, damaged: bool = False) -> str:
-    """Remove entries and give their room back.
+    """Remove entries, return their space to the disk, and say what was removed and what is left.
 
     Args:
-        to: leave no more than this many bytes of values; those used longest ago go first.
-        damaged: remove the values that fail their hash.
-
-    Returns:
-        What was removed, and what is left.
+        to: keep at most this many bytes of values; the least recently used ones are removed.
+        damaged: remove the values that do not match their hash.
 
     Raises:
-        ParameterError: the memo cannot be written.
+        ParameterError: the cache cannot be written.
     """
     with cache.required():
-        kept = cache.backend()
-        if not kept.exists():
-            return _missing()
-        before, extent = _held(kept.kinds()), kept.extent()
+        backend = cache.backend()
+        if not backend.exists():
+            return f"cache: {backend.title()} does not exist; nothing has been stored yet"
+        (count, size), extent = _total(backend.kinds()), backend.extent()
         if damaged:
-            kept.drop_damaged()
+            backend.drop_damaged()
         if to is not None:
-            kept.trim(to)
-        kept.compact()
-        after = _held(kept.kinds())
-        return "\n".join(
-            [
-                f"memo: {kept.title()}, {kept.extent()} (before: {extent})",
-                f"removed: {_amount(before[0] - after[0], before[1] - after[1])}",
-                f"left: {_amount(*after)}",
-            ]
-        )
+            backend.trim(to)
+        backend.compact()
+        count_left, size_left = _total(backend.kinds())
+        lines = [
+            f"cache: {backend.title()}, {backend.extent()} (before: {extent})",
+            f"removed: {_format(count - count_left, size - size_left)}",
+            f"left: {_format(count_left, size_left)}",
+        ]
+    return "\n".join(lines)
 
 
-def _missing() -> str:
-    return f"memo: {cache.backend().title()} is not there; nothing has been kept yet"
-
-
-def _held(kinds: list[tuple[str, int, int]]) -> tuple[int, int]:
-    """Entries and bytes in all."""
+def _total(kinds: list[tuple[str, int, int]]) -> tuple[int, int]:
+    """The number of entries and bytes."""
     return sum(count for _, count, _ in kinds), sum(size for _, _, size in kinds)
 
 
-def _amount(count: int, size: int) -> str:
+def _format(count: int, size: int) -> str:
     return f"{count:,} {'entry' if count == 1 else 'entries'}, {size:,} bytes"

@@ -1,10 +1,10 @@
-"""Removing one image for good: `twofold forget SHA256`.
+"""`twofold forget SHA256`: remove one image for good.
 
-In: the SHA-256 of an image file, and the project's folder. Out: a project whose raw data, prepared data, memo and
-reports no longer hold it, and a text that says what was done and what is left to do by hand.
+Takes the SHA-256 of an image file and the project's folder. Removes the image from raw data, prepared data, cache and
+reports, and returns a text that says what was done and what is left to do by hand.
 
-Three things are not this command's to delete: the file in the source folder, the old versions that DVC keeps in its
-cache and remotes, and what MLflow has recorded. Each of them is named as it is found. Run it as often as you like.
+Three things are only named if they are found: the file in the source folder, old versions in DVC's cache and remotes,
+and MLflow's records. The command can be repeated.
 """
 
 import contextlib
@@ -33,34 +33,31 @@ EVALUATION, REGISTRATION = REPORTS / "evaluation", REPORTS / "registration"
 DVC, MLFLOW_FILES = Path(".dvc"), Path("mlartifacts")
 _SHORT = 12  # digits of a SHA-256 by which reports name an image
 _CHUNK = 1 << 20
-_SHOWN = 10
+_LISTED = 10
 
 
 def forget(sha256: str, root: Path) -> str:
-    """Remove an image from every artifact in the project's usual places.
-
-    Returns:
-        What was done, and what is left to do.
+    """Remove an image from every artifact of a project, and say what was done and what is left to do.
 
     Raises:
-        DataError: not a SHA-256, or nothing anywhere holds that image.
+        DataError: the text is not a SHA-256, or nothing holds that image.
     """
     if not re.fullmatch(r"[0-9a-f]{64}", sha256):
         raise DataError(f"{sha256!r} is not a SHA-256: 64 digits 0-9 and a-f, as in {RAW}/manifest.parquet")
-    twins = _twins(sha256, root)
-    done = [line for line in (_raw(sha256, root), _prepared(sha256, root), _memo(sha256, root)) if line]
-    done += _reports(sha256, root)
-    left = _left(sha256, root, twins)
+    duplicates = _find_duplicates(sha256, root)
+    steps = (_rewrite_raw(sha256, root), _rewrite_prepared(sha256, root), _clean_cache(sha256, root))
+    done = [line for line in steps if line] + _delete_reports(sha256, root)
+    left = _find_rest(sha256, root, duplicates)
     if not done and not left:
         raise DataError(
-            f"no image {sha256} in {root.resolve()}: not in data, memo, reports, DVC's cache or MLflow's files"
+            f"no image {sha256} in {root.resolve()}: not in data, cache, reports, DVC's cache or MLflow's files"
         )
     title = ["Removed:", *(f"  {line}" for line in done)] if done else ["Nothing left to remove here."]
-    return "\n".join([*title, "Left for you to do:", *(f"  {line}" for line in [*left, *_always(root)])])
+    return "\n".join([*title, "Left for you to do:", *(f"  {line}" for line in [*left, *_next_commands(root)])])
 
 
-def _twins(sha256: str, root: Path) -> list[str]:
-    """The SHA-256 of other files that show the same pixels."""
+def _find_duplicates(sha256: str, root: Path) -> list[str]:
+    """The SHA-256 of other files with the same pixels."""
     if not (root / RAW / META).exists():
         return []
     images = RawDataset.open(root / RAW).images
@@ -68,16 +65,15 @@ def _twins(sha256: str, root: Path) -> list[str]:
     return [image.sha256 for image in images if image.content in content and image.sha256 != sha256]
 
 
-def _raw(sha256: str, root: Path) -> str:
-    """Write the shards and tables again without the image."""
+def _rewrite_raw(sha256: str, root: Path) -> str:
     directory = root / RAW
     if not (directory / META).exists():
         return ""
     raw = RawDataset.open(directory)
     duplicates = [Duplicate(**row) for row in read_csv(directory / DUPLICATES)]
     quarantined = [QuarantinedFile(**row) for row in read_csv(directory / QUARANTINE)]
-    listed = [item for item in [*duplicates, *quarantined] if sha256 in item]
-    if not listed and all(image.sha256 != sha256 for image in raw.images):
+    own_keys = {image.key for image in raw.images if image.sha256 == sha256}
+    if not own_keys and not any(sha256 in row for row in [*duplicates, *quarantined]):
         return ""
     images = []
     with publish(directory) as draft:
@@ -88,15 +84,15 @@ def _raw(sha256: str, root: Path) -> str:
                 images.append(image._replace(shard=shard, offset=offset))
         shards.close()
         if (directory / VERSIONS).exists():
-            gone = {image.key for image in raw.images if image.sha256 == sha256}
-            gone |= {item.key for item in duplicates if item.sha256 == sha256}
-            rows = [(row["key"], row["version"]) for row in read_csv(directory / VERSIONS) if row["key"] not in gone]
+            own_keys |= {row.key for row in duplicates if row.sha256 == sha256}
+            versions = read_csv(directory / VERSIONS)
+            rows = [(row["key"], row["version"]) for row in versions if row["key"] not in own_keys]
             write_csv(draft / VERSIONS, ("key", "version"), rows)
         write_tables(
             draft,
             images,
-            [item for item in duplicates if sha256 not in item],
-            [item for item in quarantined if sha256 not in item],
+            [row for row in duplicates if sha256 not in row],
+            [row for row in quarantined if sha256 not in row],
             labels=(raw.meta["labels"][0], raw.meta["labels"][1]),
             slices=raw.meta["slices"],
             params=raw.meta["params"],
@@ -104,8 +100,8 @@ def _raw(sha256: str, root: Path) -> str:
     return f"{RAW}: shards, manifest and lists written again without it"
 
 
-def _prepared(sha256: str, root: Path) -> str:
-    """Make the prepared data again without the image; if that is not possible, remove them."""
+def _rewrite_prepared(sha256: str, root: Path) -> str:
+    """Make the prepared data again without the image; delete them if that is not possible."""
     directory = root / PREPARED
     if not (directory / META).exists():
         return ""
@@ -116,7 +112,7 @@ def _prepared(sha256: str, root: Path) -> str:
     values = prepared.meta["params"]
     del prepared
     try:
-        # The data says all but the policies, which shape it only by what they leave out.
+        # The data record every parameter except the policies, which only decide what is left out.
         section = load_yaml(root / "params.yaml").get("preprocess")
         policies = section.get("audit") if isinstance(section, dict) else None
         preprocess(
@@ -133,75 +129,72 @@ def _prepared(sha256: str, root: Path) -> str:
     return f"{PREPARED}: arrays, {INDEX} and statistics made again without it"
 
 
-def _memo(sha256: str, root: Path) -> str:
-    with contextlib.chdir(root):  # the memo's usual place is below the project's folder
+def _clean_cache(sha256: str, root: Path) -> str:
+    with contextlib.chdir(root):  # the default cache is in the project's folder
         count = cache.forget_image(sha256)
-    shared = (
-        "; if its bucket keeps old versions of objects, those are yours to delete"
-        if "://" in cache.cache_address()
-        else ""
-    )
-    return f"memo: {count} entries{shared}" if count else ""
+    hint = "; if its bucket keeps old versions of objects, delete those" if "://" in cache.cache_address() else ""
+    return f"cache: {count} entries{hint}" if count else ""
 
 
-def _reports(sha256: str, root: Path) -> list[str]:
-    """Delete every report that lists or shows the image, whole: its figures were made with it."""
-    # Each step's audit is a report of its own.
-    reports = [*(root / REPORTS).glob("*"), *(root / REPORTS / "audit").glob("*")]
-    reports = sorted(path for path in reports if path != root / REPORTS / "audit")
-    found = [path for path in reports if any(holds(file, sha256) for file in _files(path))]
-    # The page on which a team decides is made from the evaluation, and may show its pictures.
+def _delete_reports(sha256: str, root: Path) -> list[str]:
+    """Delete every report that lists or shows the image as a whole, because its metrics include the image."""
+    audits = root / REPORTS / "audit"  # holds one report per step
+    reports = {*(root / REPORTS).glob("*"), *audits.glob("*")} - {audits}
+    found = {path for path in reports if any(holds(file, sha256) for file in _files(path))}
+    # The decision page is made from the evaluation, and may show its images.
     if root / EVALUATION in found and (root / REGISTRATION).exists():
-        found = sorted({*found, root / REGISTRATION})
+        found.add(root / REGISTRATION)
     for path in found:
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
             path.unlink()
-    return [f"{path.relative_to(root)}: deleted; `dvc repro` makes it again" for path in found]
+    return [f"{path.relative_to(root)}: deleted; `dvc repro` makes it again" for path in sorted(found)]
 
 
-def _left(sha256: str, root: Path, twins: list[str]) -> list[str]:
-    """What still holds the image, outside this command's reach."""
+def _find_rest(sha256: str, root: Path, duplicates: list[str]) -> list[str]:
+    """Name everything that still holds the image and that this command does not delete."""
     lines: list[str] = []
-    source = _source(root)
-    given = [path for path in _files(source) if file_sha256(path) == sha256] if source else []
-    if given:
+    try:
+        source = str(load_yaml(root / "params.yaml")["ingest"]["source"])
+    except (ParameterError, KeyError, TypeError):
+        source = ""
+    if "://" in source:
+        lines.append(f"delete the object with that SHA-256, and its old versions, if it is in {source}")
+    elif source and (files := [path for path in _files(root / source) if file_sha256(path) == sha256]):
         lines.append("delete the source, and its row if there is a labels.csv; if a script or `dvc add` made that")
-        lines += _shown("folder, delete it there too, or it comes back with the next `dvc repro`:", given, root)
-    if source is None and (address := _address(root)):
-        lines.append(f"delete the object with that SHA-256, and its old versions, if it lies in {address}")
-    if twins:
-        lines.append(f"other files show the same pixels; forget them too: {', '.join(twins)}")
-    cached = [path for path in _files(root / DVC / "cache") if holds(path, sha256)]
-    if cached:
-        title = f"{len(cached)} files in DVC's cache hold it, beside prepared arrays, which cannot be told apart:"
-        lines += _shown(title, cached, root)
-    recorded = [path for path in _files(root / MLFLOW_FILES) if holds(path, sha256)]
-    if recorded:
+        lines += _list_files("folder, delete it there too, or it comes back with the next `dvc repro`:", files, root)
+    if duplicates:
+        lines.append(f"other files show the same pixels; forget them too: {', '.join(duplicates)}")
+    if cached := [path for path in _files(root / DVC / "cache") if holds(path, sha256)]:
+        title = f"{len(cached)} files in DVC's cache hold it; prepared arrays there may hold it too:"
+        lines += _list_files(title, cached, root)
+    if recorded := [path for path in _files(root / MLFLOW_FILES) if holds(path, sha256)]:
         title = f"{len(recorded)} files that MLflow recorded list or show it; delete those runs (`mlflow gc`):"
-        lines += _shown(title, recorded, root)
+        lines += _list_files(title, recorded, root)
     return lines
 
 
-def _always(root: Path) -> list[str]:
-    lines = ["dvc repro: makes the reports again, and trains models that never saw it; until then the old ones have"]
+def _next_commands(root: Path) -> list[str]:
+    lines = ["dvc repro: makes the reports again, and trains models without the image; until then the old ones remain"]
     if (root / DVC).exists():
         lines += [
-            "then dvc gc --workspace --force: drops old versions from DVC's cache, those of other branches, commits",
-            "  and experiments as well; with a remote: dvc gc --workspace --cloud --force (-r NAME for each of them)",
+            "then dvc gc --workspace --force: drops old versions from DVC's cache, also of other branches, commits and",
+            "  experiments; with a remote: dvc gc --workspace --cloud --force (-r NAME for each of them)",
         ]
-    lines.append(
-        "registered model versions that were trained with it, and copies made of any of this, are yours to judge"
-    )
+    lines.append("decide about registered model versions that were trained with it, and about copies of any of this")
     return lines
 
 
 def holds(path: Path, sha256: str) -> bool:
-    """Whether a file is the image, or names it: as a shard's member, in a table's column, in a text."""
+    """Whether a file is the image or contains its SHA-256: as a shard's member, in a table's column or in a text."""
     with path.open("rb") as stream:
         if stream.read(4) == b"PAR1":
-            return _in_table(path, sha256)
+            try:
+                columns = pq.read_table(path, use_threads=False).to_pydict()
+            except pa.ArrowException:
+                return False
+            return any(sha256 in values for values in columns.values())
         stream.seek(0)
         name = sha256[:_SHORT].encode()
         tail = b""
@@ -212,27 +205,6 @@ def holds(path: Path, sha256: str) -> bool:
     return file_sha256(path) == sha256
 
 
-def _in_table(path: Path, sha256: str) -> bool:
-    try:
-        columns = pq.read_table(path, use_threads=False).to_pydict()
-    except pa.ArrowException:
-        return False
-    return any(sha256 in values for values in columns.values())
-
-
-def _source(root: Path) -> Path | None:
-    """The folder that ingest reads; None if params.yaml names none."""
-    address = _address(root)
-    return root / address if address and "://" not in address else None
-
-
-def _address(root: Path) -> str:
-    try:
-        return str(load_yaml(root / "params.yaml")["ingest"]["source"])
-    except (ParameterError, KeyError, TypeError):
-        return ""
-
-
 def _files(path: Path) -> Iterator[Path]:
     if path.is_file():
         yield path
@@ -240,6 +212,6 @@ def _files(path: Path) -> Iterator[Path]:
         yield from sorted(file for file in path.rglob("*") if file.is_file())
 
 
-def _shown(title: str, paths: list[Path], root: Path) -> list[str]:
+def _list_files(title: str, paths: list[Path], root: Path) -> list[str]:
     names = [str(path.relative_to(root) if path.is_relative_to(root) else path) for path in paths]
-    return listed(title, names, _SHOWN).split("\n")
+    return listed(title, names, _LISTED).split("\n")

@@ -1,5 +1,5 @@
-"""The `twofold` command: parameters, weights, the cache, audits, the summary of a run, models and their use,
-forgetting an image.
+"""The `twofold` command: parameters, weights, the cache, audits, the summary of a run, models and their use, and the
+removal of an image.
 """
 
 import argparse
@@ -10,7 +10,7 @@ from pathlib import Path
 from twofold.cli import models, serving
 from twofold.core.errors import TwofoldError
 
-# Everything heavy is imported by the command that needs it: `twofold --help` must not wait for torch.
+# Heavy modules are imported by the command that needs them, so that `twofold --help` does not wait for torch.
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -31,67 +31,62 @@ def _parser() -> argparse.ArgumentParser:
         epilog="The six steps run with `dvc repro`, or one by one: python -m twofold.steps.<step> --help",
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    _params(commands.add_parser("params", help="read, check and edit params.yaml"))
-    _weights(commands.add_parser("weights", help="fetch and find pretrained weights"))
-    _cache(commands.add_parser("cache", help="see and prune what is kept in TWOFOLD_CACHE"))
+    _add_params(commands.add_parser("params", help="read, check and edit params.yaml"))
+    _add_weights(commands.add_parser("weights", help="download and find pretrained weights"))
+    _add_cache(commands.add_parser("cache", help="show and prune the cache (TWOFOLD_CACHE)"))
 
-    summary = commands.add_parser("summary", help="what the last run of the pipeline came to")
+    summary = commands.add_parser("summary", help="summarize the last run of the pipeline")
     summary.add_argument("--root", type=Path, default=Path(), help="the project's folder (%(default)s)")
     summary.set_defaults(run=_run_summary)
 
-    audit = commands.add_parser("audit", help="look through images before a pipeline takes them")
-    audit.add_argument("source", metavar="SOURCE", help="as ingest.source: a folder, s3://… or dvc+…")
+    audit = commands.add_parser("audit", help="audit images before a pipeline reads them")
+    audit.add_argument("source", metavar="SOURCE", help="a folder, s3://… or dvc+…, as for ingest.source")
     audit.add_argument("--params", type=Path, default=Path("params.yaml"), help="policies and limits (%(default)s)")
-    audit.add_argument("--to", type=Path, default=Path("audit"), help="where the pages go (%(default)s)")
+    audit.add_argument("--to", type=Path, default=Path("audit"), help="the folder for the pages (%(default)s)")
     audit.set_defaults(run=_run_audit)
 
     serving.add(commands)
-    models.add(commands.add_parser("models", help="review, promote, roll back and check registered models"))
+    models.add(commands.add_parser("models", help="review, promote, roll back and verify registered models"))
 
-    forget = commands.add_parser("forget", help="remove an image for good, from every artifact that holds it")
+    forget = commands.add_parser("forget", help="remove an image for good from every artifact that holds it")
     forget.add_argument("sha256", metavar="SHA256", help="of the image file, as in manifest.parquet and the reports")
     forget.add_argument("--root", type=Path, default=Path(), help="the project's folder (%(default)s)")
     forget.set_defaults(run=_run_forget)
     return parser
 
 
-def _params(parser: argparse.ArgumentParser) -> None:
+def _add_params(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-
-    def add(name: str, help_: str) -> argparse.ArgumentParser:
-        command = commands.add_parser(name, help=help_)
+    set_ = commands.add_parser("set", help="set values, all or none, and print the difference")
+    get = commands.add_parser("get", help="print one value")
+    check = commands.add_parser("check", help="check every section, and print nothing if all are valid")
+    for command, run in ((set_, _run_set), (get, _run_get), (check, _run_check)):
         command.add_argument("--params", type=Path, default=Path("params.yaml"), help="the file (%(default)s)")
-        return command
-
-    set_ = add("set", "set values, all or none; print the difference")
+        command.set_defaults(run=run)
     set_.add_argument("assignments", nargs="+", metavar="SECTION.KEY=VALUE")
-    set_.set_defaults(run=_run_set)
-    get = add("get", "print one value")
     get.add_argument("address", metavar="SECTION.KEY")
-    get.set_defaults(run=_run_get)
-    add("check", "check every section; silent when all is well").set_defaults(run=_run_check)
 
 
-def _weights(parser: argparse.ArgumentParser) -> None:
+def _add_weights(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    fetch = commands.add_parser("fetch", help="download weights, verify them, and keep them where training looks")
+    fetch = commands.add_parser("fetch", help="download weights, verify them, and store them where training looks")
     fetch.add_argument("backbone", help="resnet50 or efficientnet_lite0")
-    fetch.add_argument("--weights", help="which weights of that backbone (its first ones)")
+    fetch.add_argument("--weights", help="the name of the weights (the first ones of that backbone)")
     fetch.set_defaults(run=_run_fetch)
 
 
-def _cache(parser: argparse.ArgumentParser) -> None:
+def _add_cache(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    show = commands.add_parser("show", help="where it lies, its limit, and what it holds")
-    show.add_argument("--verify", action="store_true", help="read every value too, and count those that are damaged")
+    show = commands.add_parser("show", help="show the cache's address, limit and contents")
+    show.add_argument("--verify", action="store_true", help="read every value, and count the damaged ones")
     show.set_defaults(run=_run_cache_show)
-    prune = commands.add_parser("prune", help="remove entries and give their room back to the disk")
-    which = prune.add_mutually_exclusive_group(required=True)
-    which.add_argument(
-        "--to", metavar="SIZE", help="leave no more than this (500M, 2G); those used longest ago go first"
+    prune = commands.add_parser("prune", help="remove entries, and return their space to the disk")
+    selection = prune.add_mutually_exclusive_group(required=True)
+    selection.add_argument(
+        "--to", metavar="SIZE", help="remove the least recently used ones down to this size (500M, 2G)"
     )
-    which.add_argument("--damaged", action="store_true", help="those that fail their hash")
-    which.add_argument("--all", action="store_true", help="every entry")
+    selection.add_argument("--damaged", action="store_true", help="remove the values that do not match their hash")
+    selection.add_argument("--all", action="store_true", help="remove every entry")
     prune.set_defaults(run=_run_cache_prune)
 
 
@@ -135,10 +130,8 @@ def _run_cache_prune(options: argparse.Namespace) -> int:
     from twofold.cli.cache import prune
     from twofold.storage.cache import parse_size
 
-    if options.damaged:
-        print(prune(damaged=True))
-    else:
-        print(prune(to=0 if options.all else parse_size(options.to, "--to")))
+    size = "0" if options.all else options.to
+    print(prune(None if size is None else parse_size(size, "--to"), damaged=options.damaged))
     return 0
 
 
@@ -152,9 +145,9 @@ def _run_summary(options: argparse.Namespace) -> int:
 def _run_audit(options: argparse.Namespace) -> int:
     from twofold.cli.audit import audit
 
-    verdict = audit(options.source, options.params, options.to)
-    print(verdict.text)
-    return int(verdict.fails)
+    text, fails = audit(options.source, options.params, options.to)
+    print(text)
+    return int(fails)
 
 
 def _run_forget(options: argparse.Namespace) -> int:

@@ -1,1 +1,1 @@
-"""What every other wing stands on: errors, atomic files and digests, progress, typed parameters, code digests."""
+"""Base for all other wings: errors, atomic files and digests, progress, typed parameters, code digests."""

@@ -1,4 +1,4 @@
-"""What every artifact of a step has in common: it appears whole or not at all, says what it is, and has a digest."""
+"""Artifacts of a step: atomic publication of files and folders, `meta.json`, digests, and CSV files."""
 
 import csv
 import hashlib
@@ -19,53 +19,52 @@ META = "meta.json"
 
 @contextmanager
 def publish(directory: Path) -> Iterator[Path]:
-    """Yield an empty folder beside `directory`; on success it takes that name, on failure nothing is left."""
+    """Yield an empty temporary folder; rename it to `directory` on success, remove it on failure."""
     directory.parent.mkdir(parents=True, exist_ok=True)
-    draft = directory.with_name(f".{directory.name}.{uuid.uuid4().hex[:8]}")
-    draft.mkdir()
+    temporary = _temporary_path(directory)
+    temporary.mkdir()
     try:
-        yield draft
-        for path in sorted(draft.rglob("*")):
+        yield temporary
+        for path in sorted(temporary.rglob("*")):
             if path.is_file():
-                # safetensors lets only the owner read; a later step may run as someone else.
-                path.chmod(path.stat().st_mode | (draft.stat().st_mode & 0o444))
+                # safetensors makes files readable by their owner only; a later step may run as another user.
+                path.chmod(path.stat().st_mode | (temporary.stat().st_mode & 0o444))
                 _sync(path)
         if directory.is_dir() and not directory.is_symlink():
-            old = directory.with_name(f".{directory.name}.{uuid.uuid4().hex[:8]}.old")
-            directory.rename(old)
-            draft.rename(directory)
+            old = directory.rename(_temporary_path(directory, ".old"))
+            temporary.rename(directory)
             shutil.rmtree(old)
         else:
             directory.unlink(missing_ok=True)
-            draft.rename(directory)
+            temporary.rename(directory)
         _sync(directory.parent)
     except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
         raise
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all: temporary file, fsync, rename."""
+    """Write a file atomically: temporary file, fsync, rename."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    temporary = _temporary_path(path)
     try:
-        draft.write_bytes(data)
-        _sync(draft)
-        os.replace(draft, path)
+        temporary.write_bytes(data)
+        _sync(temporary)
+        os.replace(temporary, path)
     except BaseException:
-        draft.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 
 def write_all(stream: FileIO, data: bytes | memoryview) -> None:
-    """Write all of it to an unbuffered file, whose own `write` may take less, as on a full disk."""
-    left = memoryview(data).cast("B")
-    while left:
-        left = left[stream.write(left) :]
+    """Write all bytes to an unbuffered file; one call of its `write` may write fewer, for example on a full disk."""
+    remaining = memoryview(data).cast("B")
+    while remaining:
+        remaining = remaining[stream.write(remaining) :]
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write JSON with sorted keys; NaN and infinity are refused."""
+    """Write JSON with sorted keys; raise ArtifactError if a value is NaN or infinite."""
     try:
         text = json.dumps(value, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False)
     except ValueError as error:
@@ -74,16 +73,12 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 
 def write_meta(directory: Path, kind: str, version: int, **values: Any) -> None:
-    """Write an artifact's meta.json: what it is, its schema version, and what a later step needs."""
+    """Write an artifact's meta.json: its kind, its schema version, and the values that later steps need."""
     write_json(directory / META, {"kind": kind, "schema_version": version, **values})
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
-
-    Raises:
-        ArtifactError: no such file, or not a JSON object.
-    """
+    """Read a JSON object; raise ArtifactError if the file is missing or holds anything else."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -96,7 +91,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_meta(directory: Path, kind: str, version: int) -> dict[str, Any]:
-    """Read meta.json and hold it to the kind and schema version that the caller understands."""
+    """Read meta.json; raise ArtifactError if its kind or schema version is not the expected one."""
     meta = read_json(directory / META)
     found = (meta.get("kind"), meta.get("schema_version"))
     if found != (kind, version):
@@ -108,13 +103,13 @@ def read_meta(directory: Path, kind: str, version: int) -> dict[str, Any]:
 
 
 def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes, as 64 hexadecimal digits."""
+    """Return the SHA-256 of a file's bytes, as 64 hexadecimal digits."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def digest(path: Path) -> str:
-    """SHA-256 of an artifact: of a file's bytes, or of a folder's sorted (relative path, SHA-256) lines."""
+    """Return the SHA-256 of an artifact: a file's bytes, or a folder's sorted (relative path, SHA-256) lines."""
     if path.is_file():
         return file_sha256(path)
     if not path.is_dir():
@@ -124,16 +119,8 @@ def digest(path: Path) -> str:
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Write a CSV file with a header and plain line ends."""
+    """Write a CSV file with a header; lines end with a line feed alone."""
     with path.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(header)
@@ -141,9 +128,21 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) 
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
-    """The rows of a CSV file that `write_csv` wrote."""
+    """Read the rows of a CSV file as {column: text}; raise ArtifactError if the file cannot be read."""
     try:
         with path.open(encoding="utf-8", newline="") as stream:
             return list(csv.DictReader(stream))
     except OSError as error:
         raise ArtifactError(f"{path}: {error.strerror}") from None
+
+
+def _temporary_path(path: Path, suffix: str = "") -> Path:
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}{suffix}")
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,8 +1,8 @@
-"""Which of Twofold's own files a module depends on, read from the sources without importing anything.
+"""Finds the source files that a module depends on, without importing anything, and digests them.
 
-In: a module's name. Out: the Python files that it reaches through imports, those inside functions included, and the
-templates that these files name. DVC's code dependencies, the digest of a training's code, and the files of a sealed
-model all come from here.
+A module's closure is the Python files of its package that it imports directly or indirectly, also inside functions,
+and the templates that these files name. DVC's code dependencies, code digests in cache keys, and the code files of a
+sealed model are all computed here.
 """
 
 import ast
@@ -17,34 +17,30 @@ _INCLUDED = re.compile(r"""{%-?\s*(?:include|extends|import|from)\s+["']([^"']+)
 
 
 def closure(module: str, root: Path = ROOT) -> list[Path]:
-    """The files of a module and of everything that it imports from its own package, sorted; and their templates.
+    """Return the source files of a module (`twofold.steps.train_head`) and of all that it imports from its own package.
 
-    Package `__init__` files are left out, having no code, and so is what stands under `if __name__ == "__main__"`: how
-    a step is called does not change what it computes. A template is a file of the folder `templates` beside the Python
-    file that names it in a string, or one that such a template includes.
-
-    Args:
-        module: such as `twofold.steps.train_head`.
-        root: folder that holds the package.
+    The paths are sorted and include templates.
+    Package `__init__` files are excluded because they hold no code. Imports under `if __name__ == "__main__"` are
+    excluded because the way a step is called does not change its results. A template is a file of the folder
+    `templates` beside a Python file that names it in a string, or a file that such a template includes.
     """
     package = module.partition(".")[0]
-    found: dict[str, Path] = {}
+    modules: dict[str, Path] = {}
     templates: set[Path] = set()
-    waiting = [module]
-    while waiting:
-        name = waiting.pop()
-        path = _file(name, root)
-        if path is None or name in found:
-            continue
-        found[name] = path
-        imported, strings = _reached(path.read_text(encoding="utf-8"), package)
-        waiting += imported
-        templates |= _templates(path.parent / "templates", strings)
-    return sorted({*found.values(), *templates})
+    pending = [module]
+    while pending:
+        name = pending.pop()
+        path = root.joinpath(*name.split(".")).with_suffix(".py")
+        if name not in modules and path.is_file():
+            modules[name] = path
+            imported, strings = _scan_source(path.read_text(encoding="utf-8"), package)
+            pending += imported
+            templates |= _find_templates(path.parent / "templates", strings)
+    return sorted({*modules.values(), *templates})
 
 
 def code_digest(module: str, root: Path = ROOT) -> str:
-    """SHA-256 over the sources of `closure(module)`."""
+    """Return the SHA-256 over the paths and contents of `closure(module)`."""
     total = hashlib.sha256()
     for path in closure(module, root):
         total.update(f"{path.relative_to(root).as_posix()}\0".encode())
@@ -52,41 +48,35 @@ def code_digest(module: str, root: Path = ROOT) -> str:
     return total.hexdigest()
 
 
-@cache  # parsing takes most of a second for all files, and a step asks several times
-def _reached(text: str, package: str) -> tuple[tuple[str, ...], frozenset[str]]:
-    """The modules of the package that a source imports, and its strings that may name a file."""
+@cache  # parsing all files takes most of a second, and a step asks several times
+def _scan_source(text: str, package: str) -> tuple[tuple[str, ...], frozenset[str]]:
+    """Return the package's modules that a source file imports, and its strings that may name a template."""
     tree = ast.parse(text)
     strings = (node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str))
-    return tuple(_imported(tree, package)), frozenset(each for each in strings if re.fullmatch(r"\w+\.\w+", each))
+    return tuple(_find_imports(tree, package)), frozenset(each for each in strings if re.fullmatch(r"\w+\.\w+", each))
 
 
-def _templates(folder: Path, names: frozenset[str]) -> set[Path]:
-    """The templates of these names, and all that they include."""
-    found: set[Path] = set()
-    waiting = list(names)
-    while waiting:
-        path = folder / waiting.pop()
-        if path not in found and path.is_file():
-            found.add(path)
-            waiting += _INCLUDED.findall(path.read_text(encoding="utf-8"))
-    return found
+def _find_templates(folder: Path, names: frozenset[str]) -> set[Path]:
+    """Return the templates with these names and all templates that they include."""
+    templates: set[Path] = set()
+    pending = list(names)
+    while pending:
+        path = folder / pending.pop()
+        if path not in templates and path.is_file():
+            templates.add(path)
+            pending += _INCLUDED.findall(path.read_text(encoding="utf-8"))
+    return templates
 
 
-def _imported(tree: ast.AST, package: str) -> Iterator[str]:
+def _find_imports(tree: ast.AST, package: str) -> Iterator[str]:
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.If) and ast.unparse(node.test) == "__name__ == '__main__'":
             continue
+        names: list[str] = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             # `from twofold import tracking` names a module, `from twofold.model.classifier import build` does not.
             names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-        else:
-            yield from _imported(node, package)
-            continue
         yield from (name for name in names if name.partition(".")[0] == package)
-
-
-def _file(module: str, root: Path) -> Path | None:
-    path = root.joinpath(*module.split(".")).with_suffix(".py")
-    return path if path.is_file() else None
+        yield from _find_imports(node, package)

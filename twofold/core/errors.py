@@ -1,66 +1,55 @@
-"""The errors that Twofold raises for people to read; every one ends a command with exit status 1.
-
-TwofoldError
-├── ParameterError   params.yaml: a wrong, missing or unknown key
-├── DataError        images, labels, splits
-│   └── SourceError  a source that does not answer, refuses, or changes while it is read
-├── WeightsError     pretrained weights: missing, altered, of another architecture
-├── ArtifactError    a step's files: missing, of another kind, altered
-├── TrainingError    training that cannot go on
-├── RegistryError    MLflow: tracking, registry, promotion
-└── ServerError      Kubeflow's server: connection, authentication, what it refuses
-"""
+"""Errors with messages for users; each one ends a command with exit status 1."""
 
 from collections.abc import Sequence
 
 
 class TwofoldError(Exception):
-    """What went wrong, in words that name the file or key, what was found and what is allowed."""
+    """A message that names the file or key, the value found, and the values allowed."""
 
 
 class ParameterError(TwofoldError):
-    pass
+    """params.yaml: a wrong, missing or unknown key."""
 
 
 class DataError(TwofoldError):
-    pass
+    """Images, labels or splits."""
 
 
 class SourceError(DataError):
-    pass
+    """A source that does not answer, denies access, or changes while it is read."""
 
 
 class WeightsError(TwofoldError):
-    pass
+    """Pretrained weights that are missing, modified, or of another architecture."""
 
 
 class ArtifactError(TwofoldError):
-    pass
+    """Files of a step that are missing, of another kind, or modified."""
 
 
 class TrainingError(TwofoldError):
-    pass
+    """A training that cannot continue."""
 
 
 class RegistryError(TwofoldError):
-    pass
+    """MLflow: tracking, registry, promotion."""
 
 
 class ServerError(TwofoldError):
-    pass
+    """The Kubeflow server: connection, authentication, refused requests."""
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message; its type where it has none."""
+    """Return the first line of an error's message, or its type if the message is empty."""
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def shortened(names: Sequence[str], most: int = 3) -> str:
-    """The first few of many names: `a, b, c, …`."""
+    """Join the first `most` names: `a, b, c, …`."""
     return ", ".join(names[:most]) + (", …" if len(names) > most else "")
 
 
 def listed(title: str, lines: Sequence[str], most: int) -> str:
-    """A title with the first few of many lines indented below it, and how many more there are."""
+    """Return a title, the first `most` lines indented below it, and the number of lines left out."""
     more = [f"… and {len(lines) - most} more"] if len(lines) > most else []
     return "\n  ".join([title, *lines[:most], *more])

@@ -1,4 +1,4 @@
-"""What becomes of memory that is freed: kept for the next piece of work, where the C library can be told so."""
+"""Tells glibc's allocator to keep freed memory for reuse; on other systems nothing is changed."""
 
 import ctypes
 import platform
@@ -9,20 +9,19 @@ _MIB = 1 << 20
 
 
 def keep_freed_memory() -> None:
-    """Keep what an image needed for the next one; what is above 32 MiB in one piece goes back to the system.
+    """Keep one image's freed memory for the next image; blocks above 32 MiB go back to the system.
 
-    By default glibc hands an image's memory back as soon as it is free, and the system clears and maps every page of
-    it anew for the next image.
+    By default glibc returns an image's memory at once, and the system clears and maps every page again for the next.
     """
-    _set((_MMAP_THRESHOLD, 32 * _MIB), (_TRIM_THRESHOLD, 64 * _MIB), (_TOP_PAD, _MIB))
+    _set_options((_MMAP_THRESHOLD, 32 * _MIB), (_TRIM_THRESHOLD, 64 * _MIB), (_TOP_PAD, _MIB))
 
 
 def keep_all_freed_memory() -> None:
-    """Keep all of it: a training step frees gigabytes and asks for the same again."""
-    _set((_MMAP_MAX, 0), (_TRIM_THRESHOLD, 2**31 - 1), (_TOP_PAD, 256 * _MIB))
+    """Keep all freed memory: a training step frees gigabytes and allocates the same amount again."""
+    _set_options((_MMAP_MAX, 0), (_TRIM_THRESHOLD, 2**31 - 1), (_TOP_PAD, 256 * _MIB))
 
 
-def _set(*options: tuple[int, int]) -> None:
+def _set_options(*options: tuple[int, int]) -> None:
     if sys.platform == "linux" and platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
         for option, value in options:

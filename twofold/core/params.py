@@ -1,12 +1,12 @@
-"""The types that a section of params.yaml is made of, and how one section is checked.
+"""Field types for the sections of params.yaml, and the validation of one section.
 
-A section is a pydantic model that lives beside its step (`twofold/steps/<step>.py`). No field has a default: every
-value is in params.yaml, once. A field may hold a section of its own (`train_head.audit`). Unit and range are in each
-field's description, from which the README's tables are made.
+A section is a pydantic model in its step's file (`twofold/steps/<step>.py`). No field has a default: params.yaml is
+the only place for values. A field may hold a nested section (`train_head.audit`). A field's description states unit
+and range; the README's parameter tables are generated from the descriptions.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, TypeVar, get_args
+from typing import Annotated, Any, TypeGuard, TypeVar, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, Tag, ValidationError
 from pydantic.fields import FieldInfo
@@ -14,25 +14,25 @@ from pydantic.fields import FieldInfo
 from twofold.core.errors import ParameterError
 
 
-def _whole(value: Any) -> Any:
-    # Kubeflow hands every number of a dict parameter over as a float: 3 arrives as 3.0.
+def _to_integer(value: Any) -> Any:
+    # Kubeflow passes every number in a dict parameter as a float: 3 arrives as 3.0.
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _not_blank(value: str) -> str:
-    if not value.strip() or value != value.strip():
+def _check_not_blank(value: str) -> str:
+    if not value or value != value.strip():
         raise ValueError("must not be blank, nor begin or end with a space")
     return value
 
 
-Integer = Annotated[int, BeforeValidator(_whole)]
+Integer = Annotated[int, BeforeValidator(_to_integer)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-Text = Annotated[str, AfterValidator(_not_blank)]
+Text = Annotated[str, AfterValidator(_check_not_blank)]
 
 
 class Section(BaseModel):
-    """One step's parameters: strict, frozen, without defaults, closed to unknown keys."""
+    """The parameters of one step: strict types, immutable, no defaults, no unknown keys."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
@@ -41,10 +41,10 @@ S = TypeVar("S", bound=Section)
 
 
 def check_section(model: type[S], name: str, values: Any) -> S:
-    """Return the section `name` as its model.
+    """Validate the section `name` and return it as its model.
 
     Raises:
-        ParameterError: listing every wrong key at once, each with the value found and what is allowed.
+        ParameterError: lists every wrong key, each with the value found and what is allowed.
     """
     if not isinstance(values, Mapping):
         raise ParameterError(f"params.yaml: section '{name}' must be a mapping of keys to values, found {values!r}")
@@ -52,51 +52,53 @@ def check_section(model: type[S], name: str, values: Any) -> S:
         return model.model_validate(dict(values))
     except ValidationError as error:
         lines = [_explain(model, name, problem) for problem in error.errors()]
-        raise ParameterError("params.yaml:\n  " + "\n  ".join(lines)) from None
+        raise ParameterError("\n  ".join(["params.yaml:", *lines])) from None
 
 
 def nested_section(field: FieldInfo) -> type[Section] | None:
-    """The section that a field holds, if it holds one: `train_head.audit`."""
-    inner = field.annotation
-    return inner if isinstance(inner, type) and issubclass(inner, Section) else None
+    """Return the section that a field holds (`train_head.audit`), or None if it holds a plain value."""
+    return field.annotation if _is_section(field.annotation) else None
 
 
 def section_choices(field: FieldInfo) -> dict[str, type[Section]]:
-    """The sections of which a field may hold one, by their tag: `evaluate.threshold`; none for any other field."""
-    return {tag: kind for tag, kind in _tagged(field).items() if isinstance(kind, type) and issubclass(kind, Section)}
+    """Return the sections that a field may hold, by their tag (`evaluate.threshold`); empty for any other field."""
+    return {tag: kind for tag, kind in _tagged_types(field).items() if _is_section(kind)}
 
 
-def _tagged(field: FieldInfo) -> dict[str, Any]:
-    """All that a field may hold one of, by tag."""
-    found: dict[str, Any] = {}
-    for kind in get_args(field.annotation):
-        tags = [mark.tag for mark in getattr(kind, "__metadata__", ()) if isinstance(mark, Tag)]
-        found |= {tag: get_args(kind)[0] for tag in tags}
-    return found
+def _is_section(kind: Any) -> TypeGuard[type[Section]]:
+    return isinstance(kind, type) and issubclass(kind, Section)
+
+
+def _tagged_types(field: FieldInfo) -> dict[str, Any]:
+    """Return the types of a tagged union, by tag."""
+    return {
+        mark.tag: get_args(kind)[0]
+        for kind in get_args(field.annotation)
+        for mark in getattr(kind, "__metadata__", ())
+        if isinstance(mark, Tag)
+    }
 
 
 def _explain(model: type[Section], name: str, problem: Any) -> str:
-    key, holder = name, model
+    key, section, known = name, model, True
     field: FieldInfo | None = None
-    lost = False
     for part in map(str, problem["loc"]):
-        if field is not None and part in _tagged(field):
-            # The tag of a choice is no key of the file.
+        if field is not None and part in _tagged_types(field):
+            # pydantic's location contains the tag of a choice; params.yaml has no such key.
             if part in section_choices(field):
-                holder, field = section_choices(field)[part], None
+                section, field = section_choices(field)[part], None
             continue
         key += f".{part}"
-        lost = lost or part not in holder.model_fields
-        if not lost:
-            field = holder.model_fields[part]
-            holder = nested_section(field) or holder
+        known = known and part in section.model_fields
+        if known:
+            field = section.model_fields[part]
+            section = nested_section(field) or section
     about = f" ({field.description})" if field is not None and field.description else ""
     if problem["type"] == "missing":
         return f"{key}: missing; add it{about}"
     if problem["type"] == "extra_forbidden":
-        return f"{key}: unknown key; known in this section: {', '.join(sorted(holder.model_fields))}"
+        return f"{key}: unknown key; known in this section: {', '.join(sorted(section.model_fields))}"
+    rule = problem["msg"]
     if problem["type"] == "model_type":
-        return (
-            f"{key}: found {problem['input']!r}; must be a section that holds {', '.join(holder.model_fields)}{about}"
-        )
-    return f"{key}: found {problem['input']!r}; {problem['msg']}{about}"
+        rule = f"must be a section that holds {', '.join(section.model_fields)}"
+    return f"{key}: found {problem['input']!r}; {rule}{about}"

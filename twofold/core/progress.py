@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on a terminal, a plain line every ten seconds elsewhere."""
+"""Progress of long work: a bar on a terminal, otherwise a plain line every ten seconds."""
 
 import sys
 import time
@@ -12,7 +12,7 @@ EVERY = 10.0  # seconds between plain lines
 
 
 def track(items: Iterable[T], label: str, total: int, unit: str = "image", per_item: int = 1) -> Iterator[T]:
-    """Yield `items` and show how far they have come.
+    """Yield `items` and show the progress on stderr.
 
     Args:
         total: in units, not in items.
@@ -32,14 +32,12 @@ def track(items: Iterable[T], label: str, total: int, unit: str = "image", per_i
         now = time.monotonic()
         if now - last >= EVERY:
             last = now
-            rate = done / (now - begin)
-            print(f"{label}: {done} of {total} {unit}s ({rate:.0f}/s)", file=sys.stderr, flush=True)
-    spent = time.monotonic() - begin
-    if spent >= EVERY:
-        print(f"{label}: {done} {unit}s in {spent:.0f} s", file=sys.stderr, flush=True)
+            print(f"{label}: {done} of {total} {unit}s ({done / (now - begin):.0f}/s)", file=sys.stderr, flush=True)
+    elapsed = time.monotonic() - begin
+    if elapsed >= EVERY:
+        print(f"{label}: {done} {unit}s in {elapsed:.0f} s", file=sys.stderr, flush=True)
 
 
 def say(text: str) -> None:
-    """A line for the person who watches."""
-    # tqdm.write keeps a bar in one piece when one is on the screen.
-    tqdm.write(text, file=sys.stderr)
+    """Print a line for the user to stderr."""
+    tqdm.write(text, file=sys.stderr)  # a plain print would break a progress bar that is on the screen

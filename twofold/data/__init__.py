@@ -1,1 +1,1 @@
-"""Images and their artifacts: a source in, `data/raw` and `data/prepared` out."""
+"""Images and their artifacts: decodes a source's images and writes `data/raw` and `data/prepared`."""

@@ -1,18 +1,16 @@
-"""The parts of `data/prepared` on their way: in come images of the manifest, out come their rows and what was seen.
+"""Resizes the images of the manifest in many processes, measures them and writes the parts of `data/prepared`.
 
-Workers write their rows straight into the array files; only counts and sums travel back, so memory does not grow with
-the data, and neither the number of workers nor their speed changes a byte.
+Workers write rows directly into the array files and return only sums and thumbnails, so memory does not grow with the
+pixels. Neither the number of workers nor their speed changes a byte of the result.
 """
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import astuple
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from twofold.core.code_digest import code_digest
@@ -21,61 +19,21 @@ from twofold.core.progress import track
 from twofold.data.decode_cache import decoder_versions, pixel_digest
 from twofold.data.decoding import Limits, prepare
 from twofold.data.prepared import part_name
-from twofold.data.prepared_writer import PartLocation, create_part, plan_parts, write_rows
-from twofold.data.process_pool import map_in_order, worker_count
+from twofold.data.prepared_writer import Measurements, PartLocation, Shape, create_part, plan_parts, write_rows
+from twofold.data.process_pool import batch_files, map_in_order, worker_count
 from twofold.data.raw import ImageRecord
 from twofold.data.resizing import Fit, Pixels, level_histogram
 from twofold.data.shards import read_member
 from twofold.data.splits import TRAIN
-from twofold.data.thumbnails import SIDE, Thumbnails, grey_thumbnail, to_grey
+from twofold.data.thumbnails import SIDE, grey_thumbnail
 from twofold.storage import cache
 
-_TASK_IMAGES, _TASK_BYTES = 32, 8 * 1024 * 1024
-_AT_ONCE = 16  # images of a task whose pixels a worker holds together
-Shape = tuple[int, int, int, int]
+_TASK_IMAGES = 32
+_BATCH_IMAGES = 16  # of a task whose pixels a worker keeps in memory at once
 KIND = "pixels"
 _DIGEST, _NUMBER, _THUMBNAIL = 32, 8, 2 * SIDE * SIDE  # bytes
 _LEVELS = np.arange(256, dtype=np.int64)
-
-
-class Job(NamedTuple):
-    """One image to prepare: its row in the manifest, where its pixels go, and whether they count for statistics."""
-
-    image: ImageRecord
-    place: PartLocation
-    train: bool
-
-
-class PreprocessedImage(NamedTuple):
-    """An image made ready.
-
-    Attributes:
-        pixels: (S, S, C) uint8 with C 1 or 3.
-        content: of the pixels, see `seen.content_of`.
-        thumbnail: by which near duplicates are found; None where nobody looks for them.
-        brightness: see `brightness`.
-        values, squares: (C,) int64, the sums over the pixels of each channel's values, and of their squares.
-    """
-
-    pixels: Pixels
-    content: str
-    thumbnail: Thumbnails | None
-    brightness: float
-    values: NDArray[np.int64]
-    squares: NDArray[np.int64]
-
-
-class Measurements(NamedTuple):
-    """Of one image: `preparing.Ready` without its pixels, and with sums of train alone.
-
-    `values`, `squares`: of each channel's values over the pixels, and of their squares.
-    """
-
-    content: str
-    thumbnail: Thumbnails | None
-    brightness: float
-    values: tuple[int, ...] = ()
-    squares: tuple[int, ...] = ()
+Job = tuple[ImageRecord, PartLocation]
 
 
 def write_parts(
@@ -92,171 +50,150 @@ def write_parts(
     """Write the pixels of every image into parts.
 
     Args:
-        images: of the manifest of `raw`, in the order of the rows.
-        splits: of each image.
-        raw: the folder with the shards.
-        draft: where the parts are made.
-        size, fit, limits, thumbnails: as for `preparing.ready`.
+        images: of the manifest, in the order of the rows.
+        draft: the folder for the parts.
+        raw, size, fit, limits, thumbnails: as for `preprocess_images`.
 
     Returns:
-        What `prepared.plan` returns, and what was seen of each image.
+        Locations and shapes as `plan_parts` returns them, and the measurements of each image.
 
     Raises:
         DataError: an image cannot be decoded.
-        ArtifactError: a shard has changed, or an image decodes otherwise than ingest saw it.
+        ArtifactError: a shard has changed, or decoding an image gives another shape than ingest recorded.
     """
     places, shapes = plan_parts(images, size)
     for number, shape in enumerate(shapes):
         create_part(draft / part_name(number), shape)
-    jobs = [Job(*job) for job in zip(images, places, [split == TRAIN for split in splits], strict=True)]
-    made = partial(preprocess_images, raw=raw, size=size, fit=fit, limits=limits, thumbnails=thumbnails)
-    work = partial(_prepare, made=made, draft=draft, shapes=shapes)
-    tasks, count = list(_tasks(jobs)), worker_count()
+    jobs = list(zip(images, places, strict=True))
+    resize = partial(preprocess_images, raw=raw, size=size, fit=fit, limits=limits, thumbnails=thumbnails)
+    work = partial(_write_task, resize=resize, draft=draft, shapes=shapes)
+    tasks, count = list(batch_files(jobs, lambda job: job[0].bytes, _TASK_IMAGES)), worker_count()
     order = _apart(len(tasks), count)
-    batches = map_in_order(work, (tasks[number] for number in order), count, _files)
+    batches = map_in_order(work, (tasks[number] for number in order), count, _split_by_file)
     done = dict(zip(order, track(batches, "preprocess", len(jobs), per_item=_TASK_IMAGES), strict=True))
-    return places, shapes, [seen for number in range(len(tasks)) for seen in done[number]]
-
-
-def _tasks(jobs: Iterable[Job]) -> Iterator[list[Job]]:
-    task: list[Job] = []
-    total = 0
-    for job in jobs:
-        if len(task) == _TASK_IMAGES or (task and total + job.image.bytes > _TASK_BYTES):
-            yield task
-            task, total = [], 0
-        task.append(job)
-        total += job.image.bytes
-    if task:
-        yield task
+    measured = [one for number in range(len(tasks)) for one in done[number]]
+    for number, split in enumerate(splits):
+        if split != TRAIN:
+            measured[number] = measured[number]._replace(values=(), squares=())
+    return places, shapes, measured
 
 
 def _apart(tasks: int, count: int) -> list[int]:
-    """The numbers of the tasks in the order in which they are begun: each worker's lie together, and far from the rest.
+    """The order in which tasks start: those of one worker are neighbours, and far from those of the other workers.
 
-    Two workers that write to one file wait for each other, as Linux locks a file while it is written to.
+    Two workers that write to one file wait for each other, because Linux locks a file during a write.
     """
     each = -(-tasks // count)
     return [number for first in range(each) for number in range(first, tasks, each)]
 
 
-def _files(task: list[Job]) -> list[tuple[str, list[Job]]]:
-    return [(job.image.key, [job]) for job in task]
+def _split_by_file(task: list[Job]) -> list[tuple[str, list[Job]]]:
+    return [(image.key, [(image, place)]) for image, place in task]
 
 
-def _prepare(
+def _write_task(
     task: Sequence[Job],
-    made: Callable[[list[ImageRecord]], list[PreprocessedImage]],
+    resize: Callable[[Sequence[ImageRecord]], list[tuple[Pixels, Measurements]]],
     draft: Path,
     shapes: Sequence[Shape],
 ) -> list[Measurements]:
-    seen: list[Measurements] = []
-    for start in range(0, len(task), _AT_ONCE):
-        jobs = task[start : start + _AT_ONCE]
-        found = made([job.image for job in jobs])
-        for number in sorted({job.place.part for job in jobs}):
-            here = [place for place, job in enumerate(jobs) if job.place.part == number]
-            rows = [(jobs[place].place.row, found[place].pixels) for place in here]
+    measured: list[Measurements] = []
+    for start in range(0, len(task), _BATCH_IMAGES):
+        images, places = zip(*task[start : start + _BATCH_IMAGES], strict=True)
+        resized = resize(images)
+        for number in sorted({place.part for place in places}):
+            pairs = zip(places, resized, strict=True)
+            rows = [(place.row, pixels) for place, (pixels, _) in pairs if place.part == number]
             write_rows(draft / part_name(number), shapes[number], rows)
-        seen += [_seen(one, job.train) for job, one in zip(jobs, found, strict=True)]
-    return seen
-
-
-def _seen(one: PreprocessedImage, train: bool) -> Measurements:
-    if not train:
-        return Measurements(one.content, one.thumbnail, one.brightness)
-    return Measurements(
-        one.content, one.thumbnail, one.brightness, tuple(one.values.tolist()), tuple(one.squares.tolist())
-    )
+        measured += [one for _, one in resized]
+    return measured
 
 
 def preprocess_images(
     images: Sequence[ImageRecord], raw: Path, size: int, fit: Fit, limits: Limits, *, thumbnails: bool = True
-) -> list[PreprocessedImage]:
-    """The images, in their order; those that the memo lacks are read and decoded.
+) -> list[tuple[Pixels, Measurements]]:
+    """Resize images: the pixels (S, S, C) of each, C 1 or 3, with their measurements.
+
+    Images that the cache lacks are read and decoded.
 
     Args:
-        images: of the manifest of `raw`.
+        images: of the manifest.
         raw: the folder with the shards.
         size: pixels of a side.
-        fit: as for `scaling.resize`.
+        fit: as for `resize`.
         limits: those of ingest.
-        thumbnails: whether near duplicates are looked for; one takes about a tenth of the time of a small image.
+        thumbnails: whether to compute thumbnails; one takes about a tenth of the time of a small image.
 
     Raises:
         DataError: an image cannot be decoded.
-        ArtifactError: a shard has changed, or an image decodes otherwise than ingest saw it.
+        ArtifactError: a shard has changed, or decoding an image gives another shape than ingest recorded.
     """
-    fixed = _circumstances(size, fit, limits)
+    parts = _key_parts(size, fit, limits)
     shapes = [f"{image.width} {image.height} {image.channels}" for image in images]
-    keys = [cache.key(KIND, *fixed, image.sha256, shape) for image, shape in zip(images, shapes, strict=True)]
+    keys = [cache.key(KIND, *parts, image.sha256, shape) for image, shape in zip(images, shapes, strict=True)]
     known = cache.lookup(keys)
-    found: list[PreprocessedImage] = []
+    results: list[tuple[Pixels, Measurements]] = []
     fresh: list[tuple[str, str, bytes]] = []
     for image, key in zip(images, keys, strict=True):
-        one = _unpacked(known[key], size, image.channels, thumbnails) if key in known else None
-        if one is None:
-            one = _made(image, raw, size, fit, limits, thumbnails)
-            fresh.append((key, image.sha256, _packed(one)))
-        found.append(one)
+        result = _unpack(known[key], size, image.channels, thumbnails) if key in known else None
+        if result is None:
+            result = _preprocess(image, raw, size, fit, limits, thumbnails)
+            fresh.append((key, image.sha256, _pack(*result)))
+        results.append(result)
     cache.store(fresh, KIND)
-    return found
+    return results
 
 
-def brightness(pixels: Pixels) -> float:
-    """The mean of the grey image (Rec. 601 luma) as it came, nothing cut off or added: 0 (black) to 1 (white)."""
-    return _brightness(to_grey(pixels))
-
-
-@functools.cache
-def _circumstances(size: int, fit: Fit, limits: Limits) -> list[str]:
-    return [str(size), fit, str(astuple(limits)), code_digest(__name__), *decoder_versions()]
-
-
-def _made(image: ImageRecord, raw: Path, size: int, fit: Fit, limits: Limits, thumbnails: bool) -> PreprocessedImage:
-    data = read_member(raw, image.shard, image.offset, image.bytes, image.sha256)
-    try:
-        made = prepare(data, limits, size, fit)
-    except DataError as error:
-        raise DataError(f"{image.key} ({image.sha256}): {error}; ingest accepted it: run ingest again") from None
-    found = (made.height, made.width, made.pixels.shape[2])
-    if found != (image.height, image.width, image.channels):
-        raise ArtifactError(
-            f"{image.key} ({image.sha256}): decodes as {found}, ingest saw "
-            f"{(image.height, image.width, image.channels)}; run ingest again with this version of Pillow"
-        )
-    # Whole numbers, so that the order in which images are added up cannot change the last digit.
-    counts = level_histogram(made.pixels)
-    grey = made.upright.convert("L")
-    small = grey_thumbnail(grey) if thumbnails else None
-    light = _brightness(grey)
-    return PreprocessedImage(
-        made.pixels, pixel_digest(made.pixels), small, light, counts @ _LEVELS, counts @ _LEVELS**2
-    )
-
-
-def _brightness(grey: Pillow.Image) -> float:
-    # Whole numbers, so that nothing but the picture decides the last digit.
+def brightness(grey: Pillow.Image) -> float:
+    """The mean of a grey image, 0 (black) to 1 (white); of the whole picture, before it is cropped or padded."""
+    # An integer sum, so that only the picture decides the last digit.
     total = int(np.array(grey.histogram(), np.int64) @ _LEVELS)
     return float(total / (255 * grey.width * grey.height))
 
 
-def _packed(one: PreprocessedImage) -> bytes:
-    numbers = bytes.fromhex(one.content) + np.float64(one.brightness).tobytes()
-    small = b"" if one.thumbnail is None else one.thumbnail.tobytes()
-    return b"".join((numbers, one.values.tobytes(), one.squares.tobytes(), small, one.pixels.tobytes()))
+@functools.cache
+def _key_parts(size: int, fit: Fit, limits: Limits) -> list[str]:
+    return [str(size), fit, str(astuple(limits)), code_digest(__name__), *decoder_versions()]
 
 
-def _unpacked(value: bytes, size: int, channels: int, thumbnails: bool) -> PreprocessedImage | None:
-    """What `ready` kept, whose length tells whether a thumbnail is in it; None if it is something else, or if one is
-    wanted that is not there.
-    """
-    bare = _DIGEST + _NUMBER * (1 + 2 * channels)
+def _preprocess(
+    image: ImageRecord, raw: Path, size: int, fit: Fit, limits: Limits, thumbnails: bool
+) -> tuple[Pixels, Measurements]:
+    data = read_member(raw, image.shard, image.offset, image.bytes, image.sha256)
+    try:
+        resized = prepare(data, limits, size, fit)
+    except DataError as error:
+        raise DataError(f"{image.key} ({image.sha256}): {error}; ingest accepted it: run ingest again") from None
+    found = (resized.height, resized.width, resized.pixels.shape[2])
+    recorded = (image.height, image.width, image.channels)
+    if found != recorded:
+        raise ArtifactError(
+            f"{image.key} ({image.sha256}): decodes to the shape {found}, ingest recorded {recorded}; "
+            "run ingest again with this version of Pillow"
+        )
+    # Integers, so that the order in which images are summed cannot change the last digit.
+    counts = level_histogram(resized.pixels)
+    grey = resized.upright.convert("L")
+    small = grey_thumbnail(grey) if thumbnails else None
+    values, squares = (tuple((counts @ weights).tolist()) for weights in (_LEVELS, _LEVELS**2))
+    return resized.pixels, Measurements(pixel_digest(resized.pixels), small, brightness(grey), values, squares)
+
+
+def _pack(pixels: Pixels, measured: Measurements) -> bytes:
+    content, small, light, values, squares = measured
+    sums = np.array([values, squares], np.int64).tobytes()
+    thumbnail = b"" if small is None else small.tobytes()
+    return b"".join((bytes.fromhex(content), np.float64(light).tobytes(), sums, thumbnail, pixels.tobytes()))
+
+
+def _unpack(value: bytes, size: int, channels: int, thumbnails: bool) -> tuple[Pixels, Measurements] | None:
+    """The inverse of `_pack`; None if the value has another length, or lacks a requested thumbnail."""
+    header = _DIGEST + _NUMBER * (1 + 2 * channels)
     count = size * size * channels
-    if len(value) != bare + _THUMBNAIL + count and (thumbnails or len(value) != bare + count):
+    if len(value) != header + _THUMBNAIL + count and (thumbnails or len(value) != header + count):
         return None
-    sums = np.frombuffer(value, np.int64, 2 * channels, _DIGEST + _NUMBER)
-    small = np.frombuffer(value, np.float16, SIDE * SIDE, bare).reshape(SIDE, SIDE) if thumbnails else None
+    light = float(np.frombuffer(value, np.float64, 1, _DIGEST)[0])
+    values, squares = np.frombuffer(value, np.int64, 2 * channels, _DIGEST + _NUMBER).reshape(2, channels).tolist()
+    small = np.frombuffer(value, np.float16, SIDE * SIDE, header).reshape(SIDE, SIDE) if thumbnails else None
     pixels = np.frombuffer(value, np.uint8, offset=len(value) - count).reshape(size, size, channels)
-    seen = float(np.frombuffer(value, np.float64, 1, _DIGEST)[0])
-    return PreprocessedImage(pixels, value[:_DIGEST].hex(), small, seen, sums[:channels], sums[channels:])
+    return pixels, Measurements(value[:_DIGEST].hex(), small, light, tuple(values), tuple(squares))

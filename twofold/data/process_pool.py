@@ -1,10 +1,10 @@
-"""Work spread over processes, its results in the order of its tasks and memory bounded.
+"""Runs tasks in several processes and yields their results in order, with bounded memory.
 
-In: a function and tasks, both of which can be pickled. Out: the results, one after the other. The number of workers
-is environment (`TWOFOLD_WORKERS`, else the processors that this process may use) and changes no result.
+The function and the tasks must be picklable. The number of workers comes from the environment (`TWOFOLD_WORKERS`,
+otherwise the processors that this process may use) and changes no result.
 
-A worker can die: a decoder is C code, and memory is finite. Then what was under way is tried again, file by file, each
-in a process of its own, and the error names the file that ends it.
+A worker can die: a decoder is C code, and memory is finite. Then the files in progress are tried again one by one, each
+in a process of its own, and the error names the file that kills its process.
 """
 
 import gc
@@ -28,12 +28,13 @@ from twofold.core.malloc import keep_freed_memory
 T = TypeVar("T")
 R = TypeVar("R")
 ALONE = 60.0  # seconds for one file after a worker has died
-_SHOWN = 10
-AHEAD = 2  # tasks that wait for each worker: enough to keep it busy, few enough to bound memory
+AHEAD = 2  # waiting tasks per worker: enough to keep it busy, few enough to bound memory
+_BATCH_BYTES = 8 * 1024 * 1024  # of the files of one task, so that the waiting tasks stay small
+_MAX_LISTED = 10
 
 
 def worker_count() -> int:
-    """How many processes to use.
+    """The number of processes to use.
 
     Raises:
         ParameterError: `TWOFOLD_WORKERS` is not a whole number of at least 1.
@@ -46,6 +47,20 @@ def worker_count() -> int:
     return int(text)
 
 
+def batch_files(files: Iterable[T], size: Callable[[T], int], count: int) -> Iterator[list[T]]:
+    """Group files into tasks of at most `count` files and 8 MiB; `size` returns the bytes of a file."""
+    batch: list[T] = []
+    total = 0
+    for file in files:
+        if batch and (len(batch) == count or total + size(file) > _BATCH_BYTES):
+            yield batch
+            batch, total = [], 0
+        batch.append(file)
+        total += size(file)
+    if batch:
+        yield batch
+
+
 def map_in_order(
     function: Callable[[T], R],
     tasks: Iterable[T],
@@ -55,29 +70,29 @@ def map_in_order(
     """Yield `function(task)` for every task, in the order of the tasks.
 
     Args:
-        function: at the top of a module, so that it can be pickled; its arguments and results too.
-        tasks: taken one by one, as workers get free; an empty list is done in this process.
-        count: processes; 1 means this one.
-        files: cuts a task into tasks of one file each, with the file's name; for the error when a worker dies.
+        function: picklable, as are its arguments and results.
+        tasks: consumed one by one as workers become free; an empty list runs in this process.
+        count: number of processes; 1 means this one.
+        files: splits a task into (file name, task of that file alone), for the error when a worker dies.
 
     Raises:
-        DataError: a worker died; which file did it, or which ones were under way.
+        DataError: a worker died; names the file that killed it, or the files in progress.
     """
     if count == 1:
         yield from map(function, tasks)
         return
-    # Forked workers start at once and share what is loaded; elsewhere than on Linux forking is not safe.
+    # Forked workers start at once and share loaded modules; forking is safe on Linux only.
     context: Any = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     waiting: deque[tuple[T, Future[R]]] = deque()
-    # What is there now is no garbage: to look through all of it, again and again, would also copy it into each worker.
+    # Keeps the garbage collector from visiting existing objects, which would also copy their memory into each worker.
     gc.freeze()
-    with ProcessPoolExecutor(count, mp_context=context, initializer=_begin) as executor:
-        # Forked before the first task is asked for: what a thread of theirs holds would stay locked in a copy.
-        executor.submit(_nothing)
+    with ProcessPoolExecutor(count, mp_context=context, initializer=_start_worker) as executor:
+        # Fork with an empty task before `tasks` starts: a lock held by a thread of it would stay locked in the copy.
+        executor.submit(int)
         try:
             for task in tasks:
-                waiting.append((task, executor.submit(function, task) if task != [] else _done(function(task))))
-                # What is done is not held until the window is full.
+                waiting.append((task, executor.submit(function, task) if task != [] else _completed(function(task))))
+                # Yield finished results at once instead of holding them until the window is full.
                 while waiting and (len(waiting) > count * AHEAD or waiting[0][1].done()):
                     yield waiting[0][1].result()
                     waiting.popleft()
@@ -86,23 +101,23 @@ def map_in_order(
                 waiting.popleft()
             return
         except BrokenProcessPool:
-            pass  # told of below, when the other workers have ended
+            pass  # reported below, after the other workers have ended
         finally:
             for _, future in waiting:
                 future.cancel()
             if isinstance(tasks, Generator):
-                tasks.close()  # with its threads, before anything is forked again
+                tasks.close()  # ends its threads before processes are forked again
             gc.unfreeze()
-    pieces = [one for task, future in waiting if not _finished(future) for one in (files(task) if files else [])]
-    ends = [(name, _end_of(context.Process(target=_alone, args=(function, piece)))) for name, piece in pieces]
-    raise DataError(_verdict([name for name, _ in pieces], [f"{name}: {end}" for name, end in ends if end]))
+    unfinished = [task for task, future in waiting if not _finished(future)]
+    names, failures = [], []
+    for name, single in [pair for task in unfinished for pair in (files(task) if files else [])]:
+        names.append(name)
+        if reason := _run_and_watch(context.Process(target=_run_alone, args=(function, single))):
+            failures.append(f"{name}: {reason}")
+    raise DataError(_explain(names, failures))
 
 
-def _nothing() -> None:
-    pass
-
-
-def _done(result: R) -> Future[R]:
+def _completed(result: R) -> Future[R]:
     future: Future[R] = Future()
     future.set_result(result)
     return future
@@ -112,14 +127,14 @@ def _finished(future: Future[R]) -> bool:
     return future.done() and not future.cancelled() and not isinstance(future.exception(), BrokenProcessPool)
 
 
-def _alone(function: Callable[[T], R], task: T) -> None:
-    with suppress(Exception):  # an error that can be told would have been told
+def _run_alone(function: Callable[[T], R], task: T) -> None:
+    with suppress(Exception):  # an exception would have reached the caller before
         function(task)
     os._exit(0)
 
 
-def _end_of(process: BaseProcess) -> str:
-    """How a process ended, in words; empty if all was well."""
+def _run_and_watch(process: BaseProcess) -> str:
+    """Run a process; returns how it failed, or an empty text."""
     process.start()
     process.join(ALONE)
     if process.is_alive():
@@ -132,31 +147,25 @@ def _end_of(process: BaseProcess) -> str:
     return f"its process ended with status {code}" if code else ""
 
 
-def _verdict(names: list[str], guilty: list[str]) -> str:
-    if guilty:
-        title = "a worker process died; read alone, these files end theirs too. Remove them, or save them again:"
-        lines = guilty
-    else:
-        title = (
-            "a worker process died while it read images, most likely for want of memory; "
-            "set TWOFOLD_WORKERS=1, or lower ingest.max_pixels"
-        )
-        title += ". Under way, and each readable alone, were:" if names else ""
-        lines = names
-    return listed(title, lines, _SHOWN)
+def _explain(names: list[str], failures: list[str]) -> str:
+    if failures:
+        title = "a worker process died; these files end a process that reads them alone; remove or save them again:"
+        return listed(title, failures, _MAX_LISTED)
+    title = (
+        "a worker process died while it read images, most likely because memory ran out; "
+        "set TWOFOLD_WORKERS=1, or lower ingest.max_pixels"
+    )
+    in_progress = ". These files were in progress; each can be read alone:" if names else ""
+    return listed(title + in_progress, names, _MAX_LISTED)
 
 
-def _begin() -> None:
+def _start_worker() -> None:
     keep_freed_memory()
-    _end_with_parent()
+    # Without this a worker whose parent was killed would wait forever: its own end of the queue keeps the queue open.
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
 
 
-def _end_with_parent() -> None:
-    # A worker whose parent was killed would wait for ever: its own end of the queue keeps the queue open.
-    threading.Thread(target=_watch, daemon=True).start()
-
-
-def _watch() -> None:
+def _exit_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         wait([parent.sentinel])

@@ -1,15 +1,14 @@
-"""The artifact `data/raw`: the images as they came, in few large files.
+"""Reads and describes the artifact `data/raw`: the original image files in a few large shards.
 
-In: images and what is known of each. Out: a folder with
+The folder contains
 
-- `images-00000.tar`…: shards that only ever grow at the end, members `<sha256>.<extension>`; `tar` and WebDataset
-  read them;
-- `manifest.parquet`: one row an image, sorted by sha256, with shard and offset of its bytes;
-- `duplicates.csv`: files that repeat another one, and `quarantine.csv`: files that were refused or left aside;
-- `versions.csv`, from a versioned bucket alone: in which version each object was fetched;
+- `images-00000.tar`…: shards that only grow at the end, members `<sha256>.<extension>`; for `tar` and WebDataset;
+- `manifest.parquet`: one row for each image, sorted by sha256, with shard and offset of its bytes;
+- `duplicates.csv`: files that repeat another one, and `quarantine.csv`: files that were refused or excluded;
+- `versions.csv`, only for a versioned bucket: the version in which each object was fetched;
 - `meta.json`: labels, slices, counts, and the fingerprint of the data.
 
-Images are read by shard and offset; nothing has to scan a shard.
+Images are read by shard and offset, without scanning a shard.
 """
 
 import hashlib
@@ -30,13 +29,15 @@ from twofold.data.shards import ShardWriter, read_member
 KIND, VERSION = "raw", 1
 MANIFEST, DUPLICATES, QUARANTINE = "manifest.parquet", "duplicates.csv", "quarantine.csv"
 VERSIONS = "versions.csv"
+# Of duplicates the one furthest from training stays: test before validation before train before no given split.
+PRECEDENCE: dict[str | None, int] = {"test": 0, "validation": 1, "train": 2, None: 3}
 
 
 class ImageRecord(NamedTuple):
-    """One row of the manifest, without the slices' names.
+    """One row of the manifest, without the names of the slices.
 
-    `bytes`, `shard` and `offset` say where the file lies; `width` and `height` are those of the upright image;
-    `content` is the SHA-256 of the decoded pixels, the same for two files that show the same picture.
+    `bytes`: the size of the file, stored at `shard` and `offset`. `width`, `height`: of the upright image. `content`:
+    SHA-256 of the decoded pixels, equal for two files with the same picture.
     """
 
     sha256: str
@@ -57,7 +58,7 @@ class ImageRecord(NamedTuple):
 
 
 class Duplicate(NamedTuple):
-    """A row of `duplicates.csv`: `key` repeats `of`, as a file (`bytes`) or only to the eye (`pixels`)."""
+    """A row of `duplicates.csv`: `key` has the same bytes as `of`, or only the same pixels; `kind` says which."""
 
     key: str
     sha256: str
@@ -68,9 +69,7 @@ class Duplicate(NamedTuple):
 
 
 class QuarantinedFile(NamedTuple):
-    """A row of `quarantine.csv`; `kind` is `refused`, `ignored` for what was never meant as an image, or `audit` for an
-    image that a check's policy left out.
-    """
+    """A row of `quarantine.csv`; `kind`: `refused`, `ignored` (not an image), or `audit` (excluded by a policy)."""
 
     key: str
     label: str
@@ -91,45 +90,48 @@ class RawDataset(NamedTuple):
         """Read meta.json and the manifest.
 
         Raises:
-            ArtifactError: it is missing, of another kind or version, or its manifest does not fit its meta.json.
+            ArtifactError: it is missing, of another kind or version, or the manifest does not match meta.json.
         """
         meta = read_meta(directory, KIND, VERSION)
         try:
             table = pq.read_table(directory / MANIFEST, use_threads=False)
-            names = [f"slice.{name}" for name in meta["slices"]]
-            columns = [table.column(name).to_pylist() for name in ImageRecord._fields[:-1]]
-            slices = [table.column(name).to_pylist() for name in names]
+            names = [*ImageRecord._fields[:-1], *(f"slice.{name}" for name in meta["slices"])]
+            columns = [table.column(name).to_pylist() for name in names]
         except (OSError, KeyError, pa.ArrowInvalid) as error:
-            raise ArtifactError(f"{directory / MANIFEST}: not the manifest that meta.json tells of: {error}") from None
-        values = zip(*slices, strict=True) if slices else ((),) * table.num_rows
-        images = [ImageRecord._make((*row, tuple(value))) for *row, value in zip(*columns, values, strict=True)]
+            raise ArtifactError(
+                f"{directory / MANIFEST}: does not match meta.json: {error}; run ingest again"
+            ) from None
+        fields = len(ImageRecord._fields) - 1
+        images = [ImageRecord._make((*row[:fields], row[fields:])) for row in zip(*columns, strict=True)]
         if fingerprint(images, meta["slices"]) != meta["fingerprint"]:
-            raise ArtifactError(f"{directory / MANIFEST}: its fingerprint is not that of meta.json; run ingest again")
+            raise ArtifactError(
+                f"{directory / MANIFEST}: its fingerprint differs from that in meta.json; run ingest again"
+            )
         return cls(directory, meta, images)
 
     def read(self, image: ImageRecord) -> bytes:
-        """The bytes of an image's file, checked against its sha256."""
+        """The bytes of an image's file, verified against its sha256."""
         return read_member(self.directory, image.shard, image.offset, image.bytes, image.sha256)
 
 
 def rewrite_shards(directory: Path, images: Iterable[ImageRecord]) -> list[ImageRecord]:
-    """Write the shards of a folder anew, with these images of theirs alone; returns them with their new places."""
+    """Rewrite the shards of a folder with only the given images; returns these with their new shard and offset."""
     old = directory / "old"
     old.mkdir()
     for path in sorted(directory.glob("images-*.tar")):
         path.rename(old / path.name)
-    shards, found = ShardWriter(directory), []
+    shards, moved = ShardWriter(directory), []
     for image in sorted(images, key=lambda image: (image.shard, image.offset)):
         data = read_member(old, image.shard, image.offset, image.bytes, image.sha256)
         shard, offset = shards.add(f"{image.sha256}.{FORMATS[image.format]}", data)
-        found.append(image._replace(shard=shard, offset=offset))
+        moved.append(image._replace(shard=shard, offset=offset))
     shards.close()
     shutil.rmtree(old)
-    return found
+    return moved
 
 
 def fingerprint(images: Iterable[ImageRecord], slices: Sequence[str]) -> str:
-    """SHA-256 over the sorted (sha256, label, group, slices, split) rows: what the data is, wherever it came from."""
+    """SHA-256 over the sorted rows (sha256, label, group, slices, split): the same data has the same fingerprint."""
     rows = sorted(
         json.dumps([i.sha256, i.label, i.group, list(zip(slices, i.slices, strict=True)), i.split]) for i in images
     )
@@ -146,26 +148,24 @@ def write_tables(
     slices: Sequence[str],
     params: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Write everything beside the shards, and return the content of meta.json.
+    """Write every file of the artifact except the shards, and return the content of meta.json.
 
     Args:
-        directory: where the shards lie.
-        images: of those shards, one for every sha256.
-        duplicates: rows of `duplicates.csv`, in any order.
-        quarantined: rows of `quarantine.csv`, in any order.
+        images: those in the shards of `directory`, one for every sha256.
+        duplicates, quarantined: rows of the two CSV files, in any order.
         labels: the negative class, then the positive one.
         slices: names of the slice columns, in the order of each image's `slices`.
-        params: the section that ingest ran with, without the source's address.
+        params: the parameters of ingest, without the source's address.
     """
     images = sorted(images)
-    integers = {"bytes": pa.int64(), "width": pa.int32(), "height": pa.int32(), "channels": pa.int8()}
-    integers |= {"shard": pa.int32(), "offset": pa.int64()}
+    types = {"bytes": pa.int64(), "offset": pa.int64(), "channels": pa.int8()}
+    types |= dict.fromkeys(("width", "height", "shard"), pa.int32())
     columns = {
-        name: pa.array([getattr(image, name) for image in images], integers.get(name, pa.string()))
+        name: pa.array([getattr(image, name) for image in images], types.get(name, pa.string()))
         for name in ImageRecord._fields[:-1]
     }
-    for place, name in enumerate(slices):
-        columns[f"slice.{name}"] = pa.array([image.slices[place] for image in images], pa.string())
+    for number, name in enumerate(slices):
+        columns[f"slice.{name}"] = pa.array([image.slices[number] for image in images], pa.string())
     pq.write_table(pa.table(columns), directory / MANIFEST, compression="zstd")
     write_csv(directory / DUPLICATES, Duplicate._fields, sorted(duplicates))
     write_csv(directory / QUARANTINE, QuarantinedFile._fields, sorted(quarantined))

@@ -1,6 +1,6 @@
-"""Pixels of any size to a square of one size, in training and in serving alike.
+"""Resizes the pixels of an image to a square, the same way in training and in serving.
 
-This file travels inside the sealed model, so it imports nothing but numpy, Pillow and the errors.
+The sealed model contains this file, so it imports only numpy, Pillow and the errors.
 """
 
 from typing import Literal
@@ -15,8 +15,13 @@ Pixels = NDArray[np.uint8]
 Fit = Literal["squash", "crop", "pad"]
 
 PADDING = 0  # black, beside a picture that is not square
-# The filter of torchvision's own ImageNet evaluation; widened by the scale, which is what makes it antialiased.
+# The filter of torchvision's ImageNet evaluation; Pillow widens it by the scale, which makes it antialiased.
 FILTER = Image.Resampling.BILINEAR
+
+
+def to_image(pixels: Pixels) -> Image.Image:
+    """Pillow's image, mode L or RGB, of (H, W, C) uint8 pixels with C 1 or 3."""
+    return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
 
 
 def resize(pixels: Pixels, size: int, fit: Fit) -> Pixels:
@@ -24,24 +29,22 @@ def resize(pixels: Pixels, size: int, fit: Fit) -> Pixels:
 
     Args:
         pixels: (H, W, C) uint8, C 1 or 3.
-        size: pixels of a side of the result.
-        fit: `squash` changes the proportions; `crop` keeps the largest central square; `pad` keeps everything and
-            fills up with black.
+        size: side of the result, pixels.
+        fit: `squash` changes the proportions; `crop` keeps the largest central square; `pad` adds black borders.
 
     Returns:
         (size, size, C) uint8.
     """
-    image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+    image = to_image(pixels)
     return resize_image(image, (0.0, 0.0, float(image.width), float(image.height)), size, fit)
 
 
 def resize_image(image: Image.Image, extent: tuple[float, float, float, float], size: int, fit: Fit) -> Pixels:
-    """`resize` of a picture as Pillow has it.
+    """Like `resize`, for Pillow's image.
 
     Args:
         image: in Pillow's mode L or RGB.
-        extent: (left, top, right, bottom) of what counts of it, in its pixels; their parts count too.
-        size, fit: as for `resize`.
+        extent: (left, top, right, bottom) of the part to use, in pixels; fractions of a pixel count.
 
     Returns:
         (size, size, C) uint8.
@@ -58,7 +61,7 @@ def resize_image(image: Image.Image, extent: tuple[float, float, float, float], 
         target = (max(1, round(width * scale)), max(1, round(height * scale)))
     elif fit != "squash":
         raise DataError(f"fit: found {fit!r}; allowed are squash, crop, pad")
-    # Pillow halves very large images in whole steps first; from a gap of 3 on the result is the same to the eye.
+    # Pillow first halves very large images in whole steps; with a gap of 3 or more the result looks the same.
     image = image.resize(target, FILTER, box=extent, reducing_gap=3.0)
     if target != (size, size):
         canvas = Image.new(image.mode, (size, size), (PADDING,) * 3 if image.mode == "RGB" else PADDING)
@@ -69,5 +72,4 @@ def resize_image(image: Image.Image, extent: tuple[float, float, float, float], 
 
 def level_histogram(pixels: Pixels) -> NDArray[np.int64]:
     """How often each level occurs in each channel of (H, W, C) uint8 pixels: (C, 256)."""
-    image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
-    return np.array(image.histogram(), np.int64).reshape(pixels.shape[2], 256)
+    return np.array(to_image(pixels).histogram(), np.int64).reshape(pixels.shape[2], 256)

@@ -1,7 +1,7 @@
-"""Files on their way from a source into ingest: in come entries of a listing, out come their bytes and what they hold.
+"""Reads and decodes the files of a source in parallel, in the order of the listing.
 
-What the memo knows of a file in a local folder is looked up here, by threads, and its bytes never leave this process;
-the others go to the workers, who fetch and decode them. Either way the results come in the order of the entries.
+Takes the entries of a listing; returns the bytes of each file and the result of decoding it. For a local folder,
+threads of this process look up the cached files, whose bytes then never leave it; workers read and decode the others.
 """
 
 from collections import deque
@@ -12,17 +12,17 @@ from typing import NamedTuple
 
 from twofold.data.decode_cache import DecodedFile, cached, decode_cached
 from twofold.data.decoding import Limits
-from twofold.data.process_pool import map_in_order, worker_count
+from twofold.data.process_pool import batch_files, map_in_order, worker_count
 from twofold.sources.base import Entry, FetchedFile, FileRequest, Source
 from twofold.sources.local_folder import FolderSource
 
-_TASK_FILES, _TASK_BYTES = 32, 8 * 1024 * 1024  # one task: few enough bytes that the window of tasks stays small
-_THREADS = 4  # that look files up; the interpreter keeps no more of them busy
+_TASK_FILES = 32
+_THREADS = 4  # that look up cached files; the interpreter keeps no more of them busy
 _UNVERIFIED = "its store keeps no checksum; ingest.require_checksum asks for one"
 
 
 class ReadFile(NamedTuple):
-    """One file as it was taken: its bytes, none if it is refused, and what they hold or why not."""
+    """A file of the source: its bytes, empty if it is refused, and the result of decoding it."""
 
     key: str
     data: bytes
@@ -31,105 +31,89 @@ class ReadFile(NamedTuple):
     verified: bool = True
 
 
+Task = list[FileRequest]
+CachedFiles = list[ReadFile | None]  # of the files of a task, None for those that are not in the cache
+
+
 def read_files(source: Source, entries: Iterable[Entry], limits: Limits, strict: bool) -> Iterator[ReadFile]:
-    """Every entry's file, in their order.
+    """The file of every entry, in their order.
 
     Args:
-        strict: refuse a file that its store keeps no checksum of.
+        strict: refuse a file whose store keeps no checksum of it.
 
     Raises:
-        SourceError: the source failed, and not a single file of it.
-        DataError: a worker died; which file did it.
+        SourceError: the source as a whole failed, rather than a single file.
+        DataError: a worker died; names the file that killed it.
     """
     count = worker_count()
-    tasks = _tasks(entries, source)
-    take = partial(_take, source=source, limits=limits, strict=strict)
-    # Elsewhere than in a folder to fetch is to wait for a server, which more processes do better.
+    tasks = batch_files((source.request(entry.key) for entry in entries), lambda request: request.bytes, _TASK_FILES)
+    read = partial(_read, source=source, limits=limits, strict=strict)
+    # Other sources wait for a server, which more processes do better than these threads.
     if not isinstance(source, FolderSource) or count == 1:
-        for batch in map_in_order(take, tasks, count, _files):
+        for batch in map_in_order(read, tasks, count, _split_by_file):
             yield from batch
         return
-    known: deque[list[ReadFile | None]] = deque()
-    look = partial(_recalled, source=source, limits=limits)
-    for batch in map_in_order(take, _unknown(tasks, look, known), count, _files):
+    known: deque[CachedFiles] = deque()
+    look_up = partial(_look_up, source=source, limits=limits)
+    for batch in map_in_order(read, _uncached_tasks(tasks, look_up, known), count, _split_by_file):
         fresh = iter(batch)
-        yield from (next(fresh) if one is None else one for one in known.popleft())
+        yield from (file or next(fresh) for file in known.popleft())
 
 
-def _unknown(
-    tasks: Iterator[list[FileRequest]], look: "partial[list[ReadFile | None]]", known: deque[list[ReadFile | None]]
-) -> Iterator[list[FileRequest]]:
-    """Of each task what the memo does not know; `known` gets the rest, with None in the places of these."""
+def _uncached_tasks(
+    tasks: Iterator[Task], look_up: "partial[CachedFiles]", known: deque[CachedFiles]
+) -> Iterator[Task]:
+    """The files of each task that are not in the cache; appends the others to `known`."""
     count = min(worker_count(), _THREADS)
-    waiting: deque[tuple[list[FileRequest], Future[list[ReadFile | None]]]] = deque()
-    likely = False  # that the next files are known, as the last ones were
+    waiting: deque[tuple[Task, Future[CachedFiles]]] = deque()
+    likely = False  # whether the cache probably has the next files, because it had the last ones
+
+    def uncached() -> Task:
+        task, found = waiting.popleft()
+        known.append(found.result())
+        return [request for request, file in zip(task, known[-1], strict=True) if file is None]
+
     with ThreadPoolExecutor(count) as threads:
         for task in tasks:
-            waiting.append((task, threads.submit(look, task, likely)))
+            waiting.append((task, threads.submit(look_up, task, likely)))
             if len(waiting) > count:
-                rest = _rest(*waiting.popleft(), known)
+                rest = uncached()
                 likely = 2 * len(rest) < len(known[-1])
                 yield rest
         while waiting:
-            yield _rest(*waiting.popleft(), known)
+            yield uncached()
 
 
-def _rest(
-    task: list[FileRequest], found: "Future[list[ReadFile | None]]", known: deque[list[ReadFile | None]]
-) -> list[FileRequest]:
-    known.append(found.result())
-    return [wanted for wanted, one in zip(task, known[-1], strict=True) if one is None]
-
-
-def _recalled(task: list[FileRequest], likely: bool, source: Source, limits: Limits) -> list[ReadFile | None]:
-    """The files that the memo knows; none at all if it most likely knows few: not the first, as in a folder that is
-    new, nor half of a task before.
-    """
-    if likely:
-        return _looked_up(task, source, limits)
-    first = _looked_up(task[:1], source, limits)
-    return first + (_looked_up(task[1:], source, limits) if first[0] else [None] * (len(task) - 1))
-
-
-def _looked_up(task: list[FileRequest], source: Source, limits: Limits) -> list[ReadFile | None]:
+def _look_up(task: Task, likely: bool, source: Source, limits: Limits) -> CachedFiles:
+    """The cached files of a task; unless hits are likely, the other files are skipped if the first is not cached."""
+    if not likely:
+        first = _look_up(task[:1], True, source, limits)
+        return first + (_look_up(task[1:], True, source, limits) if first[0] else [None] * (len(task) - 1))
     fetched = source.fetch(task, limits.max_bytes)
-    known = cached([one.data for one in fetched], limits)
-    # Of a file that could not be fetched the worker shall tell.
+    known = cached([file.data for file in fetched], limits)
+    # A worker reports a file that could not be fetched.
     return [
-        None if one is None or file.reason else _one(wanted.key, file, one)
-        for wanted, file, one in zip(task, fetched, known, strict=True)
+        None if decoded is None or file.reason else _to_read_file(request.key, file, decoded)
+        for request, file, decoded in zip(task, fetched, known, strict=True)
     ]
 
 
-def _tasks(entries: Iterable[Entry], source: Source) -> Iterator[list[FileRequest]]:
-    task: list[FileRequest] = []
-    total = 0
-    for entry in entries:
-        one = source.wanted(entry.key)
-        if task and (len(task) == _TASK_FILES or total + one.bytes > _TASK_BYTES):
-            yield task
-            task, total = [], 0
-        task.append(one)
-        total += one.bytes
-    if task:
-        yield task
+def _split_by_file(task: Task) -> list[tuple[str, Task]]:
+    return [(request.key, [request]) for request in task]
 
 
-def _files(task: list[FileRequest]) -> list[tuple[str, list[FileRequest]]]:
-    return [(one.key, [one]) for one in task]
-
-
-def _take(task: Sequence[FileRequest], source: Source, limits: Limits, strict: bool) -> list[ReadFile]:
+def _read(task: Sequence[FileRequest], source: Source, limits: Limits, strict: bool) -> list[ReadFile]:
     fetched = source.fetch(task, limits.max_bytes)
-    reasons = [one.reason or (_UNVERIFIED if strict and not one.verified else "") for one in fetched]
-    seen = iter(decode_cached([one.data for one, reason in zip(fetched, reasons, strict=True) if not reason], limits))
+    reasons = [file.reason or (_UNVERIFIED if strict and not file.verified else "") for file in fetched]
+    data = [file.data for file, reason in zip(fetched, reasons, strict=True) if not reason]
+    decoded = iter(decode_cached(data, limits))
     return [
-        _one(wanted.key, one, DecodedFile("", reason) if reason else next(seen))
-        for wanted, one, reason in zip(task, fetched, reasons, strict=True)
+        _to_read_file(request.key, file, DecodedFile("", reason) if reason else next(decoded))
+        for request, file, reason in zip(task, fetched, reasons, strict=True)
     ]
 
 
-def _one(key: str, fetched: FetchedFile, seen: DecodedFile) -> ReadFile:
-    if seen.reason:
-        return ReadFile(key, b"", seen)
-    return ReadFile(key, fetched.data, seen, fetched.version, fetched.verified)
+def _to_read_file(key: str, file: FetchedFile, decoded: DecodedFile) -> ReadFile:
+    if decoded.reason:
+        return ReadFile(key, b"", decoded)
+    return ReadFile(key, file.data, decoded, file.version, file.verified)

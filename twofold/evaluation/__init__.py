@@ -1,1 +1,1 @@
-"""A model's answers on validation and test images in; decision, metrics by slice, robustness, explanations out."""
+"""From predictions on validation and test images: operating point, metrics by slice, robustness and explanations."""

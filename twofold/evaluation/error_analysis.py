@@ -1,4 +1,4 @@
-"""The answers worth a look: in come a test's predictions, out go the surest wrong ones, and some right ones."""
+"""The most confident errors of a model, and a sample of its correct answers, from its test predictions."""
 
 import base64
 import io
@@ -17,12 +17,12 @@ Pixels = Callable[[str], NDArray[np.uint8]]  # an image's SHA-256 -> (S, S, C), 
 
 
 class ScoredImage(NamedTuple):
-    """One answer of the model's.
+    """One answer of the model.
 
     Attributes:
         sure: the model's probability of the answer it gave, 0..1.
-        slices: "type: mono", one text a slice column that has a value for the image.
-        image: the picture as a data address, None if pictures are left out.
+        slices: one text, such as "type: mono", for each slice column that has a value for the image.
+        image: the picture as a data URL, None if pictures are left out.
         size: the picture's side in pixels.
     """
 
@@ -38,56 +38,63 @@ class ScoredImage(NamedTuple):
 def most_confident_errors(
     test: Predictions, labels: tuple[str, str], pixels: Pixels | None, most: int = MOST
 ) -> list[ScoredImage]:
-    """At most `most` errors, the surest first, equally sure ones by SHA-256; `labels` is (negative, positive)."""
-    sure = _sure(test)
+    """At most `most` errors, ordered by falling confidence, then by SHA-256; `labels` is (negative, positive)."""
+    confidence = _confidence(test)
     wrong = np.flatnonzero(test.predicted != test.target).tolist()
-    rows = sorted(wrong, key=lambda row: (-sure[row], test.sha256[row]))[:most]
-    return _answers(test, rows, labels, pixels)
+    rows = sorted(wrong, key=lambda row: (-confidence[row], test.sha256[row]))[:most]
+    return _scored_images(test, rows, labels, pixels)
 
 
 def sample_correct(
     test: Predictions, labels: tuple[str, str], pixels: Pixels | None, most: int = HITS
 ) -> list[ScoredImage]:
-    """At most `most` right answers, half of each class, the positive one first; chosen without a look at them.
+    """At most `most` correct answers, half of each class, the positive class first.
 
-    They lie evenly among the class's right answers in the order of the SHA-256, which knows nothing of the image.
+    They are spread evenly over the class's correct answers in the order of the SHA-256, which is independent of the
+    image's content.
     """
     rows: list[int] = []
     for target in (1, 0):
-        right = np.flatnonzero((test.target == target) & (test.predicted == target))
-        right = right[np.argsort(test.sha256[right].astype(str), kind="stable")]
-        chosen = np.unique(np.linspace(0, max(len(right) - 1, 0), most // 2).astype(int))
-        rows += right[chosen[: len(right)]].tolist()
-    return _answers(test, rows, labels, pixels)
+        correct = np.flatnonzero((test.target == target) & (test.predicted == target))
+        correct = correct[np.argsort(test.sha256[correct].astype(str), kind="stable")]
+        chosen = np.unique(np.linspace(0, max(len(correct) - 1, 0), most // 2).astype(int))
+        rows += correct[chosen[: len(correct)]].tolist()
+    return _scored_images(test, rows, labels, pixels)
 
 
-def data_url(pixels: NDArray[np.uint8]) -> str:
-    """An (S, S, C) image, C 1 or 3, as a data address, so that a page holds it within itself."""
+def to_image(pixels: NDArray[np.uint8]) -> Image.Image:
+    """An (H, W, C) array, C 1 or 3, as a grey or an RGB image."""
+    return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+
+
+def data_url(pixels: NDArray[np.uint8], jpeg_quality: int | None = None) -> str:
+    """An (H, W, C) array, C 1 or 3, as a data URL, so that a page contains it: PNG, or JPEG of the given quality."""
+    kind, options = ("png", {"optimize": True}) if jpeg_quality is None else ("jpeg", {"quality": jpeg_quality})
     stream = io.BytesIO()
-    Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).save(stream, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
+    to_image(pixels).save(stream, kind, **options)
+    return f"data:image/{kind};base64,{base64.b64encode(stream.getvalue()).decode()}"
 
 
-def _sure(test: Predictions) -> NDArray[np.float64]:
+def _confidence(test: Predictions) -> NDArray[np.float64]:
     return np.where(test.predicted == 1, test.probability, 1 - test.probability)
 
 
-def _answers(
+def _scored_images(
     test: Predictions, rows: Iterable[int], labels: tuple[str, str], pixels: Pixels | None
 ) -> list[ScoredImage]:
-    sure = _sure(test)
-    found = []
+    confidence = _confidence(test)
+    images = []
     for row in rows:
-        shown = None if pixels is None else pixels(test.sha256[row])
-        found.append(
+        picture = None if pixels is None else pixels(test.sha256[row])
+        images.append(
             ScoredImage(
                 sha256=test.sha256[row],
                 label=test.label[row],
                 answer=labels[test.predicted[row]],
-                sure=float(sure[row]),
+                sure=float(confidence[row]),
                 slices=[f"{name}: {values[row]}" for name, values in test.slices.items() if values[row] is not None],
-                image=None if shown is None else data_url(shown),
-                size=0 if shown is None else len(shown),
+                image=None if picture is None else data_url(picture),
+                size=0 if picture is None else len(picture),
             )
         )
-    return found
+    return images

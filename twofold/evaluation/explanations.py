@@ -1,9 +1,9 @@
-"""What a page shows of why a model answered as it did: in come answers with their maps, out goes explanations.json.
+"""explanations.json: answers of the model with their Grad-CAM maps; written by evaluate, read by the pages.
 
-One file, pictures and all, so that whoever makes a page of it needs neither the images nor the model.
+The file contains the pictures, so that a page can be rendered from it without the images and without the model.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ EXPLANATIONS, SCHEMA_VERSION = "explanations.json", 1
 
 
 class Explanation(NamedTuple):
-    """An answer with its map: a data address, and the same in words."""
+    """An answer with its map: the overlay as a data URL (None without a map), and a description in words."""
 
     answer: ScoredImage
     overlay: str | None
@@ -27,10 +27,10 @@ class Explanations:
     """Answers and their maps.
 
     Attributes:
-        errors: the most confident ones.
-        hits: some right answers of each class.
-        legend: the colours, a data address; None if there are no maps.
-        positions: of a map, height and width.
+        errors: the most confident errors.
+        hits: some correct answers of each class.
+        legend: the colours of the maps as a data URL; None if there are no maps.
+        positions: height and width of a map; None if there are no maps.
         untrained: median rank correlation of these maps with those of the same network with random weights.
         missing: why there are no maps; empty if there are.
     """
@@ -44,27 +44,27 @@ class Explanations:
 
 
 def write(path: Path, explanations: Explanations) -> None:
-    """Write them as JSON."""
-    lists = {
-        name: [{**case.answer._asdict(), "overlay": case.overlay, "words": case.words} for case in cases]
-        for name, cases in (("errors", explanations.errors), ("hits", explanations.hits))
+    """Write the explanations as JSON."""
+    cases = {
+        name: [{**case.answer._asdict(), "overlay": case.overlay, "words": case.words} for case in values]
+        for name, values in (("errors", explanations.errors), ("hits", explanations.hits))
     }
-    write_json(path, {"schema_version": SCHEMA_VERSION, **asdict(explanations), **lists})
+    write_json(path, {"schema_version": SCHEMA_VERSION, **vars(explanations), **cases})
 
 
 def read(path: Path) -> Explanations:
-    """Read them back.
+    """Read the explanations back.
 
     Raises:
-        ArtifactError: no such file, or it holds something else.
+        ArtifactError: the file is missing or has another content.
     """
     values = read_json(path)
     try:
         if values["schema_version"] != SCHEMA_VERSION:
             raise ValueError(f"schema version {values['schema_version']}")
         return Explanations(
-            errors=[_case(case) for case in values["errors"]],
-            hits=[_case(case) for case in values["hits"]],
+            errors=[_read_case(case) for case in values["errors"]],
+            hits=[_read_case(case) for case in values["hits"]],
             legend=values["legend"],
             positions=None if values["positions"] is None else (values["positions"][0], values["positions"][1]),
             untrained=values["untrained"],
@@ -76,7 +76,6 @@ def read(path: Path) -> Explanations:
         ) from None
 
 
-def _case(values: dict[str, Any]) -> Explanation:
-    return Explanation(
-        ScoredImage(**{name: values[name] for name in ScoredImage._fields}), values["overlay"], values["words"]
-    )
+def _read_case(values: dict[str, Any]) -> Explanation:
+    answer = ScoredImage(**{name: values[name] for name in ScoredImage._fields})
+    return Explanation(answer, values["overlay"], values["words"])

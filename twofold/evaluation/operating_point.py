@@ -1,6 +1,6 @@
-"""What is decided on the validation images: in come their probabilities, out goes what decision.json holds.
+"""decision.json: the temperature and the decision threshold, both fitted on the validation images.
 
-First the temperature, then, on calibrated probabilities, the threshold.
+The temperature comes first; the threshold is then chosen on calibrated probabilities.
 """
 
 from collections.abc import Mapping
@@ -19,30 +19,30 @@ from twofold.metrics.decision_threshold import SCHEMA_VERSION, Rule, choose_thre
 def fit_operating_point(
     rule: Rule, prepared: PreparedDataset, raw: ArrayLike, model_digest: str, computed: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """What is sealed with the model.
+    """Fit temperature and threshold; returns the content of decision.json.
 
     Args:
-        rule: which threshold is best.
+        rule: how the threshold is chosen.
         prepared: the data.
-        raw: (N,) what the network said of the validation images, in the order of their rows.
-        model_digest: of the model.
-        computed: how it says so: `views`, over which each probability was averaged, and `precision`.
+        raw: (N,) uncalibrated probabilities of the validation images, in the order of their rows.
+        model_digest: SHA-256 of the model.
+        computed: how they were computed: `views` (of test-time augmentation) and `precision`.
 
     Raises:
-        DataError: the validation images lack a class, or no threshold reaches what the rule asks for.
+        DataError: the validation images lack a class, or no threshold meets the rule.
     """
     target = prepared.target[prepared.rows("validation")]
-    fitted = temperature_scaling.fit_temperature(target, raw)
-    probability = temperature_scaling.apply_temperature(raw, fitted)
+    temperature = temperature_scaling.fit_temperature(target, raw)
+    probability = temperature_scaling.apply_temperature(raw, temperature)
     threshold = choose_threshold(rule, target, probability)
     counts = confusion_matrix(target, probability, threshold)
-    at_bound = fitted in (temperature_scaling.LEAST, temperature_scaling.MOST)
-    if at_bound:
-        say(f"evaluate: the temperature is at its bound, {fitted:g}: {temperature_scaling.WHY[fitted]}")
+    bounds = [temperature_scaling.LEAST, temperature_scaling.MOST]
+    if temperature in bounds:
+        say(f"evaluate: the temperature is at its bound, {temperature:g}: {temperature_scaling.WHY[temperature]}")
     numbers = rule.model_dump(mode="json")
     return {
         "schema_version": SCHEMA_VERSION,
-        "temperature": fitted,
+        "temperature": temperature,
         "threshold": threshold,
         "policy": numbers.pop("policy"),
         "rule": numbers,
@@ -55,8 +55,8 @@ def fit_operating_point(
         "calibrated_on": {
             "split": "validation",
             "n": counts.n,
-            "bounds": [temperature_scaling.LEAST, temperature_scaling.MOST],
-            "at_bound": at_bound,
+            "bounds": bounds,
+            "at_bound": temperature in bounds,
             "log_loss_uncalibrated": classification_metrics(target, raw, threshold)["log_loss"],
             "log_loss": classification_metrics(target, probability, threshold)["log_loss"],
             "ece_uncalibrated": expected_calibration_error(target, raw),

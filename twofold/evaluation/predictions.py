@@ -1,8 +1,8 @@
-"""What a model said of every validation and test image: columns in memory, predictions.parquet on disk.
+"""The model's predictions on every validation and test image: columns in memory, predictions.parquet on disk.
 
-One row an image, in order of (split, sha256): sha256, split (test | validation), label (the true class), target
-(0 | 1), probability (of the positive class, float64), predicted (0 | 1 at the decision's threshold), group (or null)
-and each slice column as `slice.<name>` (text or null).
+One row per image, ordered by (split, sha256): sha256, split (test | validation), label (the true class), target
+(0 | 1), probability (of the positive class, float64), predicted (0 | 1 at the decision threshold), group (or null) and
+each slice column as `slice.<name>` (text or null).
 """
 
 import hashlib
@@ -33,7 +33,7 @@ COLUMNS = {
 
 @dataclass(frozen=True)
 class Predictions:
-    """Columns of one length; text columns are object arrays, of which `group` and the slices may hold None."""
+    """Columns of equal length; text columns are object arrays, and `group` and the slices may hold None."""
 
     sha256: NDArray[np.object_]
     split: NDArray[np.object_]
@@ -53,12 +53,12 @@ class Predictions:
 
     def take(self, rows: NDArray[np.int64]) -> "Predictions":
         """The rows with these numbers, in this order."""
-        plain = {name: getattr(self, name)[rows] for name in COLUMNS}
-        return Predictions(**plain, slices={name: values[rows] for name, values in self.slices.items()})
+        columns = {name: getattr(self, name)[rows] for name in COLUMNS}
+        return Predictions(**columns, slices={name: values[rows] for name, values in self.slices.items()})
 
 
 def fingerprint(sha256: Iterable[str], label: Iterable[str]) -> str:
-    """SHA-256 over the sorted (sha256, label) of some images: by it a test is known."""
+    """SHA-256 over the sorted (sha256, label) pairs of some images; it identifies a test set."""
     pairs = sorted(zip(sha256, label, strict=True))
     return hashlib.sha256("".join(f"{image}\0{name}\n" for image, name in pairs).encode()).hexdigest()
 
@@ -66,10 +66,10 @@ def fingerprint(sha256: Iterable[str], label: Iterable[str]) -> str:
 def build_predictions(
     columns: Mapping[str, Sequence[Any] | NDArray[Any]], slices: Mapping[str, Sequence[Any] | NDArray[Any]]
 ) -> Predictions:
-    """Predictions from columns by name, put into the order of (split, sha256)."""
-    whole = {"target": np.int64, "predicted": np.int64, "probability": np.float64}
+    """Build predictions from columns by name, sorted by (split, sha256)."""
+    numeric = {"target": np.int64, "predicted": np.int64, "probability": np.float64}
     table = Predictions(
-        **{name: np.asarray(columns[name], dtype=whole.get(name, object)) for name in COLUMNS},
+        **{name: np.asarray(columns[name], dtype=numeric.get(name, object)) for name in COLUMNS},
         slices={name: np.asarray(slices[name], dtype=object) for name in sorted(slices)},
     )
     pairs = list(zip(table.split, table.sha256, strict=True))
@@ -88,7 +88,7 @@ def read(path: Path) -> Predictions:
     """Read the table back.
 
     Raises:
-        ArtifactError: no such file, not Parquet, or a column is missing or of another type.
+        ArtifactError: the file is missing or not Parquet, or a column is missing or has another type.
     """
     try:
         table = pq.read_table(path)

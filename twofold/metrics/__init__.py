@@ -1,1 +1,1 @@
-"""Statistics of a test: targets and probabilities in, metrics with their confidence intervals out."""
+"""Classification metrics with their confidence intervals, computed from targets and probabilities."""

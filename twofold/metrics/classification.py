@@ -1,21 +1,21 @@
-"""The figures of a test: in come targets, probabilities and a threshold, out go numbers under their usual names.
+"""Classification metrics under their usual names, from targets, probabilities and a threshold.
 
-A figure that has no value (precision where nothing was called positive, ROC-AUC where a class is missing) is absent,
-never NaN and never 0 in its place; `undefined` says why.
+A metric without a value (precision if no image is called positive, ROC-AUC if a class is missing) is absent, never NaN
+or 0; `undefined` gives the reason.
 """
 
 from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from twofold.metrics.calibration import expected_calibration_error
 from twofold.metrics.curves import checked_arrays, threshold_sweep
 
 RATES = ("accuracy", "precision", "recall", "f1", "specificity")
 RANKING = ("roc_auc", "average_precision")
-LOSSES = ("log_loss", "brier", "ece")  # of these, less is better
+LOSSES = ("log_loss", "brier", "ece")  # lower is better
 METRICS = RATES + RANKING + LOSSES
 
 NO_POSITIVE = "no image of the positive class"
@@ -52,21 +52,17 @@ class ConfusionMatrix(NamedTuple):
     def correct(self) -> int:
         return self.true_positive + self.true_negative
 
-    def turned(self) -> "ConfusionMatrix":
-        """The same with the negative class in the place of the positive one."""
-        return ConfusionMatrix(self.true_negative, self.false_negative, self.true_positive, self.false_positive)
-
 
 def confusion_matrix(target: ArrayLike, probability: ArrayLike, threshold: float) -> ConfusionMatrix:
-    """Count hits and errors; an image is called positive when its probability is at or above the threshold."""
+    """Count hits and errors; an image is called positive if its probability is at or above the threshold."""
     targets, probabilities = checked_arrays(target, probability)
     actual, called = targets == 1, probabilities >= threshold
-    pairs = ((actual & called), (~actual & called), (~actual & ~called), (actual & ~called))
-    return ConfusionMatrix(*(int(np.count_nonzero(pair)) for pair in pairs))
+    cells = ((actual & called), (~actual & called), (~actual & ~called), (actual & ~called))
+    return ConfusionMatrix(*(int(np.count_nonzero(cell)) for cell in cells))
 
 
 def rates(counts: ConfusionMatrix) -> dict[str, float]:
-    """Accuracy, precision, recall, F1 and specificity of a confusion matrix, each in 0..1; absent if undefined."""
+    """Accuracy, precision, recall, F1 and specificity, each in 0..1; absent if undefined."""
     ratios = {
         "accuracy": (counts.correct, counts.n),
         "precision": (counts.true_positive, counts.called),
@@ -77,38 +73,57 @@ def rates(counts: ConfusionMatrix) -> dict[str, float]:
     return {name: part / whole for name, (part, whole) in ratios.items() if whole}
 
 
+def log_losses(targets: NDArray[np.int64], probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Each image's log loss in nats, with probabilities clipped to 2^-52 from 0 and 1."""
+    clipped = np.clip(probabilities, np.finfo(np.float64).eps, 1 - np.finfo(np.float64).eps)
+    return -np.log(np.where(targets == 1, clipped, 1 - clipped))
+
+
 def classification_metrics(target: ArrayLike, probability: ArrayLike, threshold: float) -> dict[str, float]:
-    """Every figure that has a value, in the order of FIGURES.
+    """Every metric that has a value, in the order of METRICS.
 
     ROC-AUC is the chance that a positive image gets a higher probability than a negative one, ties counted half
     (Mann and Whitney 1947). Average precision is the sum over falling thresholds of precision times the gain in
-    recall. Log loss is in nats, with probabilities held 2^-52 away from 0 and 1; Brier is the mean squared distance
-    between probability and target; ECE is that of `twofold.metrics.calibration`.
+    recall. The Brier score is the mean squared distance between probability and target.
 
     Raises:
         DataError: no image, or values that cannot be scored.
     """
     targets, probabilities = checked_arrays(target, probability)
-    found = rates(confusion_matrix(targets, probabilities, threshold))
+    metrics = rates(confusion_matrix(targets, probabilities, threshold))
     counts = threshold_sweep(targets, probabilities)
     positives, negatives = int(counts.true_positive[-1]), int(counts.false_positive[-1])
     new_hits = np.diff(counts.true_positive, prepend=0)
     if positives and negatives:
-        # Twice the area in whole numbers: exact, and a tie is worth half by construction.
+        # Twice the area in whole numbers: exact, and a tie counts half by construction.
         doubled = np.diff(counts.false_positive, prepend=0) * (2 * counts.true_positive - new_hits)
-        found["roc_auc"] = int(doubled.sum()) / (2 * positives * negatives)
+        metrics["roc_auc"] = int(doubled.sum()) / (2 * positives * negatives)
     if positives:
         precision = counts.true_positive / (counts.true_positive + counts.false_positive)
-        found["average_precision"] = float((new_hits * precision).sum() / positives)
-    held = np.clip(probabilities, np.finfo(np.float64).eps, 1 - np.finfo(np.float64).eps)
-    found["log_loss"] = float(-np.log(np.where(targets == 1, held, 1 - held)).mean())
-    found["brier"] = float(np.square(probabilities - targets).mean())
-    found["ece"] = expected_calibration_error(targets, probabilities)
-    return found
+        metrics["average_precision"] = float((new_hits * precision).sum() / positives)
+    metrics["log_loss"] = float(log_losses(targets, probabilities).mean())
+    metrics["brier"] = float(np.square(probabilities - targets).mean())
+    metrics["ece"] = expected_calibration_error(targets, probabilities)
+    return metrics
 
 
-def undefined_metrics(counts: ConfusionMatrix) -> dict[str, str]:
-    """Why a figure is absent, by its name; empty if every figure has a value."""
+def metrics_summary(target: ArrayLike, probability: ArrayLike, threshold: float) -> dict[str, object]:
+    """The metrics and their counts as a JSON object; `undefined` is present only if a metric is absent."""
+    counts = confusion_matrix(target, probability, threshold)
+    result: dict[str, object] = {
+        **classification_metrics(target, probability, threshold),
+        "n": counts.n,
+        "n_positive": counts.positive,
+        "n_negative": counts.negative,
+        **counts._asdict(),
+    }
+    if reasons := _undefined_metrics(counts):
+        result["undefined"] = reasons
+    return result
+
+
+def _undefined_metrics(counts: ConfusionMatrix) -> dict[str, str]:
+    """Why each absent metric has no value."""
     reasons: dict[str, str] = {}
     if not counts.called:
         reasons["precision"] = NONE_CALLED
@@ -121,26 +136,11 @@ def undefined_metrics(counts: ConfusionMatrix) -> dict[str, str]:
     return {name: reasons[name] for name in METRICS if name in reasons}
 
 
-def metrics_summary(target: ArrayLike, probability: ArrayLike, threshold: float) -> dict[str, object]:
-    """The figures with their counts, as a JSON object: `undefined` is there only where a figure is absent."""
-    counts = confusion_matrix(target, probability, threshold)
-    result: dict[str, object] = {
-        **classification_metrics(target, probability, threshold),
-        "n": counts.n,
-        "n_positive": counts.positive,
-        "n_negative": counts.negative,
-        **counts._asdict(),
-    }
-    if missing := undefined_metrics(counts):
-        result["undefined"] = missing
-    return result
-
-
 def metrics_by_class(counts: ConfusionMatrix, labels: Iterable[str]) -> dict[str, dict[str, float]]:
-    """Precision, recall and F1 with each class in turn as the one looked for; `labels` is (negative, positive)."""
-    negative, positive = labels
+    """Precision, recall and F1 with each class in turn as the positive one; `labels` is (negative, positive)."""
+    tp, fp, tn, fn = counts
     return {
         label: {"n": own.positive, "called": own.called, "correct": own.true_positive}
         | {name: value for name, value in rates(own).items() if name in ("precision", "recall", "f1")}
-        for label, own in ((negative, counts.turned()), (positive, counts))
+        for label, own in zip(labels, (ConfusionMatrix(tn, fn, tp, fp), counts), strict=True)
     }

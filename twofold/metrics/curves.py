@@ -1,7 +1,7 @@
-"""The points of curves: in come targets (0 or 1) and probabilities, out go ROC, precision-recall and a histogram.
+"""The points of ROC and precision-recall curves and of a histogram, from targets (0 or 1) and probabilities.
 
-An image is called positive when its probability is at or above the threshold, here and everywhere else. Every number
-that leaves this module is finite.
+An image is called positive if its probability is at or above the threshold, here and everywhere else. Every number
+that this module returns is finite.
 """
 
 from typing import NamedTuple
@@ -11,14 +11,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from twofold.core.errors import DataError
 
-MOST_POINTS = 1000  # of a curve that is kept; more cannot be told apart in a picture
+MAX_POINTS = 1000  # of a curve; more cannot be distinguished in a chart
 
 
 class Sweep(NamedTuple):
-    """Counts at every threshold that matters: one entry a distinct probability, from the highest to the lowest.
-
-    Entry i holds the images with a probability of `probability[i]` or more: so many positive, so many negative.
-    """
+    """The number of positive and of negative images at or above each distinct probability, from the highest down."""
 
     probability: NDArray[np.float64]  # (K,) strictly falling
     true_positive: NDArray[np.int64]  # (K,) rising
@@ -26,7 +23,7 @@ class Sweep(NamedTuple):
 
 
 class Curve(NamedTuple):
-    """A curve's points in order of falling threshold; x and y in 0..1."""
+    """A curve's points by falling threshold; x and y in 0..1."""
 
     x: NDArray[np.float64]  # (K,)
     y: NDArray[np.float64]  # (K,)
@@ -34,7 +31,7 @@ class Curve(NamedTuple):
 
 
 class Histogram(NamedTuple):
-    """Images per interval of probability: [low, high), the last one closed."""
+    """Images per bin of probability: [low, high), the last one closed."""
 
     low: NDArray[np.float64]  # (B,)
     high: NDArray[np.float64]  # (B,)
@@ -43,7 +40,7 @@ class Histogram(NamedTuple):
 
 
 def checked_arrays(target: ArrayLike, probability: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The same as arrays of one length, known to be fit for scoring.
+    """Targets and probabilities as arrays of one length, checked for scoring.
 
     Raises:
         DataError: no image, different lengths, a target other than 0 and 1, a probability outside 0..1 or NaN.
@@ -53,27 +50,25 @@ def checked_arrays(target: ArrayLike, probability: ArrayLike) -> tuple[NDArray[n
         raise DataError(
             f"targets {targets.shape} and probabilities {probabilities.shape}: must be two lists of one length, >= 1"
         )
-    strange = sorted({value.item() for value in targets if value not in (0, 1)})
-    if strange:
-        raise DataError(f"targets: found {strange[:5]}; allowed are 0 (negative) and 1 (positive)")
-    wrong = np.flatnonzero(~((probabilities >= 0) & (probabilities <= 1)))
-    if len(wrong):
-        first = int(wrong[0])
+    if unknown := sorted({value.item() for value in targets if value not in (0, 1)}):
+        raise DataError(f"targets: found {unknown[:5]}; allowed are 0 (negative) and 1 (positive)")
+    invalid = np.flatnonzero(~((probabilities >= 0) & (probabilities <= 1)))
+    if len(invalid):
         raise DataError(
-            f"probabilities: {len(wrong)} of {len(probabilities)} lie outside 0..1, the first is "
-            f"{probabilities[first]} at position {first}; a model that predicts this cannot be scored"
+            f"probabilities: {len(invalid)} of {len(probabilities)} lie outside 0..1, the first is "
+            f"{probabilities[invalid[0]]} at position {invalid[0]}; a model that predicts this cannot be scored"
         )
     return targets.astype(np.int64), probabilities
 
 
 def threshold_sweep(target: ArrayLike, probability: ArrayLike) -> Sweep:
-    """Count positives and negatives at or above every distinct probability; equal ones are taken together."""
+    """Count positives and negatives at or above every distinct probability."""
     targets, probabilities = checked_arrays(target, probability)
     order = np.argsort(-probabilities, kind="stable")
     ranked = probabilities[order]
-    last = np.append(np.flatnonzero(np.diff(ranked)), len(ranked) - 1)  # the last image of each run of ties
-    true_positive = np.cumsum(targets[order])[last]
-    return Sweep(ranked[last], true_positive, last + 1 - true_positive)
+    last_of_tie = np.append(np.flatnonzero(np.diff(ranked)), len(ranked) - 1)
+    true_positive = np.cumsum(targets[order])[last_of_tie]
+    return Sweep(ranked[last_of_tie], true_positive, last_of_tie + 1 - true_positive)
 
 
 def roc_curve(target: ArrayLike, probability: ArrayLike) -> Curve:
@@ -82,7 +77,7 @@ def roc_curve(target: ArrayLike, probability: ArrayLike) -> Curve:
     The threshold of (0, 0) is the smallest number above the highest probability.
 
     Raises:
-        DataError: only one class, for which there is no such curve.
+        DataError: a class is missing.
     """
     counts = threshold_sweep(target, probability)
     positives, negatives = counts.true_positive[-1], counts.false_positive[-1]
@@ -97,12 +92,10 @@ def roc_curve(target: ArrayLike, probability: ArrayLike) -> Curve:
 
 
 def precision_recall_curve(target: ArrayLike, probability: ArrayLike) -> Curve:
-    """Recall (x) against precision (y), from the strictest threshold that calls an image positive to the loosest.
-
-    No point is made up at recall 0, where precision has no value.
+    """Recall (x) against precision (y), from the highest probability down; no point at recall 0 is invented.
 
     Raises:
-        DataError: no positive image, for which there is no such curve.
+        DataError: there is no positive image.
     """
     counts = threshold_sweep(target, probability)
     if not counts.true_positive[-1]:
@@ -114,16 +107,21 @@ def precision_recall_curve(target: ArrayLike, probability: ArrayLike) -> Curve:
 
 
 def score_histogram(target: ArrayLike, probability: ArrayLike, bins: int = 20) -> Histogram:
-    """Images of each class in `bins` equally wide intervals of probability."""
+    """Images of each class in `bins` bins of probability of equal width."""
     targets, probabilities = checked_arrays(target, probability)
     edges = np.arange(bins + 1) / bins
-    place = np.clip(np.searchsorted(edges, probabilities, side="right") - 1, 0, bins - 1)
-    negative, positive = (np.bincount(place[targets == value], minlength=bins) for value in (0, 1))
+    number = bin_numbers(probabilities, bins)
+    negative, positive = (np.bincount(number[targets == value], minlength=bins) for value in (0, 1))
     return Histogram(edges[:-1], edges[1:], negative, positive)
 
 
+def bin_numbers(probability: NDArray[np.float64], bins: int) -> NDArray[np.int64]:
+    """The bin of each probability, 0 to `bins` - 1."""
+    return np.clip(np.searchsorted(np.arange(bins + 1) / bins, probability, side="right") - 1, 0, bins - 1)
+
+
 def _thin(points: NDArray[np.int64]) -> NDArray[np.int64]:
-    """At most MOST_POINTS of them, evenly spaced, with the first and the last."""
-    if len(points) <= MOST_POINTS:
+    """At most MAX_POINTS of the points, evenly spaced, with the first and the last."""
+    if len(points) <= MAX_POINTS:
         return points
-    return points[np.linspace(0, len(points) - 1, MOST_POINTS).round().astype(np.int64)]
+    return points[np.linspace(0, len(points) - 1, MAX_POINTS).round().astype(np.int64)]

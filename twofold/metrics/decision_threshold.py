@@ -1,15 +1,14 @@
-"""Where the line is drawn: in come the validation images' targets and probabilities, out goes one threshold.
+"""Choose the decision threshold by a rule, from the targets and probabilities of the validation images.
 
-An image is called positive when its probability is at or above the threshold.
+An image is called positive if its probability is at or above the threshold.
 
-Candidates. Between any two neighbouring distinct probabilities a < b lies one candidate, their midpoint (b itself
-where no number fits between them). To these come 0, which calls every image positive, and the midpoint of the highest
-probability and 1, which calls none positive (left out if that probability is 1 already). Every way of splitting the
-images by their probability is thus tried exactly once, and no candidate touches an image's probability, so that the
-last digit of an arithmetic unit decides nothing.
+Candidates. Between two neighbouring distinct probabilities a < b the candidate is their midpoint (b itself if no
+number fits between them). Two more are 0, which calls every image positive, and the midpoint of the highest probability
+and 1, which calls none positive (left out if that probability is 1 already). So every split of the images by their
+probability is tried exactly once, and no candidate equals an image's probability, so that rounding decides nothing.
 
 Ties. Of equally good candidates the lowest is taken: it misses the fewest images of the positive class. The order of
-the images plays no part.
+the images has no influence.
 """
 
 from collections.abc import Mapping
@@ -30,7 +29,7 @@ Cost = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
 
 
 class MaxAccuracy(Section):
-    """The most images right."""
+    """The highest accuracy."""
 
     policy: Literal["max_accuracy"] = Field(description="the rule's name")
 
@@ -42,42 +41,30 @@ class MaxF1(Section):
 
 
 class RecallAtLeast(Section):
-    """The highest precision among the candidates that find enough. One that calls nothing positive has none."""
+    """The highest precision among the candidates that reach the recall."""
 
     policy: Literal["recall_at_least"] = Field(description="the rule's name")
     recall: Share = Field(description="smallest share of the positive class that must be found, above 0 to 1")
 
 
 class PrecisionAtLeast(Section):
-    """The highest recall among the candidates whose positive answers are right often enough.
-
-    Of equal recall the highest precision is taken.
-    """
+    """The highest recall among the candidates that reach the precision; of equal recall, the highest precision."""
 
     policy: Literal["precision_at_least"] = Field(description="the rule's name")
     precision: Share = Field(description="smallest share of the positive answers that must be right, above 0 to 1")
 
 
 class MinCost(Section):
-    """The errors that cost least together."""
+    """The lowest total cost of errors."""
 
     policy: Literal["min_cost"] = Field(description="the rule's name")
     missed: Cost = Field(description="what a missed image of the positive class costs, in any unit, above 0 to 1e9")
     false_alarm: Cost = Field(description="what a false alarm costs, in the same unit, above 0 to 1e9")
 
 
-_RULES = {
-    "max_accuracy": MaxAccuracy,
-    "max_f1": MaxF1,
-    "recall_at_least": RecallAtLeast,
-    "precision_at_least": PrecisionAtLeast,
-    "min_cost": MinCost,
-}
-
-
 def _policy(value: Any) -> str | None:
-    found = value.get("policy") if isinstance(value, Mapping) else getattr(value, "policy", None)
-    return found if isinstance(found, str) and found in _RULES else None
+    policy = value.get("policy") if isinstance(value, Mapping) else getattr(value, "policy", None)
+    return policy if isinstance(policy, str) else None
 
 
 Rule = Annotated[
@@ -96,15 +83,10 @@ Rule = Annotated[
 
 
 def choose_threshold(rule: Rule, target: ArrayLike, probability: ArrayLike) -> float:
-    """The threshold, in 0..1, that is best by the rule.
-
-    Args:
-        rule: what is best.
-        target: (N,) 0 or 1.
-        probability: (N,) of the positive class.
+    """The threshold, in 0..1, that is best by the rule for targets (N,) and probabilities (N,).
 
     Raises:
-        DataError: a class is missing, values that cannot be scored, or no threshold reaches what the rule asks for.
+        DataError: a class is missing, values cannot be scored, or no threshold reaches the rule's precision.
     """
     targets, probabilities = checked_arrays(target, probability)
     positives = int(targets.sum())
@@ -119,17 +101,17 @@ def choose_threshold(rule: Rule, target: ArrayLike, probability: ArrayLike) -> f
     hits, alarms = counts.true_positive, counts.false_positive
     if len(thresholds) > len(hits):
         hits, alarms = np.append(0, hits), np.append(0, alarms)
-    worth = _worth(rule, hits, alarms, positives, negatives)
-    return float(thresholds[np.flatnonzero(worth == worth.max())[-1]])
+    scores = _candidate_scores(rule, hits, alarms, positives, negatives)
+    return float(thresholds[np.flatnonzero(scores == scores.max())[-1]])
 
 
-def _worth(
+def _candidate_scores(
     rule: Rule, hits: NDArray[np.int64], alarms: NDArray[np.int64], positives: int, negatives: int
 ) -> NDArray[np.float64]:
-    """How good each candidate is; -inf for one that is not allowed."""
+    """The score of each candidate; -inf for one that is not allowed."""
     # Quotients of whole numbers: IEEE division rounds equal ratios to equal floats, so that == finds every tie.
     called = hits + alarms
-    # A candidate that calls nothing counts as 0, which the share of positives in all images always beats.
+    # Without a positive call precision counts as 0, which is always below that of calling every image positive.
     precision = hits / np.maximum(called, 1)
     if isinstance(rule, MaxAccuracy):
         return (hits + negatives - alarms) / (positives + negatives)
@@ -145,35 +127,34 @@ def _worth(
         raise DataError(
             f"evaluate.threshold: no threshold gives a precision of {rule.precision:g} on the {positives + negatives} "
             f"validation images; the highest is {precision[best]:.4f}, with a recall of {hits[best] / positives:.4f}: "
-            "ask for no more than that, or train a better model"
+            "require at most that, or train a better model"
         )
     most = hits[allowed].max()
     return np.where(allowed & (hits == most), precision, -np.inf)
 
 
 def candidate_thresholds(probability: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The thresholds to try, falling, for distinct probabilities that fall (see the module's first lines)."""
+    """The candidate thresholds, falling, for distinct falling probabilities (see the module's docstring)."""
     upper, lower = probability[:-1], probability[1:]
     middle = upper / 2 + lower / 2
     between = np.where((lower < middle) & (middle <= upper), middle, upper)
     top = float(probability[0] / 2 + 0.5)
-    above = [top] if top > probability[0] else []
-    return np.concatenate([above, between, [0.0]])
+    return np.concatenate([[top] if top > probability[0] else [], between, [0.0]])
 
 
 def describe_rule(decision: Mapping[str, Any]) -> str:
-    """In words, by what rule the threshold of a decision.json was chosen."""
-    positive, rule = decision["positive"], decision["rule"]
-    if decision["policy"] == "max_accuracy":
+    """The rule by which the threshold of a decision.json was chosen, in words."""
+    policy, positive, rule = decision["policy"], decision["positive"], decision["rule"]
+    if policy == "max_accuracy":
         return "the one that gets the most images right"
-    if decision["policy"] == "max_f1":
+    if policy == "max_f1":
         return f"the one with the best balance (F1) between finding {positive} images and raising false alarms"
-    if decision["policy"] == "recall_at_least":
+    if policy == "recall_at_least":
         return (
             f"the one whose {positive} answers are most often right, among those that find at least "
             f"{100 * rule['recall']:g} % of the {positive} images"
         )
-    if decision["policy"] == "precision_at_least":
+    if policy == "precision_at_least":
         return (
             f"the one that finds the most {positive} images, among those whose {positive} answers are right at least "
             f"{100 * rule['precision']:g} % of the time"

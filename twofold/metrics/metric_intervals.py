@@ -1,6 +1,6 @@
-"""The interval of every figure: in come a test's targets and a model's answers, out go the ends by the figure's method.
+"""The confidence interval of every metric, from targets and a model's outputs.
 
-The one place that says which method belongs to which figure, for a single model and for two on the same images.
+This module alone maps each metric to its method, for one model and for two models on the same images.
 """
 
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ from twofold.metrics.curves import checked_arrays
 
 
 class Methods(NamedTuple):
-    """The names of a figure's methods: for one model, and for the difference of two."""
+    """The names of a metric's interval methods: for one model, and for the difference of two."""
 
     single: str
     paired: str
@@ -35,60 +35,50 @@ METHODS = {
 }
 
 
-def metric_interval(figure: str, target: ArrayLike, answers: ModelOutputs, level: float = LEVEL) -> Interval | None:
-    """A figure's interval; None where it has no value or the images are too few to say anything.
-
-    Args:
-        figure: a key of METHODS.
-        target: (N,) 0 or 1.
-        answers: probabilities (N,) and the threshold.
-        level: of the two-sided interval.
-    """
-    targets, probability = checked_arrays(target, answers.probability)
-    if figure == "roc_auc":
+def metric_interval(metric: str, target: ArrayLike, outputs: ModelOutputs, level: float = LEVEL) -> Interval | None:
+    """The two-sided interval of a metric, a key of METHODS; None if it has no value or there are too few images."""
+    targets, probability = checked_arrays(target, outputs.probability)
+    if metric == "roc_auc":
         return delong(targets, probability, level)
-    if figure == "ece":
+    if metric == "ece":
         return calibration.ece_interval(targets, probability, level)
-    if METHODS[figure].single == "bca":
-        return bca_interval(figure, targets, answers, level)
-    positive, called = targets == 1, probability >= answers.threshold
-    right = positive == called
-    # (whether it is a hit, whether it counts) of each image.
-    hit, of = {
-        "accuracy": (right, np.ones_like(positive)),
+    if METHODS[metric].single == "bca":
+        return bca_interval(metric, targets, outputs, level)
+    positive, called = targets == 1, probability >= outputs.threshold
+    # Which images are hits, and which of them count.
+    hit, counted = {
+        "accuracy": (positive == called, np.ones_like(positive)),
         "precision": (positive, called),
         "recall": (called, positive),
         "specificity": (~called, ~positive),
-    }[figure]
-    return wilson(int((hit & of).sum()), int(of.sum()), level)
+    }[metric]
+    return wilson(int((hit & counted).sum()), int(counted.sum()), level)
 
 
 def metric_difference(
-    figure: str, target: ArrayLike, one: ModelOutputs, other: ModelOutputs, level: float = LEVEL
+    metric: str, target: ArrayLike, one: ModelOutputs, other: ModelOutputs, level: float = LEVEL
 ) -> Difference | None:
-    """By how much the figure of one exceeds that of the other on the same images, each at its own threshold.
-
-    None where a figure has no value or the images are too few to say anything. Arguments as of `interval`.
-    """
+    """The metric of `one` minus that of `other` on the same images, each at its own threshold; or None, as above."""
     targets, first = checked_arrays(target, one.probability)
     second = checked_arrays(target, other.probability)[1]
-    if figure == "roc_auc":
+    if metric == "roc_auc":
         return delong_difference(targets, first, second, level)
-    if figure == "ece":
+    if metric == "ece":
         return calibration.ece_difference(targets, first, second, level)
-    if METHODS[figure].paired == "bca":
-        return bca_difference(figure, targets, one, other, level)
+    if METHODS[metric].paired == "bca":
+        return bca_difference(metric, targets, one, other, level)
     positive = targets == 1
-    of = {"accuracy": np.ones_like(positive), "recall": positive, "specificity": ~positive}[figure]
-    ours, theirs = ((answers >= line) == positive for answers, line in ((first, one.threshold), (second, other[1])))
-    return tango(int((ours & ~theirs & of).sum()), int((theirs & ~ours & of).sum()), int(of.sum()), level)
+    counted = {"accuracy": np.ones_like(positive), "recall": positive, "specificity": ~positive}[metric]
+    one_right, other_right = (first >= one.threshold) == positive, (second >= other.threshold) == positive
+    one_only, other_only = one_right & ~other_right & counted, other_right & ~one_right & counted
+    return tango(int(one_only.sum()), int(other_only.sum()), int(counted.sum()), level)
 
 
 def metric_intervals(target: ArrayLike, probability: ArrayLike, threshold: float) -> dict[str, dict[str, Any]]:
-    """The 95 % interval of every figure that has one: {figure: {"low": …, "high": …, "method": …}}."""
-    found = {figure: metric_interval(figure, target, ModelOutputs(probability, threshold)) for figure in METHODS}
+    """The 95 % interval of every metric that has one: {metric: {"low": …, "high": …, "method": …}}."""
+    outputs = ModelOutputs(probability, threshold)
     return {
-        figure: {**ends._asdict(), "method": METHODS[figure].single}
-        for figure, ends in found.items()
-        if ends is not None
+        metric: {**interval._asdict(), "method": methods.single}
+        for metric, methods in METHODS.items()
+        if (interval := metric_interval(metric, target, outputs)) is not None
     }

@@ -1,4 +1,4 @@
-"""Numbers as text for people: percentages, decimals, counts; an en dash where there is none."""
+"""Numbers as text: percentages, decimals and counts; an en dash for None."""
 
 import math
 
@@ -6,7 +6,7 @@ NOTHING = "\N{EN DASH}"
 
 
 def percent(value: float | None, digits: int = 1) -> str:
-    """A share of 0..1 as a percentage: 0.8841 -> "88.4 %"; what is not quite everything never shows as 100."""
+    """A share of 0..1 as a percentage: 0.8841 -> "88.4 %"; a share below 1 is never shown as 100 %."""
     if value is None:
         return NOTHING
     text = f"{value:.{digits}%}"
@@ -16,10 +16,10 @@ def percent(value: float | None, digits: int = 1) -> str:
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """A figure with a fixed count of decimals."""
+    """A number with a fixed count of decimals."""
     return NOTHING if value is None else f"{value:.{digits}f}"
 
 
 def count(value: float | None) -> str:
-    """A whole number with its thousands apart."""
+    """A whole number with thousands separators."""
     return NOTHING if value is None else f"{value:,}"

@@ -1,10 +1,10 @@
-"""Temperature scaling: in come a model's probabilities and what was true, out goes the number that makes them honest.
+"""Temperature scaling: fit one number on validation that calibrates a model's probabilities, and apply it.
 
     calibrated = sigmoid(logit(probability) / temperature)
 
-where `probability` is the mean over an image's views. Above 1 the model becomes less sure of itself, below 1 surer.
-One number, fitted on validation by log loss, repairs most of what is wrong with a network's certainty (Guo et al. 2017,
-"On calibration of modern neural networks"), and of two images the one with the higher probability stays ahead.
+where `probability` is the mean over an image's test-time augmentation views. A temperature above 1 makes the model less
+confident, below 1 more confident. Fitting it by log loss removes most of a network's miscalibration (Guo et al. 2017,
+"On calibration of modern neural networks") and keeps the order of the images.
 
 A sealed model carries a copy of this file.
 """
@@ -12,33 +12,33 @@ A sealed model carries a copy of this file.
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-# Where a threshold takes the validation images apart without an error, being surer is always better, and the best
-# temperature would be 0. At a half, probabilities up to 1 - 1e-8 keep their ranks; below it, ever more would become 1.
+# If a threshold separates the validation images without an error, more confidence is always better and the best
+# temperature would be 0. At 0.5, probabilities up to 1 - 1e-8 keep their order; below it, ever more would round to 1.
 LEAST, MOST = 0.5, 10.0
 WHY = {
-    LEAST: "a threshold takes the validation images apart so well that they do not say how sure the model may be",
-    MOST: "the model's probabilities say next to nothing of the validation images",
+    LEAST: "a threshold separates the validation images so well that they do not show how confident the model may be",
+    MOST: "the model's probabilities carry almost no information about the validation images",
 }
-DIGITS = 4  # of a temperature; the next ones depend on the processor
-_HALVINGS = 60
+DIGITS = 4  # of a temperature; further ones depend on the processor
+_BISECTIONS = 60
 
 
 def fit_temperature(target: ArrayLike, probability: ArrayLike) -> float:
-    """The temperature, LEAST to MOST and rounded to DIGITS, at which the log loss is least.
+    """The temperature, LEAST to MOST and rounded to DIGITS, with the lowest log loss.
 
-    The log loss is convex in 1 / temperature, so its slope is halved down to its only zero, from the same start in the
-    same number of steps each time. A slope without a zero between the bounds gives the nearer bound. Probabilities are
-    held 2^-52 away from 0 and 1, as in the log loss.
+    The log loss is convex in 1 / temperature: bisection finds the only zero of its slope, always from the same start in
+    the same number of steps. If there is no zero between the bounds, the result is the nearer bound. Probabilities are
+    clipped to 2^-52 from 0 and 1, as in the log loss.
 
     Args:
         target: (N,) 0 or 1.
         probability: (N,) of the positive class, 0..1.
     """
-    held = np.clip(np.asarray(probability, np.float64), np.finfo(np.float64).eps, 1 - np.finfo(np.float64).eps)
-    # How far each image lies on its right side.
-    margin = np.where(np.asarray(target) == 1, 1.0, -1.0) * _logit(held)
+    clipped = np.clip(np.asarray(probability, np.float64), np.finfo(np.float64).eps, 1 - np.finfo(np.float64).eps)
+    # The logit of the true class.
+    margin = np.where(np.asarray(target) == 1, 1.0, -1.0) * _logit(clipped)
     if not margin.any():
-        return 1.0  # the model says 0.5 of everything, at any temperature
+        return 1.0  # every probability is 0.5, at any temperature
 
     def slope(inverse: float) -> float:
         return float(-(margin * _sigmoid(-inverse * margin)).sum())
@@ -48,16 +48,16 @@ def fit_temperature(target: ArrayLike, probability: ArrayLike) -> float:
         return MOST
     if slope(high) <= 0:
         return LEAST
-    for _ in range(_HALVINGS):
+    for _ in range(_BISECTIONS):
         middle = (low + high) / 2
         low, high = (middle, high) if slope(middle) < 0 else (low, middle)
     return round(2 / (low + high), DIGITS)
 
 
 def apply_temperature(probability: ArrayLike, temperature: float) -> NDArray[np.float64]:
-    """Probabilities at a temperature; at 1 they are what they were, bit for bit. 0 and 1 stay 0 and 1."""
-    given = np.array(probability, np.float64)
-    return given if temperature == 1 else _sigmoid(_logit(given) / temperature)
+    """Probabilities at a temperature; at 1 they stay the same to the last bit, and 0 and 1 always stay 0 and 1."""
+    copied = np.array(probability, np.float64)
+    return copied if temperature == 1 else _sigmoid(_logit(copied) / temperature)
 
 
 def _logit(probability: NDArray[np.float64]) -> NDArray[np.float64]:

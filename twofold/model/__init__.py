@@ -1,1 +1,1 @@
-"""The network: normalised images in, logits and probabilities out."""
+"""The network, which maps normalised images to logits and probabilities."""

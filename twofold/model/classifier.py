@@ -1,7 +1,7 @@
 """The classifier: a pretrained backbone, average pool, flatten, dense 256 + ReLU, dropout, two-way softmax.
 
-In: the name of a backbone, or the folder of a trained model. Out: a module that maps normalised images to logits.
-A sealed model carries a copy of this file, so it imports nothing else of Twofold but the errors.
+Builds it by the name of its backbone, or loads it from the folder of a trained model. A sealed model carries a copy of
+this file, so it imports nothing else of Twofold but the errors.
 """
 
 import json
@@ -23,13 +23,13 @@ HIDDEN = 256  # width of the head's first dense layer
 
 @dataclass(frozen=True)
 class Backbone:
-    """What is known of an architecture without building it.
+    """The facts of an architecture, without building it.
 
     Attributes:
         features: length of the pooled feature vector.
-        mean, std: of the images that it was pretrained on, per channel, pixels in 0..1.
-        stages: name prefixes of its parameters, from the input to the output; one learning rate a stage.
-        make: builds the network, randomly initialised, images in and pooled features out.
+        mean, std: of its pretraining images, per channel, pixels in 0..1.
+        stages: name prefixes of its parameters, from input to output; each stage has one learning rate.
+        make: builds the network, randomly initialised, from images to pooled features.
     """
 
     features: int
@@ -42,15 +42,14 @@ class Backbone:
 def _resnet50() -> nn.Module:
     from torchvision.models import resnet50
 
-    # Residual branches that begin at zero keep an untrained network's activations in range under frozen batch norm.
+    # Residual branches that start at zero keep an untrained network's activations in range under frozen batch norm.
     network: nn.Module = resnet50(weights=None, zero_init_residual=True)
     network.fc = nn.Identity()
     return network
 
 
 def _efficientnet_lite0() -> nn.Module:
-    # Here and not above: timm takes seconds to import, and only this backbone needs it.
-    from timm import create_model
+    from timm import create_model  # takes seconds to import, and only this backbone needs it
 
     network: nn.Module = create_model("tf_efficientnet_lite0", pretrained=False, num_classes=0)
     return network
@@ -68,18 +67,14 @@ BACKBONES = {
         features=1280,
         mean=(0.5, 0.5, 0.5),
         std=(0.5, 0.5, 0.5),
-        stages=(
-            ("conv_stem.", "bn1.", "blocks.0."),
-            *((f"blocks.{i}.",) for i in range(1, 7)),
-            ("conv_head.", "bn2."),
-        ),
+        stages=(("conv_stem.", "bn1.", "blocks.0."), *((f"blocks.{i}.",) for i in range(1, 7)), ("conv_head.", "bn2.")),
         make=_efficientnet_lite0,
     ),
 }
 
 
 class Classifier(nn.Module):
-    """Images to two logits; index 1 is the positive class."""
+    """Maps images to two logits; index 1 is the positive class."""
 
     def __init__(self, backbone: nn.Module, features: int, dropout: float) -> None:
         super().__init__()
@@ -87,7 +82,7 @@ class Classifier(nn.Module):
         self.head = make_head(features, dropout)
 
     def features(self, images: Tensor) -> Tensor:
-        """(N, 3, S, S) normalised -> (N, F): the backbone's last map, averaged over its positions and flattened."""
+        """(N, 3, S, S) normalised -> (N, F): the backbone's last feature map, averaged over its positions."""
         pooled: Tensor = self.backbone(images)
         return pooled
 
@@ -106,46 +101,46 @@ def build_classifier(backbone: str, dropout: float) -> Classifier:
     """A randomly initialised classifier.
 
     Raises:
-        ArtifactError: no backbone of that name.
+        ArtifactError: the backbone is unknown.
     """
     if backbone not in BACKBONES:
-        raise ArtifactError(f"backbone: found {backbone!r}, known are {', '.join(BACKBONES)}")
+        raise ArtifactError(f"backbone: found {backbone!r}, allowed are {', '.join(BACKBONES)}")
     architecture = BACKBONES[backbone]
     return Classifier(architecture.make(), architecture.features, dropout)
 
 
 def load_classifier(directory: Path) -> tuple[Classifier, dict[str, Any]]:
-    """The trained classifier in a model folder, in evaluation mode on the CPU, and its meta.json.
+    """The trained classifier of a model folder, in evaluation mode on the CPU, and its meta.json.
 
     Raises:
-        ArtifactError: a file is missing, altered beyond reading, of another kind, or of another architecture.
+        ArtifactError: a file is missing or damaged, or has another kind or architecture.
     """
-    about = directory / "meta.json"
+    path = directory / "meta.json"
     try:
-        meta: dict[str, Any] = json.loads(about.read_text(encoding="utf-8"))
-        if not isinstance(meta, dict) or (meta.get("kind"), meta.get("schema_version")) != (KIND, SCHEMA_VERSION):
-            found = repr(meta.get("kind")) if isinstance(meta, dict) else type(meta).__name__
-            raise ArtifactError(f"{about}: found {found}, expected that of a model folder")
+        meta: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        found = (meta.get("kind"), meta.get("schema_version")) if isinstance(meta, dict) else type(meta).__name__
+        if found != (KIND, SCHEMA_VERSION):
+            raise ArtifactError(f"{path}: kind and schema version: found {found}, expected {(KIND, SCHEMA_VERSION)}")
         classifier = build_classifier(meta["backbone"], meta["dropout"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ArtifactError(f"{about}: cannot be read as a model's: {_said(error)}; make the model again") from None
+        raise ArtifactError(f"{path}: cannot be read as a model's: {_describe(error)}; make the model again") from None
     copy_weights(classifier, directory / "model.safetensors")
     return classifier.to(memory_format=torch.channels_last).eval(), meta
 
 
 def copy_weights(module: nn.Module, path: Path) -> None:
-    """Copy the tensors of a safetensors file into a module: all that it has, and no others.
+    """Copy the tensors of a safetensors file into a module; the names must be exactly the module's.
 
     Raises:
-        ArtifactError: the file is missing, damaged, of another kind (a pickle under its name), or of another network.
+        ArtifactError: the file is missing, damaged, of another format (such as a pickle), or of another network.
     """
     try:
         module.load_state_dict(load_file(path))
     except (OSError, SafetensorError, RuntimeError, ValueError) as error:
-        raise ArtifactError(f"{path}: cannot be read as a model's weights: {_said(error)}; make it again") from None
+        raise ArtifactError(f"{path}: cannot be read as a model's weights: {_describe(error)}; make it again") from None
 
 
-def _said(error: Exception) -> str:
-    # The first lines: of another network torch names every tensor.
+def _describe(error: Exception) -> str:
+    # Only the first lines: for another network torch lists every tensor.
     lines = " ".join(line.strip() for line in str(error).splitlines()[:2])
     return f"{type(error).__name__}: {lines}" if isinstance(error, KeyError | TypeError) else lines

@@ -1,7 +1,7 @@
-"""How this machine computes: device, precision, threads, memory. Environment, never a parameter.
+"""How this machine computes: device, precision, threads and determinism, read from the environment.
 
-In: TWOFOLD_DEVICE (auto, cpu, cuda, cuda:0 …), OMP_NUM_THREADS. Out: settings of the process, and a description of all
-of them on which the last bits of a result depend.
+TWOFOLD_DEVICE (auto, cpu, cuda, cuda:0 …) selects the device and OMP_NUM_THREADS the number of CPU threads; neither is
+a parameter. `device_description` lists everything else on which the last bits of a result depend.
 """
 
 import os
@@ -16,17 +16,17 @@ from torch import Tensor
 from twofold.core.errors import TrainingError
 from twofold.core.malloc import keep_all_freed_memory
 from twofold.core.progress import say
-from twofold.model.inference import WHOLE
+from twofold.model.inference import CPU_BATCH
 from twofold.model.torch_compile import COMPILE, compiler_version
 
-MOST, PIXELS = 256, 256 * 256**2  # images a forward pass on a GPU, and pixels of all of them together
+MAX_BATCH, MAX_PIXELS = 256, 256 * 256**2  # images per forward pass on a GPU, and the pixels of all of them
 
 
 def device() -> torch.device:
-    """The device that TWOFOLD_DEVICE names; a GPU if there is one by default.
+    """The device that TWOFOLD_DEVICE names; by default a GPU if there is one.
 
     Raises:
-        TrainingError: there is no such device here.
+        TrainingError: this machine does not have that device.
     """
     name = os.environ.get("TWOFOLD_DEVICE", "auto")
     if name == "auto":
@@ -35,42 +35,39 @@ def device() -> torch.device:
         found = torch.device(name)
     except RuntimeError:
         found = torch.device("meta")
-    here = found.type == "cpu" or (found.type == "cuda" and (found.index or 0) < torch.cuda.device_count())
-    if not here:
-        raise TrainingError(f"TWOFOLD_DEVICE={name}: no such device here; allowed are auto, cpu, cuda, cuda:0 …")
-    return found
+    if found.type == "cpu" or (found.type == "cuda" and (found.index or 0) < torch.cuda.device_count()):
+        return found
+    raise TrainingError(f"TWOFOLD_DEVICE={name}: no such device on this machine; allowed are auto, cpu, cuda, cuda:0 …")
 
 
 def has_bf16(where: torch.device) -> bool:
-    """Whether the device multiplies bfloat16 matrices in hardware."""
+    """Whether the device has bfloat16 matrix instructions."""
     if where.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    found = torch.cpu.get_capabilities()
-    return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
 def autocast(where: torch.device) -> AbstractContextManager[None]:
-    """Mixed precision where the device has it, else float32."""
+    """Mixed precision if the device has bfloat16; otherwise float32."""
     return torch.autocast(where.type, dtype=torch.bfloat16, enabled=has_bf16(where))
 
 
 def inference_batch_size(where: torch.device, image_size: int) -> int:
-    """Images a forward pass without gradients: what is best on a CPU; more on a GPU, which fewer would leave idle.
+    """Images of `image_size` px per side in a forward pass without gradients.
 
-    Args:
-        where: the device.
-        image_size: pixels a side; the larger, the fewer, so that a GPU's memory holds their maps.
+    That is CPU_BATCH on a CPU, and on a GPU as many as keep it busy while its memory holds their feature maps.
     """
-    return WHOLE if where.type == "cpu" else max(WHOLE, min(MOST, PIXELS // image_size**2))
+    return CPU_BATCH if where.type == "cpu" else max(CPU_BATCH, min(MAX_BATCH, MAX_PIXELS // image_size**2))
 
 
 def to_device(tensor: Tensor, where: torch.device) -> Tensor:
-    """A tensor of the CPU on a device, without waiting for it to arrive; its storage may be used again at once."""
+    """A CPU tensor on the device; the copy to a GPU is asynchronous, and the CPU tensor may be reused at once."""
     return tensor.pin_memory().to(where, non_blocking=True) if where.type == "cuda" else tensor.to(where)
 
 
 def make_deterministic() -> None:
-    """Same input, same bits; and on Linux, memory that is kept for the next step."""
+    """Make torch deterministic to the last bit; on Linux, also keep freed memory for the next step."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
@@ -78,11 +75,11 @@ def make_deterministic() -> None:
 
 
 def device_description() -> dict[str, str]:
-    """What the last bits of a computation depend on, besides code and input."""
+    """Everything besides code and input that the last bits of a result depend on."""
     where = device()
-    fuses = f"triton {compiler_version()}, {COMPILE} {os.environ.get(COMPILE, 'auto')}"
+    compiler = f"triton {compiler_version()}, {COMPILE} {os.environ.get(COMPILE, 'auto')}"
     return {
-        **({"compiler": fuses} if where.type == "cuda" else {}),
+        **({"compiler": compiler} if where.type == "cuda" else {}),
         "torch": str(torch.__version__),
         "device": where.type,
         "processor": torch.cuda.get_device_name(where) if where.type == "cuda" else _processor(),
@@ -98,15 +95,11 @@ def _processor() -> str:
     return f"{names[0] if names else platform.processor()} {torch.backends.cpu.get_cpu_capability()}"
 
 
-def warn_if_emulated(precision: str, where: torch.device) -> None:
-    """Say once in a process that this model will be slow here."""
-    if precision == "bfloat16" and not has_bf16(where):
-        _say(where.type)
-
-
 @cache
-def _say(kind: str) -> None:
-    say(
-        f"bfloat16: this {kind} has no instructions for it; the model computes in it all the same, more slowly; with "
-        "evaluate.precision: float32 it would be the faster one here"
-    )
+def warn_if_emulated(precision: str, where: torch.device) -> None:
+    """Log, once per process and device, that the device emulates the model's bfloat16 and is slow."""
+    if precision == "bfloat16" and not has_bf16(where):
+        say(
+            f"bfloat16: this {where.type} has no instructions for it; the model still computes in bfloat16, but more "
+            "slowly than with evaluate.precision: float32"
+        )

@@ -1,8 +1,8 @@
-"""A replica of a classifier, made to answer and not to learn: it says the same in less time.
+"""A faster copy of a classifier for inference, with constant weights, that gives the same answers.
 
-In: a classifier, which stays as it is, and the precision to compute in. Out: a copy with constant weights, in which
-every batch norm is folded into the convolution before it. A sealed model carries a copy of this file, so it imports
-nothing else of Twofold but the model.
+Takes a classifier, which stays unchanged, and the precision to compute in. In the copy every batch norm is folded into
+the convolution before it. A sealed model carries a copy of this file, so it imports nothing else of Twofold but the
+classifier.
 """
 
 import copy
@@ -18,10 +18,10 @@ PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 class FusedClassifier(Classifier):
-    """Images to two logits, as a Classifier: the backbone computes in one precision, the head always in float32.
+    """Maps images to two logits: the backbone computes in the chosen precision, the head always in float32.
 
-    The head costs nothing, and a logit in bfloat16 would keep two or three digits. Its weights are constant; those of
-    the classifier may change without it.
+    The head costs almost nothing, and a logit in bfloat16 would keep two or three digits. The weights are copies: later
+    changes of the classifier do not affect them.
 
     Attributes:
         precision: one of PRECISIONS.
@@ -32,28 +32,28 @@ class FusedClassifier(Classifier):
             raise ValueError(f"precision: found {precision!r}, allowed are {', '.join(PRECISIONS)}")
         nn.Module.__init__(self)
         self.precision = precision
-        # Not inference tensors, wherever it is made: Grad-CAM asks the head for a gradient.
+        # Ordinary tensors even under inference mode: Grad-CAM needs a gradient through the head.
         with torch.inference_mode(mode=False), torch.no_grad():
             self.backbone = copy.deepcopy(classifier.backbone)
             self.head = copy.deepcopy(classifier.head)
             for module in self.backbone.modules():
-                # What training has put in its place for the sake of gradients computes with the weights of then.
+                # A forward patched in by training computes with the original's weights.
                 module.__dict__.pop("forward", None)
-            _fold(self.backbone)
+            _fold_batchnorms(self.backbone)
             self.backbone.to(PRECISIONS[precision])
             if any(parameter.is_cuda for parameter in self.backbone.parameters()):
-                _fuse(self.backbone)
+                _use_fused_convolutions(self.backbone)
         self.to(memory_format=torch.channels_last).eval().requires_grad_(False)
 
     def features(self, images: Tensor) -> Tensor:
-        """(N, 3, S, S) normalised -> (N, F) float32: the backbone's last map, averaged and flattened."""
+        """(N, 3, S, S) normalised -> (N, F) float32: the backbone's last feature map, averaged over its positions."""
         pooled: Tensor = self.backbone(images.to(PRECISIONS[self.precision]))
         return pooled.float()
 
 
 def conv_bn_pairs(network: nn.Module) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
-    """Each convolution with the batch norm that takes its output; the backbones define them one after the other."""
-    found: list[tuple[nn.Conv2d, nn.BatchNorm2d]] = []
+    """Each convolution and the batch norm of its output, which the backbones define one after the other."""
+    pairs: list[tuple[nn.Conv2d, nn.BatchNorm2d]] = []
     last: nn.Conv2d | None = None
     for name, module in network.named_modules():
         if isinstance(module, nn.Conv2d):
@@ -61,39 +61,39 @@ def conv_bn_pairs(network: nn.Module) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
         elif isinstance(module, nn.BatchNorm2d):
             if last is None or last.out_channels != module.num_features:
                 raise ValueError(f"{name}: no convolution before this batch norm")
-            found.append((last, module))
+            pairs.append((last, module))
             last = None
-    return found
+    return pairs
 
 
-def _fuse(network: nn.Module) -> None:
-    """Let cuDNN add bias and residual and cut off below zero while it convolves, where it has a kernel for that.
+def _use_fused_convolutions(network: nn.Module) -> None:
+    """Use cuDNN kernels that add bias and residual and apply ReLU within the convolution, on a ResNet.
 
-    Otherwise each of these reads and writes a whole map: an H200 scores twice as many images with them.
+    Separate kernels would each read and write a whole feature map: an H200 scores twice as many images with fused ones.
     """
     from torchvision.models.resnet import Bottleneck, ResNet  # takes a second to import, and only a GPU needs it
 
     if not isinstance(network, ResNet):
         return
-    network.conv1.forward = partial(_convolved, network.conv1)
+    network.conv1.forward = partial(_conv_relu, network.conv1)
     network.relu = nn.Identity()
     for module in network.modules():
         if isinstance(module, Bottleneck):
-            module.forward = partial(_bottleneck, module)
+            module.forward = partial(_bottleneck_forward, module)
 
 
-def _bottleneck(block: Any, images: Tensor) -> Tensor:
+def _bottleneck_forward(block: Any, images: Tensor) -> Tensor:
     if not images.is_cuda:
         return cast(Tensor, type(block).forward(block, images))
     shortcut = images if block.downsample is None else block.downsample(images)
-    found = _convolved(block.conv2, _convolved(block.conv1, images))
+    maps = _conv_relu(block.conv2, _conv_relu(block.conv1, images))
     last = block.conv3
     return torch.cudnn_convolution_add_relu(
-        found, last.weight, shortcut, 1.0, last.bias, last.stride, last.padding, last.dilation, last.groups
+        maps, last.weight, shortcut, 1.0, last.bias, last.stride, last.padding, last.dilation, last.groups
     )
 
 
-def _convolved(layer: Any, images: Tensor) -> Tensor:
+def _conv_relu(layer: Any, images: Tensor) -> Tensor:
     if not images.is_cuda:
         return torch.relu(type(layer).forward(layer, images))
     return torch.cudnn_convolution_relu(
@@ -101,8 +101,8 @@ def _convolved(layer: Any, images: Tensor) -> Tensor:
     )
 
 
-def _fold(network: nn.Module) -> None:
-    """Put every batch norm into the convolution before it, in float64; see `twofold.training.conv_bn_folding` for the formula."""
+def _fold_batchnorms(network: nn.Module) -> None:
+    """Fold every batch norm into the convolution before it, in float64, as `twofold.training.conv_bn_folding` does."""
     names = {module: name for name, module in network.named_modules()}
     for convolution, norm in conv_bn_pairs(network):
         mean, variance = norm.running_mean, norm.running_var
@@ -114,5 +114,5 @@ def _fold(network: nn.Module) -> None:
         kernel = convolution.weight.double() * scale.view(-1, 1, 1, 1)
         convolution.weight = nn.Parameter(kernel.to(convolution.weight.dtype), requires_grad=False)
         convolution.bias = nn.Parameter(shift.to(convolution.weight.dtype), requires_grad=False)
-        # timm's batch norms carry the activation that follows them.
+        # timm's batch norms include the activation that follows them.
         network.set_submodule(names[norm], getattr(norm, "act", nn.Identity()))

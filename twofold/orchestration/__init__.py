@@ -1,1 +1,1 @@
-"""How a step runs: params.yaml, a command line or a pod in, a run step and its findings out."""
+"""Runs steps from params.yaml, a command line or a pod, and reports what they and their environment came to."""

@@ -1,42 +1,34 @@
-"""What Kubeflow's pages show of a step: numbers, an ROC curve, a confusion matrix, the verdict as Markdown.
+"""What the Kubeflow UI shows of a step: metrics, an ROC curve, a confusion matrix, the verdict as Markdown.
 
-In: the files that a step has written. Out: plain values, all of them finite; a NaN or an infinity is an error here
-and not on the server, which would lose the task's result over it.
+Reads the files that a step has written and returns plain, finite values. NaN and infinity are errors here, because the
+Kubeflow server would lose the task's result over them.
 """
 
-import csv
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from twofold.core.artifacts import read_json
+from twofold.core.artifacts import read_csv, read_json
 from twofold.core.errors import ArtifactError
 from twofold.orchestration.task import exit_with_message
 
-MOST_POINTS = 200  # of a curve; more make the page slow and show nothing new
+MAX_POINTS = 200  # of a curve; more make the page slow and show nothing new
 
 
-class Roc(NamedTuple):
-    """A curve's points in order of falling threshold, all in 0..1."""
+class RocCurve(NamedTuple):
+    """Points in order of falling threshold; all values lie in 0..1."""
 
     fpr: list[float]
     tpr: list[float]
     threshold: list[float]
 
 
-class Confusion(NamedTuple):
-    """Images by true class (row) and the model's answer (column), both in the order of `categories`."""
-
-    categories: list[str]
-    matrix: list[list[int]]
-
-
-def numbers_of(metrics: str) -> dict[str, float]:
-    """Every number of a metrics file, nested ones as `a.b`; slices, intervals and robustness stay in the report.
+def read_metrics(metrics: str) -> dict[str, float]:
+    """Return every number of a metrics file, nested ones as `a.b`, without slices, intervals and robustness.
 
     Raises:
-        SystemExit: a number is NaN or infinite, or there is none.
+        SystemExit: a number is NaN or infinite, or the file holds no number.
     """
     with exit_with_message("display"):
         found = dict(_numbers(Path(metrics), read_json(Path(metrics)), ""))
@@ -45,104 +37,86 @@ def numbers_of(metrics: str) -> dict[str, float]:
         return found
 
 
-def _numbers(path: Path, values: Mapping[str, Any], prefix: str) -> list[tuple[str, float]]:
-    found: list[tuple[str, float]] = []
+def _numbers(path: Path, values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, float]]:
     for key, value in values.items():
-        if isinstance(value, Mapping):
-            found += [] if key in ("slices", "intervals", "robustness") else _numbers(path, value, f"{prefix}{key}.")
+        if isinstance(value, Mapping) and key not in ("slices", "intervals", "robustness"):
+            yield from _numbers(path, value, f"{prefix}{key}.")
         elif isinstance(value, int | float) and not isinstance(value, bool):
             if not math.isfinite(value):
                 raise ArtifactError(f"{path}: {prefix}{key} is {value}; NaN and infinity are not allowed in a result")
-            found.append((prefix + key, float(value)))
-    return found
+            yield prefix + key, float(value)
 
 
-def roc_points(evaluation: str) -> Roc:
-    """The ROC curve that evaluate has written, thinned to MOST_POINTS with its ends kept.
+def read_roc_curve(evaluation: str) -> RocCurve:
+    """Return the ROC curve in an evaluation folder, thinned to MAX_POINTS with its first and last point kept.
 
-    A threshold outside 0..1 (scikit-learn's first one is infinite) becomes the nearer end.
+    Thresholds are clipped to 0..1, because the first one of scikit-learn is infinite.
 
     Raises:
-        SystemExit: a rate is no number in 0..1, a threshold is NaN, or there are fewer than two points.
+        SystemExit: a rate is not a number in 0..1, a threshold is NaN, or there are fewer than two points.
     """
     with exit_with_message("display"):
         path = Path(evaluation) / "roc.csv"
-        points = [_point(path, row) for row in _rows(path)]
+        points = [_roc_point(path, row) for row in read_csv(path)]
         if len(points) < 2:
-            raise ArtifactError(f"{path}: a curve needs two points, found {len(points)}")
-        last = len(points) - 1
-        count = min(len(points), MOST_POINTS)
+            raise ArtifactError(f"{path}: an ROC curve needs at least 2 points, found {len(points)}")
+        last, count = len(points) - 1, min(len(points), MAX_POINTS)
         kept = [points[round(i * last / (count - 1))] for i in range(count)]
-        return Roc(*(list(column) for column in zip(*kept, strict=True)))
+        return RocCurve(*map(list, zip(*kept, strict=True)))
 
 
-def _point(path: Path, row: Mapping[str, str]) -> tuple[float, float, float]:
+def _roc_point(path: Path, row: Mapping[str, str]) -> tuple[float, float, float]:
     try:
-        fpr, tpr, threshold = (float(row[name]) for name in Roc._fields)
+        fpr, tpr, threshold = (float(row[name]) for name in RocCurve._fields)
     except (KeyError, TypeError, ValueError):
-        raise ArtifactError(f"{path}: needs the numbers {', '.join(Roc._fields)}, found {dict(row)}") from None
+        raise ArtifactError(f"{path}: needs the numbers {', '.join(RocCurve._fields)}, found {dict(row)}") from None
     if not (0 <= fpr <= 1 and 0 <= tpr <= 1) or math.isnan(threshold):
-        raise ArtifactError(f"{path}: found {dict(row)}; rates lie in 0..1, and NaN is no threshold")
+        raise ArtifactError(f"{path}: found {dict(row)}; fpr and tpr must lie in 0..1, and threshold must not be NaN")
     return fpr, tpr, min(max(threshold, 0.0), 1.0)
 
 
-def confusion_counts(evaluation: str) -> Confusion:
-    """The confusion matrix of the test images.
+def read_confusion_matrix(evaluation: str) -> tuple[list[str], list[list[int]]]:
+    """Return the classes, and the number of test images by true class (row) and predicted class (column).
 
     Raises:
-        SystemExit: evaluate's files are missing, or name a class that the decision does not know.
+        SystemExit: a file of evaluate is missing, or it names a class that decision.json does not list.
     """
     with exit_with_message("display"):
-        folder = Path(evaluation)
-        labels = list(read_json(folder / "decision.json")["labels"])
+        path = Path(evaluation) / "confusion.csv"
+        labels = list(read_json(path.with_name("decision.json"))["labels"])
         matrix = [[0] * len(labels) for _ in labels]
-        for row in _rows(folder / "confusion.csv"):
+        for row in read_csv(path):
             try:
                 matrix[labels.index(row["actual"])][labels.index(row["predicted"])] += 1
             except (KeyError, ValueError):
-                raise ArtifactError(f"{folder / 'confusion.csv'}: found {row}; classes are {labels}") from None
-        return Confusion(labels, matrix)
+                raise ArtifactError(f"{path}: found {row}; the classes are {labels}") from None
+        return labels, matrix
 
 
-def _rows(path: Path) -> list[dict[str, str]]:
-    try:
-        with path.open(encoding="utf-8", newline="") as stream:
-            return list(csv.DictReader(stream))
-    except OSError as error:
-        raise ArtifactError(f"{path}: {error.strerror}; has evaluate run?") from None
-
-
-def verdict_markdown(registration: str) -> str:
-    """The verdict of register as Markdown, with every gate.
-
-    Args:
-        registration: the verdict as JSON.
-    """
+def render_verdict(registration: str) -> str:
+    """Return the verdict in registration.json as Markdown, with every gate."""
     with exit_with_message("display"):
-        found = read_json(Path(registration))
-        lines = [f"# {_cell(found['headline'])}", ""]
-        lines += ["| gate | on this model | |", "|---|---|---|"]
-        for gate in found["gates"]:
-            word = ("passed" if gate["passed"] else "**failed**") if gate["applies"] else "does not apply"
-            lines.append(f"| {_cell(gate['name'])} | {_cell(gate['detail'])} | {word} |")
-        lines += ["", *(f"- {_cell(reason)}" for reason in found["reasons"])]
-        champion = found["champion"]
+        verdict = read_json(Path(registration))
+        lines = [f"# {_escape(verdict['headline'])}", "", "| gate | on this model | |", "|---|---|---|"]
+        for gate in verdict["gates"]:
+            result = ("passed" if gate["passed"] else "**failed**") if gate["applies"] else "does not apply"
+            lines.append(f"| {_escape(gate['name'])} | {_escape(gate['detail'])} | {result} |")
+        lines += ["", *(f"- {_escape(reason)}" for reason in verdict["reasons"]), "", "| | |", "|---|---|"]
+        version, champion, opponent = (verdict[key] for key in ("version", "champion", "judged_against"))
         facts = {
-            "model": found["name"],
-            "version": "none was registered" if found["version"] is None else found["version"],
+            "model": verdict["name"],
+            "version": "none was registered" if version is None else version,
             "champion": "none" if champion is None else f"version {champion}",
-            "judged against": "no champion"
-            if found["judged_against"] is None
-            else f"version {found['judged_against']}",
+            "judged against": "no champion" if opponent is None else f"version {opponent}",
         }
-        lines += ["", "| | |", "|---|---|", *(f"| {key} | {_cell(str(value))} |" for key, value in facts.items())]
-        where = found["open"]
-        lines += ["", f"[The run in MLflow](<{where}>)" if where.startswith("http") else f"In MLflow: `{where}`", ""]
+        lines += [f"| {key} | {_escape(str(value))} |" for key, value in facts.items()]
+        link = verdict["open"]
+        lines += ["", f"[The run in MLflow](<{link}>)" if link.startswith("http") else f"In MLflow: `{link}`", ""]
         return "\n".join(lines)
 
 
-def _cell(text: str) -> str:
-    """A text that Markdown takes as it is."""
+def _escape(text: str) -> str:
+    """Escape Markdown, and put the text on one line for a table cell."""
     for character in "\\`*_[]<>|#":
         text = text.replace(character, "\\" + character)
     return " ".join(text.split())

@@ -1,8 +1,8 @@
-"""What a team hears of a pipeline's run: a message when it failed or when its model was refused, else a line in a log.
+"""Notifies a team about a pipeline run: a webhook message if it failed or its model was refused, else a log line.
 
-In: the verdict of register; the run's id and how it ended; TWOFOLD_WEBHOOK, an address that is a secret. Out: a tag
-in MLflow by which the verdict of a run is found again; one POST of `{"text": ...}`, which Slack, Mattermost and
-Teams' workflows take.
+`tag_run_outcome` stores the verdict of register in MLflow under the pipeline run's id. `notify` reads it back when the
+run has ended, and sends one POST of `{"text": ...}`, which Slack, Mattermost and Teams workflows accept. The webhook's
+address is a secret in TWOFOLD_WEBHOOK.
 """
 
 import http.client
@@ -21,21 +21,20 @@ from twofold.core.progress import say
 from twofold.orchestration.task import exit_with_message
 from twofold.tracking.urls import NoRedirects
 
-TAG = "twofold.pipeline_run"  # and the run's id: what that run's register came to, as JSON
-# Servers that keep their records in ML Metadata, as those of KFP 2.16 do, call it COMPLETE.
-SUCCESS = ("SUCCEEDED", "COMPLETE")
-LONGEST = 4000  # characters of a verdict that are kept; every store of MLflow takes them
-PATIENCE = 30  # seconds for the webhook to answer
+TAG = "twofold.pipeline_run"  # followed by the pipeline run's id; its value is the verdict as JSON
+SUCCESS = ("SUCCEEDED", "COMPLETE")  # COMPLETE: servers that use ML Metadata, as those of KFP 2.16 do
+MAX_REASONS = 4000  # characters of the reasons that are kept; every MLflow store accepts as many
+TIMEOUT = 30  # seconds for the webhook to answer
 
 
 def tag_run_outcome(verdict: str, run: str) -> None:
-    """Tag the candidate's run in MLflow with what this run of the pipeline has come to.
+    """Tag the candidate's MLflow run with the outcome of this pipeline run.
 
-    One judgement may be that of many runs: the same model judged again opens no new run in MLflow.
+    Several pipeline runs may share one MLflow run: judging the same model again opens no new one.
 
     Args:
-        verdict: register's JSON file.
-        run: the id of the pipeline's run.
+        verdict: path of register's JSON file.
+        run: id of the pipeline run.
     """
     from twofold.tracking import store as tracking
 
@@ -45,7 +44,7 @@ def tag_run_outcome(verdict: str, run: str) -> None:
             "headline": found["headline"],
             "refused": not found["passed"] and not found["nothing_new"] and not found["dvc_experiment"],
             "model": found["name"],
-            "reasons": "\n".join(found["reasons"])[:LONGEST],
+            "reasons": "\n".join(found["reasons"])[:MAX_REASONS],
             "open": found["open"],
         }
         store = tracking.connect()
@@ -54,80 +53,74 @@ def tag_run_outcome(verdict: str, run: str) -> None:
 
 
 def notify(*, state: str, message: str, register: Mapping[str, Any], run: str) -> None:
-    """Say how a run ended: to the webhook if it failed or its model was refused, else only in this log.
+    """Report how a pipeline run ended: to the webhook if it failed or its model was refused, otherwise to the log.
 
     Args:
-        state: of the run, as Kubeflow names it; SUCCEEDED also where the model was refused.
-        message: of the error, if Kubeflow gives one.
-        register: the section of parameters, for MLflow's experiment.
-        run: the id of the pipeline's run.
+        state: of the run, as Kubeflow names it; a run whose model was refused has SUCCEEDED too.
+        message: Kubeflow's error message, if there is one.
+        register: section of the parameters; names the MLflow experiment.
+        run: id of the pipeline run.
     """
     with exit_with_message("notify"):
         if state not in SUCCESS:
             _post(f"Twofold: pipeline run {run} ended as {state or 'unknown'}. {message}".strip())
             return
-        # MLflow's own patience is longer than this task is given.
+        # By default MLflow retries for longer than this task may run.
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
         try:
-            found = _recall(str(register["experiment"]), run)
+            outcome = _read_outcome(str(register["experiment"]), run)
         except RegistryError as error:
-            _post(f"Twofold: pipeline run {run} ended well, but its verdict cannot be read: {error}")
+            _post(f"Twofold: pipeline run {run} succeeded, but its verdict cannot be read: {error}")
             raise
-        text = f"{found['model']}: {found['headline']} (pipeline run {run}). {found['open']}"
-        if found["refused"]:
-            _post(f"Twofold: {text}\n{found['reasons']}")
+        text = f"{outcome['model']}: {outcome['headline']} (pipeline run {run}). {outcome['open']}"
+        if outcome["refused"]:
+            _post(f"Twofold: {text}\n{outcome['reasons']}")
         else:
             say(f"notify: {text}; nothing to send")
 
 
-def _recall(experiment: str, run: str) -> dict[str, Any]:
-    """What register has remembered for this run.
-
-    Raises:
-        RegistryError: nothing, although the run succeeded.
-    """
+def _read_outcome(experiment: str, run: str) -> dict[str, Any]:
     from twofold.tracking import store as tracking
 
     store = tracking.connect()
     key = f"{TAG}.{run}"
     with tracking.readable_errors(store.uri):
-        joined = os.environ.get("MLFLOW_RUN_ID")
-        if joined:
-            runs = [store.client.get_run(joined)]
+        if joined := os.environ.get("MLFLOW_RUN_ID"):
+            candidates = [store.client.get_run(joined)]
         else:
-            runs = store.client.search_runs([tracking.experiment(store, experiment)], f"tags.`{key}` LIKE '%'")
-    for found in runs:
-        if key in found.data.tags:
-            return dict(json.loads(found.data.tags[key]))
+            candidates = store.client.search_runs([tracking.experiment(store, experiment)], f"tags.`{key}` LIKE '%'")
+    for candidate in candidates:
+        if key in candidate.data.tags:
+            return dict(json.loads(candidate.data.tags[key]))
     raise RegistryError(
-        f"pipeline run {run} succeeded, and MLflow at {tracking.without_credentials(store.uri)} knows no verdict of it in the "
-        f"experiment '{experiment}': was it register that ran?"
+        f"pipeline run {run} succeeded, but MLflow at {tracking.without_credentials(store.uri)} holds no verdict of it "
+        f"in the experiment '{experiment}'; check that register ran in it"
     )
 
 
 def _post(text: str) -> None:
-    """Send a message. The address never appears in a log or an error: who knows it can write to the channel."""
+    """Send a message. The address stays out of logs and errors: anyone who has it can write to the channel."""
     say(f"notify: {text}")
     address = os.environ.get("TWOFOLD_WEBHOOK", "").strip()
     if not address:
-        say("notify: TWOFOLD_WEBHOOK is not set, so nobody was told")
+        say("notify: TWOFOLD_WEBHOOK is not set, so no message was sent")
         return
     try:
         parts = urlsplit(address)
-        known = parts.scheme in ("http", "https") and bool(parts.hostname)
+        valid = parts.scheme in ("http", "https") and bool(parts.hostname)
     except ValueError:
-        known = False
-    if not known:
+        valid = False
+    if not valid:
         raise TwofoldError("TWOFOLD_WEBHOOK holds no http or https address (it is a secret and not shown)")
     body = json.dumps({"text": text}).encode()
     request = urllib.request.Request(address, data=body, headers={"Content-Type": "application/json"})  # noqa: S310
     try:
-        with urllib.request.build_opener(NoRedirects()).open(request, timeout=PATIENCE) as answer:
+        with urllib.request.build_opener(NoRedirects()).open(request, timeout=TIMEOUT) as answer:
             status = answer.status
     except urllib.error.HTTPError as error:
         error.close()
-        raise TwofoldError(f"the webhook answered {error.code}; nobody was told") from None
+        raise TwofoldError(f"the webhook answered {error.code}; no message was sent") from None
     except (OSError, ValueError, http.client.HTTPException) as error:
-        raise TwofoldError(f"the webhook cannot be reached ({type(error).__name__}); nobody was told") from None
+        raise TwofoldError(f"the webhook cannot be reached ({type(error).__name__}); no message was sent") from None
     say(f"notify: sent ({status})")

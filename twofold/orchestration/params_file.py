@@ -1,4 +1,4 @@
-"""params.yaml as a whole: read and checked in one go, edited in the open, described for the README."""
+"""Reads, checks, edits and describes params.yaml as a whole."""
 
 import difflib
 import importlib
@@ -19,7 +19,7 @@ PARAMS = "params.yaml"
 
 
 def project_root() -> Path:
-    """The folder of the project: the nearest one, from the current folder upwards, that holds params.yaml.
+    """Return the nearest folder that holds params.yaml, from the current folder upwards.
 
     Raises:
         ParameterError: neither the current folder nor any above it holds one.
@@ -32,29 +32,28 @@ def project_root() -> Path:
 
 
 def section_model(step: str) -> type[Section]:
-    """The pydantic model of a step's section: `train_head` -> `TrainHead`."""
-    # By name, so that reading parameters does not make every step a code dependency of every other one.
+    """Return the pydantic model of a step's section: `train_head` -> `TrainHead`."""
+    # Imported by name: an import statement would make every step a code dependency of every other one.
     module = importlib.import_module(f"twofold.steps.{step}")
     return getattr(module, "".join(word.capitalize() for word in step.split("_")))  # type: ignore[no-any-return]
 
 
 def read(path: Path) -> dict[str, Section]:
-    """Every section of params.yaml, checked.
+    """Read and check every section of params.yaml.
 
     Raises:
-        ParameterError: the file is missing or is not YAML, or a section or key is wrong, missing or unknown; all
-            problems of all sections are listed at once.
+        ParameterError: the file is missing or not YAML, or a section or key is wrong, missing or unknown. The message
+            lists all problems of all sections.
     """
     return check_all(load_yaml(path))
 
 
 def check_all(values: Mapping[str, Any]) -> dict[str, Section]:
-    """The same for values that are already in memory."""
+    """Check every section of values that are in memory; errors as for `read`."""
     problems: list[str] = []
     sections: dict[str, Section] = {}
-    unknown = [name for name in values if name not in STEPS]
-    if unknown:
-        problems.append(f"{', '.join(map(str, unknown))}: unknown section; known: {', '.join(STEPS)}")
+    if unknown := [str(name) for name in values if name not in STEPS]:
+        problems.append(f"{', '.join(unknown)}: unknown section; known: {', '.join(STEPS)}")
     for step in STEPS:
         if step not in values:
             problems.append(f"{step}: section missing")
@@ -63,25 +62,23 @@ def check_all(values: Mapping[str, Any]) -> dict[str, Section]:
             sections[step] = check_section(section_model(step), step, values[step])
         except ParameterError as error:
             problems += str(error).splitlines()[1:] or [str(error)]
-    problems += _disagreements(sections)
+    problems += _cross_section_problems(sections)
     if problems:
         raise ParameterError("params.yaml:\n  " + "\n  ".join(line.strip() for line in problems))
     return sections
 
 
-def _disagreements(sections: Mapping[str, Any]) -> list[str]:
-    """What no section can see alone: keys of two of them that do not fit together."""
-    prepared, trained = sections.get("preprocess"), sections.get("finetune_all")
-    if prepared is None or trained is None or trained.image_size == "prepared":
+def _cross_section_problems(sections: Mapping[str, Any]) -> list[str]:
+    preprocess, finetune = sections.get("preprocess"), sections.get("finetune_all")
+    if preprocess is None or finetune is None or finetune.image_size == "prepared":
         return []
-    end, size = trained.image_size.end, prepared.image_size
-    if end == size:
-        return []
-    return [f"finetune_all.image_size.end: found {end}; must be preprocess.image_size, which is {size}"]
+    end, size = finetune.image_size.end, preprocess.image_size
+    problem = f"finetune_all.image_size.end: found {end}; must be preprocess.image_size, which is {size}"
+    return [problem] if end != size else []
 
 
 def load_yaml(path: Path) -> dict[str, Any]:
-    """The file's values as plain dicts and lists."""
+    """Return the file's values as plain dicts and lists."""
     try:
         values = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -96,17 +93,17 @@ def load_yaml(path: Path) -> dict[str, Any]:
 
 
 def set_values(path: Path, assignments: list[str]) -> str:
-    """Set `section.key=value` pairs in the file, comments and order kept; nothing is written unless all are valid.
+    """Set `section.key=value` pairs in the file; comments and order stay, and nothing is written unless all are valid.
 
     Returns:
-        The unified difference between the file before and after; empty if nothing changed.
+        The unified diff of the file before and after; empty if nothing changed.
     """
-    before = path.read_text(encoding="utf-8") if path.exists() else ""
+    load_yaml(path)  # for its errors
+    before = path.read_text(encoding="utf-8")
     yaml = YAML()
     yaml.preserve_quotes = True
     yaml.width = 4096
     yaml.indent(mapping=2, sequence=4, offset=2)
-    load_yaml(path)
     document = yaml.load(before)
     assign(document, assignments, path)
     stream = StringIO()
@@ -115,13 +112,12 @@ def set_values(path: Path, assignments: list[str]) -> str:
     check_all(YAML(typ="safe").load(after))
     if after != before:
         write_bytes(path, after.encode())
-    return "".join(
-        difflib.unified_diff(before.splitlines(True), after.splitlines(True), f"{path} (before)", str(path), n=0)
-    )
+    old, new = before.splitlines(True), after.splitlines(True)
+    return "".join(difflib.unified_diff(old, new, f"{path} (before)", str(path), n=0))
 
 
 def assign(document: MutableMapping[str, Any], assignments: Sequence[str], path: Path) -> list[str]:
-    """Set `section.key=value` pairs in values that are in memory; their types and ranges are for `check_all`.
+    """Set `section.key=value` pairs in values that are in memory; `check_all` checks their types and ranges.
 
     Args:
         document: the values of every section.
@@ -129,39 +125,37 @@ def assign(document: MutableMapping[str, Any], assignments: Sequence[str], path:
         path: the file that the values come from, for the errors.
 
     Returns:
-        The sections that were named, each once.
+        The names of the changed sections, each once.
 
     Raises:
-        ParameterError: a pair is not written so, or names a section or key that is not there.
+        ParameterError: a pair has another form, or names a section or key that does not exist.
     """
     sections: dict[str, None] = {}
     for assignment in assignments:
         address, equals, text = assignment.partition("=")
-        parts = address.split(".")
-        if not equals or len(parts) < 2:
+        *parents, key = address.split(".")
+        if not equals or not parents:
             raise ParameterError(f"{assignment}: write it as section.key=value")
-        place: Any = document
-        for part in parts[:-1]:
-            if not isinstance(place, dict) or part not in place:
-                raise ParameterError(f"{address}: no '{part}' in {path}; see the README for every key")
-            place = place[part]
-        if not isinstance(place, dict) or parts[-1] not in place:
-            holder = ".".join(parts[:-1])
-            if not isinstance(place, dict):
-                raise ParameterError(
-                    f"{address}: {holder} is {place!r} and holds no keys; set it whole: {holder}=VALUE"
-                )
-            raise ParameterError(f"{address}: unknown key; '{holder}' holds {', '.join(map(str, place))}")
+        target: Any = document
+        for parent in parents:
+            if not isinstance(target, dict) or parent not in target:
+                raise ParameterError(f"{address}: no '{parent}' in {path}; see the README for every key")
+            target = target[parent]
+        holder = ".".join(parents)
+        if not isinstance(target, dict):
+            raise ParameterError(f"{address}: {holder} is {target!r} and holds no keys; set it whole: {holder}=VALUE")
+        if key not in target:
+            raise ParameterError(f"{address}: unknown key; '{holder}' holds {', '.join(map(str, target))}")
         try:
-            place[parts[-1]] = YAML(typ="safe").load(text)
+            target[key] = YAML(typ="safe").load(text)
         except YAMLError as error:
             raise ParameterError(f"{assignment}: not a YAML value: {error}") from None
-        sections[parts[0]] = None
+        sections[parents[0]] = None
     return list(sections)
 
 
 def get_value(path: Path, address: str) -> Any:
-    """One value of the file: `train_head.backbone`.
+    """Return one value of the file, such as `train_head.backbone`.
 
     Raises:
         ParameterError: the file holds no such key.
@@ -169,22 +163,21 @@ def get_value(path: Path, address: str) -> Any:
     value: Any = load_yaml(path)
     for part in address.split("."):
         if not isinstance(value, dict) or part not in value:
-            known = ", ".join(map(str, value)) if isinstance(value, dict) else "nothing below it"
-            raise ParameterError(f"{address}: no '{part}' in {path}; there is {known}")
+            known = ", ".join(map(str, value)) if isinstance(value, dict) else "none, as this is a value"
+            raise ParameterError(f"{address}: no '{part}' in {path}; known keys: {known}")
         value = value[part]
     return value
 
 
 def describe() -> Iterator[tuple[str, list[tuple[str, str]]]]:
-    """(step, [(key, description)]) for every section, in the order of the pipeline."""
+    """Yield (step, [(key, description)]) for every section, in the order of the pipeline."""
     for step in STEPS:
         yield step, list(_fields(section_model(step), ""))
 
 
 def _fields(model: type[Section], prefix: str) -> Iterator[tuple[str, str]]:
     for key, field in model.model_fields.items():
-        inner = nested_section(field)
-        if inner is None:
+        if (inner := nested_section(field)) is None:
             yield prefix + key, field.description or ""
         else:
             yield from _fields(inner, f"{prefix}{key}.")

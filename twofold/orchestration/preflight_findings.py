@@ -1,25 +1,25 @@
-"""What a check found: one line a check, the same from a laptop and from inside a cluster.
+"""The findings of preflight checks, one per check, in one form for a laptop and for a pod.
 
-In: a check's name, how it stands, what was seen, and what to do. Out: lines to read, a Markdown table, and lines of
-a log from which the findings are read back (`in_log`, `from_log`). A finding never holds a secret's value.
+Renders findings as lines for a terminal, as a Markdown table, and as log lines from which they can be read back
+(`in_log`, `from_log`). A finding never holds the value of a secret.
 """
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Literal, get_args
 
 Level = Literal["ok", "warning", "failure", "not checked from here"]
-MARK = "twofold-finding: "  # what a pod's log line with a finding begins with
+MARK = "twofold-finding: "  # precedes a finding in a pod's log
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One check's result.
+    """The result of one check.
 
     Attributes:
-        check: what was looked at, a few words.
-        level: "not checked from here" is neither good nor bad: nobody has looked.
+        check: what was checked, a few words.
+        level: "not checked from here" says neither good nor bad.
         seen: what was found.
         remedy: what to do about it; empty for ok.
     """
@@ -51,19 +51,19 @@ def failed(findings: Iterable[Finding]) -> bool:
 
 
 def lines(findings: Sequence[Finding]) -> list[str]:
-    """A line a finding, its remedy below it, and a sum at the end."""
-    wide = max((len(finding.check) for finding in findings), default=0)
-    shown = []
+    """Return one line per finding, each with its remedy below it, and a line with the counts at the end."""
+    width = max((len(finding.check) for finding in findings), default=0)
+    rows = []
     for finding in findings:
-        shown.append(f"{finding.level:<21}  {finding.check:<{wide}}  {finding.seen}")
+        rows.append(f"{finding.level:<21}  {finding.check:<{width}}  {finding.seen}")
         if finding.remedy:
-            shown.append(f"{'':<21}  {'':<{wide}}  -> {finding.remedy}")
+            rows.append(f"{'':<21}  {'':<{width}}  -> {finding.remedy}")
     counts = {level: sum(finding.level == level for finding in findings) for level in get_args(Level)}
-    return [*shown, ", ".join(f"{count} {level}" for level, count in counts.items() if count)]
+    return [*rows, ", ".join(f"{count} {level}" for level, count in counts.items() if count)]
 
 
 def markdown(findings: Sequence[Finding]) -> str:
-    rows = ["| | check | seen | what to do |", "|---|---|---|---|"]
+    rows = ["| | check | found | what to do |", "|---|---|---|---|"]
     for finding in findings:
         cells = (finding.level, finding.check, finding.seen, finding.remedy)
         rows.append("| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in cells) + " |")
@@ -71,26 +71,21 @@ def markdown(findings: Sequence[Finding]) -> str:
 
 
 def in_log(finding: Finding) -> str:
-    """A line of a pod's log."""
+    """Return the finding as a line for a pod's log."""
     return MARK + json.dumps(asdict(finding), ensure_ascii=True)
 
 
 def from_log(text: str) -> list[Finding]:
-    """The findings that a log holds, in order; a line that is not whole is left out."""
+    """Return the findings in a log, in order; incomplete lines are left out."""
     found = []
     for line in text.splitlines():
-        # A log's line may carry a time or a logger's name before the text.
-        _, mark, rest = line.partition(MARK)
-        if not mark:
-            continue
+        # Kubernetes or a logger may put a time or a name before the mark. Without the mark, the rest is empty: no JSON.
         try:
-            values = json.loads(rest)
+            values = json.loads(line.partition(MARK)[2])
         except ValueError:
             continue
-        if (
-            isinstance(values, dict)
-            and set(values) == {field.name for field in fields(Finding)}
-            and values["level"] in get_args(Level)
-        ):
+        if not isinstance(values, dict) or values.keys() != Finding.__dataclass_fields__.keys():
+            continue
+        if values["level"] in get_args(Level):
             found.append(Finding(**{key: str(value) for key, value in values.items()}))  # type: ignore[arg-type]
     return found

@@ -1,7 +1,7 @@
-"""Whether S3 and MLflow answer, and take the credentials that this process has.
+"""Checks that S3 and MLflow answer and accept this process's credentials.
 
-In: the environment that boto3 and MLflow's client read (addresses, credentials). Out: findings. Nothing is written in
-either place, no credential is ever part of a finding, and none is sent on to where a server redirects.
+Reads the addresses and credentials from the environment, as boto3 and the MLflow client do, and returns findings.
+Nothing is written to either service. No credential is ever part of a finding, or sent to where a server redirects.
 """
 
 import base64
@@ -19,19 +19,31 @@ from twofold.orchestration.preflight_findings import Finding, failure, not_check
 from twofold.tracking.store import without_credentials
 from twofold.tracking.urls import NoRedirects
 
-PATIENCE = 10.0  # seconds for an answer
-SEARCH = "/api/2.0/mlflow/experiments/search?max_results=1"  # the cheapest call that asks for a login
+TIMEOUT = 10.0  # seconds for an answer
+SEARCH = "/api/2.0/mlflow/experiments/search?max_results=1"  # the cheapest call that requires a login
+S3_ERRORS = {  # by HTTP status: what it means, what to do
+    301: ("the bucket is in another region", "set AWS_DEFAULT_REGION to the bucket's region"),
+    400: (
+        "the request was rejected as malformed, usually for an expired token or another region",
+        "renew the credentials in the secret, set AWS_DEFAULT_REGION",
+    ),
+    403: (
+        "the credentials are refused, or do not give access to this bucket",
+        "correct the keys in the secret, or allow s3:ListBucket on the bucket",
+    ),
+    404: ("no such bucket", "create the bucket, or correct its name"),
+}
 
 
-class Answer(NamedTuple):
+class Response(NamedTuple):
     status: int
     text: str
 
 
 def s3(bucket: str | None) -> Finding:
-    """Whether the bucket is there for this process's credentials (HEAD, nothing is read)."""
+    """Check that the bucket exists for this process's credentials, with a HEAD request; nothing is read."""
     if not bucket:
-        return not_checked("S3", "no bucket is named by ingest.source", "name one to look at: --bucket NAME")
+        return not_checked("S3", "ingest.source names no bucket", "name one to check: --bucket NAME")
     import boto3
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
@@ -39,105 +51,84 @@ def s3(bucket: str | None) -> Finding:
     from twofold.storage.s3_client import endpoint
 
     check, address = f"S3 bucket {bucket}", endpoint()
-    where = without_credentials(address) if address else "AWS"
-    patience = Config(connect_timeout=PATIENCE / 2, read_timeout=PATIENCE, retries={"total_max_attempts": 2})
+    server = without_credentials(address) if address else "AWS"
+    config = Config(connect_timeout=TIMEOUT / 2, read_timeout=TIMEOUT, retries={"total_max_attempts": 2})
     try:
-        boto3.Session().client("s3", endpoint_url=address, config=patience).head_bucket(Bucket=bucket)
+        boto3.Session().client("s3", endpoint_url=address, config=config).head_bucket(Bucket=bucket)
     except (NoCredentialsError, PartialCredentialsError):
         keys = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-        return failure(check, "no credentials in this process's environment", f"set {keys} by the secret for S3")
+        return failure(check, "no credentials in this process's environment", f"set {keys} in the secret for S3")
     except ClientError as error:
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-        reasons = {
-            400: "the request was refused as malformed: mostly an expired token or another region",
-            301: "the bucket lies in another region",
-            403: "the credentials are refused, or do not reach this bucket",
-            404: "no such bucket",
-        }
-        remedy = {
-            400: "renew the credentials in the secret, set AWS_DEFAULT_REGION",
-            301: "set AWS_DEFAULT_REGION to the bucket's",
-            403: "correct the keys in the secret, or allow s3:ListBucket on the bucket",
-            404: "make the bucket, or correct its name",
-        }
-        reason = f"{where}: {reasons.get(status, 'refused')} (HTTP {status})"
-        return failure(check, reason, remedy.get(status, "see the S3 server's log"))
+        reason, remedy = S3_ERRORS.get(status, ("refused", "see the S3 server's log"))
+        return failure(check, f"{server}: {reason} (HTTP {status})", remedy)
     except (BotoCoreError, ValueError) as error:
-        return failure(check, f"{where}: {first_line(error)}", "correct AWS_ENDPOINT_URL, or open the network to it")
-    return ok(check, f"{where}: there, the credentials are taken")
+        return failure(check, f"{server}: {first_line(error)}", "correct AWS_ENDPOINT_URL, or open the network to it")
+    return ok(check, f"{server}: the bucket exists, the credentials are accepted")
 
 
 def mlflow() -> list[Finding]:
-    """Whether the tracking server is up, of a fitting version, and answers a call that needs a login."""
-    address = os.environ.get("MLFLOW_TRACKING_URI", "").rstrip("/")
-    if not address.startswith(("http://", "https://")):
-        said = (
-            f"MLFLOW_TRACKING_URI is {without_credentials(address)!r}" if address else "MLFLOW_TRACKING_URI is not set"
-        )
-        return [failure("MLflow", f"{said}, not an http address", "set it by the secret for MLflow to the server's")]
+    """Check that the tracking server is up, has a compatible version, and answers a call that requires a login."""
+    url = os.environ.get("MLFLOW_TRACKING_URI", "").rstrip("/")
+    address = without_credentials(url)
+    if not url.startswith(("http://", "https://")):
+        seen = f"MLFLOW_TRACKING_URI is {address!r}, not an http address" if url else "MLFLOW_TRACKING_URI is not set"
+        return [failure("MLflow", seen, "set it to the server's http address in the secret for MLflow")]
     try:
-        health = _get(f"{address}/health")
-        answer = _get(f"{address}/version")
-        search = _get(f"{address}{SEARCH}")
+        health, server_version, search = (_get(url + path) for path in ("/health", "/version", SEARCH))
     except (OSError, HTTPException, ValueError) as error:
         remedy = "correct MLFLOW_TRACKING_URI, start the server, or open the network policy to it"
-        return [failure("MLflow", f"{without_credentials(address)}: {without_credentials(first_line(error))}", remedy)]
+        return [failure("MLflow", f"{address}: {without_credentials(first_line(error))}", remedy)]
     if health.status != 200:
-        seen = f"{without_credentials(address)}/health: HTTP {health.status}"
-        return [failure("MLflow", seen, "this is not an MLflow server, or it is not well: see its log")]
-    return [_version(answer), _login(search, without_credentials(address))]
+        remedy = "correct the address if it is not an MLflow server; otherwise see the server's log"
+        return [failure("MLflow", f"{address}/health: HTTP {health.status}", remedy)]
+    return [_check_version(server_version), _check_login(search, address)]
 
 
-def _version(answer: Answer) -> Finding:
-    check, theirs = "MLflow version", answer.text.strip()
-    if answer.status != 200:
-        return warning(check, f"/version: HTTP {answer.status}", "the server is older than MLflow 2: update it")
+def _check_version(response: Response) -> Finding:
+    check, server = "MLflow version", response.text.strip()
+    if response.status != 200:
+        return warning(check, f"/version: HTTP {response.status}", "update the server: it is older than MLflow 2")
     try:
-        ours = version("mlflow")
+        client = version("mlflow")
     except PackageNotFoundError:
-        return warning(check, f"server {theirs}; MLflow is not installed here", "run this on the image `train`")
-    here, there = ours.split("."), theirs.split(".")
-    both = f"server {theirs}, client {ours}"
-    if here[:1] != there[:1]:
+        return warning(check, f"server {server}; MLflow is not installed here", "run this on the image `train`")
+    both = f"server {server}, client {client}"
+    if server.split(".")[:1] != client.split(".")[:1]:
         return failure(check, both, "run a server of the client's major version")
-    if here[:2] != there[:2]:
+    if server.split(".")[:2] != client.split(".")[:2]:
         return warning(check, both, "bring both to the same minor version")
     return ok(check, both)
 
 
-def _login(answer: Answer, address: str) -> Finding:
-    check = "MLflow"
-    if answer.status == 200:
-        return ok(check, f"{address}: answers, the credentials are taken")
-    if "host" in answer.text.lower() and answer.status == 403:
-        # MLflow answers to names that it was told only, except at /health and /version.
-        return failure(
-            check, f"{address}: HTTP 403, the server does not take this host name", "add it to --allowed-hosts"
-        )
-    if answer.status in (401, 403):
+def _check_login(response: Response, address: str) -> Finding:
+    check, answer = "MLflow", f"{address}: HTTP {response.status}"
+    if response.status == 200:
+        return ok(check, f"{address}: answers, the credentials are accepted")
+    if "host" in response.text.lower() and response.status == 403:
+        # Except at /health and /version, MLflow answers only to the host names that it was started with.
+        return failure(check, f"{answer}, the server does not accept this host name", "add it to --allowed-hosts")
+    if response.status in (401, 403):
         remedy = "put MLFLOW_TRACKING_USERNAME and _PASSWORD, or MLFLOW_TRACKING_TOKEN, into the secret for MLflow"
-        return failure(check, f"{address}: HTTP {answer.status}, the credentials are missing or refused", remedy)
-    if 300 <= answer.status < 400:
-        remedy = "give the pods an address of the server itself"
-        return failure(
-            check, f"{address}: HTTP {answer.status}, a redirect: mostly to a page for people to log in", remedy
-        )
-    return failure(check, f"{address}: HTTP {answer.status} to a search", "see the server's log: its database, mostly")
+        return failure(check, f"{answer}, the credentials are missing or refused", remedy)
+    if 300 <= response.status < 400:
+        return failure(check, f"{answer}, a redirect, usually to a login page", "name the address of the server itself")
+    return failure(check, f"{answer} to a search", "see the server's log; usually its database is the cause")
 
 
-def _get(url: str) -> Answer:
+def _get(url: str) -> Response:
     request = urllib.request.Request(url, headers=_authorization())  # noqa: S310  (checked to be http or https)
     opener = urllib.request.build_opener(NoRedirects(), urllib.request.HTTPSHandler(context=_tls()))
     try:
-        with opener.open(request, timeout=PATIENCE) as response:
-            return Answer(response.status, response.read(4096).decode("utf-8", "replace"))
+        with opener.open(request, timeout=TIMEOUT) as response:
+            return Response(response.status, response.read(4096).decode("utf-8", "replace"))
     except urllib.error.HTTPError as error:
         with error:
-            return Answer(error.code, error.read(4096).decode("utf-8", "replace"))
+            return Response(error.code, error.read(4096).decode("utf-8", "replace"))
 
 
 def _authorization() -> dict[str, str]:
-    # As MLflow's client does it: user and password, else a token.
+    # As in the MLflow client, user and password take precedence over a token.
     user, token = os.environ.get("MLFLOW_TRACKING_USERNAME"), os.environ.get("MLFLOW_TRACKING_TOKEN")
     if user:
         pair = f"{user}:{os.environ.get('MLFLOW_TRACKING_PASSWORD', '')}"

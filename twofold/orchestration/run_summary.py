@@ -1,7 +1,4 @@
-"""What a run of the pipeline came to, for a terminal: read from the metrics and the verdict, nothing heavier.
-
-In: where the run's files lie, by default those of `dvc repro`. Out: text.
-"""
+"""Summarizes a pipeline run for a terminal, from the metrics files and the verdict only."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +7,7 @@ from typing import Any, NamedTuple
 from twofold.core.artifacts import read_json
 from twofold.evaluation.slice_names import in_order
 
-SHOWN = (
+METRICS = (
     "accuracy",
     "precision",
     "recall",
@@ -22,25 +19,25 @@ SHOWN = (
     "brier",
     "ece",
 )
-MOST_VALUES = 10  # of a slice column; the report shows more
+MAX_VALUES = 10  # of a slice column; the report shows more
 
 
 class Files(NamedTuple):
-    """What a summary reads, and the pages that it points to."""
+    """The files that a summary reads, and the pages that it points to."""
 
     ingest: Path  # metrics of the step of that name, as are the next three
     preprocess: Path
     finetuned: Path
     metrics: Path
     verdict: Path
-    model: Path  # folder of the whole model
+    model: Path  # folder of the fine-tuned model
     audits: tuple[Path, ...]  # pages, in the order of the steps
     report: Path
     decision: Path
 
     @classmethod
     def of(cls, root: Path) -> "Files":
-        """Those of `dvc repro` in a project's folder."""
+        """Return the files of `dvc repro` in a project's folder."""
         reports = root / "reports"
         return cls(
             ingest=reports / "ingest.json",
@@ -56,103 +53,88 @@ class Files(NamedTuple):
 
 
 def summary(files: Files, ui: str = "make ui") -> str:
-    """Data, splits, model, test figures, gates, registration and where to look on, a line or a few each.
+    """Return data, splits, model, test metrics, gates, registration and where to read more, a few lines each.
 
     Args:
         files: of the run.
-        ui: the command that opens MLflow's page on it.
+        ui: the command that opens the MLflow UI on the run.
 
     Raises:
         ArtifactError: a file is missing; the message names it.
     """
-    steps = [read_json(path) for path in (files.ingest, files.preprocess, files.finetuned, files.metrics)]
-    ingest, preprocess, finetuned, metrics = steps
-    verdict = read_json(files.verdict)
-    meta = read_json(files.model / "meta.json")
+    paths = (files.ingest, files.preprocess, files.finetuned, files.metrics, files.verdict, files.model / "meta.json")
+    ingest, preprocess, finetuned, metrics, verdict, meta = map(read_json, paths)
     negative, positive = meta["labels"]
-    parts = [
-        ("data", _data(ingest, negative, positive)),
-        ("splits", _splits(preprocess, positive)),
-        ("model", _model(meta, finetuned)),
-        ("test", _figures(metrics)),
-        ("gates", _gates(verdict)),
-        ("registry", _registry(verdict)),
-        ("look", _look(files, ui)),
-    ]
-    width = max(len(name) for name, _ in parts)
-    lines = []
-    for name, block in parts:
-        lines += [f"  {name if not i else '':<{width}}  {line}" for i, line in enumerate(block)] + [""]
-    return "\n".join(["", *lines]).rstrip() + "\n"
+    counts = f"{ingest['images']} images: {ingest['positive']} {positive}, {ingest['negative']} {negative}"
+    kept = "fine-tuned" if finetuned["winner"] == "finetuned" else "head only: fine-tuning was not better"
+    blocks = {
+        "data": [f"{counts}; {ingest['refused']} refused"],
+        "splits": [_splits(preprocess, positive)],
+        "model": [f"{meta['backbone']} ({meta['weights']}), {meta['image_size']} px; {kept}"],
+        "test": _test_metrics(metrics),
+        "gates": _gates(verdict),
+        "registry": _registry(verdict),
+        "pages": [
+            *(f"{page}   data audit" for page in files.audits),
+            f"{files.report}   evaluation on the test images",
+            f"{files.decision}   the verdict, gate by gate",
+            f"{ui}   the MLflow UI: runs and the registered model",
+        ],
+    }
+    width = max(map(len, blocks))
+    text = ""
+    for name, lines in blocks.items():
+        text += "\n" + "".join(f"  {'' if i else name:<{width}}  {line}\n" for i, line in enumerate(lines))
+    return text
 
 
-def _data(ingest: Mapping[str, Any], negative: str, positive: str) -> list[str]:
-    line = f"{ingest['images']} images: {ingest['positive']} {positive}, {ingest['negative']} {negative}"
-    return [f"{line}; {ingest['refused']} refused"]
-
-
-def _splits(preprocess: Mapping[str, Any], positive: str) -> list[str]:
+def _splits(preprocess: Mapping[str, Any], positive: str) -> str:
     words = [
         f"{preprocess[split]} {split} ({preprocess[f'{split}_{positive}']} {positive})"
         for split in ("train", "validation", "test")
     ]
-    return [", ".join(words) + f"; {preprocess['left_out']} left out as repeats"]
+    return f"{', '.join(words)}; {preprocess['left_out']} left out as duplicates or split leakage"
 
 
-def _model(meta: Mapping[str, Any], finetuned: Mapping[str, Any]) -> list[str]:
-    kept = "fine-tuned" if finetuned["winner"] == "finetuned" else "head only: fine-tuning did not beat it"
-    return [f"{meta['backbone']} ({meta['weights']}), {meta['image_size']} px; {kept}"]
-
-
-def _figures(metrics: Mapping[str, Any]) -> list[str]:
+def _test_metrics(metrics: Mapping[str, Any]) -> list[str]:
     lines = [
         f"on {metrics['n']} unseen images; temperature {metrics['temperature']:.3f} and threshold "
-        f"{metrics['threshold']:.3f} were chosen on validation; in brackets 95 % intervals"
+        f"{metrics['threshold']:.3f} were chosen on validation; 95 % confidence intervals in brackets"
     ]
-    lines += [f"{name:<18} {_figure(metrics, name)}" for name in SHOWN if isinstance(metrics.get(name), float)]
-    for column, values in metrics["slices"].items():
-        order = in_order(column, values)
-        for value in order[:MOST_VALUES]:
-            figures = values[value]
-            if "accuracy" in figures:
-                few = "" if figures["judged"] else ", too few to judge"
-                words = f"accuracy {_figure(figures, 'accuracy')}, n = {figures['n']}{few}"
-                lines.append(f"{column} {value}: {words}")
-        if len(order) > MOST_VALUES:
-            lines.append(f"{column}: {len(order) - MOST_VALUES} more values are in the report")
+    lines += [f"{name:<18} {_with_interval(metrics, name)}" for name in METRICS if isinstance(metrics.get(name), float)]
+    for column, by_value in metrics["slices"].items():
+        values = in_order(column, by_value)
+        for value in values[:MAX_VALUES]:
+            own = by_value[value]
+            if "accuracy" in own:
+                few = "" if own["judged"] else ", too few to judge"
+                lines.append(f"{column} {value}: accuracy {_with_interval(own, 'accuracy')}, n = {own['n']}{few}")
+        if len(values) > MAX_VALUES:
+            lines.append(f"{column}: {len(values) - MAX_VALUES} more values are in the report")
     return lines
 
 
-def _figure(figures: Mapping[str, Any], name: str) -> str:
-    """A figure with its interval: "0.893 (0.867 to 0.914)"."""
-    ends = figures["intervals"].get(name)
-    return f"{figures[name]:.3f}" + (f" ({ends['low']:.3f} to {ends['high']:.3f})" if ends else "")
+def _with_interval(metrics: Mapping[str, Any], name: str) -> str:
+    """Format a metric with its interval, if it has one: "0.893 (0.867 to 0.914)"."""
+    bounds = metrics["intervals"].get(name)
+    return f"{metrics[name]:.3f}" + (f" ({bounds['low']:.3f} to {bounds['high']:.3f})" if bounds else "")
 
 
 def _gates(verdict: Mapping[str, Any]) -> list[str]:
     lines = []
     for gate in verdict["gates"]:
-        word = ("passed" if gate["passed"] else "FAILED") if gate["applies"] else "does not apply"
-        lines.append(f"{word:<15} {gate['name']}: {gate['detail']}")
+        result = ("passed" if gate["passed"] else "FAILED") if gate["applies"] else "does not apply"
+        lines.append(f"{result:<15} {gate['name']}: {gate['detail']}")
     return lines or ["none"]
 
 
 def _registry(verdict: Mapping[str, Any]) -> list[str]:
     name, version = verdict["name"], verdict["version"]
+    role = "is its champion" if version and verdict["champion"] == version else "was not promoted"
     if verdict["nothing_new"]:
-        line = f"nothing new since version {version} of '{name}'"
-    elif not verdict["registered"]:
-        line = "refused; nothing was registered" if verdict["reasons"] else "recorded; nothing was registered"
+        line = f"nothing new since version {version} of '{name}'; it {role}"
+    elif verdict["registered"]:
+        line = f"version {version} of '{name}' registered; it {role}"
     else:
-        line = f"version {version} of '{name}' registered"
-    alias = "is its champion" if verdict["champion"] == version and version else "was not promoted"
-    return [f"{line}; it {alias}" if verdict["registered"] or verdict["nothing_new"] else line, *verdict["reasons"]]
-
-
-def _look(files: Files, ui: str) -> list[str]:
-    return [
-        *(f"{page}   what is odd about the data, with pictures" for page in files.audits),
-        f"{files.report}   how good it is, with pictures",
-        f"{files.decision}   the verdict, gate by gate",
-        f"{ui}   MLflow's page on the runs and the registered model",
-    ]
+        line = f"{'refused' if verdict['reasons'] else 'recorded'}; nothing was registered"
+    return [line, *verdict["reasons"]]

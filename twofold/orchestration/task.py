@@ -1,8 +1,8 @@
-"""A step as a task of a pipeline: what stands around the call in a pod, so that a component's body is a few lines.
+"""Runs a step as a task of a Kubeflow pipeline, so that the body of a KFP component is a few lines.
 
-In: a step, its section of parameters as Kubeflow hands it over, paths, and the digests of what is read. Out: what the
-step writes, and its digest, by which the next task knows whether anything changed. A task that cannot do its work
-says why in a line and ends with exit status 1.
+`run_step` takes a step, its section of parameters as Kubeflow passes it, paths, and the digests of the inputs. It
+returns the digest of the step's output, by which the next task knows whether anything changed. A task that fails with a
+TwofoldError prints it in one line and exits with status 1.
 """
 
 import os
@@ -19,7 +19,7 @@ from twofold.orchestration.params_file import check_all, section_model
 from twofold.orchestration.step_cli import signature
 from twofold.tracking.urls import recorded_address
 
-TRACKED = ("train_head", "finetune_all", "register")  # steps that write into MLflow
+TRACKED = ("train_head", "finetune_all", "register")  # steps that write to MLflow
 
 
 def run_step(
@@ -32,51 +32,53 @@ def run_step(
     """Run a step on the paths of its arguments.
 
     Args:
-        step: to run.
-        params: its section; whole numbers may come as floats.
-        digests: of what is read, by argument, as the earlier tasks have named them: other bytes are refused.
-        environment: variables for the step, unless they are set or the value is empty.
+        step: the step's function.
+        params: its section; whole numbers may be floats.
+        digests: of the inputs, by argument, as the earlier tasks returned them; an input with another one is refused.
+        environment: variables for the step, unless they are set already or the value is empty.
         paths: one for each of the step's arguments.
 
     Returns:
-        The digest of the first thing that the step writes.
+        The digest of the step's first output.
     """
-    name, contract = step.__name__, signature(step)
+    name, writes = step.__name__, signature(step).writes
     with exit_with_message(name):
-        _settle({"OMP_WAIT_POLICY": "PASSIVE", **environment})
+        for key, value in {"OMP_WAIT_POLICY": "PASSIVE", **environment}.items():
+            if value:
+                os.environ.setdefault(key, value)
         section = check_section(section_model(name), name, params)
-        _somewhere_that_stays(name)
-        for read, expected in digests.items():
-            found = digest(Path(paths[read]))
+        _require_tracking_server(name)
+        for argument, expected in digests.items():
+            found = digest(Path(paths[argument]))
             if found != expected:
                 raise ArtifactError(
-                    f"{read} ({paths[read]}): its digest is {found}, the task that wrote it named {expected}; it was "
-                    "changed or cut short on its way: run that task again (--force)"
+                    f"{argument} ({paths[argument]}): its digest is {found}, but the task that wrote it returned "
+                    f"{expected}; it was changed or cut short since: run that task again (--force)"
                 )
         step(section, **{argument: Path(path) for argument, path in paths.items()})
-        missing = [write for write in contract.writes if not Path(paths[write]).exists()]
+        missing = [argument for argument in writes if not Path(paths[argument]).exists()]
         if missing:
             raise ArtifactError(f"{name} ended without having written {', '.join(missing)}")
-        return digest(Path(paths[contract.writes[0]]))
+        return digest(Path(paths[writes[0]]))
 
 
 def digest_of(path: str) -> str:
-    """The digest of something else that a step has written, for the task that reads it."""
+    """Return the digest of another output of a step, for the task that reads it."""
     return digest(Path(path))
 
 
 def check_all_sections(**sections: Mapping[str, Any]) -> str:
-    """Check all sections at the door of the pipeline: a mistake in the last one must not cost the hours of the first.
+    """Check all sections in the first task: a mistake in the last one must not cost the hours of the first ones.
 
     Returns:
-        The experiment in MLflow, which the trainings need and which is no parameter of theirs.
+        The MLflow experiment, which the training steps need but which is no parameter of theirs.
     """
     with exit_with_message("ingest"):
         return str(check_all(sections)["register"].experiment)  # type: ignore[attr-defined]
 
 
 def recorded_source(params: Mapping[str, Any]) -> str:
-    """Where the images come from, by ingest's section, as it may be recorded: register knows it from nowhere else."""
+    """Return the source in ingest's section without credentials, for register, which records it."""
     return recorded_address(str(params["source"]))
 
 
@@ -96,7 +98,7 @@ def write_output(target: str, text: str) -> None:
 
 @contextmanager
 def exit_with_message(name: str) -> Iterator[None]:
-    """Turn a TwofoldError into one line on stderr and exit status 1, by which the task fails."""
+    """Turn a TwofoldError into one line on stderr and exit status 1, so that the task fails."""
     try:
         yield
     except TwofoldError as error:
@@ -104,18 +106,10 @@ def exit_with_message(name: str) -> Iterator[None]:
         raise SystemExit(1) from None
 
 
-def _settle(environment: Mapping[str, str]) -> None:
-    """Set the variables that have a value, where the pod does not say otherwise."""
-    for key, value in environment.items():
-        if value:
-            os.environ.setdefault(key, value)
-
-
-def _somewhere_that_stays(name: str) -> None:
-    """Refuse to write MLflow's records into a pod that is deleted afterwards."""
+def _require_tracking_server(name: str) -> None:
     in_pod = "KUBERNETES_SERVICE_HOST" in os.environ
     if name in TRACKED and in_pod and not os.environ.get("MLFLOW_TRACKING_URI"):
         raise RegistryError(
-            "MLFLOW_TRACKING_URI is not set in this pod: what MLflow records would be deleted with it. Name the "
-            "server's address in a secret, or under environment, in pipelines/resources.yaml"
+            "MLFLOW_TRACKING_URI is not set in this pod: what MLflow records would be deleted with the pod. Put the "
+            "server's address into a secret, or under environment, in pipelines/resources.yaml"
         )

@@ -1,1 +1,1 @@
-"""The comparison of a candidate with the champion: both and the gates in, a verdict out; writes nothing."""
+"""Comparison of a candidate with the champion: reads both and the gates, returns a verdict, writes nothing."""

@@ -1,11 +1,9 @@
-"""The best champion before: what a candidate must not fall behind, so that small steps down do not add up.
+"""The best former champion of each metric, which guards against slow decline over many small losses.
 
-In: the champion's version, the gates and the version since which champions count. Out: by figure, the older version
-that is still better than the champion; and, for the version that a candidate becomes, the same handed on.
-
-Each version carries the tag `twofold.best`: {figure: version} of the champions before it that were better than it when
-it was judged, both on the same test images. What is not in it, the version itself is best in. A reset is an explicit
-act: `register.reference_since` set to the version from which on champions count.
+Each version has the tag `twofold.best`: {metric: version} of the former champions that were better than it when it was
+judged, on the same test images; in a metric without an entry the version itself is the best. This file reads the
+champion's tag and computes that of the candidate. To reset, set `register.reference_since` to the first version that
+counts.
 """
 
 import json
@@ -19,18 +17,18 @@ BEST = "twofold.best"  # tag of a version
 
 
 def best_champions_before(tag: str | None, gates: Sequence[Gate], since: int) -> dict[str, str]:
-    """By figure of a gate against the champion, the version before it that is better; none where it is the best.
+    """Return, by metric of a non-inferiority gate, the former champion that is better than the champion, if any.
 
     Args:
-        tag: `twofold.best` of the champion; None where it has none, being from before there was such a tag.
+        tag: `twofold.best` of the champion; None for a champion from before there was such a tag.
         gates: of params.yaml.
         since: the first version that counts.
 
     Raises:
         RegistryError: the tag cannot be read.
     """
-    asked = {gate.figure for gate in gates if isinstance(gate, NonInferior)}
-    return {figure: version for figure, version in _read(tag, since).items() if figure in asked}
+    metrics = _gated_metrics(gates)
+    return {metric: version for metric, version in _parse_tag(tag, since).items() if metric in metrics}
 
 
 def inherited_best(
@@ -40,42 +38,43 @@ def inherited_best(
     champion: PairedComparison | None,
     best: Mapping[str, PairedComparison],
 ) -> dict[str, str]:
-    """What the candidate's own tag is to say: by figure, the champion before that is better than the candidate too.
+    """Return the candidate's own tag: by metric, the former champion that is better than the candidate too.
 
-    A figure that no gate asks for is handed on as it is, so that a gate which is taken out for a week forgets nothing.
+    Metrics without a gate keep their entry, so that removing a gate for a week loses nothing.
 
     Args:
-        tag: of the champion, as the gates and `since`.
-        gates: of params.yaml.
-        since: the first version that counts.
-        champion: the candidate beside it; None if there is none.
-        best: by figure, the candidate beside the best champion before.
+        tag, gates, since: see `best_champions_before`.
+        champion: the candidate compared with the champion; None if there is none.
+        best: by metric, the candidate compared with the best former champion.
     """
     if champion is None:
         return {}
-    handed = _read(tag, since)
-    for figure in sorted({gate.figure for gate in gates if isinstance(gate, NonInferior)}):
-        beside = best.get(figure, champion)
-        own, other = beside.own.get(figure), beside.figures.get(figure)
-        if own is not None and other is not None and (own <= other if figure in LESS_IS_BETTER else own >= other):
-            handed.pop(figure, None)
+    inherited = _parse_tag(tag, since)
+    for metric in _gated_metrics(gates):
+        comparison = best.get(metric, champion)
+        own, other = comparison.own.get(metric), comparison.metrics.get(metric)
+        if own is not None and other is not None and (own <= other if metric in LESS_IS_BETTER else own >= other):
+            inherited.pop(metric, None)
         else:
-            handed[figure] = beside.version
-    return handed
+            inherited[metric] = comparison.version
+    return inherited
 
 
 def as_tag(values: Mapping[str, str]) -> str:
-    """The text of the tag."""
+    """Return the text of the tag."""
     return json.dumps(dict(values), sort_keys=True)
 
 
-def _read(tag: str | None, since: int) -> dict[str, str]:
+def _gated_metrics(gates: Sequence[Gate]) -> list[str]:
+    return sorted({gate.figure for gate in gates if isinstance(gate, NonInferior)})
+
+
+def _parse_tag(tag: str | None, since: int) -> dict[str, str]:
     try:
-        found = json.loads(tag or "{}")
-        versions = {str(figure): int(version) for figure, version in found.items()}
+        versions = {str(metric): int(version) for metric, version in json.loads(tag or "{}").items()}
     except (ValueError, AttributeError, TypeError, OverflowError, RecursionError):
         raise RegistryError(
-            f"the champion's tag {BEST} is {tag!r}, which is no {{figure: version}}: set it right in MLflow, or to "
-            "{} to begin anew, then run register again"
+            f"the champion's tag {BEST} is {tag!r}, not {{metric: version}}; correct it in MLflow, or reset it to "
+            "{}, and run register again"
         ) from None
-    return {figure: str(version) for figure, version in versions.items() if version >= since}
+    return {metric: str(version) for metric, version in versions.items() if version >= since}

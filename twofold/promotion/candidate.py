@@ -1,12 +1,12 @@
-"""The candidate: a trained model with everything that was found out about it, read from the steps' artifacts.
+"""The candidate: a trained model and everything known about it, read from the artifacts of the steps.
 
-In: the paths of all artifacts. Out: one object whose parts are known to belong together, and its key: the digest of
-model, decision and test images by which a registry recognises it.
+Reads the paths of all artifacts; returns one object whose parts are checked to belong together, and its key: the digest
+of model, decision and test images by which a registry recognises it.
 """
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twofold.audit import summary
-from twofold.audit.summary import AuditSummary
+from twofold.audit.summary import AuditSummary, read_audits
 from twofold.core.artifacts import digest, file_sha256, read_json, read_meta
 from twofold.core.errors import ArtifactError
 from twofold.data.prepared import VERSION as PREPARED_VERSION
@@ -49,13 +48,14 @@ class Candidate:
     Attributes:
         raw, head, model, evaluation: folders of the artifacts.
         about: each step's meta.json, by the step's name.
-        metrics: metrics.json; `decision`: decision.json.
-        explained: what the model looked at in some of the test images.
+        metrics: metrics.json.
+        decision: decision.json.
+        explained: explanations of some test images.
         test: evaluate's predictions on the test images, in the order of `rows`.
         rows: of the test images in `prepared`.
         digests: SHA-256 of `train_head` and `finetune_all` (folders) and `decision` (file).
         test_fingerprint: SHA-256 over the sorted (sha256, label) rows of the test images.
-        audits: what the audits of the data found, check by check.
+        audits: the results of the data audits, check by check.
     """
 
     raw: Path
@@ -75,16 +75,16 @@ class Candidate:
 
     @property
     def key(self) -> str:
-        """What makes this candidate another one: model, decision, test images."""
+        """SHA-256 over model, decision and test images, which identifies the candidate."""
         parts = (self.digests["finetune_all"], self.digests["decision"], self.test_fingerprint)
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
     @cached_property
     def intervals(self) -> dict[str, Interval]:
-        """The 95 % interval of every figure that has one."""
-        answers = ModelOutputs(self.test.probability, float(self.decision["threshold"]))
-        found = {figure: metric_interval(figure, self.test.target, answers) for figure in METHODS}
-        return {figure: ends for figure, ends in found.items() if ends is not None}
+        """The 95 % interval of every metric that has one."""
+        outputs = ModelOutputs(self.test.probability, float(self.decision["threshold"]))
+        found = {metric: metric_interval(metric, self.test.target, outputs) for metric in METHODS}
+        return {metric: interval for metric, interval in found.items() if interval is not None}
 
     @property
     def labels(self) -> tuple[str, str]:
@@ -95,13 +95,20 @@ class Candidate:
     @property
     def splits(self) -> dict[str, frozenset[str]]:
         """The SHA-256 of the images of each split, which are sealed with the model."""
-        found = self.prepared.split
-        return {split: frozenset(self.prepared.sha256[found == split].tolist()) for split in SPLITS}
+        sha256, split_of = self.prepared.sha256, self.prepared.split
+        return {split: frozenset(sha256[split_of == split].tolist()) for split in SPLITS}
 
     @property
     def params(self) -> dict[str, Any]:
         """Every earlier step's section of parameters, by the step's name."""
         return {step: meta["params"] for step, meta in self.about.items()}
+
+    def read_files(self, sha256: Iterable[str]) -> Iterator[bytes]:
+        """Yield the bytes of image files by their SHA-256."""
+        raw = RawDataset.open(self.raw)
+        images = {image.sha256: image for image in raw.images}
+        for each in sha256:
+            yield raw.read(images[each])
 
 
 def read_candidate(
@@ -118,34 +125,29 @@ def read_candidate(
     """Read all artifacts and check that they were made from each other.
 
     Raises:
-        ArtifactError: one is missing, or belongs to other data, another model or another decision.
+        ArtifactError: an artifact is missing, or belongs to other data, another model or another decision.
     """
     folders = {"ingest": raw, "preprocess": data, "train_head": head, "finetune_all": model, "evaluate": evaluation}
     about = {step: read_meta(folders[step], *kind) for step, kind in KINDS.items()}
-    decision, measured = read_json(evaluation / DECISION), read_json(metrics)
-    digests = {
-        "train_head": digest(head),
-        "finetune_all": digest(model),
-        "decision": file_sha256(evaluation / DECISION),
-    }
-    data_fingerprint = about["ingest"]["fingerprint"]
-    _same(data, "the data's fingerprint", about["preprocess"]["fingerprint"], data_fingerprint, "preprocess")
-    _same(evaluation / DECISION, "the data's fingerprint", decision["fingerprint"], data_fingerprint, "evaluate")
-    _same(evaluation / DECISION, "the model's digest", decision["model_digest"], digests["finetune_all"], "evaluate")
-    _same(
-        head, "the base weights", about["train_head"]["base_sha256"], about["finetune_all"]["base_sha256"], "dvc repro"
-    )
+    path = evaluation / DECISION
+    decision, measured = read_json(path), read_json(metrics)
+    digests = {"train_head": digest(head), "finetune_all": digest(model), "decision": file_sha256(path)}
+    data_fingerprint, base = about["ingest"]["fingerprint"], about["finetune_all"]["base_sha256"]
+    _check_same(data, "the data's fingerprint", about["preprocess"]["fingerprint"], data_fingerprint, "preprocess")
+    _check_same(path, "the data's fingerprint", decision["fingerprint"], data_fingerprint, "evaluate")
+    _check_same(path, "the model's digest", decision["model_digest"], digests["finetune_all"], "evaluate")
+    _check_same(head, "the base weights' SHA-256", about["train_head"]["base_sha256"], base, "dvc repro")
     audits = {"ingest": ingest_audit, "preprocess": preprocess_audit, "train_head": train_head_audit}
-    checks = summary.read_audits(audits, data_fingerprint)
+    checks = read_audits(audits, data_fingerprint)
     prepared = PreparedDataset.open(data)
     test = read_predictions(evaluation / PREDICTIONS).of("test")
     rows = prepared.rows("test")
     expected = list(zip(prepared.sha256[rows], prepared.target[rows], strict=True))
     if list(zip(test.sha256, test.target, strict=True)) != expected:
         raise ArtifactError(f"{evaluation / PREDICTIONS}: its test images are not those of {data}; run evaluate again")
-    again = classification_metrics(test.target, test.probability, decision["threshold"])
-    sealed = {name: decision[name] for name in ("temperature", "threshold")}
-    for name, value in {**again, **sealed, "n": len(test)}.items():
+    recomputed = classification_metrics(test.target, test.probability, decision["threshold"])
+    recomputed |= {"temperature": decision["temperature"], "threshold": decision["threshold"], "n": len(test)}
+    for name, value in recomputed.items():
         found = measured.get(name)
         if not isinstance(found, int | float) or not math.isclose(found, value, rel_tol=1e-9, abs_tol=1e-9):
             raise ArtifactError(f"{metrics}: {name} is {found}, the predictions give {value}; run evaluate again")
@@ -168,13 +170,11 @@ def read_candidate(
 
 
 def sample_files(candidate: Candidate, most: int) -> tuple[list[bytes], NDArray[np.float64]]:
-    """The files' bytes of up to `most` test images, spread evenly over all, and evaluate's probability of each."""
+    """Return the file bytes of up to `most` test images, spread evenly over all, and evaluate's probability of each."""
     chosen = np.unique(np.linspace(0, len(candidate.rows) - 1, most).astype(int))
-    raw = RawDataset.open(candidate.raw)
-    images = {image.sha256: image for image in raw.images}
-    return [raw.read(images[candidate.test.sha256[i]]) for i in chosen], candidate.test.probability[chosen]
+    return list(candidate.read_files(candidate.test.sha256[chosen])), candidate.test.probability[chosen]
 
 
-def _same(path: Path, what: str, found: Any, expected: Any, step: str) -> None:
+def _check_same(path: Path, what: str, found: Any, expected: Any, step: str) -> None:
     if found != expected:
         raise ArtifactError(f"{path}: {what} is {found}, expected {expected}; run {step} again")

@@ -1,19 +1,19 @@
-"""The contest: a candidate held against its gates, the champion and the best champion before.
+"""Compare the candidate with the champion and the best former champion, and evaluate the gates.
 
-In: the registry, the version that is champion, the candidate, the gates. Out: the verdict and all that it rests on.
+Reads the registry, the champion's version, the candidate and the gates; returns the verdict and what it is based on.
 """
 
-import csv
 import statistics
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from twofold.core.artifacts import read_csv
 from twofold.core.errors import TwofoldError
 from twofold.core.progress import track
 from twofold.data.prepared import LEFT_OUT
@@ -21,24 +21,23 @@ from twofold.data.raw import RawDataset
 from twofold.metrics.bootstrap import ModelOutputs
 from twofold.metrics.decision_threshold import DECISION
 from twofold.model.classifier import load_classifier
-from twofold.model.device import device, make_deterministic, warn_if_emulated
 from twofold.promotion import best_champion
 from twofold.promotion.candidate import Candidate, sample_files
 from twofold.promotion.gate_evaluation import evaluate_gates
 from twofold.promotion.gates import LATENCY, SIZE, VANISHED, Gate
 from twofold.promotion.paired_comparison import ANOTHER, NO_ANSWERS, Opponent, PairedComparison, compare
 from twofold.promotion.verdict import GateInputs, Verdict
-from twofold.serving.model_resolver import fetch_sealed
+from twofold.serving.model_resolver import fetch_sealed, prepare_inference
 from twofold.serving.sealed_model import ARCHITECTURE, BATCH, WEIGHTS, SealedModel, open_sealed, sealed_splits
 from twofold.tracking import registry_client
 from twofold.tracking.registry_client import KEY, SEAL, ModelVersion
 from twofold.tracking.store import MlflowStore, runs_with
 
-TIMED, WARM_UP = 32, 3  # images
+TIMED_IMAGES, WARM_UP_IMAGES = 32, 3
 
 
 class Assessment(NamedTuple):
-    """A verdict and what it rests on; the attributes are those of `Judgement`."""
+    """A verdict and what it is based on; see the attributes of `Judgement`."""
 
     verdict: Verdict
     champion: PairedComparison | None
@@ -49,42 +48,39 @@ class Assessment(NamedTuple):
 
 
 def assess_candidate(
-    store: MlflowStore,
-    name: str,
-    rival: ModelVersion | None,
-    candidate: Candidate,
-    gates: Sequence[Gate],
-    since: int,
+    store: MlflowStore, name: str, current: ModelVersion | None, candidate: Candidate, gates: Sequence[Gate], since: int
 ) -> Assessment:
-    """Score the champion and, where it is another one, the best champion before; measure what gates ask for; judge.
+    """Score the champion and the best former champions, measure the metrics that gates need, and evaluate the gates.
 
     Args:
-        store: of the registry.
-        name: of the registered model.
-        rival: the version to hold the candidate against; None if there is none.
-        candidate: that is judged.
-        gates: of params.yaml.
+        current: version of the champion; None if there is none.
         since: `register.reference_since`.
     """
-    tag = None if rival is None else rival.tags.get(best_champion.BEST)
+    threshold = float(candidate.decision["threshold"])
+    tag = None if current is None else current.tags.get(best_champion.BEST)
     before = best_champion.best_champions_before(tag, gates, since)
-    versions = {str(rival.version): rival} if rival is not None else {}
-    beside: dict[str, PairedComparison] = {}
-    for number in [*versions, *sorted(set(before.values()), key=int)]:
-        if number not in beside:
-            found = versions.get(number) or registry_client.version(store, name, number)
-            beside[number] = _beside(store, number, found, candidate)
-    champion = None if rival is None else beside[str(rival.version)]
-    best = {figure: beside[number] for figure, number in before.items() if beside[number] is not champion}
-    vanished = locate_images(candidate, {image for found in beside.values() for image in found.vanished})
+    versions = {} if current is None else {str(current.version): current}
+    comparisons: dict[str, PairedComparison] = {}
+    for number in [*versions, *sorted(set(before.values()) - versions.keys(), key=int)]:
+        if version := versions.get(number) or registry_client.version(store, name, number):
+            opponent = score_champion(store, version, candidate)
+        else:
+            remedy = (
+                f"set register.reference_since above {number}, so that it no longer counts, then run register again"
+            )
+            opponent = unscored(number, f"it has been deleted in MLflow; {remedy}")
+        comparisons[number] = compare(candidate.test, threshold, candidate.splits, opponent)
+    champion = None if current is None else comparisons[str(current.version)]
+    best = {metric: comparisons[number] for metric, number in before.items() if comparisons[number] is not champion}
+    vanished = locate_images(candidate, {image for each in comparisons.values() for image in each.vanished})
     measured = {SIZE: float(model_size(candidate))}
     if champion is not None:
         measured[VANISHED] = float(len(vanished))
     if any(gate.figure == LATENCY for gate in gates):
         measured[LATENCY] = _latency(store, candidate)
-    subject = GateInputs({**candidate.metrics, **measured}, candidate.test, float(candidate.decision["threshold"]))
+    inputs = GateInputs({**candidate.metrics, **measured}, candidate.test, threshold)
     return Assessment(
-        verdict=evaluate_gates(gates, subject, champion, best),
+        verdict=evaluate_gates(gates, inputs, champion, best),
         champion=champion,
         best=best,
         inherited_best=best_champion.inherited_best(tag, gates, since, champion, best),
@@ -93,112 +89,86 @@ def assess_candidate(
     )
 
 
-def _beside(store: MlflowStore, number: str, version: ModelVersion | None, candidate: Candidate) -> PairedComparison:
-    if version is None:
-        problem = (
-            f"it has been deleted in MLflow; set register.reference_since above {number}, so that it no longer counts, "
-            "then run register again"
-        )
-        rival = unscored(number, problem)
-    else:
-        rival = score_champion(store, version, candidate)
-    return compare(candidate.test, float(candidate.decision["threshold"]), candidate.splits, rival)
-
-
 def _latency(store: MlflowStore, candidate: Candidate) -> float:
-    """As it was measured when this model was first judged, so that judging it again finds nothing new; or measured."""
-    places = [found.experiment_id for found in store.client.search_experiments()]
-    for place in places:
-        for run in runs_with(store, place, KEY, candidate.key):
+    """Return the latency recorded when this model was first judged, so that judging it again gives the same result."""
+    for experiment in store.client.search_experiments():
+        for run in runs_with(store, experiment.experiment_id, KEY, candidate.key):
             if LATENCY in run.data.metrics:
                 return float(run.data.metrics[LATENCY])
     return measure_latency(candidate)
 
 
 def score_champion(store: MlflowStore, version: ModelVersion, candidate: Candidate) -> Opponent:
-    """Fetch a champion, check it against the seal in its tags, and let it answer the candidate's test images.
+    """Download a champion, verify it against the seal in its tags, and score the candidate's test images with it.
 
-    Returns:
-        Its answers, at its own threshold; or none and the problem, with its remedy, if it cannot be read, answers
-        another question, or does not say what it learned from.
+    If it cannot be read, has other labels, or was sealed without the list of its images, the result has the problem.
     """
     name = str(version.version)
     try:
-        with tempfile.TemporaryDirectory() as folder:
-            place = fetch_sealed(store, version, Path(folder))
-            sealed = open_sealed(place, version.tags.get(SEAL))
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = fetch_sealed(store, version, Path(scratch))
+            sealed = open_sealed(folder, version.tags.get(SEAL))
             if sealed.labels != candidate.labels:
                 raise TwofoldError(f"it tells {sealed.labels} apart, this data has {candidate.labels}")
-            learned = sealed_splits(place)
+            splits = sealed_splits(folder)
             probability = probabilities(sealed, candidate)
     except TwofoldError as error:
         return unscored(name, f"{error}; make it readable, or {ANOTHER}")
-    return Opponent(name, ModelOutputs(probability, sealed.threshold), learned)
+    return Opponent(name, ModelOutputs(probability, sealed.threshold), splits)
 
 
 def unscored(version: str, problem: str) -> Opponent:
-    """A champion that could not be scored, and why."""
+    """Return a champion that could not be scored, with the reason."""
     return Opponent(version, NO_ANSWERS, {}, problem)
 
 
 def probabilities(sealed: SealedModel, candidate: Candidate) -> NDArray[np.float64]:
-    """A sealed model's probability for each of the candidate's test images, in its own precision.
+    """Return a sealed model's probability of each of the candidate's test images, in its own precision.
 
-    The prepared pixels serve if the model wants the same ones; otherwise every file is decoded and resized its way.
+    The prepared pixels are used if the model's preprocessing gives the same; otherwise every file is decoded again.
     """
-    make_deterministic()
-    warn_if_emulated(sealed.precision, device())
-    sealed.classifier.to(device())
-    rows, prepared = candidate.rows, candidate.prepared
+    prepare_inference(sealed)
+    label, rows, prepared = "scoring the champion", candidate.rows, candidate.prepared
     if same_pixels(sealed.preprocessing, prepared.meta["pixels"]):
         batches = (prepared.pixels(rows[start : start + BATCH]) for start in range(0, len(rows), BATCH))
-        return sealed.probabilities(track(batches, "scoring the champion", len(rows), per_item=BATCH))
-    return sealed.score(track(_decoded(sealed, candidate), "scoring the champion", len(rows)))
+        return sealed.probabilities(track(batches, label, len(rows), per_item=BATCH))
+    images = (sealed.pixels(data) for data in candidate.read_files(candidate.test.sha256))
+    return sealed.score(track(images, label, len(rows)))
 
 
 def same_pixels(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Whether two ways of preprocessing make the same pixels of a file that both accept."""
+    """Whether two preprocessings give the same pixels for a file that both accept."""
     return {**one, "limits": None} == {**other, "limits": None}
 
 
-def _decoded(sealed: SealedModel, candidate: Candidate) -> Iterator[NDArray[np.uint8]]:
-    raw = RawDataset.open(candidate.raw)
-    images = {image.sha256: image for image in raw.images}
-    for sha256 in candidate.test.sha256:
-        yield sealed.pixels(raw.read(images[sha256]))
-
-
 def model_size(candidate: Candidate) -> int:
-    """Bytes of what is sealed to answer for an image: weights, architecture and decision."""
+    """Return the bytes of the files that are needed to predict: weights, architecture and decision."""
     paths = (candidate.model / WEIGHTS, candidate.model / ARCHITECTURE, candidate.evaluation / DECISION)
     return sum(path.stat().st_size for path in paths)
 
 
 def measure_latency(candidate: Candidate) -> float:
-    """Milliseconds from the bytes of an image file to its probability, on this machine: the median of TIMED images.
+    """Return the milliseconds from an image file's bytes to its probability on this machine: median of TIMED_IMAGES.
 
-    One image at a time, all views averaged, in the model's precision, after a warm-up that is not counted.
+    One image at a time, averaged over the model's views, in its precision, after a warm-up.
     """
-    make_deterministic()
     classifier, architecture = load_classifier(candidate.model)
-    warn_if_emulated(str(candidate.decision["precision"]), device())
-    classifier.to(device())
     pixels = dict(candidate.prepared.meta["pixels"])
     sealed = SealedModel(classifier, architecture, candidate.decision, pixels, digest="")
-    files = sample_files(candidate, TIMED)[0]
-    taken = []
-    for data in [*files[:1] * WARM_UP, *files]:
+    prepare_inference(sealed)
+    files = sample_files(candidate, TIMED_IMAGES)[0]
+    milliseconds = []
+    for data in [*files[:1] * WARM_UP_IMAGES, *files]:
         begin = time.perf_counter()
         sealed.score([sealed.pixels(data)])
-        taken.append(1000 * (time.perf_counter() - begin))
-    return statistics.median(taken[WARM_UP:])
+        milliseconds.append(1000 * (time.perf_counter() - begin))
+    return statistics.median(milliseconds[WARM_UP_IMAGES:])
 
 
 def locate_images(candidate: Candidate, images: Iterable[str]) -> dict[str, str]:
-    """Where images are now that the candidate's test lacks, by their SHA-256, sorted."""
+    """Return where images are now that are not in the candidate's test, by their SHA-256, sorted."""
     prepared = candidate.prepared
-    now = {image.sha256: "in the data, in no split" for image in RawDataset.open(candidate.raw).images}
-    with (prepared.directory / LEFT_OUT).open(encoding="utf-8", newline="") as stream:
-        now |= {row["sha256"]: f"left out: {row['reason']}" for row in csv.DictReader(stream)}
-    now |= {sha256: f"in {split}" for sha256, split in zip(prepared.sha256, prepared.split, strict=True)}
-    return {sha256: now.get(sha256, "no longer in the data") for sha256 in sorted(set(images))}
+    places = {image.sha256: "in the data, in no split" for image in RawDataset.open(candidate.raw).images}
+    places |= {row["sha256"]: f"left out: {row['reason']}" for row in read_csv(prepared.directory / LEFT_OUT)}
+    places |= {sha256: f"in {split}" for sha256, split in zip(prepared.sha256, prepared.split, strict=True)}
+    return {sha256: places.get(sha256, "no longer in the data") for sha256 in sorted(set(images))}

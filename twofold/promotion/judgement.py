@@ -1,7 +1,7 @@
-"""What was judged and what followed from it: the facts of which verdict, decision page and model card are made.
+"""What was judged and what followed: the facts behind registration.json, the decision page and the model card.
 
-In: a candidate, its verdict, the champion it was held against, provenance, and what happened in the registry. Out:
-one object, and its form as `reports/registration.json`.
+Reads a candidate, its verdict, the champion, provenance and the outcome in the registry; returns one object, and the
+content of `reports/registration.json`.
 """
 
 import hashlib
@@ -20,17 +20,17 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True)
 class Judgement:
-    """A candidate's verdict.
+    """A candidate and its verdict.
 
     Attributes:
         name: of the registered model.
-        champion: the candidate beside the champion that it was held against; None if there was none.
+        champion: the candidate compared with the champion; None if there was none.
         provenance: see `twofold.registry.provenance`.
-        dvc_experiment: its name, if this is one: it is judged, and nothing is registered.
-        best: by figure, the candidate beside the best champion before, where that is not the champion.
-        heirs: by figure, the champion before that stays the best one if the candidate is promoted; see `reference`.
+        dvc_experiment: name of a DVC experiment, which is judged but not registered; None if it is not one.
+        best: by metric, the candidate compared with the best former champion, if that is not the champion.
+        inherited_best: by metric, the former champion that stays the best if the candidate is promoted.
         vanished: test images of these champions that the candidate's test lacks, by SHA-256, and where they are now.
-        measured: figures that register found out itself.
+        measured: metrics that register measured itself.
     """
 
     name: str
@@ -50,10 +50,10 @@ class Outcome:
     """What followed in the registry.
 
     Attributes:
-        version: that holds the candidate, None if none does.
-        alias: that it was given, now or before: champion, challenger or None; or `rejected`.
-        nothing_new: the version and its promotion were there before.
-        champion: the version that is champion now.
+        version: of the candidate; None if it was not registered.
+        alias: that the version was given, now or before: champion, challenger or None; or `rejected`.
+        nothing_new: the version and its promotion existed before.
+        champion: the current champion's version.
     """
 
     version: int | None
@@ -68,31 +68,31 @@ class Outcome:
 
 
 def reasons(judgement: Judgement, outcome: Outcome) -> list[str]:
-    """Why the candidate is not the champion, and what else is to be known, a sentence each."""
-    found = list(judgement.verdict.reasons)
+    """Return why the candidate is not the champion and what else to know, one sentence each."""
+    found, version = list(judgement.verdict.reasons), outcome.version
     if judgement.dvc_experiment:
         found.append(f"'{judgement.dvc_experiment}' is a DVC experiment: it is recorded, and no alias moves")
     if outcome.nothing_new and outcome.alias == CHAMPION and not outcome.promoted:
         now = "there is none now" if outcome.champion is None else f"the champion is now version {outcome.champion}"
         found.append(
-            f"version {outcome.version} was champion before and {now}; register does not bring a model back, a person "
-            f"may: twofold models rollback {outcome.version} --reason WHY"
+            f"version {version} was champion before and {now}; register does not restore a former champion, a person "
+            f"can: twofold models rollback {version} --reason WHY"
         )
     elif outcome.alias == REJECTED:
         found.append(
-            f"version {outcome.version} was rejected, and register does not undo that; a person may: twofold models "
-            f"approve {outcome.version} --reason WHY"
+            f"version {version} was rejected, and register does not undo that; a person can: twofold models approve "
+            f"{version} --reason WHY"
         )
     elif outcome.alias == CHALLENGER and not outcome.promoted:
         found.append(
-            f"version {outcome.version} waits as 'challenger' (register.promotion: review); a person promotes it: "
-            f"twofold models approve {outcome.version} --reason WHY"
+            f"version {version} waits as 'challenger' (register.promotion: review); a person promotes it: "
+            f"twofold models approve {version} --reason WHY"
         )
     return found
 
 
 def headline(judgement: Judgement, outcome: Outcome) -> str:
-    """The verdict in a few words."""
+    """Return the verdict in a few words."""
     if judgement.dvc_experiment:
         return "An experiment: judged and recorded, nothing registered"
     if outcome.nothing_new:
@@ -105,7 +105,7 @@ def headline(judgement: Judgement, outcome: Outcome) -> str:
 
 
 def as_json(judgement: Judgement, outcome: Outcome) -> dict[str, Any]:
-    """The content of registration.json, without where it is recorded."""
+    """Return the content of registration.json, without the places where it is recorded."""
     candidate, champion = judgement.candidate, judgement.champion
     return {
         "schema_version": SCHEMA_VERSION,
@@ -119,11 +119,11 @@ def as_json(judgement: Judgement, outcome: Outcome) -> dict[str, Any]:
         "alias": outcome.alias,
         "champion": outcome.champion,
         "judged_against": None if champion is None else int(champion.version),
-        "champion_figures": {} if champion is None else dict(champion.figures),
+        "champion_figures": {} if champion is None else dict(champion.metrics),
         "reasons": reasons(judgement, outcome),
         "gates": judgement.verdict.as_json(),
         "comparison": None if champion is None else champion.as_json(),
-        "best_before": {figure: beside.as_json() for figure, beside in judgement.best.items()},
+        "best_before": {metric: comparison.as_json() for metric, comparison in judgement.best.items()},
         "vanished_test_images": len(judgement.vanished),
         "measured": dict(judgement.measured),
         "dvc_experiment": judgement.dvc_experiment,
@@ -135,12 +135,13 @@ def as_json(judgement: Judgement, outcome: Outcome) -> dict[str, Any]:
             "data_fingerprint": candidate.decision["fingerprint"],
         },
         "audits": [
-            {"step": one.step, "check": one.check, "policy": one.policy, "found": one.found} for one in candidate.audits
+            {"step": audit.step, "check": audit.check, "policy": audit.policy, "found": audit.found}
+            for audit in candidate.audits
         ],
     }
 
 
 def digest(values: Mapping[str, Any]) -> str:
-    """SHA-256 of what a verdict says, by which a complete record of it is known; whether it is new does not count."""
+    """Return the SHA-256 that identifies a complete record of a verdict, whether or not it is new."""
     kept = {key: value for key, value in values.items() if key not in ("nothing_new", "headline", "reasons")}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()

@@ -1,8 +1,4 @@
-"""The verdict on a candidate: what each gate came to, and why the model was refused.
-
-In: what is known of the candidate. Out: results that a page, a card and a registry can hold on to; `judging.py` makes
-them.
-"""
+"""The verdict on a candidate: the result of each gate and the reasons for a refusal; made by `gate_evaluation.py`."""
 
 import math
 from collections.abc import Mapping
@@ -14,35 +10,34 @@ from twofold.evaluation.predictions import Predictions
 
 @dataclass(frozen=True)
 class GateInputs:
-    """What is known of the model that is judged.
+    """What is known of the candidate.
 
     Attributes:
-        figures: metrics.json, and what register measured; only numbers count.
+        metrics: metrics.json and what register measured; values that are not numbers fail their gate.
         test: its predictions on the test images.
-        threshold: at which it calls an image positive.
+        threshold: at or above which it calls an image positive.
     """
 
-    figures: Mapping[str, Any]
+    metrics: Mapping[str, Any]
     test: Predictions
     threshold: float
 
 
 @dataclass(frozen=True)
 class GateResult:
-    """One gate's outcome, for one slice if it is about slices.
+    """The result of one gate, for one slice if the gate has slices.
 
     Attributes:
-        name: what is asked for, in words.
-        value: the figure; None where there is no number.
-        other: the figure of the model that it is compared with.
-        bound: what was held to the limit, if not the figure itself: an end of its interval, or how much better than
-            the other model it is at least.
-        limit: of the figure or the bound.
-        n: images; None for what is not of images.
+        name: the condition in words.
+        figure, value: the metric; the value is None if it is not a number.
         applies: False without a champion, and for a slice of fewer than FEWEST images.
         passed: True for a gate that does not apply; such a gate decides nothing.
+        bound: what was compared with the limit, if not the value: a bound of the metric's interval, or the lower bound
+            of the gain over the other model.
+        n: number of images; None if the metric is not computed from images.
+        other: the metric of the other model.
         against: version of the other model.
-        test_fingerprint: of the images that both models were judged on.
+        test_fingerprint: of the images on which both models were compared.
     """
 
     name: str
@@ -62,7 +57,7 @@ class GateResult:
 
 @dataclass(frozen=True)
 class Verdict:
-    """All gates, and why the model was refused; it passed if there is no reason."""
+    """All gate results, and the reasons for a refusal; without a reason the candidate passes."""
 
     gates: tuple[GateResult, ...]
     reasons: tuple[str, ...]
@@ -72,22 +67,18 @@ class Verdict:
         return not self.reasons
 
     def as_json(self) -> list[dict[str, Any]]:
-        """The gates as JSON objects."""
+        """Return the gate results as JSON objects."""
         return [asdict(gate) for gate in self.gates]
 
 
-def finite_number(figures: Mapping[str, Any], name: str) -> tuple[float | None, str]:
-    """A figure as a finite number, or None and the reason why it is not one."""
-    if name not in figures:
-        known = ", ".join(sorted(key for key, value in figures.items() if isinstance(value, float)))
-        return None, f"figure '{name}' is missing; there are: {known or 'none'}"
-    value = figures[name]
-    if not _is_number(value):
-        return None, f"figure '{name}' is {value!r}, not a number"
+def finite_number(metrics: Mapping[str, Any], name: str) -> tuple[float | None, str]:
+    """Return a metric as a finite number and "", or None and the reason."""
+    if name not in metrics:
+        known = ", ".join(sorted(key for key, value in metrics.items() if isinstance(value, float)))
+        return None, f"metric '{name}' is missing; there are: {known or 'none'}"
+    value = metrics[name]
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None, f"metric '{name}' is {value!r}, not a number"
     if not math.isfinite(value):
-        return None, f"figure '{name}' is {value}, not a finite number"
+        return None, f"metric '{name}' is {value}, not a finite number"
     return float(value), ""
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

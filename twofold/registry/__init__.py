@@ -1,1 +1,1 @@
-"""Model versions, aliases and the ledger that explains them: a verdict or a decision in, a changed registry out."""
+"""Model versions, aliases and the ledger: record verdicts and decisions in MLflow's model registry."""

@@ -1,8 +1,8 @@
-"""A person's decisions on versions: approve, reject, roll back.
+"""Approve, reject or roll back a version: the decisions that a person makes.
 
-In: a store, a registered model, a version, who decides and why. Out: an entry in the ledger, and aliases that follow
-from it. Each decision is prepared without the lock, from what MLflow has recorded, and written only if the champion is
-then still the one that it was prepared against.
+Each function reads a store, the name of a registered model, a version, who decides and why. It writes an entry into the
+ledger, then sets the aliases. A decision is prepared without the lock, from what MLflow has recorded, and is written
+only if the champion is still the same.
 """
 
 import tempfile
@@ -19,141 +19,139 @@ from twofold.registry.ledger import Entry, Ledger
 from twofold.registry.recorded_evaluation import fetch_evaluation
 from twofold.serving import golden_samples
 from twofold.serving.model_resolver import fetch_sealed
-from twofold.serving.sealed_model import SealedModel, open_sealed
+from twofold.serving.sealed_model import open_sealed
 from twofold.tracking import registry_client
 from twofold.tracking.registry_client import CHALLENGER, CHAMPION, JUDGED_AGAINST, SEAL, ModelVersion
 from twofold.tracking.store import MlflowStore
 
-NONE = "none"  # in the place of a version: no model
+NONE = "none"  # instead of a version: no model
 
 
-def find_version(store: MlflowStore, name: str, which: str, ledger: Ledger) -> ModelVersion:
-    """A version by its number, or by `champion` or `challenger`, which are read from the ledger.
+def find_version(store: MlflowStore, name: str, selector: str, ledger: Ledger) -> ModelVersion:
+    """Find a version by its number, or by `champion` or `challenger` as the ledger has them.
 
     Raises:
-        RegistryError: there is none such.
+        RegistryError: there is no such version.
     """
-    number = str(ledger.aliases[which] or "") if which in (CHAMPION, CHALLENGER) else which
-    found = registry_client.version(store, name, number) if number.isdecimal() else None
-    if found is not None:
-        return found
-    known = [str(version.version) for version in registry_client.versions(store, name)]
-    if not known:
+    number = str(ledger.aliases[selector] or "") if selector in ledger.aliases else selector
+    version = registry_client.version(store, name, number) if number.isdecimal() else None
+    if version is not None:
+        return version
+    numbers = [str(version.version) for version in registry_client.versions(store, name)]
+    if not numbers:
         raise RegistryError(f"'{name}' has no version in this store; see MLFLOW_TRACKING_URI and --name")
+    aliases = ", ".join(f"{alias} ({version})" for alias, version in ledger.aliases.items() if version) or "none"
     raise RegistryError(
-        f"'{name}' has no version '{which}'; its versions are {', '.join(known)}, and by alias "
-        + (", ".join(f"{alias} ({version})" for alias, version in ledger.aliases.items() if version) or "none")
+        f"'{name}' has no version '{selector}'; its versions are {', '.join(numbers)}, and by alias {aliases}"
     )
 
 
-def approve(store: MlflowStore, name: str, which: str, *, actor: str, reason: str) -> tuple[Entry | None, Reevaluation]:
-    """Make a version the champion, if it passes its gates against whoever is champion at this moment.
+def approve(
+    store: MlflowStore, name: str, selector: str, *, actor: str, reason: str
+) -> tuple[Entry | None, Reevaluation]:
+    """Make a version the champion if it passes its gates against the current champion.
 
-    It is judged from the predictions that were logged with both versions, by the gates recorded with the candidate.
+    The gates are those recorded with the version, and are evaluated on the predictions logged with both versions.
 
     Returns:
-        The ledger's entry, None if the gates were not passed; and what they were judged by.
+        The ledger's entry, or None if a gate was not passed; and the evaluation of the gates.
 
     Raises:
-        RegistryError: the two were not tested on the same images, what is recorded does not fit together, its files
-            are gone, or the champion has changed meanwhile.
-        ArtifactError: its files were altered.
+        RegistryError: the two were not tested on the same images, the records contradict each other, files are gone, or
+            the champion has changed meanwhile.
+        ArtifactError: the version's files were altered.
     """
     ledger = transitions.sound_ledger(store, name)
-    version = find_version(store, name, which, ledger)
+    version = find_version(store, name, selector, ledger)
     number = int(version.version)
     if ledger.champion == number:
         raise RegistryError(f"version {number} of '{name}' is the champion already")
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         candidate = require_sound(fetch_evaluation(store, version, folder))
-        # What cannot be served must not be promoted, however good its predictions were.
+        # A model that cannot be served must not be promoted, however good its predictions were.
         open_sealed(candidate.sealed, version.tags.get(SEAL))
         champion = None
         if ledger.champion is not None:
             champion = require_sound(fetch_evaluation(store, find_version(store, name, CHAMPION, ledger), folder))
-        judged = reevaluate_gates(store, name, candidate, champion, folder)
-    if not judged.verdict.passed:
-        return None, judged
-    with transitions.change_under_lock(store, name) as (lock, now):
-        transitions.require_same_champion(name, ledger.champion, now.champion)
-        transitions.require_undecided(name, number, ledger, now)
-        gates, tags = verdict_store.store_verdict(store, candidate.run.info.run_id, judged.verdict)
+        evaluated = reevaluate_gates(store, name, candidate, champion, folder)
+    if not evaluated.verdict.passed:
+        return None, evaluated
+    with transitions.change_under_lock(store, name) as (lock, current):
+        transitions.require_same_champion(name, ledger.champion, current.champion)
+        transitions.require_undecided(name, number, ledger, current)
+        gates, tags = verdict_store.store_verdict(store, candidate.run.info.run_id, evaluated.verdict)
         against = "" if champion is None else str(champion.number)
-        registry_client.tag_version(
-            store, version, tags | {JUDGED_AGAINST: against, BEST: best_champion.as_tag(judged.inherited_best)}
-        )
-        held = f"held against version {against}" if against else "there was no champion to hold it against"
+        tags |= {JUDGED_AGAINST: against, BEST: best_champion.as_tag(evaluated.inherited_best)}
+        registry_client.tag_version(store, version, tags)
+        basis = f"held against version {against}" if against else "there was no champion to hold it against"
         change = transitions.Change(
-            "promote", number, actor, reason, gates=gates, report=version.run_id or "", note=f"judged again; {held}"
+            "promote", number, actor, reason, gates=gates, report=version.run_id or "", note=f"judged again; {basis}"
         )
-        return transitions.commit(lock, change, expected=ledger.champion), judged
+        return transitions.commit(lock, change, expected=ledger.champion), evaluated
 
 
-def reject(store: MlflowStore, name: str, which: str, *, actor: str, reason: str) -> Entry:
-    """Decide that a version is not to be promoted; it loses the alias `challenger`, and register leaves it alone.
+def reject(store: MlflowStore, name: str, selector: str, *, actor: str, reason: str) -> Entry:
+    """Decide not to promote a version: it loses the alias `challenger`, and register does not promote it again.
 
     Raises:
-        RegistryError: it is the champion, or there is another champion by the time that this is written.
+        RegistryError: the version is the champion, or the champion has changed meanwhile.
     """
     ledger = transitions.sound_ledger(store, name)
-    # A challenger that has been deleted in MLflow is rejected by its number, there being nothing else left of it.
-    gone = which in (CHALLENGER, str(ledger.challenger)) and ledger.challenger is not None
-    number = ledger.challenger if gone else int(find_version(store, name, which, ledger).version)
+    # The challenger is rejected by its number, because it may have been deleted in MLflow.
+    challenger = ledger.challenger if selector in (CHALLENGER, str(ledger.challenger)) else None
+    number = int(find_version(store, name, selector, ledger).version) if challenger is None else challenger
     if number == ledger.champion:
-        raise RegistryError(
-            f"version {number} of '{name}' is the champion; take it back with `twofold models rollback`"
-        )
-    with transitions.change_under_lock(store, name) as (lock, now):
-        transitions.require_same_champion(name, ledger.champion, now.champion)
-        transitions.require_undecided(name, number, ledger, now)
+        raise RegistryError(f"version {number} of '{name}' is the champion; use `twofold models rollback` instead")
+    with transitions.change_under_lock(store, name) as (lock, current):
+        transitions.require_same_champion(name, ledger.champion, current.champion)
+        transitions.require_undecided(name, number, ledger, current)
         return transitions.commit(lock, transitions.Change("reject", number, actor, reason), expected=ledger.champion)
 
 
 def rollback(
     store: MlflowStore,
     name: str,
-    which: str | None,
+    selector: str | None,
     *,
     actor: str,
     reason: str,
     raw: Path | None = None,
-    unasked: bool = False,
+    allow_unchecked: bool = False,
 ) -> Entry:
-    """Make a version that was champion before the champion again, after trying it.
+    """Make a former champion the champion again, after checking its golden samples.
 
     Args:
-        store: of the registry.
-        name: of the registered model.
-        which: the version; None for the champion before the present one; `none` for no model.
-        actor: who decides.
-        reason: why.
-        raw: ingest's artifact, where the images to ask it about are, if they were not sealed with it.
-        unasked: go on without asking it about any image, where none are to be had.
+        selector: the version; None for the champion before the current one; `none` for no model.
+        raw: ingest's artifact, which supplies golden samples that were sealed by their SHA-256 alone.
+        allow_unchecked: go on if there is no golden sample to check.
 
     Raises:
-        RegistryError: it was never champion, its files are gone, or it does not say what it said then.
+        RegistryError: the version was never champion, its files are gone, or its predictions have changed.
     """
     ledger = transitions.sound_ledger(store, name)
     number: int | None = None
     note = "no model is champion now"
-    if which != NONE:
-        version = find_version(store, name, which or _before(ledger, name), ledger)
+    if selector != NONE:
+        former = ledger.before()
+        if not (selector or former):
+            raise RegistryError(f"'{name}' had no other champion before; name a version, or `{NONE}` for no model")
+        version = find_version(store, name, selector or str(former[0]), ledger)
         number = int(version.version)
         if number == ledger.champion:
             raise RegistryError(f"version {number} of '{name}' is the champion already")
-        if number not in ledger.before():
+        if number not in former:
             raise RegistryError(
-                f"version {number} of '{name}' was never its champion (those were: "
-                f"{', '.join(map(str, ledger.before())) or 'none'}); a version that has not been champion is promoted "
-                "with `twofold models approve`, which judges it"
+                f"version {number} of '{name}' was never its champion (former champions: "
+                f"{', '.join(map(str, former)) or 'none'}); promote it with `twofold models approve`, which evaluates "
+                "its gates"
             )
-        note = _try(store, version, raw, unasked)
+        note = _check_and_describe(store, version, raw, allow_unchecked)
     elif ledger.champion is None:
-        raise RegistryError(f"'{name}' has no champion: there is nothing to take back")
-    with transitions.change_under_lock(store, name) as (lock, now):
-        transitions.require_same_champion(name, ledger.champion, now.champion)
-        transitions.require_undecided(name, number, ledger, now)
+        raise RegistryError(f"'{name}' has no champion: there is nothing to roll back")
+    with transitions.change_under_lock(store, name) as (lock, current):
+        transitions.require_same_champion(name, ledger.champion, current.champion)
+        transitions.require_undecided(name, number, ledger, current)
         change = transitions.Change("rollback", number, actor, reason, note=note)
         return transitions.commit(lock, change, expected=ledger.champion)
 
@@ -161,58 +159,51 @@ def rollback(
 def check_version(
     store: MlflowStore, version: ModelVersion, find_image: Callable[[str], bytes | None]
 ) -> tuple[int, int, float]:
-    """Fetch a sealed model and ask it about its witnesses.
+    """Fetch a sealed model and compare its predictions on its golden samples with the sealed ones.
 
     Returns:
-        How many images it was asked about, how many there are, and the largest difference of a probability. A model
-        that was sealed without witnesses has none.
+        The number of samples checked, the number of samples, and the largest difference of a probability. A model that
+        was sealed without golden samples has none.
 
     Raises:
         ArtifactError: its files are altered.
-        RegistryError: its files are gone, or it says something else than it did.
+        RegistryError: its files are gone, or its predictions have changed.
     """
     with tempfile.TemporaryDirectory() as scratch:
         folder = fetch_sealed(store, version, Path(scratch))
-        sealed: SealedModel = open_sealed(folder, version.tags.get(SEAL))
+        sealed = open_sealed(folder, version.tags.get(SEAL))
         if not (folder / golden_samples.GOLDEN_SAMPLES).exists():
             return 0, 0, 0.0
-        found = golden_samples.read(folder / golden_samples.GOLDEN_SAMPLES)
-        count, largest = golden_samples.check_golden_samples(sealed, found, find_image)
-    return count, len(found.images), largest
+        samples = golden_samples.read(folder / golden_samples.GOLDEN_SAMPLES)
+        count, largest = golden_samples.check_golden_samples(sealed, samples, find_image)
+    return count, len(samples.images), largest
 
 
 def image_reader(raw: Path | None) -> Callable[[str], bytes | None]:
-    """Where the bytes of an image come from that was not sealed: ingest's artifact, or nowhere."""
+    """A function that reads an image by its SHA-256 from ingest's artifact; it returns None for an unknown image."""
     if raw is None:
         return lambda sha256: None
-    opened = RawDataset.open(raw)
-    known = {image.sha256: image for image in opened.images}
-    return lambda sha256: opened.read(known[sha256]) if sha256 in known else None
+    dataset = RawDataset.open(raw)
+    images = {image.sha256: image for image in dataset.images}
+    return lambda sha256: dataset.read(images[sha256]) if sha256 in images else None
 
 
-def _try(store: MlflowStore, version: ModelVersion, raw: Path | None, unasked: bool) -> str:
-    """Load a version and ask it about its witnesses; in words, what was checked."""
+def _check_and_describe(store: MlflowStore, version: ModelVersion, raw: Path | None, allow_unchecked: bool) -> str:
+    """Load a version and check its golden samples; return the ledger's note on what was checked."""
     number = version.version
     try:
-        count, there, largest = check_version(store, version, image_reader(raw))
+        count, total, largest = check_version(store, version, image_reader(raw))
     except ArtifactError as error:
         raise RegistryError(f"version {number} cannot be made champion again: {error}") from error
     if count:
         return (
-            f"asked about {count} of the {there} images sealed with it; probabilities differ by at most {largest:.2g}"
+            f"asked about {count} of the {total} images sealed with it; probabilities differ by at most {largest:.2g}"
         )
-    if unasked:
+    if allow_unchecked:
         return "its seal and files were checked; it was asked about no image, by --unasked"
-    kept = f"only with the SHA-256 of {there} (evaluate.pictures is false)" if there else "by an older Twofold"
-    ways = "name data that holds them with --data data/raw, or " if there else ""
+    cause = f"only the SHA-256 of {total} are (evaluate.pictures is false)" if total else "it is from an older Twofold"
+    data = "name data that holds them with --data data/raw, or " if total else ""
     raise RegistryError(
-        f"version {number} was sealed without images to ask it about, {kept}: its seal and files are whole, and it "
-        f"loads. To go on, {ways}say --unasked"
+        f"version {number}: no golden samples are sealed with it, {cause}; its seal and files are intact and it loads. "
+        f"To go on, {data}add --unasked"
     )
-
-
-def _before(ledger: Ledger, name: str) -> str:
-    found = ledger.before()
-    if not found:
-        raise RegistryError(f"'{name}' had no other champion before; name a version, or `{NONE}` for no model")
-    return str(found[0])

@@ -1,8 +1,8 @@
-"""Judging again without running a model: from what was logged with a version, the champion and the best one before.
+"""Evaluate a version's gates again without running a model.
 
-In: a version, and whoever is champion now. Out: the verdict by the gates recorded with the version, on the same grounds
-on which register would come to one: the paired comparison, on the images that neither model learned from. What was not
-logged is not guessed: then only register, which has the images, can judge.
+Reads what was logged with the version, with the champion and with the best champions before it. Returns the verdict by
+the gates recorded with the version. As in register, models are compared on test images that neither of them learned
+from. If a needed prediction was not logged, an error asks for register, which has the images.
 """
 
 import math
@@ -34,7 +34,7 @@ AGAIN = "run register again (`make register`), which judges it against the champ
 
 
 class Conditions(Section):
-    """What a version is held to; the fields are those of `register`."""
+    """The conditions under which a version is promoted; the fields are those of `register`."""
 
     gates: list[Gate]
     reference_since: Integer
@@ -42,13 +42,12 @@ class Conditions(Section):
 
 @dataclass(frozen=True)
 class Reevaluation:
-    """What came of it.
+    """The result of evaluating a version's gates again.
 
     Attributes:
-        version: that was judged.
-        verdict: on every gate.
-        champion: the version beside the champion; None if there is none.
-        heirs: what the version's tag `twofold.best` is to say if it is promoted; see `reference`.
+        version: the version that was evaluated.
+        champion: comparison of the version with the champion; None if there is no champion.
+        inherited_best: value of the version's tag `twofold.best` if it is promoted; see `best_champion`.
     """
 
     version: int
@@ -60,124 +59,126 @@ class Reevaluation:
 def reevaluate_gates(
     store: MlflowStore, name: str, candidate: RecordedEvaluation, champion: RecordedEvaluation | None, folder: Path
 ) -> Reevaluation:
-    """Judge a version again, against the champion and the best champion before it.
+    """Evaluate the gates of a version against the champion and the best champions before it.
 
     Args:
-        store: of the registry.
-        name: of the registered model.
-        candidate: what was logged with the version.
-        champion: the same of the champion; None if there is none.
-        folder: for what has to be fetched.
+        folder: for downloaded files.
 
     Raises:
-        RegistryError: the conditions are not recorded with it, what was logged of a model does not fit together, or
-            does not cover the images that they are to be compared on.
+        RegistryError: the conditions are not recorded with the version, or the records of a model contradict each other
+            or do not cover the images to compare on.
     """
-    held = _conditions(candidate)
+    conditions = _conditions(candidate)
+    gates, since = conditions.gates, conditions.reference_since
     tag = None if champion is None else champion.version.tags.get(best_champion.BEST)
-    before = best_champion.best_champions_before(tag, held.gates, held.reference_since)
-    beside: dict[str, PairedComparison] = {}
-    if champion is not None:
-        beside[str(champion.number)] = compare_with(candidate, champion)
-    for number in sorted(set(before.values()), key=int):
-        if number not in beside:
-            beside[number] = _best(store, name, number, candidate, folder)
-    own = None if champion is None else beside[str(champion.number)]
-    best = {figure: beside[number] for figure, number in before.items() if beside[number] is not own}
-    parts = (WEIGHTS, ARCHITECTURE, DECISION)
-    measured = {SIZE: float(sum((candidate.sealed / part).stat().st_size for part in parts))}
+    best_before = best_champion.best_champions_before(tag, gates, since)
+    with_champion = None if champion is None else compare_with(candidate, champion)
+    comparisons = {} if with_champion is None else {with_champion.version: with_champion}
+    for number in sorted(set(best_before.values()), key=int):
+        if number not in comparisons:
+            comparisons[number] = _compare_with_version(store, name, number, candidate, folder)
+    with_best = {
+        metric: comparisons[number]
+        for metric, number in best_before.items()
+        if comparisons[number] is not with_champion
+    }
+    measured = {
+        SIZE: float(sum((candidate.sealed / part).stat().st_size for part in (WEIGHTS, ARCHITECTURE, DECISION)))
+    }
     if LATENCY in candidate.run.data.metrics:
         measured[LATENCY] = candidate.run.data.metrics[LATENCY]
     if champion is not None:
-        measured[VANISHED] = float(len({image for found in beside.values() for image in found.vanished}))
-    subject = GateInputs({**candidate.metrics, **measured}, candidate.test, candidate.threshold)
+        measured[VANISHED] = float(len({image for each in comparisons.values() for image in each.vanished}))
+    inputs = GateInputs({**candidate.metrics, **measured}, candidate.test, candidate.threshold)
     return Reevaluation(
         version=candidate.number,
-        verdict=evaluate_gates(held.gates, subject, own, best),
-        champion=own,
-        inherited_best=best_champion.inherited_best(tag, held.gates, held.reference_since, own, best),
+        verdict=evaluate_gates(gates, inputs, with_champion, with_best),
+        champion=with_champion,
+        inherited_best=best_champion.inherited_best(tag, gates, since, with_champion, with_best),
     )
 
 
 def compare_with(candidate: RecordedEvaluation, other: RecordedEvaluation) -> PairedComparison:
-    """A version beside another one, on the version's test images.
+    """Compare a version with another one on the version's test images.
 
     Raises:
-        RegistryError: the other one was not tested on some of them, or with another label, and has not learned from
-            them either.
+        RegistryError: the other version neither tested nor learned from some of the images, or has another label there.
     """
-    return compare(candidate.test, candidate.threshold, candidate.splits, _rival(other, candidate))
+    return compare(candidate.test, candidate.threshold, candidate.splits, _opponent(other, candidate))
 
 
 def compare_on_common_images(one: RecordedEvaluation, other: RecordedEvaluation) -> PairedComparison | None:
-    """Two versions on the test images that both have answered, which neither of them learned from; None for none.
+    """Compare two versions on the test images of both that neither learned from; None if they share no test image.
 
     Raises:
-        RegistryError: an image has another label in the one test than in the other, or one was sealed without the
-            lists of its images.
+        RegistryError: an image has different labels in the two tests.
+        ArtifactError: a version was sealed without the lists of its images.
     """
-    there = set(other.test.sha256)
-    rows = np.array([row for row, sha256 in enumerate(one.test.sha256) if sha256 in there], dtype=np.int64)
+    common = set(other.test.sha256)
+    rows = np.array([row for row, sha256 in enumerate(one.test.sha256) if sha256 in common], dtype=np.int64)
     if not len(rows):
         return None
     test = one.test.take(rows)
-    probability, relabelled = _answers(test, other.test)
+    probability, relabelled = _match_probabilities(test, other.test)
     if relabelled:
         raise RegistryError(
             f"{len(relabelled)} images have another label in the test of version {other.number} than in that of "
             f"version {one.number}: {shortened([image[:12] for image in relabelled])}"
         )
-    rival = Opponent(str(other.number), ModelOutputs(probability, other.threshold), other.splits)
-    return compare(test, one.threshold, one.splits, rival)
+    opponent = Opponent(str(other.number), ModelOutputs(probability, other.threshold), other.splits)
+    return compare(test, one.threshold, one.splits, opponent)
 
 
-def require_sound(evidence: RecordedEvaluation) -> RecordedEvaluation:
-    """The same, if all of it fits together.
+def require_sound(evaluation: RecordedEvaluation) -> RecordedEvaluation:
+    """Return the evaluation if its records agree with each other.
 
     Raises:
-        RegistryError: it does not.
+        RegistryError: they do not.
     """
-    wrong = [f"{what}: {line}" for what, lines in find_differences(evidence).items() for line in lines]
-    if wrong:
+    problems = [f"{what}: {line}" for what, lines in find_differences(evaluation).items() for line in lines]
+    if problems:
         raise RegistryError(
-            f"what is recorded of version {evidence.number} does not fit together, and nothing is promoted on it: "
-            f"{'; '.join(wrong)}"
+            f"the records of version {evaluation.number} contradict each other, and nothing is promoted on them: "
+            f"{'; '.join(problems)}"
         )
-    return evidence
+    return evaluation
 
 
-def _rival(other: RecordedEvaluation, candidate: RecordedEvaluation) -> Opponent:
+def _opponent(other: RecordedEvaluation, candidate: RecordedEvaluation) -> Opponent:
     try:
-        learned, own = other.splits, candidate.splits
+        splits, own_splits = other.splits, candidate.splits
     except ArtifactError as error:
         return unscored(str(other.number), f"{error}; the lists of a model's images are sealed by register: {AGAIN}")
-    probability, relabelled = _answers(candidate.test, other.test)
+    probability, relabelled = _match_probabilities(candidate.test, other.test)
     images = candidate.test.sha256
-    used = frozenset().union(*(splits.get(split, ()) for splits in (learned, own) for split in LEARNED_FROM))
-    unknown = [sha256 for sha256 in images[np.isnan(probability)] if sha256 not in used]
+    learned = frozenset().union(*(each.get(split, ()) for each in (splits, own_splits) for split in LEARNED_FROM))
+    unknown = [sha256 for sha256 in images[np.isnan(probability)] if sha256 not in learned]
     if unknown or relabelled:
         raise RegistryError(
-            f"what was logged does not compare version {candidate.number} with version {other.number}: of the "
+            f"the logged predictions cannot compare version {candidate.number} with version {other.number}: of the "
             f"{len(images)} test images of version {candidate.number}, {len(unknown)} were not in the test of version "
-            f"{other.number} and {len(relabelled)} had another label ({shortened([image[:12] for image in unknown or relabelled])}); {AGAIN}"
+            f"{other.number} and {len(relabelled)} had another label "
+            f"({shortened([image[:12] for image in unknown or relabelled])}); {AGAIN}"
         )
-    return Opponent(str(other.number), ModelOutputs(probability, other.threshold), learned)
+    return Opponent(str(other.number), ModelOutputs(probability, other.threshold), splits)
 
 
-def _answers(test: Predictions, other: Predictions) -> tuple[NDArray[np.float64], list[str]]:
-    """Another model's probability of each image of a test, NaN where it has none; and the images labelled otherwise."""
-    rows = {sha256: row for row, sha256 in enumerate(other.sha256)}
-    found = [rows.get(sha256) for sha256 in test.sha256]
-    probability = np.array([math.nan if row is None else other.probability[row] for row in found])
+def _match_probabilities(test: Predictions, other: Predictions) -> tuple[NDArray[np.float64], list[str]]:
+    """Another model's probability of each image of a test, NaN if it has none; and the images with another label."""
+    positions = {sha256: row for row, sha256 in enumerate(other.sha256)}
+    rows = [positions.get(sha256) for sha256 in test.sha256]
+    probability = np.array([math.nan if row is None else other.probability[row] for row in rows])
     relabelled = [
         sha256
-        for sha256, label, row in zip(test.sha256, test.label, found, strict=True)
+        for sha256, label, row in zip(test.sha256, test.label, rows, strict=True)
         if row is not None and other.label[row] != label
     ]
     return probability, relabelled
 
 
-def _best(store: MlflowStore, name: str, number: str, candidate: RecordedEvaluation, folder: Path) -> PairedComparison:
+def _compare_with_version(
+    store: MlflowStore, name: str, number: str, candidate: RecordedEvaluation, folder: Path
+) -> PairedComparison:
     version = registry_client.version(store, name, number)
     if version is None:
         problem = f"it has been deleted in MLflow; set register.reference_since above {number}, then {AGAIN}"
@@ -186,13 +187,12 @@ def _best(store: MlflowStore, name: str, number: str, candidate: RecordedEvaluat
 
 
 def _conditions(candidate: RecordedEvaluation) -> Conditions:
-    text = candidate.version.tags.get(CONDITIONS, "")
     try:
-        return Conditions.model_validate_json(text)
+        return Conditions.model_validate_json(candidate.version.tags.get(CONDITIONS, ""))
     except ValidationError as error:
         raise RegistryError(
-            f"version {candidate.number}: its tag {CONDITIONS} does not say what it is held to ({error.error_count()} "
-            f"errors); {AGAIN}"
+            f"version {candidate.number}: its tag {CONDITIONS} does not hold its gates and reference_since "
+            f"({error.error_count()} errors); {AGAIN}"
         ) from error
     except TwofoldError as error:
         raise RegistryError(f"version {candidate.number}: {error}; {AGAIN}") from error

@@ -1,16 +1,16 @@
-"""The ledger: who made which version the champion, when, why and on what grounds; an entry is a tag in MLflow.
+"""The ledger: who made which version the champion, when, why and by which verdict. Each entry is a tag in MLflow.
 
-In: a registered model's tags. Out: its entries in order, what is wrong with them, and who holds which alias by them.
-The ledger is the truth; the aliases in MLflow follow from it.
+Reads the tags of a registered model. Returns its entries in order, the problems found, and the version that holds each
+alias. The ledger is authoritative: the aliases in MLflow follow from it.
 
-An entry `twofold.ledger.<number>.<fence>` is JSON with the SHA-256 of the entry before it and its own, so that one that
-was changed, replaced or taken out shows. The fence is the number of the lock under which it was written. A holder that
-was stopped and writes after its lock was taken over thus overwrites nothing: of two entries with one number the one
-with the higher fence counts, and the other is void. `twofold.ledger` names the last entry for which the aliases have
-been set. It is written last: where it lags behind, a process was killed, and where it is ahead, entries are missing.
+An entry `twofold.ledger.<number>.<fence>` is JSON with its own SHA-256 and that of the entry before it, so that a
+changed, replaced or removed entry is detected. The fence is the fencing number of the lock under which the entry was
+written. A holder that writes after its lock was taken over therefore overwrites nothing: of two entries with one
+number, the one with the higher fence counts and the other is void. The tag `twofold.ledger` names the last entry for
+which the aliases have been set, and is written last: if it lags behind, a process was killed; if it is ahead, entries
+are missing.
 
-The chain shows what was changed by mistake or in passing. Someone who may write every tag could forge all of it: who
-may is a matter of MLflow's permissions.
+The chain detects accidental changes. A person who may write all tags could forge it; MLflow's permissions limit that.
 """
 
 import hashlib
@@ -27,25 +27,25 @@ KEY = re.compile(r"twofold\.ledger\.([0-9]{6,})\.([0-9]+)")
 LONGEST_REASON = 2000  # characters
 Action = Literal["adopt", "challenge", "promote", "reject", "rollback", "acknowledge"]
 ACTIONS: tuple[Action, ...] = get_args(Action)
+SETS_CHAMPION = ("adopt", "promote", "rollback")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One change, or decision that nothing changes.
+    """One decision.
 
     Attributes:
         number: 1, 2, 3…
-        fence: of the lock under which it was written.
-        action: adopt (a champion from before there was a ledger), challenge (it waits for review), promote, reject,
-            rollback, acknowledge (someone has looked at what is wrong with the ledger).
-        version: that it is about; None for a rollback to no model and an acknowledgement.
-        champion: before the entry; None if there was none.
-        actor: who.
-        reason: why, in a person's words or register's.
-        gates: SHA-256 of the verdict on every gate as JSON, or "" where none was judged.
+        fence: fencing number of the lock under which it was written.
+        action: adopt (a champion older than the ledger), challenge (the version waits for review), promote, reject,
+            rollback, acknowledge (a person has seen the problems of the ledger).
+        version: None for a rollback to no model and for an acknowledgement.
+        champion: the champion before the entry; None if there was none.
+        reason: written by a person or by register.
+        gates: SHA-256 of the verdict on every gate as JSON, or "" if no gate was evaluated.
         report: MLflow's run that holds the report, or "".
-        note: what was checked or found, where that matters.
-        time: UTC, to the second, by the writer's clock; the order is the numbers'.
+        note: what was checked or found, or "".
+        time: UTC, to the second, by the writer's clock; entries are ordered by their numbers.
         previous: SHA-256 of the entry before it, "" for the first.
     """
 
@@ -76,32 +76,28 @@ class Entry:
         return _canonical(asdict(self) | {"sha256": self.sha256})
 
     @property
-    def moves(self) -> bool:
-        """Whether it says who is champion."""
-        return self.action in ("adopt", "promote", "rollback")
-
-    @property
-    def after(self) -> int | None:
-        """The champion after the entry."""
-        return self.version if self.moves else self.champion
+    def sets_champion(self) -> bool:
+        return self.action in SETS_CHAMPION
 
 
 @dataclass(frozen=True)
 class Ledger:
-    """The entries in order, and what is known about them.
+    """The entries in order, and their problems.
 
     Attributes:
-        entries: that count.
-        void: written under a lock that had been taken over.
-        problems: what is missing or was changed, a sentence each; those that were acknowledged are in `known`.
+        entries: the valid entries.
+        void: entries written under a lock that had been taken over.
+        problems: missing or changed entries, a sentence each.
+        acknowledged: the problems that a person has acknowledged.
         head: number of the last entry for which the aliases have been set.
-        end: the highest number that was seen; `fence`: the highest fence.
+        end: the highest number found.
+        fence: the highest fence found.
     """
 
     entries: tuple[Entry, ...]
     void: tuple[Entry, ...]
     problems: tuple[str, ...]
-    known: tuple[str, ...]
+    acknowledged: tuple[str, ...]
     head: int
     end: int
     fence: int
@@ -117,11 +113,11 @@ class Ledger:
 
     @property
     def champion(self) -> int | None:
-        return next((entry.version for entry in reversed(self.entries) if entry.moves), None)
+        return next((entry.version for entry in reversed(self.entries) if entry.sets_champion), None)
 
     @property
     def challenger(self) -> int | None:
-        """The version that waits for a decision: the last one that was challenged, unless it has been taken."""
+        """The version that waits for review: the last challenged one, unless it was decided on."""
         waiting = None
         for entry in self.entries:
             if entry.action == "challenge":
@@ -134,54 +130,50 @@ class Ledger:
     def aliases(self) -> dict[str, int | None]:
         return {CHAMPION: self.champion, CHALLENGER: self.challenger}
 
-    def given(self, version: int) -> str | None:
-        """What a version has come to: `champion` if it ever was, else `rejected`, else `challenger`, or nothing."""
-        about = {entry.action for entry in self.entries if entry.version == version}
-        if about & {"adopt", "promote", "rollback"}:
+    def highest_status(self, version: int) -> str | None:
+        """`champion` if the version ever was, otherwise `rejected`, otherwise `challenger`, otherwise None."""
+        actions = {entry.action for entry in self.entries if entry.version == version}
+        if actions & set(SETS_CHAMPION):
             return CHAMPION
-        return REJECTED if "reject" in about else CHALLENGER if "challenge" in about else None
+        return REJECTED if "reject" in actions else CHALLENGER if "challenge" in actions else None
 
     def before(self) -> list[int]:
-        """The versions that were champion before the present one, latest first."""
-        found: list[int] = []
-        for entry in reversed(self.entries):
-            if entry.moves and entry.version not in (None, self.champion, *found):
-                found.append(entry.version)  # type: ignore[arg-type]
-        return found
+        """The former champions, latest first, without the current one."""
+        versions = dict.fromkeys(entry.version for entry in reversed(self.entries) if entry.sets_champion)
+        return [version for version in versions if version is not None and version != self.champion]
 
-    def next(self, fence: int, **values: Any) -> Entry:
+    def next_entry(self, fence: int, **values: Any) -> Entry:
         """The entry that follows the last one."""
         previous = "" if self.last is None else self.last.sha256
         return Entry(number=self.end + 1, fence=fence, champion=self.champion, previous=previous, **values)
 
-    def followed_by(self, entry: Entry) -> "Ledger":
-        """The ledger after an entry."""
+    def with_entry(self, entry: Entry) -> "Ledger":
         return replace(self, entries=(*self.entries, entry), end=entry.number, fence=max(self.fence, entry.fence))
 
 
 def read(tags: Mapping[str, str]) -> Ledger:
-    """The ledger in a registered model's tags; what is wrong with it is found, not raised."""
-    found: dict[int, list[tuple[int, str, Entry | None]]] = {}
+    """Read the ledger from a registered model's tags; problems are returned, not raised."""
+    written: dict[int, list[tuple[int, str, Entry | None]]] = {}
     for key, text in tags.items():
         if match := KEY.fullmatch(key):
-            number, fence = int(match[1]), int(match[2])
-            found.setdefault(number, []).append((fence, text, _parse(key, text)))
-    head, digest = _head(tags)
+            written.setdefault(int(match[1]), []).append((int(match[2]), text, _parse(key, text)))
+    head, head_sha256 = _head(tags)
+    # An acknowledgement is matched by the texts of the problems, so these must stay the same across versions.
     problems, entries, void, acknowledged = [], [], [], []
     before = 0
     previous: str | None = ""
-    for number, items in sorted(found.items()):
+    for number, items in sorted(written.items()):
         problems += _gap(before, number)
         *stale, (_, text, entry) = sorted(items, key=lambda item: item[0])
         void += [older for _, _, older in stale if older is not None]
         if entry is None:
-            known = hashlib.sha256(text.encode()).hexdigest()[:12]
-            problems.append(f"entry {number} was changed: it does not match its own SHA-256 (it is now {known}…)")
+            digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+            problems.append(f"entry {number} was changed: it does not match its own SHA-256 (it is now {digest}…)")
         else:
-            # Of what follows a gap, no more can be said than that there is one; an acknowledgement closes it.
+            # After a gap, the chain cannot be checked; an acknowledgement closes the gap.
             if number == before + 1 and previous is not None and entry.previous != previous:
                 problems.append(f"entry {number} does not follow from entry {before}: one of them was replaced")
-            if number == head and digest != entry.sha256:
+            if number == head and head_sha256 != entry.sha256:
                 problems.append(f"entry {number} is not the one for which the aliases were set: it was replaced")
             entries.append(entry)
             if entry.action == "acknowledge":
@@ -192,10 +184,10 @@ def read(tags: Mapping[str, str]) -> Ledger:
         entries=tuple(entries),
         void=tuple(void),
         problems=tuple(problem for problem in problems if problem not in acknowledged),
-        known=tuple(problem for problem in problems if problem in acknowledged),
+        acknowledged=tuple(problem for problem in problems if problem in acknowledged),
         head=head,
         end=max(before, head),
-        fence=max((fence for items in found.values() for fence, _, _ in items), default=0),
+        fence=max((fence for items in written.values() for fence, _, _ in items), default=0),
     )
 
 
@@ -207,7 +199,7 @@ def _gap(before: int, number: int) -> list[str]:
 
 
 def head_text(entry: Entry) -> str:
-    """The value of the tag that names the last entry for which the aliases have been set."""
+    """The value of the tag `twofold.ledger`, which names the last entry for which the aliases have been set."""
     return f"{entry.number} {entry.sha256}"
 
 
@@ -217,7 +209,7 @@ def _head(tags: Mapping[str, str]) -> tuple[int, str]:
 
 
 def _parse(key: str, text: str) -> Entry | None:
-    """The entry, or None if it is not one, or not the one that was written."""
+    """The entry, or None if the text is not an entry or does not match its key or its own SHA-256."""
     try:
         values = json.loads(text)
         digest = values.pop("sha256")

@@ -1,20 +1,20 @@
-"""One promotion at a time, whatever the store: a lock that is nothing but a name which MLflow creates atomically.
+"""A lock for one promotion at a time, on any MLflow store: it needs only that MLflow creates a name atomically.
 
-In: a store, the name of the registered model that is to be changed. Out: a lock with a fencing number, or an error
-that says who holds it.
+`locked` takes a store and the name of the registered model that is to be changed. It yields a lock with a fencing
+number, or raises an error that names the holder.
 
-A lock is a registered model `twofold.lock.<model>.<number>` without versions. To take it, create the next number:
-of all processes one succeeds, on SQLite as over HTTP. Who has it sets a tag every BEAT seconds, and another one when
-done. The name then stays until the next holder has created the one after it, so that of all locks on a model the
-highest number is the only one that counts, and numbers only grow.
+A lock is a registered model `twofold.lock.<model>.<number>` without versions. To acquire it, a process creates the next
+number; of all processes one succeeds, on SQLite as over HTTP. The holder writes a heartbeat tag every HEARTBEAT
+seconds, and another tag at release. The name stays until the next holder has created its own, so only the highest
+number counts, and numbers only grow.
 
-Expiry. A lock whose beat a waiter has seen unchanged for LEASE seconds, by the waiter's own monotonic clock, is taken
-over by creating the next number. No two machines' clocks are ever compared. The assumption is that a holder that
-lives reaches MLflow at least once in LEASE seconds.
+Lease. A waiter takes a lock over, by creating the next number, when its own monotonic clock has seen no new heartbeat
+for LEASE seconds. Clocks of different machines are never compared. The assumption is that a live holder reaches MLflow
+at least once in LEASE seconds.
 
-Fencing. A holder that was stopped (a paused machine, a lost network) and wakes up after its lock was taken over still
-believes that it holds it. It cannot do harm: what it writes bears its number (see `twofold.ledger`), and after every
-write that counts it asks `Lock.check`, which sees the higher number.
+Fencing. A holder that was suspended (a paused machine, a lost network) may continue after its lock was taken over. It
+cannot do harm: its writes bear its fencing number (see `twofold.registry.ledger`), and after every write that counts it
+calls `Lock.check`, which finds the higher number.
 """
 
 import getpass
@@ -28,6 +28,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from twofold.core.errors import RegistryError
 from twofold.core.progress import say
@@ -36,22 +37,21 @@ from twofold.tracking.store import MlflowStore
 
 PREFIX = "twofold.lock."
 KIND, HOLDER, TOKEN = "twofold.kind", "twofold.holder", "twofold.token"
-BEAT_TAG, RELEASED = "twofold.beat", "twofold.released"
-LEASE = 30.0  # seconds without a beat until a lock may be taken over
-BEAT = 5.0  # seconds between two beats
+HEARTBEAT_TAG, RELEASED = "twofold.beat", "twofold.released"
+LEASE = 30.0  # seconds without a heartbeat until a lock may be taken over
+HEARTBEAT = 5.0  # seconds between two heartbeats
 PATIENCE = 900.0  # seconds until a waiter gives up
-SHORTEST, LONGEST = 0.1, 2.0  # seconds between two looks: longer each time, by chance
+MIN_PAUSE, MAX_PAUSE = 0.1, 2.0  # seconds between two polls: random, and longer each time
 
 
 @dataclass(frozen=True)
 class Lock:
-    """A lock that was taken.
+    """An acquired lock.
 
     Attributes:
-        store: where.
-        model: name of the registered model that it is on.
-        fence: its number; later locks have higher ones.
-        token: by which the holder knows its own.
+        model: name of the registered model that is locked.
+        fence: the fencing number; later locks have higher ones.
+        token: random text by which a holder recognises its own lock.
     """
 
     store: MlflowStore
@@ -67,139 +67,126 @@ class Lock:
         """Make sure that the lock is still held.
 
         Raises:
-            RegistryError: it was taken over, this process having been silent for too long.
+            RegistryError: it was taken over, because no heartbeat arrived within the lease.
         """
-        top = _top(self.store, self.model)
-        if top is None or (top.number, top.token) != (self.fence, self.token):
+        newest = _newest(_list_locks(self.store, self.model))
+        if newest is None or (newest.number, newest.token) != (self.fence, self.token):
             raise RegistryError(
-                f"the lock on '{self.model}' was taken over by {top.holder if top else 'someone'}, for this process "
-                f"was not heard of for {LEASE:g} s; whether its change counts is in `twofold models history`"
+                f"the lock on '{self.model}' was taken over by {newest.holder if newest else 'someone'}, because this "
+                f"process sent no heartbeat for {LEASE:g} s; `twofold models history` shows whether its change counts"
             )
 
 
 @dataclass(frozen=True)
-class _Seen:
-    """One lock as a look at the store shows it."""
+class _StoredLock:
+    """A lock as it was read from the store."""
 
     number: int
     token: str
     holder: str
-    beat: str
+    heartbeat: str
     released: bool
 
 
 @contextmanager
 def locked(store: MlflowStore, model: str, *, above: int = 0) -> Iterator[Lock]:
-    """Hold the lock on a registered model for as long as the block lasts.
+    """Hold the lock on a registered model during the block.
 
     Args:
-        store: of the registry.
-        model: name of the registered model; it need not exist.
-        above: a fencing number that the lock's must exceed, known from elsewhere.
+        model: name of the registered model, which need not exist.
+        above: a known fencing number that the new one must exceed.
 
     Raises:
-        RegistryError: someone else holds it for too long.
+        RegistryError: another process has held it for PATIENCE seconds.
     """
     lock = _acquire(store, model, above)
     stop = threading.Event()
-    heart = threading.Thread(target=_beat, args=(lock, stop), daemon=True)
-    heart.start()
+    heartbeats = threading.Thread(target=_send_heartbeats, args=(lock, stop), daemon=True)
+    heartbeats.start()
     try:
         yield lock
     finally:
         stop.set()
-        heart.join()
+        heartbeats.join()
         problem = registry_client.try_write(lambda: registry_client.tag_model(store, lock.name, RELEASED, "true"))
         if problem:
-            say(f"warning: the lock on '{model}' could not be given back ({problem}); it expires after {LEASE:g} s")
+            say(f"warning: the lock on '{model}' could not be released ({problem}); it expires after {LEASE:g} s")
 
 
 def holder() -> str:
-    """Who takes a lock: user, host and process."""
-    return f"{getpass.getuser() if _has_name() else os.getuid()}@{socket.gethostname()}, process {os.getpid()}"
-
-
-def _has_name() -> bool:
-    # In a container the user's number need not be in /etc/passwd.
+    """The process that acquires a lock: user, host and process id."""
     try:
-        return bool(getpass.getuser())
-    except (KeyError, OSError):
-        return False
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container's user id need not be in /etc/passwd
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}, process {os.getpid()}"
 
 
 def _acquire(store: MlflowStore, model: str, above: int) -> Lock:
     token = uuid.uuid4().hex
     begin = time.monotonic()
-    watched: tuple[int, str] | None = None  # number and beat of the lock that is waited for
+    watched: tuple[int, str] | None = None  # number and last heartbeat of the lock that is waited for
     since, pause = begin, 0.0
     while True:
-        top = _top(store, model)
+        newest = _newest(_list_locks(store, model))
         now = time.monotonic()
-        if top is not None and (top.number, top.beat) != watched:
-            watched, since = (top.number, top.beat), now
-        if top is None or top.released or now - since > LEASE:
-            lock = Lock(store, model, max(above, 0 if top is None else top.number) + 1, token)
-            if _take(lock):
+        if newest is not None and (newest.number, newest.heartbeat) != watched:
+            watched, since = (newest.number, newest.heartbeat), now
+        if newest is None or newest.released or now - since > LEASE:
+            lock = Lock(store, model, max(above, 0 if newest is None else newest.number) + 1, token)
+            if _create(lock):
                 return lock
             continue
         if not pause:
-            say(f"waiting for the lock on '{model}', held by {top.holder}")
+            say(f"waiting for the lock on '{model}', held by {newest.holder}")
         if now - begin > PATIENCE:
             raise RegistryError(
-                f"the lock on '{model}' was not free for {PATIENCE:g} s, held now by {top.holder}; if that is no "
-                f"longer running, run again, and it is taken over {LEASE:g} s after its last sign of life"
+                f"the lock on '{model}' was not free for {PATIENCE:g} s, held now by {newest.holder}; if that process "
+                f"has ended, run again: the lock is taken over {LEASE:g} s after its last heartbeat"
             )
-        pause = min(max(SHORTEST, 1.5 * pause), LONGEST)
-        time.sleep(random.uniform(SHORTEST, pause))  # noqa: S311  (that not all look at once)
+        pause = min(max(MIN_PAUSE, 1.5 * pause), MAX_PAUSE)
+        time.sleep(random.uniform(MIN_PAUSE, pause))  # noqa: S311  (spreads the polls of several waiters)
 
 
-def _take(lock: Lock) -> bool:
-    """Create the lock's name; whether it was done by this process and no later lock is there."""
-    tags = {KIND: "lock", TOKEN: lock.token, HOLDER: holder(), BEAT_TAG: "0"}
-    claimed = registry_client.create_unique(lock.store, lock.name, tags)
-    found = _all(lock.store, lock.model)
-    if not claimed and all(seen.number < lock.fence for seen in found):
-        # Gone by now, or there and not to be seen: then this says that permission is denied.
+def _create(lock: Lock) -> bool:
+    """Create the lock's name; return whether this process created it and no later lock exists."""
+    tags = {KIND: "lock", TOKEN: lock.token, HOLDER: holder(), HEARTBEAT_TAG: "0"}
+    created = registry_client.create_unique(lock.store, lock.name, tags)
+    locks = _list_locks(lock.store, lock.model)
+    if not created and all(each.number < lock.fence for each in locks):
+        # The name is gone by now, or exists and may not be read: in that case this raises "permission denied".
         registry_client.registered(lock.store, lock.name)
-    # A request that was repeated after a lost answer finds its own name; its token tells.
-    top = max(found, key=lambda seen: seen.number, default=None)
-    own = top is not None and (top.number, top.token) == (lock.fence, lock.token)
-    if own:
-        for seen in found:
-            if seen.number < lock.fence:
-                registry_client.remove(lock.store, f"{PREFIX}{lock.model}.{seen.number}")
-    elif claimed:
-        # It had waited so long with its number that others came and went.
+    # A request that was repeated after a lost answer finds its own name, and recognises it by the token.
+    newest = _newest(locks)
+    acquired = newest is not None and (newest.number, newest.token) == (lock.fence, lock.token)
+    if acquired:
+        for each in locks:
+            if each.number < lock.fence:
+                registry_client.remove(lock.store, f"{PREFIX}{lock.model}.{each.number}")
+    elif created:
+        # Other processes took and released later locks while this one was creating its name.
         registry_client.remove(lock.store, lock.name)
-    return own
+    return acquired
 
 
-def _beat(lock: Lock, stop: threading.Event) -> None:
+def _send_heartbeats(lock: Lock, stop: threading.Event) -> None:
     count = 0
-    while not stop.wait(BEAT):
+    while not stop.wait(HEARTBEAT):
         count += 1
-        value = str(count)
-        # One that does not arrive costs nothing; if none does, `check` says so.
-        registry_client.try_write(lambda value=value: registry_client.tag_model(lock.store, lock.name, BEAT_TAG, value))  # type: ignore[misc]
+        # A lost heartbeat does no harm; if all of them are lost, `check` raises an error.
+        tag = partial(registry_client.tag_model, lock.store, lock.name, HEARTBEAT_TAG, str(count))
+        registry_client.try_write(tag)
 
 
-def _top(store: MlflowStore, model: str) -> _Seen | None:
-    return max(_all(store, model), key=lambda seen: seen.number, default=None)
+def _newest(locks: list[_StoredLock]) -> _StoredLock | None:
+    return max(locks, key=lambda lock: lock.number, default=None)
 
 
-def _all(store: MlflowStore, model: str) -> list[_Seen]:
-    found = []
+def _list_locks(store: MlflowStore, model: str) -> list[_StoredLock]:
+    locks = []
     for each in registry_client.models_named(store, f"{PREFIX}{model}."):
-        number = re.fullmatch(r"[0-9]+", each.name.removeprefix(f"{PREFIX}{model}."))
-        if number:
-            tags = each.tags
-            found.append(
-                _Seen(
-                    int(number.group()),
-                    tags.get(TOKEN, ""),
-                    tags.get(HOLDER, "someone"),
-                    tags.get(BEAT_TAG, ""),
-                    RELEASED in tags,
-                )
-            )
-    return found
+        number, tags = each.name.removeprefix(f"{PREFIX}{model}."), each.tags
+        if re.fullmatch(r"[0-9]+", number):
+            heartbeat, owner = tags.get(HEARTBEAT_TAG, ""), tags.get(HOLDER, "someone")
+            locks.append(_StoredLock(int(number), tags.get(TOKEN, ""), owner, heartbeat, RELEASED in tags))
+    return locks

@@ -1,8 +1,8 @@
-"""Where a result comes from: git commit, libraries, hardware, image, pipeline run; names to texts.
+"""Where a result comes from: git commit, libraries, hardware, image and pipeline run, as a flat dictionary of texts.
 
-In: the git checkout around the current folder, else TWOFOLD_COMMIT (which an image is built with); what is installed,
-TWOFOLD_IMAGE (the image's name and digest), TWOFOLD_PIPELINE_RUN (a Kubeflow run's id), TWOFOLD_SOURCE (what its ingest
-has read), DVC_EXP_NAME. Out: a flat dictionary; what is not known is left out.
+Reads the git checkout around the current folder, otherwise TWOFOLD_COMMIT (set when an image is built); the installed
+packages; TWOFOLD_IMAGE (the image's name and digest), TWOFOLD_PIPELINE_RUN (the id of a Kubeflow run), TWOFOLD_SOURCE
+(the source that its ingest has read) and DVC_EXP_NAME. Unknown values are left out.
 """
 
 import os
@@ -23,8 +23,8 @@ ENVIRONMENT = {
 
 
 def provenance() -> dict[str, str]:
-    """`git.*`, `library.*`, `hardware.*`, and what ENVIRONMENT names, where the environment says."""
-    found = git(Path.cwd())
+    """Collect `git.*`, `library.*`, `hardware.*` and the keys of ENVIRONMENT whose variables are set."""
+    found = git_state(Path.cwd())
     if not found and os.environ.get("TWOFOLD_COMMIT", "unknown") != "unknown":
         found["git.commit"] = os.environ["TWOFOLD_COMMIT"]
     found["library.python"] = platform.python_version()
@@ -37,10 +37,10 @@ def provenance() -> dict[str, str]:
     return found | {key: os.environ[name] for key, name in ENVIRONMENT.items() if os.environ.get(name)}
 
 
-def git(folder: Path) -> dict[str, str]:
-    """`git.commit` and `git.changed`: tracked files that differ from it, or "none"; empty outside a repository.
+def git_state(folder: Path) -> dict[str, str]:
+    """`git.commit`, and in `git.changed` the tracked files that differ from it, or "none"; empty outside a repository.
 
-    dvc.lock does not count: `dvc repro` is writing it while a step runs.
+    dvc.lock is not counted, because `dvc repro` writes it while a step runs.
     """
     commit = run_git(folder, "rev-parse", "--verify", "--quiet", "HEAD")
     if commit is None:
@@ -51,7 +51,7 @@ def git(folder: Path) -> dict[str, str]:
 
 
 def run_git(folder: Path, *words: str) -> str | None:
-    """What `git` prints in a folder; None where it fails or is not installed."""
+    """The output of a git command in a folder; None if it fails or git is not installed."""
     try:
         done = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=False)
     except FileNotFoundError:

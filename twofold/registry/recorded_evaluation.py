@@ -1,7 +1,7 @@
-"""What was recorded of a version's test: the predictions, the decision and the figures that its run has logged.
+"""The evaluation of a version as its run has logged it: predictions, decision and metrics.
 
-In: a version in the registry. Out: its evidence, and what of it does not fit together. Nothing is predicted anew and no
-weights are loaded: it is what a judgement can be made from again.
+`fetch_evaluation` takes a version in the registry and returns its evaluation, from which its gates can be evaluated
+again. `find_differences` lists contradictions between its records. No prediction is made and no weights are loaded.
 """
 
 import hashlib
@@ -31,14 +31,15 @@ CLOSE = 1e-9
 
 @dataclass(frozen=True)
 class RecordedEvaluation:
-    """A version's test.
+    """The logged evaluation of a version.
 
     Attributes:
-        version: in the registry; `run`: that judged it.
-        test: what it said of each test image.
-        decision: decision.json; `metrics`: metrics.json.
-        digests: SHA-256 of the files `decision` and `predictions`, and of `metrics` as `lineage` has it.
-        sealed: the folder of the sealed model, held to its seal.
+        run: the run that judged the version.
+        test: predictions on the test images.
+        decision: content of decision.json.
+        metrics: content of metrics.json.
+        digests: SHA-256 of the files `decision` and `predictions`, and of `metrics` as in the lineage.
+        sealed: folder of the sealed model, verified against its seal.
     """
 
     version: ModelVersion
@@ -64,7 +65,7 @@ class RecordedEvaluation:
 
     @cached_property
     def splits(self) -> dict[str, frozenset[str]]:
-        """The images that the model was trained, validated and tested on.
+        """The SHA-256 of the images that the model was trained, validated and tested on.
 
         Raises:
             ArtifactError: they were not sealed with it.
@@ -73,73 +74,70 @@ class RecordedEvaluation:
 
 
 def fetch_evaluation(store: MlflowStore, version: ModelVersion, folder: Path) -> RecordedEvaluation:
-    """Fetch a version's evidence.
+    """Download a version's evaluation and sealed model into a folder.
 
     Raises:
-        RegistryError: the version has no run, or its files or the run's are gone.
+        RegistryError: the version has no run, or its files or those of the run are gone.
         ArtifactError: a file cannot be read, or the sealed model was altered.
     """
     if not version.run_id:
         raise RegistryError(f"version {version.version} names no run: it was not registered by Twofold")
     place = folder / f"version-{version.version}"
     place.mkdir(parents=True, exist_ok=True)
-    paths = {
-        name: fetch_file(store, version.run_id, f"{EVALUATION}/{name}", place)
-        for name in (PREDICTIONS, DECISION, METRICS)
-    }
-    metrics = read_json(paths[METRICS])
+    predictions, decision, metrics = (
+        fetch_file(store, version.run_id, f"{EVALUATION}/{name}", place) for name in (PREDICTIONS, DECISION, METRICS)
+    )
+    values = read_json(metrics)
     return RecordedEvaluation(
         version=version,
         run=store.client.get_run(version.run_id),
-        test=read_predictions(paths[PREDICTIONS]).of("test"),
-        decision=read_json(paths[DECISION]),
-        metrics=metrics,
+        test=read_predictions(predictions).of("test"),
+        decision=read_json(decision),
+        metrics=values,
         digests={
-            "decision": file_sha256(paths[DECISION]),
-            "predictions": file_sha256(paths[PREDICTIONS]),
-            "metrics": sha256_of(metrics),
+            "decision": file_sha256(decision),
+            "predictions": file_sha256(predictions),
+            "metrics": sha256_of(values),
         },
         sealed=fetch_sealed(store, version, place / "model"),
     )
 
 
-def find_differences(evidence: RecordedEvaluation) -> dict[str, list[str]]:
-    """What of a version's evidence differs from what the version's tags or its run say, by what was recomputed."""
-    tags = evidence.version.tags
-    found = {
-        "decision": _differs("SHA-256", evidence.digests["decision"], tags.get("twofold.decision_digest")),
-        "model in the decision": _differs(
-            "digest", evidence.decision.get("model_digest"), tags.get("twofold.model_digest")
-        ),
-        "test images": _differs("fingerprint", evidence.fingerprint, tags.get("twofold.test_fingerprint")),
-        "key": _differs("key", candidate_key(tags), tags.get(KEY)),
+def find_differences(evaluation: RecordedEvaluation) -> dict[str, list[str]]:
+    """Compare a version's evaluation with its tags and its run; return the differences by what was compared."""
+    tags, decision = evaluation.version.tags, evaluation.decision
+    lineage_digests = recorded_lineage(evaluation.version).get("digests", {})
+    compared: dict[str, tuple[str, Any, Any]] = {
+        "decision": ("SHA-256", evaluation.digests["decision"], tags.get("twofold.decision_digest")),
+        "model in the decision": ("digest", decision.get("model_digest"), tags.get("twofold.model_digest")),
+        "test images": ("fingerprint", evaluation.fingerprint, tags.get("twofold.test_fingerprint")),
+        "key": ("key", candidate_key(tags), tags.get(KEY)),
+        "predictions": ("SHA-256", evaluation.digests["predictions"], lineage_digests.get("predictions")),
+        "metrics": ("SHA-256", evaluation.digests["metrics"], lineage_digests.get("metrics")),
     }
-    known = recorded_lineage(evidence.version).get("digests", {})
-    for name in ("predictions", "metrics"):
-        found[name] = _differs("SHA-256", evidence.digests[name], known.get(name))
-    counted = metrics_summary(evidence.test.target, evidence.test.probability, evidence.threshold)
-    again = {name: value for name, value in counted.items() if isinstance(value, int | float)}
-    again["threshold"] = evidence.threshold
-    if "temperature" in evidence.decision:  # a version from before there was one has none
-        again["temperature"] = float(evidence.decision["temperature"])
-    found["figures in metrics.json"] = _figures(again, evidence.metrics)
-    found["figures in MLflow's run"] = _figures(again, evidence.run.data.metrics)
-    return found
+    differences = {
+        name: [] if actual == recorded else [f"{what} is {actual}, recorded is {recorded}"]
+        for name, (what, actual, recorded) in compared.items()
+    }
+    summary = metrics_summary(evaluation.test.target, evaluation.test.probability, evaluation.threshold)
+    recomputed = {name: value for name, value in summary.items() if isinstance(value, int | float)}
+    recomputed["threshold"] = evaluation.threshold
+    if "temperature" in decision:  # older versions have none
+        recomputed["temperature"] = float(decision["temperature"])
+    differences["metrics in metrics.json"] = _compare_metrics(recomputed, evaluation.metrics)
+    differences["metrics in MLflow's run"] = _compare_metrics(recomputed, evaluation.run.data.metrics)
+    return differences
 
 
 def candidate_key(tags: Mapping[str, str]) -> str:
-    """A candidate's key, from the digests in its version's tags."""
+    """A candidate's key, computed from the digests in its version's tags."""
     parts = [tags.get(f"twofold.{name}", "") for name in ("model_digest", "decision_digest", "test_fingerprint")]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
-def _differs(what: str, found: Any, recorded: Any) -> list[str]:
-    return [] if found == recorded else [f"{what} is {found}, recorded is {recorded}"]
-
-
-def _figures(again: Mapping[str, float], recorded: Mapping[str, Any]) -> list[str]:
+def _compare_metrics(recomputed: Mapping[str, float], recorded: Mapping[str, Any]) -> list[str]:
     lines = []
-    for name, value in again.items():
+    for name, value in recomputed.items():
         found = recorded.get(name)
         if not isinstance(found, int | float) or not math.isclose(found, value, rel_tol=CLOSE, abs_tol=CLOSE):
             lines.append(f"{name} is {found}, the logged predictions give {value}")

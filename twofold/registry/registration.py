@@ -1,8 +1,8 @@
-"""From a verdict to the registry: the writes of register, in an order in which any of them may be the last.
+"""Register a candidate: from a verdict to a logged model, a version and an alias.
 
-In: a judgement and where the registry stands. Out: a logged model that has been tried in a fresh process, a version,
-an alias. Every write looks first whether it has been done, so that a register that was killed, run again, finishes
-the job and makes nothing twice.
+Reads a judgement and the state of the registry. Writes a logged model that has passed a smoke test in a fresh process,
+a version, and an alias. Every write first checks whether it has been done, so that a register that was killed can be
+run again: it finishes the work and makes nothing twice.
 """
 
 import tempfile
@@ -41,7 +41,7 @@ from twofold.tracking.registry_client import (
     LoggedModel,
     ModelVersion,
 )
-from twofold.tracking.runs import Run, log_figures, set_tags
+from twofold.tracking.runs import Run, log_nested_metrics, set_tags
 from twofold.tracking.store import MlflowStore
 
 MODEL_ID = "twofold.model_id"  # of a run: the logged model that it sealed
@@ -49,32 +49,36 @@ MODEL_ID = "twofold.model_id"  # of a run: the logged model that it sealed
 
 @dataclass(frozen=True)
 class RegistryState:
-    """Where the registry stands for a candidate.
+    """The state of the registry for a candidate.
 
     Attributes:
         ledger: of the registered model.
-        champion: the version that is champion now.
-        version: that holds the candidate already.
-        rival: the version to hold the candidate against: the champion, or, where the candidate is the champion
-            itself, the one that it was held against then.
+        champion: the current champion.
+        version: the version that holds the candidate already.
+        opponent: the version to compare the candidate with: the champion; or, if the candidate is the champion
+            itself, the version that it was compared with then.
     """
 
     ledger: Ledger
     champion: ModelVersion | None
     version: ModelVersion | None
-    rival: ModelVersion | None
+    opponent: ModelVersion | None
+
+    @property
+    def champion_number(self) -> int | None:
+        return None if self.champion is None else int(self.champion.version)
 
 
 def registry_state(store: MlflowStore, name: str, key: str) -> RegistryState:
-    """Look up champion and candidate in ledger and registry, after finishing what a killed process had begun.
+    """Look up champion and candidate in ledger and registry, after finishing the change of a killed process.
 
     Raises:
-        RegistryError: the ledger is damaged, an alias was moved by other hands, or the champion has been deleted.
+        RegistryError: the ledger is damaged, an alias was moved outside Twofold, or the champion has been deleted.
     """
-    return _standing(store, name, key, transitions.sound_ledger(store, name))
+    return _read_state(store, name, key, transitions.sound_ledger(store, name))
 
 
-def _standing(store: MlflowStore, name: str, key: str, ledger: Ledger) -> RegistryState:
+def _read_state(store: MlflowStore, name: str, key: str, ledger: Ledger) -> RegistryState:
     if ledger.entries:
         champion = None if ledger.champion is None else registry_client.version(store, name, str(ledger.champion))
         if champion is None and ledger.champion is not None:
@@ -86,49 +90,45 @@ def _standing(store: MlflowStore, name: str, key: str, ledger: Ledger) -> Regist
     version = registry_client.version_of_candidate(store, name, key)
     if champion is None or version is None or champion.version != version.version:
         return RegistryState(ledger, champion, version, champion)
-    before = version.tags.get(JUDGED_AGAINST)
-    return RegistryState(ledger, champion, version, registry_client.version(store, name, before) if before else None)
+    previous = version.tags.get(JUDGED_AGAINST)
+    opponent = registry_client.version(store, name, previous) if previous else None
+    return RegistryState(ledger, champion, version, opponent)
 
 
-def known_outcome(stands: RegistryState, judgement: Judgement, alias: str) -> Outcome | None:
-    """What has been settled already, or None if the candidate passed and its promotion is still to be done.
+def known_outcome(state: RegistryState, judgement: Judgement, alias: str) -> Outcome | None:
+    """The outcome if it is settled already; None if the candidate passed and is still to be promoted.
 
-    A version that was champion once is settled for good, and so is one that a person has rejected: a scheduled run on
-    the same data must not undo anyone's decision.
+    A version that was champion once, or that a person has rejected, is settled for good: a scheduled run on the same
+    data must not undo a person's decision.
     """
-    now = None if stands.champion is None else int(stands.champion.version)
-    held = None if stands.version is None else int(stands.version.version)
-    if judgement.dvc_experiment:
-        return Outcome(held, None, nothing_new=False, champion=now)
-    if held is not None:
-        given = CHAMPION if now == held else stands.ledger.given(held)
-        if given in (CHAMPION, REJECTED) or (given == alias and not _stale(stands)):
-            return Outcome(held, given, nothing_new=True, champion=now)
-    return None if judgement.verdict.passed else Outcome(held, None, nothing_new=False, champion=now)
-
-
-def _stale(stands: RegistryState) -> bool:
-    """Whether a version that waits for review was held against another champion than the present one."""
-    now = "" if stands.champion is None else str(stands.champion.version)
-    return stands.version is not None and stands.version.tags.get(JUDGED_AGAINST, "") != now
+    champion, version = state.champion_number, state.version
+    number = None if version is None else int(version.version)
+    if version is not None and number is not None and not judgement.dvc_experiment:
+        status = CHAMPION if number == champion else state.ledger.highest_status(number)
+        # A version that waits for review is judged again if the champion has changed.
+        is_current = version.tags.get(JUDGED_AGAINST, "") == str(champion or "")
+        if status in (CHAMPION, REJECTED) or (status == alias and is_current):
+            return Outcome(number, status, nothing_new=True, champion=champion)
+    if judgement.verdict.passed and not judgement.dvc_experiment:
+        return None
+    return Outcome(number, None, nothing_new=False, champion=champion)
 
 
 def log_model(store: MlflowStore, run: Run, judgement: Judgement) -> tuple[LoggedModel, str]:
-    """Seal the candidate, log it, fetch it back and try it in a fresh process, pickles forbidden.
+    """Seal the candidate, log it, download it again and smoke-test it in a fresh process that forbids pickles.
 
     Returns:
         The logged model and the SHA-256 of its seal.
 
     Raises:
-        RegistryError: what the store gives back is not what was sent, or does not predict what evaluate did.
+        RegistryError: the store returns other files than were uploaded, or the predictions differ from evaluate's.
     """
     candidate = judgement.candidate
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        asked, said = sample_files(candidate, IMAGES)
-        golden_samples.write(
-            folder / GOLDEN_SAMPLES, asked, said, pictures=bool(candidate.about["evaluate"]["params"]["pictures"])
-        )
+        images, probabilities = sample_files(candidate, IMAGES)
+        pictures = bool(candidate.about["evaluate"]["params"]["pictures"])
+        golden_samples.write(folder / GOLDEN_SAMPLES, images, probabilities, pictures=pictures)
         sealed = write_sealed_model(
             candidate.model,
             candidate.evaluation / DECISION,
@@ -141,17 +141,17 @@ def log_model(store: MlflowStore, run: Run, judgement: Judgement) -> tuple[Logge
         found = registry_client.logged_model(store, run.info.experiment_id, candidate.key, sealed.digest)
         model = found or registry_client.begin_model(store, run, judgement.name, tags)
         registry_client.name_output(store, run, model)
-        log_figures(store, run, candidate.metrics, model.model_id)
+        log_nested_metrics(store, run, candidate.metrics, model.model_id)
         largest = model.tags.get(SMOKE_TESTED)
-        if largest is not None and (gone := _gone(store, model, sealed, folder / "there")):
-            # Tried once, by a register that was killed or weeks ago: what cannot be served must not be promoted.
-            say(f"register: the logged model is no longer what was tried ({gone}); it is sent and tried again")
+        if largest is not None and (problem := _find_problem(store, model, sealed, folder / "logged")):
+            # The smoke test may be weeks old, and a model that cannot be served must not be promoted.
+            say(f"register: the logged model has changed since its smoke test ({problem}); uploading it again")
             largest = None
         if largest is None:
-            # Sent again even if it was sent before: what is run below must be what was made above.
+            # Uploaded again even if it was before: the model tested below must be the one sealed above.
             write_mlflow_model(sealed, folder / "packed", model_id=model.model_id, run_id=model.source_run_id)
             registry_client.upload(store, model, folder / "packed")
-            largest = f"{_rehearse(store, model, candidate, folder):.3g}"
+            largest = f"{_smoke_test(store, model, candidate, folder):.3g}"
             store.client.set_logged_model_tags(model.model_id, {SMOKE_TESTED: largest})
     set_tags(store, run, {MODEL_ID: model.model_id, SEAL: sealed.digest, SMOKE_TESTED: largest})
     return model, sealed.digest
@@ -160,7 +160,7 @@ def log_model(store: MlflowStore, run: Run, judgement: Judgement) -> tuple[Logge
 def promote(
     store: MlflowStore,
     run: Run,
-    stands: RegistryState,
+    state: RegistryState,
     judgement: Judgement,
     *,
     model: LoggedModel,
@@ -169,16 +169,15 @@ def promote(
     card: str,
     params: Mapping[str, Any],
 ) -> Outcome:
-    """Make the version, unless it is there, and give it its alias: under the lock, and only if nobody was faster.
+    """Under the lock, make the version unless it exists, and give it its alias unless the champion has changed.
 
     Args:
-        store: the registry's.
         run: of the candidate.
-        stands: where the registry stood when the candidate was judged.
-        judgement: that the candidate has passed.
-        model: that `log_model` has logged, and `seal_digest`.
+        state: the state of the registry when the candidate was judged.
+        judgement: of a candidate that has passed.
+        model: the model that `log_model` has logged.
         seal_digest: SHA-256 of its seal.json.
-        alias: `champion`, or `challenger` where a person has the last word.
+        alias: `champion`, or `challenger` if a person decides.
         card: the version's description.
         params: every step's section.
 
@@ -187,57 +186,54 @@ def promote(
     """
     name, key = judgement.name, judgement.candidate.key
     with transitions.change_under_lock(store, name) as (lock, ledger):
-        fresh = _standing(store, name, key, ledger)
-        done = known_outcome(fresh, judgement, alias)
-        if done is not None:
-            return done  # by another register of this very candidate
-        expected = None if stands.champion is None else int(stands.champion.version)
-        transitions.require_same_champion(
-            name, expected, None if fresh.champion is None else int(fresh.champion.version)
-        )
-        rival = "" if judgement.champion is None else judgement.champion.version
-        version, gates = _version(store, run, judgement, fresh.version, model, seal_digest, card, params)
+        current = _read_state(store, name, key, ledger)
+        outcome = known_outcome(current, judgement, alias)
+        if outcome is not None:
+            return outcome  # another register has promoted the same candidate
+        expected = state.champion_number
+        transitions.require_same_champion(name, expected, current.champion_number)
+        opponent = "" if judgement.champion is None else judgement.champion.version
+        version, gates = _make_version(store, run, judgement, current.version, model, seal_digest, card, params)
+        number = int(version.version)
         change = transitions.Change(
             "promote" if alias == CHAMPION else "challenge",
-            int(version.version),
+            number,
             actor=f"register, run by {transitions.actor()}",
             reason=f"register.promotion is {params['register']['promotion']}, and every gate that applies is passed",
             gates=gates,
             report=run.info.run_id,
-            note=f"held against version {rival}" if rival else "there was no champion to hold it against",
+            note=f"held against version {opponent}" if opponent else "there was no champion to hold it against",
         )
-        if alias == CHAMPION or ledger.challenger != int(version.version):
+        if alias == CHAMPION or ledger.challenger != number:
             transitions.commit(lock, change, expected=expected)
-    number = int(version.version)
     say(f"register: version {number} of '{name}' is now {alias}")
     return Outcome(number, alias, nothing_new=False, champion=number if alias == CHAMPION else expected)
 
 
-def _version(
+def _make_version(
     store: MlflowStore,
     run: Run,
     judgement: Judgement,
-    found: ModelVersion | None,
+    existing: ModelVersion | None,
     model: LoggedModel,
     seal_digest: str,
     card: str,
     params: Mapping[str, Any],
 ) -> tuple[ModelVersion, str]:
-    """The candidate's version, made unless it is there, and the SHA-256 of the verdict that it is tagged with."""
+    """The candidate's version, made unless it exists, and the SHA-256 of the verdict in its tags."""
     candidate = judgement.candidate
-    gates, tagged = verdict_store.store_verdict(store, run.info.run_id, judgement.verdict)
-    conditions = {key: params["register"][key] for key in ("gates", "reference_since")}
-    again = {
+    gates, verdict_tags = verdict_store.store_verdict(store, run.info.run_id, judgement.verdict)
+    tags = {
         JUDGED_AGAINST: "" if judgement.champion is None else judgement.champion.version,
         BEST: best_champion.as_tag(judgement.inherited_best),
-        CONDITIONS: canonical(conditions),
-        **tagged,
+        CONDITIONS: canonical({key: params["register"][key] for key in ("gates", "reference_since")}),
+        **verdict_tags,
     }
-    if found is not None:
+    if existing is not None:
         # Made by a register that was killed, or judged before; the champion may have changed since.
-        registry_client.tag_version(store, found, again)
-        return found, gates
-    tags = {
+        registry_client.tag_version(store, existing, tags)
+        return existing, gates
+    fixed_tags = {
         KEY: candidate.key,
         SEAL: seal_digest,
         "twofold.test_fingerprint": candidate.test_fingerprint,
@@ -247,24 +243,25 @@ def _version(
         "twofold.git_commit": judgement.provenance.get("git.commit", ""),
         LINEAGE: canonical(collect_lineage(judgement, params)),
     }
-    return registry_client.create_version(store, judgement.name, model, run, tags | again, card), gates
+    return registry_client.create_version(store, judgement.name, model, run, fixed_tags | tags, card), gates
 
 
-def _gone(store: MlflowStore, model: LoggedModel, sealed: SealedFolder, folder: Path) -> str:
-    """Why a logged model's files are no longer those that were tried, in words; nothing of them is run."""
+def _find_problem(store: MlflowStore, model: LoggedModel, sealed: SealedFolder, folder: Path) -> str:
+    """Why a logged model's files differ from those that were tested; none of them is executed."""
     try:
         return find_differences(registry_client.download(store, model, folder), sealed)
     except RegistryError as error:
         return str(error)
 
 
-def _rehearse(store: MlflowStore, model: LoggedModel, candidate: Candidate, folder: Path) -> float:
-    """The largest difference of a probability on the rehearsal's images."""
-    back = registry_client.download(store, model, folder / "back")
-    if digest(back) != digest(folder / "packed"):
-        raise RegistryError(f"logged model {model.model_id}: the store gives back other files than were sent")
+def _smoke_test(store: MlflowStore, model: LoggedModel, candidate: Candidate, folder: Path) -> float:
+    """Download the logged model and smoke-test it; return the largest difference of a probability."""
+    downloaded = registry_client.download(store, model, folder / "back")
+    if digest(downloaded) != digest(folder / "packed"):
+        raise RegistryError(f"logged model {model.model_id}: the store returns other files than were uploaded")
     images, expected = sample_files(candidate, IMAGES)
-    say(f"register: trying the sealed model in a fresh process on {len(images)} test images")
-    threshold = float(candidate.decision["threshold"])
-    precision = str(candidate.decision["precision"])
-    return run_smoke_test(back, images, expected, threshold=threshold, labels=candidate.labels, precision=precision)
+    say(f"register: smoke-testing the sealed model in a fresh process on {len(images)} test images")
+    threshold, precision = float(candidate.decision["threshold"]), str(candidate.decision["precision"])
+    return run_smoke_test(
+        downloaded, images, expected, threshold=threshold, labels=candidate.labels, precision=precision
+    )

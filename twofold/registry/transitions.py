@@ -1,10 +1,9 @@
-"""One change of who is champion: under the lock, on fresh knowledge, into the ledger, then to the aliases.
+"""Change the champion: under the lock, write an entry into the ledger, then set the aliases.
 
-In: a store, a registered model's name, a change with its actor and reason, and the champion that the change was decided
-against. Out: the ledger's entry, and aliases that follow from the ledger.
-
-The order of the writes is entry, aliases, head. Killed before the entry, nothing has happened; after it, whoever comes
-next finds that the head lags behind and sets the aliases.
+Takes a store, a registered model's name, a change with its actor and reason, and the champion that the change was
+decided against. Returns the ledger's entry. The order of the writes is entry, aliases, head: a process killed before
+the entry has changed nothing; after a process killed later, the next one sees that the head lags behind and sets the
+aliases.
 """
 
 import os
@@ -13,7 +12,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from twofold.core.errors import ParameterError, RegistryError
 from twofold.core.progress import say
@@ -23,12 +21,13 @@ from twofold.registry.lineage import LINEAGE
 from twofold.registry.lock import Lock, holder, locked
 from twofold.registry.provenance import run_git
 from twofold.tracking import registry_client
+from twofold.tracking.registry_client import RegisteredModel
 from twofold.tracking.store import MlflowStore
 
 
 @dataclass(frozen=True)
 class Change:
-    """What is to be written into the ledger; its fields are those of `twofold.registry.ledger.Entry`."""
+    """A change to write into the ledger; the fields are those of `twofold.registry.ledger.Entry`."""
 
     action: Action
     version: int | None
@@ -40,101 +39,89 @@ class Change:
 
 
 def sound_ledger(store: MlflowStore, name: str) -> Ledger:
-    """The ledger, after making sure that it is whole and that the aliases follow from it.
-
-    What a killed process has left undone is done first.
+    """Read the ledger and verify it and the aliases, after finishing the change of a killed process.
 
     Raises:
-        RegistryError: an entry is missing or was changed, or an alias was moved by other hands.
+        RegistryError: an entry is missing or was changed, or an alias was moved outside Twofold.
     """
-    ledger, told = state(store, name)
-    if not told and (ledger.settled or not ledger.entries):
+    ledger, problems = inspect_ledger(store, name)
+    if not problems and (ledger.settled or not ledger.entries):
         return ledger
-    # What looks wrong may be someone else's change under way; under the lock there is none.
+    # The problem may be another process's change in progress; under the lock there is none.
     with locked(store, name, above=ledger.fence) as lock:
-        return _sound(lock)
+        return _sound_ledger_under(lock)
 
 
 @contextmanager
 def change_under_lock(store: MlflowStore, name: str) -> Iterator[tuple[Lock, Ledger]]:
-    """The lock, and the ledger as it is under it; for `commit`."""
-    before, _ = state(store, name)
+    """Acquire the lock and read the ledger under it; for `commit`."""
+    before, _ = inspect_ledger(store, name)
     with locked(store, name, above=before.fence) as lock:
-        yield lock, _sound(lock)
+        yield lock, _sound_ledger_under(lock)
 
 
 def commit(lock: Lock, change: Change, *, expected: int | None) -> Entry:
-    """Write one change; within the block of `changing`.
+    """Write one change, within the block of `change_under_lock`.
 
     Args:
-        lock: that is held.
-        change: what to write.
-        expected: the champion that it was decided against, or None for none; read again just before the write.
+        expected: the champion that the change was decided against, or None; compared again just before the write.
 
     Raises:
-        RegistryError: the champion is another one by now, or the lock was lost.
-        ParameterError: no actor or no reason is given, or one that is too long.
+        RegistryError: the champion has changed, or the lock was lost.
+        ParameterError: the actor or the reason is blank or too long.
     """
-    _worded(change)
-    store, name = lock.store, lock.model
-    ledger = _sound(lock)
+    _check_texts(change)
+    ledger = _sound_ledger_under(lock)
     if not ledger.entries:
         ledger = _adopt(lock, ledger)
-    require_same_champion(name, expected, ledger.champion)
-    entry = ledger.next(lock.fence, time=_now(), **vars(change))
-    registry_client.tag_model(store, name, entry.key, entry.text)
-    lock.check()
-    _settle(store, name, ledger.followed_by(entry))
-    lock.check()  # stopped in between, it would have moved an alias back, and the head: whoever comes next moves both
+    require_same_champion(lock.model, expected, ledger.champion)
+    entry, ledger = _write_entry(lock, ledger, change)
+    _settle(lock.store, lock.model, ledger)
+    lock.check()  # a holder whose lock was lost here moved an alias and the head back; the next process sets both
     return entry
 
 
 def repair(store: MlflowStore, name: str, *, actor: str, reason: str) -> list[str]:
-    """Set every alias as the ledger says; what was done, a line each.
+    """Set every alias as the ledger says; return what was done, a line each.
 
     Args:
-        store: of the registry.
-        name: of the registered model.
-        actor: who, where the ledger itself is damaged.
-        reason: why it may go on all the same: needed only then. What is wrong is written into the ledger with it.
+        actor: recorded if the ledger itself is damaged.
+        reason: why to go on with a damaged ledger, or "". It is recorded with the problems.
 
     Raises:
-        RegistryError: the ledger is damaged and there is no reason, or a version that it names is gone.
+        RegistryError: the ledger is damaged and no reason is given, or a version that it names is gone.
     """
     if registry_client.registered(store, name) is None:
         raise RegistryError(f"there is no registered model '{name}' in this store; see MLFLOW_TRACKING_URI and --name")
-    before, _ = state(store, name)
+    before, _ = inspect_ledger(store, name)
     with locked(store, name, above=before.fence) as lock:
-        ledger, _ = state(store, name)
+        ledger, _ = inspect_ledger(store, name)
         done = []
         if ledger.problems:
             if not reason:
                 raise RegistryError(
-                    f"the ledger of '{name}' is damaged: {'; '.join(ledger.problems)}. Its entries cannot be brought "
-                    "back from here. Find out who changed them; then go on with what is left by --repair --reason WHY, "
-                    "which is recorded"
+                    f"the ledger of '{name}' is damaged: {'; '.join(ledger.problems)}. Its entries cannot be restored. "
+                    "Find out who changed them; then accept the remaining ones with --repair --reason WHY, which is "
+                    "recorded"
                 )
             change = Change("acknowledge", None, actor, reason, note="\n".join(ledger.problems))
-            _worded(change)
-            entry = ledger.next(lock.fence, time=_now(), **vars(change))
-            registry_client.tag_model(store, name, entry.key, entry.text)
-            lock.check()
-            ledger = ledger.followed_by(entry)
+            _check_texts(change)
+            entry, ledger = _write_entry(lock, ledger, change)
             done.append(f"entry {entry.number}: acknowledged {len(ledger.problems)} problem(s)")
-            if not any(known.moves for known in ledger.entries):
-                ledger = _adopt(lock, ledger)  # nothing but the alias says any more who is champion
+            if not any(each.sets_champion for each in ledger.entries):
+                ledger = _adopt(lock, ledger)  # only the alias still says which version is champion
         if ledger.entries:
             done += _settle(store, name, ledger)
         return done
 
 
-def actor(given: str | None = None) -> str:
-    """Who acts: as given, else git's user.name and user.email, else the login name with the host's."""
-    if given:
-        return given
-    found = [(run_git(Path.cwd(), "config", key) or "").strip() for key in ("user.name", "user.email")]
-    if found[0]:
-        return f"{found[0]} <{found[1]}>" if found[1] else found[0]
+def actor(name: str | None = None) -> str:
+    """Who acts: the given name, otherwise git's user.name and user.email, otherwise $USER or user@host."""
+    if name:
+        return name
+    user, email = ((run_git(Path.cwd(), "config", key) or "").strip() for key in ("user.name", "user.email"))
+    if user:
+        return f"{user} <{email}>" if email else user
     return os.environ.get("USER") or holder().partition(",")[0]
 
 
@@ -142,41 +129,47 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _worded(change: Change) -> None:
-    for word, text in (("actor", change.actor), ("reason", change.reason)):
+def _check_texts(change: Change) -> None:
+    for key, text in (("actor", change.actor), ("reason", change.reason)):
         if not text.strip() or len(text) > LONGEST_REASON:
             raise ParameterError(
-                f"{word}: must be 1 to {LONGEST_REASON} characters and not blank, found {len(text)}; it is what "
-                "others will read in the ledger"
+                f"{key}: must be 1 to {LONGEST_REASON} characters and not blank, found {len(text)}; it is shown in "
+                "the ledger"
             )
 
 
-def state(store: MlflowStore, name: str) -> tuple[Ledger, list[str]]:
-    """The ledger, and what is wrong with it or with an alias, a sentence each."""
+def inspect_ledger(store: MlflowStore, name: str) -> tuple[Ledger, list[str]]:
+    """Read the ledger; return it with its problems and those of the aliases, a sentence each."""
     model = registry_client.registered(store, name)
     ledger = ledgers.read({} if model is None else model.tags)
     if model is None or not ledger.entries:
-        found = None if ledger.problems else registry_client.version_by_alias(store, name)
-        if found is not None and LINEAGE in found.tags:
-            gone = f"every entry is missing, though version {found.version} is champion and was made under a ledger"
+        version = None if ledger.problems else registry_client.version_by_alias(store, name)
+        if version is not None and LINEAGE in version.tags:
+            gone = f"every entry is missing, though version {version.version} is champion and was made under a ledger"
             ledger = replace(ledger, problems=(gone,))
         return ledger, list(ledger.problems)
-    told = list(ledger.problems)
-    for alias, number in ledger.aliases.items():
-        found = model.aliases.get(alias)
-        if (None if found is None else int(found)) == number:
-            continue
-        if found is None and number is not None and registry_client.version(store, name, str(number)) is None:
-            continue  # deleted in MLflow, and its alias with it
-        told.append(
-            f"the alias '{alias}' of '{name}' is at version {found or 'none'}, by the ledger at {number or 'none'}"
+    problems = list(ledger.problems)
+    for alias, found, expected in _moved_aliases(model, ledger):
+        if found is None and expected is not None and registry_client.version(store, name, str(expected)) is None:
+            continue  # the version was deleted in MLflow, and its alias with it
+        problems.append(
+            f"the alias '{alias}' of '{name}' is at version {found or 'none'}, by the ledger at {expected or 'none'}"
         )
-    return ledger, told
+    return ledger, problems
 
 
-def _sound(lock: Lock) -> Ledger:
-    """The ledger under the lock, what a killed process has left undone being done."""
-    ledger, told = state(lock.store, lock.model)
+def _moved_aliases(model: RegisteredModel | None, ledger: Ledger) -> Iterator[tuple[str, int | None, int | None]]:
+    """Each alias that differs from the ledger, with the version that it has and the one that the ledger gives it."""
+    for alias, expected in ledger.aliases.items():
+        found = None if model is None else model.aliases.get(alias)
+        found = None if found is None else int(found)
+        if found != expected:
+            yield alias, found, expected
+
+
+def _sound_ledger_under(lock: Lock) -> Ledger:
+    """Verify the ledger under the lock, after finishing the change of a killed process."""
+    ledger, problems = inspect_ledger(lock.store, lock.model)
     if ledger.problems:
         raise RegistryError(
             f"the ledger of '{lock.model}' is damaged, and nothing is promoted on it: {'; '.join(ledger.problems)}; "
@@ -184,35 +177,39 @@ def _sound(lock: Lock) -> Ledger:
         )
     if not ledger.settled:
         for line in _settle(lock.store, lock.model, ledger):
-            say(f"finished what a killed process had begun: {line}")
-    elif told:
+            say(f"finished the change of a killed process: {line}")
+    elif problems:
         raise RegistryError(
-            f"{'; '.join(told)}: someone has moved it in MLflow. Put it back with `twofold models history --repair`, "
-            "then record what is meant with `twofold models rollback` or `approve`"
+            f"{'; '.join(problems)}: someone has moved it in MLflow. Put it back with `twofold models history "
+            "--repair`, then record the intended change with `twofold models rollback` or `approve`"
         )
     return ledger
 
 
-def _adopt(lock: Lock, ledger: Ledger) -> Ledger:
-    """A champion that was there before the ledger, or whose entry is gone, is entered as the alias says."""
-    found = registry_client.version_by_alias(lock.store, lock.model)
-    if found is None:
-        return ledger
-    reason = "it held the alias, and no entry says since when"
-    values: dict[str, Any] = vars(Change("adopt", int(found.version), actor(), reason))
-    entry = ledger.next(lock.fence, time=_now(), **values)
+def _write_entry(lock: Lock, ledger: Ledger, change: Change) -> tuple[Entry, Ledger]:
+    """Write the entry of a change, then make sure that the lock is still held; return the entry and the new ledger."""
+    entry = ledger.next_entry(lock.fence, time=_now(), **vars(change))
     registry_client.tag_model(lock.store, lock.model, entry.key, entry.text)
     lock.check()
-    after = ledger.followed_by(entry)
-    _settle(lock.store, lock.model, after)
-    return after
+    return entry, ledger.with_entry(entry)
+
+
+def _adopt(lock: Lock, ledger: Ledger) -> Ledger:
+    """Enter the champion that the alias names, if it is older than the ledger or its entry is gone."""
+    version = registry_client.version_by_alias(lock.store, lock.model)
+    if version is None:
+        return ledger
+    reason = "it held the alias, and no entry says since when"
+    _, ledger = _write_entry(lock, ledger, Change("adopt", int(version.version), actor(), reason))
+    _settle(lock.store, lock.model, ledger)
+    return ledger
 
 
 def require_same_champion(name: str, expected: int | None, found: int | None) -> None:
-    """Nothing is decided on stale knowledge.
+    """Refuse a decision that was prepared against another champion.
 
     Raises:
-        RegistryError: the champion is another version than when a decision was prepared.
+        RegistryError: the champion has changed.
     """
     if found != expected:
         raise RegistryError(
@@ -222,10 +219,10 @@ def require_same_champion(name: str, expected: int | None, found: int | None) ->
 
 
 def require_undecided(name: str, version: int | None, before: Ledger, now: Ledger) -> None:
-    """Nothing is decided over the head of someone else who has decided on the same version meanwhile.
+    """Refuse a decision on a version that someone else has decided on meanwhile.
 
     Raises:
-        RegistryError: the ledger has an entry about the version that was not there when a decision was prepared.
+        RegistryError: the ledger has an entry about the version that was not there when the decision was prepared.
     """
     for entry in now.entries:
         if version is not None and entry.version == version and entry.number > before.end:
@@ -236,24 +233,21 @@ def require_undecided(name: str, version: int | None, before: Ledger, now: Ledge
 
 
 def _settle(store: MlflowStore, name: str, ledger: Ledger) -> list[str]:
-    """Set the aliases that differ from the ledger, then its head; what was done."""
+    """Set the aliases that differ from the ledger, then its head; return what was done, a line each."""
     model = registry_client.registered(store, name)
     done = []
-    for alias, number in ledger.aliases.items():
-        found = None if model is None else model.aliases.get(alias)
-        if (None if found is None else int(found)) == number:
-            continue
-        if number is not None and registry_client.version(store, name, str(number)) is None:
+    for alias, found, expected in _moved_aliases(model, ledger):
+        if expected is not None and registry_client.version(store, name, str(expected)) is None:
             if found is None:
                 continue
             raise RegistryError(
-                f"version {number} of '{name}', which by the ledger is {alias}, has been deleted in MLflow; choose "
+                f"version {expected} of '{name}', which by the ledger is {alias}, has been deleted in MLflow; choose "
                 "another with `twofold models rollback VERSION` (`none` for no model)"
             )
-        registry_client.set_alias(store, name, alias, number)
-        done.append(f"'{alias}' moved from version {found or 'none'} to {number or 'none'}")
-    last = ledger.last
-    text = "" if last is None else ledgers.head_text(last)
-    if last is not None and (model is None or model.tags.get(HEAD) != text):
-        registry_client.tag_model(store, name, HEAD, text)
+        registry_client.set_alias(store, name, alias, expected)
+        done.append(f"'{alias}' moved from version {found or 'none'} to {expected or 'none'}")
+    if ledger.last is not None:
+        text = ledgers.head_text(ledger.last)
+        if model is None or model.tags.get(HEAD) != text:
+            registry_client.tag_model(store, name, HEAD, text)
     return done

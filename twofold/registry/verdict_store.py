@@ -1,7 +1,7 @@
-"""The grounds of a decision: a verdict gate by gate, kept with the version and known by its SHA-256.
+"""Store the verdict on every gate with the version, so that a decision can be explained later.
 
-In: a verdict, a version. Out: the SHA-256 that goes into the ledger, and the gates that belong to one. They are a tag
-of the version, each verdict under its own; one that is too long for a tag is a file of the version's run.
+A verdict is identified by its SHA-256, which goes into the ledger. Each verdict is a tag of the version, or a file of
+the version's run if it is too long for a tag.
 """
 
 import hashlib
@@ -18,12 +18,12 @@ from twofold.tracking.registry_client import ModelVersion
 from twofold.tracking.runs import fetch_file
 from twofold.tracking.store import MlflowStore
 
-GATES = "twofold.gates"  # of a version, with the beginning of the SHA-256: a verdict, gate by gate, as JSON
+GATES = "twofold.gates"  # tag of a version, followed by the first digits of the SHA-256: a verdict as JSON
 FOLDER = "gates"  # of a run
 
 
 def store_verdict(store: MlflowStore, run_id: str, verdict: Verdict) -> tuple[str, dict[str, str]]:
-    """The SHA-256 of a verdict's gates, and the tag that the version is to get; what is too long goes into the run."""
+    """Return a verdict's SHA-256 and the tag for its version; a verdict that is too long is logged to the run."""
     text = canonical(verdict.as_json())
     digest = hashlib.sha256(text.encode()).hexdigest()
     if len(text) <= registry_client.LONGEST_TAG:
@@ -33,10 +33,10 @@ def store_verdict(store: MlflowStore, run_id: str, verdict: Verdict) -> tuple[st
 
 
 def load_verdict(store: MlflowStore, version: ModelVersion, digest: str) -> list[dict[str, Any]]:
-    """The gates of a verdict, each with its figure and limit.
+    """Load the gates of a verdict, each with its value and limit.
 
     Raises:
-        RegistryError: they are gone, or were changed.
+        RegistryError: they are gone or were changed.
     """
     text = version.tags.get(_tag(digest))
     if text is None:

@@ -1,7 +1,7 @@
-"""Verifying a version: everything that was recorded of it and can be recomputed is, and what differs is named.
+"""Verify a version: recompute every record that can be recomputed, and name the differences.
 
-In: a version in the registry. Out: a list of checks, each with its verdict: `as recorded`, `DIFFERS` or `not checked`,
-the latter with the reason. Nothing is repaired and nothing of the version is run.
+Takes a version in the registry. Returns a list of checks, each with its verdict: `as recorded`, `DIFFERS`, or
+`not checked` with the reason. Nothing is repaired, and no code that was stored with the version is executed.
 """
 
 import math
@@ -15,21 +15,22 @@ from twofold.core.artifacts import file_sha256, read_json
 from twofold.core.errors import RegistryError, TwofoldError
 from twofold.metrics.metric_intervals import metric_intervals
 from twofold.registry import approval, verdict_store
-from twofold.registry.ledger import Entry, Ledger
+from twofold.registry.ledger import Entry
 from twofold.registry.lineage import UNKNOWN, recorded_lineage, sha256_of
 from twofold.registry.recorded_evaluation import CLOSE, RecordedEvaluation, fetch_evaluation, find_differences
-from twofold.registry.transitions import state
+from twofold.registry.transitions import inspect_ledger
 from twofold.serving.model_resolver import fetch_sealed
 from twofold.serving.sealed_model import ARCHITECTURE, DECISION, open_sealed
 from twofold.tracking.registry_client import SEAL, ModelVersion
 from twofold.tracking.store import MlflowStore, flatten
 
+# All texts of checks are part of the `--json` output, which stays the same across versions.
 SAME, DIFFERS, UNCHECKED = "as recorded", "DIFFERS", "not checked"
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at; `detail` says what, or why it was not."""
+    """One check; `detail` says what was compared, or why it was not."""
 
     name: str
     verdict: str
@@ -37,117 +38,108 @@ class Check:
     differences: tuple[str, ...] = ()
 
 
-def verify(store: MlflowStore, name: str, which: str, raw: Path | None = None) -> tuple[int, list[dict[str, Any]]]:
-    """Check a version; its number, and the checks as JSON objects.
+def verify(store: MlflowStore, name: str, selector: str, raw: Path | None = None) -> tuple[int, list[dict[str, Any]]]:
+    """Check a version; return its number, and the checks as JSON objects.
 
     Args:
-        store: of the registry.
-        name: of the registered model.
-        which: its number, or `champion` or `challenger`.
-        raw: ingest's artifact, where images are that were not sealed.
+        selector: the version's number, `champion` or `challenger`.
+        raw: ingest's artifact, which supplies golden samples that were sealed by their SHA-256 alone.
     """
-    ledger, wrong = state(store, name)
-    version = approval.find_version(store, name, which, ledger)
+    ledger, problems = inspect_ledger(store, name)
+    version = approval.find_version(store, name, selector, ledger)
+    number = int(version.version)
     lineage = recorded_lineage(version)
+    own_entries = [entry for entry in ledger.entries if entry.version == number]
+    detail = f"{len(ledger.entries)} entries, {len(own_entries)} about this version; their chain, and the aliases"
+    checks = [_result("ledger", detail, problems)]
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        checks = _ledger(ledger, wrong, int(version.version))
-        checks += _sealed(store, version, lineage, folder, raw)
-        checks += _evidence(store, version, lineage, ledger, folder)
-    return int(version.version), [asdict(check) for check in checks]
+        checks += _check_sealed_model(store, version, lineage, folder / "sealed", raw)
+        checks += _check_evaluation(store, version, lineage, own_entries, folder)
+    return number, [asdict(check) for check in checks]
 
 
-def _check(name: str, detail: str, found: list[str]) -> Check:
-    return Check(name, DIFFERS if found else SAME, detail, tuple(found))
+def _result(name: str, detail: str, differences: list[str]) -> Check:
+    return Check(name, DIFFERS if differences else SAME, detail, tuple(differences))
 
 
-def _tried(name: str, detail: str, look: Callable[[], list[str]]) -> Check:
-    """A check whose failure to find anything is a difference too."""
+def _check(name: str, detail: str, find: Callable[[], list[str]]) -> Check:
+    """Run a check; an error is a difference too."""
     try:
-        return _check(name, detail, look())
+        return _result(name, detail, find())
     except TwofoldError as error:
-        return Check(name, DIFFERS, detail, (str(error),))
+        return _result(name, detail, [str(error)])
 
 
-def _ledger(ledger: Ledger, wrong: list[str], number: int) -> list[Check]:
-    about = sum(entry.version == number for entry in ledger.entries)
-    detail = f"{len(ledger.entries)} entries, {about} about this version; their chain, and the aliases"
-    return [_check("ledger", detail, wrong)]
-
-
-def _sealed(
+def _check_sealed_model(
     store: MlflowStore, version: ModelVersion, lineage: Mapping[str, Any], folder: Path, raw: Path | None
 ) -> list[Check]:
-    place = folder / "sealed"
-
-    def seal() -> list[str]:
-        open_sealed(fetch_sealed(store, version, place), version.tags.get(SEAL))
+    def open_model() -> list[str]:
+        open_sealed(fetch_sealed(store, version, folder), version.tags.get(SEAL))
         return []
 
-    checks = [_tried("seal", "seal.json by the version's tag, every file of the model by seal.json; it loads", seal)]
+    detail = "seal.json by the version's tag, every file of the model by seal.json; it loads"
+    checks = [_check("seal", detail, open_model)]
     if checks[0].verdict != SAME:
         return checks
-    found = next(place.rglob(ARCHITECTURE)).parent
+    sealed = next(folder.rglob(ARCHITECTURE)).parent
 
-    def parts() -> list[str]:
+    def compare_parts() -> list[str]:
         lines = []
-        decision, base = file_sha256(found / DECISION), read_json(found / ARCHITECTURE).get("base_sha256")
+        decision, base = file_sha256(sealed / DECISION), read_json(sealed / ARCHITECTURE).get("base_sha256")
         if decision != version.tags.get("twofold.decision_digest"):
             lines.append(f"the sealed decision's SHA-256 is {decision}, recorded is another")
         if base != lineage.get("base_sha256"):
             lines.append(f"the sealed model's base weights are {base}, recorded is {lineage.get('base_sha256')}")
         return lines
 
-    checks.append(_tried("sealed decision and base weights", "by the version's tags and its lineage", parts))
+    checks.append(_check("sealed decision and base weights", "by the version's tags and its lineage", compare_parts))
     try:
-        count, there, largest = approval.check_version(store, version, approval.image_reader(raw))
+        count, total, largest = approval.check_version(store, version, approval.image_reader(raw))
     except TwofoldError as error:
         return [*checks, Check("answers", DIFFERS, "on the images sealed with it", (str(error),))]
     if count:
-        detail = f"on {count} of {there} images sealed with it, probabilities differ by at most {largest:.2g}"
+        detail = f"on {count} of {total} images sealed with it, probabilities differ by at most {largest:.2g}"
         return [*checks, Check("answers", SAME, detail)]
     return [*checks, Check("answers", UNCHECKED, "no images are sealed with it; name data that holds them with --data")]
 
 
-def _evidence(
-    store: MlflowStore, version: ModelVersion, lineage: Mapping[str, Any], ledger: Ledger, folder: Path
+def _check_evaluation(
+    store: MlflowStore, version: ModelVersion, lineage: Mapping[str, Any], own_entries: list[Entry], folder: Path
 ) -> list[Check]:
     try:
-        evidence = fetch_evaluation(store, version, folder)
+        evaluation = fetch_evaluation(store, version, folder)
     except TwofoldError as error:
-        return [Check("test", DIFFERS, "predictions, decision and figures of its run", (str(error),))]
-    checks = [
-        _check(what, "recomputed from what its run has logged", found)
-        for what, found in find_differences(evidence).items()
-    ]
-    checks.append(_tried("intervals in metrics.json", "recomputed likewise", lambda: _intervals(evidence)))
-    checks.append(_tried("parameters", "their SHA-256, and the steps' in its run", lambda: _params(lineage, evidence)))
-    checks.append(_tried("lineage", "data and digests by the version's tags", lambda: _digests(lineage, version)))
-    deciding = [entry for entry in ledger.entries if entry.version == int(version.version) and entry.gates]
-    checks += [
-        _tried(
-            f"gates of entry {entry.number}",
-            f"the verdict on which its '{entry.action}' rests, by the SHA-256 in the ledger",
-            lambda entry=entry: _gates(store, version, entry),  # type: ignore[misc]
-        )
-        for entry in deciding
-    ]
+        return [Check("test", DIFFERS, "predictions, decision and metrics of its run", (str(error),))]
+    detail = "recomputed from what its run has logged"
     commit = lineage.get("git", {}).get("commit", UNKNOWN)
     return [
-        *checks,
+        *(_result(name, detail, differences) for name, differences in find_differences(evaluation).items()),
+        _check("intervals in metrics.json", "recomputed likewise", lambda: _compare_intervals(evaluation)),
+        _check("parameters", "their SHA-256, and the steps' in its run", lambda: _compare_params(lineage, evaluation)),
+        _check("lineage", "data and digests by the version's tags", lambda: _compare_digests(lineage, version)),
+        *(
+            _check(
+                f"gates of entry {entry.number}",
+                f"the verdict on which its '{entry.action}' rests, by the SHA-256 in the ledger",
+                lambda entry=entry: _find_failed_gates(store, version, entry),  # type: ignore[misc]
+            )
+            for entry in own_entries
+            if entry.gates
+        ),
         Check("training", UNCHECKED, f"`twofold models reproduce` makes it again from commit {commit[:12]}"),
     ]
 
 
-def _params(lineage: Mapping[str, Any], evidence: RecordedEvaluation) -> list[str]:
+def _compare_params(lineage: Mapping[str, Any], evaluation: RecordedEvaluation) -> list[str]:
     sections = lineage.get("params")
     if not isinstance(sections, Mapping):
         raise RegistryError("the version's lineage holds no parameters")
     lines = []
     if sha256_of(sections) != lineage.get("params_sha256"):
         lines.append(f"their SHA-256 is {sha256_of(sections)}, recorded is {lineage.get('params_sha256')}")
-    logged = evidence.run.data.params
-    # What register asks may have changed since its run was opened: the run is the model's, the gates a version's.
+    logged = evaluation.run.data.params
+    # The run belongs to the model, the gates to a version: register's parameters may have changed since the run began.
     steps = {step: section for step, section in sections.items() if step != "register"}
     for key, value in flatten(steps).items():
         if logged.get(key) != value:
@@ -155,43 +147,43 @@ def _params(lineage: Mapping[str, Any], evidence: RecordedEvaluation) -> list[st
     return lines
 
 
-def _digests(lineage: Mapping[str, Any], version: ModelVersion) -> list[str]:
+def _compare_digests(lineage: Mapping[str, Any], version: ModelVersion) -> list[str]:
     data, digests = lineage.get("data", {}), lineage.get("digests", {})
-    pairs = {
+    recorded = {
         "data_fingerprint": data.get("fingerprint"),
         "test_fingerprint": data.get("test_fingerprint"),
         "model_digest": digests.get("finetune_all"),
         "decision_digest": digests.get("decision"),
     }
-    tags = version.tags
     return [
-        f"{name} is {value}, the tag says {tags.get(f'twofold.{name}')}"
-        for name, value in pairs.items()
-        if value != tags.get(f"twofold.{name}")
+        f"{name} is {value}, the tag says {version.tags.get(f'twofold.{name}')}"
+        for name, value in recorded.items()
+        if value != version.tags.get(f"twofold.{name}")
     ]
 
 
-def _gates(store: MlflowStore, version: ModelVersion, entry: Entry) -> list[str]:
+def _find_failed_gates(store: MlflowStore, version: ModelVersion, entry: Entry) -> list[str]:
     failed = [gate["name"] for gate in verdict_store.load_verdict(store, version, entry.gates) if not gate["passed"]]
-    promoting = failed and entry.action in ("promote", "challenge")
-    return [f"gates that were not passed: {', '.join(failed)}"] if promoting else []
+    promotes = entry.action in ("promote", "challenge")
+    return [f"gates that were not passed: {', '.join(failed)}"] if failed and promotes else []
 
 
-def _intervals(evidence: RecordedEvaluation) -> list[str]:
-    """The ends of every figure's interval, as the logged predictions give them."""
-    again = metric_intervals(evidence.test.target, evidence.test.probability, evidence.threshold)
-    logged = evidence.metrics.get("intervals")
+def _compare_intervals(evaluation: RecordedEvaluation) -> list[str]:
+    """Compare the interval of every metric with that recomputed from the logged predictions."""
+    recomputed = metric_intervals(evaluation.test.target, evaluation.test.probability, evaluation.threshold)
+    logged = evaluation.metrics.get("intervals")
     if not isinstance(logged, Mapping):
         raise RegistryError("metrics.json has no intervals")
     return [
-        f"{figure} is {logged.get(figure)}, the logged predictions give {ends}"
-        for figure, ends in again.items()
-        if not _close(logged.get(figure), ends)
+        f"{metric} is {logged.get(metric)}, the logged predictions give {interval}"
+        for metric, interval in recomputed.items()
+        if not _is_close(logged.get(metric), interval)
     ]
 
 
-def _close(found: Any, ends: Mapping[str, Any]) -> bool:
+def _is_close(found: Any, interval: Mapping[str, Any]) -> bool:
     return isinstance(found, Mapping) and all(
-        isinstance(found.get(end), float) and math.isclose(found[end], ends[end], rel_tol=CLOSE, abs_tol=CLOSE)
-        for end in ("low", "high")
+        isinstance(found.get(bound), float)
+        and math.isclose(found[bound], interval[bound], rel_tol=CLOSE, abs_tol=CLOSE)
+        for bound in ("low", "high")
     )

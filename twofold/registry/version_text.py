@@ -1,155 +1,148 @@
-"""What `twofold models` prints: the values of `twofold.registry.version_catalog` and `twofold.registry.verification`, in words and columns."""
+"""Format the values of `version_catalog` and `verification` as the text that `twofold models` prints."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from twofold.metrics.classification import METRICS
+from twofold.registry.ledger import SETS_CHAMPION
 
 NOTHING = "-"
-FEW = 8  # names that are listed
+FEW = 8  # names listed in full
 
 
-def listing(versions: Sequence[Mapping[str, Any]], name: str) -> str:
-    """A line a version."""
+def format_list(versions: Sequence[Mapping[str, Any]], name: str) -> str:
+    """One line per version."""
     if not versions:
         return f"'{name}' has no version yet"
-    head = ("version", "standing", *versions[0]["figures"], "images", "made (UTC)", "commit", "data")
+    head = ("version", "status", *versions[0]["figures"], "images", "created (UTC)", "commit", "data")
     rows = [
         (
-            str(each["version"]),
-            each["standing"] or NOTHING,
-            *(f"{value:.3f}" for value in each["figures"].values()),
-            str(each["n"] or NOTHING),
-            _day(each["made"]),
-            (each["commit"] or NOTHING)[:10],
-            (each["data_fingerprint"] or NOTHING)[:10],
+            str(version["version"]),
+            version["standing"] or NOTHING,
+            *(f"{value:.3f}" for value in version["figures"].values()),
+            str(version["n"] or NOTHING),
+            _minute(version["made"]),
+            (version["commit"] or NOTHING)[:10],
+            (version["data_fingerprint"] or NOTHING)[:10],
         )
-        for each in versions
+        for version in versions
     ]
-    return columns([head, *rows])
+    return format_table([head, *rows])
 
 
-def about(found: Mapping[str, Any]) -> str:
+def format_version(version: Mapping[str, Any]) -> str:
     """One version, in paragraphs."""
-    standing = found["standing"] or "neither champion nor challenger"
-    against = found["judged_against"]
-    held = f"held against version {against}" if against else "there was no champion to hold it against"
-    parts = [f"version {found['version']} of '{found['name']}': {standing}"]
-    parts.append(f"gates ({held})\n{_indent(gates(found['gates']))}")
-    figures = [(key, f"{value:.4f}" if key != "n" else f"{value:.0f}") for key, value in found["figures"].items()]
-    parts.append("figures on its test images\n" + _indent(columns(figures)))
-    parts.append("decisions\n" + _indent("\n".join(map(_decision, found["decisions"])) or "none"))
-    parts.append("lineage\n" + _indent(columns(lineage(found["lineage"])) or "not recorded"))
-    parts.append("where to look\n" + _indent(columns(list(found["links"].items()))))
+    against = version["judged_against"]
+    compared = f"compared with version {against}" if against else "there was no champion to compare with"
+    metrics = [(key, f"{value:.4f}" if key != "n" else f"{value:.0f}") for key, value in version["figures"].items()]
+    decisions = "\n".join(map(_decision, version["decisions"]))
+    status = version["standing"] or "neither champion nor challenger"
+    parts = [
+        f"version {version['version']} of '{version['name']}': {status}",
+        f"gates ({compared})\n{_indent(format_gates(version['gates']))}",
+        f"metrics on its test images\n{_indent(format_table(metrics))}",
+        f"decisions\n{_indent(decisions or 'none')}",
+        f"lineage\n{_indent(format_table(lineage_rows(version['lineage'])) or 'not recorded')}",
+        f"links\n{_indent(format_table(list(version['links'].items())))}",
+    ]
     return "\n\n".join(parts)
 
 
-def gates(results: Sequence[Mapping[str, Any]]) -> str:
-    """A line a gate."""
+def format_gates(gates: Sequence[Mapping[str, Any]]) -> str:
+    """One line per gate."""
     lines = []
-    for gate in results:
-        word = ("passed" if gate["passed"] else "FAILED") if gate["applies"] else "does not apply"
-        lines.append(f"{word:<15} {gate['name']}: {gate['detail']}")
+    for gate in gates:
+        result = ("passed" if gate["passed"] else "FAILED") if gate["applies"] else "does not apply"
+        lines.append(f"{result:<15} {gate['name']}: {gate['detail']}")
     return "\n".join(lines) or "none recorded"
 
 
-def lineage(values: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Everything but the parameters, which `twofold models reproduce` prints."""
+def lineage_rows(lineage: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """A lineage as rows of key and value, without the parameters, which `twofold models reproduce` prints."""
     rows = []
-    for key, value in values.items():
-        if key == "params":
-            continue
+    for key, value in lineage.items():
         if key == "git":
-            rows += [("git commit", value["commit"]), ("git changed", shortened(value["changed"]))]
-        elif isinstance(value, Mapping):
+            rows += [("git commit", value["commit"]), ("git changed", shorten_names(value["changed"]))]
+        elif isinstance(value, Mapping) and key != "params":
             rows.append((key, ", ".join(f"{name} {each}" for name, each in value.items()) or NOTHING))
-        else:
+        elif key != "params":
             rows.append((key, str(value)))
     return rows
 
 
-def shortened(names: str) -> str:
-    """The first of many names."""
-    found = names.split(", ")
-    return names if len(found) <= FEW else f"{', '.join(found[:FEW])} and {len(found) - FEW} more"
+def shorten_names(text: str) -> str:
+    """The first names of a long list."""
+    names = text.split(", ")
+    return text if len(names) <= FEW else f"{', '.join(names[:FEW])} and {len(names) - FEW} more"
 
 
-def beside(found: Mapping[str, Any]) -> str:
-    """Two versions side by side."""
+def format_comparison(comparison: Mapping[str, Any]) -> str:
+    """Two versions, compared."""
     one, other = (
-        f"version {number}" + (f" ({standing})" if standing else "")
-        for number, standing in zip(found["versions"], found["standings"], strict=True)
+        f"version {number}" + (f" ({status})" if status else "")
+        for number, status in zip(comparison["versions"], comparison["standings"], strict=True)
     )
-    whose = "the test images of both" if found["same_test"] else "the test images that both have answered"
-    parts = [same(found["same_images"], whose, one, other)]
-    if not found["same_test"]:
-        rows = [
-            (
-                "figure",
-                *(f"{name}, {own['n']} images" for name, own in zip((one, other), found["own_tests"], strict=True)),
-            )
-        ]
+    images = "the test images of both" if comparison["same_test"] else "the test images that both have answered"
+    parts = [format_paired(comparison["same_images"], images, one, other)]
+    if not comparison["same_test"]:
+        first, second = comparison["own_tests"]
+        rows = [("metric", f"{one}, {first['n']} images", f"{other}, {second['n']} images")]
         for key in METRICS:
-            pair = [own["figures"].get(key) for own in found["own_tests"]]
-            if None not in pair:
-                rows.append((key, *(f"{value:.4f}" for value in pair)))
-        parts.append(f"each on its own test images (not to be compared)\n{_indent(columns(rows))}")
-    rows = [
-        (key, *(str(NOTHING if value is None else value) for value in pair))
-        for key, pair in found["made_differently"].items()
-    ]
-    parts.append(
-        "made differently\n" + _indent(columns([("", one, other), *rows]) if rows else "in nothing that is recorded")
-    )
+            if key in first["figures"] and key in second["figures"]:
+                rows.append((key, f"{first['figures'][key]:.4f}", f"{second['figures'][key]:.4f}"))
+        parts.append(f"each on its own test images (not comparable)\n{_indent(format_table(rows))}")
+    rows = [("", one, other)]
+    for key, pair in comparison["made_differently"].items():
+        rows.append((key, *(NOTHING if value is None else str(value) for value in pair)))
+    parts.append("differences in lineage\n" + _indent(format_table(rows) if len(rows) > 1 else "none recorded"))
     return "\n\n".join(parts)
 
 
-def same(found: Mapping[str, Any] | None, whose: str, one: str, other: str) -> str:
-    """Two versions on the same images, which are `whose`."""
-    if found is None:
-        return "no test image was answered by both: run register again to judge them on the same ones"
-    if found["problem"]:
-        return f"they cannot be compared: {found['problem']}"
-    rows: list[tuple[str, ...]] = [("figure", one, other, "difference", "95 % interval")]
-    for key, pair in found["figures"].items():
-        ends = f"{pair['low']:+.4f} to {pair['high']:+.4f}" if "low" in pair else "too few images"
-        apart = pair["candidate"] - pair["champion"]
-        rows.append((key, f"{pair['candidate']:.4f}", f"{pair['champion']:.4f}", f"{apart:+.4f}", ends))
-    only = found["mcnemar"]
-    words = (
-        f"only {one} is right on {only['candidate_only']} of them, only {other} on {only['champion_only']} "
-        f"(McNemar: p = {only['p_value']:.3f})"
-    )
-    left = sum(found["left_out"].values())
-    lines = [f"on {found['n']} images, {whose}", _indent(columns(rows)), f"  {words}"]
-    return "\n".join([*lines, *([f"  {_left_out(found['left_out'], one, other)}"] if left else [])])
-
-
-def _left_out(counts: Mapping[str, int], one: str, other: str) -> str:
-    names = {"candidate": one, "champion": other}
-    told = [
-        f"{count} in {split} of {names[whose]}"
-        for (whose, split), count in ((key.split("_"), count) for key, count in counts.items())
-        if count
+def format_paired(paired: Mapping[str, Any] | None, images: str, one: str, other: str) -> str:
+    """Two versions, with their names, on the same images; `paired` is None if they share no test image."""
+    if paired is None:
+        return "the versions have no test image in common: run register again to judge them on the same ones"
+    if paired["problem"]:
+        return f"they cannot be compared: {paired['problem']}"
+    rows = [("metric", one, other, "difference", "95 % interval")]
+    for key, pair in paired["figures"].items():
+        interval = f"{pair['low']:+.4f} to {pair['high']:+.4f}" if "low" in pair else "too few images"
+        difference = pair["candidate"] - pair["champion"]
+        rows.append((key, f"{pair['candidate']:.4f}", f"{pair['champion']:.4f}", f"{difference:+.4f}", interval))
+    only = paired["mcnemar"]
+    lines = [
+        f"on {paired['n']} images, {images}",
+        _indent(format_table(rows)),
+        f"  only {one} is right on {only['candidate_only']} of them, only {other} on {only['champion_only']} "
+        f"(McNemar: p = {only['p_value']:.3f})",
     ]
-    return f"left out, for one of them has learned from it: {', '.join(told)}"
+    names = {"candidate": one, "champion": other}
+    left_out = []
+    for key, count in paired["left_out"].items():
+        model, split = key.split("_")
+        if count:
+            left_out.append(f"{count} in {split} of {names[model]}")
+    if left_out:
+        lines.append(f"  left out because a model has learned from them: {', '.join(left_out)}")
+    return "\n".join(lines)
 
 
-def history(found: Mapping[str, Any]) -> str:
-    """An entry a line, then what is wrong."""
-    lines = [_entry(entry) for entry in found["entries"]] or [f"'{found['name']}' has no ledger yet"]
-    lines += [f"void, written under a lock that had been taken over: {_entry(entry)}" for entry in found["void"]]
-    lines += [f"acknowledged: {problem}" for problem in found["acknowledged"]]
-    if found["unfinished"]:
+def format_history(history: Mapping[str, Any]) -> str:
+    """One line per entry, then the problems."""
+    lines = [_entry(entry) for entry in history["entries"]] or [f"'{history['name']}' has no ledger yet"]
+    lines += [f"void, written under a lock that had been taken over: {_entry(entry)}" for entry in history["void"]]
+    lines += [f"acknowledged: {problem}" for problem in history["acknowledged"]]
+    if history["unfinished"]:
         lines.append(
-            "the last entry has not reached the aliases: someone is at it, or was killed; --repair finishes it"
+            "the aliases are not set for the last entry: another process is setting them, or was killed; --repair "
+            "sets them"
         )
-    return "\n".join([*lines, *(f"WRONG: {problem}" for problem in found["problems"])])
+    return "\n".join([*lines, *(f"WRONG: {problem}" for problem in history["problems"])])
 
 
-def verification(checks: Sequence[Mapping[str, Any]]) -> str:
-    """A line a check, and one for each thing that differs."""
+def format_checks(checks: Sequence[Mapping[str, Any]]) -> str:
+    """One line per check, and one per difference."""
     lines = []
     for check in checks:
         lines.append(f"{check['verdict']:<12} {check['name']}: {check['detail']}")
@@ -157,11 +150,9 @@ def verification(checks: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def columns(rows: Sequence[Sequence[str]]) -> str:
-    """Rows of texts, each column as wide as its widest."""
-    if not rows:
-        return ""
-    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
+def format_table(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of texts with aligned columns; empty if there are no rows."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows
     )
@@ -173,22 +164,19 @@ def _entry(entry: Mapping[str, Any]) -> str:
 
 def _decision(entry: Mapping[str, Any]) -> str:
     version = "no model" if entry["version"] is None else f"version {entry['version']}"
-    before = (
-        f", champion before: {entry['champion'] or 'none'}"
-        if entry["action"] in ("adopt", "promote", "rollback")
-        else ""
-    )
+    sets_champion = entry["action"] in SETS_CHAMPION
+    before = f", champion before: {entry['champion'] or 'none'}" if sets_champion else ""
     note = f" [{entry['note']}]" if entry["note"] else ""
-    words = f"{entry['time']}  {entry['action']:<11} {version}{before}, by {entry['actor']}: {entry['reason']}{note}"
-    # What someone wrote must not look like another entry, nor steer the terminal.
-    return "".join(letter if letter.isprintable() else " " for letter in words)
+    text = f"{entry['time']}  {entry['action']:<11} {version}{before}, by {entry['actor']}: {entry['reason']}{note}"
+    # A person's text must not look like another entry, nor control the terminal.
+    return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
 def _indent(text: str) -> str:
     return "\n".join(f"  {line}" for line in text.splitlines())
 
 
-def _day(milliseconds: int | None) -> str:
+def _minute(milliseconds: int | None) -> str:
     if milliseconds is None:
         return NOTHING
     return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%d %H:%M")

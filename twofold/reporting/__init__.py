@@ -1,1 +1,1 @@
-"""Pages, charts, tables and the model card: results in, HTML, Markdown, SVG and CSV for people out."""
+"""From results to HTML pages, Markdown, charts and CSV files for people; decides nothing."""

@@ -1,15 +1,15 @@
-"""The artifact `reports/audit/<step>`: what an audit found, for people and for programs.
+"""The audit of a step, `reports/audit/<step>`: a folder for people and for programs.
 
-In: checks with their findings, figures, and the pictures. Out: a folder with
+Takes checks with their findings, statistics of the data, and pictures. Writes
 
-- `audit.html`: what was found, with pictures; what was looked for and not found; the figures;
-- `audit.json`: every check with its policy, its count, what it means and what it says of the data as a whole, and the
-  figures; `twofold.audit.summary` reads it for the model card;
-- `findings.csv`: one row a finding;
-- `meta.json`: which step's audit it is, and of which data.
+- `audit.html`: the findings with pictures, the checks without findings, and the statistics;
+- `audit.json`: every check with its policy, its number of findings, what it means and its findings about the data as a
+  whole, and the statistics; `twofold.audit.summary` reads it for the model card;
+- `findings.csv`: one row per finding;
+- `meta.json`: the step and the fingerprint of the data.
 
-Keys and labels are other people's text: the page escapes them, and in the CSV a cell that a spreadsheet would take for
-a formula begins with an apostrophe (OWASP, "CSV Injection").
+Keys and labels are untrusted text: the page escapes them, and a CSV cell that a spreadsheet would take for a formula
+begins with an apostrophe (OWASP, "CSV Injection").
 """
 
 import base64
@@ -25,10 +25,10 @@ from twofold.core.artifacts import publish, write_bytes, write_csv, write_json, 
 from twofold.data.resizing import FILTER, Pixels
 from twofold.reporting.html_page import render
 
-PICTURES = 12  # of a check
-SIDE = 160  # pixels of a picture's longer side
-QUALITY = 80  # of its JPEG
-WORDS = 24  # characters, above which a cell is text and no figure
+PICTURES = 12  # per check
+SIDE = 160  # pixels, the longer side of a picture
+QUALITY = 80  # JPEG quality of a picture
+WORDS = 24  # characters; a longer cell is aligned as text
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -38,27 +38,26 @@ def write_audit(
     checks: Sequence[Check],
     *,
     fingerprint: str,
-    figures: Mapping[str, Any],
+    statistics: Mapping[str, Any],
     pixels: Callable[[str], Pixels | None],
 ) -> None:
-    """Write an audit, whole or not at all.
+    """Write the audit of a step atomically.
 
     Args:
-        directory: to write; what was there goes.
-        step: whose audit it is.
+        directory: the folder to write; an existing one is replaced.
+        step: the step that made the audit.
         checks: in the order in which the page shows them.
         fingerprint: of the data (`twofold.data.raw.fingerprint`), as ingest leaves them.
-        figures: {name: number, text, or a table as {row: {column: value}}}; the page shows them under their names.
-        pixels: an image's (H, W, C) uint8, C 1 or 3, by its file's SHA-256; None where there is none to show.
+        statistics: statistics by name: a number, a text, or a table as {row: {column: value}}.
+        pixels: returns an image's (H, W, C) uint8, C 1 or 3, by its file's SHA-256; None if it cannot be shown.
     """
-    found = [finding for check in checks for finding in check.found]
+    page = render(f"Data audit: {step}", "audit.html", _context(step, checks, statistics, pixels))
     with publish(directory) as draft:
-        write_csv(draft / FINDINGS, Issue._fields, [[_plain(cell) for cell in finding] for finding in found])
+        rows = ([_csv_cell(cell) for cell in finding] for check in checks for finding in check.found)
+        write_csv(draft / FINDINGS, Issue._fields, rows)
         summary = {check.name: _summary(step, check) for check in checks}
-        write_json(draft / SUMMARY, {"step": step, "checks": summary, "figures": dict(figures)})
-        write_bytes(
-            draft / PAGE, render(f"Audit of {step}", "audit.html", _context(step, checks, figures, pixels)).encode()
-        )
+        write_json(draft / SUMMARY, {"step": step, "checks": summary, "figures": dict(statistics)})
+        write_bytes(draft / PAGE, page.encode())
         write_meta(draft, KIND, VERSION, step=step, fingerprint=fingerprint)
 
 
@@ -70,13 +69,13 @@ def _summary(step: str, check: Check) -> dict[str, Any]:
         "meaning": check.meaning,
         "set_by": check.set_by(step),
         "impossible": check.impossible,
-        # What is said of one image is in findings.csv; its name is nobody's business but the owner's of the data.
+        # Findings about single images stay in findings.csv: the name of an image must not leave the data.
         "told": [found.detail for found in check.found if not found.sha256 and not found.key][:PICTURES],
     }
 
 
 def _context(
-    step: str, checks: Sequence[Check], figures: Mapping[str, Any], pixels: Callable[[str], Pixels | None]
+    step: str, checks: Sequence[Check], statistics: Mapping[str, Any], pixels: Callable[[str], Pixels | None]
 ) -> dict[str, Any]:
     return {
         "step": step,
@@ -85,38 +84,38 @@ def _context(
         "quiet": [check for check in checks if not check.found and check.policy != "ignore" and not check.impossible],
         "impossible": [check for check in checks if check.impossible],
         "ignored": [check for check in checks if check.policy == "ignore"],
-        "numbers": {name: value for name, value in figures.items() if not isinstance(value, Mapping)},
-        "tables": {name: _table(value) for name, value in figures.items() if isinstance(value, Mapping) and value},
+        "numbers": {name: value for name, value in statistics.items() if not isinstance(value, Mapping)},
+        "tables": {name: _table(value) for name, value in statistics.items() if isinstance(value, Mapping) and value},
         "findings": FINDINGS,
     }
 
 
 def _section(check: Check, pixels: Callable[[str], Pixels | None]) -> dict[str, Any]:
-    whole = [found for found in check.found if not found.sha256]
+    of_data = [found for found in check.found if not found.sha256]
     of_images = [found for found in check.found if found.sha256]
     return {
         "check": check,
         "done": DONE[check.policy],
-        "whole": whole[:PICTURES],
-        "shown": [
-            {"found": found, "pictures": [_address(pixels(name)) for name in (found.sha256, found.of) if name]}
+        "of_data": of_data[:PICTURES],
+        "of_images": [
+            {"found": found, "pictures": [_thumbnail(pixels(name)) for name in (found.sha256, found.of) if name]}
             for found in of_images[:PICTURES]
         ],
         "paired": any(found.of for found in of_images),
-        "more": max(0, len(of_images) - PICTURES) + max(0, len(whole) - PICTURES),
+        "more": max(0, len(of_images) - PICTURES) + max(0, len(of_data) - PICTURES),
     }
 
 
 def _table(rows: Mapping[str, Any]) -> dict[str, Any]:
     columns = list(dict.fromkeys(column for row in rows.values() for column in row))
-    # What is long reads badly at the right of a cell that may not break.
+    # Long cells are hard to read when they are aligned right and do not wrap.
     words = [column for column in columns if any(len(str(row.get(column, ""))) > WORDS for row in rows.values())]
     cells = {name: [row.get(column) for column in columns] for name, row in rows.items()}
     return {"columns": columns, "words": words, "rows": cells}
 
 
-def _address(pixels: Pixels | None) -> str | None:
-    """A small picture as a data address, so that the page holds it within itself."""
+def _thumbnail(pixels: Pixels | None) -> str | None:
+    """A small picture as a data URL, so that the page contains it."""
     if pixels is None:
         return None
     image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
@@ -126,7 +125,7 @@ def _address(pixels: Pixels | None) -> str | None:
     return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()
 
 
-def _plain(cell: Any) -> Any:
+def _csv_cell(cell: Any) -> Any:
     if isinstance(cell, float):
         return f"{cell:.6g}"
     return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell

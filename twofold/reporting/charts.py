@@ -1,6 +1,7 @@
-"""Pictures of figures: in come curves, counts and names, out go SVG and PNG, the same bytes every time.
+"""Charts as SVG and PNG from curves, counts and class names; the same input gives the same bytes.
 
-Colours are few and named; `twofold.reporting.html_page` swaps them for the page's own, which follow the reader's light or dark mode.
+The colours are those of `twofold.reporting.html_page`, which replaces them by CSS variables, so that a chart follows
+the reader's light or dark mode.
 """
 
 import io
@@ -22,12 +23,12 @@ from twofold.metrics.curves import Curve, Histogram
 from twofold.reporting.html_page import GRID, INK, MUTED, PAPER, RIGHT, WRONG, Picture
 
 SIZE = (4.9, 4.1)  # inches
-DOTS = 144  # of the PNG, an inch
+DPI = 144  # of the PNG
 
 STYLE: dict[Any, Any] = {
     "svg.hashsalt": "twofold",
     "svg.fonttype": "none",
-    # A label is a folder's name: "$5" in it is no formula.
+    # A label is a folder's name and may contain "$".
     "text.parse_math": False,
     "font.size": 10.5,
     "text.color": INK,
@@ -52,7 +53,7 @@ STYLE: dict[Any, Any] = {
 
 
 class Point(NamedTuple):
-    """Where on a curve the model works; x and y in 0..1."""
+    """The point of a curve at the model's threshold; x and y in 0..1."""
 
     x: float
     y: float
@@ -60,11 +61,11 @@ class Point(NamedTuple):
 
 
 def draw_confusion_matrix(counts: ConfusionMatrix, labels: tuple[str, str]) -> Picture:
-    """Counts of the four outcomes, the positive class first; `labels` is (negative, positive)."""
+    """Draw the confusion matrix, the positive class first; `labels` is (negative, positive)."""
     negative, positive = (shorten_label(label) for label in labels)
     cells = [
-        [(counts.true_positive, "found", True), (counts.false_negative, "missed", False)],
-        [(counts.false_positive, "false alarms", False), (counts.true_negative, "rightly passed", True)],
+        [(counts.true_positive, "found", RIGHT), (counts.false_negative, "missed", WRONG)],
+        [(counts.false_positive, "false alarms", WRONG), (counts.true_negative, "correctly passed", RIGHT)],
     ]
     with new_figure() as figure:
         axes = figure.add_subplot()
@@ -79,33 +80,30 @@ def draw_confusion_matrix(counts: ConfusionMatrix, labels: tuple[str, str]) -> P
         for spine in axes.spines.values():
             spine.set_visible(False)
         for row, total in enumerate((counts.positive, counts.negative)):
-            for column, (count, name, right) in enumerate(cells[row]):
+            for column, (count, name, colour) in enumerate(cells[row]):
                 share = count / total if total else 0.0
-                colour = RIGHT if right else WRONG
-                box = Rectangle(
-                    (column + 0.02, row + 0.02), 0.96, 0.96, facecolor=colour, alpha=0.08 + 0.3 * share, linewidth=0
-                )
-                axes.add_patch(box)
-                middle: dict[str, Any] = {"ha": "center", "va": "center"}
-                axes.text(column + 0.5, row + 0.42, f"{count:,}", fontsize=24, **middle)
-                part = f"{100 * share:.1f} % of {total:,}" if total else "none in the test"
-                axes.text(column + 0.5, row + 0.66, f"{name}\n{part}", fontsize=10.5, **middle)
+                corner, alpha = (column + 0.02, row + 0.02), 0.08 + 0.3 * share
+                axes.add_patch(Rectangle(corner, 0.96, 0.96, facecolor=colour, alpha=alpha, linewidth=0))
+                axes.text(column + 0.5, row + 0.42, f"{count:,}", fontsize=24, ha="center", va="center")
+                words = f"{100 * share:.1f} % of {total:,}" if total else "none in the test"
+                axes.text(column + 0.5, row + 0.66, f"{name}\n{words}", fontsize=10.5, ha="center", va="center")
         alt = (
             f"Confusion matrix. Of {counts.positive:,} {labels[1]} images, {counts.true_positive:,} were found and "
             f"{counts.false_negative:,} missed. Of {counts.negative:,} {labels[0]} images, "
-            f"{counts.true_negative:,} were rightly passed and {counts.false_positive:,} were false alarms."
+            f"{counts.true_negative:,} were correctly passed and {counts.false_positive:,} were false alarms."
         )
         return render_figure(figure, alt)
 
 
 def draw_roc_curve(curve: Curve, auc: float, point: Point, labels: tuple[str, str]) -> Picture:
-    """False-positive rate against true-positive rate, with the point at which the model works."""
+    """Draw the false-positive rate against the true-positive rate, with the point at the model's threshold."""
     negative, positive = (shorten_label(label) for label in labels)
     with new_figure() as figure:
-        axes = _unit_square(figure, f"false alarms (% of {negative})", f"recall (% of {positive} found)")
+        axes = figure.add_subplot()
+        set_percent_axes(axes, xlabel=f"false alarms (% of {negative})", ylabel=f"recall (% of {positive} found)")
         axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 3)), label="guessing")
         axes.plot(curve.x, curve.y, color=RIGHT, label=f"this model, ROC-AUC {auc:.3f}")
-        _mark(axes, point)
+        _draw_point(axes, point)
         axes.legend(loc="lower right")
         alt = (
             f"ROC curve, area under it {auc:.3f}. At the threshold {point.threshold:.3f} the model finds "
@@ -118,28 +116,29 @@ def draw_roc_curve(curve: Curve, auc: float, point: Point, labels: tuple[str, st
 def draw_precision_recall_curve(
     curve: Curve, average_precision: float, prevalence: float, point: Point | None, labels: tuple[str, str]
 ) -> Picture:
-    """Recall against precision, with the point at which the model works, if it has one there."""
+    """Draw recall against precision, with the point at the model's threshold if the curve has one."""
     positive = shorten_label(labels[1])
     with new_figure() as figure:
-        axes = _unit_square(figure, f"recall (% of {positive} found)", "precision (% of such answers right)")
+        axes = figure.add_subplot()
+        set_percent_axes(axes, xlabel=f"recall (% of {positive} found)", ylabel="precision (% of such answers correct)")
         axes.axhline(prevalence, color=MUTED, linewidth=1, linestyle=(0, (4, 3)), label="guessing")
         label = f"this model, average precision {average_precision:.3f}"
         axes.step(curve.x, curve.y, where="pre", color=RIGHT, label=label)
         alt = f"Precision-recall curve, average precision {average_precision:.3f}. "
         if point is None:
-            alt += "At the threshold the model calls nothing positive and so has no place on the curve."
+            alt += "At the threshold the model calls no image positive, so it has no point on the curve."
         else:
-            _mark(axes, point)
+            _draw_point(axes, point)
             alt += (
                 f"At the threshold {point.threshold:.3f} the model finds {point.x:.1%} of the {labels[1]} images, "
-                f"and {point.y:.1%} of its “{labels[1]}” answers are right."
+                f"and {point.y:.1%} of its “{labels[1]}” answers are correct."
             )
         axes.legend(loc="lower left")
         return render_figure(figure, alt)
 
 
 def draw_scores(bars: Histogram, counts: ConfusionMatrix, threshold: float, labels: tuple[str, str]) -> Picture:
-    """How the probabilities of the two classes lie on either side of the threshold, one panel a class."""
+    """Draw the probabilities of each class, one panel per class, split at the threshold."""
     width = float(bars.high[0] - bars.low[0])
     below, straddling = bars.high <= threshold, (bars.low < threshold) & (threshold < bars.high)
     with new_figure() as figure:
@@ -152,29 +151,28 @@ def draw_scores(bars: Histogram, counts: ConfusionMatrix, threshold: float, labe
             under = np.where(below, count, np.where(straddling, passed - count[below].sum(), 0))
             bar: dict[str, Any] = {"width": width, "align": "edge", "edgecolor": PAPER, "linewidth": 0.8}
             for height, bottom, colour in ((under, 0 * under, left), (count - under, under, right)):
-                some = height > 0  # the edge of an empty bar would be drawn as a line
+                some = height > 0  # matplotlib draws the edge of an empty bar as a line
                 axes.bar(bars.low[some], height[some], bottom=bottom[some], color=colour, **bar)
             axes.axvline(threshold, color=INK, linewidth=1.4)
-            axes.set_title(
-                f"true class: {shorten_label(label)} ({int(count.sum()):,} images)", loc="left", fontsize=10.5
-            )
+            title = f"true class: {shorten_label(label)} ({int(count.sum()):,} images)"
+            axes.set_title(title, loc="left", fontsize=10.5)
             axes.set(xlim=(0, 1), ylabel="images")
             axes.yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
             axes.grid(visible=False, axis="x")
-        end = threshold > 0.6
+        left_of_line = threshold > 0.6
         panels[0].annotate(
             f"threshold {threshold:.3f}",
             (threshold, 1),
             xycoords=("data", "axes fraction"),
-            xytext=(-5 if end else 5, -3),
+            xytext=(-5 if left_of_line else 5, -3),
             textcoords="offset points",
-            ha="right" if end else "left",
+            ha="right" if left_of_line else "left",
             va="top",
         )
         panels[1].set_xlabel(f"the model's probability of {shorten_label(labels[1])} (0 to 1)")
         alt = (
             f"Histogram of the model's probability of {labels[1]}, for each true class. "
-            f"The threshold is {threshold:.3f}; images at or above it are called {labels[1]}."
+            f"The threshold is {threshold:.3f}; the model calls images at or above it {labels[1]}."
         )
         return render_figure(figure, alt)
 
@@ -182,13 +180,13 @@ def draw_scores(bars: Histogram, counts: ConfusionMatrix, threshold: float, labe
 def draw_history(
     epochs: Sequence[int], series: Mapping[str, Sequence[float | None]], measure: str, best: int | None = None
 ) -> Picture:
-    """How figures moved while a model trained: at most two lines over the epochs.
+    """Draw the training history: at most two lines over the epochs.
 
     Args:
-        epochs: their numbers, from 1.
-        series: name to one value an epoch; None where it was not measured.
-        measure: what the values are, with their unit; the label of the axis.
-        best: the epoch that was kept.
+        epochs: their numbers.
+        series: by name one value per epoch; None where it was not measured.
+        measure: label of the axis: what the values are, with their unit.
+        best: the epoch whose weights were kept.
     """
     with new_figure() as figure:
         axes = figure.add_subplot()
@@ -207,46 +205,37 @@ def draw_history(
 
 @contextmanager
 def new_figure() -> Iterator[Figure]:
-    """An empty figure in the house's style."""
-    # A matplotlibrc of the user must not change an artifact's bytes.
+    """An empty figure in STYLE."""
+    # The user's matplotlibrc must not change an artifact's bytes.
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(STYLE)
         yield Figure(figsize=SIZE, layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.08))
 
 
-def _unit_square(figure: Figure, x: str, y: str) -> Axes:
-    axes = figure.add_subplot()
-    percent_axes(axes)
-    axes.set(xlabel=x, ylabel=y)
-    return axes
-
-
-def percent_axes(axes: Axes) -> None:
-    """Two axes from 0 to 100 %."""
-    axes.set(xlim=(0, 1), ylim=(0, 1.01))
+def set_percent_axes(axes: Axes, **labels: str) -> None:
+    """Let both axes run from 0 to 100 %; `labels` are `xlabel` and `ylabel`."""
+    axes.set(xlim=(0, 1), ylim=(0, 1.01), **labels)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
 
 
-def _mark(axes: Axes, point: Point) -> None:
-    label = f"at the threshold {point.threshold:.3f}"
-    axes.plot(
-        [point.x], [point.y], "o", color=INK, markersize=8, markeredgecolor=PAPER, label=label, clip_on=False, zorder=5
-    )
+def _draw_point(axes: Axes, point: Point) -> None:
+    style: dict[str, Any] = {"color": INK, "markersize": 8, "markeredgecolor": PAPER, "clip_on": False, "zorder": 5}
+    axes.plot([point.x], [point.y], "o", label=f"at the threshold {point.threshold:.3f}", **style)
 
 
 def shorten_label(label: str, most: int = 24) -> str:
-    """A class's name, cut where it is too long for an axis."""
+    """The name of a class, cut to `most` characters for an axis."""
     return label if len(label) <= most else label[: most - 1] + "…"
 
 
 def render_figure(figure: Figure, alt: str) -> Picture:
-    """A figure as SVG and PNG, the same bytes every time; `alt` is what it shows, in words."""
+    """Render a figure as SVG and PNG, the same bytes every time; `alt` describes it in words."""
     svg, png = io.BytesIO(), io.BytesIO()
     with warnings.catch_warnings():
-        # A label in a script that matplotlib's own font lacks: the SVG is drawn with the reader's fonts all the same.
+        # matplotlib's font may lack the script of a label; a browser draws the SVG with the reader's own fonts.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
-        figure.savefig(png, format="png", dpi=DOTS, metadata={"Software": None})
+        figure.savefig(png, format="png", dpi=DPI, metadata={"Software": None})
     return Picture(svg.getvalue(), png.getvalue(), alt)

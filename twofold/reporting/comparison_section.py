@@ -1,4 +1,4 @@
-"""What decision.html says of the candidate beside the champion: in comes a judgement, out go the values of `comparison.html`."""
+"""The comparison of candidate and champion on decision.html: from a judgement to the values of `comparison.html`."""
 
 from typing import Any
 
@@ -13,98 +13,76 @@ from twofold.promotion.candidate import Candidate
 from twofold.promotion.gates import LESS_IS_BETTER
 from twofold.promotion.judgement import Judgement
 from twofold.promotion.paired_comparison import PairedComparison
+from twofold.reporting.sections import signed
+from twofold.reporting.wording import TITLES, count_images
 
-MOST_VANISHED = 20
-TITLES = {
-    "accuracy": "Accuracy",
-    "precision": "Precision",
-    "recall": "Recall",
-    "f1": "F1",
-    "specificity": "Specificity",
-    "roc_auc": "ROC-AUC",
-    "average_precision": "Average precision",
-    "log_loss": "Log loss",
-    "brier": "Brier score",
-    "ece": "Calibration error (ECE)",
-}
+MOST_VANISHED = 20  # test images that the page lists; vanished.csv has all
 
 
 def context(judgement: Judgement) -> dict[str, Any]:
     """The values of `comparison.html`."""
     return {
-        "beside": None if judgement.champion is None else _beside(judgement, judgement.champion),
+        "comparison": None if judgement.champion is None else _comparison(judgement, judgement.champion),
         "vanished": list(judgement.vanished.items()),
         "most_vanished": MOST_VANISHED,
     }
 
 
-def _beside(judgement: Judgement, champion: PairedComparison) -> dict[str, Any]:
-    found: dict[str, Any] = {"version": champion.version, "problem": champion.problem}
+def _comparison(judgement: Judgement, champion: PairedComparison) -> dict[str, Any]:
+    values: dict[str, Any] = {"version": champion.version, "problem": champion.problem}
     if champion.problem:
-        return found
+        return values
     rows = disagreements.find_disagreements(champion)
-    only = [sum(row.right == right for row in rows) for right in (disagreements.CANDIDATE, disagreements.CHAMPION)]
-    shown = disagreements.add_pictures(rows, pixels(judgement.candidate))
-    before = [f"version {beside.version} ({figure})" for figure, beside in judgement.best.items()]
-    return found | {
+    shown = disagreements.add_pictures(rows, _pixel_reader(judgement.candidate))
+    titles = {
+        disagreements.CANDIDATE: "Only this model is correct",
+        disagreements.CHAMPION: "Only the champion is correct",
+    }
+    only = [sum(row.right == right for row in rows) for right in titles]
+    galleries = [(title, [row for row in shown if row.right == right]) for right, title in titles.items()]
+    return values | {
         "n": len(champion.test),
         "n_positive": int(champion.test.target.sum()),
         "left_out": _left_out(champion),
         "fingerprint": champion.fingerprint,
-        "rows": [_row(champion, figure) for figure in METRICS],
+        "rows": [_row(champion, metric) for metric in METRICS],
         "mcnemar": (
-            f"This model alone is right on {_images(only[0])}, the champion alone on {_images(only[1])}. Were they "
-            f"equally good, so uneven a split or a more uneven one would come about with a probability of "
-            f"{mcnemar(*only):.3f} (McNemar, exact)."
+            f"Only this model is correct on {count_images(only[0])}, only the champion on {count_images(only[1])}. If "
+            "both were equally good, a split at least as uneven would occur with a probability of "
+            f"{mcnemar(*only):.3f} (McNemar's exact test)."
         ),
-        "before": ", ".join(before),
-        "galleries": [
-            (title, own)
-            for title, right in (
-                ("Only this model is right", disagreements.CANDIDATE),
-                ("Only the champion is right", disagreements.CHAMPION),
-            )
-            if (own := [row for row in shown if row.right == right])
-        ],
+        "best": ", ".join(f"version {best.version} ({metric})" for metric, best in judgement.best.items()),
+        "galleries": [(title, cases) for title, cases in galleries if cases],
     }
 
 
-def pixels(candidate: Candidate) -> Pixels | None:
-    """How to look at a test image; None where images must not leave the data (`evaluate.pictures`)."""
+def _pixel_reader(candidate: Candidate) -> Pixels | None:
+    """Reads a test image by its SHA-256; None where images must not leave the data (`evaluate.pictures`)."""
     if not candidate.params["evaluate"]["pictures"]:
         return None
     prepared = candidate.prepared
-    place = dict(zip(prepared.sha256[candidate.rows], candidate.rows, strict=True))
-    return lambda sha256: prepared.pixels(np.array([place[sha256]]))[0]
+    row_of = dict(zip(prepared.sha256[candidate.rows], candidate.rows, strict=True))
+    return lambda sha256: prepared.pixels(np.array([row_of[sha256]]))[0]
 
 
-def _row(champion: PairedComparison, figure: str) -> dict[str, Any]:
-    own, other, ends = champion.own.get(figure), champion.figures.get(figure), champion.differences.get(figure)
-    better = None
-    if ends is not None and not ends.low <= 0 <= ends.high:
-        better = (ends.estimate < 0) == (figure in LESS_IS_BETTER)
+def _row(champion: PairedComparison, metric: str) -> dict[str, Any]:
+    own, other = champion.own.get(metric), champion.metrics.get(metric)
+    interval, tone = champion.differences.get(metric), ""
+    if interval is not None and not interval.low <= 0 <= interval.high:
+        tone = "good" if (interval.estimate < 0) == (metric in LESS_IS_BETTER) else "bad"
     return {
-        "title": TITLES[figure],
+        "title": TITLES[metric][0],
         "own": own,
         "other": other,
-        "difference": number_format.NOTHING if own is None or other is None else _signed(own - other),
-        "interval": number_format.NOTHING if ends is None else f"{_signed(ends.low)} to {_signed(ends.high)}",
-        "tone": "" if better is None else "good" if better else "bad",
+        "difference": number_format.NOTHING if own is None or other is None else signed(own - other),
+        "interval": None if interval is None else f"{signed(interval.low)} to {signed(interval.high)}",
+        "tone": tone,
     }
 
 
 def _left_out(champion: PairedComparison) -> str:
     n = sum(champion.left_out.values())
     if not n:
-        return "Neither has learned from any of them."
+        return "Neither model has learned from any of them."
     words = [f"{count} from {name.replace('_', ' ')}" for name, count in champion.left_out.items() if count]
-    return f"Left out are {_images(n)} that one of them has learned from ({', '.join(words)})."
-
-
-def _images(n: int) -> str:
-    return f"{n:,} image" + ("" if n == 1 else "s")
-
-
-def _signed(value: float) -> str:
-    text = f"{value:+.3f}"
-    return text[1:] if float(text) == 0 else text
+    return f"Left out: {count_images(n)} that one of the two models has learned from ({', '.join(words)})."

@@ -1,7 +1,7 @@
-"""What a model was made from, as far as the data themselves tell: in come raw and prepared folders, out go counts.
+"""Counts of the data behind a model: images by split and class, and the files and images left out, by reason.
 
-What was refused, left out or kept once, by reason, and how the rest lies in the splits. The pages of the audits say
-more, with pictures; they lie beside the data. The section is `data_summary.html`.
+Reads the raw and the prepared folder; the section of the page is `data_summary.html`. The audit pages, which lie with
+the data, show more, with pictures.
 """
 
 from collections import Counter
@@ -13,7 +13,7 @@ from twofold.core.artifacts import read_csv
 from twofold.data.prepared import LEFT_OUT
 from twofold.data.raw import DUPLICATES, QUARANTINE
 
-MOST = 8  # reasons of a kind that are shown
+MOST = 8  # reasons that are listed of each kind
 
 
 def summarize_data(
@@ -26,35 +26,30 @@ def summarize_data(
         counts: images by split and class, as in the meta.json of the prepared data.
         labels: in the order of the columns.
     """
-    order = list(labels)
-    refused = [row for row in read_csv(raw / QUARANTINE) if row["kind"] != "ignored"]
-    copies = read_csv(raw / DUPLICATES)
-    left_out = read_csv(prepared / LEFT_OUT)
+    labels = list(labels)
+    refused = [row["reason"] for row in read_csv(raw / QUARANTINE) if row["kind"] != "ignored"]
+    kinds = {"bytes": "identical file", "pixels": "identical pixels"}
+    duplicates = [kinds[row["kind"]] for row in read_csv(raw / DUPLICATES)]
+    left_out = [f"{row['split']}, {row['reason']}" for row in read_csv(prepared / LEFT_OUT)]
     return {
-        "labels": order,
+        "labels": labels,
         "splits": [
-            (split, [counts[split].get(label, 0) for label in order]) for split in ("train", "validation", "test")
+            (split, [counts[split].get(label, 0) for label in labels]) for split in ("train", "validation", "test")
         ],
         "removed": [
-            ("Files that were refused or held back", len(refused), _common(row["reason"] for row in refused)),
-            (
-                "Files that repeat another one, and were taken once",
-                len(copies),
-                _common({"bytes": "the same file", "pixels": "the same picture"}[row["kind"]] for row in copies),
-            ),
-            (
-                "Images left out of a split, so that nothing is tested or validated on what was learned from",
-                len(left_out),
-                _common(f"{row['split']}, {row['reason']}" for row in left_out),
-            ),
+            (title, len(reasons), _most_common(reasons))
+            for title, reasons in (
+                ("Files refused or quarantined", refused),
+                ("Exact duplicates, of which one copy is kept", duplicates),
+                ("Images left out of a split to prevent leakage between the splits", left_out),
+            )
         ],
     }
 
 
-def _common(reasons: Iterable[str]) -> list[tuple[str, int]]:
-    """Reasons by how often they were given; the rarest, and what names a single file, together."""
-    found = Counter(reasons)
-    ordered = sorted(found.items(), key=lambda item: (-item[1], item[0]))
+def _most_common(reasons: Iterable[str]) -> list[tuple[str, int]]:
+    """Reasons with their counts, the most frequent first; from the MOST-th on, they are counted together."""
+    ordered = sorted(Counter(reasons).items(), key=lambda item: (-item[1], item[0]))
     if len(ordered) <= MOST:
         return ordered
     return [*ordered[: MOST - 1], ("other reasons", sum(times for _, times in ordered[MOST - 1 :]))]

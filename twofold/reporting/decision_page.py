@@ -1,41 +1,42 @@
-"""decision.html: in come a judgement and what followed from it, out goes the page on which a team decides.
+"""decision.html, the page on which a team decides: from a judgement and its outcome to one self-contained HTML file.
 
-The verdict and the gates come first; then the figures, the champion's beside them, a slider of the threshold, the
-curves, the slices, how small changes of the images tell, the most confident errors with what the model looked at, what
-the audits left of the data, and where all of it comes from.
+The verdict and the gates come first; then the metrics, the champion, a slider of the decision threshold, curves,
+slices, robustness, the most confident errors with Grad-CAM maps, the data and their audits, and the lineage.
 """
 
-import csv
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from twofold.audit import summary
+from twofold.core.artifacts import read_csv
 from twofold.metrics.classification import METRICS
 from twofold.metrics.temperature_scaling import apply_temperature
 from twofold.promotion.judgement import Judgement, Outcome, headline, reasons
 from twofold.promotion.verdict import GateResult
 from twofold.reporting import charts, comparison_section, data_summary, html_page, plots, sections, threshold_slider
-from twofold.reporting.comparison_section import TITLES
-from twofold.reporting.html_page import Picture
+from twofold.reporting.html_page import Picture, code_markup
+from twofold.reporting.wording import TITLES
 
 STEPS = {"train_head": "The head, on the frozen base", "finetune_all": "The whole network"}
 
 
 def render(judgement: Judgement, outcome: Outcome, recorded: Mapping[str, Any]) -> str:
-    """The page as text.
+    """Render the page.
 
     Args:
-        judgement: what was judged.
-        outcome: what followed.
-        recorded: where: `run_id`, `experiment`, `tracking_uri`, `open`, and the training runs; see register.
+        judgement: the candidate and its verdict.
+        outcome: what register did with the candidate.
+        recorded: where it is recorded: `run_id`, `experiment`, `tracking_uri`, `open`, and the training runs; see
+            register.
     """
     candidate = judgement.candidate
     negative, positive = candidate.labels
-    metrics = candidate.metrics
-    head = headline(judgement, outcome)
+    test, decision, metrics = candidate.test, candidate.decision, candidate.metrics
+    uncalibrated = apply_temperature(test.probability, 1 / decision["temperature"])
+    title = headline(judgement, outcome)
     context = {
-        "headline": head,
+        "headline": title,
         "good": judgement.verdict.passed,
         "name": judgement.name,
         "positive": positive,
@@ -47,12 +48,10 @@ def render(judgement: Judgement, outcome: Outcome, recorded: Mapping[str, Any]) 
         "gates": [_gate(gate) for gate in judgement.verdict.gates],
         "champion": judgement.champion,
         "rows": _rows(judgement),
-        "slider": threshold_slider.context(
-            candidate.test.target, candidate.test.probability, candidate.decision["threshold"]
-        ),
-        "charts": _charts(judgement),
-        "temperature": candidate.decision["temperature"],
-        "views": candidate.decision["views"],
+        "slider": threshold_slider.context(test.target, test.probability, decision["threshold"]),
+        "charts": plots.draw_plots(test, uncalibrated, metrics, candidate.labels),
+        "temperature": decision["temperature"],
+        "views": decision["views"],
         "slices": sections.slice_tables(metrics["slices"]),
         "robustness": sections.robustness_rows(metrics.get("robustness")),
         "explained": candidate.explained,
@@ -70,32 +69,31 @@ def render(judgement: Judgement, outcome: Outcome, recorded: Mapping[str, Any]) 
         **comparison_section.context(judgement),
     }
     context["contents"] = _contents(context)
-    return html_page.render(f"{judgement.name}: {head}", "decision.html", context, threshold_slider.SCRIPT)
+    return html_page.render(f"{judgement.name}: {title}", "decision.html", context, threshold_slider.SCRIPT)
 
 
 def _contents(context: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The parts that the page has: (anchor, words)."""
-    parts = {
+    """The sections that the page has: (anchor, words)."""
+    sections = {
         "gates": ("Gates", True),
-        "figures": ("Figures", True),
-        "champion": ("Beside the champion", context["beside"]),
-        "gone": ("Vanished test images", context["vanished"]),
-        "line": ("Threshold", True),
+        "figures": ("Metrics", True),
+        "champion": ("Champion and challenger", context["comparison"]),
+        "gone": ("Missing test images", context["vanished"]),
+        "line": ("Decision threshold", True),
         "curves": ("Curves", True),
         "slices": ("Slices", context["slices"]),
-        "robustness": ("Changed pictures", context["robustness"]),
+        "robustness": ("Robustness", context["robustness"]),
         "errors": ("Errors", True),
         "data": ("Data", True),
         "training": ("Training", context["trainings"]),
         "lineage": ("Lineage", True),
     }
-    return [(anchor, words) for anchor, (words, there) in parts.items() if there]
+    return [(anchor, words) for anchor, (words, exists) in sections.items() if exists]
 
 
 def draw_training(history: Path, title: str, best: int) -> tuple[str, Picture] | None:
-    """A training's loss over its epochs, from history.csv; None if it holds no validation loss."""
-    with history.open(encoding="utf-8", newline="") as stream:
-        rows = list(csv.DictReader(stream))
+    """Draw a training's loss over its epochs from history.csv; None if it has no validation loss."""
+    rows = read_csv(history)
     columns = {"train_loss": "on the training images", "validation_log_loss": "on the validation images"}
     series = {
         words: [float(row[name]) if row[name] else None for row in rows]
@@ -108,103 +106,91 @@ def draw_training(history: Path, title: str, best: int) -> tuple[str, Picture] |
 
 
 def _consequence(judgement: Judgement, outcome: Outcome) -> str:
-    stays = (
-        f"Version {outcome.champion} stays the champion."
-        if outcome.champion is not None
-        else "There is still no champion."
-    )
+    """What happened to the candidate and to the champion."""
+    name, version, champion = judgement.name, outcome.version, judgement.champion
+    stays = "There is still no champion."
+    if outcome.champion is not None:
+        stays = f"Version {outcome.champion} stays the champion."
     if judgement.dvc_experiment:
         return f"This was the DVC experiment “{judgement.dvc_experiment}”. An experiment never moves an alias. {stays}"
     if outcome.promoted and outcome.nothing_new:
-        return f"Version {outcome.version} of “{judgement.name}” holds this very model and is the champion."
-    if outcome.promoted and judgement.champion is None:
-        return f"It is the first champion of “{judgement.name}”."
-    if outcome.promoted and judgement.champion is not None:
-        return f"It takes the place of version {judgement.champion.version} of “{judgement.name}”."
-    if outcome.version is not None:
-        return f"Version {outcome.version} of “{judgement.name}” holds this model. {stays}"
-    return f"No version was made. {stays}"
+        return f"Version {version} of “{name}” already holds this model and is the champion."
+    if outcome.promoted:
+        if champion is None:
+            return f"It is the first champion of “{name}”."
+        return f"It replaces version {champion.version} of “{name}”."
+    if version is not None:
+        return f"Version {version} of “{name}” holds this model. {stays}"
+    return f"No version was registered. {stays}"
 
 
 def _gate(gate: GateResult) -> dict[str, Any]:
-    word = ("passed" if gate.passed else "failed") if gate.applies else "does not apply"
-    held = gate.value if gate.bound is None else gate.bound
+    outcome = "passed" if gate.passed else "failed"
+    compared = gate.value if gate.bound is None else gate.bound
     return {
         "name": gate.name,
         "value": gate.value,
         "bound": gate.bound,
         "limit": gate.limit,
         "n": gate.n,
-        "word": word,
+        "word": outcome if gate.applies else "does not apply",
         "tone": ("good" if gate.passed else "bad") if gate.applies else "quiet",
-        # Numbers beside their limit need no words.
-        "detail": "" if gate.applies and gate.limit is not None and held is not None else gate.detail,
+        # A number and its limit need no explanation.
+        "detail": "" if gate.applies and gate.limit is not None and compared is not None else gate.detail,
     }
 
 
 def _rows(judgement: Judgement) -> list[dict[str, Any]]:
     metrics, intervals = judgement.candidate.metrics, judgement.candidate.intervals
-    rows = []
-    for name in (*METRICS, "threshold"):
-        ends = intervals.get(name)
-        rows.append(
-            {
-                "key": name,
-                "title": TITLES.get(name, "Threshold"),
-                "own": metrics.get(name),
-                "interval": None if ends is None else f"{ends.low:.3f} to {ends.high:.3f}",
-            }
-        )
-    return rows
-
-
-def _charts(judgement: Judgement) -> dict[str, Picture]:
-    candidate = judgement.candidate
-    uncalibrated = apply_temperature(candidate.test.probability, 1 / candidate.decision["temperature"])
-    return plots.draw_plots(candidate.test, uncalibrated, candidate.metrics, candidate.labels)
+    titles = {name: TITLES[name][0] for name in METRICS} | {"threshold": "Threshold"}
+    return [
+        {
+            "key": name,
+            "title": title,
+            "own": metrics.get(name),
+            "interval": f"{intervals[name].low:.3f} to {intervals[name].high:.3f}" if name in intervals else None,
+        }
+        for name, title in titles.items()
+    ]
 
 
 def _lineage(judgement: Judgement, recorded: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, Any]]]]:
     candidate, origin = judgement.candidate, judgement.provenance
-    code = html_page.code_markup
+    model, smoke_test = candidate.about["finetune_all"], recorded.get("rehearsal")
 
-    def starting(prefix: str) -> str:
-        return ", ".join(
-            f"{key.removeprefix(prefix)} {value}" for key, value in origin.items() if key.startswith(prefix)
-        )
+    def with_prefix(prefix: str) -> str:
+        return ", ".join(f"{key.removeprefix(prefix)} {origin[key]}" for key in origin if key.startswith(prefix))
 
-    model = candidate.about["finetune_all"]
-    made = [
-        ("Git commit", code(origin.get("git.commit", "unknown"))),
-        ("Files changed since that commit", origin.get("git.changed", "unknown")),
-        ("Network and start weights", f"{model['backbone']}, {model['weights']}"),
-        ("Start weights, SHA-256", code(model["base_sha256"])),
-        ("Libraries", starting("library.")),
-        ("Hardware of this step", starting("hardware.")),
-    ]
     optional = {"Image": "image", "Pipeline run": "pipeline_run", "DVC experiment": "dvc_experiment"}
-    made += [(title, code(origin[key])) for title, key in optional.items() if key in origin]
-    digests: list[tuple[str, Any]] = [
-        ("Data, fingerprint", code(candidate.decision["fingerprint"])),
-        ("Test images, fingerprint", code(candidate.test_fingerprint)),
-        ("Model, SHA-256", code(candidate.digests["finetune_all"])),
-        ("Decision, SHA-256", code(candidate.digests["decision"])),
+    made = [
+        ("Git commit", code_markup(origin.get("git.commit", "unknown"))),
+        ("Files changed since that commit", origin.get("git.changed", "unknown")),
+        ("Network and initial weights", f"{model['backbone']}, {model['weights']}"),
+        ("Initial weights, SHA-256", code_markup(model["base_sha256"])),
+        ("Libraries", with_prefix("library.")),
+        ("Hardware of this step", with_prefix("hardware.")),
+        *((title, code_markup(origin[key])) for title, key in optional.items() if key in origin),
     ]
-    rehearsed = recorded.get("rehearsal")
+    judged: list[tuple[str, Any]] = [
+        ("Data, fingerprint", code_markup(candidate.decision["fingerprint"])),
+        ("Test images, fingerprint", code_markup(candidate.test_fingerprint)),
+        ("Model, SHA-256", code_markup(candidate.digests["finetune_all"])),
+        ("Decision, SHA-256", code_markup(candidate.digests["decision"])),
+    ]
     if recorded.get("seal"):
-        digests.append(("Seal of the logged model, SHA-256", code(recorded["seal"])))
-    if rehearsed:
+        judged.append(("Seal of the logged model, SHA-256", code_markup(recorded["seal"])))
+    if smoke_test:
         words = (
-            f"loaded in a fresh process, pickles forbidden; on {rehearsed['images']} test images its probabilities "
-            f"differ from the evaluation's by at most {rehearsed['largest_difference']} (allowed: "
-            f"{rehearsed['tolerance']:g})"
+            f"loaded in a fresh process, pickles forbidden; on {smoke_test['images']} test images its probabilities "
+            f"differ from the evaluation's by at most {smoke_test['largest_difference']} (allowed: "
+            f"{smoke_test['tolerance']:g})"
         )
-        digests.append(("Rehearsal of the logged model", words))
+        judged.append(("Smoke test of the logged model", words))
     places = [
-        ("Store", code(recorded["tracking_uri"])),
+        ("Store", code_markup(recorded["tracking_uri"])),
         ("Experiment", recorded["experiment"]),
-        ("Run", code(recorded["run_id"])),
-        ("Logged model", code(recorded.get("model_id") or "none")),
+        ("Run", code_markup(recorded["run_id"])),
+        ("Logged model", code_markup(recorded.get("model_id") or "none")),
+        *((f"Training run of {step}", code_markup(run)) for step, run in recorded["training_runs"].items()),
     ]
-    places += [(f"Training run of {step}", code(run)) for step, run in recorded["training_runs"].items()]
-    return [("What it was made with", made), ("What was judged", digests), ("Where it is recorded", places)]
+    return [("What it was made with", made), ("What was judged", judged), ("Where it is recorded", places)]

@@ -1,6 +1,6 @@
-"""evaluation.html: in come the results of a test, out goes one page that explains them to a non-expert.
+"""evaluation.html: explains the results of a test to readers who know the images and not machine learning.
 
-What the page says is in `templates/evaluation.html`; this module counts, rounds and picks what it says.
+The text of the page is in `templates/evaluation.html`; this module prepares its values.
 """
 
 from collections.abc import Mapping
@@ -15,12 +15,12 @@ from twofold.metrics.decision_threshold import describe_rule
 from twofold.metrics.temperature_scaling import WHY
 from twofold.reporting import html_page, sections
 from twofold.reporting.html_page import Picture
-from twofold.reporting.wording import ARITHMETIC, METHODS, TITLES, interval_text, rate_with_interval
+from twofold.reporting.wording import ARITHMETIC, METHODS, TITLES, count_images, interval_text, rate_with_interval
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What a report is made of.
+    """The content of a report.
 
     Attributes:
         metrics: as in metrics.json.
@@ -29,7 +29,7 @@ class Findings:
         test: the predictions on the test split.
         splits: images by split name, then by target: {"train": (negatives, positives), …}.
         charts: confusion, roc, precision_recall, scores and reliability.
-        explained: the most confident errors and some right answers.
+        explained: the most confident errors and some correct answers.
     """
 
     metrics: Mapping[str, Any]
@@ -43,33 +43,26 @@ class Findings:
 
 
 def render(findings: Findings) -> str:
-    """The page as text; the same findings give the same text."""
+    """Render the page; the same findings give the same text."""
     metrics, decision = findings.metrics, findings.decision
     negative, positive = decision["labels"]
     counts = ConfusionMatrix(*(metrics[name] for name in ConfusionMatrix._fields))
-    prevalence = counts.positive / counts.n
+    hits, passed, prevalence = counts.true_positive, counts.true_negative, counts.positive / counts.n
     context = {
         "negative": negative,
         "positive": positive,
         "c": counts,
-        "images": images,
+        "images": count_images,
         "accuracy": rate_with_interval(counts.correct, counts.n),
         "prevalence": prevalence,
         "baseline": max(prevalence, 1 - prevalence),
         "common": positive if prevalence > 0.5 else negative,
         "tiles": _tiles(counts, negative, positive),
-        "found": of_hundred(counts.true_positive, counts.positive, f"{positive} image", "", "found", "missed"),
-        "passed": of_hundred(
-            counts.true_negative, counts.negative, f"{negative} image", "", "rightly passed", "raised a false alarm on"
-        ),
-        "trusted": of_hundred(
-            counts.true_positive,
-            counts.called,
-            "image",
-            f" that it called {positive}",
-            "was right about",
-            "wrong about",
-        ),
+        "sentences": [
+            describe_share(hits, counts.positive, f"{positive} image", "found", "missed"),
+            describe_share(passed, counts.negative, f"{negative} image", "correctly passed", "raised a false alarm on"),
+            describe_share(hits, counts.called, f"“{positive}” answer", "was right in", "wrong in"),
+        ],
         "charts": findings.charts,
         "splits": _splits(findings.splits),
         "groups": len({group for group in findings.test.group if group is not None}),
@@ -88,50 +81,34 @@ def render(findings: Findings) -> str:
     return html_page.render(f"Evaluation: {positive} or {negative}", "evaluation.html", context)
 
 
-def images(n: int, kind: str = "") -> str:
-    """How many images, in words: "1 image", "1,312 images", "181 defective images"."""
-    return f"{n:,} {f'{kind} ' if kind else ''}image" + ("" if n == 1 else "s")
+def describe_share(hits: int, n: int, noun: str, hit: str, miss: str) -> str:
+    """A share as a sentence: "Of 100 defective images, the model found 87 and missed 13 (exactly: …)."
 
-
-def of_hundred(hits: int, n: int, noun: str, which: str, hit: str, miss: str) -> str:
-    """A share as people count: "Of 100 defective images, the model found 87 and missed 13 (exactly: …)."
-
-    Below 100 images the counts themselves are said; a share that is neither none nor all is never rounded to one.
+    With fewer than 100 images, the sentence gives the counts. A share other than 0 or 1 is never rounded to 0 or 100.
     """
     if n == 0:
-        return f"There was no {noun}{which}."
+        return f"There was no {noun}."
     if n < 100:
-        return f"Of {n} {noun}{'s' if n > 1 else ''}{which}, the model {hit} {hits} and {miss} {n - hits}."
+        return f"Of {n} {noun}{'s' if n > 1 else ''}, the model {hit} {hits} and {miss} {n - hits}."
     part = min(max(round(100 * hits / n), int(hits > 0)), 100 - int(hits < n))
     exactly = "" if n == 100 else f" (exactly: {hits:,} and {n - hits:,} of {n:,})"
-    return f"Of 100 {noun}s{which}, the model {hit} {part} and {miss} {100 - part}{exactly}."
+    return f"Of 100 {noun}s, the model {hit} {part} and {miss} {100 - part}{exactly}."
 
 
 def _tiles(counts: ConfusionMatrix, negative: str, positive: str) -> list[dict[str, Any]]:
-    return [
-        {"title": "Right answers", "rate": rate_with_interval(counts.correct, counts.n), "of": "images"},
-        {
-            "title": "Found",
-            "rate": rate_with_interval(counts.true_positive, counts.positive),
-            "of": f"{positive} images",
-        },
-        {
-            "title": "False alarms",
-            "rate": rate_with_interval(counts.false_positive, counts.negative),
-            "of": f"{negative} images",
-        },
-        {
-            "title": f"Right when it says {positive}",
-            "rate": rate_with_interval(counts.true_positive, counts.called),
-            "of": "such answers",
-        },
-    ]
+    tiles = (
+        ("Correct answers", counts.correct, counts.n, "images"),
+        ("Found", counts.true_positive, counts.positive, f"{positive} images"),
+        ("False alarms", counts.false_positive, counts.negative, f"{negative} images"),
+        (f"Correct when it says {positive}", counts.true_positive, counts.called, "such answers"),
+    )
+    return [{"title": title, "rate": rate_with_interval(hits, n), "of": of} for title, hits, n, of in tiles]
 
 
 def _splits(splits: Mapping[str, tuple[int, int]]) -> list[dict[str, Any]]:
     roles = {
         "train": "the model learned from these",
-        "validation": "stopping and threshold were chosen on these",
+        "validation": "temperature, threshold and the end of training were chosen on these",
         "test": "this report",
     }
     return [
@@ -141,38 +118,37 @@ def _splits(splits: Mapping[str, tuple[int, int]]) -> list[dict[str, Any]]:
 
 
 def _calibration(metrics: Mapping[str, Any], decision: Mapping[str, Any]) -> dict[str, Any]:
-    temperature, fitted = decision["temperature"], decision["calibrated_on"]
-    effect = "less sure of itself" if temperature > 1 else "surer of itself"
+    temperature = decision["temperature"]
+    effect = "less confident" if temperature > 1 else "more confident"
     return {
         "temperature": temperature,
         "effect": effect if temperature != 1 else "",
-        "bound": WHY[temperature] if fitted["at_bound"] else "",
+        "bound": WHY[temperature] if decision["calibrated_on"]["at_bound"] else "",
         "before": metrics["ece_uncalibrated"],
         "before_interval": interval_text(metrics, "ece_uncalibrated"),
         "after": metrics["ece"],
         "after_interval": interval_text(metrics, "ece"),
-        # The interval reaches down to 0 where so small an error is no more than chance.
+        # An interval that reaches down to 0 means that chance alone explains an error of this size.
         "chance": metrics["intervals"]["ece"]["low"] == 0,
     }
 
 
 def _rows(metrics: Mapping[str, Any], counts: ConfusionMatrix, negative: str, positive: str) -> list[dict[str, Any]]:
-    why = metrics.get("undefined", {})
-    of = {
-        "precision": f"{counts.called:,} “{positive}” answer" + ("" if counts.called == 1 else "s"),
-        "recall": images(counts.positive, positive),
-        "specificity": images(counts.negative, negative),
+    measured_on = {
+        "precision": f"{counts.called:,} “{positive}” answer{'' if counts.called == 1 else 's'}",
+        "recall": count_images(counts.positive, positive),
+        "specificity": count_images(counts.negative, negative),
     }
     prevalence = number_format.number(counts.positive / counts.n)
     return [
         {
             "key": key,
             "title": title,
-            "of": of.get(key, images(counts.n)),
+            "of": measured_on.get(key, count_images(counts.n)),
             "value": metrics.get(key),
             "interval": interval_text(metrics, key),
             "words": words.format(negative=negative, positive=positive, prevalence=prevalence),
-            "why": why.get(key),
+            "why": metrics.get("undefined", {}).get(key),
         }
         for key, (title, words) in TITLES.items()
     ]
@@ -193,23 +169,19 @@ def _classes(counts: ConfusionMatrix, negative: str, positive: str) -> list[dict
 
 
 def _details(findings: Findings) -> list[tuple[str, Any]]:
-    model, decision = findings.model, findings.decision
-    winner = {"finetuned": "the whole network, fine-tuned", "head_only": "the head; fine-tuning did not beat it"}
-    size = findings.data["image_size"]
+    model, decision, size = findings.model, findings.decision, findings.data["image_size"]
+    winner = {"finetuned": "the whole network, fine-tuned", "head_only": "the head; fine-tuning was not better"}
+    # As in params.yaml: "recall_at_least, recall: 0.95".
+    rule = ", ".join([decision["policy"], *(f"{key}: {value:g}" for key, value in decision["rule"].items())])
     return [
-        ("Network", f"{model['backbone']}, start weights {model['weights']}"),
+        ("Network", f"{model['backbone']}, initial weights {model['weights']}"),
         ("What was trained", winner[model["winner"]]),
         ("Images as the model sees them", f"{size} x {size} pixels, {findings.data['channels']} channel(s)"),
-        ("Views averaged", str(decision["views"])),
+        ("Test-time augmentation", f"mean over {decision['views']} view(s)"),
         ("Arithmetic", ARITHMETIC[decision["precision"]]),
         ("Temperature", f"{decision['temperature']!r}"),
-        ("Threshold", f"{decision['threshold']!r} ({_rule(decision)})"),
-        ("Intervals", METHODS),
+        ("Threshold", f"{decision['threshold']!r} ({rule})"),
+        ("Confidence intervals", METHODS),
         ("Data fingerprint", html_page.code_markup(decision["fingerprint"])),
         ("Model digest (SHA-256)", html_page.code_markup(decision["model_digest"])),
     ]
-
-
-def _rule(decision: Mapping[str, Any]) -> str:
-    """The rule of the threshold as in params.yaml: "recall_at_least, recall: 0.95"."""
-    return ", ".join([decision["policy"], *(f"{key}: {value:g}" for key, value in decision["rule"].items())])

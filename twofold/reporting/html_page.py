@@ -1,27 +1,27 @@
-"""The shell of every page that Twofold writes: in come a title, a body and its values, out goes one HTML file.
+"""The frame of every HTML page: takes a title, the template of a body and its values, returns one self-contained file.
 
-The page is complete in itself. Its style and pictures are inline, and its content policy forbids the browser to fetch
-anything, so it opens from a mail, from a sandboxed frame and in twenty years. It follows the reader's light or dark
-mode, fits a phone and prints. It has no script but the one that it is given, to which the policy holds by its SHA-256:
-nothing that came in with a name or a label can run. A page must say what it has to say without its script too.
+Style and pictures are inline, and the content security policy forbids the browser to fetch anything, so that the page
+opens from a mail, in a sandboxed frame and without a network. It follows the reader's light or dark mode, fits a phone
+and prints. The policy allows only the given script, by its SHA-256, so that no name or label can run as code. A page
+must be complete without its script too.
 
-A body is a Jinja template in `templates/` (values are escaped). Beside its own values it may use
+A body is a Jinja template in `templates/` (values are escaped). Besides its own values it may use
 
     figure(picture, caption)    a chart of `twofold.reporting.charts`, in the page's colours
     {{ x | percent }}           0.8841 -> 88.4 %      {{ x | number }}   0.8841 -> 0.884
-    {{ n | count }}             12345 -> 12,345       {{ text | code }}  a digest; it may break anywhere
+    {{ n | count }}             12345 -> 12,345       {{ text | code }}  a digest; may break anywhere
     {{ value | shown }}         whichever of these fits
 
 where None becomes an en dash, and these classes:
 
     lead        the opening paragraph               quiet       small print
     facts       a dl of div(dt, dd), as tiles       verdict     a box for the outcome; with good or bad
-    note        an aside                            charts      figures side by side
-    scroll      around every table                  num         cells with figures
-    explained   a table whose last column is prose  gallery     figures with an image each; pairs: with two
+    note        an aside                            charts      charts side by side
+    scroll      around every table                  num         cells with numbers
+    explained   a table whose last column is prose  gallery     pictures with captions; pairs: two pictures each
     pair        images side by side, in a figure    slider      around an input of a range
-    contents    a ul of links to the parts, in a nav
-    stack       a table that a phone shows row below row; each td says in data-label what its column is
+    contents    a ul of links to the sections, in a nav
+    stack       a table whose cells a phone stacks; each td names its column in data-label
 """
 
 import base64
@@ -42,13 +42,13 @@ PAPER = "#fffffe"
 INK = "#1d2429"
 MUTED = "#59656e"
 GRID = "#dfe3e6"
-RIGHT = "#1f6fb2"  # the model's curves, and what it got right
+RIGHT = "#1f6fb2"  # curves of the model, and its correct answers
 WRONG = "#c4501b"  # its errors
 COLOURS = {"paper": PAPER, "ink": INK, "muted": MUTED, "grid": GRID, "right": RIGHT, "wrong": WRONG}
 
 
 class Picture(NamedTuple):
-    """One picture twice, and in words for who cannot see it."""
+    """A picture as SVG and PNG, and its text alternative."""
 
     svg: bytes
     png: bytes
@@ -56,53 +56,61 @@ class Picture(NamedTuple):
 
 
 def render(title: str, template: str, context: Mapping[str, Any], script: str = "") -> str:
-    """The page as text.
+    """Render a page.
 
     Args:
-        title: of the window; the body brings its own `h1`.
+        title: of the window; the body has its own `h1`.
         template: name of the body's Jinja template in `templates/`.
-        context: its values; one that the template names and the context lacks is an error.
-        script: name of a JavaScript file in `templates/`, the same whatever the context; it may hold no `</script`.
+        context: its values; a name that the template uses and the context lacks is an error.
+        script: name of a JavaScript file in `templates/`, independent of the context; must not contain `</script`.
     """
-    environment = _environment()
-    code = text_of(script) if script else ""
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(percent=percent, number=number, count=count, code=code_markup, shown=format_value)
+    environment.globals.update(figure=figure)
+    code = read_template(script) if script else ""
     return environment.get_template("page.html").render(
         title=title,
-        policy=Markup(policy(code)),  # noqa: S704
-        style=Markup(text_of("page.css")),  # noqa: S704
+        policy=Markup(content_policy(code)),  # noqa: S704
+        style=Markup(read_template("page.css")),  # noqa: S704
         body=Markup(environment.get_template(template).render(dict(context))),  # noqa: S704
         script=Markup(code),  # noqa: S704
     )
 
 
-def text_of(name: str) -> str:
-    """A file of `templates/` as it is."""
+def read_template(name: str) -> str:
+    """The text of a file in `templates/`."""
     return (TEMPLATES / name).read_text(encoding="utf-8")
 
 
-def policy(script: str) -> str:
-    """The content policy of a page: nothing is fetched, and no script runs but this one."""
-    allowed = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+def content_policy(script: str) -> str:
+    """The content security policy of a page: fetches nothing and runs no script but this one."""
+    policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
     if not script:
-        return allowed
+        return policy
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return f"{allowed}; script-src 'sha256-{digest}'"
+    return f"{policy}; script-src 'sha256-{digest}'"
 
 
-def cell(value: float | str | None) -> str:
-    """A value of a table: a whole number, a figure or text."""
+def format_value(value: float | str | None) -> str:
+    """The value of a table cell: text, a decimal number or a whole one."""
     if isinstance(value, str):
         return value
     return number(value) if isinstance(value, float) else count(value)
 
 
 def code_markup(text: str) -> Markup:
-    """Something to copy: a digest, a file's name."""
+    """Text to copy, such as a digest or a file name."""
     return Markup("<code>{}</code>").format(text)
 
 
 def figure(picture: Picture, caption: str = "") -> Markup:
-    """A chart within the page: its colours become the page's own, its names its own, so that charts do not mix."""
+    """A chart for a page: its colours become the page's, and its ids become unique, so that charts do not clash."""
     svg = picture.svg.decode()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
@@ -112,23 +120,10 @@ def figure(picture: Picture, caption: str = "") -> Markup:
         raise ValueError("a chart without a viewBox cannot be scaled to the page")
     for name, colour in COLOURS.items():
         rest = rest.replace(colour, f"var(--{name})")
-    # Of the content, so that equal pages have equal bytes.
-    own = f"c{zlib.crc32(picture.svg):08x}-"
-    rest = re.sub(r'\bid="', f'id="{own}', rest)
-    rest = rest.replace('href="#', f'href="#{own}').replace("url(#", f"url(#{own}")
+    # The prefix depends on the content alone, so that equal pages have equal bytes.
+    prefix = f"c{zlib.crc32(picture.svg):08x}-"
+    rest = re.sub(r'\bid="', f'id="{prefix}', rest)
+    rest = rest.replace('href="#', f'href="#{prefix}').replace("url(#", f"url(#{prefix}")
     drawing = Markup('<svg {} role="img" aria-label="{}">').format(Markup(view.group()), picture.alt) + Markup(rest)  # noqa: S704
     words = Markup("<figcaption>{}</figcaption>").format(caption) if caption else Markup("")
     return Markup("<figure>{}{}</figure>").format(drawing, words)
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(percent=percent, number=number, count=count, code=code_markup, shown=cell)
-    environment.globals.update(figure=figure)
-    return environment

@@ -1,35 +1,34 @@
-"""Markdown of what others have written (classes, columns, file names): text stays text, whatever is in it.
+"""Untrusted values (classes, columns, file names) as Markdown lines for GitHub and MLflow.
 
-In: values. Out: lines for GitHub's and MLflow's Markdown; nothing of a value becomes a cell, a picture, a link under
-another name, or HTML.
+No part of a value becomes a table cell, a picture, a link under another name, or HTML.
 """
 
 import re
 from collections.abc import Iterable, Sequence
 
-_MEANS_SOMETHING = re.compile(r"([\\`*\[\]|~$])")
-_AT_A_WORDS_EDGE = re.compile(r"(?<!\w)_|_(?!\w)")  # within a word it stays one
+_SYNTAX = re.compile(r"([\\`*\[\]|~$])")
+_EMPHASIS = re.compile(r"(?<!\w)_|_(?!\w)")  # an underscore within a word has no meaning
 
 
 def text(value: object) -> str:
-    """A value within a line or a cell; not at the beginning of a line, where `#` would make a heading of it."""
+    """A value within a line or a cell; not for the beginning of a line, where `#` starts a heading."""
     line = " ".join(str(value).split())
     line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return _AT_A_WORDS_EDGE.sub(r"\\_", _MEANS_SOMETHING.sub(r"\\\1", line))
+    return _EMPHASIS.sub(r"\\_", _SYNTAX.sub(r"\\\1", line))
 
 
 def code(value: object) -> str:
-    """A value as it stands, in the letters of code."""
+    """A value as inline code."""
     line = " ".join(str(value).split()) or " "
     fence = "`" * (1 + max((len(run) for run in re.findall("`+", line)), default=0))
     return f"{fence} {line} {fence}" if "`" in line else f"{fence}{line}{fence}"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
-    """The lines of a table and an empty one; the cells are Markdown already."""
+    """The lines of a table, then an empty one; the cells are Markdown already."""
     return [*(f"| {' | '.join(map(str, row))} |" for row in (head, ["---"] * len(head), *rows)), ""]
 
 
 def bullets(items: Iterable[str]) -> list[str]:
-    """The lines of a list and an empty one; the items are Markdown already."""
+    """The lines of a list, then an empty one; the items are Markdown already."""
     return [*(f"- {item}" for item in items), ""]

@@ -1,8 +1,8 @@
-"""The model card: in comes a judgement, out goes Markdown that is logged with the run and describes the version.
+"""The model card: takes a judgement, returns Markdown that is logged with the run and describes the version.
 
-Its sections are those of Mitchell et al. 2019 ("Model Cards for Model Reporting"), in an order in which the front of it
-alone can describe a version. It says what is known and nothing else: where Twofold does not know, it says that. It
-names no version, being written before there is one.
+Its sections are those of Mitchell et al. 2019 ("Model Cards for Model Reporting"), ordered so that the first ones alone
+can describe a version. It contains facts only, and says so where Twofold does not know one. It names no version,
+because it is written before the version exists.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,38 +16,35 @@ from twofold.reporting.markdown import bullets, code, table, text
 from twofold.reporting.model_card_figures import MOST_VALUES
 from twofold.tracking.store import without_credentials
 
-_BASES = {
-    "resnet50": "ResNet-50 (torchvision)",
-    "efficientnet_lite0": "EfficientNet-Lite0 (timm)",
-}
+_BACKBONES = {"resnet50": "ResNet-50 (torchvision)", "efficientnet_lite0": "EfficientNet-Lite0 (timm)"}
 LICENCES = {
     ("resnet50", "imagenet1k_v1"): "BSD-3-Clause (torchvision), trained on ImageNet",
     ("resnet50", "imagenet1k_v2"): "BSD-3-Clause (torchvision), trained on ImageNet",
     ("efficientnet_lite0", "packaged"): "Apache-2.0, trained on ImageNet",
 }
-_MOST_FILES = 5  # changed since the commit, that are named
+_MOST_FILES = 5  # changed files that are named
 
 
 def render(judgement: Judgement) -> str:
-    """The card as Markdown."""
+    """Render the card as Markdown."""
     sections = (
-        _head,
-        model_card_figures.figures,
-        model_card_figures.gates,
-        model_card_figures.beside,
-        _use,
+        _summary,
+        model_card_figures.format_metrics,
+        model_card_figures.format_gates,
+        model_card_figures.format_comparison,
+        _intended_use,
         _caveats,
         _audits,
-        model_card_figures.slices,
-        model_card_figures.calibration,
+        model_card_figures.format_slices,
+        model_card_figures.format_calibration,
         _data,
-        _details,
+        _model_details,
         _considerations,
     )
     return "\n".join(line for section in sections for line in section(judgement))
 
 
-def _head(judgement: Judgement) -> list[str]:
+def _summary(judgement: Judgement) -> list[str]:
     candidate, verdict = judgement.candidate, judgement.verdict
     negative, positive = map(text, candidate.labels)
     refusals = [f"Refused: {text(reason)}" for reason in verdict.reasons]
@@ -57,11 +54,11 @@ def _head(judgement: Judgement) -> list[str]:
         f"Tells images of **{positive}** (the positive class) from images of **{negative}**. It answers with a "
         f"probability of {positive} and calls an image {positive} at {candidate.decision['threshold']:.4f} or above.",
         "",
-        *(bullets(refusals) if refusals else ["Every gate that applies is passed.", ""]),
+        *(bullets(refusals) if refusals else ["The model passed every gate that applies.", ""]),
     ]
 
 
-def _use(judgement: Judgement) -> list[str]:
+def _intended_use(judgement: Judgement) -> list[str]:
     negative, positive = map(text, judgement.candidate.labels)
     limits = judgement.candidate.about["preprocess"]["pixels"]["limits"]
     kinds = ", ".join(name for name in FORMATS if name != "MPO")
@@ -70,12 +67,12 @@ def _use(judgement: Judgement) -> list[str]:
         "",
         *bullets(
             [
-                f"It answers one question, {positive} or {negative}, for images of the kind that it was tested on (see "
-                "Data). What the answer is used for is not known here.",
-                f"Every image gets one of the two answers, also one that shows neither {positive} nor {negative}.",
-                f"It takes the bytes of an image file ({kinds}), at most {limits['max_bytes']:,} bytes and "
-                f"{limits['max_pixels']:,} pixels, no side below {limits['min_side']}; it refuses everything else, "
-                "such as files of several pages and damaged ones.",
+                f"The model answers one question, {positive} or {negative}, for images of the kind that it was tested "
+                "on (see Data). Twofold does not know what the answer is used for.",
+                f"Every image gets one of the two answers, even if it shows neither {positive} nor {negative}.",
+                f"The input is the bytes of an image file ({kinds}), at most {limits['max_bytes']:,} bytes and "
+                f"{limits['max_pixels']:,} pixels, no side below {limits['min_side']}; the model refuses everything "
+                "else, such as files with several pages and corrupt files.",
             ]
         ),
     ]
@@ -91,29 +88,28 @@ def _caveats(judgement: Judgement) -> list[str]:
     ]
     groups = {group for group in candidate.test.group if group is not None}
     items = [
-        "The figures hold for images of the kind that it was tested on: the same source, the same cameras, the same "
-        "way of labelling. They measure agreement with the labels, not with the truth behind them.",
-        "The intervals take the images as independent"
+        "The metrics hold for images of the kind that the model was tested on: the same source, the same cameras, the "
+        "same way of labelling. They measure agreement with the labels, which may be wrong.",
+        "The intervals assume independent images"
         + (
-            f"; those of the test come from {len(groups)} groups, which makes the true intervals wider."
+            f"; the test images come from {len(groups)} groups, which makes the true intervals wider."
             if groups
-            else ". The data name no groups; where several images show one thing, the true intervals are wider."
+            else ". The data have no groups; where several images show the same object, the true intervals are wider."
         ),
-        "A test that models are changed for again and again has become something to learn from; its figures then "
-        "flatter.",
+        "If models are changed again and again until they do well on this test, its metrics become too optimistic.",
     ]
     if few:
         words = ", ".join(few[:MOST_VALUES]) + (f" and {len(few) - MOST_VALUES} more" * (len(few) > MOST_VALUES))
         items.append(f"Too few test images (below {FEWEST}) to judge: {words}.")
     if judgement.vanished:
         items.append(
-            f"{len(judgement.vanished)} test images of champions before are not in this test (vanished.csv lists them)."
+            f"{len(judgement.vanished)} test images of earlier champions are not in this test (see vanished.csv)."
         )
     return ["## Caveats", "", *bullets(items)]
 
 
 def _audits(judgement: Judgement) -> list[str]:
-    """What was found in the data, what was done about it, and what it means; nothing that names an image."""
+    """Findings in the data, what was done about them and what they mean, without naming an image."""
     kinds = summary.group_by_outcome(judgement.candidate.audits)
     rows = [(text(one.title), one.step, f"{one.found:,}", one.policy, one.done) for one in kinds.raised]
     meanings = [
@@ -122,46 +118,46 @@ def _audits(judgement: Judgement) -> list[str]:
         for one in kinds.raised
     ]
     rest = {
-        "Looked for and not found": [_named(one, kinds.raised) for one in kinds.quiet],
-        "Could not be looked for": [f"{text(one.title)} ({text(one.impossible)})" for one in kinds.impossible],
-        "Not looked for, by their policies": [text(one.title) for one in kinds.ignored],
+        "Checks without findings": [_title(one, kinds.raised) for one in kinds.quiet],
+        "Checks that could not run": [f"{text(one.title)} ({text(one.impossible)})" for one in kinds.impossible],
+        "Checks that are turned off (policy ignore)": [text(one.title) for one in kinds.ignored],
     }
     return [
-        "## What the audits found",
+        "## Data audit",
         "",
-        *(table(["check", "step", "found", "policy", "what was done"], rows) if rows else ["Nothing.", ""]),
+        *(table(["check", "step", "found", "policy", "what was done"], rows) if rows else ["No findings.", ""]),
         *(bullets(meanings) if meanings else []),
         *(line for words, names in rest.items() if names for line in (f"{words}: {'; '.join(names)}.", "")),
     ]
 
 
-def _named(check: summary.AuditSummary, raised: Sequence[summary.AuditSummary]) -> str:
-    """A check's title, and its step where another one of that title found something."""
+def _title(check: summary.AuditSummary, raised: Sequence[summary.AuditSummary]) -> str:
+    """A check's title, with its step if another check of that title found something."""
     return text(check.title) + (f" (by {check.step})" if check.title in {one.title for one in raised} else "")
 
 
 def _data(judgement: Judgement) -> list[str]:
     candidate = judgement.candidate
     data, labels = candidate.about["preprocess"], list(reversed(candidate.labels))
-    found = data_summary.summarize_data(candidate.raw, candidate.prepared.directory, data["counts"], labels)
+    counted = data_summary.summarize_data(candidate.raw, candidate.prepared.directory, data["counts"], labels)
     removed = [
-        f"{words}: {n}" + (f" ({'; '.join(f'{text(reason)}: {times}' for reason, times in reasons)})" if n else "")
-        for words, n, reasons in found["removed"]
+        f"{title}: {n}" + (f" ({'; '.join(f'{text(reason)}: {times}' for reason, times in reasons)})" if n else "")
+        for title, n, reasons in counted["removed"]
     ]
     return [
         "## Data",
         "",
         f"Fingerprint {code(candidate.decision['fingerprint'])}. Trained on train; temperature, threshold and epoch "
-        "chosen on validation; judged on test.",
+        "chosen on validation; evaluated on test.",
         "",
-        *table(["split", *map(text, labels)], [(split, *numbers) for split, numbers in found["splits"]]),
+        *table(["split", *map(text, labels)], [(split, *numbers) for split, numbers in counted["splits"]]),
         *bullets(removed),
-        "The audits' pages, which lie beside the data, show the images that they found.",
+        "The audit pages, which lie with the data, show the images of the findings.",
         "",
     ]
 
 
-def _details(judgement: Judgement) -> list[str]:
+def _model_details(judgement: Judgement) -> list[str]:
     candidate, origin = judgement.candidate, judgement.provenance
     data, model = candidate.about["preprocess"], candidate.about["finetune_all"]
     trained = "the whole network, fine-tuned" if model["winner"] == "finetuned" else "the head alone (the base frozen)"
@@ -172,11 +168,11 @@ def _details(judgement: Judgement) -> list[str]:
         "",
         *bullets(
             [
-                f"Network: {_BASES.get(model['backbone'], text(model['backbone']))} and a head of two classes; "
+                f"Network: {_BACKBONES.get(model['backbone'], text(model['backbone']))} and a head of two classes; "
                 f"trained: {trained}, epoch {model['best_epoch']}.",
-                f"Start weights: {code(model['weights'])}, SHA-256 {code(model['base_sha256'])}.",
+                f"Initial weights: {code(model['weights'])}, SHA-256 {code(model['base_sha256'])}.",
                 f"Input: resized to {data['image_size']} x {data['image_size']} pixels ({data['pixels']['fit']}); "
-                f"probabilities averaged over {candidate.decision['views']} view(s), computed in "
+                f"test-time augmentation: {candidate.decision['views']} view(s); computed in "
                 f"{candidate.decision['precision']}.",
                 f"Model: SHA-256 {code(candidate.digests['finetune_all'])}; decision: SHA-256 "
                 f"{code(candidate.digests['decision'])}.",
@@ -194,19 +190,16 @@ def _details(judgement: Judgement) -> list[str]:
 
 def _considerations(judgement: Judgement) -> list[str]:
     model = judgement.candidate.about["finetune_all"]
-    if model["weights"] == "random":
-        start = "none were taken."
-    else:
-        start = f"{LICENCES.get((model['backbone'], model['weights']), 'not known here')}."
+    licence = LICENCES.get((model["backbone"], model["weights"]), "unknown to Twofold")
     return [
-        "## Licences, and what nobody has looked at",
+        "## Licences and ethical considerations",
         "",
         *bullets(
             [
-                f"Licence of the start weights: {start}",
-                "Licence of the images, and whether they show persons: not known here; whoever owns the source knows.",
-                "Whom an error harms was not examined. The threshold's rule says what the two errors were held to be "
-                "worth; Factors shows for which images there are more of them.",
+                f"Licence of the initial weights: {'none were used' if model['weights'] == 'random' else licence}.",
+                "Licence of the images, and whether they show people: unknown to Twofold; ask the owner of the source.",
+                "Who is harmed by an error was not examined. The rule of the threshold states how the two kinds of "
+                "errors were weighed; Metrics by slice shows for which images they are more frequent.",
             ]
         ),
     ]

@@ -1,18 +1,17 @@
-"""What lies beside the report: every curve as a picture, every curve and table as CSV.
+"""Charts of a test by name, and its curves and tables as CSV for `dvc plots` and for spreadsheets.
 
-In: a test's predictions, calibrated and as the model gave them, and metrics.json. Out: pictures by name, and files for
-`dvc plots` and for spreadsheets.
+Takes the predictions on the test images, calibrated and uncalibrated, and the content of metrics.json.
 """
 
-import csv
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import ArrayLike
 
-from twofold.evaluation import robustness
+from twofold.core.artifacts import write_csv
 from twofold.evaluation.predictions import Predictions
+from twofold.evaluation.robustness import robustness_table
 from twofold.metrics import curves
 from twofold.metrics.calibration import reliability_bins
 from twofold.metrics.classification import METRICS, ConfusionMatrix, metrics_by_class
@@ -20,111 +19,85 @@ from twofold.metrics.confidence_intervals import wilson
 from twofold.reporting import charts, reliability_diagram
 from twofold.reporting.html_page import Picture
 
-_COUNTED = ("n", "n_positive", *ConfusionMatrix._fields)
-
 
 def draw_plots(
-    test: Predictions, uncalibrated: ArrayLike, figures: Mapping[str, Any], labels: Sequence[str]
+    test: Predictions, uncalibrated: ArrayLike, metrics: Mapping[str, Any], labels: Sequence[str]
 ) -> dict[str, Picture]:
-    """Every chart of a test, by its name.
+    """Draw every chart of a test; returns them by name.
 
     Args:
         test: the predictions, calibrated.
         uncalibrated: (N,) probabilities before the temperature, in the same order.
-        figures: as in metrics.json.
+        metrics: as in metrics.json.
         labels: (negative, positive).
     """
     names = (labels[0], labels[1])
-    counts = ConfusionMatrix(*(figures[field] for field in ConfusionMatrix._fields))
-    threshold = figures["threshold"]
-    points = (test.target, test.probability)
-    alarms = charts.Point(1 - figures["specificity"], figures["recall"], threshold)
-    # Nothing called positive: there is no precision, and no place on that curve.
-    trust = charts.Point(figures["recall"], figures["precision"], threshold) if counts.called else None
+    counts = ConfusionMatrix(*(metrics[field] for field in ConfusionMatrix._fields))
+    scored, recall, threshold = (test.target, test.probability), metrics["recall"], metrics["threshold"]
+    on_roc = charts.Point(1 - metrics["specificity"], recall, threshold)
+    # Without an image called positive there is no precision, and no point on that curve.
+    on_trade = charts.Point(recall, metrics["precision"], threshold) if counts.called else None
+    trade, prevalence = curves.precision_recall_curve(*scored), counts.positive / counts.n
     return {
         "confusion": charts.draw_confusion_matrix(counts, names),
-        "roc": charts.draw_roc_curve(curves.roc_curve(*points), figures["roc_auc"], alarms, names),
+        "roc": charts.draw_roc_curve(curves.roc_curve(*scored), metrics["roc_auc"], on_roc, names),
         "precision_recall": charts.draw_precision_recall_curve(
-            curves.precision_recall_curve(*points),
-            figures["average_precision"],
-            counts.positive / counts.n,
-            trust,
-            names,
+            trade, metrics["average_precision"], prevalence, on_trade, names
         ),
-        "scores": charts.draw_scores(curves.score_histogram(*points), counts, threshold, names),
+        "scores": charts.draw_scores(curves.score_histogram(*scored), counts, threshold, names),
         "reliability": reliability_diagram.draw_reliability_diagram(
             reliability_bins(test.target, uncalibrated),
-            reliability_bins(*points),
-            (figures["ece_uncalibrated"], figures["ece"]),
+            reliability_bins(*scored),
+            (metrics["ece_uncalibrated"], metrics["ece"]),
             names[1],
         ),
     }
 
 
 def write_tables(
-    folder: Path, test: Predictions, uncalibrated: ArrayLike, figures: Mapping[str, Any], labels: Sequence[str]
+    folder: Path, test: Predictions, uncalibrated: ArrayLike, metrics: Mapping[str, Any], labels: Sequence[str]
 ) -> None:
-    """Every curve and table as CSV; arguments as of `draw`."""
-    points = (test.target, test.probability)
-    roc, trade, bars = (
-        curves.roc_curve(*points),
-        curves.precision_recall_curve(*points),
-        curves.score_histogram(*points),
-    )
-    _csv(folder / "roc.csv", ("fpr", "tpr", "threshold"), _columns(roc.x, roc.y, roc.threshold))
-    _csv(
-        folder / "precision_recall.csv",
-        ("recall", "precision", "threshold"),
-        _columns(trade.x, trade.y, trade.threshold),
-    )
-    _csv(folder / "scores.csv", ("low", "high", "negative", "positive"), _columns(*bars))
+    """Write every curve and table as CSV; the arguments are those of `draw_plots`."""
+    scored = (test.target, test.probability)
+    roc, trade = curves.roc_curve(*scored), curves.precision_recall_curve(*scored)
+    write_csv(folder / "roc.csv", ("fpr", "tpr", "threshold"), _rows(roc.x, roc.y, roc.threshold))
+    points = _rows(trade.x, trade.y, trade.threshold)
+    write_csv(folder / "precision_recall.csv", ("recall", "precision", "threshold"), points)
+    bars = curves.score_histogram(*scored)
+    write_csv(folder / "scores.csv", ("low", "high", "negative", "positive"), _rows(*bars))
+    header = ("low", "high", "n", "positive", "probability", "share", "share_low", "share_high")
     for name, probability in (("reliability", test.probability), ("reliability_uncalibrated", uncalibrated)):
-        found = reliability_bins(test.target, probability)
-        ends = [wilson(hits, n) or (None, None) for hits, n in _columns(found.positive, found.n)]
+        bins = reliability_bins(test.target, probability)
+        intervals = [wilson(hits, n) or (None, None) for hits, n in _rows(bins.positive, bins.n)]
         rows = (
             (*row, share, *interval)
-            for row, share, interval in zip(_columns(*found), found.share.tolist(), ends, strict=True)
+            for row, share, interval in zip(_rows(*bins), bins.share.tolist(), intervals, strict=True)
         )
-        header = ("low", "high", "n", "positive", "probability", "share", "share_low", "share_high")
-        _csv(folder / f"{name}.csv", header, rows)
+        write_csv(folder / f"{name}.csv", header, rows)
     answers = ((label, labels[answer]) for label, answer in zip(test.label, test.predicted, strict=True))
-    _csv(folder / "confusion.csv", ("actual", "predicted"), answers)
-    classes = metrics_by_class(ConfusionMatrix(*(figures[field] for field in ConfusionMatrix._fields)), labels)
-    shares = ("n", "called", "correct", "precision", "recall", "f1")
-    _csv(
-        folder / "classes.csv",
-        ("class", *shares),
-        ((label, *(own.get(field) for field in shares)) for label, own in classes.items()),
-    )
-    _csv(
-        folder / "slices.csv",
-        ("slice", "value", "judged", *_COUNTED, *(f"{figure}{end}" for figure in METRICS for end in _ENDS)),
-        (
-            (name, value, str(own["judged"]).lower(), *(own[field] for field in _COUNTED), *_figures(own))
-            for name, values in figures["slices"].items()
-            for value, own in values.items()
-        ),
-    )
-    if "robustness" in figures:
-        _csv(folder / "robustness.csv", *robustness.robustness_table(figures["robustness"]))
+    write_csv(folder / "confusion.csv", ("actual", "predicted"), answers)
+    classes = metrics_by_class(ConfusionMatrix(*(metrics[field] for field in ConfusionMatrix._fields)), labels)
+    fields = ("n", "called", "correct", "precision", "recall", "f1")
+    rows = ((label, *(own.get(field) for field in fields)) for label, own in classes.items())
+    write_csv(folder / "classes.csv", ("class", *fields), rows)
+    _write_slices(folder / "slices.csv", metrics["slices"])
+    if "robustness" in metrics:
+        write_csv(folder / "robustness.csv", *robustness_table(metrics["robustness"]))
 
 
-_ENDS = ("", "_low", "_high")
+def _write_slices(path: Path, slices: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> None:
+    counts = ("n", "n_positive", *ConfusionMatrix._fields)
+    columns = [f"{metric}{suffix}" for metric in METRICS for suffix in ("", "_low", "_high")]
+    rows = []
+    for name, values in slices.items():
+        for value, own in values.items():
+            row = [name, value, str(own["judged"]).lower(), *(own[field] for field in counts)]
+            for metric in METRICS:
+                interval = own["intervals"].get(metric, {})
+                row += [own.get(metric), interval.get("low"), interval.get("high")]
+            rows.append(row)
+    write_csv(path, ("slice", "value", "judged", *counts, *columns), rows)
 
 
-def _figures(own: Mapping[str, Any]) -> Iterator[float | None]:
-    """Each figure of a slice and its interval's two ends."""
-    for figure in METRICS:
-        ends = own["intervals"].get(figure, {})
-        yield from (own.get(figure), ends.get("low"), ends.get("high"))
-
-
-def _columns(*arrays: Any) -> Iterator[tuple[Any, ...]]:
-    return zip(*(array.tolist() for array in arrays), strict=True)
-
-
-def _csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)
+def _rows(*columns: Any) -> Iterator[tuple[Any, ...]]:
+    return zip(*(column.tolist() for column in columns), strict=True)

@@ -1,4 +1,4 @@
-"""What evaluation.html says of its figures and slices, for a reader who knows the images and not machine learning."""
+"""Metrics and slices in words, for readers who know the images and not machine learning."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -7,15 +7,16 @@ from twofold.evaluation.slice_names import BRIGHTNESS, SIZE, SOURCE
 from twofold.metrics import number_format
 from twofold.metrics.confidence_intervals import wilson
 
+# Of each metric: its title, and what it says.
 TITLES = {
-    "accuracy": ("Accuracy", "The share of all images that got the right answer."),
-    "precision": ("Precision", "Of the “{positive}” answers, the share that is right."),
-    "recall": ("Recall (sensitivity)", "Of the {positive} images, the share that was found."),
-    "f1": ("F1", "Precision and recall in one figure (their harmonic mean)."),
-    "specificity": ("Specificity", "Of the {negative} images, the share that was rightly passed."),
+    "accuracy": ("Accuracy", "The share of all images that got the correct answer."),
+    "precision": ("Precision", "The share of the “{positive}” answers that are correct."),
+    "recall": ("Recall (sensitivity)", "The share of the {positive} images that the model found."),
+    "f1": ("F1", "Precision and recall in one number (their harmonic mean)."),
+    "specificity": ("Specificity", "The share of the {negative} images that the model correctly passed."),
     "roc_auc": (
         "ROC-AUC",
-        "Take one {positive} and one {negative} image by chance: how often the model gives the {positive} one the "
+        "Take one {positive} and one {negative} image at random: how often the model gives the {positive} one the "
         "higher probability. 0.5 is guessing. Does not depend on the threshold.",
     ),
     "average_precision": (
@@ -25,34 +26,34 @@ TITLES = {
     ),
     "log_loss": (
         "Log loss",
-        "How far the probabilities can be taken at their word; a wrong answer given with certainty costs most. "
-        "0 is best; always saying 0.5 gives 0.693.",
+        "How well the probabilities match the truth; a wrong answer given with certainty costs most. 0 is best; "
+        "always saying 0.5 gives 0.693.",
     ),
     "brier": ("Brier score", "The mean squared error of the probabilities. 0 is best; always saying 0.5 gives 0.25."),
     "ece": (
         "Calibration error (ECE)",
-        "How far the probabilities lie from what is true of the images, on average; see above. 0 is best, and on few "
-        "images chance alone puts it above 0. Does not depend on the threshold.",
+        "How far, on average, the probabilities are from how often they prove true; see Calibration. 0 is best; on few "
+        "images, chance alone makes it larger than 0. Does not depend on the threshold.",
     ),
 }
 ARITHMETIC = {
     "float32": "32-bit floating point (float32)",
-    "bfloat16": "16-bit floating point (bfloat16), the last dense layers in 32 bits; it is served so too",
+    "bfloat16": "16-bit floating point (bfloat16), the last dense layers in 32 bits; the same when serving",
 }
 METHODS = (
-    "95 %: Wilson for shares, DeLong for ROC-AUC, BCa bootstrap for F1, average precision, log loss and Brier score, "
-    "simulation for the calibration error; images taken as independent"
+    "95 %: Wilson for rates, DeLong for ROC-AUC, BCa bootstrap for F1, average precision, log loss and Brier score, "
+    "simulation for the calibration error; all assume independent images"
 )
 EXPLAINED = {
-    SIZE: "The shorter side of the image as it came. The bands are thirds of the training images.",
-    BRIGHTNESS: "The mean of the image's grey levels, black being 0 and white 100 %. The bands are thirds of the "
+    SIZE: "The shorter side of the original image. The bands are thirds of the training images.",
+    BRIGHTNESS: "The mean of the image's grey levels, where black is 0 and white is 100 %. The bands are thirds of the "
     "training images.",
     SOURCE: "The folder that the image came from.",
 }
 
 
 class Rate(NamedTuple):
-    """A share with the counts behind it; value and interval are None where there is nothing to take a share of."""
+    """A rate with its counts; value and interval are None where n is 0."""
 
     hits: int
     n: int
@@ -61,15 +62,19 @@ class Rate(NamedTuple):
 
 
 def rate_with_interval(hits: int, n: int) -> Rate:
-    """A share with its 95 % interval, "85.9 to 90.8 %"."""
+    """A rate with its 95 % interval, "85.9 to 90.8 %"."""
     interval = wilson(hits, n)
     if interval is None:
         return Rate(hits, n, None, None)
-    text = f"{100 * interval.low:.1f} to {number_format.percent(interval.high)}"
-    return Rate(hits, n, hits / n, text)
+    return Rate(hits, n, hits / n, f"{100 * interval.low:.1f} to {number_format.percent(interval.high)}")
 
 
-def interval_text(figures: Mapping[str, Any], key: str) -> str | None:
-    """The interval of one of the figures of metrics.json, "0.851 to 0.912"; None where it has none."""
-    found = figures["intervals"].get(key)
-    return None if found is None else f"{found['low']:.3f} to {found['high']:.3f}"
+def interval_text(metrics: Mapping[str, Any], key: str) -> str | None:
+    """The interval of a metric of metrics.json, "0.851 to 0.912"; None if it has none."""
+    interval = metrics["intervals"].get(key)
+    return None if interval is None else f"{interval['low']:.3f} to {interval['high']:.3f}"
+
+
+def count_images(n: int, kind: str = "") -> str:
+    """A number of images in words: "1 image", "1,312 images", "181 defective images"."""
+    return f"{n:,} {f'{kind} ' if kind else ''}image{'' if n == 1 else 's'}"

@@ -1,1 +1,1 @@
-"""The sealed model: written, loaded and asked by `predict`, `export`, `drift` and MLflow's server."""
+"""Sealed models: written, verified, and used by `predict`, `export`, `drift` and MLflow's server."""

@@ -1,15 +1,12 @@
-"""`twofold export onnx|torch MODEL DIR`: a model as one file for where there is no Twofold.
+"""`twofold export onnx|torch MODEL DIR`: a model as one self-contained file, for use without Twofold.
 
-In: a sealed model. Out: `model.onnx` or `model.pt2` (what `torch.export.load` reads). Either takes pixels, uint8
-(N, S, S, 3), and gives the probability of the positive class, float32 (N,): normalisation, the views and the
-temperature are inside. What lies outside, the way from a file to pixels and the threshold, is in the file's metadata.
+Reads a sealed model; writes `model.onnx` or `model.pt2` (for `torch.export.load`), which maps pixels, uint8
+(N, S, S, 3), to the probability of the positive class, float32 (N,). Normalisation, test-time augmentation and
+temperature are inside; the metadata describes how a file becomes pixels, and the decision threshold.
 
-A file computes in float32. A model that answers in bfloat16 is another one there, whose figures nobody has measured: it
-is exported only for who asks for that. The file is tried before it gets its name: on random images it must say what the
-sealed model says, computed in float32.
-
-In int8 (`model.int8.onnx`) a model is another one too; its figures are measured again on the test images, and lie in
-the metadata.
+A file computes in float32 and is published only if it reproduces the model's float32 probabilities on random images.
+The probabilities of a bfloat16 model, or of an int8 file (`model.int8.onnx`), are other ones than those that were
+evaluated: the former is exported only on request, the latter is evaluated on the test images again.
 """
 
 import json
@@ -45,18 +42,19 @@ PRECISION = "float32"  # of a file
 INT8, INT8_NAME = "int8", "model.int8.onnx"
 NEEDED = ("onnx", "onnxruntime", "onnxscript")
 TOLERANCE = 1e-4  # of a probability
-TRIED = 32  # random images
+RANDOM_IMAGES = 32  # on which a file is compared with the model
 EXTRA = "twofold.json"  # the metadata's name in a .pt2 file
-_TRACED = 3  # images of the batch that the graph is made from: a size that stands for no other
+_TRACED_IMAGES = 3  # batch size of the traced graph; torch would treat a size of 1 as a constant
 
 
 class Exported(NamedTuple):
-    """Where it was written, of which model, and by how much a probability differed at most.
+    """The written file, the version of the model, and how far its probabilities are from the model's.
 
     Attributes:
-        difference: from the model computed in float32; of a file in int8, before it was that.
-        moved: from the model as it is sealed.
-        evaluation: of a file in int8, what `twofold.serving.quantization_evaluation` found; else None.
+        difference: largest difference from the model computed in float32; for int8, before quantization.
+        precision: of the sealed model.
+        moved: largest difference from the model in its own precision.
+        evaluation: of an int8 file: see `quantization_evaluation.evaluate`; otherwise None.
     """
 
     path: Path
@@ -68,7 +66,7 @@ class Exported(NamedTuple):
 
 
 class PixelsToProbability(nn.Module):
-    """A sealed model from pixels to probability."""
+    """A sealed model from pixels to calibrated probability."""
 
     def __init__(self, sealed: SealedModel) -> None:
         super().__init__()
@@ -79,13 +77,13 @@ class PixelsToProbability(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """(N, S, S, 3) uint8 -> (N,) float32."""
-        batch = normalise(pixels, self.mean, self.std)
-        # All views in one pass: so the network stands in the graph once.
-        seen = torch.cat([apply_view(batch, number).contiguous() for number in self.views])
-        # The logit of the mean probability, by way of logarithms: of a model that is very sure, a float32 probability
-        # would be 1, and no temperature could tell it from another.
-        by_view = self.classifier(seen).log_softmax(dim=1).reshape(len(self.views), -1, 2)
-        means = torch.logsumexp(by_view, dim=0)
+        images = normalise(pixels, self.mean, self.std)
+        # All views in one pass, so that the graph contains the network once.
+        views = torch.cat([apply_view(images, number).contiguous() for number in self.views])
+        # The logit of the mean probability, computed from logarithms: a float32 probability of a very confident model
+        # rounds to 1, and no temperature could calibrate it.
+        log_probability = self.classifier(views).log_softmax(dim=1).reshape(len(self.views), -1, 2)
+        means = torch.logsumexp(log_probability, dim=0)
         return torch.sigmoid((means[:, 1] - means[:, 0]) / self.temperature)
 
 
@@ -99,66 +97,63 @@ def export(
     data: Path | None = None,
     max_auc_loss: float | None = None,
 ) -> Exported:
-    """Write a model into a folder, which is made if need be; a file of that name is replaced.
+    """Write a model into a folder, which is created if needed; an existing file of that name is replaced.
 
     Args:
         kind: `onnx` or `torch`.
-        model: as `twofold.serving.model_resolver` takes it.
-        directory: for the file.
-        name: gives the name of the registered model, where `model` names none.
-        precision: `float32` allows a model that is sealed in another one; None does not; `int8`, of `onnx` alone, is
-            another model, which is measured again.
-        data: for int8, the prepared data that the model was trained and tested on.
-        max_auc_loss: for int8, by how much ROC-AUC on the test may fall, 0 to 1; None is `remeasuring.MAX_AUC_LOSS`.
+        model, name: see `resolve_model`.
+        precision: `float32` allows a model that was sealed in another precision, None does not; `int8` (onnx only)
+            quantizes the model and measures its metrics again.
+        data: for int8: the prepared data that the model was trained and tested on.
+        max_auc_loss: for int8: largest loss of ROC-AUC on the test, 0 to 1; by default MAX_AUC_LOSS.
 
     Raises:
-        ParameterError: a package is missing that the export needs, the model answers in another precision, or `data`
-            or `max_auc_loss` is missing, out of range or not for this precision.
-        DataError: the folder cannot be made or written, or the data are not those of the model.
-        RegistryError, ArtifactError: the model cannot be had; or what was written does not say what the model says, or
-            loses too much in int8.
+        ParameterError: a package for the export is missing, the model computes in another precision, or `data` or
+            `max_auc_loss` is missing, out of range or not for this precision.
+        DataError: the folder cannot be created or written, or the data are not those of the model.
+        RegistryError, ArtifactError: the model is not available, the file does not reproduce the model's
+            probabilities, or its int8 version loses too much ROC-AUC.
     """
-    _check(kind, precision, data, max_auc_loss)
+    _check_options(kind, precision, data, max_auc_loss)
     path = directory / (INT8_NAME if precision == INT8 else NAMES[kind])
-    with resolve_model(model, name) as picked, tempfile.TemporaryDirectory() as scratch:
-        sealed = picked.sealed
+    with resolve_model(model, name) as resolved, tempfile.TemporaryDirectory() as scratch:
+        sealed = resolved.sealed
         if precision is None and sealed.precision != PRECISION:
             raise ParameterError(
-                f"export {kind}: {picked.version} answers in {sealed.precision}; a file computes in {PRECISION} and "
-                f"gives other probabilities than those that its figures and threshold come from; say --precision "
-                f"{PRECISION} if that is meant, or set evaluate.precision: {PRECISION}, evaluate and register again"
+                f"export {kind}: {resolved.version} computes in {sealed.precision}, a file in {PRECISION}, with other "
+                f"probabilities than the metrics and threshold are based on; add --precision {PRECISION} to export it "
+                f"anyway, or set evaluate.precision: {PRECISION}, evaluate and register again"
             )
-        prepared = quantization_evaluation.open_own_data(picked, data) if data is not None else None
-        draft = Path(scratch) / NAMES[kind]
-        (write_onnx if kind == "onnx" else _write_torch)(sealed, metadata_of(picked), draft)
-        difference, moved = _tried(sealed, draft, kind)
+        prepared = quantization_evaluation.open_own_data(resolved, data) if data is not None else None
+        draft, metadata = Path(scratch) / NAMES[kind], metadata_of(resolved)
+        (write_onnx if kind == "onnx" else _write_torch)(sealed, metadata, draft)
+        difference, moved = _compare_with_model(sealed, draft, kind)
         evaluation = None
         if prepared is not None:
-            most = quantization_evaluation.MAX_AUC_LOSS if max_auc_loss is None else max_auc_loss
-            draft, evaluation = _in_int8(picked, draft, prepared, most)
+            limit = quantization_evaluation.MAX_AUC_LOSS if max_auc_loss is None else max_auc_loss
+            draft, evaluation = _quantize(sealed, draft, metadata, prepared, limit)
         try:
             write_bytes(path, draft.read_bytes())
         except OSError as error:
             raise DataError(f"{path}: cannot be written: {error.strerror}") from None
-        return Exported(path, picked.version, difference, sealed.precision, moved, evaluation)
+        return Exported(path, resolved.version, difference, sealed.precision, moved, evaluation)
 
 
-def metadata_of(picked: ResolvedModel) -> dict[str, str]:
-    """The metadata: all that it takes to use the file, as text (JSON where it is more than one value)."""
-    sealed = picked.sealed
-    about = sealed.preprocessing
+def metadata_of(resolved: ResolvedModel) -> dict[str, str]:
+    """Return all that is needed to use the file, as text (JSON if there is more than one value)."""
+    sealed, preprocessing = resolved.sealed, resolved.sealed.preprocessing
     pixels = {
-        "image_size": about["image_size"],
-        "fit": about["fit"],
+        "image_size": preprocessing["image_size"],
+        "fit": preprocessing["fit"],
         "filter": resizing.FILTER.name.lower(),
         "padding": resizing.PADDING,
         "exif_orientation": "applied",
         "grey_to_colour": "repeat",
-        AMPLE_KEY: about.get(AMPLE_KEY, 0),
-        "limits": about["limits"],
+        AMPLE_KEY: preprocessing.get(AMPLE_KEY, 0),
+        "limits": preprocessing["limits"],
     }
     return {
-        "version": picked.version,
+        "version": resolved.version,
         "seal": sealed.digest,
         "labels": json.dumps(list(sealed.labels)),
         "positive": sealed.labels[1],
@@ -173,96 +168,92 @@ def metadata_of(picked: ResolvedModel) -> dict[str, str]:
     }
 
 
-def write_onnx(sealed: SealedModel, about: Mapping[str, str], path: Path) -> None:
-    """Write a model's graph in float32 with that metadata."""
-    with redirect_stdout(StringIO()):  # it tells of its passes
+def write_onnx(sealed: SealedModel, metadata: Mapping[str, str], path: Path) -> None:
+    """Write a model's float32 graph with this metadata."""
+    with redirect_stdout(StringIO()):  # the exporter prints its passes
         program = torch.onnx.export(
-            _graph(sealed), dynamo=True, input_names=["pixels"], output_names=["probability"], verbose=False
+            _trace(sealed), dynamo=True, input_names=["pixels"], output_names=["probability"], verbose=False
         )
     if program is None:
-        raise ArtifactError("torch.onnx.export gave nothing back")
-    program.model.metadata_props.update(about)
+        raise ArtifactError("torch.onnx.export returned no program")
+    program.model.metadata_props.update(metadata)
     program.save(path, external_data=False)
 
 
-def _check(kind: str, precision: str | None, data: Path | None, max_auc_loss: float | None) -> None:
-    if precision == INT8:
-        if kind != "onnx":
-            raise ParameterError(f"export {kind}: --precision {INT8} is for onnx")
-        if data is None:
-            raise ParameterError(
-                f"export onnx: --precision {INT8} needs --data, the prepared data that the model was trained and "
-                "tested on (data/prepared)"
-            )
-        if max_auc_loss is not None and not 0 <= max_auc_loss <= 1:
-            raise ParameterError(f"--max-auc-loss: found {max_auc_loss}; allowed are 0 to 1")
-    else:
+def _check_options(kind: str, precision: str | None, data: Path | None, max_auc_loss: float | None) -> None:
+    if precision != INT8:
         for option, value in (("--data", data), ("--max-auc-loss", max_auc_loss)):
             if value is not None:
                 raise ParameterError(f"export {kind}: {option} is for --precision {INT8}")
+    elif kind != "onnx":
+        raise ParameterError(f"export {kind}: --precision {INT8} is for onnx")
+    elif data is None:
+        raise ParameterError(
+            f"export onnx: --precision {INT8} needs --data, the prepared data that the model was trained and "
+            "tested on (data/prepared)"
+        )
+    elif max_auc_loss is not None and not 0 <= max_auc_loss <= 1:
+        raise ParameterError(f"--max-auc-loss: found {max_auc_loss}; allowed are 0 to 1")
     if kind == "onnx" and (missing := [name for name in NEEDED if find_spec(name) is None]):
         raise ParameterError(f"export onnx: needs {', '.join(missing)}; install twofold[export]")
 
 
-def _in_int8(picked: ResolvedModel, graph: Path, prepared: PreparedDataset, most: float) -> tuple[Path, dict[str, Any]]:
-    """Write a graph in int8 beside it, with its figures in its metadata; and these figures.
+def _quantize(
+    sealed: SealedModel, graph: Path, metadata: Mapping[str, str], prepared: PreparedDataset, max_auc_loss: float
+) -> tuple[Path, dict[str, Any]]:
+    """Write the int8 version of a graph beside it, with its evaluation in the metadata; return both.
 
     Raises:
-        ArtifactError: its ROC-AUC is lower by more than `most`.
+        ArtifactError: its ROC-AUC is lower by more than `max_auc_loss`.
     """
-    to = graph.with_name(INT8_NAME)
-    used, batches = quantization_evaluation.calibration_images(prepared)
-    quantize(graph, batches, to)
-    found = quantization_evaluation.evaluate(picked.sealed, to, prepared, used)
-    quantization_evaluation.require_auc(found, most)
-    found["max_auc_loss"] = most
-    replace_metadata(to, metadata_of(picked) | {"precision": INT8, "evaluation": json.dumps(found, sort_keys=True)})
-    return to, found
+    file = graph.with_name(INT8_NAME)
+    count, batches = quantization_evaluation.calibration_images(prepared)
+    quantize(graph, batches, file)
+    evaluation = quantization_evaluation.evaluate(sealed, file, prepared, count)
+    quantization_evaluation.require_auc(evaluation, max_auc_loss)
+    evaluation["max_auc_loss"] = max_auc_loss
+    replace_metadata(file, {**metadata, "precision": INT8, "evaluation": json.dumps(evaluation, sort_keys=True)})
+    return file, evaluation
 
 
-def _graph(sealed: SealedModel) -> torch.export.ExportedProgram:
+def _trace(sealed: SealedModel) -> torch.export.ExportedProgram:
     size = sealed.preprocessing["image_size"]
-    whole = PixelsToProbability(sealed).eval()
-    traced = torch.zeros((_TRACED, size, size, 3), dtype=torch.uint8)
-    return torch.export.export(whole, (traced,), dynamic_shapes=({0: torch.export.Dim("n", min=1)},), strict=False)
+    images = torch.zeros((_TRACED_IMAGES, size, size, 3), dtype=torch.uint8)
+    dynamic = ({0: torch.export.Dim("n", min=1)},)
+    return torch.export.export(PixelsToProbability(sealed).eval(), (images,), dynamic_shapes=dynamic, strict=False)
 
 
-def _write_torch(sealed: SealedModel, about: Mapping[str, str], path: Path) -> None:
+def _write_torch(sealed: SealedModel, metadata: Mapping[str, str], path: Path) -> None:
     with warnings.catch_warnings():
-        # It cannot tell a tensor with its channels last from a part of one; what it writes is tried below.
+        # torch mistakes a channels-last tensor for a part of another one; the written file is compared with the model.
         warnings.filterwarnings("ignore", message="No complete tensor found in the group")
-        torch.export.save(_graph(sealed), path, extra_files={EXTRA: json.dumps(dict(about), sort_keys=True)})
+        torch.export.save(_trace(sealed), path, extra_files={EXTRA: json.dumps(dict(metadata), sort_keys=True)})
 
 
-def _tried(sealed: SealedModel, path: Path, kind: str) -> tuple[float, float]:
-    """By how much what was written differs at most from the model in float32, and from the model as it is sealed.
+def _compare_with_model(sealed: SealedModel, path: Path, kind: str) -> tuple[float, float]:
+    """Return the largest difference of a written file from the model in float32, and in the model's own precision.
 
     Raises:
-        ArtifactError: from the model in float32 by more than TOLERANCE.
+        ArtifactError: the difference from the model in float32 is above TOLERANCE.
     """
     size = sealed.preprocessing["image_size"]
-    batch = np.random.default_rng(0).integers(0, 256, (TRIED, size, size, 3), dtype=np.uint8)
-    answered = (_answers_onnx if kind == "onnx" else _answers_torch)(path, batch)
-    said = replace(sealed, decision=sealed.decision | {"precision": PRECISION}).score(batch)
-    difference = float(np.abs(answered - said).max())
+    batch = np.random.default_rng(0).integers(0, 256, (RANDOM_IMAGES, size, size, 3), dtype=np.uint8)
+    if kind == "onnx":
+        # In batches of several sizes, since the graph must accept any number of images.
+        from_file = quantization_evaluation.run_onnx(path, np.array_split(batch, [1, 16]))
+    else:
+        from_file = _run_torch(path, batch)
+    from_model = replace(sealed, decision=sealed.decision | {"precision": PRECISION}).score(batch)
+    difference = float(np.abs(from_file - from_model).max())
     if not difference <= TOLERANCE:
         raise ArtifactError(
             f"export {kind}: a probability differs from the model's by {difference:.2g}, allowed is {TOLERANCE:g}; "
             "nothing was written"
         )
-    return difference, float(np.abs(answered - sealed.score(batch)).max())
+    return difference, float(np.abs(from_file - sealed.score(batch)).max())
 
 
-def _answers_onnx(path: Path, batch: NDArray[np.uint8]) -> NDArray[Any]:
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    # In parts, as the graph must take any number of images.
-    parts = np.array_split(batch, [1, 16])
-    return np.concatenate([np.asarray(session.run(None, {"pixels": part})[0]) for part in parts])
-
-
-def _answers_torch(path: Path, batch: NDArray[np.uint8]) -> NDArray[Any]:
+def _run_torch(path: Path, batch: NDArray[np.uint8]) -> NDArray[Any]:
     module = torch.export.load(path).module()
     with torch.inference_mode():
         return np.asarray(module(torch.from_numpy(batch)).numpy())

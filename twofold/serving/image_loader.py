@@ -1,12 +1,12 @@
-"""Image files on their way to a model: in come names and where they lie, out come the model's pixels, in their order.
+"""Load image files for a model: reads names and locations, yields the model's pixels in the same order.
 
-Workers fetch and decode while the model looks at what came before; no more is in memory than they are ahead. A file
-that is no image the model accepts comes out as the reason, and the others go on.
+Worker processes fetch and decode the next files while the model scores the previous ones; memory is bounded by how far
+they are ahead. A file that the model does not accept yields the reason instead of pixels.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
-from itertools import groupby
+from itertools import groupby, islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,11 +17,11 @@ from twofold.data.decoding import AMPLE_KEY, Limits, prepare
 from twofold.data.process_pool import map_in_order, worker_count
 from twofold.sources.base import FileRequest, Source
 
-TASK_FILES = 16  # fetched and decoded by a worker in one go: also a batch of the model's
+TASK_FILES = 16  # files that a worker fetches and decodes at once, and images of a batch for the model
 
 
 class ImageFile(NamedTuple):
-    """A file: its name for people, its source and its key there; `reason` says why it is not to be taken, if so."""
+    """A file: its name for people, its source and key; a `reason` says why it is refused without being read."""
 
     name: str
     source: Source
@@ -30,7 +30,7 @@ class ImageFile(NamedTuple):
 
 
 class LoadedImage(NamedTuple):
-    """A file's pixels (S, S, C) uint8, C 1 or 3; or None and the reason."""
+    """The pixels of a file, (S, S, C) uint8 with C 1 or 3; or None and the reason."""
 
     name: str
     pixels: NDArray[np.uint8] | None
@@ -38,63 +38,52 @@ class LoadedImage(NamedTuple):
 
 
 class Task(NamedTuple):
-    """Files of one source, which goes to the workers without its listing."""
+    """Files of one source as (name, request, reason); the source travels to the worker without its listing."""
 
     source: Source
     files: list[tuple[str, FileRequest | None, str]]
 
 
 def load_images(files: Iterable[ImageFile], preprocessing: Mapping[str, Any]) -> Iterator[list[LoadedImage]]:
-    """The files' pixels, at most TASK_FILES at a time.
+    """Yield the files' pixels in order, at most TASK_FILES at a time.
 
     Args:
-        files: in the order of the result.
         preprocessing: of a sealed model: `image_size`, `fit`, `limits`.
 
     Raises:
-        SourceError: a source failed, and not a single file of it.
-        DataError: a worker died; which file did it.
+        SourceError: a source failed, not only one of its files.
+        DataError: a worker died; the message names the file that killed it.
     """
-    return map_in_order(partial(_open, preprocessing=dict(preprocessing)), _tasks(files), worker_count(), _single)
+    work = partial(_load, preprocessing=dict(preprocessing))
+    return map_in_order(work, _tasks(files), worker_count(), _single_file_tasks)
 
 
 def _tasks(files: Iterable[ImageFile]) -> Iterator[Task]:
     for _, group in groupby(files, lambda file: id(file.source)):
-        waiting: list[ImageFile] = []
-        for file in group:
-            waiting.append(file)
-            if len(waiting) == TASK_FILES:
-                yield _task(waiting)
-                waiting = []
-        if waiting:
-            yield _task(waiting)
+        while batch := list(islice(group, TASK_FILES)):
+            source = batch[0].source
+            requests = [(file.name, None if file.reason else source.request(file.key), file.reason) for file in batch]
+            yield Task(source, requests)
 
 
-def _task(files: list[ImageFile]) -> Task:
-    source = files[0].source
-    return Task(source, [(one.name, None if one.reason else source.wanted(one.key), one.reason) for one in files])
+def _single_file_tasks(task: Task) -> list[tuple[str, Task]]:
+    return [(file[0], Task(task.source, [file])) for file in task.files]
 
 
-def _single(task: Task) -> list[tuple[str, Task]]:
-    return [(one[0], Task(task.source, [one])) for one in task.files]
-
-
-def _open(task: Task, preprocessing: Mapping[str, Any]) -> list[LoadedImage]:
+def _load(task: Task, preprocessing: Mapping[str, Any]) -> list[LoadedImage]:
     limits = Limits(**preprocessing["limits"])
-    wanted = [one for _, one, _ in task.files if one is not None]
-    fetched = iter(task.source.fetch(wanted, limits.max_bytes))
-    found = []
-    for name, one, reason in task.files:
+    size, fit, ample = preprocessing["image_size"], preprocessing["fit"], preprocessing.get(AMPLE_KEY, 0)
+    requests = [request for _, request, _ in task.files if request is not None]
+    fetched = iter(task.source.fetch(requests, limits.max_bytes))
+    images = []
+    for name, request, reason in task.files:
         try:
-            if one is None:
+            if request is None:
                 raise DataError(reason)
             file = next(fetched)
             if file.reason:
                 raise DataError(file.reason)
-            made = prepare(
-                file.data, limits, preprocessing["image_size"], preprocessing["fit"], preprocessing.get(AMPLE_KEY, 0)
-            )
-            found.append(LoadedImage(name, made.pixels, ""))
+            images.append(LoadedImage(name, prepare(file.data, limits, size, fit, ample).pixels, ""))
         except DataError as error:
-            found.append(LoadedImage(name, None, str(error)))
-    return found
+            images.append(LoadedImage(name, None, str(error)))
+    return images

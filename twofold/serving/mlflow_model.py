@@ -1,6 +1,7 @@
-"""A sealed model as MLflow wants it: in comes what `twofold.serving.sealed_model_writer` wrote, out goes a folder that MLflow serves.
+"""Write a sealed model as an MLflow model, and compare an MLflow model with the sealed one.
 
-It is loaded from code, holds no pickle, says what it takes and gives, and pins what it was tried with.
+Reads the folder that `sealed_model_writer.py` wrote; writes a folder that MLflow can serve. MLflow loads it from code,
+without a pickle; it has a signature and pinned requirements.
 """
 
 import ast
@@ -37,62 +38,55 @@ set_model(ServedModel())
 def write_mlflow_model(
     sealed: SealedFolder, target: Path, *, model_id: str | None = None, run_id: str | None = None
 ) -> None:
-    """Write the MLflow model.
+    """Write the MLflow model to `target`, which must not exist, and its entry file also to the sealed folder.
 
-    Args:
-        sealed: what `seal` wrote; the entry that MLflow runs is written beside it.
-        target: a folder that does not exist yet.
-        model_id: under which the model will be logged.
-        run_id: of the run that logs it.
+    `model_id` and `run_id` are those that the model will be logged with.
     """
     entry = sealed.directory / ENTRY
     entry.write_text(_ENTRY.format(package=sealed.package), encoding="utf-8")
-    kinds = {"label": "string", "probability": "double", "positive": "boolean", "threshold": "double"}
-    answers = Schema([ColSpec(kind, name) for name, kind in {**kinds, "version": "string"}.items()])
+    columns = {"label": "string", "probability": "double", "positive": "boolean"}
+    columns |= {"threshold": "double", "version": "string"}
+    answers = Schema([ColSpec(kind, name) for name, kind in columns.items()])
     model = Model(model_id=model_id, model_uuid=model_id, run_id=run_id)
-    home = sealed.directory / CODE
-    with _importable(home), warnings.catch_warnings():
-        # An example of the input would be megabytes of pixels as text; the signature says what is asked for.
+    code = sealed.directory / CODE
+    with _importable(code), warnings.catch_warnings():
+        # An input example would be megabytes of pixels as text; the signature describes the input.
         warnings.filterwarnings("ignore", message=".*An input example was not provided")
         save_model(
             path=target,
             mlflow_model=model,
             python_model=str(entry),
-            code_paths=[str(home / sealed.package)],
+            code_paths=[str(code / sealed.package)],
             artifacts={SEALED: str(sealed.directory / SEALED)},
             signature=ModelSignature(Schema([ColSpec("binary", COLUMN)]), answers),
             pip_requirements=pinned_requirements(),
         )
-    # Where it was made is nobody's business, and was a temporary folder.
+    # MLflow records the paths of this machine's temporary folder.
     model.flavors[FLAVOR_NAME]["model_code_path"] = ENTRY
     model.flavors[FLAVOR_NAME]["artifacts"][SEALED]["uri"] = SEALED
     model.save(str(target / "MLmodel"))
 
 
 def find_differences(packed: Path, sealed: SealedFolder) -> str:
-    """What a packed model lacks or has otherwise than it was sealed, in words; nothing if it is whole.
-
-    Args:
-        packed: the model's folder, wherever it has been meanwhile; nothing of it is run.
-        sealed: what `seal` wrote.
-    """
+    """Describe how the MLflow model in `packed` differs from the sealed one, without running it; "" if it does not."""
     try:
         check_seal(packed / "artifacts" / SEALED, sealed.digest)
     except ArtifactError as error:
         return str(error)
-    code = {path.relative_to(sealed.directory) for path in (sealed.directory / CODE).rglob("*") if path.is_file()}
-    for name in sorted(code):
-        if not (packed / name).is_file() or file_sha256(packed / name) != file_sha256(sealed.directory / name):
-            return f"{name} is missing or another one"
+    code = [path for path in (sealed.directory / CODE).rglob("*") if path.is_file()]
+    for path in sorted(code):
+        name = path.relative_to(sealed.directory)
+        if not (packed / name).is_file() or file_sha256(packed / name) != file_sha256(path):
+            return f"{name} is missing or differs"
     entry = packed / ENTRY
     if not entry.is_file() or entry.read_text(encoding="utf-8") != _ENTRY.format(package=sealed.package):
-        return f"{ENTRY} is missing or another one"
+        return f"{ENTRY} is missing or differs"
     return "" if (packed / "MLmodel").is_file() else "MLmodel is missing"
 
 
 @cache
 def pinned_requirements() -> list[str]:
-    """What the served code imports, pinned to what is installed here: `torch==2.15.0`."""
+    """Return the packages that the served code imports, pinned to the installed versions: `torch==2.15.0`."""
     names = {"mlflow"}
     for path in closure(SERVED):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -101,16 +95,15 @@ def pinned_requirements() -> list[str]:
             elif isinstance(node, ast.ImportFrom) and node.module:
                 names.add(node.module.partition(".")[0])
     known = metadata.packages_distributions()
-    foreign = names - sys.stdlib_module_names - {"twofold"}
-    # Several distributions may fill one package (mlflow, mlflow-skinny); the shortest name brings the others.
-    distributions = {min(known[name], key=len) for name in foreign}
-    # `2.15.0+cu130` bears a build's own mark, which no package index knows.
+    # Several distributions may provide one package (mlflow, mlflow-skinny); the shortest name depends on the others.
+    distributions = {min(known[name], key=len) for name in names - sys.stdlib_module_names - {"twofold"}}
+    # Package indexes do not have the local version of a build, as in `2.15.0+cu130`.
     return sorted(f"{name}=={metadata.version(name).partition('+')[0]}" for name in distributions)
 
 
 @contextmanager
 def _importable(folder: Path) -> Iterator[None]:
-    # MLflow runs the entry once while it saves the model.
+    # MLflow runs the entry file once while it saves the model.
     sys.path.insert(0, str(folder))
     try:
         yield

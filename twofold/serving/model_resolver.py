@@ -1,12 +1,12 @@
-"""The model that a command names: in comes a word, out comes a sealed model's folder, held to its seal.
+"""Resolve the model that a command names to the folder of a verified sealed model.
 
-| the word | is |
+| name | meaning |
 |---|---|
 | `champion`, `3` | an alias or a version of the registered model that params.yaml names |
-| `models:/NAME@champion`, `models:/NAME/3` | the same of any registered model |
-| a folder | a sealed model's, or that of an MLflow model that holds one |
+| `models:/NAME@champion`, `models:/NAME/3` | an alias or a version of any registered model |
+| a folder | a sealed model, or an MLflow model that contains one |
 
-What lies in a registry is fetched as files and checked against the SHA-256 in the version's tags; nothing of it is run.
+Files from a registry are downloaded and checked against the SHA-256 in the version's tags; no code among them runs.
 """
 
 import re
@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError
 from mlflow.artifacts import download_artifacts
@@ -22,96 +22,77 @@ from mlflow.entities.model_registry import ModelVersion as ModelVersion
 from mlflow.exceptions import MlflowException
 
 from twofold.core.errors import RegistryError
-from twofold.serving.sealed_model import check_seal
+from twofold.model.device import device, make_deterministic, warn_if_emulated
+from twofold.serving.sealed_model import SEAL as SEAL_FILE
+from twofold.serving.sealed_model import SealedModel, check_seal, open_sealed
+from twofold.tracking import registry_client
 from twofold.tracking.registry_client import SEAL, refuse_foreign_server
-from twofold.tracking.store import MlflowStore, permission_error, without_credentials
-
-if TYPE_CHECKING:
-    from twofold.serving.sealed_model import SealedModel
-
-    pass
+from twofold.tracking.store import MlflowStore, connect, permission_error, readable_errors, without_credentials
 
 DIGITS = 12  # of a seal's SHA-256, where it stands for a version, as in twofold/serving/pyfunc_model.py
-_SEAL = "seal.json"
 _ADDRESS = re.compile(r"models:/(?P<name>[^/@]+)(?:/(?P<number>\d+)|@(?P<alias>[^/@]+))")
 _WORD = re.compile(r"(?P<number>\d+)|(?P<alias>[A-Za-z][\w.-]*)", re.ASCII)
 
 
 class ResolvedModel(NamedTuple):
-    """A model: its folder, which lasts as long as the block does, and which one it is: `twofold/3`, `sealed/1f2e…`."""
+    """A verified sealed model, its folder, and its version: `twofold/3` in a registry, `sealed/1f2e…` in a folder."""
 
     folder: Path
-    sealed: "SealedModel"
+    sealed: SealedModel
     version: str
 
 
 @contextmanager
 def resolve_model(model: str, name: Callable[[], str]) -> Iterator[ResolvedModel]:
-    """Find the model, fetch it if it lies in a registry, and check every file of it.
+    """Find the model, download it for the duration of the block if it is in a registry, and verify all of its files.
 
     Args:
-        model: the word, see above.
-        name: gives the name of the registered model; called only where the word names none.
+        model: see the table above.
+        name: returns the name of the registered model; called only if `model` does not contain one.
 
     Raises:
         RegistryError: there is no such model, alias or version.
-        ArtifactError: a file of it is missing or altered.
+        ArtifactError: a file of the model is missing or altered.
     """
-    from twofold.serving.sealed_model import open_sealed
-
-    if (local := _local(Path(model))) is not None:
-        sealed = open_sealed(local)
-        yield ResolvedModel(local, sealed, f"sealed/{sealed.digest[:DIGITS]}")
-        return
-    found = _ADDRESS.fullmatch(model) or _WORD.fullmatch(model)
-    if found is None:
+    for folder in (Path(model), Path(model) / "sealed", Path(model) / "artifacts" / "sealed"):
+        if (folder / SEAL_FILE).is_file():
+            sealed = open_sealed(folder)
+            yield ResolvedModel(folder, sealed, f"sealed/{sealed.digest[:DIGITS]}")
+            return
+    match = _ADDRESS.fullmatch(model) or _WORD.fullmatch(model)
+    if match is None:
         raise RegistryError(
-            f"model: found {model!r}, which is no folder of a sealed model; allowed are an alias (champion), a version "
-            "(3), models:/NAME@ALIAS, models:/NAME/VERSION, or the folder of a sealed model"
+            f"model: found {model!r}, which is not the folder of a sealed model; allowed are an alias (champion), a "
+            "version (3), models:/NAME@ALIAS, models:/NAME/VERSION, or the folder of a sealed model"
         )
-    parts = found.groupdict()
-    registered = parts.get("name") or name()
+    parts = match.groupdict()
+    registered_name = parts.get("name") or name()
+    store = connect()
     with tempfile.TemporaryDirectory(prefix="twofold-model-") as scratch:
-        folder, seal, number = _fetch(registered, parts["number"], parts["alias"], Path(scratch))
-        yield ResolvedModel(folder, open_sealed(folder, seal), f"{registered}/{number}")
+        with readable_errors(store.uri):
+            version = _find_version(store, registered_name, parts["number"], parts["alias"])
+            folder = fetch_sealed(store, version, Path(scratch))
+        yield ResolvedModel(folder, open_sealed(folder, version.tags[SEAL]), f"{registered_name}/{version.version}")
 
 
-def _local(path: Path) -> Path | None:
-    for folder in (path, path / "sealed", path / "artifacts" / "sealed"):
-        if (folder / _SEAL).is_file():
-            return folder
-    return None
-
-
-def _fetch(name: str, number: str | None, alias: str | None, folder: Path) -> tuple[Path, str, str]:
-    """The sealed folder of a version, the seal in its tags, and its number."""
-    from twofold.tracking import registry_client
-    from twofold.tracking import store as tracking
-
-    store = tracking.connect()
-    with tracking.readable_errors(store.uri):
-        if number is not None:
-            version = registry_client.version(store, name, number)
-        else:
-            version = registry_client.version_by_alias(store, name, str(alias))
-        if version is None:
-            what = f"version {number}" if number is not None else f"alias '{alias}'"
-            where = tracking.without_credentials(store.uri)
-            raise RegistryError(f"the registered model '{name}' has no {what} at {where} (MLFLOW_TRACKING_URI)")
-        return (
-            fetch_sealed(store, version, folder),
-            version.tags[registry_client.SEAL],
-            str(version.version),
-        )
+def _find_version(store: MlflowStore, name: str, number: str | None, alias: str | None) -> ModelVersion:
+    if number is not None:
+        version, what = registry_client.version(store, name, number), f"version {number}"
+    else:
+        version, what = registry_client.version_by_alias(store, name, str(alias)), f"alias '{alias}'"
+    if version is None:
+        address = without_credentials(store.uri)
+        raise RegistryError(f"the registered model '{name}' has no {what} at {address} (MLFLOW_TRACKING_URI)")
+    return version
 
 
 def fetch_sealed(store: MlflowStore, version: ModelVersion, folder: Path) -> Path:
-    """Download a version's sealed folder and hold it to the seal in the version's tags; nothing of it is run.
+    """Download a version's sealed model and verify it against the seal in the version's tags.
 
-    What is not the sealed model is not left in `folder`.
+    A download that fails leaves no file in `folder`.
 
     Raises:
-        RegistryError: the version was not sealed by Twofold, or its files are not in the store.
+        RegistryError: the version was not sealed by Twofold, or its files cannot be fetched from the store.
         ArtifactError: a file is missing, altered or added.
     """
     seal = version.tags.get(SEAL)
@@ -122,9 +103,16 @@ def fetch_sealed(store: MlflowStore, version: ModelVersion, folder: Path) -> Pat
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".fetching-") as draft:
         try:
-            found = Path(download_artifacts(f"{place}/artifacts/sealed", dst_path=draft, tracking_uri=store.uri))
+            files = Path(download_artifacts(f"{place}/artifacts/sealed", dst_path=draft, tracking_uri=store.uri))
         except (MlflowException, OSError, BotoCoreError, ClientError) as error:
             reason = without_credentials(permission_error(error) or str(error))
             raise RegistryError(f"its files cannot be fetched from {without_credentials(place)}: {reason}") from error
-        check_seal(found, seal)
-        return found.rename(folder / found.name)
+        check_seal(files, seal)
+        return files.rename(folder / files.name)
+
+
+def prepare_inference(sealed: SealedModel) -> None:
+    """Make inference deterministic, move the model to TWOFOLD_DEVICE, and warn if its precision is emulated there."""
+    make_deterministic()
+    warn_if_emulated(sealed.precision, device())
+    sealed.classifier.to(device())

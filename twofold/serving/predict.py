@@ -1,8 +1,8 @@
-"""`twofold predict MODEL PATH…`: a sealed model's answer for every image, as rows.
+"""`twofold predict MODEL PATH…`: a sealed model's prediction for each image, as rows.
 
-In: a model, and paths: files, folders, globs, `s3://bucket/prefix` (with `*`, `?` and `[…]` too), `dvc+…`. Out: a row
-an image, as JSON lines or CSV, in the order of the paths: path, label, probability (of the positive class),
-threshold, version, error. A file that is no image the model accepts is a row with the error and without an answer.
+Reads a model and paths: files, folders, globs, `s3://bucket/prefix` (also with `*`, `?` and `[…]`), `dvc+…`. Writes one
+row per file, as JSON lines or CSV, in the order of the paths: path, label, probability (of the positive class),
+threshold, version, error. A file that the model does not accept gets a row with the error and no prediction.
 """
 
 import csv
@@ -22,14 +22,14 @@ from typing import IO, NamedTuple
 from twofold.core.errors import DataError, SourceError
 from twofold.core.progress import say, track
 from twofold.serving.image_loader import ImageFile, load_images
-from twofold.serving.model_resolver import ResolvedModel, resolve_model
+from twofold.serving.model_resolver import ResolvedModel, prepare_inference, resolve_model
 from twofold.sources.labels import EXTENSIONS, printable
 from twofold.sources.local_folder import FolderSource
 from twofold.sources.unlabelled import list_unlabelled
 
 
 class Answer(NamedTuple):
-    """One row: `label` and `probability` are None where `error` says why there is no answer."""
+    """One row; `label` and `probability` are None if there is an `error`."""
 
     path: str
     label: str | None
@@ -40,147 +40,135 @@ class Answer(NamedTuple):
 
 
 class Count(NamedTuple):
-    """How many files there were, and how many of them have an error for an answer."""
+    """The number of files, and of files without a prediction."""
 
     files: int
     refused: int
 
 
 def predict(model: str, paths: Sequence[str], *, name: Callable[[], str], to: Path | None, as_csv: bool) -> Count:
-    """Answer for every image and write the rows, to a file whole or not at all.
+    """Predict every image and write the rows; a file appears only after the last row is written.
 
     Args:
-        model: as `twofold.serving.model_resolver` takes it.
-        paths: where the images are; what a file is, if named itself, its content decides.
-        name: gives the name of the registered model, where `model` names none.
+        model, name: see `resolve_model`.
+        paths: of the images; a file named by itself may have any extension.
         to: the file to write; None is standard output, row by row.
-        as_csv: CSV with a header, else a JSON object a line.
+        as_csv: CSV with a header instead of a JSON object per line.
 
     Raises:
-        DataError: a path leads to nothing, or to no image.
+        DataError: a path does not exist or contains no image.
         SourceError: a source failed while it was read.
-        RegistryError, ArtifactError: the model cannot be had.
+        RegistryError, ArtifactError: the model is not available.
     """
-    # Before the model is fetched: a mistyped path shall not wait for it.
+    # Before the model is downloaded, so that a mistyped path fails at once.
     files = find_files(paths)
-    with resolve_model(model, name) as chosen, _output(to) as stream:
-        say(f"predict: {len(files)} files, model {chosen.version}, seal {chosen.sealed.digest[:12]}")
-        write, refused = _writer(stream, as_csv), 0
-        rows = predict_files(chosen, files)
-        # A bar among rows on one terminal would make both unreadable.
-        mixed = to is None and sys.stdout.isatty()
-        for answer in rows if mixed else track(rows, "predicting", len(files)):
+    with resolve_model(model, name) as resolved, _open_output(to) as stream:
+        say(f"predict: {len(files)} files, model {resolved.version}, seal {resolved.sealed.digest[:12]}")
+        write, refused = _row_writer(stream, as_csv), 0
+        rows = predict_files(resolved, files)
+        # A progress bar among rows on one terminal would make both unreadable.
+        rows_on_terminal = to is None and sys.stdout.isatty()
+        for answer in rows if rows_on_terminal else track(rows, "predicting", len(files)):
             write(answer)
             refused += answer.error is not None
-    say(f"predict: {len(files)} files, {refused} of them without an answer")
+    say(f"predict: {len(files)} files, {refused} of them without a prediction")
     return Count(len(files), refused)
 
 
-def predict_files(chosen: ResolvedModel, files: Sequence[ImageFile]) -> Iterator[Answer]:
-    """One answer a file, in their order; computed in the model's precision on TWOFOLD_DEVICE."""
-    from twofold.model.device import device, make_deterministic, warn_if_emulated
-
-    make_deterministic()
-    sealed, version = chosen.sealed, chosen.version
-    warn_if_emulated(sealed.precision, device())
-    sealed.classifier.to(device())
-    for some in load_images(files, sealed.preprocessing):
-        scores = iter(sealed.score(one.pixels for one in some if one.pixels is not None))
-        for one in some:
-            if one.pixels is None:
-                yield Answer(one.name, None, None, sealed.threshold, version, one.reason)
+def predict_files(resolved: ResolvedModel, files: Sequence[ImageFile]) -> Iterator[Answer]:
+    """Yield one row per file, in order; computed in the model's precision on TWOFOLD_DEVICE."""
+    sealed, version = resolved.sealed, resolved.version
+    prepare_inference(sealed)
+    for images in load_images(files, sealed.preprocessing):
+        scores = iter(sealed.score(image.pixels for image in images if image.pixels is not None))
+        for image in images:
+            if image.pixels is None:
+                yield Answer(image.name, None, None, sealed.threshold, version, image.reason)
             else:
                 score = float(next(scores))
                 label = sealed.labels[int(score >= sealed.threshold)]
-                yield Answer(one.name, label, score, sealed.threshold, version, None)
+                yield Answer(image.name, label, score, sealed.threshold, version, None)
 
 
 def find_files(paths: Sequence[str]) -> list[ImageFile]:
-    """The files behind the paths, in the order of the paths and sorted within each.
+    """Return the files of the paths, in the order of the paths and sorted within each.
 
     Raises:
-        DataError: one leads to nothing; none leads to an image.
+        DataError: a path does not exist or contains no image.
     """
     files: list[ImageFile] = []
     for path in paths:
-        some = _remote(path) if _is_remote(path) else _local(path)
-        if not some:
-            raise DataError(f"{path}: no image lies there ({', '.join(EXTENSIONS)})")
-        files += some
+        is_remote = path.startswith("dvc+") or re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", path)
+        matches = _find_remote(path) if is_remote else _find_local(path)
+        if not matches:
+            raise DataError(f"{path}: no image found ({', '.join(EXTENSIONS)})")
+        files += matches
     return files
 
 
-def _is_remote(path: str) -> bool:
-    return path.startswith("dvc+") or re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", path) is not None
-
-
-def _local(path: str) -> list[ImageFile]:
+def _find_local(path: str) -> list[ImageFile]:
     if os.path.isdir(path):  # noqa: PTH112  (a Path would drop a trailing slash)
-        return _below(path, path.rstrip("/") or "/")
+        return _list_folder(path)
     if os.path.lexists(path):
-        return [_file(path)]
+        return [_local_file(path)]
     if not has_magic(path):
         raise DataError(f"{path}: no such file or folder")
-    matches = sorted(glob(path, recursive=True))  # noqa: PTH207  (the paths as they were asked for)
     files: list[ImageFile] = []
-    for match in matches:
+    for match in sorted(glob(path, recursive=True)):  # noqa: PTH207  (keeps the paths as the user wrote them)
         if os.path.isdir(match):  # noqa: PTH112
-            # `parts/**` names every folder below too, whose files it names as well.
-            files += [] if "**" in path else _below(match, match.rstrip("/"))
+            # `parts/**` matches every folder below and also the files in it.
+            files += [] if "**" in path else _list_folder(match)
         elif match.lower().endswith(EXTENSIONS):
-            files.append(_file(match))
+            files.append(_local_file(match))
     return files
 
 
-def _file(path: str) -> ImageFile:
-    # Links are followed: who names a file means it.
-    real = Path(os.path.realpath(path))
-    return ImageFile(printable(path), _folder(real.parent), real.name)
+def _local_file(path: str) -> ImageFile:
+    # A link that the user names is followed.
+    target = Path(os.path.realpath(path))
+    return ImageFile(printable(path), _folder_source(target.parent), target.name)
 
 
 @lru_cache(maxsize=1)
-def _folder(path: Path) -> FolderSource:
-    # One for all files of a folder, which are then read together.
+def _folder_source(path: Path) -> FolderSource:
+    # One source for all files of a folder, so that they are read as one task.
     return FolderSource(path)
 
 
-def _below(address: str, name: str) -> list[ImageFile]:
-    listed = list_unlabelled(address)
-    files = [ImageFile(printable(f"{name}/{key}"), listed.source, key) for key, _ in listed.images]
-    files += [ImageFile(printable(f"{name}/{key}"), listed.source, key, reason) for key, reason in listed.refused]
-    if listed.ignored:
-        say(f"predict: {name}: {listed.ignored} other files are left aside")
+def _list_folder(address: str) -> list[ImageFile]:
+    found, name = list_unlabelled(address), address.rstrip("/") or "/"
+    keys = [(key, "") for key, _ in found.images] + found.refused
+    if found.ignored:
+        say(f"predict: {name}: ignored {found.ignored} other files")
+    files = [ImageFile(printable(f"{name}/{key}"), found.source, key, reason) for key, reason in keys]
     return sorted(files, key=lambda file: file.name)
 
 
-def _remote(address: str) -> list[ImageFile]:
-    """What lies below a prefix; of S3 also what matches a pattern, or one object."""
+def _find_remote(address: str) -> list[ImageFile]:
+    """List the files below a prefix; in S3 also those that match a pattern, or one object."""
     bucket, _, key = address.removeprefix("s3://").partition("/")
-    single = key.lower().endswith(EXTENSIONS)
-    if not address.startswith("s3://") or not (has_magic(key) or single):
-        return _below(address, address.rstrip("/"))
-    fixed = re.split(r"[*?[]", key, maxsplit=1)[0] if has_magic(key) else key
-    prefix = fixed.rpartition("/")[0]
-    place = f"s3://{bucket}/{prefix}".rstrip("/")
+    is_pattern = has_magic(key)
+    if not address.startswith("s3://") or not (is_pattern or key.lower().endswith(EXTENSIONS)):
+        return _list_folder(address)
+    prefix = (re.split(r"[*?[]", key, maxsplit=1)[0] if is_pattern else key).rpartition("/")[0]
     try:
-        files = _below(place, place)
+        files = _list_folder(f"s3://{bucket}/{prefix}".rstrip("/"))
     except SourceError as error:
         raise SourceError(f"{address}: {error}") from None
-    whole = f"s3://{bucket}/{key}"
-    # A key is no path: `*` stands for slashes too.
-    return [file for file in files if file.name == whole or (has_magic(key) and fnmatchcase(file.name, whole))]
+    # A key is not a path: `*` also matches slashes.
+    return [file for file in files if file.name == address or (is_pattern and fnmatchcase(file.name, address))]
 
 
-def _writer(stream: IO[str], as_csv: bool) -> Callable[[Answer], object]:
+def _row_writer(stream: IO[str], as_csv: bool) -> Callable[[Answer], object]:
     if as_csv:
         table = csv.writer(stream, lineterminator="\n")
         table.writerow(Answer._fields)
-        return lambda answer: table.writerow(answer)  # None is an empty cell
+        return table.writerow  # None becomes an empty cell
     return lambda answer: stream.write(json.dumps(answer._asdict(), ensure_ascii=False) + "\n")
 
 
 @contextmanager
-def _output(to: Path | None) -> Iterator[IO[str]]:
+def _open_output(to: Path | None) -> Iterator[IO[str]]:
     if to is None:
         yield sys.stdout
         sys.stdout.flush()

@@ -1,7 +1,8 @@
-"""A sealed model: whole weights, decision, preprocessing and labels in one folder, each file held to its SHA-256.
+"""A sealed model: weights, decision, preprocessing and labels in one folder, each file verified by its SHA-256.
 
-In: the folder that `twofold.serving.sealed_model_writer` wrote. Out: a model that maps the bytes of image files to probabilities. Reads
-safetensors and JSON only; nothing of the folder is ever run. A sealed model carries a copy of this file.
+Reads the folder that `twofold.serving.sealed_model_writer` wrote; returns a model that maps the bytes of image files to
+probabilities. It reads only safetensors and JSON and executes nothing in the folder. Each sealed model contains a copy
+of this file.
 """
 
 import hashlib
@@ -25,27 +26,24 @@ from twofold.model.inference import predict_views
 SEAL = "seal.json"
 WEIGHTS, ARCHITECTURE = "model.safetensors", "meta.json"
 DECISION, PREPROCESSING = "decision.json", "preprocessing.json"
-FILES = (WEIGHTS, ARCHITECTURE, DECISION, PREPROCESSING)  # of every model; its seal may list further ones
+FILES = (WEIGHTS, ARCHITECTURE, DECISION, PREPROCESSING)  # of every model; a seal may list more
 SPLITS = "splits.json"  # SHA-256 of every image of train, validation and test
 SCHEMA_VERSION = 2
-# 1: the decision has no precision, and means float32.
-READABLE = (1, SCHEMA_VERSION)
-# By how much a probability may differ from what was said of the same image elsewhere. In float32 the same arithmetic on
-# another processor differs by about 1e-5, other pixels or weights by more than 1e-3. In bfloat16 another order of the
-# same sums now and then rounds to the neighbour: by up to 0.004 where it is emulated.
+READABLE = (1, SCHEMA_VERSION)  # in version 1 a decision has no precision, which means float32
+# Largest difference between two probabilities of one image. In float32 another processor gives differences of about
+# 1e-5, other pixels or weights more than 1e-3. In bfloat16 another order of the same sums sometimes rounds to the
+# neighbouring value: differences of up to 0.004 where bfloat16 is emulated.
 TOLERANCES = {"float32": 1e-4, "bfloat16": 0.02}
-BATCH = 16  # images a forward pass; more is slower on a CPU
+BATCH = 16  # images per forward pass; more is slower on a CPU
 
 
 @dataclass(frozen=True)
 class SealedModel:
-    """A model with all that it takes to answer for an image.
+    """A model with everything that it needs to classify an image.
 
     Attributes:
-        labels: (negative, positive).
-        threshold: an image is called positive when its probability is at or above it.
-        preprocessing: `image_size`, `fit` and `limits`: what turns a file's bytes into the model's pixels.
-        digest: SHA-256 of seal.json, which holds every other file's.
+        preprocessing: `image_size`, `fit` and `limits`: how a file's bytes become pixels.
+        digest: SHA-256 of seal.json, which contains the SHA-256 of every other file.
     """
 
     classifier: Classifier
@@ -56,141 +54,131 @@ class SealedModel:
 
     @property
     def labels(self) -> tuple[str, str]:
+        """(negative, positive)."""
         negative, positive = self.decision["labels"]
         return str(negative), str(positive)
 
     @property
     def threshold(self) -> float:
+        """An image is called positive if its probability is at or above it."""
         return float(self.decision["threshold"])
 
     @property
     def temperature(self) -> float:
-        """By which the probabilities are calibrated; a model that was sealed before there was one has 1."""
+        """For calibration; 1 for a model that was sealed before there was calibration."""
         return float(self.decision.get("temperature", 1.0))
 
     @property
     def precision(self) -> str:
-        """In which the network computes; one that was sealed before there was a choice computes in float32."""
+        """Of the network's arithmetic; float32 for a model that was sealed before there was a choice."""
         return str(self.decision.get("precision", "float32"))
 
     @property
     def tolerance(self) -> float:
-        """By how much a probability may differ on another machine."""
+        """Largest difference of a probability on another machine."""
         return TOLERANCES[self.precision]
 
     @cached_property
     def network(self) -> FusedClassifier:
-        """What answers: a replica of the classifier in its precision, made where the classifier lies at first use."""
+        """The inference copy of the classifier, built at first use on the classifier's device."""
         return FusedClassifier(self.classifier, self.precision)
 
     def pixels(self, data: bytes) -> NDArray[np.uint8]:
-        """One file's bytes to (S, S, C) uint8, C 1 or 3.
+        """Decode a file's bytes to (S, S, C) uint8, C 1 or 3.
 
         Raises:
             DataError: not an image that the model accepts.
         """
-        limits = Limits(**self.preprocessing["limits"])
         about = self.preprocessing
+        limits = Limits(**about["limits"])
         return prepare(data, limits, about["image_size"], about["fit"], about.get(AMPLE_KEY, 0)).pixels
 
     def probabilities(self, batches: Iterable[NDArray[np.uint8]]) -> NDArray[np.float64]:
-        """Probability of the positive class for batches of pixels (n, S, S, C), calibrated."""
-        found = predict_views(
-            self.network,
-            batches,
-            mean=self.architecture["mean"],
-            std=self.architecture["std"],
-            views=self.decision["views"],
-        )
-        return apply_temperature(found, self.temperature)
+        """Return the calibrated probability of the positive class for batches of pixels (n, S, S, C)."""
+        mean, std, views = self.architecture["mean"], self.architecture["std"], self.decision["views"]
+        raw = predict_views(self.network, batches, mean=mean, std=std, views=views)
+        return apply_temperature(raw, self.temperature)
 
     def score(self, images: Iterable[NDArray[np.uint8]]) -> NDArray[np.float64]:
-        """Probability of the positive class for single images (S, S, C), grey and colour mixed, in their order."""
-        return self.probabilities(_batches(images))
+        """Return the calibrated probability for each image (S, S, C), grey and colour mixed, in their order."""
+        return self.probabilities(colour_batches(images))
 
 
 def open_sealed(directory: Path, digest: str | None = None) -> SealedModel:
-    """Read a sealed model after checking every file of it.
+    """Verify every file of a sealed model and load it.
 
     Args:
-        digest: what seal.json must hash to, known from elsewhere (a registry's tag); None takes the seal as it is.
+        digest: expected SHA-256 of seal.json, from another place (a registry's tag); None accepts any seal.
 
     Raises:
         ArtifactError: a file is missing, altered or cannot be read.
     """
-    found = check_seal(directory, digest)
+    seal_digest = check_seal(directory, digest)
     classifier, architecture = load_classifier(directory)
-    decision = _object(directory / DECISION)
-    preprocessing = _object(directory / PREPROCESSING)
-    missing = {"labels", "threshold", "views"} - decision.keys() | {
-        "image_size",
-        "fit",
-        "limits",
-    } - preprocessing.keys()
+    decision, preprocessing = _read_object(directory / DECISION), _read_object(directory / PREPROCESSING)
+    missing = {"labels", "threshold", "views"} - decision.keys()
+    missing |= {"image_size", "fit", "limits"} - preprocessing.keys()
     if missing:
         raise ArtifactError(f"{directory}: the sealed model lacks {', '.join(sorted(missing))}; seal it again")
-    sealed = SealedModel(classifier, architecture, decision, preprocessing, found)
+    sealed = SealedModel(classifier, architecture, decision, preprocessing, seal_digest)
     if sealed.precision not in PRECISIONS:
         raise ArtifactError(
-            f"{directory / DECISION}: precision: found {sealed.precision!r}, known are {', '.join(PRECISIONS)};"
+            f"{directory / DECISION}: precision: found {sealed.precision!r}, allowed are {', '.join(PRECISIONS)};"
             " use the version of Twofold that sealed it"
         )
     return sealed
 
 
 def check_seal(directory: Path, digest: str | None = None) -> str:
-    """Hold every sealed file to its SHA-256 and return that of the seal.
+    """Verify the SHA-256 of every sealed file and return that of the seal.
 
     Raises:
-        ArtifactError: a file is missing or altered, or the seal is not the one asked for.
+        ArtifactError: a file is missing, altered or added, or the seal is not the expected one.
     """
-    found = sha256(directory / SEAL)
+    path = directory / SEAL
+    found = sha256(path)
     if digest is not None and found != digest:
-        raise ArtifactError(
-            f"{directory / SEAL}: altered: SHA-256 is {found}, expected {digest}; do not use this model"
-        )
-    seal = _object(directory / SEAL)
+        raise ArtifactError(f"{path}: altered: SHA-256 is {found}, expected {digest}; do not use this model")
+    seal = _read_object(path)
     files = seal.get("files")
     if seal.get("schema_version") not in READABLE or not isinstance(files, dict) or not set(FILES) <= set(files):
-        raise ArtifactError(
-            f"{directory / SEAL}: not the seal of a model of schema version {' or '.join(map(str, READABLE))}"
-        )
+        raise ArtifactError(f"{path}: not the seal of a model of schema version {' or '.join(map(str, READABLE))}")
     for name in sorted(files):
         if Path(name).name != name or name in ("", ".."):
-            raise ArtifactError(f"{directory / SEAL}: lists {name!r}, which is no file's name; do not use this model")
+            raise ArtifactError(f"{path}: lists {name!r}, which is not a file name; do not use this model")
         actual = sha256(directory / name)
         if actual != files[name]:
             raise ArtifactError(
                 f"{directory / name}: altered: SHA-256 is {actual}, sealed was {files[name]}; do not use this model"
             )
-    there = {path.relative_to(directory).as_posix() for path in directory.rglob("*") if not path.is_dir()}
-    if foreign := sorted(there - {SEAL, *files}):
-        raise ArtifactError(f"{directory / foreign[0]}: added: the seal knows no such file; do not use this model")
+    present = {file.relative_to(directory).as_posix() for file in directory.rglob("*") if not file.is_dir()}
+    if added := sorted(present - {SEAL, *files}):
+        raise ArtifactError(f"{directory / added[0]}: added: the seal does not list this file; do not use this model")
     return found
 
 
 def sealed_splits(directory: Path) -> dict[str, frozenset[str]]:
-    """The SHA-256 of the images that a sealed model was trained, validated and tested on; checked by `check` before.
+    """Return the SHA-256 of the images of a model's train, validation and test; `check_seal` must have passed.
 
     Raises:
-        ArtifactError: they were not sealed with it.
+        ArtifactError: they were not sealed with the model.
     """
-    found = _object(directory / SPLITS)
+    splits = _read_object(directory / SPLITS)
     names = ("train", "validation", "test")
-    if any(not isinstance(found.get(name), list) for name in names):
-        raise ArtifactError(f"{directory / SPLITS}: needs the lists {', '.join(names)}, found {sorted(found)}")
-    return {name: frozenset(map(str, found[name])) for name in names}
+    if any(not isinstance(splits.get(name), list) for name in names):
+        raise ArtifactError(f"{directory / SPLITS}: needs the lists {', '.join(names)}, found {sorted(splits)}")
+    return {name: frozenset(map(str, splits[name])) for name in names}
 
 
 def sha256(path: Path) -> str:
-    """SHA-256 of a regular file, as 64 hexadecimal digits."""
+    """Return the SHA-256 of a regular file, as 64 hexadecimal digits."""
     if not path.is_file() or path.is_symlink():
         raise ArtifactError(f"{path}: no such file; the sealed model is incomplete")
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _object(path: Path) -> dict[str, Any]:
+def _read_object(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -200,10 +188,10 @@ def _object(path: Path) -> dict[str, Any]:
     return value
 
 
-def _batches(images: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:
+def colour_batches(images: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:
+    """Yield batches (n, S, S, 3) of images (S, S, C); grey is repeated, so that grey and colour can share a batch."""
     batch: list[NDArray[np.uint8]] = []
     for image in images:
-        # Grey and colour images of one request share a batch.
         batch.append(np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image)
         if len(batch) == BATCH:
             yield np.stack(batch)

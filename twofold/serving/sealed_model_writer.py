@@ -1,9 +1,9 @@
-"""Sealing a model: from a trained model and its decision to one folder that Twofold can check and MLflow can serve.
+"""Seal a model: write a trained model and its decision to one folder that Twofold can verify and MLflow can serve.
 
-In: `models/finetuned`, `decision.json`, what turns bytes into pixels. Out: `sealed/` (weights and JSON, each held to
-its SHA-256 by seal.json; see `twofold.serving.sealed_model`) and `code/<package>/`, a copy of the sources that serve it. The
-package's name holds the digest of those sources: MLflow puts the folder on the import path, and two models sealed by
-different versions of the code must not get each other's modules.
+Reads `models/finetuned`, `decision.json` and the preprocessing parameters. Writes `sealed/` (weights and JSON, with the
+SHA-256 of each in seal.json; see `sealed_model.py`) and `code/<package>/`, a copy of the source files that serve it.
+The package's name contains the digest of those files: MLflow puts the folder on the import path, and models that were
+sealed by different versions of the code must not import each other's modules.
 """
 
 import ast
@@ -27,7 +27,7 @@ _IMPORT = re.compile(r"^(\s*)from twofold((?:\.\w+)*) import ", re.MULTILINE)
 
 @dataclass(frozen=True)
 class SealedFolder:
-    """A sealed model's folder, the SHA-256 of its seal.json, and the name of the package that serves it."""
+    """The folder of `sealed/` and `code/`, the SHA-256 of seal.json, and the name of the package that serves it."""
 
     directory: Path
     digest: str
@@ -48,30 +48,33 @@ def write_sealed_model(
     Args:
         model: the artifact of finetune_all.
         decision: decision.json of evaluate.
-        preprocessing: `image_size`, `fit`, `limits`: how a file's bytes became the model's pixels.
-        directory: made if need be; holds no sealed model yet.
-        splits: the SHA-256 of every image of train, validation and test; None leaves them out, and then the model
-            cannot be compared with another one.
-        further: files that serving does not need and the model shall carry all the same, by the name they get.
+        preprocessing: `image_size`, `fit`, `limits`.
+        directory: created if needed; must not contain a sealed model.
+        splits: SHA-256 of every image of train, validation and test; without them (None) the model cannot be compared
+            with another one.
+        further: files that serving does not need, by their name in the sealed folder.
+
+    Raises:
+        ArtifactError: a file of the model does not exist.
     """
     folder = directory / SEALED
     folder.mkdir(parents=True)
-    named = {WEIGHTS: model / WEIGHTS, ARCHITECTURE: model / ARCHITECTURE, DECISION: decision, **(further or {})}
-    for name, source in named.items():
+    sources = {WEIGHTS: model / WEIGHTS, ARCHITECTURE: model / ARCHITECTURE, DECISION: decision, **(further or {})}
+    for name, source in sources.items():
         if not source.is_file():
-            raise ArtifactError(f"{source}: no such file; has the step that writes it run?")
+            raise ArtifactError(f"{source}: no such file; run the step that writes it")
         shutil.copyfile(source, folder / name)
     write_json(folder / PREPROCESSING, preprocessing)
     if splits is not None:
-        write_json(folder / SPLITS, {name: sorted(images) for name, images in splits.items()})
-    package, sources = served_code()
-    written = (*named, PREPROCESSING, *(() if splits is None else (SPLITS,)))
-    files = {name: file_sha256(folder / name) for name in written}
-    code = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in sources.items()}
-    write_json(
-        folder / SEAL, {"schema_version": SCHEMA_VERSION, "files": files, "code": {"package": package, "files": code}}
-    )
-    for name, text in sources.items():
+        write_json(folder / SPLITS, {split: sorted(images) for split, images in splits.items()})
+    package, code = served_code()
+    seal = {
+        "schema_version": SCHEMA_VERSION,
+        "files": {path.name: file_sha256(path) for path in folder.iterdir()},
+        "code": {"package": package, "files": {name: _digest(text) for name, text in code.items()}},
+    }
+    write_json(folder / SEAL, seal)
+    for name, text in code.items():
         path = directory / CODE / package / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
@@ -79,19 +82,21 @@ def write_sealed_model(
 
 
 def served_code() -> tuple[str, dict[str, str]]:
-    """The package that serves a sealed model: its name, and the text of each of its files by relative path."""
+    """Return the name of the package that serves a sealed model, and the text of its files by relative path."""
     home = ROOT / "twofold"
-    originals = {path.relative_to(home).as_posix(): path.read_text(encoding="utf-8") for path in closure(SERVED)}
-    folders = {folder for name in originals for folder in Path(name).parents}
-    originals |= {(folder / "__init__.py").as_posix(): "" for folder in folders}
-    lines = "".join(
-        f"{name}\0{hashlib.sha256(text.encode()).hexdigest()}\n" for name, text in sorted(originals.items())
-    )
-    package = f"twofold_sealed_{hashlib.sha256(lines.encode()).hexdigest()[:12]}"
-    return package, {name: _renamed(name, text, package) for name, text in sorted(originals.items())}
+    files = {path.relative_to(home).as_posix(): path.read_text(encoding="utf-8") for path in closure(SERVED)}
+    folders = {folder for name in files for folder in Path(name).parents}
+    files |= {(folder / "__init__.py").as_posix(): "" for folder in folders}
+    lines = "".join(f"{name}\0{_digest(text)}\n" for name, text in sorted(files.items()))
+    package = f"twofold_sealed_{_digest(lines)[:12]}"
+    return package, {name: _rename_imports(name, text, package) for name, text in sorted(files.items())}
 
 
-def _renamed(name: str, text: str, package: str) -> str:
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _rename_imports(name: str, text: str, package: str) -> str:
     changed = _IMPORT.sub(rf"\1from {package}\2 import ", text)
     for node in ast.walk(ast.parse(changed)):
         modules: list[str] = []
@@ -100,5 +105,5 @@ def _renamed(name: str, text: str, package: str) -> str:
         elif isinstance(node, ast.ImportFrom):
             modules = [node.module or ""]
         if any(module.partition(".")[0] in ("twofold", "") for module in modules):
-            raise ArtifactError(f"{name}: write its imports as `from twofold.… import …`, so that it can be sealed")
+            raise ArtifactError(f"{name}: write its imports as `from twofold.… import …`, so that they can be renamed")
     return changed

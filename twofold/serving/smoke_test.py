@@ -1,7 +1,7 @@
-"""The rehearsal of a sealed model: it is loaded in a fresh process and must say what evaluate said.
+"""Smoke test of a packaged model: loaded in a fresh process, it must give the predictions of evaluate.
 
-In: an MLflow model's folder, the bytes of some test images, and what evaluate said of them. Out: the largest
-difference of a probability; an error if it is more than a model of its precision may differ, or a label is another.
+Reads an MLflow model's folder, the bytes of some test images and evaluate's probabilities of them. Returns the largest
+difference of a probability; raises an error if it exceeds the tolerance of the model's precision or a label differs.
 """
 
 import os
@@ -21,7 +21,7 @@ from twofold.serving import smoke_test_script
 from twofold.serving.sealed_model import TOLERANCES
 
 IMAGES = 16
-PATIENCE = 600  # seconds until a load that hangs is given up
+TIMEOUT = 600  # seconds to load and score
 
 
 def run_smoke_test(
@@ -33,25 +33,21 @@ def run_smoke_test(
     labels: tuple[str, str],
     precision: str,
 ) -> float:
-    """Score the images with the packed model in a process of its own, raw and as JSON, pickles forbidden.
+    """Score images with an MLflow model in its own process, as raw bytes and as JSON, with pickles forbidden.
 
     Args:
         model: folder of the MLflow model.
-        images: files' bytes.
-        expected: evaluate's probability of each.
-        threshold: of the decision.
-        labels: (negative, positive).
-        precision: of the model.
+        images: bytes of image files.
+        expected: evaluate's probability of each image.
 
     Returns:
         The largest absolute difference of a probability.
 
     Raises:
-        RegistryError: the model does not load, or does not say what evaluate said.
+        RegistryError: the model does not load, or does not give the predictions of evaluate.
     """
-    found, tolerance = _answers(model, images), TOLERANCES[precision]
-    worst = 0.0
-    for kind, answers in found.items():
+    tolerance, largest = TOLERANCES[precision], 0.0
+    for kind, answers in _score_in_process(model, images).items():
         difference = np.abs(np.asarray(answers["probability"], np.float64) - expected)
         if len(difference) != len(images) or not np.all(difference <= tolerance):
             raise RegistryError(
@@ -60,31 +56,31 @@ def run_smoke_test(
                 "libraries of this environment"
             )
         for answer, probability in zip(answers["label"], expected, strict=True):
-            # On the threshold itself the last digit may fall on either side.
+            # Within the tolerance of the threshold, rounding may decide the label.
             if abs(probability - threshold) > tolerance and answer != labels[int(probability >= threshold)]:
                 raise RegistryError(
                     f"the sealed model answers {answer!r} at the probability {probability}, threshold {threshold}; "
                     "the label sealed with it is wrong"
                 )
-        worst = max(worst, float(difference.max()))
-    return worst
+        largest = max(largest, float(difference.max()))
+    return largest
 
 
-def _answers(model: Path, images: Sequence[bytes]) -> dict[str, Any]:
+def _score_in_process(model: Path, images: Sequence[bytes]) -> dict[str, Any]:
     environment = os.environ | {"MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false", "PYTHONDONTWRITEBYTECODE": "1"}
     with tempfile.TemporaryDirectory() as scratch:
         folder, result = Path(scratch) / "images", Path(scratch) / "answers.json"
         folder.mkdir()
         for number, data in enumerate(images):
             (folder / f"{number:05d}").write_bytes(data)
-        # -P: the script's own folder is part of Twofold and must not be importable.
+        # -P: the script's folder is part of Twofold and must not be importable.
         command = [sys.executable, "-P", smoke_test_script.__file__, str(model), str(folder), str(result)]
         try:
             done = subprocess.run(
-                command, cwd=scratch, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False
+                command, cwd=scratch, env=environment, capture_output=True, text=True, timeout=TIMEOUT, check=False
             )
         except subprocess.TimeoutExpired:
-            raise RegistryError(f"the sealed model did not load and answer within {PATIENCE} s") from None
+            raise RegistryError(f"the sealed model did not load and answer within {TIMEOUT} s") from None
         if done.returncode != 0:
             raise RegistryError(f"the sealed model does not load in a fresh process:\n{done.stderr.strip()}")
         return read_json(result)

@@ -1,1 +1,1 @@
-"""Where images come from (a folder, S3, DVC): an address in, a listing and bytes out."""
+"""Image sources (a local folder, S3, a DVC repository): listed by address, then read file by file."""

@@ -1,22 +1,18 @@
-"""What every source of images offers: a listing, and the bytes of the files in it.
-
-Here are the protocol `Source`, its records, and the one way in which a transfer that arrived corrupted is tried again.
-"""
+"""The `Source` protocol, its records, and the retry of transfers that arrive corrupted."""
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import NamedTuple, Protocol, TypeVar
 
 from twofold.core.errors import SourceError
 
 T = TypeVar("T")
-TRIES = 4  # of one object, or one page of a listing, that arrives corrupted
-PAUSE = 0.5  # seconds before the second try, twice as long before each further one
+TRIES = 4  # of one object or one page of a listing that arrives corrupted
+PAUSE = 0.5  # seconds before the second try, doubled before each further one
 
 
 class Entry(NamedTuple):
-    """One image on offer; `key` is its path relative to the folder, with slashes."""
+    """One labelled image; `key` is its path relative to the source, with slashes."""
 
     key: str
     label: str
@@ -26,7 +22,7 @@ class Entry(NamedTuple):
 
 
 class IgnoredFile(NamedTuple):
-    """A file that is not on offer; `counts` says whether its owner would miss it (then it counts as refused)."""
+    """A file that is not offered; if `counts`, the owner would miss it, and it counts as refused."""
 
     key: str
     label: str
@@ -35,7 +31,7 @@ class IgnoredFile(NamedTuple):
 
 
 class Listing(NamedTuple):
-    """What a source offers: `entries` and `aside` sorted by key, the names of the slice columns sorted."""
+    """The content of a source: `entries` and `ignored` sorted by key, the names of the slice columns sorted."""
 
     entries: list[Entry]
     ignored: list[IgnoredFile]
@@ -43,7 +39,7 @@ class Listing(NamedTuple):
 
 
 class FileRequest(NamedTuple):
-    """One file to fetch: its key, its size in bytes, and the ETag with which it was listed, if there is one."""
+    """One file to fetch: its key, its size in bytes, and its ETag in the listing if there is one."""
 
     key: str
     bytes: int
@@ -51,7 +47,7 @@ class FileRequest(NamedTuple):
 
 
 class FetchedFile(NamedTuple):
-    """A file's bytes, or the reason why it is refused; `version` as the store names it, `verified` by its checksum."""
+    """A file's bytes, or the reason why it is refused; `version` is the store's, `verified` means by a checksum."""
 
     data: bytes
     reason: str = ""
@@ -60,7 +56,7 @@ class FetchedFile(NamedTuple):
 
 
 class Source(Protocol):
-    """Labelled images somewhere; it travels to worker processes, without its listing.
+    """A place of labelled images; it can be sent to worker processes, without its listing.
 
     `name`: the address for people, without credentials.
     """
@@ -68,37 +64,34 @@ class Source(Protocol):
     name: str
 
     def listing(self) -> Listing:
-        """What it offers; asked once, before anything is fetched."""
-        ...
+        """List the images; called once, before anything is fetched."""
 
-    def wanted(self, key: str) -> FileRequest:
-        """What `fetch` takes for a key of the listing."""
-        ...
+    def request(self, key: str) -> FileRequest:
+        """Return the request for a key of the listing."""
 
-    def fetch(self, wanted: Sequence[FileRequest], limit: int) -> list[FetchedFile]:
-        """The files, in their order; of one above `limit` bytes, nothing or the beginning.
+    def fetch(self, requests: Sequence[FileRequest], limit: int) -> list[FetchedFile]:
+        """Return the files, in order; of a file above `limit` bytes, nothing or its beginning.
 
         Raises:
-            SourceError: the source failed, and not a single file of it.
+            SourceError: the source as a whole failed, not only one of its files.
         """
-        ...
 
 
 class CorruptionError(OSError):
-    """What arrived is not what was asked for; asked for again, it may be."""
+    """The bytes received are not the ones requested; another try may succeed."""
 
 
 def retry_corrupted(what: str, work: Callable[[], T]) -> T:
-    """What `work` returns; it is called up to TRIES times while it raises CorruptionError, with growing pauses.
+    """Return the result of `work`, called up to TRIES times while it raises CorruptionError, with growing pauses.
 
     Raises:
-        SourceError: the last try failed too; `what` names the file.
+        SourceError: the last try failed too; the message begins with `what`.
     """
-    for attempt in range(1, TRIES):
-        with suppress(CorruptionError):
+    for attempt in range(TRIES):
+        if attempt:
+            time.sleep(PAUSE * 2 ** (attempt - 1))
+        try:
             return work()
-        time.sleep(PAUSE * 2 ** (attempt - 1))
-    try:
-        return work()
-    except CorruptionError as error:
-        raise SourceError(f"{what}: {error} (tried {TRIES} times)") from None
+        except CorruptionError as error:
+            last = error
+    raise SourceError(f"{what}: {last} (tried {TRIES} times)") from None

@@ -1,7 +1,7 @@
-"""A source whose files are fetched once, and not again while their store names them by the same ETag.
+"""A source that fetches each file once and reads it from the cache as long as its ETag stays the same.
 
-In: a source. Out: one that is the same to everybody else. A file that came is kept in the memo, with its version and
-whether a checksum held, under the source, its key, its ETag and its size. One without an ETag is fetched each time.
+The cache key consists of the source, the file's key, its ETag and its size; the value also holds the file's version
+and whether a checksum verified it. A file without an ETag is fetched each time.
 """
 
 import hashlib
@@ -12,15 +12,15 @@ from twofold.sources.base import FetchedFile, FileRequest, Listing, Source
 from twofold.storage import cache
 
 KIND = "fetched"
-_FORM = "1"  # of the values; count up when `_packed` changes
+_FORM = "1"  # of the cached values; increase it when `_encode` changes
 
 
 class CachedSource:
-    """A source, and the memo before it.
+    """A source with the cache in front of it.
 
     Args:
-        source: whose files are named by an ETag that changes with their bytes.
-        place: what its address leaves out and its bytes depend on, such as the server; no credentials.
+        source: a source whose ETags change with the files' bytes.
+        place: what determines the bytes besides the source's address, such as the server; no credentials.
     """
 
     def __init__(self, source: Source, place: str = "") -> None:
@@ -29,44 +29,34 @@ class CachedSource:
         self._place = place
 
     def listing(self) -> Listing:
-        """What it offers, asked anew each time."""
+        """List the images; the listing is never cached."""
         return self._source.listing()
 
-    def wanted(self, key: str) -> FileRequest:
-        """What `fetch` takes for a key of the listing."""
-        return self._source.wanted(key)
+    def request(self, key: str) -> FileRequest:
+        """Return the request for a key of the listing."""
+        return self._source.request(key)
 
-    def fetch(self, wanted: Sequence[FileRequest], limit: int) -> list[FetchedFile]:
-        """The files, in their order; only those that the memo lacks are asked for.
+    def fetch(self, requests: Sequence[FileRequest], limit: int) -> list[FetchedFile]:
+        """Return the files, in order, and fetch only those that are not in the cache."""
+        keys = [self._cache_key(one) if one.etag and one.bytes <= limit else "" for one in requests]
+        values = cache.lookup([key for key in keys if key])
+        cached = {key: file for key, value in values.items() if (file := _decode(value)) is not None}
+        missing = [i for i, key in enumerate(keys) if key not in cached]
+        fetched = dict(zip(missing, self._source.fetch([requests[i] for i in missing], limit), strict=True))
+        fresh = {keys[i]: file for i, file in fetched.items() if keys[i] and not file.reason}
+        cache.store([(key, hashlib.sha256(file.data).hexdigest(), _encode(file)) for key, file in fresh.items()], KIND)
+        return [fetched[i] if i in fetched else cached[key] for i, key in enumerate(keys)]
 
-        Raises:
-            SourceError: the source failed, and not a single file of it.
-        """
-        keys = [self._key(one) if one.etag and one.bytes <= limit else "" for one in wanted]
-        kept = cache.lookup([key for key in keys if key])
-        known = {key: one for key, value in kept.items() if (one := _unpacked(value)) is not None}
-        missing = [place for place, key in enumerate(keys) if key not in known]
-        arrived = dict(zip(missing, self._source.fetch([wanted[place] for place in missing], limit), strict=True))
-        cache.store(
-            [
-                (keys[place], hashlib.sha256(one.data).hexdigest(), _packed(one))
-                for place, one in arrived.items()
-                if keys[place] and not one.reason
-            ],
-            KIND,
-        )
-        return [arrived[place] if place in arrived else known[key] for place, key in enumerate(keys)]
-
-    def _key(self, one: FileRequest) -> str:
+    def _cache_key(self, one: FileRequest) -> str:
         return cache.key(KIND, _FORM, self._place, self.name, one.key, one.etag, str(one.bytes))
 
 
-def _packed(one: FetchedFile) -> bytes:
-    return json.dumps([one.version, one.verified]).encode() + b"\n" + one.data
+def _encode(file: FetchedFile) -> bytes:
+    return json.dumps([file.version, file.verified]).encode() + b"\n" + file.data
 
 
-def _unpacked(value: bytes) -> FetchedFile | None:
-    """What `_packed` made; None if it is something else."""
+def _decode(value: bytes) -> FetchedFile | None:
+    """Return the file that `_encode` wrote; None for anything else."""
     head, _, data = value.partition(b"\n")
     try:
         version, verified = json.loads(head)

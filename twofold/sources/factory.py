@@ -1,6 +1,6 @@
-"""Where images can come from: in comes `ingest.source`, out comes a source, whichever it is.
+"""Opens the source behind an address.
 
-| the address | is |
+| address | source |
 |---|---|
 | `data/photos`, `/mnt/photos` | a local folder (`twofold/sources/local_folder.py`) |
 | `s3://bucket/prefix` | objects in an S3 bucket (`twofold/sources/s3.py`) |
@@ -15,26 +15,36 @@ from twofold.sources.base import Source
 from twofold.sources.local_folder import FolderSource
 
 
-def open_source(address: str) -> Source:
-    """The source behind an address.
+def address_kind(address: str) -> str:
+    """Return `dvc+`, or the scheme before `://`, or nothing for a local folder."""
+    match = re.match(r"dvc\+|[A-Za-z][A-Za-z0-9+.-]*(?=://)", address)
+    return match[0] if match else ""
+
+
+def open_source(address: str, cached: bool = True) -> Source:
+    """Return the source behind an address.
+
+    Args:
+        address: see the table above.
+        cached: store the objects fetched from S3 in the cache.
 
     Raises:
-        DataError: it is not there, or not an address of a known kind.
+        DataError: the folder does not exist, or the address is not of a known kind.
     """
-    if address.startswith("dvc+"):
-        from twofold.sources.dvc_repo import DvcSource  # DVC takes a while to import, and a folder does not need it
+    kind = address_kind(address)
+    if not kind:
+        return FolderSource(Path(address))
+    if kind == "dvc+":
+        from twofold.sources.dvc_repo import DvcSource  # DVC is slow to import, and a folder does not need it
 
         return DvcSource(address)
-    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)://", address)
-    if scheme is None:
-        return FolderSource(Path(address))
-    if scheme[1] == "s3":
+    if kind == "s3":
         from twofold.sources.cached import CachedSource
-        from twofold.sources.s3 import S3Source
-        from twofold.storage.s3_client import endpoint  # so does boto3
+        from twofold.sources.s3 import S3Source  # boto3 is slow to import too
+        from twofold.storage.s3_client import endpoint
 
-        return CachedSource(S3Source(address), endpoint() or "")
+        return CachedSource(S3Source(address), endpoint() or "") if cached else S3Source(address)
     raise DataError(
-        f"ingest.source: found an address of kind {scheme[1]}://; allowed are a local folder, s3://bucket/prefix and "
+        f"ingest.source: found an address of kind {kind}://; allowed are a local folder, s3://bucket/prefix and "
         "dvc+<git url or path>@<rev>:<path>"
     )

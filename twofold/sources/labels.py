@@ -1,13 +1,12 @@
-"""What a source offers, and how labels are found in it: by its folders, or by a `labels.csv`.
+"""Finds the labels of a source's files, in its class folders or in its `labels.csv`.
 
-In: the keys of the files that lie in a source, with slashes, and the bytes of its `labels.csv` if there is one. Out:
-the images on offer, sorted by key, and what lies beside them. Where the files are (a folder, a bucket) is not known
-here.
+The input is the keys of the files, with slashes, and the bytes of `labels.csv` if there is one; the output is a
+`Listing`. This module does not know where the files are (a folder, a bucket).
 
-- With a `labels.csv` (UTF-8, comma-separated, a header): columns `path` (relative to where it lies) and `label`;
+- With a `labels.csv` (UTF-8, comma-separated, a header): columns `path` (relative to the file itself) and `label`;
   optional `group` (images that must stay in one split: a patient, a module) and `split` (train, validation, test; in
-  every row or in none); every other column is a slice, by which results are shown apart. Empty means none.
-- Without: every file under `<class>/`, however deep, whose name ends in an accepted extension, in any case.
+  every row or in none); every other column is a slice, for which results are reported separately. Empty means none.
+- Without: every file below `<class>/`, at any depth, with an accepted extension in upper or lower case.
 """
 
 import csv
@@ -19,97 +18,89 @@ from twofold.core.errors import DataError, listed
 from twofold.sources.base import Entry, FetchedFile, IgnoredFile, Listing
 
 LABELS = "labels.csv"
-LARGEST_TABLE = 1 << 28  # bytes of it
+LARGEST_TABLE = 1 << 28  # bytes
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 SPLITS = ("train", "validation", "test")
-# Pictures that their owner would miss; other files beside images (notes, sidecars) are no loss.
-_OTHER_PICTURES = (".gif", ".heic", ".heif", ".avif", ".jp2", ".jxl", ".dcm", ".dng", ".cr2", ".nef", ".arw", ".svg")
-# Why an image is not on offer where labels are asked for.
+# Images that their owner would miss, unlike other files beside the images (notes, sidecars).
+_OTHER_IMAGES = (".gif", ".heic", ".heif", ".avif", ".jp2", ".jxl", ".dcm", ".dng", ".cr2", ".nef", ".arw", ".svg")
+# Reasons why an image is not offered to a step that needs labels.
 OUTSIDE, UNNAMED = "an image outside every class folder", f"not named in {LABELS}"
 _PROBLEMS_SHOWN = 10
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file or folder of this name is left aside without a word."""
+    """Return whether files and folders of this name are skipped without being reported."""
     return name.startswith(".") or name == "__MACOSX"
 
 
 def printable(name: str) -> str:
-    """A name for people to read, whatever it holds."""
+    """Return a name with unprintable characters escaped."""
     return name if name.isprintable() else name.encode("unicode_escape").decode()
+
+
+def refuse_name(key: str, reason: str) -> IgnoredFile:
+    """Return the record of a file that is refused because of its name."""
+    names = [printable(name) for name in key.split("/")]
+    return IgnoredFile("/".join(names), names[0] if len(names) > 1 else "", reason, True)
 
 
 def list_labelled(
     name: str,
     keys: Collection[str],
     ignored: Sequence[IgnoredFile],
-    table: Callable[[], FetchedFile],
+    read_table: Callable[[int], FetchedFile],
     problem_of: Callable[[str], str | None],
 ) -> Listing:
-    """By `labels.csv` if there is one among the keys, else by folders.
+    """Label the files by `labels.csv` if it is one of the keys, otherwise by folders.
 
     Args:
-        name: the source's.
-        keys: of the files that lie in it.
-        aside: what is not on offer in any case.
-        table: fetches `labels.csv`, at most `LARGEST_TABLE` bytes of it.
-        problem_of: why a key may not be read, if so.
+        name: the source's name, for errors.
+        keys: of the files in the source.
+        ignored: files that are not offered in any case.
+        read_table: reads `labels.csv`, at most the given number of bytes and one more.
+        problem_of: returns why a key must not be read, or None.
 
     Raises:
-        DataError: the table is too large, or every wrong row of it, named by its line.
+        DataError: the table is too large or has wrong rows, each named by its line.
     """
     files = [key for key in keys if key != LABELS]
     if LABELS not in keys:
-        return from_classes(files, ignored)
-    content = table()
-    if content.reason:
-        raise DataError(f"{name}/{LABELS}: {content.reason}")
-    return from_table(f"{name}/{LABELS}", content.data, files, ignored, problem_of)
+        return _label_by_folder(files, ignored)
+    table = f"{name}/{LABELS}"
+    content = read_table(LARGEST_TABLE)
+    if content.reason or len(content.data) > LARGEST_TABLE:
+        raise DataError(f"{table}: {content.reason or f'more than {LARGEST_TABLE} bytes'}")
+    return _label_by_table(table, content.data, files, ignored, problem_of)
 
 
-def from_classes(files: Sequence[str], ignored: Sequence[IgnoredFile]) -> Listing:
-    """By folders: the first part of a key is its label."""
+def _label_by_folder(files: Sequence[str], ignored: Sequence[IgnoredFile]) -> Listing:
     entries: list[Entry] = []
-    beside = list(ignored)
+    others = list(ignored)
     for key in files:
-        parts = PurePosixPath(key).parts
-        kind = PurePosixPath(key).suffix.lower()
-        label = parts[0] if len(parts) > 1 else ""
-        if kind in EXTENSIONS and label:
+        label = key.partition("/")[0] if "/" in key else ""
+        if not _is_image(key):
+            reason = f"the extension is not one of {', '.join(EXTENSIONS)}"
+            others.append(IgnoredFile(key, label, reason, _is_image(key, _OTHER_IMAGES)))
+        elif label:
             entries.append(Entry(key, label, None, None, ()))
-        elif kind in EXTENSIONS:
-            beside.append(IgnoredFile(key, "", OUTSIDE, True))
         else:
-            pictures = ", ".join(EXTENSIONS)
-            beside.append(IgnoredFile(key, label, f"the extension is not one of {pictures}", kind in _OTHER_PICTURES))
-    return Listing(sorted(entries), sorted(beside), ())
+            others.append(IgnoredFile(key, "", OUTSIDE, True))
+    return Listing(sorted(entries), sorted(others), ())
 
 
-def from_table(
+def _label_by_table(
     table: str,
     content: bytes,
-    files: Collection[str],
+    files: Sequence[str],
     ignored: Sequence[IgnoredFile],
     problem_of: Callable[[str], str | None],
 ) -> Listing:
-    """By `labels.csv`.
-
-    Args:
-        table: its name in errors.
-        content: its bytes.
-        files: the keys that lie in the source.
-        aside: what is not on offer in any case.
-        problem_of: why a key may not be read, if so.
-
-    Raises:
-        DataError: every wrong row, named by its line.
-    """
     rows, slices = _read_table(table, content)
     problems: list[str] = []
     entries: dict[str, Entry] = {}
     lines: dict[str, int] = {}
     for line, row in rows:
-        key, problem = _key(row["path"], problem_of)
+        key, problem = _check_path(row["path"], problem_of)
         if problem is None and not row["label"]:
             problem = "the label is empty"
         if problem is None and key in lines:
@@ -126,15 +117,18 @@ def from_table(
     if 0 < len(blank) < len(entries):
         first = ", ".join(str(lines[key]) for key in blank[:_PROBLEMS_SHOWN])
         problems.append(f"split is empty in {len(blank)} rows (lines {first}); fill it in every row or in none")
-    if problems:
-        raise DataError(listed(f"{table}: {len(problems)} problems", problems, _PROBLEMS_SHOWN))
-    unlisted = [key for key in files if key not in entries and PurePosixPath(key).suffix.lower() in EXTENSIONS]
-    beside = [item._replace(counts=False) for item in ignored if PurePosixPath(item.key).suffix.lower() in EXTENSIONS]
-    beside += [IgnoredFile(key, "", UNNAMED, False) for key in unlisted]
-    return Listing(sorted(entries.values()), sorted(beside), slices)
+    _raise_problems(table, problems)
+    others = [item._replace(counts=False) for item in ignored if _is_image(item.key)]
+    others += [IgnoredFile(key, "", UNNAMED, False) for key in files if key not in entries and _is_image(key)]
+    return Listing(sorted(entries.values()), sorted(others), slices)
 
 
-def _key(text: str, problem_of: Callable[[str], str | None]) -> tuple[str, str | None]:
+def _is_image(key: str, extensions: Sequence[str] = EXTENSIONS) -> bool:
+    return PurePosixPath(key).suffix.lower() in extensions
+
+
+def _check_path(text: str, problem_of: Callable[[str], str | None]) -> tuple[str, str | None]:
+    """Return the key that a row's path names, and what is wrong with it, or None."""
     if not text or "\0" in text or not text.isprintable():
         return text, f"path {text!r} is empty or not printable"
     path = PurePosixPath(text)
@@ -142,15 +136,13 @@ def _key(text: str, problem_of: Callable[[str], str | None]) -> tuple[str, str |
         return text, f"path {text!r} leaves the folder; write it relative to the folder that holds {LABELS}"
     key = path.as_posix()
     problem = problem_of(key)
-    if problem is not None:
-        return key, f"path {text!r}: {problem}"
-    if path.suffix.lower() not in EXTENSIONS:
-        return key, f"path {text!r}: the extension must be one of {', '.join(EXTENSIONS)}"
-    return key, None
+    if problem is None and not _is_image(key):
+        problem = f"the extension must be one of {', '.join(EXTENSIONS)}"
+    return key, f"path {text!r}: {problem}" if problem is not None else None
 
 
 def _read_table(table: str, content: bytes) -> tuple[list[tuple[int, dict[str, str]]], tuple[str, ...]]:
-    """The rows of a `labels.csv` with their line numbers, and the names of its slice columns."""
+    """Return the rows of a `labels.csv` with their line numbers, and the names of its slice columns."""
     rows: list[tuple[int, dict[str, str]]] = []
     problems: list[str] = []
     try:
@@ -166,8 +158,7 @@ def _read_table(table: str, content: bytes) -> tuple[list[tuple[int, dict[str, s
         raise DataError(f"{table}: not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8") from None
     except csv.Error as error:
         raise DataError(f"{table}: line {reader.line_num}: not CSV: {error}") from None
-    if problems:
-        raise DataError(listed(f"{table}: {len(problems)} problems", problems, _PROBLEMS_SHOWN))
+    _raise_problems(table, problems)
     return rows, tuple(sorted(name for name in header if name not in ("path", "label", "group", "split")))
 
 
@@ -175,6 +166,10 @@ def _check_header(table: str, header: list[str]) -> None:
     missing = [name for name in ("path", "label") if name not in header]
     if missing:
         raise DataError(f"{table}: line 1: no column {' and '.join(missing)}; found {', '.join(header) or 'nothing'}")
-    twice = sorted({name for name in header if header.count(name) > 1})
-    if twice or "" in header:
+    if len(set(header)) < len(header) or "" in header:
         raise DataError(f"{table}: line 1: column names must differ and not be empty; found {', '.join(header)}")
+
+
+def _raise_problems(table: str, problems: Sequence[str]) -> None:
+    if problems:
+        raise DataError(listed(f"{table}: {len(problems)} problems", problems, _PROBLEMS_SHOWN))

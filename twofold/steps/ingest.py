@@ -1,14 +1,13 @@
-"""ingest: take labelled images in, decode every one in full, and keep them as they came.
+"""ingest: reads labelled images from a source, decodes each one completely, and stores the files unchanged.
 
-In: `ingest.source`, a folder, a bucket or a version of a DVC repository (see `twofold/sources/factory.py`). Out:
-`data/raw` (see `twofold/data/raw.py`), and the audit of the images (see `twofold/audit/ingest_checks.py`), which is written before a
-policy of its can end the step.
+Reads `ingest.source`: a folder, a bucket or a version of a DVC repository (see `twofold/sources/factory.py`). Writes
+`data/raw` (see `twofold/data/raw.py`) and the audit of the images (see `twofold/audit/ingest_checks.py`), which is
+written before one of its policies can end the step.
 
-Nothing that comes later sees a file that was not decoded here under the limits. A file that occurs twice is kept
-once; a content that stands under both labels is not kept.
+Later steps get only files that were decoded here within the limits. A file that occurs twice is kept once; a content
+that occurs under both labels is not kept.
 """
 
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,32 +30,30 @@ from twofold.reporting.audit_page import write_audit
 from twofold.sources.base import Entry, Listing, Source
 from twofold.sources.factory import open_source
 
-_SHOWN = 10  # refused files in an error
+_MAX_LISTED = 10  # refused files, or classes, in an error
 
 
 class Ingest(Section):
-    """Where the images come from, and what is accepted."""
+    """Where the images come from, and which ones are accepted."""
 
     source: Text = Field(
-        description="Folder, s3://bucket/prefix or dvc+<git url>@<rev>:<path>, with a folder a class or a labels.csv"
+        description="Folder, s3://bucket/prefix or dvc+<git url>@<rev>:<path>; holds a folder per class or a labels.csv"
     )
-    positive: Text = Field(description="The class that is to be found (as the folder or label is named)")
+    positive: Text = Field(description="The class to detect, by the name of its folder or label")
     require_checksum: bool = Field(
-        description="Refuse a file whose store keeps no checksum to verify its transfer by (false: it is counted)"
+        description="Whether to refuse a file whose store keeps no checksum of it; false: it is counted as unverified"
     )
-    max_bytes: Integer = Field(description="Largest file accepted, bytes, 1 to 1073741824", ge=1, le=2**30)
-    # Above this Pillow sees a decompression bomb.
-    max_pixels: Integer = Field(description="Largest image accepted, width x height, 1 to 89478485", ge=1, le=89478485)
-    min_side: Integer = Field(description="Smallest shorter side accepted, pixels, 1 to 65535", ge=1, le=65535)
-    max_refused_fraction: Fraction = Field(description="Share of files that may be refused before the step fails, 0-1")
-    min_per_class: Integer = Field(
-        description="Fewest different images of each class, 2 to 2147483647", ge=2, le=2147483647
-    )
-    audit: Audit = Field(description="What is looked for among the images, and what is done about it")
+    max_bytes: Integer = Field(description="Largest accepted file, bytes, 1 to 1073741824", ge=1, le=2**30)
+    # Above this limit Pillow reports a decompression bomb.
+    max_pixels: Integer = Field(description="Largest accepted image, width x height, 1 to 89478485", ge=1, le=89478485)
+    min_side: Integer = Field(description="Smallest accepted shorter side, pixels, 1 to 65535", ge=1, le=65535)
+    max_refused_fraction: Fraction = Field(description="Share of refused files above which the step fails, 0 to 1")
+    min_per_class: Integer = Field(description="Fewest different images per class, 2 to 2147483647", ge=2, le=2**31 - 1)
+    audit: Audit = Field(description="Checks of the images, each with its policy")
 
 
 class Arrival(NamedTuple):
-    """How an accepted file came: the version that its bucket gave it, and whether a checksum held."""
+    """How an accepted file arrived: its version in the bucket, and whether its checksum was verified."""
 
     key: str
     version: str
@@ -64,39 +61,51 @@ class Arrival(NamedTuple):
 
 
 def ingest(params: Ingest, *, raw: Path, metrics: Path, audit: Path) -> None:
-    """Decode every image of the source in full and store the files in shards, with a manifest.
+    """Decode every image of the source completely and store the files in shards, with a manifest.
 
     Raises:
-        DataError: not two classes, too many refused files, too few images, or the audit found what a policy forbids;
-            then the audit is written, and `raw` is not.
+        DataError: there are not two classes, too many refused files or too few images, or the audit found an issue
+            whose policy is `fail`; then the audit is written, and `raw` is not.
     """
     source = open_source(params.source)
     listing = source.listing()
-    labels = _labels(listing, params, source)
+    labels = _class_labels(listing, params, source)
+    limits = Limits(params.max_bytes, params.max_pixels, params.min_side)
     with publish(raw) as draft:
-        copies, looks, quarantined, arrivals = _store(source, listing, params, draft)
+        copies, statistics, quarantined, arrivals = _store(source, listing, params, limits, draft)
         quarantined += [
             QuarantinedFile(item.key, item.label, "refused" if item.counts else "ignored", item.reason, "")
             for item in listing.ignored
         ]
-        files = len(listing.entries) + sum(item.counts for item in listing.ignored)
-        _check_refused(quarantined, files, params)
         refused = [item for item in quarantined if item.kind == "refused"]
-        images, duplicates, torn = deduplicate(copies)
-        checks, figures = run_ingest_checks(
-            params.audit, images, looks, labels=labels, duplicates=duplicates, torn=torn, refused=refused
+        files = len(listing.entries) + sum(item.counts for item in listing.ignored)
+        if len(refused) > params.max_refused_fraction * files:
+            raise DataError(
+                f"{len(refused)} of {files} files are refused, ingest.max_refused_fraction allows "
+                f"{params.max_refused_fraction}; repair or remove them, or raise it:{_list_refused(refused)}"
+            )
+        images, duplicates, conflicts = deduplicate(copies)
+        checks, summary = run_ingest_checks(
+            params.audit, images, statistics, labels=labels, duplicates=duplicates, conflicts=conflicts, refused=refused
         )
-        show = partial(_pixels, {image.sha256: image for image in copies}, draft, params)
         left_out = {item.key: item for item in files_to_quarantine(copies, checks)}
-        of = fingerprint([image for image in images if image.key not in left_out], listing.slices)
-        write_audit(audit, "ingest", checks, fingerprint=of, figures=figures, pixels=show)
+        kept = [image for image in images if image.key not in left_out]
+        image_of = {image.sha256: image for image in copies}
+        write_audit(
+            audit,
+            "ingest",
+            checks,
+            fingerprint=fingerprint(kept, listing.slices),
+            statistics=summary,
+            pixels=lambda sha256: _read_pixels(image_of.get(sha256), draft, limits),
+        )
         enforce_policies("ingest", checks, audit / PAGE)
         if left_out:
-            images = rewrite_shards(draft, [image for image in images if image.key not in left_out])
+            images = rewrite_shards(draft, kept)
             duplicates = [item for item in duplicates if item.key not in left_out]
             arrivals = [arrival for arrival in arrivals if arrival.key not in left_out]
             quarantined += left_out.values()
-        _check_classes(images, labels, params, refused)
+        _check_class_sizes(images, labels, params, refused)
         if any(arrival.version for arrival in arrivals):
             write_csv(draft / VERSIONS, Arrival._fields[:2], sorted(arrival[:2] for arrival in arrivals))
         meta = write_tables(
@@ -106,10 +115,10 @@ def ingest(params: Ingest, *, raw: Path, metrics: Path, audit: Path) -> None:
             quarantined,
             labels=labels,
             slices=listing.slices,
-            # Of the audit what matters to later steps shows in the images: a policy that changes none changes nothing.
+            # Later steps depend on the images only: an audit policy that excludes none must not change their input.
             params=params.model_dump(mode="json", exclude={"source", "audit"}),
         )
-    told = {
+    counts = {
         "images": len(images),
         "positive": meta["counts"][labels[1]],
         "negative": meta["counts"][labels[0]],
@@ -122,110 +131,100 @@ def ingest(params: Ingest, *, raw: Path, metrics: Path, audit: Path) -> None:
         "bytes": meta["bytes"],
         "shards": meta["shards"],
     }
-    write_json(metrics, told | {f"found_{check.name}": len(check.found) for check in checks})
+    write_json(metrics, counts | {f"found_{check.name}": len(check.found) for check in checks})
     say(
-        f"ingest: {told['images']} images ({told['positive']} {labels[1]}, {told['negative']} {labels[0]}), "
-        f"{told['refused']} refused, {told['ignored']} ignored, {told['duplicate_files']} duplicate files"
-        + (f", {told['unverified']} without a checksum" if told["unverified"] else "")
-        + (f", {told['left_out']} left out" if left_out else "")
+        f"ingest: {counts['images']} images ({counts['positive']} {labels[1]}, {counts['negative']} {labels[0]}), "
+        f"{counts['refused']} refused, {counts['ignored']} ignored, {counts['duplicate_files']} duplicate files"
+        + (f", {counts['unverified']} without a checksum" if counts["unverified"] else "")
+        + (f", {counts['left_out']} left out" if left_out else "")
         + f"; the audit found {describe_findings(checks)}"
     )
 
 
-def _labels(listing: Listing, params: Ingest, source: Source) -> tuple[str, str]:
-    """(negative, positive)"""
-    found = sorted({entry.label for entry in listing.entries})
-    if len(found) != 2:
-        names = ", ".join(found[:_SHOWN]) or "none"
-        raise DataError(f"{source.name}: exactly two classes are needed, found {len(found)}: {names}")
-    if params.positive not in found:
-        raise DataError(f"ingest.positive: found {params.positive!r}; the classes of {source.name} are {found}")
-    found.remove(params.positive)
-    return found[0], params.positive
+def _class_labels(listing: Listing, params: Ingest, source: Source) -> tuple[str, str]:
+    """Return (negative, positive)."""
+    classes = sorted({entry.label for entry in listing.entries})
+    if len(classes) != 2:
+        names = ", ".join(classes[:_MAX_LISTED]) or "none"
+        raise DataError(f"{source.name}: exactly two classes are needed, found {len(classes)}: {names}")
+    if params.positive not in classes:
+        raise DataError(f"ingest.positive: found {params.positive!r}; the classes of {source.name} are {classes}")
+    classes.remove(params.positive)
+    return classes[0], params.positive
 
 
 def _store(
-    source: Source, listing: Listing, params: Ingest, draft: Path
+    source: Source, listing: Listing, params: Ingest, limits: Limits, draft: Path
 ) -> tuple[list[ImageRecord], dict[str, ImageStatistics], list[QuarantinedFile], list[Arrival]]:
-    """Write every accepted file once; returns an image for every accepted file, repeated ones included, and its look
-    by its SHA-256.
+    """Write every accepted file once.
+
+    Returns:
+        A record of every accepted file, duplicates included; the image statistics by SHA-256; the refused files; and
+        how each accepted file arrived.
     """
-    arriving = read_files(source, listing.entries, _limits(params), params.require_checksum)
-    arriving = track(arriving, "ingest", len(listing.entries))
-    places: dict[str, tuple[int, int]] = {}
+    files = read_files(source, listing.entries, limits, params.require_checksum)
+    files = track(files, "ingest", len(listing.entries))
+    locations: dict[str, tuple[int, int]] = {}
     images: list[ImageRecord] = []
-    looks: dict[str, ImageStatistics] = {}
+    statistics: dict[str, ImageStatistics] = {}
     quarantined: list[QuarantinedFile] = []
     arrivals: list[Arrival] = []
     shards = ShardWriter(draft)
-    for entry, one in zip(listing.entries, arriving, strict=True):
-        seen = one.seen
-        if seen.reason:
-            quarantined.append(QuarantinedFile(one.key, entry.label, "refused", seen.reason, seen.sha256))
+    for entry, file in zip(listing.entries, files, strict=True):
+        decoded = file.seen
+        if decoded.reason:
+            quarantined.append(QuarantinedFile(file.key, entry.label, "refused", decoded.reason, decoded.sha256))
             continue
-        if seen.sha256 not in places:
-            places[seen.sha256] = shards.add(f"{seen.sha256}.{FORMATS[seen.format]}", one.data)
-            looks[seen.sha256] = seen.look
-        images.append(_image(entry, one, places[seen.sha256]))
-        arrivals.append(Arrival(one.key, one.version, one.verified))
+        if decoded.sha256 not in locations:
+            locations[decoded.sha256] = shards.add(f"{decoded.sha256}.{FORMATS[decoded.format]}", file.data)
+            statistics[decoded.sha256] = decoded.statistics
+        images.append(_image_record(entry, file, locations[decoded.sha256]))
+        arrivals.append(Arrival(file.key, file.version, file.verified))
     shards.close()
-    return images, looks, quarantined, arrivals
+    return images, statistics, quarantined, arrivals
 
 
-def _limits(params: Ingest) -> Limits:
-    return Limits(params.max_bytes, params.max_pixels, params.min_side)
-
-
-def _pixels(images: dict[str, ImageRecord], draft: Path, params: Ingest, sha256: str) -> Pixels | None:
-    image = images.get(sha256)
+def _read_pixels(image: ImageRecord | None, draft: Path, limits: Limits) -> Pixels | None:
     if image is None:
         return None
-    return decode(read_member(draft, image.shard, image.offset, image.bytes, sha256), _limits(params)).pixels
+    data = read_member(draft, image.shard, image.offset, image.bytes, image.sha256)
+    return decode(data, limits).pixels
 
 
-def _image(entry: Entry, one: ReadFile, place: tuple[int, int]) -> ImageRecord:
-    seen = one.seen
+def _image_record(entry: Entry, file: ReadFile, location: tuple[int, int]) -> ImageRecord:
+    decoded = file.seen
     return ImageRecord(
-        seen.sha256,
+        decoded.sha256,
         entry.key,
         entry.label,
         entry.group,
         entry.split,
-        len(one.data),
-        seen.width,
-        seen.height,
-        seen.mode,
-        seen.format,
-        seen.channels,
-        seen.content,
-        *place,
+        len(file.data),
+        decoded.width,
+        decoded.height,
+        decoded.mode,
+        decoded.format,
+        decoded.channels,
+        decoded.content,
+        *location,
         entry.slices,
     )
 
 
-def _check_refused(quarantined: list[QuarantinedFile], files: int, params: Ingest) -> None:
-    refused = [item for item in quarantined if item.kind == "refused"]
-    if len(refused) > params.max_refused_fraction * files:
-        raise DataError(
-            f"{len(refused)} of {files} files are refused, ingest.max_refused_fraction allows "
-            f"{params.max_refused_fraction}; mend or remove them, or raise it:{_first(refused)}"
-        )
-
-
-def _check_classes(
+def _check_class_sizes(
     images: list[ImageRecord], labels: tuple[str, str], params: Ingest, refused: list[QuarantinedFile]
 ) -> None:
     counts = {label: sum(image.label == label for image in images) for label in labels}
     if min(counts.values()) < params.min_per_class:
         found = ", ".join(f"{count} of {label}" for label, count in counts.items())
         raise DataError(
-            f"too few different images: {found}; ingest.min_per_class asks for {params.min_per_class} of each"
-            + (f"; {len(refused)} files were refused:{_first(refused)}" if refused else "")
+            f"too few different images: {found}; ingest.min_per_class requires {params.min_per_class} of each"
+            + (f"; {len(refused)} files were refused:{_list_refused(refused)}" if refused else "")
         )
 
 
-def _first(refused: list[QuarantinedFile]) -> str:
-    return listed("", [f"{item.key}: {item.reason}" for item in sorted(refused)], _SHOWN)
+def _list_refused(refused: list[QuarantinedFile]) -> str:
+    return listed("", [f"{item.key}: {item.reason}" for item in sorted(refused)], _MAX_LISTED)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""preprocess: decide the splits, turn every image into uint8 pixels of one size, and look for leaks.
+"""preprocess: assigns the splits, resizes every image to uint8 pixels of one size, and detects split leakage.
 
-In: `data/raw`. Out: `data/prepared` (see `twofold/data/prepared.py`), and beside it the audit of the splits (see
-`twofold/audit/split_leakage.py`). Pixels are made and written by `twofold/data/preprocessing.py`.
+Reads `data/raw`. Writes `data/prepared` (see `twofold/data/prepared.py`) and the audit of the splits (see
+`twofold/audit/split_leakage.py`).
 """
 
 import math
@@ -12,16 +12,17 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from twofold.audit import near_duplicates, split_leakage
+from twofold.audit import split_leakage
 from twofold.audit.checks import PAGE, Check, Issue, Policy, describe_findings, enforce_policies
+from twofold.audit.near_duplicates import find_near_duplicates
 from twofold.core.artifacts import publish, write_csv, write_json, write_meta
 from twofold.core.params import Fraction, Integer, Section, Text
 from twofold.core.progress import say
 from twofold.data import decoding, resizing
 from twofold.data.decoding import Limits, decode
 from twofold.data.prepared import KIND, LEFT_OUT, VERSION
-from twofold.data.prepared_writer import repack, write_index
-from twofold.data.preprocessing import Measurements, Shape, write_parts
+from twofold.data.prepared_writer import Measurements, Shape, repack, write_index
+from twofold.data.preprocessing import write_parts
 from twofold.data.raw import RawDataset
 from twofold.data.splits import SPLITS, ExcludedImage, assign_splits, check_splits, count_split_groups, find_repeats
 from twofold.reporting.audit_page import write_audit
@@ -29,17 +30,18 @@ from twofold.reporting.audit_page import write_audit
 
 class Audit(Section):
     leaks: Policy = Field(
-        description="the same picture in two splits, also resized, encoded anew, flipped or turned: ignore, warn, "
-        "quarantine (the one that is held back less is left out) or fail; the very same pixels are always left out"
+        description="The same picture in two splits, also resized, re-encoded, flipped or rotated: ignore, warn, "
+        "quarantine (test takes precedence over validation over train; the other image is left out), fail; exact "
+        "pixel duplicates are always left out"
     )
     groups: Policy = Field(
-        description="one group in two given splits: ignore, warn, quarantine (the less held-back is left out) or fail"
+        description="One group in two given splits: ignore, warn, quarantine (same precedence as leaks), fail"
     )
     label_conflicts: Policy = Field(
-        description="nearly the same picture under both labels: ignore, warn, quarantine (both are left out) or fail"
+        description="Near duplicates under both labels: ignore, warn, quarantine (both are left out), fail"
     )
     near_duplicates: Policy = Field(
-        description="nearly the same picture twice in one split: ignore, warn, quarantine (one stays) or fail"
+        description="Near duplicates in one split: ignore, warn, quarantine (one is kept), fail"
     )
 
 
@@ -47,51 +49,53 @@ class Preprocess(Section):
     """The size of the pixels, and how the splits are drawn where none are given."""
 
     image_size: Integer = Field(
-        description="Side of the square that every image becomes, pixels, 32-1024", ge=32, le=1024
+        description="Side of the square to which every image is resized, pixels, 32 to 1024", ge=32, le=1024
     )
     fit: Literal["squash", "crop", "pad"] = Field(
-        description="What is done to images that are not square: squash (change the proportions), crop (largest "
-        "central square), pad (black beside it)"
+        description="How other images become square: squash (changes the proportions), crop (largest central square), "
+        "pad (black borders)"
     )
-    test_fraction: Fraction = Field(description="Expected share of the test split, 0-1; unused with a split column")
+    test_fraction: Fraction = Field(description="Expected share of the test split, 0 to 1; unused with a split column")
     validation_fraction: Fraction = Field(
-        description="Expected share of the validation split, of all images, 0-1; unused with a split column"
+        description="Expected share of the validation split, of all images, 0 to 1; unused with a split column"
     )
-    split_salt: Text = Field(description="Any text; another one draws other splits")
-    audit: Audit = Field(description="what is looked for among the splits, and what is done about it")
+    split_salt: Text = Field(description="Any text; another text draws other splits")
+    audit: Audit = Field(description="Checks of the splits, each with its policy")
 
     @model_validator(mode="after")
-    def _leaves_some_to_train(self) -> Self:
+    def _check_train_share(self) -> Self:
         if self.test_fraction + self.validation_fraction >= 1:
-            raise ValueError("test_fraction + validation_fraction must be below 1, so that some images train")
+            raise ValueError("test_fraction + validation_fraction must be below 1, so that images are left for train")
         return self
 
 
 def preprocess(params: Preprocess, raw: Path, *, data: Path, metrics: Path, audit: Path) -> None:
-    """Assign splits, leave repeats and leaks out, resize every image and measure the channels of train.
+    """Assign splits, leave duplicates and split leakage out, resize every image and measure the channels of train.
 
     Raises:
-        DataError: a split lacks a class, an image cannot be decoded as ingest decoded it, or the audit found what a
-            policy forbids; then the audit is written, and `data` is not.
-        ArtifactError: `raw` is not what ingest wrote.
+        DataError: a split lacks a class, an image decodes differently than in ingest, or the audit found an issue whose
+            policy is `fail`; then the audit is written, and `data` is not.
+        ArtifactError: `raw` is not an intact output of ingest.
     """
     source = RawDataset.open(raw)
-    # In the order of the shards, which makes reading sequential.
+    classes = source.meta["labels"]
+    # In the order of the shards, so that reading is sequential.
     images = sorted(source.images, key=lambda image: (image.shard, image.offset))
     splits = assign_splits(
         images, test=params.test_fraction, validation=params.validation_fraction, salt=params.split_salt
     )
     left_out = find_repeats(images, splits)
-    crossing = count_split_groups(images, splits)
+    split_groups = count_split_groups(images, splits)
     across, within = split_leakage.exact_duplicate_issues(images, splits, left_out)
-    kept = [place for place in range(len(images)) if place not in left_out]
-    torn = split_leakage.group_issues(images, splits, kept, params.audit.groups)
-    left_out |= torn.left_out
-    kept = [place for place in kept if place not in left_out]
-    images, splits = [images[place] for place in kept], [splits[place] for place in kept]
-    check_splits([image.label for image in images], splits, source.meta["labels"])
+    kept = [row for row in range(len(images)) if row not in left_out]
+    groups = split_leakage.group_issues(images, splits, kept, params.audit.groups)
+    left_out |= groups.left_out
+    kept = [row for row in kept if row not in left_out]
+    images, splits = [images[row] for row in kept], [splits[row] for row in kept]
+    check_splits([image.label for image in images], splits, classes)
+    policies = {params.audit.leaks, params.audit.label_conflicts, params.audit.near_duplicates}
     with publish(data) as draft:
-        places, shapes, seen = write_parts(
+        locations, shapes, measured = write_parts(
             images,
             splits,
             source.directory,
@@ -99,29 +103,35 @@ def preprocess(params: Preprocess, raw: Path, *, data: Path, metrics: Path, audi
             size=params.image_size,
             fit=params.fit,
             limits=Limits(**_limit_values(source)),
-            thumbnails=_looks_alike(params.audit),
+            thumbnails=policies != {"ignore"},
         )
-        judged = split_leakage.near_duplicate_issues(images, splits, _pairs(seen), params.audit.model_dump())
-        stays = [place for place in range(len(images)) if place not in judged.left_out]
-        if judged.left_out:
-            places, shapes = repack(draft, images, places, shapes, stays, params.image_size)
-            images, splits = [images[place] for place in stays], [splits[place] for place in stays]
-            seen = [seen[place] for place in stays]
-        out = sorted([*left_out.values(), *judged.left_out.values()])
-        checks = _checks(judged, torn, across, within)
-        figures = {"images": len(images), "left out": len(out)}
-        figures |= split_leakage.split_statistics(images, splits, source.meta["labels"], source.meta["slices"])
-        show = partial(_shown, source=source)
-        of = source.meta["fingerprint"]
-        write_audit(audit, "preprocess", checks, fingerprint=of, figures=figures, pixels=show)
+        thumbnails = [one.thumbnail for one in measured if one.thumbnail is not None]
+        pairs = find_near_duplicates(thumbnails) if policies != {"ignore"} else []
+        near = split_leakage.near_duplicate_issues(images, splits, pairs, params.audit.model_dump())
+        if near.left_out:
+            kept = [row for row in range(len(images)) if row not in near.left_out]
+            locations, shapes = repack(draft, images, locations, shapes, kept, params.image_size)
+            images, splits = [images[row] for row in kept], [splits[row] for row in kept]
+            measured = [measured[row] for row in kept]
+        excluded = sorted([*left_out.values(), *near.left_out.values()])
+        checks = _ordered_checks(near, groups, across, within)
+        summary = {"images": len(images), "left out": len(excluded)}
+        summary |= split_leakage.split_statistics(images, splits, classes, source.meta["slices"])
+        show = partial(_read_pixels, source=source)
+        write_audit(
+            audit, "preprocess", checks, fingerprint=source.meta["fingerprint"], statistics=summary, pixels=show
+        )
         enforce_policies("preprocess", checks, audit / PAGE)
-        counts = check_splits([image.label for image in images], splits, source.meta["labels"])
-        channels = max(shape[3] for shape in shapes)
-        sums = _summed(seen, channels)
-        write_csv(draft / LEFT_OUT, ExcludedImage._fields, out)
-        write_index(draft, images, splits, places, seen, source.meta)
-        write_meta(draft, KIND, VERSION, **_meta(params, source, counts, shapes, sums, channels))
-    _tell(metrics, counts, len(images), len(out), crossing, checks)
+        counts = check_splits([image.label for image in images], splits, classes)
+        write_csv(draft / LEFT_OUT, ExcludedImage._fields, excluded)
+        write_index(draft, images, splits, locations, measured, source.meta)
+        write_meta(draft, KIND, VERSION, **_meta(params, source, counts, shapes, measured))
+    results = {f"{split}_{label}": count for split in SPLITS for label, count in counts[split].items()}
+    results |= {split: sum(counts[split].values()) for split in SPLITS}
+    results |= {"images": len(images), "left_out": len(excluded), "groups_in_several_splits": split_groups}
+    write_json(metrics, results | {f"found_{check.name}": len(check.found) for check in checks})
+    sizes = ", ".join(f"{split} {results[split]}" for split in SPLITS)
+    say(f"preprocess: {sizes}; {len(excluded)} left out; the audit found {describe_findings(checks)}")
 
 
 def _meta(
@@ -129,24 +139,21 @@ def _meta(
     source: RawDataset,
     counts: dict[str, dict[str, int]],
     shapes: Sequence[Shape],
-    sums: tuple[int, list[int], list[int]],
-    channels: int,
+    measured: Sequence[Measurements],
 ) -> dict[str, Any]:
-    number, values, squares = sums
+    channels = max(shape[3] for shape in shapes)
+    number, values, squares = _channel_sums(measured, channels)
     total = 255 * number * params.image_size**2
     mean = [value / total for value in values]
-    spread = [square / (255 * total) - m * m for square, m in zip(squares, mean, strict=True)]
+    variance = [square / (255 * total) - m * m for square, m in zip(squares, mean, strict=True)]
     return {
         "image_size": params.image_size,
         "channels": channels,
-        "labels": source.meta["labels"],
-        "positive": source.meta["positive"],
-        "slices": source.meta["slices"],
-        "fingerprint": source.meta["fingerprint"],
+        **{key: source.meta[key] for key in ("labels", "positive", "slices", "fingerprint")},
         "n": sum(shape[0] for shape in shapes),
         "parts": len(shapes),
         "counts": counts,
-        "statistics": {"mean": mean, "std": [math.sqrt(max(value, 0.0)) for value in spread]},
+        "statistics": {"mean": mean, "std": [math.sqrt(max(value, 0.0)) for value in variance]},
         "pixels": {
             "image_size": params.image_size,
             "fit": params.fit,
@@ -157,7 +164,7 @@ def _meta(
             decoding.AMPLE_KEY: decoding.AMPLE,
             "limits": _limit_values(source),
         },
-        # Of the audit what matters to later steps shows in the images: a policy that changes none changes nothing.
+        # Later steps depend on the images only: an audit policy that excludes none must not change their input.
         "params": params.model_dump(mode="json", exclude={"audit"}),
     }
 
@@ -166,61 +173,30 @@ def _limit_values(source: RawDataset) -> dict[str, int]:
     return {name: source.meta["params"][name] for name in ("max_bytes", "max_pixels", "min_side")}
 
 
-def _summed(seen: Sequence[Measurements], channels: int) -> tuple[int, list[int], list[int]]:
-    """Over train: how many images, and the sums of the values and of their squares for each channel."""
-    images, values, squares = 0, [0] * channels, [0] * channels
-    for found in (one for one in seen if one.values):
-        images += 1
-        for channel in range(channels):
-            # A grey image counts the same in all three channels.
-            from_channel = channel % len(found.values)
-            values[channel] += found.values[from_channel]
-            squares[channel] += found.squares[from_channel]
-    return images, values, squares
+def _channel_sums(measured: Sequence[Measurements], channels: int) -> tuple[int, list[int], list[int]]:
+    """Return the number of train images, and the sums of their values and squared values for each channel."""
+    train = [one for one in measured if one.values]
+    # A grey image counts the same in all three channels.
+    values = [sum(one.values[channel % len(one.values)] for one in train) for channel in range(channels)]
+    squares = [sum(one.squares[channel % len(one.values)] for one in train) for channel in range(channels)]
+    return len(train), values, squares
 
 
-def _looks_alike(policies: Audit) -> bool:
-    """Whether any policy asks for near duplicates."""
-    return not policies.leaks == policies.label_conflicts == policies.near_duplicates == "ignore"
-
-
-def _pairs(seen: Sequence[Measurements]) -> list[near_duplicates.NearDuplicate]:
-    """Near duplicates among what was seen; none where nobody looks for them."""
-    shown = [one.thumbnail for one in seen if one.thumbnail is not None]
-    return near_duplicates.find_near_duplicates(shown) if len(shown) == len(seen) else []
-
-
-def _checks(
-    judged: split_leakage.LeakageResult, torn: split_leakage.LeakageResult, across: list[Issue], within: list[Issue]
+def _ordered_checks(
+    near: split_leakage.LeakageResult, groups: split_leakage.LeakageResult, across: list[Issue], within: list[Issue]
 ) -> list[Check]:
-    """Every check in the order of the page, the very same pixels before what only looks alike."""
-    before = {"leaks": across, "near_duplicates": within}
-    near_ones = [
-        each if each.policy == "ignore" else each._replace(found=[*before.get(each.name, []), *each.found])
-        for each in judged.checks
+    """Return every check in the order of the page, exact duplicates before near duplicates."""
+    exact = {"leaks": across, "near_duplicates": within}
+    first, *others = [
+        check if check.policy == "ignore" else check._replace(found=[*exact.get(check.name, []), *check.found])
+        for check in near.checks
     ]
-    return [near_ones[0], *torn.checks, *near_ones[1:]]
+    return [first, *groups.checks, *others]
 
 
-def _shown(sha256: str, source: RawDataset) -> resizing.Pixels | None:
-    """The picture of an image on the audit's page."""
+def _read_pixels(sha256: str, source: RawDataset) -> resizing.Pixels | None:
     image = next((image for image in source.images if image.sha256 == sha256), None)
     return None if image is None else decode(source.read(image), Limits(**_limit_values(source))).pixels
-
-
-def _tell(
-    metrics: Path, counts: dict[str, dict[str, int]], images: int, left_out: int, crossing: int, checks: list[Check]
-) -> None:
-    figures = {f"{split}_{label}": count for split in SPLITS for label, count in counts[split].items()}
-    figures |= {split: sum(counts[split].values()) for split in SPLITS}
-    figures |= {"images": images, "left_out": left_out, "groups_in_several_splits": crossing}
-    figures |= {f"found_{each.name}": len(each.found) for each in checks}
-    write_json(metrics, figures)
-    say(
-        "preprocess: "
-        + ", ".join(f"{split} {figures[split]}" for split in SPLITS)
-        + f"; {left_out} left out; the audit found {describe_findings(checks)}"
-    )
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""The S3 client and the content-addressed cache: keys and bytes in, the same bytes, whole, out."""
+"""The S3 client, and the content-addressed cache, which verifies the checksum of every value that it returns."""

@@ -1,11 +1,11 @@
-"""A content-addressed memory of what is expensive and depends only on content; never needed for correctness.
+"""Content-addressed cache of values that are expensive to compute; no result depends on it.
 
-In: keys made of everything that a value depends on. Out: the values that are there and whole; one that is damaged is
-as good as missing, and a memo that cannot be read or written is done without, with a line said.
+A key is a digest of everything that its value depends on. A lookup returns the values that are present and intact. A
+cache that cannot be read or written costs one warning, and the work goes on without it.
 
-It lies where TWOFOLD_CACHE says: in a folder (`twofold/storage/cache_sqlite.py`; default: `.twofold/memo` in the current one) or
-in a bucket that several machines share (`twofold/storage/cache_s3.py`). Its values together are no larger than
-TWOFOLD_CACHE_LIMIT: those that were used longest ago make room for new ones.
+TWOFOLD_CACHE names the backend: a folder (`twofold/storage/cache_sqlite.py`; default: `.twofold/memo` in the current
+folder) or a bucket that several machines share (`twofold/storage/cache_s3.py`). TWOFOLD_CACHE_LIMIT bounds the total
+size of the values: the least recently used ones are evicted.
 """
 
 import hashlib
@@ -20,57 +20,46 @@ from twofold.core.errors import ParameterError
 from twofold.core.progress import say
 from twofold.storage import cache_sqlite
 
-PLACE, LIMIT = cache_sqlite.PLACE, "TWOFOLD_CACHE_LIMIT"
-LARGEST = 1 << 28  # bytes of one value; SQLite holds no more than 10^9, and three times that in memory
+LOCATION, LIMIT = cache_sqlite.LOCATION, "TWOFOLD_CACHE_LIMIT"
+LARGEST = 1 << 28  # bytes of one value; SQLite holds at most 10^9 and needs three times that in memory
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
-_done_without: set[tuple[str, str]] = set()  # what failed once in this process: ("read" or "written", which memo)
+_failed: set[tuple[str, str]] = set()  # in this process: ("read" or "written", absolute address of the cache)
 
 
 def key(*parts: str) -> str:
-    """The key of a value: SHA-256 over everything that it depends on."""
+    """Return the key of a value: the SHA-256 over everything that the value depends on."""
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
 def cache_address() -> str:
-    """What TWOFOLD_CACHE says; empty for the usual folder."""
-    return os.environ.get(PLACE, "")
+    """Return the value of TWOFOLD_CACHE; empty for the default folder."""
+    return os.environ.get(LOCATION, "")
 
 
 def backend() -> ModuleType:
-    """What keeps the values: `memo_file` or `memo_bucket`; both have the same functions.
-
-    Raises:
-        ParameterError: TWOFOLD_CACHE is neither a folder nor an s3:// address.
-    """
+    """Return `cache_sqlite` or `cache_s3`, which have the same functions; raise ParameterError for another address."""
     if "://" not in cache_address():
         return cache_sqlite
     if not cache_address().startswith("s3://"):
         raise ParameterError(
-            f"{PLACE}: found {cache_address()!r}; the memo lies in a folder or below s3://bucket/prefix"
+            f"{LOCATION}: found {cache_address()!r}; the cache must be a folder or an address s3://bucket/prefix"
         )
-    from twofold.storage import cache_s3  # boto3 takes a while to import, and a folder does not need it
+    from twofold.storage import cache_s3  # boto3 is slow to import, and a folder does not need it
 
     return cache_s3
 
 
 def cache_limit() -> int:
-    """How many bytes the values may hold together, from TWOFOLD_CACHE_LIMIT.
-
-    Raises:
-        ParameterError: it is no size.
-    """
+    """Return TWOFOLD_CACHE_LIMIT in bytes; raise ParameterError if it is not a size."""
     return parse_size(os.environ.get(LIMIT, "10G"), LIMIT)
 
 
 def parse_size(text: str, name: str) -> int:
-    """A size in bytes, from a number with or without K, M, G or T (10^3, 10^6, 10^9, 10^12).
-
-    Args:
-        name: what is being read, for the error.
+    """Return a size in bytes from a number with or without K, M, G or T (10^3, 10^6, 10^9, 10^12).
 
     Raises:
-        ParameterError: the text is no size.
+        ParameterError: the text is not a size; the message begins with `name`.
     """
     match = re.fullmatch(r"([0-9]+)([KMGT]?)", text.strip().upper())
     if match is None:
@@ -81,45 +70,37 @@ def parse_size(text: str, name: str) -> int:
 
 
 def lookup(keys: Sequence[str]) -> dict[str, bytes]:
-    """The values that are there, by key. They count as used now, if the memo can be written."""
-    kept = backend()
-    found: dict[str, bytes] = {}
-    if keys and ("read", kept.where()) not in _done_without:
-        try:
-            found = kept.get(keys)
-        except (sqlite3.Error, OSError) as error:
-            _do_without("read", error)
-    return found
+    """Return the values that are present and intact, by key, and mark them as used if the cache can be written."""
+    values: dict[str, bytes] = {}
+    with _optional("read") as usable:
+        if keys and usable:
+            values = backend().get(keys)
+    return values
 
 
 def store(entries: Iterable[tuple[str, str, bytes]], kind: str) -> None:
-    """Keep values, and let go of those used longest ago when there is no room for all.
+    """Store values, and evict the least recently used ones if there is no room for all.
 
     Args:
-        entries: (key, SHA-256 of the image that the value was made from, value); a key that is there is replaced, and
-            a value larger than the limit, or than LARGEST, is not kept.
-        kind: what sort of values they are, for `twofold cache`; such as "features".
+        entries: (key, SHA-256 of the image that the value was computed from, value); a stored key is replaced, and a
+            value larger than the limit or than LARGEST is skipped.
+        kind: category of the values, for `twofold cache`; such as "features".
 
     Raises:
-        ParameterError: TWOFOLD_CACHE_LIMIT is no size.
+        ParameterError: TWOFOLD_CACHE_LIMIT is not a size.
     """
-    most, kept = cache_limit(), backend()
-    rows = [row for row in entries if len(row[2]) <= min(most, LARGEST)]
-    if rows and ("written", kept.where()) not in _done_without:
-        try:
-            kept.put(rows, kind, most)
-        except (sqlite3.Error, OSError) as error:
-            _do_without("written", error)
+    limit = cache_limit()
+    rows = [row for row in entries if len(row[2]) <= min(limit, LARGEST)]
+    with _optional("written") as usable:
+        if rows and usable:
+            backend().put(rows, kind, limit)
 
 
 def forget_image(image: str) -> int:
-    """Remove everything that was made from an image, from a file's free pages too.
-
-    Returns:
-        How many entries there were.
+    """Remove all values computed from an image, also from a file's free pages, and return their number.
 
     Raises:
-        ParameterError: the memo cannot be written.
+        ParameterError: the cache cannot be written.
     """
     with required():
         return int(backend().forget(image))
@@ -127,20 +108,24 @@ def forget_image(image: str) -> int:
 
 @contextmanager
 def required() -> Iterator[None]:
-    """A memo that must be used and cannot be is an error that names it.
-
-    Raises:
-        ParameterError: whatever the memo raises within.
-    """
+    """Turn a failure to read or write the cache into a ParameterError that names the cache."""
     try:
         yield
     except (sqlite3.Error, OSError) as error:
         raise ParameterError(
-            f"{PLACE}: {backend().where()} cannot be used: {error}; name a folder or bucket that can be"
+            f"{LOCATION}: {backend().absolute_address()} cannot be used: {error}; name a folder or bucket that can be"
         ) from None
 
 
-def _do_without(what: str, error: Exception) -> None:
-    """Say so once, and try no more in this process: a lock may have cost a minute."""
-    _done_without.add((what, backend().where()))
-    say(f"memo: {backend().title()} cannot be {what} ({error}); going on without it")
+@contextmanager
+def _optional(operation: str) -> Iterator[bool]:
+    """Yield whether to try, and go on without the cache if that fails.
+
+    The operation is not tried again in this process, since waiting for a lock may have cost a minute.
+    """
+    place = (operation, backend().absolute_address())
+    try:
+        yield place not in _failed
+    except (sqlite3.Error, OSError) as error:
+        _failed.add(place)
+        say(f"cache: {backend().title()} cannot be {operation} ({error}); going on without it")

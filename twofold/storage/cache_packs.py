@@ -1,11 +1,10 @@
-"""Packs: several values in one object, whose name says what they are.
+"""Packs: objects that hold several cache entries each, under a name that lists the entries.
 
-In: entries, (key, SHA-256 of the image that the value was made from, value). Out: a name and bytes; and back.
-
-A pack is a line of JSON, `[[key, image, SHA-256 of the value, bytes], …]`, and the values, one after the other. Its
-name is `<kind>/<digest>/<tags>`: the beginning of its own SHA-256, and two tags an entry, of its key and of its image,
-with a slash after every 12 entries, since stores on a file system take names of at most 255 characters between
-slashes. A tag is 48 bits of a SHA-256: enough to look in the right pack, and the key itself stands in there.
+An entry is (key, SHA-256 of the image that the value was computed from, value). A pack is a line of JSON,
+`[[key, image, SHA-256 of the value, bytes], …]`, followed by the values. Its name is `<kind>/<digest>/<tags>`: the
+start of the pack's SHA-256, and two tags per entry, of its key and of its image. A slash follows every 12 entries,
+because stores on a file system allow at most 255 characters between slashes. A tag is 48 bits of a SHA-256; that is
+enough to find the right pack, which contains the full key.
 """
 
 import base64
@@ -20,13 +19,13 @@ import numpy as np
 
 Entry = tuple[str, str, bytes]
 TAG = 8  # characters
-MOST_ENTRIES, MOST_BYTES = 36, 16 * 1024 * 1024  # of a pack, but at least one entry: names have 1,024 characters
+MOST_ENTRIES, MOST_BYTES = 36, 16 * 1024 * 1024  # of a pack of several entries; a name has at most 1,024 characters
 _ROW = 12  # entries between two slashes
 _NAME = re.compile(r"([a-z]+)/[0-9a-f]{16}/((?:[A-Za-z0-9_-]{16})+(?:/(?:[A-Za-z0-9_-]{16})+)*)")
 
 
 class Pack(NamedTuple):
-    """A pack as its name tells of it; `used` is in seconds since 1970."""
+    """A listed pack: the tags of its keys and images come from its name, `used` is in seconds since 1970."""
 
     name: str
     kind: str
@@ -37,26 +36,26 @@ class Pack(NamedTuple):
 
 
 def short_hash(text: str) -> str:
-    """By which a key or an image is found in a name."""
+    """Return the tag of a key or an image."""
     return base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()[:6]).decode()
 
 
 def batches_by_size(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
-    """The entries in their order, as many together as a pack takes."""
-    some: list[Entry] = []
+    """Yield the entries in order, in batches of one pack each."""
+    batch: list[Entry] = []
     total = 0
     for entry in entries:
-        if some and (len(some) == MOST_ENTRIES or total + len(entry[2]) > MOST_BYTES):
-            yield some
-            some, total = [], 0
-        some.append(entry)
+        if batch and (len(batch) == MOST_ENTRIES or total + len(entry[2]) > MOST_BYTES):
+            yield batch
+            batch, total = [], 0
+        batch.append(entry)
         total += len(entry[2])
-    if some:
-        yield some
+    if batch:
+        yield batch
 
 
 def pack(entries: Sequence[Entry], kind: str) -> tuple[str, bytes]:
-    """Name and bytes; the same entries give the same pack."""
+    """Return a pack's name and bytes; the same entries give the same pack."""
     head = [[key, image, hashlib.sha256(value).hexdigest(), len(value)] for key, image, value in entries]
     data = json.dumps(head).encode() + b"\n" + b"".join(value for _, _, value in entries)
     tags = [short_hash(key) + short_hash(image) for key, image, _ in entries]
@@ -65,7 +64,7 @@ def pack(entries: Sequence[Entry], kind: str) -> tuple[str, bytes]:
 
 
 def parse_name(name: str, size: int, used: float) -> Pack | None:
-    """What a name tells; None if it is not that of a pack."""
+    """Return the pack with this name, or None if the name is not a pack's."""
     match = _NAME.fullmatch(name)
     if match is None:
         return None
@@ -75,15 +74,16 @@ def parse_name(name: str, size: int, used: float) -> Pack | None:
 
 
 def unpack(data: bytes, only: set[str] | None = None) -> Iterator[Entry]:
-    """The entries that are whole; of a pack whose first line is damaged, none.
+    """Yield the entries that are intact; none if the first line is corrupt.
 
     Args:
-        only: the keys that are wanted; None for all.
+        data: the pack's bytes.
+        only: the keys to yield; None for all.
     """
     line, _, values = data.partition(b"\n")
     try:
         head = [(str(key), str(image), str(sha256), int(size)) for key, image, sha256, size in json.loads(line)]
-    except (ValueError, TypeError, OverflowError, RecursionError):  # the last two by a line made for it
+    except (ValueError, TypeError, OverflowError, RecursionError):  # the last two only by a malicious line
         return
     start = 0
     for key, image, sha256, size in head:
@@ -94,7 +94,7 @@ def unpack(data: bytes, only: set[str] | None = None) -> Iterator[Entry]:
 
 
 class Index:
-    """Which pack holds a key: 12 bytes an entry for those that were listed, so that millions fit."""
+    """Finds the packs that hold a key; it takes 12 bytes per listed entry, so that millions fit in memory."""
 
     def __init__(self, packs: Sequence[Pack] = ()) -> None:
         self._names = [one.name for one in packs]
@@ -103,18 +103,18 @@ class Index:
         tags = np.frombuffer("".join("".join(one.keys) for one in packs).encode(), f"S{TAG}")
         order = np.argsort(tags, kind="stable")
         self._tags, self._owners = tags[order], np.frombuffer(owners, np.intc)[order]
-        self._own: dict[str, str] = {}
+        self._written: dict[str, str] = {}
 
     def find(self, key: str) -> list[str]:
-        """The names of the packs that hold a key's tag, the one written last first."""
+        """Return the names of the packs that hold a key's tag, the one written last first."""
         low, high = (int(np.searchsorted(self._tags, key.encode(), side)) for side in ("left", "right"))
         listed = [self._names[number] for number in reversed(self._owners[low:high])]
-        return [self._own[key], *listed] if key in self._own else listed
+        return [self._written[key], *listed] if key in self._written else listed
 
     def add(self, name: str, keys: Iterable[str]) -> None:
-        """A pack that was written since."""
-        self._own |= dict.fromkeys(keys, name)
+        """Add a pack that was written after the listing."""
+        self._written |= dict.fromkeys(keys, name)
 
     def used(self, name: str) -> float:
-        """When a pack was used last, seconds since 1970; one written since the listing, just now."""
+        """Return when a pack was last used, in seconds since 1970; infinity if it was written after the listing."""
         return self._used.get(name, float("inf"))

@@ -1,15 +1,16 @@
-"""The tables of the cache's file. A file of another version is no cache of this one: it is begun again, empty.
+"""Tables of the cache's SQLite file; a file with the tables of another version is replaced by an empty one.
 
-Only keys are indexed by a hash, since an index in random order costs a page for each entry once it has grown large.
-Uses have a table of their own, so that to mark one does not write the value beside it anew. The total is kept by
-triggers: a sum at each write would read all of `uses`.
+Only keys have an index in hash order: an index in random order costs one page per entry once it has grown large. Uses
+have a table of their own, so that recording a use does not rewrite the value. Triggers maintain the total size, since
+summing it at each write would read all of `uses`.
 """
 
 import sqlite3
 from contextlib import closing
 
-VERSION = 3  # the file's user_version; count up when a table changes
-# Both tables go by one number, which has a column: VACUUM renumbers rows without one (https://sqlite.org/lang_vacuum.html).
+VERSION = 3  # the file's user_version; increase it when a table changes
+# Both tables have a column for the id that they share: VACUUM renumbers the rows of a table without one
+# (https://sqlite.org/lang_vacuum.html).
 _TABLES = (
     "CREATE TABLE entries (id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, image TEXT NOT NULL, "
     "checksum BLOB NOT NULL, value BLOB NOT NULL)",
@@ -25,30 +26,25 @@ _TABLES = (
 
 
 class OtherVersionError(sqlite3.DatabaseError):
-    """The file's tables are those of another version."""
+    """The file has the tables of another version."""
 
 
-def has_tables(file: sqlite3.Connection) -> bool:
-    """Whether the file has the tables; an empty one has none.
-
-    Raises:
-        OtherVersionError: it has those of another version.
-    """
-    with closing(file.execute("PRAGMA user_version")) as rows:
+def has_tables(connection: sqlite3.Connection) -> bool:
+    """Return whether the file has tables; raise OtherVersionError if they are those of another version."""
+    with closing(connection.execute("PRAGMA user_version")) as rows:
         found = int(rows.fetchone()[0])
-        if found == 0:  # which was a version once, and is that of an empty file
-            rows.execute("SELECT count(*) FROM sqlite_master")
-            if rows.fetchone()[0] == 0:
-                return False
+        # The first version also wrote 0, which is what an empty file has.
+        if found == 0 and rows.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,):
+            return False
     if found != VERSION:
         raise OtherVersionError(f"it is of version {found}, this Twofold writes version {VERSION}")
     return True
 
 
-def ensure_schema(file: sqlite3.Connection) -> None:
-    """Make the tables where there are none, in the transaction that this begins."""
-    if not has_tables(file):
-        file.execute("BEGIN IMMEDIATE")
-        if not has_tables(file):  # or another process was first
-            for statement in _TABLES:  # not executescript, which would end the transaction first
-                file.execute(statement)
+def ensure_schema(connection: sqlite3.Connection) -> None:
+    """Create the tables in an empty file, within the transaction that this begins."""
+    if not has_tables(connection):
+        connection.execute("BEGIN IMMEDIATE")
+        if not has_tables(connection):  # another process may have created them meanwhile
+            for statement in _TABLES:  # executescript would end the transaction first
+                connection.execute(statement)

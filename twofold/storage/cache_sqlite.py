@@ -1,10 +1,10 @@
-"""The memo in a folder: one SQLite file.
+"""Cache backend in a folder: one SQLite file, called by `twofold/storage/cache.py`.
 
-In: keys and values, from `twofold/storage/cache.py`. Out: those that are there and whole. A file that is no database, or a
-damaged one, is begun again; what else goes wrong is raised as sqlite3.Error or OSError.
+A lookup returns the values that are present and intact. A corrupt file, or one that is not a database, is replaced by
+an empty one; any other failure is raised as sqlite3.Error or OSError.
 
-Reading writes nothing, so that processes which read do not wait for each other: which entries were used is written
-down with the next entry that is kept, and when the process ends.
+A lookup writes nothing, so that readers do not wait for each other. The uses are recorded with the next write, and
+when the process ends.
 """
 
 import os
@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
+from functools import partial
 from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -23,244 +24,234 @@ from twofold.core.progress import say
 from twofold.storage import cache_schema
 
 T = TypeVar("T")
-PLACE = "TWOFOLD_CACHE"
-PATIENCE = 60.0  # seconds to wait for another process's write
-PATIENCE_TO_MARK = 5.0  # seconds; a use that is not marked costs little
-AT_ONCE = 500  # keys a query; SQLite allows 32,766 variables
-MOST_UNMARKED = 100_000  # keys of 64 letters
-PAGE = 32768  # bytes; an image's pixels lie on 5 such pages, and on 40 of SQLite's usual ones
-MARK = "UPDATE uses SET used = ?2 WHERE id = (SELECT id FROM entries WHERE key = ?1) AND used < ?2"
-ROWS = "SELECT key, checksum, value FROM entries WHERE id IN"
+LOCATION = "TWOFOLD_CACHE"
+LOCK_TIMEOUT = 60.0  # seconds to wait for another process's write
+USES_LOCK_TIMEOUT = 5.0  # seconds; little is lost if a use is not recorded
+KEYS_PER_QUERY = 500  # SQLite allows 32,766 variables
+MAX_UNRECORDED = 100_000  # keys of 64 letters
+PAGE = 32768  # bytes; an image's pixels take 5 such pages, or 40 of SQLite's default size
+RECORD_USE = "UPDATE uses SET used = ?2 WHERE id = (SELECT id FROM entries WHERE key = ?1) AND used < ?2"
+SELECT = "SELECT key, checksum, value FROM entries"
 
 
 class _Reader(NamedTuple):
-    """A connection that stays open: to open one for every few values costs as much as the values."""
+    """A connection that stays open, since opening one costs as much as reading a few values."""
 
-    process: int
-    device: int
-    number: int  # of the file; one that was begun again has another, as long as the old one is open
+    file: tuple[int, int, int]  # process, device, inode; a replaced file has another inode while the old one is open
     connection: sqlite3.Connection
 
 
-class _Kept(threading.local):
-    reader: _Reader | None = None
-
-
-_kept = _Kept()
-_of_parents: list[_Reader] = []  # a process that was forked may neither use nor close what its parent opened
-_unmarked: dict[str, dict[str, int]] = {}  # when keys were used that are not marked so yet, by `where()`
-_first = threading.Lock()  # of several threads that read
-_marking: set[int] = set()  # the processes that will do so when they end
+_thread = threading.local()  # its `reader`
+_inherited: list[_Reader] = []  # a forked process must neither use nor close its parent's connections
+_unrecorded: dict[str, dict[str, int]] = {}  # by absolute address: {key: time of its last use, in nanoseconds}
+_registration = threading.Lock()
+_registered: set[int] = set()  # the process that will record its uses when it ends
 
 
 def database() -> Path:
-    """The memo's file."""
-    return Path(os.environ.get(PLACE) or ".twofold/memo") / "memo.sqlite"
+    """Return the path of the cache's file."""
+    return Path(os.environ.get(LOCATION) or ".twofold/memo") / "memo.sqlite"
 
 
 def title() -> str:
-    """Where the memo lies, as the user said it."""
+    """Return the cache's path as the user wrote it."""
     return str(database())
 
 
-def where() -> str:
-    """Where the memo lies, the same for one place however it was said."""
+def absolute_address() -> str:
+    """Return the cache's absolute path."""
     return str(database().absolute())
 
 
 def exists() -> bool:
-    """Whether anything was ever kept."""
+    """Return whether anything was ever stored."""
     return database().exists()
 
 
 def extent() -> str:
-    """How much room it takes, in words."""
+    """Return the cache's size on disk, in words."""
     return f"a file of {database().stat().st_size:,} bytes"
 
 
 def get(keys: Sequence[str]) -> dict[str, bytes]:
-    """The values that are there and whole, by key; they will count as used now (see `mark`)."""
+    """Return the values that are present and intact, by key; their uses are recorded later (see `record_uses`)."""
+    values = _with_recovery(partial(_read, keys)) if exists() else {}
+    if values:
+        _note_uses(values)
+    return values
 
-    def look() -> dict[str, bytes]:
-        memo = _reader()
-        found: dict[str, bytes] = {}
-        if not cache_schema.has_tables(memo):
-            return found
-        for start in range(0, len(keys), AT_ONCE):
-            some = keys[start : start + AT_ONCE]
+
+def _read(keys: Sequence[str]) -> dict[str, bytes]:
+    values: dict[str, bytes] = {}
+    connection = _reader()
+    if cache_schema.has_tables(connection):
+        for start in range(0, len(keys), KEYS_PER_QUERY):
+            some = keys[start : start + KEYS_PER_QUERY]
             marks = ",".join("?" * len(some))
-            # By row, not by key: what was kept together lies together, and a disk reads ahead.
-            rows = memo.execute(f"{ROWS} (SELECT id FROM entries WHERE key IN ({marks}))", some)  # noqa: S608
-            found |= {name: value for name, checksum, value in rows if _whole(value, checksum)}
-        return found
-
-    found = _mended(look) if database().exists() else {}
-    if found:
-        _use(found)
-    return found
+            # In the order of the rows: entries stored together are adjacent on disk, and disks read ahead.
+            query = f"{SELECT} WHERE id IN (SELECT id FROM entries WHERE key IN ({marks}))"  # noqa: S608
+            rows = connection.execute(query, some)
+            values |= {name: value for name, checksum, value in rows if _is_intact(value, checksum)}
+    return values
 
 
 def put(entries: Sequence[tuple[str, str, bytes]], kind: str, limit: int) -> None:
-    """Keep values of a kind, and no more than `limit` bytes in all; entries are (key, image's SHA-256, value)."""
+    """Store values of a kind, at most `limit` bytes in all; entries are (key, image's SHA-256, value)."""
     now = time.time_ns()
 
-    def write(memo: sqlite3.Connection) -> None:
+    def write(connection: sqlite3.Connection) -> None:
         for name, image, value in entries:
-            # Not OR REPLACE, which would pass the triggers by.
-            memo.execute("DELETE FROM entries WHERE key = ?", (name,))
-            entry = (name, image, xxhash.xxh3_128_digest(value), value)
-            memo.execute("INSERT INTO entries (key, image, checksum, value) VALUES (?, ?, ?, ?)", entry)
-            memo.execute("INSERT INTO uses VALUES (last_insert_rowid(), ?, ?, ?)", (kind, len(value), now))
-        _trim(memo, limit)
+            # INSERT OR REPLACE would not fire the triggers.
+            connection.execute("DELETE FROM entries WHERE key = ?", (name,))
+            row = (name, image, xxhash.xxh3_128_digest(value), value)
+            connection.execute("INSERT INTO entries (key, image, checksum, value) VALUES (?, ?, ?, ?)", row)
+            connection.execute("INSERT INTO uses VALUES (last_insert_rowid(), ?, ?, ?)", (kind, len(value), now))
+        _evict(limit, connection)
 
-    change(write)
+    transaction(write)
 
 
 def forget(image: str) -> int:
-    """Remove everything that was made from an image, from the file's free pages too; returns how many entries."""
-    if not database().exists():
+    """Remove all values computed from an image, also from the file's free pages, and return their number."""
+    if not exists():
         return 0
-    removed = change(lambda memo: memo.execute("DELETE FROM entries WHERE image = ?", (image,)).rowcount)
+    removed = transaction(lambda file: file.execute("DELETE FROM entries WHERE image = ?", (image,)).rowcount)
     compact()
     return removed
 
 
 def kinds() -> list[tuple[str, int, int]]:
-    """(kind, entries, bytes), by name."""
+    """Return (kind, entries, bytes), sorted by kind."""
     query = "SELECT kind, count(*), sum(size) FROM uses GROUP BY kind ORDER BY kind"
-    return change(lambda memo: memo.execute(query).fetchall())
+    return transaction(lambda connection: connection.execute(query).fetchall())
 
 
 def damaged() -> list[int]:
-    """Bytes of each entry that fails its hash."""
-    return [size for _, size in change(_damaged)]
+    """Return the size in bytes of each value that does not match its checksum."""
+    return [size for _, size in transaction(_find_corrupt)]
 
 
 def drop_damaged() -> None:
-    """Remove the entries that fail their hash."""
-    failing = [(key,) for key, _ in change(_damaged)]
-    change(lambda memo: memo.executemany("DELETE FROM entries WHERE key = ?", failing))
+    """Remove the values that do not match their checksum."""
+    corrupt = [(key,) for key, _ in transaction(_find_corrupt)]
+    transaction(lambda connection: connection.executemany("DELETE FROM entries WHERE key = ?", corrupt))
 
 
 def trim(size: int) -> None:
-    """Remove the entries used longest ago, until the values hold no more than `size` bytes together."""
-    change(lambda memo: _trim(memo, size))
+    """Remove the least recently used entries until the values hold at most `size` bytes together."""
+    transaction(partial(_evict, size))
 
 
 def compact() -> None:
-    """Give the file's free pages back to the disk."""
-    with closing(_connect()) as memo:
-        memo.execute("VACUUM")
+    """Return the file's free pages to the disk."""
+    with closing(_connect()) as connection:
+        connection.execute("VACUUM")
 
 
-def _trim(memo: sqlite3.Connection, size: int) -> None:
-    (held,) = memo.execute("SELECT bytes FROM total").fetchone()
-    gone = []
-    with closing(memo.execute("SELECT id, size FROM uses ORDER BY used, id")) as oldest:
-        while held > size and (row := oldest.fetchone()):
-            gone.append(row[:1])
-            held -= row[1]
-    memo.executemany("DELETE FROM entries WHERE id = ?", gone)
+def _evict(size: int, connection: sqlite3.Connection) -> None:
+    (total,) = connection.execute("SELECT bytes FROM total").fetchone()
+    evicted = []
+    with closing(connection.execute("SELECT id, size FROM uses ORDER BY used, id")) as oldest:
+        while total > size and (row := oldest.fetchone()):
+            evicted.append(row[:1])
+            total -= row[1]
+    connection.executemany("DELETE FROM entries WHERE id = ?", evicted)
 
 
-def _damaged(memo: sqlite3.Connection) -> list[tuple[str, int]]:
-    rows = memo.execute("SELECT key, checksum, value FROM entries")
-    return [(key, len(value)) for key, checksum, value in rows if not _whole(value, checksum)]
+def _find_corrupt(connection: sqlite3.Connection) -> list[tuple[str, int]]:
+    return [(key, len(value)) for key, checksum, value in connection.execute(SELECT) if not _is_intact(value, checksum)]
 
 
-def _whole(value: bytes, checksum: bytes) -> bool:
-    """Whether a value is what was kept, by XXH3 of 128 bits.
+def _is_intact(value: bytes, checksum: bytes) -> bool:
+    """Return whether a value matches its XXH3 checksum of 128 bits.
 
-    What has to be noticed is corruption. Who can write the file can write any checksum into it, so a stronger one,
-    which takes ten times as long and more, would guard nothing.
+    The checksum detects corruption. A stronger one would take ten times as long and would not prevent tampering:
+    anyone who can write to the file can also write a matching checksum.
     """
     return bool(xxhash.xxh3_128_digest(value) == checksum)
 
 
-def change(work: Callable[[sqlite3.Connection], T], patience: float = PATIENCE) -> T:
-    """What `work` returns, given the file with its tables; what it writes is kept as a whole or not at all.
+def transaction(work: Callable[[sqlite3.Connection], T], timeout: float = LOCK_TIMEOUT) -> T:
+    """Return the result of `work`, called with a connection; all its writes are committed, or none.
 
-    The uses that are not marked yet are marked with it.
+    Uses that are not recorded yet are recorded in the same transaction.
     """
-    used = dict(_unmarked.get(where(), {}))
+    uses = dict(_unrecorded.get(absolute_address(), {}))
 
-    def with_tables(memo: sqlite3.Connection) -> T:
-        cache_schema.ensure_schema(memo)
-        memo.executemany(MARK, used.items())
-        return work(memo)
+    def run() -> T:
+        with closing(_connect(timeout)) as connection, connection:
+            cache_schema.ensure_schema(connection)
+            connection.executemany(RECORD_USE, uses.items())
+            return work(connection)
 
-    def once() -> T:
-        with closing(_connect(patience)) as memo, memo:
-            return with_tables(memo)
-
-    done = _mended(once)
-    left = _unmarked.get(where(), {})
-    for key, when in used.items():
-        if left.get(key) == when:
-            left.pop(key, None)  # another thread may have written it down meanwhile
-    return done
+    result = _with_recovery(run)
+    remaining = _unrecorded.get(absolute_address(), {})
+    for key, when in uses.items():
+        if remaining.get(key) == when:
+            remaining.pop(key, None)  # another thread may have removed it meanwhile
+    return result
 
 
-def mark() -> None:
-    """Write down which entries were used, if the file can be written; done at the end of every process."""
-    if _unmarked.get(where()) and database().exists():
-        # Read-only, full, or busy: the values have been read all the same.
+def record_uses() -> None:
+    """Record which entries were used, if the file can be written; also called when a process ends."""
+    if _unrecorded.get(absolute_address()) and exists():
+        # The file may be read-only, full, or busy; the values were read successfully in any case.
         with suppress(sqlite3.Error, OSError):
-            change(lambda memo: None, PATIENCE_TO_MARK)
+            transaction(lambda connection: None, USES_LOCK_TIMEOUT)
 
 
-def _use(keys: dict[str, bytes]) -> None:
+def _note_uses(keys: dict[str, bytes]) -> None:
     process = os.getpid()
-    with _first:
-        if process not in _marking:
-            _unmarked.clear()  # a process that was forked has its parent's, who marks them itself
-            _marking.clear()
-            _marking.add(process)
-            # atexit is not run in the workers of a pool.
-            Finalize(None, mark, exitpriority=0)
-    used = _unmarked.setdefault(where(), {})
-    used.update(dict.fromkeys(keys, time.time_ns()))
-    if len(used) > MOST_UNMARKED:
-        mark()
-        used.clear()
+    with _registration:
+        if process not in _registered:
+            _unrecorded.clear()  # a forked process inherits its parent's uses, which the parent records itself
+            _registered.clear()
+            _registered.add(process)
+            # The worker processes of a pool do not run atexit functions.
+            Finalize(None, record_uses, exitpriority=0)
+    uses = _unrecorded.setdefault(absolute_address(), {})
+    uses.update(dict.fromkeys(keys, time.time_ns()))
+    if len(uses) > MAX_UNRECORDED:
+        record_uses()
+        uses.clear()
 
 
 def _reader() -> sqlite3.Connection:
-    """The connection to read by, to the file that lies there now."""
-    file, process, kept = database().stat(), os.getpid(), _kept.reader
-    if kept is not None and kept[:3] == (process, file.st_dev, file.st_ino):
-        return kept.connection
-    if kept is not None and kept.process != process:
-        _of_parents.append(kept)
-    elif kept is not None:
-        kept.connection.close()
-    _kept.reader = None
-    connection = _connect()
-    _kept.reader = _Reader(process, file.st_dev, file.st_ino, connection)
-    return connection
+    """Return this thread's open connection to the file that is there now."""
+    status = database().stat()
+    file = (os.getpid(), status.st_dev, status.st_ino)
+    reader: _Reader | None = getattr(_thread, "reader", None)
+    if reader is not None and reader.file == file:
+        return reader.connection
+    if reader is not None and reader.file[0] != file[0]:
+        _inherited.append(reader)
+    elif reader is not None:
+        reader.connection.close()
+    _thread.reader = None
+    _thread.reader = reader = _Reader(file, _connect())
+    return reader.connection
 
 
-def _mended(work: Callable[[], T]) -> T:
-    """What `work` returns; a file that is no memo is begun again, and the work done once more."""
+def _with_recovery(work: Callable[[], T]) -> T:
+    """Return the result of `work`; if the file is not a usable cache, replace it by an empty one and try once more."""
     try:
         return work()
     except sqlite3.DatabaseError as error:
-        # Locked, read-only, disk full: not for us to mend.
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        mendable = code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-        if not mendable and not isinstance(error, cache_schema.OtherVersionError):
+        # Other errors (locked, read-only, disk full) do not mean that the file is corrupt.
+        is_corrupt = getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+        if not is_corrupt and not isinstance(error, cache_schema.OtherVersionError):
             raise
-        say(f"{database()}: not readable as a memo ({error}); it is begun again")
+        say(f"{database()}: not readable as a cache ({error}); replaced by an empty one")
         database().unlink(missing_ok=True)
         _connect().close()
         return work()
 
 
-def _connect(patience: float = PATIENCE) -> sqlite3.Connection:
+def _connect(timeout: float = LOCK_TIMEOUT) -> sqlite3.Connection:
     database().parent.mkdir(parents=True, exist_ok=True)
-    memo = sqlite3.connect(database(), timeout=patience)
-    memo.execute(f"PRAGMA page_size = {PAGE}")  # of a new file
-    memo.execute("PRAGMA secure_delete = ON")
-    # A file that a power cut damaged is begun again, so nothing needs to wait for the disk.
-    memo.execute("PRAGMA synchronous = OFF")
-    return memo
+    connection = sqlite3.connect(database(), timeout=timeout)
+    connection.execute(f"PRAGMA page_size = {PAGE}")  # takes effect in a new file
+    connection.execute("PRAGMA secure_delete = ON")
+    # A file that a power failure corrupts is replaced, so no write needs to wait for the disk.
+    connection.execute("PRAGMA synchronous = OFF")
+    return connection

@@ -1,12 +1,14 @@
-"""Access to S3 for everything that reads or writes there: a client with every setting said, and errors in words.
+"""Access to S3: a client with explicit settings, addresses, and error messages with a remedy.
 
-In: boto3's own environment (AWS_ACCESS_KEY_ID, AWS_PROFILE, AWS_ENDPOINT_URL…), and addresses `s3://bucket/prefix`.
-Out: a client; bucket and prefix; what an error means and what to do. No credential is ever part of a message.
+Credentials, region and endpoint come from boto3's own environment (AWS_ACCESS_KEY_ID, AWS_PROFILE, AWS_ENDPOINT_URL…).
+No message contains a credential.
 """
 
 import os
 import re
-from typing import Any
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import boto3
 from botocore.config import Config
@@ -14,62 +16,60 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from twofold.core.errors import DataError, SourceError
 
-THREADS = 8  # requests at once in each process: an answer takes far longer than its bytes
+T = TypeVar("T")
+R = TypeVar("R")
+THREADS = 8  # concurrent requests in each process: waiting for a response takes far longer than its bytes
 CONNECT_TIMEOUT, READ_TIMEOUT = 10, 30  # seconds
-ATTEMPTS = 5  # of one request, botocore's own
+ATTEMPTS = 5  # of one request, by botocore
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
-_REMEDIES = {
+_DENIED = "access denied; the credentials need s3:ListBucket on the bucket and s3:GetObject on its objects"
+_EXPIRED = "the credentials have expired; get new ones"
+_OTHER_REGION = "the bucket is in another region; set AWS_DEFAULT_REGION"
+_EXPLANATIONS = {
     "NoSuchBucket": "no such bucket",
     "NoSuchKey": "no such object any more; it was there when the bucket was listed",
     "404": "no such bucket or object",
-    "AccessDenied": "access denied; the credentials need s3:ListBucket on the bucket and s3:GetObject on its objects",
-    "403": "access denied; the credentials need s3:ListBucket on the bucket and s3:GetObject on its objects",
-    "ExpiredToken": "the credentials have expired; get new ones",
-    "TokenRefreshRequired": "the credentials have expired; get new ones",
+    "AccessDenied": _DENIED,
+    "403": _DENIED,
+    "ExpiredToken": _EXPIRED,
+    "TokenRefreshRequired": _EXPIRED,
     "InvalidToken": "the session token is not valid; get new credentials",
-    "InvalidAccessKeyId": "the access key is not known there; check AWS_ACCESS_KEY_ID and the endpoint",
+    "InvalidAccessKeyId": "the server does not know the access key; check AWS_ACCESS_KEY_ID and the endpoint",
     "SignatureDoesNotMatch": "the secret key is wrong; check AWS_SECRET_ACCESS_KEY",
     "RequestTimeTooSkewed": "this machine's clock is wrong",
-    "PermanentRedirect": "the bucket lies in another region; set AWS_DEFAULT_REGION",
-    "AuthorizationHeaderMalformed": "the bucket lies in another region; set AWS_DEFAULT_REGION",
+    "PermanentRedirect": _OTHER_REGION,
+    "AuthorizationHeaderMalformed": _OTHER_REGION,
     "InvalidObjectState": "the object is archived; restore it first",
 }
 
 
-def parse(address: str, name: str) -> tuple[str, str]:
-    """Bucket and prefix of `s3://bucket/prefix`; the prefix is empty or ends with a slash.
-
-    Args:
-        address: as it was given.
-        name: of the setting that it comes from, for the error.
+def parse_address(address: str, name: str) -> tuple[str, str]:
+    """Return bucket and prefix of `s3://bucket/prefix`; the prefix is empty or ends with a slash.
 
     Raises:
-        DataError: it is no such address, or one with credentials in it.
+        DataError: the address has another form or contains credentials; the message begins with `name`.
     """
-    # The address is shown, logged and kept; credentials in it would be too.
-    if "@" in address.removeprefix("s3://").partition("/")[0]:
-        raise DataError(f"{name}: an s3:// address holds no credentials; boto3 takes them from AWS_…")
     bucket, _, prefix = address.removeprefix("s3://").partition("/")
+    # The address is displayed, logged and stored, and credentials in it would be too.
+    if "@" in bucket:
+        raise DataError(f"{name}: an s3:// address must not contain credentials; boto3 reads them from AWS_…")
     if not _BUCKET.fullmatch(bucket) or not prefix.isprintable():
         raise DataError(f"{name}: found {address!r}; must be s3://bucket or s3://bucket/prefix")
-    # With the slash, s3://bucket/cells does not take in the objects of s3://bucket/cells-old.
+    # The slash keeps s3://bucket/cells from matching the objects of s3://bucket/cells-old.
     return bucket, f"{prefix.rstrip('/')}/" if prefix.strip("/") else ""
 
 
 def endpoint() -> str | None:
-    """The S3 server's address, None for AWS: of boto3's own variables, or MLflow's where those are not set."""
-    given = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "MLFLOW_S3_ENDPOINT_URL")
-    return next((os.environ[name] for name in given if os.environ.get(name)), None)
+    """Return the S3 server's address from boto3's variables, otherwise from MLflow's; None for AWS."""
+    names = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "MLFLOW_S3_ENDPOINT_URL")
+    return next((os.environ[name] for name in names if os.environ.get(name)), None)
 
 
-def client(attempts: int | None = None) -> Any:
-    """boto3's client for S3, with everything said that its versions have as changing defaults.
-
-    Args:
-        attempts: of one request; ATTEMPTS if None.
+def create_client(attempts: int | None = None) -> Any:
+    """Return boto3's S3 client, with explicit values for settings whose defaults change between versions.
 
     Raises:
-        SourceError: the environment's settings for S3 make no client.
+        SourceError: the environment's S3 settings are not valid.
     """
     address = endpoint()
     settings = Config(
@@ -80,7 +80,7 @@ def client(attempts: int | None = None) -> Any:
         tcp_keepalive=True,
         request_checksum_calculation="when_required",
         response_checksum_validation="when_supported",
-        # Other stores than AWS seldom have a name in DNS for each bucket.
+        # Stores other than AWS seldom have a DNS name for each bucket.
         s3={"addressing_style": "path"} if address else None,
     )
     try:
@@ -89,10 +89,16 @@ def client(attempts: int | None = None) -> Any:
         raise SourceError(f"S3: {error}") from None
 
 
-def reason(error: ClientError) -> str:
-    """What a server's refusal means, and what to do about it."""
+def map_in_threads(work: Callable[[T], R], items: Iterable[T]) -> list[R]:
+    """Return the result of `work` for each item, in order, computed by THREADS threads."""
+    with ThreadPoolExecutor(THREADS) as threads:
+        return list(threads.map(work, items))
+
+
+def explain_error(error: ClientError) -> str:
+    """Return what a server's error means and what to do about it."""
     code = str(error.response.get("Error", {}).get("Code", ""))
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
     if status == 412 or code in ("PreconditionFailed", "412"):
         return "replaced while it was read; run again when nobody writes there"
-    return f"{_REMEDIES.get(code, 'refused by the server')} ({code or 'no code'}, HTTP {status})"
+    return f"{_EXPLANATIONS.get(code, 'refused by the server')} ({code or 'no code'}, HTTP {status})"

@@ -1,1 +1,1 @@
-"""MLflow's tracking server and registry: runs, metrics and versions in, MLflow's record of them out."""
+"""Access to MLflow: the tracking store with its runs and metrics, and the model registry."""

@@ -1,7 +1,7 @@
-"""The live runs of the two trainings: curves in MLflow while the training goes on.
+"""Live runs of the two trainings: curves in MLflow while a training runs.
 
-In: MLFLOW_EXPERIMENT_NAME, MLFLOW_RUN_ID (a run to nest in), TWOFOLD_LIVE=off (no live runs). A tracking server that
-cannot be reached never stops a training.
+Environment: MLFLOW_EXPERIMENT_NAME, MLFLOW_RUN_ID (the parent run), TWOFOLD_LIVE=off (no live runs). A training never
+fails because the tracking server is unavailable.
 """
 
 import math
@@ -14,133 +14,119 @@ from typing import Any
 
 from twofold.core.errors import RegistryError
 from twofold.core.progress import say
-from twofold.tracking.store import (
-    DIGEST,
-    MlflowStore,
-    address,
-    connect,
-    experiment,
-    flatten,
-    log_metrics,
-    log_params,
-    permission_error,
-    runs_with,
-    silence_mlflow,
-    without_credentials,
-)
+from twofold.tracking import store as tracking
+from twofold.tracking.store import DIGEST, MlflowStore, without_credentials
 
-RESUME = "twofold.resume_key"  # tag of a training run: what a step that was killed looks for when it runs again
+RESUME = "twofold.resume_key"  # tag of a training run, by which an interrupted step finds it again
 STEP = "twofold.step"
 PARENT = "mlflow.parentRunId"
 
 
 class LiveRun:
-    """A training's run in MLflow while it trains. A store that cannot be reached never stops the training."""
+    """The MLflow run of a training in progress; if the store fails, the training goes on without it."""
 
-    def __init__(self, store: MlflowStore | None, run_id: str, done: int) -> None:
+    def __init__(self, store: MlflowStore | None, run_id: str, last_epoch: int) -> None:
         self.run_id = run_id
         self.finished = False
         self._store = store
-        self._done = done
+        self._last_epoch = last_epoch
 
-    def log(self, epoch: int, figures: Mapping[str, float]) -> None:
-        """Log one epoch's finite figures; an epoch that the run has seen before it was killed is not doubled."""
-        if epoch <= self._done:
+    def log(self, epoch: int, metrics: Mapping[str, float]) -> None:
+        """Log one epoch's finite metrics; an epoch logged before an interruption is not duplicated."""
+        if epoch <= self._last_epoch:
             return
 
         def write(store: MlflowStore) -> None:
             from mlflow.entities import Metric
 
             now = int(time.time() * 1000)
-            finite = {key: float(value) for key, value in figures.items() if math.isfinite(value)}
-            log_metrics(store, self.run_id, [Metric(key, value, now, epoch) for key, value in finite.items()])
+            finite = {key: float(value) for key, value in metrics.items() if math.isfinite(value)}
+            tracking.log_metrics(store, self.run_id, [Metric(key, value, now, epoch) for key, value in finite.items()])
 
-        self._attempt(write)
+        self._try_write(write)
 
     def finish(self, digest: str) -> None:
-        """Tie the run to the artifact that it wrote (its SHA-256), and end it."""
+        """Tag the run with the SHA-256 of the artifact that the training wrote, and end it."""
 
         def write(store: MlflowStore) -> None:
             store.client.set_tag(self.run_id, DIGEST, digest)
             store.client.set_terminated(self.run_id, "FINISHED")
             self.finished = True
 
-        self._attempt(write)
+        self._try_write(write)
 
     def end(self, status: str) -> None:
-        """End a run that wrote no artifact: FAILED or KILLED."""
+        """End the run with a status (FINISHED, FAILED or KILLED), unless `finish` has ended it."""
         if not self.finished:
-            self._attempt(lambda store: store.client.set_terminated(self.run_id, status))
+            self._try_write(lambda store: store.client.set_terminated(self.run_id, status))
 
-    def _attempt(self, write: Callable[[MlflowStore], None]) -> None:
-        if self._store is not None and not _survives(self._store.uri, partial(write, self._store)):
-            # One word of warning, and no waiting for a server that is away at every epoch.
+    def _try_write(self, write: Callable[[MlflowStore], None]) -> None:
+        if self._store is not None and not _try(self._store.uri, partial(write, self._store)):
+            # One warning, and no waiting for an unavailable server at every epoch.
             self._store = None
 
 
 @contextmanager
 def live_run(step: str, params: Mapping[str, Any], *, resume_key: str) -> Iterator[LiveRun]:
-    """Open a training's live run, or go on with the one that a killed step left under the same `resume_key`.
+    """Open a training's live run, or resume the one that an interrupted step left with the same `resume_key`.
 
     Args:
-        step: its name, which becomes the run's.
+        step: the step's name, which becomes the run's.
         params: the step's parameters as plain values.
-        resume_key: digest of what the training depends on (data, parameters, code).
+        resume_key: digest of everything that the training depends on (data, parameters, code).
     """
-    silence_mlflow()
+    tracking.silence_mlflow()
     opened: list[LiveRun] = []
     if os.environ.get("TWOFOLD_LIVE") != "off":
-        _survives(address(), lambda: opened.append(_open(step, params, resume_key)))
+        _try(tracking.address(), lambda: opened.append(_open(step, params, resume_key)))
     run = opened[0] if opened else LiveRun(None, "", -1)
     try:
         yield run
-    except KeyboardInterrupt:
-        run.end("KILLED")
-        raise
-    except BaseException:
-        run.end("FAILED")
+    except BaseException as error:
+        run.end("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
         raise
     run.end("FINISHED")
 
 
 def _open(step: str, params: Mapping[str, Any], resume_key: str) -> LiveRun:
-    store = connect()
+    store = tracking.connect()
     client = store.client
     parent = os.environ.get("MLFLOW_RUN_ID")
     if parent:
-        place = client.get_run(parent).info.experiment_id
+        experiment_id = client.get_run(parent).info.experiment_id
     else:
-        place = experiment(store, os.environ.get("MLFLOW_EXPERIMENT_NAME") or "twofold")
-    left = [run for run in runs_with(store, place, RESUME, resume_key) if DIGEST not in run.data.tags]
-    if left:
-        run = left[0]
-        client.update_run(run.info.run_id, status="RUNNING")
-    else:
+        experiment_id = tracking.experiment(store, os.environ.get("MLFLOW_EXPERIMENT_NAME") or "twofold")
+    runs = tracking.runs_with(store, experiment_id, RESUME, resume_key)
+    run = next((found for found in runs if DIGEST not in found.data.tags), None)
+    if run is None:
         tags = {STEP: step, RESUME: resume_key, "mlflow.source.name": f"twofold.steps.{step}"}
-        run = client.create_run(place, tags=tags | ({PARENT: parent} if parent else {}), run_name=step)
-    log_params(store, run, flatten(params))
-    steps = [point.step for key in run.data.metrics for point in client.get_metric_history(run.info.run_id, key)]
-    return LiveRun(store, run.info.run_id, max(steps, default=-1))
+        run = client.create_run(experiment_id, tags=tags | ({PARENT: parent} if parent else {}), run_name=step)
+    else:
+        client.update_run(run.info.run_id, status="RUNNING")
+    tracking.log_params(store, run, tracking.flatten(params))
+    epochs = [point.step for key in run.data.metrics for point in client.get_metric_history(run.info.run_id, key)]
+    return LiveRun(store, run.info.run_id, max(epochs, default=-1))
 
 
-def _survives(uri: str, work: Callable[[], None]) -> bool:
+def _try(uri: str, work: Callable[[], None]) -> bool:
+    """Call `work`, and return whether it succeeded; print a warning otherwise."""
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
-    # A training is worth more than its log: give up in seconds, where MLflow would try for minutes.
-    patience = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
-    patience = {key: value for key, value in patience.items() if key not in os.environ}
-    os.environ.update(patience)
+    # The training matters more than its log: give up in seconds, where MLflow would retry for minutes.
+    limits = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+    limits = {key: value for key, value in limits.items() if key not in os.environ}
+    os.environ.update(limits)
     try:
         work()
     except (MlflowException, SQLAlchemyError, RegistryError, OSError) as error:
-        reason = without_credentials(permission_error(error) or str(error).splitlines()[0])
+        reason = without_credentials(tracking.permission_error(error) or str(error).splitlines()[0])
         say(
-            f"warning: MLflow at {without_credentials(uri)} cannot be used ({reason}). The training goes "
-            "on without live curves; register will log them from history.csv."
+            f"warning: MLflow at {without_credentials(uri)} cannot be used ({reason}). The training continues without "
+            "live curves; register will log them from history.csv."
         )
         return False
     finally:
-        for key in patience:
+        for key in limits:
             del os.environ[key]
     return True

@@ -1,7 +1,7 @@
-"""The candidate's run in MLflow: what one judgement of one model leaves behind, written so that it can be resumed.
+"""The candidate's run in MLflow, which records one judgement of one model.
 
-In: parameters, figures, files, tags. Out: one run for each set of parameters and model; opened again after an
-interruption, it takes what it lacks and doubles nothing.
+There is one run for each set of parameters and model. Every function can be repeated: after an interruption the run is
+opened again and receives what it lacks, without duplicates.
 """
 
 import csv
@@ -23,23 +23,15 @@ from twofold.tracking.store import DIGEST, MlflowStore, log_metrics, permission_
 
 RUN_KEY = "twofold.run_key"  # digest of the model's key and of all parameters
 OUTCOME = "twofold.outcome"  # digest of the verdict; set last, so a run that has it is complete
-MOST_VALUES = 50  # of a nested figure that are logged
+MOST_VALUES = 50  # keys of a nested metric that is logged
 LONGEST_NAME = 250  # characters that MLflow keeps
 
 
 def find_run(store: MlflowStore, experiment_id: str, run_key: str, joined: str | None) -> Run | None:
-    """The run of this judgement, if there is one.
-
-    Args:
-        store: where to look.
-        experiment_id: the same.
-        run_key: of the judgement.
-        joined: id of a run opened by someone else that is to be used instead (MLFLOW_RUN_ID).
-    """
+    """Return the run of this judgement, if there is one; `joined` is a run to use instead (MLFLOW_RUN_ID)."""
     if joined:
         return store.client.get_run(joined)
-    found = runs_with(store, experiment_id, RUN_KEY, run_key)
-    return found[0] if found else None
+    return next(iter(runs_with(store, experiment_id, RUN_KEY, run_key)), None)
 
 
 def open_run(store: MlflowStore, experiment_id: str, found: Run | None, name: str, tags: Mapping[str, str]) -> Run:
@@ -59,28 +51,27 @@ def set_tags(store: MlflowStore, run: Run, tags: Mapping[str, str]) -> None:
             store.client.set_tag(run.info.run_id, key, value)
 
 
-def log_figures(
-    store: MlflowStore, run: Run, figures: Mapping[str, Any], model_id: str | None = None, step: int = 0
+def log_nested_metrics(
+    store: MlflowStore, run: Run, metrics: Mapping[str, Any], model_id: str | None = None, step: int = 0
 ) -> None:
-    """Log every number of (nested) figures as `a.b`, on the run and, if given, on the logged model."""
-    # The run's own time, so that the same figure logged twice is one.
-    when = run.info.start_time
-    points = [
-        Metric(name, value, when, step, model_id=model_id, run_id=run.info.run_id if model_id else None)
-        for name, value in numbers(figures).items()
-    ]
-    log_metrics(store, run.info.run_id, points)
+    """Log every number of nested metrics as `a.b`, on the run and, if given, on the logged model."""
+    # With the run's start time, so that logging the same metric twice does not duplicate it.
+    start, run_id = run.info.start_time, run.info.run_id
+    model = {"model_id": model_id, "run_id": run_id} if model_id else {}
+    log_metrics(store, run_id, [Metric(key, value, start, step, **model) for key, value in numbers(metrics).items()])
 
 
 def numbers(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
-    """The numbers among nested figures; in a name MLflow takes letters, digits and `_-./` and spaces only."""
+    """Return the numbers among nested metrics as `a.b`; characters other than letters, digits, `_-.` and spaces, which
+    MLflow does not allow in names, become `_`.
+    """
     found: dict[str, float] = {}
     for key, value in values.items():
         name = prefix + "".join(c if c.isascii() and (c.isalnum() or c in "_-. ") else "_" for c in str(key))
         if key == "intervals" and prefix:
-            continue  # those of slices and of altered images are in slices.csv and robustness.csv
+            continue  # those of slices and of perturbed images are in slices.csv and robustness.csv
         if isinstance(value, Mapping):
-            # A slice column of hundreds of values is a table (slices.csv), not so many charts.
+            # A slice column with hundreds of values is readable as a table (slices.csv), not as hundreds of charts.
             found |= numbers(value, f"{name}.") if len(value) <= MOST_VALUES else {}
         elif isinstance(value, int | float) and not isinstance(value, bool):
             found[name[:LONGEST_NAME]] = float(value)
@@ -88,19 +79,16 @@ def numbers(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
 
 
 def link_training(store: MlflowStore, run: Run, step: str, digest: str, history: Path) -> str | None:
-    """Tie the candidate's run to the live run that trained an artifact, found by the artifact's digest.
+    """Link the candidate's run to the live run that trained an artifact, which is found by the artifact's digest.
 
-    Where there is none (an artifact from a cache, a store that was away), history.csv is logged into the candidate's
-    run instead, each column as `<step>.<column>`.
-
-    Returns:
-        The id of the training run, or None.
+    If there is none (the artifact comes from a cache, or the store was unavailable), history.csv is logged into the
+    candidate's run instead, each column as `<step>.<column>`. Returns the id of the training run, or None.
     """
     found = runs_with(store, run.info.experiment_id, DIGEST, digest)
     if not found:
         replay(store, run, step, history)
         return None
-    # The one that trained within the same parent run, if any; else the newest.
+    # A run that trained within this run takes precedence, otherwise the newest.
     parent = run.info.run_id
     best = next((other for other in found if other.data.tags.get(PARENT) == parent), found[0])
     set_tags(store, run, {f"twofold.run.{step}": best.info.run_id})
@@ -111,7 +99,7 @@ def replay(store: MlflowStore, run: Run, step: str, history: Path) -> None:
     """Log a training's history.csv into a run, each column as `<step>.<column>` with the epoch as its step.
 
     Raises:
-        ArtifactError: the file is missing, has no `epoch` column or holds something that is not a number.
+        ArtifactError: the file is missing, has no `epoch` column, or contains a value that is not a number.
     """
     points = []
     try:
@@ -128,11 +116,7 @@ def replay(store: MlflowStore, run: Run, step: str, history: Path) -> None:
 
 
 def fetch_file(store: MlflowStore, run_id: str, path: str, folder: Path) -> Path:
-    """Download a file that a run has logged.
-
-    Raises:
-        RegistryError: the run has none of that name, or it is not in the store any more.
-    """
+    """Download a file that a run has logged; raise RegistryError if it is not in the store, or no longer."""
     try:
         return Path(store.client.download_artifacts(run_id, path, str(folder)))
     except (MlflowException, OSError, BotoCoreError, ClientError) as error:
@@ -140,33 +124,29 @@ def fetch_file(store: MlflowStore, run_id: str, path: str, folder: Path) -> Path
 
 
 def log_folder(store: MlflowStore, run: Run, folder: Path, name: str) -> None:
-    """Log a folder's files under a name.
-
-    Raises:
-        RegistryError: the place where the store keeps its files does not take them.
-    """
+    """Log a folder's files under a name; raise RegistryError if the store's file storage does not accept them."""
     with readable_file_errors(store):
         store.client.log_artifacts(run.info.run_id, str(folder), name)
 
 
 @contextmanager
 def readable_file_errors(store: MlflowStore) -> Iterator[None]:
-    """Turn an error of the place where a store keeps its files, which need not be its own, into one that says so."""
+    """Turn an error of the store's file storage, such as a bucket, into one that names the store."""
     try:
         yield
     except RequestException:
-        raise  # by MLflow's own server, which says more; see `tracking.plain_errors`
+        raise  # from MLflow's own server; `store.readable_errors` explains it better
     except (OSError, BotoCoreError, ClientError, Boto3Error) as error:
         reason = without_credentials(permission_error(error) or str(error))
         raise RegistryError(
-            f"MLflow at {without_credentials(store.uri)}: the place where it keeps files did not take them: {reason}; once it does, "
-            "run register again: it goes on from here"
+            f"MLflow at {without_credentials(store.uri)}: its file storage did not accept the files: {reason}; once it "
+            "does, run register again: it continues from here"
         ) from error
 
 
 def close_run(store: MlflowStore, run: Run, outcome: str, *, terminate: bool) -> None:
-    """End the run, unless someone else opened it, and mark it as complete: the digest of its outcome."""
+    """End the run if `terminate`, and mark it as complete with the digest of its outcome."""
     if terminate:
         store.client.set_terminated(run.info.run_id, "FINISHED")
-    # The very last write: a run that has this mark is not touched again.
+    # The very last write: a run with this tag is never changed again.
     set_tags(store, run, {OUTCOME: outcome})

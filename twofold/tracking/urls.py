@@ -1,9 +1,8 @@
-"""Where things are: how an address of images is recorded, and where the files of a store may lie.
+"""Addresses without credentials, and the check that a store's files are not on another server.
 
-A store's files lie on its own server, in a bucket, in a folder; never on another server.
-
-MLflow's client logs in wherever files are said to lie, with the user's name and password; and whoever may edit a
-version, or make an experiment, says where. MLflow's server refuses other servers since 3.17; an older one does not.
+A store's files may be on its own server, in a bucket, or in a folder. MLflow's client sends the user's name and
+password to the server in a file's address, and anyone who may edit a version or create an experiment can set that
+address. MLflow's server rejects addresses of other servers since 3.17; older ones accept them.
 """
 
 import re
@@ -13,19 +12,25 @@ from urllib.parse import urlsplit
 _SERVERS = ("http", "https", "mlflow-artifacts")
 
 
+def without_credentials(text: str) -> str:
+    """Return an address, or a text with addresses, without the user names and passwords in it."""
+    return re.sub(r"(?<=://)[^/@\s]*@", "", text)
+
+
 def recorded_address(source: str) -> str:
-    """An address of images as it is written down: without a user, who may be a token, but for that of ssh, without
-    whom the address does not work.
+    """Return an images' address as it is recorded: without the user, which may be a token.
+
+    The user of an ssh address stays, because the address does not work without it.
     """
-    return source if re.search(r"ssh://[^/:@]+@", source) else re.sub(r"(?<=://)[^/@\s]*@", "", source)
+    return source if re.search(r"ssh://[^/:@]+@", source) else without_credentials(source)
 
 
 def is_foreign_server(home: str, place: str) -> bool:
-    """Whether a place is on another server than the store's, or the same one without its TLS.
+    """Return whether a place is on another server than the store's, or on the same one without its TLS.
 
     Args:
         home: the store's address.
-        place: as the store gives it: of a version, a run, an experiment.
+        place: the files' address from the store: of a version, a run, an experiment.
     """
     there, here = urlsplit(place), urlsplit(home)
     if there.scheme not in _SERVERS or not there.netloc:
@@ -35,7 +40,7 @@ def is_foreign_server(home: str, place: str) -> bool:
 
 
 class NoRedirects(urllib.request.HTTPRedirectHandler):
-    """Sends no request on: elsewhere a POST arrives as a GET, and the Authorization header is told to another server."""
+    """Follows no redirect, which would turn a POST into a GET and send the Authorization header to another server."""
 
     def redirect_request(self, *_: object) -> None:
-        """Never."""
+        """Return no request, so that the redirect becomes an error."""

@@ -1,1 +1,1 @@
-"""Training: prepared images and a section of parameters in, weights and a history out."""
+"""Training: from prepared images and a section of params.yaml to weights and a history."""

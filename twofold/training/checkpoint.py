@@ -1,9 +1,9 @@
-"""Where a training that is killed goes on: one file, replaced after every epoch, removed after success.
+"""Checkpoints: a training that is killed resumes from one file, replaced after every epoch and removed after success.
 
-In: the state of a training and the parts that it depends on. Out: that state again, only if every part is the same.
-The files lie in TWOFOLD_CHECKPOINTS (default: `.twofold/checkpoints` in the current folder), never among a step's
-outputs. They are named by what the training depends on, not by where its output goes: in a cluster that is another
-place in every run, and the folder is one for many trainings.
+A checkpoint holds the state of a training and everything that its result depends on; it is loaded only if all of that
+is unchanged. The files lie in TWOFOLD_CHECKPOINTS (default: `.twofold/checkpoints` in the current folder), never among
+a step's outputs. Their names depend on the inputs and not on the output's place: in a cluster that differs in
+every run, and one folder serves many trainings.
 """
 
 import hashlib
@@ -24,15 +24,12 @@ from twofold.core.progress import say
 from twofold.model.device import device_description
 from twofold.training import safe_loading
 
+CHECKPOINT_AGE = 7 * 24 * 3600  # seconds after which a checkpoint of another training is removed
+DRAFT_AGE = 3600  # seconds after which an unfinished file is removed
+
 
 def dependencies(step: str, parameters: Mapping[str, Any], **inputs: Path) -> dict[str, str]:
-    """Everything that decides what a step writes: its inputs' bytes, its parameters, its code, this machine's numerics.
-
-    Args:
-        step: its name.
-        parameters: as plain values.
-        inputs: the artifacts that it reads, by name.
-    """
+    """Everything that a step's result depends on: digests of its input artifacts and code, parameters, numerics."""
     return {
         **{name: digest(path) for name, path in inputs.items()},
         **{f"{step}.{name}": json.dumps(value) for name, value in parameters.items()},
@@ -41,25 +38,16 @@ def dependencies(step: str, parameters: Mapping[str, Any], **inputs: Path) -> di
     }
 
 
-ABANDONED = 7 * 24 * 3600  # seconds after which nobody will come back for a checkpoint
-TORN = 3600  # seconds after which nobody is writing a draft any more
-
-
 class Checkpoint:
     """The one checkpoint of one training."""
 
     def __init__(self, step: str, parts: Mapping[str, str]) -> None:
-        """Name the checkpoint of a training; nothing is read or written yet.
-
-        Args:
-            step: its name.
-            parts: everything that decides the training's result, by a name that a person understands.
-        """
+        """Name the checkpoint, without reading or writing it; `parts` is what the training's result depends on."""
         self.parts = dict(parts)
         self.step = step
         self.folder = Path(os.environ.get("TWOFOLD_CHECKPOINTS", ".twofold/checkpoints"))
         self.path = self.folder / f"{step}-{self.key[:16]}.pt"
-        # The same training may be under way twice, in two pods: neither writes into the other's file.
+        # Two pods may run the same training at once: each writes into a draft of its own.
         self._draft = self.path.with_suffix(f".{socket.gethostname()}-{os.getpid()}.draft")
 
     @property
@@ -69,10 +57,10 @@ class Checkpoint:
         return hashlib.sha256(lines.encode()).hexdigest()
 
     def load(self) -> dict[str, Any] | None:
-        """The state to go on from; None if there is none (where another training has left one, it says so).
+        """The state to resume from, or None; logs if there is only a checkpoint of another training.
 
         Raises:
-            ArtifactError: the folder cannot be made or written, which would show only after an epoch was paid for.
+            ArtifactError: the folder cannot be made or written; otherwise that would show only after an epoch.
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -81,22 +69,21 @@ class Checkpoint:
         if not os.access(self.folder, os.W_OK):
             raise ArtifactError(f"{self.folder}: cannot be written; see TWOFOLD_CHECKPOINTS")
         if self.path.exists():
-            kept = _read(self.path)
-            return None if kept is None else dict(kept["state"])
-        others = sorted(self.folder.glob(f"{self.step}-*.pt"), key=_touched)
-        kept = _read(others[-1]) if others else None
-        if kept is not None:
-            names = sorted(self.parts.keys() | kept["parts"].keys())
-            differ = [name for name in names if kept["parts"].get(name) != self.parts.get(name)]
+            own = _read(self.path)
+            return own and own["state"]
+        others = sorted(self.folder.glob(f"{self.step}-*.pt"), key=_modified)
+        if others and (other := _read(others[-1])):
+            names = sorted(self.parts.keys() | other["parts"].keys())
+            differ = [name for name in names if other["parts"].get(name) != self.parts.get(name)]
             say(f"{others[-1]}: of another training (its {', '.join(differ)} differ); training starts from scratch")
         return None
 
     def save(self, state: Mapping[str, Any]) -> None:
-        """Replace the checkpoint; a kill at any moment leaves the old one or the new one."""
+        """Replace the checkpoint atomically: a kill at any moment leaves the old one or the new one."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._sweep()
+        self._remove_abandoned()
         try:
-            # Made anew, never written into: in a folder of many trainings the name may be someone's link.
+            # Always a new file: in a shared folder the existing name may be someone's link.
             self._draft.unlink(missing_ok=True)
             with self._draft.open("xb") as stream:
                 torch.save({"parts": self.parts, "state": dict(state)}, stream)
@@ -108,21 +95,20 @@ class Checkpoint:
             raise
 
     def remove(self) -> None:
-        """After success: the step's output takes its place."""
+        """Remove the checkpoint after success."""
         self.path.unlink(missing_ok=True)
         self._draft.unlink(missing_ok=True)
 
-    def _sweep(self) -> None:
-        """Remove what trainings of this step have left that nobody goes on with."""
+    def _remove_abandoned(self) -> None:
         now = time.time()
-        for pattern, age in ((f"{self.step}-*.pt", ABANDONED), (f"{self.step}-*.draft", TORN)):
+        for pattern, age in ((f"{self.step}-*.pt", CHECKPOINT_AGE), (f"{self.step}-*.draft", DRAFT_AGE)):
             for path in self.folder.glob(pattern):
-                if path != self.path and now - _touched(path) > age:
+                if path != self.path and now - _modified(path) > age:
                     path.unlink(missing_ok=True)
 
 
-def _touched(path: Path) -> float:
-    """When a file was written; one that another training has removed in the meantime, never."""
+def _modified(path: Path) -> float:
+    """The time of a file's last change; 0 if another training has removed it in the meantime."""
     try:
         return path.stat().st_mtime
     except FileNotFoundError:
@@ -130,10 +116,10 @@ def _touched(path: Path) -> float:
 
 
 def _read(path: Path) -> dict[str, Any] | None:
-    """A checkpoint's parts and state; None, and it says so, if the file is not a whole one."""
+    """A checkpoint's parts and state; None, with a log line, if the file is damaged."""
     try:
-        kept = safe_loading.safe_load(path)
-        return {"parts": dict(kept["parts"]), "state": dict(kept["state"])}
+        content = safe_loading.safe_load(path)
+        return {"parts": dict(content["parts"]), "state": dict(content["state"])}
     except (OSError, KeyError, TypeError, ValueError) as error:
         say(f"{path}: not readable as a checkpoint ({error}); training starts from scratch")
         return None

@@ -1,11 +1,8 @@
-"""Convolutions made cheaper while they train, without changing what they learn.
-
-In: a network. Out: the same network, for as long as a `with` block lasts, with other arithmetic inside.
-"""
+"""Cheaper convolutions for training, in `with` blocks, without changing what the network learns."""
 
 import copy
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -15,38 +12,33 @@ from twofold.model.fused_classifier import conv_bn_pairs
 Forward = Callable[[Tensor], Tensor]
 
 
-@contextmanager
-def folded_batchnorm(network: nn.Module) -> Iterator[None]:
-    """Fold every frozen batch norm into the convolution before it, anew at each call and under autograd.
+def folded_batchnorm(network: nn.Module) -> AbstractContextManager[None]:
+    """Fold every frozen batch norm into the convolution before it, at each call and under autograd.
 
     A batch norm with fixed statistics is y = scale * x + shift with scale = weight / sqrt(variance + eps) and
     shift = bias - mean * scale, so convolving with `scale * kernel` and adding `shift` gives the same output and, by
-    the chain rule, the same gradients of kernel, weight and bias; the pass over the feature map is saved. (Ioffe &
+    the chain rule, the same gradients of kernel, weight and bias, without another pass over the feature map. (Ioffe &
     Szegedy 2015, section 3.1.)
     """
-    with ExitStack() as patches:
-        for convolution, norm in conv_bn_pairs(network):
-            patches.enter_context(_patched(convolution, _fold(convolution, norm)))
-            # timm's batch norms carry the activation that follows them.
-            patches.enter_context(_patched(norm, getattr(norm, "act", nn.Identity()).forward))
-        yield
+    replacements: list[tuple[nn.Module, Forward]] = []
+    for convolution, norm in conv_bn_pairs(network):
+        # timm's batch norms include the activation that follows them.
+        activation = getattr(norm, "act", nn.Identity())
+        replacements += [(convolution, _folded_forward(convolution, norm)), (norm, activation.forward)]
+    return _replaced_forwards(replacements)
 
 
-@contextmanager
-def depthwise_in_float32(network: nn.Module) -> Iterator[None]:
+def depthwise_in_float32(network: nn.Module) -> AbstractContextManager[None]:
     """Compute depthwise convolutions in float32 while gradients are recorded under autocast.
 
-    On the CPU their bfloat16 gradient is slow; without gradients bfloat16 is the faster one.
+    On a CPU their bfloat16 gradient is slow; without gradients bfloat16 is faster.
     """
-    with ExitStack() as patches:
-        for module in network.modules():
-            if isinstance(module, nn.Conv2d) and module.groups > 1:
-                patches.enter_context(_patched(module, _in_float32(module.forward)))
-        yield
+    depthwise = [m for m in network.modules() if isinstance(m, nn.Conv2d) and m.groups > 1]
+    return _replaced_forwards([(module, _float32_forward(module.forward)) for module in depthwise])
 
 
-def _fold(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> Forward:
-    # The convolution's own forward with another kernel and bias: padding and stride stay its own business.
+def _folded_forward(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> Forward:
+    # The convolution's own forward with another kernel and bias keeps its padding and stride.
     plain = type(convolution) is nn.Conv2d
     twin = copy.copy(convolution)
     twin._parameters = {}
@@ -60,7 +52,7 @@ def _fold(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> Forward:
         if convolution.bias is not None:
             shift = shift + convolution.bias * scale
         if plain:
-            # Nothing is set on a module: a compiler sees one expression.
+            # Without an assignment to a module, a compiler gets one expression.
             output: Tensor = convolution._conv_forward(images, kernel, shift)
         else:
             twin.weight, twin.bias = kernel, shift
@@ -70,9 +62,8 @@ def _fold(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> Forward:
     return forward
 
 
-def _in_float32(convolve: Forward) -> Forward:
+def _float32_forward(convolve: Forward) -> Forward:
     def forward(images: Tensor) -> Tensor:
-        # Without a gradient to come, bfloat16 is the faster one here too.
         if not torch.is_autocast_enabled(images.device.type) or not torch.is_grad_enabled():
             return convolve(images)
         with torch.autocast(images.device.type, enabled=False):
@@ -82,12 +73,15 @@ def _in_float32(convolve: Forward) -> Forward:
 
 
 @contextmanager
-def _patched(module: nn.Module, forward: Forward) -> Iterator[None]:
-    before = module.__dict__.get("forward")
-    module.forward = forward
+def _replaced_forwards(replacements: Sequence[tuple[nn.Module, Forward]]) -> Iterator[None]:
+    """Replace the modules' forward for the length of a `with` block."""
+    previous = [(module, module.__dict__.get("forward")) for module, _ in replacements]
+    for module, forward in replacements:
+        module.forward = forward
     try:
         yield
     finally:
-        del module.forward
-        if before is not None:
-            module.forward = before
+        for module, before in previous:
+            del module.forward
+            if before is not None:
+                module.forward = before

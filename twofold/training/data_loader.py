@@ -1,8 +1,8 @@
-"""Training images as a network is shown them: fetched ahead of the step, changed at random, normalised.
+"""Training batches on the device: prefetched, scaled down, augmented and normalised.
 
-In: a classifier, prepared images, an augmentation. Out: what `training.train` asks for: the inputs of each step, and
-the forward pass that begins with them. The random draws are made on the CPU; the arithmetic on pixels belongs to the
-forward pass, so that a GPU runs it in the step's own graph, but for scaling them down, which decides the graph's shape.
+Takes a classifier, prepared images and an augmentation, and gives `loop.train` the inputs of each step and the forward
+pass on them. Random draws are made on the CPU. The arithmetic on pixels belongs to the forward pass, so that a GPU runs
+it in the step's own graph, except for scaling down, which changes the graph's shape.
 """
 
 import queue
@@ -23,22 +23,22 @@ from twofold.model.inference import normalise
 from twofold.training.augmentation import Augmentation, AugmentationDraws, augment, draw_augmentation
 from twofold.training.loop import Epoch
 
-Chosen = Sequence[npt.NDArray[np.int64]]
-AHEAD = 4  # batches read ahead of the step
-UPLOAD = 1 << 28  # bytes copied at a time
-BESIDE = 1 << 32  # bytes for the network, its gradients, AdamW's state and an average
-PER_PIXEL = 2048  # bytes that a training step keeps for a pixel of its batch; ResNet-50 with live norms takes 900
-ROUNDING = 1e-9  # 0.29 x 100 is a little less than 29
+Batches = Sequence[npt.NDArray[np.int64]]
+PREFETCHED = 4  # batches
+UPLOAD_BYTES = 1 << 28  # copied at a time
+RESERVED_BYTES = 1 << 32  # for the network, its gradients, AdamW's state and a weight average
+BYTES_PER_PIXEL = 2048  # that a training step keeps for its batch; ResNet-50 with live norms needs 900
+ROUNDING = 1e-9  # 0.29 * 100 is slightly below 29
 
 
 @dataclass(frozen=True)
 class ProgressiveResizing:
-    """How large training images are.
+    """The size of training images by epoch.
 
     Attributes:
-        start: pixels a side of the first epochs, below `end`.
-        end: of the others: that of the prepared images.
-        at: share of the epochs, above 0 and below 1, that are small ones at most.
+        start: pixels per side in the first epochs, below `end`.
+        end: pixels per side in the other epochs: that of the prepared images.
+        at: greatest share of the epochs, above 0 and below 1, with small images.
         epochs: of the whole training.
     """
 
@@ -48,12 +48,12 @@ class ProgressiveResizing:
     epochs: int
 
     def size(self, epoch: int) -> int:
-        """Pixels a side in an epoch, 1 to `epochs`."""
+        """Pixels per side in an epoch, 1 to `epochs`."""
         return self.start if epoch <= self.at * self.epochs + ROUNDING else self.end
 
 
 class TrainingBatches:
-    """Rows of prepared images, shown to a classifier that trains."""
+    """The batches of a training, from rows of prepared images."""
 
     def __init__(
         self,
@@ -67,16 +67,13 @@ class TrainingBatches:
         batch_size: int,
         resolution: ProgressiveResizing | None = None,
     ) -> None:
-        """Where the classifier is on a GPU, the images are copied there if they fit.
+        """Copy the images to the classifier's device if that is a GPU and they fit.
 
         Args:
-            classifier: on the device to train on.
-            images: prepared.
             rows: of the training images.
-            augmentation: what may be done to them.
             mean, std: per channel, pixels in 0..1.
             batch_size: at most.
-            resolution: how large the images of an epoch are; None for as they are prepared.
+            resolution: the size of the images by epoch; None for the prepared size.
         """
         self._classifier, self._augmentation = classifier, augmentation
         self._resolution, self._size = resolution, images.size
@@ -85,22 +82,22 @@ class TrainingBatches:
         self.feed = Prefetcher(images, rows, self._device, batch_size)
 
     def inputs(self, epoch: Epoch) -> Iterator[tuple[Tensor, ...]]:
-        """Of each step: pixels (n, S, S, C) uint8, and what was drawn for them."""
+        """The pixels (n, S, S, C) uint8 of each step, and their augmentation draws."""
         size = self._resolution.size(epoch.address[1]) if self._resolution else self._size
         for step, pixels in enumerate(self.feed(epoch.batches)):
-            drawn = draw_augmentation(len(pixels), self._augmentation, epoch.random(step))
-            yield scaled_down(pixels, size), *(to_device(tensor, self._device) for tensor in drawn)
+            draws = draw_augmentation(len(pixels), self._augmentation, epoch.random(step))
+            yield scale_down(pixels, size), *(to_device(tensor, self._device) for tensor in draws)
 
-    def forward(self, pixels: Tensor, *drawn: Tensor) -> Tensor:
-        """Logits (n, 2) of the changed images."""
+    def forward(self, pixels: Tensor, *draws: Tensor) -> Tensor:
+        """Logits (n, 2) of the augmented images."""
         with torch.autocast(self._device.type, enabled=False):
-            images = normalise(augment(pixels, self._augmentation, AugmentationDraws(*drawn)), self._mean, self._std)
+            images = normalise(augment(pixels, self._augmentation, AugmentationDraws(*draws)), self._mean, self._std)
         logits: Tensor = self._classifier(images)
         return logits
 
 
 class Prefetcher:
-    """Batches of the pixels of some rows."""
+    """Batches of pixels on the device, read while the GPU computes."""
 
     def __init__(
         self,
@@ -114,93 +111,89 @@ class Prefetcher:
         """Copy the images to the GPU, if there is one and they fit.
 
         Args:
-            images: prepared.
-            rows: row numbers; what is asked for later are positions among these.
-            device: where the batches go.
+            rows: row numbers; a batch is a list of positions among them.
             batch_size: at most.
-            resident: whether to keep all on the GPU; None to find out whether they fit.
+            resident: whether to keep all images on the GPU; None to keep them if they fit.
         """
-        self._images, self._rows, self._device, self._size = images, rows, device, batch_size
-        fits = resident if resident is not None else device.type == "cuda" and self._fits()
-        self._all = self._upload() if fits else None
+        self._images, self._rows, self._device, self._batch_size = images, rows, device, batch_size
+        self.resident = device.type == "cuda" and self._fits() if resident is None else resident
+        self._all = self._upload() if self.resident else None
 
-    @property
-    def resident(self) -> bool:
-        """Whether all images lie in the device's memory."""
-        return self._all is not None
-
-    def __call__(self, batches: Chosen) -> Iterator[Tensor]:
-        """The pixels (n, S, S, C) uint8 of each batch, on the device; a batch is positions among the rows."""
+    def __call__(self, batches: Batches) -> Iterator[Tensor]:
+        """The pixels (n, S, S, C) uint8 of each batch, on the device."""
         if self._all is not None:
-            return (self._all[to_device(torch.from_numpy(chosen), self._device)] for chosen in batches)
+            return (self._all[to_device(torch.from_numpy(batch), self._device)] for batch in batches)
         if self._device.type == "cuda":
-            return self._ahead(batches)
-        return (torch.from_numpy(self._images.pixels(self._rows[chosen])) for chosen in batches)
+            return self._prefetch(batches)
+        return (self._read(batch) for batch in batches)
+
+    def _read(self, batch: npt.NDArray[np.int64] | slice) -> Tensor:
+        return torch.from_numpy(self._images.pixels(self._rows[batch]))
 
     def _shape(self, n: int) -> tuple[int, int, int, int]:
         return n, self._images.size, self._images.size, self._images.channels
 
     def _fits(self) -> bool:
         free, _ = torch.cuda.mem_get_info(self._device)
-        step = self._size * self._images.size**2 * PER_PIXEL
-        return int(np.prod(self._shape(len(self._rows)))) <= free - BESIDE - step
+        step = self._batch_size * self._images.size**2 * BYTES_PER_PIXEL
+        return int(np.prod(self._shape(len(self._rows)))) <= free - RESERVED_BYTES - step
 
     def _upload(self) -> Tensor:
         whole = torch.empty(self._shape(len(self._rows)), dtype=torch.uint8, device=self._device)
-        step = max(1, UPLOAD // int(np.prod(self._shape(1))))
+        step = max(1, UPLOAD_BYTES // int(np.prod(self._shape(1))))
         for start in range(0, len(self._rows), step):
-            some = torch.from_numpy(self._images.pixels(self._rows[start : start + step]))
-            whole[start : start + step] = some.to(self._device)
+            part = slice(start, start + step)
+            whole[part] = self._read(part).to(self._device)
         return whole
 
-    def _ahead(self, batches: Chosen) -> Iterator[Tensor]:
-        """A ring of pinned buffers: read by a thread, copied on a stream of their own."""
-        here, copying = torch.cuda.current_stream(self._device), torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
+    def _prefetch(self, batches: Batches) -> Iterator[Tensor]:
+        """Read into a ring of pinned buffers in a thread, and copy them to the GPU on a stream of their own."""
+        current, copying = torch.cuda.current_stream(self._device), torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
         ring: queue.Queue[tuple[Tensor, torch.cuda.Event | None]] = queue.Queue()
-        for _ in range(AHEAD):
-            ring.put((torch.empty(self._shape(self._size), dtype=torch.uint8, pin_memory=True), None))
+        for _ in range(PREFETCHED):
+            ring.put((torch.empty(self._shape(self._batch_size), dtype=torch.uint8, pin_memory=True), None))
         ready: queue.Queue[tuple[Tensor, int] | BaseException] = queue.Queue()
         ended = threading.Event()
 
         def read() -> None:
             try:
-                for chosen in batches:
+                for batch in batches:
                     buffer, copied = ring.get()
                     if ended.is_set():
                         return
                     if copied is not None:
                         copied.synchronize()
-                    buffer[: len(chosen)].numpy()[...] = self._images.pixels(self._rows[chosen])
-                    ready.put((buffer, len(chosen)))
-            except BaseException as error:  # raised again where the batch is awaited
+                    buffer[: len(batch)].numpy()[...] = self._images.pixels(self._rows[batch])
+                    ready.put((buffer, len(batch)))
+            except BaseException as error:  # raised again by the consumer
                 ready.put(error)
 
         reader = threading.Thread(target=read, name="twofold-feed", daemon=True)
         reader.start()
         try:
             for _ in batches:
-                found = ready.get()
-                if isinstance(found, BaseException):
-                    raise found
-                buffer, n = found
+                item = ready.get()
+                if isinstance(item, BaseException):
+                    raise item
+                buffer, n = item
                 with torch.cuda.stream(copying):
                     pixels = buffer[:n].to(self._device, non_blocking=True)
                     copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
                     copied.record()
-                here.wait_event(copied)
-                pixels.record_stream(here)
+                current.wait_event(copied)
+                pixels.record_stream(current)
                 ring.put((buffer, copied))
                 yield pixels
         finally:
             ended.set()
-            ring.put((torch.empty(0), None))  # wakes a reader that waits for room
+            ring.put((torch.empty(0), None))  # wakes a reader that waits for a buffer
             reader.join()
 
 
-def scaled_down(pixels: Tensor, size: int) -> Tensor:
-    """(N, S, S, C) uint8 -> (N, size, size, C) uint8, antialiased bilinear; as they are if S is `size`.
+def scale_down(pixels: Tensor, size: int) -> Tensor:
+    """(N, S, S, C) uint8 -> (N, size, size, C) uint8, antialiased bilinear; unchanged if S is `size`.
 
-    Computed in float32 and rounded once; a level may differ where two devices add in another order.
+    Computed in float32 and rounded once; devices that add in another order may differ by one level.
     """
     if pixels.shape[1] == size:
         return pixels

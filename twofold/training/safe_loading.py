@@ -1,8 +1,7 @@
-"""Tensors out of a file that torch has saved, without running anything that the file holds.
+"""Load files that torch has saved without executing anything they contain.
 
-In: a file, or its bytes as a stream. Out: the tensors, numbers, texts and containers that were saved; a reason if it
-holds anything else. Such a file is a pickle, and a pickle may name any code to be run; only what makes tensors is let
-through here, and torch's advice to let through the rest is not passed on.
+Such a file is a pickle, which may name any code to be run. Only tensors, numbers, texts and containers are allowed;
+for anything else the error gives a reason, but not torch's advice on how to allow it.
 """
 
 import re
@@ -16,30 +15,29 @@ _NAMED = re.compile(r"GLOBAL (\S+)")
 
 
 def safe_load(source: Path | BinaryIO) -> Any:
-    """What was saved, on the CPU.
+    """The saved object, on the CPU.
 
     Raises:
-        ValueError: the file names code, is of another kind, or is damaged; in a few words.
-        OSError: it cannot be read.
+        ValueError: the file names code, has another format, or is damaged; with a short reason.
+        OSError: the file cannot be read.
     """
     try:
         with warnings.catch_warnings():
-            # Of a protocol that torch does not write; whether it can be read is decided below.
-            warnings.simplefilter("ignore", UserWarning)
+            warnings.simplefilter("ignore", UserWarning)  # of unusual pickle protocols, which are handled below
             return torch.load(source, map_location="cpu", weights_only=True)
     except OSError:
         raise
     except Exception as error:
-        # All kinds: what a damaged pickle does to the machine that reads it is not foreseen (IndexError, TypeError…).
+        # A damaged pickle can raise anything (IndexError, TypeError…).
         raise ValueError(_reason(error)) from None
 
 
 def _reason(error: Exception) -> str:
     text = str(error)
     if named := _NAMED.search(text):
-        return f"it asks for the code `{named[1]}`, which no tensor needs; nothing of it was run"
+        return f"it asks for the code `{named[1]}`, which no tensor needs; nothing of it was executed"
     if ".tar format" in text:
-        return "it is a tar of torch's old kind, which cannot be read without running what it holds"
+        return "it is in torch's old tar format, which cannot be read without executing its content"
     if "TorchScript" in text:
         return "it is a program (TorchScript), not tensors"
-    return f"it is damaged or of another kind ({type(error).__name__})"
+    return f"it is damaged or has another format ({type(error).__name__})"

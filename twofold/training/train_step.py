@@ -1,7 +1,6 @@
-"""One step of gradient descent; on a GPU, a CUDA graph that is replayed.
+"""One optimizer step: loss, gradient, clipping and AdamW; on a GPU a CUDA graph that is replayed.
 
-In: the inputs of a step, in tensors of a shape that comes again and again. Out: the weights moved; the loss and the
-norm of the gradient, left on the device, for whoever wants to read them to wait for them.
+Loss and gradient norm stay on the device, so that only a caller that reads them waits for them.
 """
 
 from collections import Counter
@@ -19,28 +18,27 @@ from twofold.training.optimizer import Groups
 
 Forward = Callable[..., Tensor]
 Shapes = tuple[torch.Size, ...]
-# Steps of a shape before it is captured: libraries choose their kernels in them, and AdamW makes its state. They are
-# steps of the training like all others.
+# Ordinary training steps of a shape before it is captured, in which libraries choose kernels and AdamW makes its state.
 WARM_UP = 3
-NOBODY = -100  # the target of what only fills a batch up to its shape, and counts in no loss
+PADDING = -100  # the target of images that only fill up a batch; the loss ignores them
 
 
 class StepResult(NamedTuple):
-    """What a step found, on the device, before it moved: valid until the next step of the same shape."""
+    """Loss and gradient norm before the update, on the device; valid until the next step of the same shape."""
 
     loss: Tensor
     norm: Tensor
 
 
 @dataclass(frozen=True)
-class _Captured:
+class _CapturedStep:
     graph: torch.cuda.CUDAGraph
-    static: tuple[Tensor, ...]
+    inputs: tuple[Tensor, ...]
     result: StepResult
 
-    def replay(self, given: Sequence[Tensor]) -> StepResult:
-        for there, here in zip(self.static, given, strict=True):
-            there.copy_(here)
+    def replay(self, inputs: Sequence[Tensor]) -> StepResult:
+        for own, new in zip(self.inputs, inputs, strict=True):
+            own.copy_(new)
         self.graph.replay()
         return self.result
 
@@ -48,29 +46,29 @@ class _Captured:
 def cross_entropy(
     logits: Tensor, targets: Tensor, weights: Tensor | None, label_smoothing: float, *, padded: bool
 ) -> Tensor:
-    """The mean loss of those targets that are somebody's.
+    """The mean loss over the targets that are not PADDING.
 
     Args:
         logits: (N, 2).
-        targets: (N,), NOBODY only if `padded`.
+        targets: (N,), PADDING only if `padded`.
         weights: of the classes, (2,).
-        padded: to compute it in a way whose shapes do not depend on how many are NOBODY.
+        padded: compute it in shapes that do not depend on the number of PADDING targets.
     """
     if not padded:
         return F.cross_entropy(logits, targets, weights, label_smoothing=label_smoothing)
     each = F.cross_entropy(
-        logits, targets, weights, reduction="none", ignore_index=NOBODY, label_smoothing=label_smoothing
+        logits, targets, weights, reduction="none", ignore_index=PADDING, label_smoothing=label_smoothing
     )
-    real = targets != NOBODY
+    real = targets != PADDING
     weight = real.float() if weights is None else weights[targets.clamp(min=0)] * real
     return each.sum() / weight.sum()
 
 
 class TrainStep:
-    """Cross-entropy, its gradient, clipped, and AdamW.
+    """Cross-entropy, its clipped gradient, and AdamW.
 
-    On a GPU a step is hundreds of kernels, each of which the CPU takes longer to start than the GPU to run at small
-    batches: the fourth step of each shape is recorded as a CUDA graph, and every later one is a single launch.
+    On a GPU a step is hundreds of kernels, and at small batches starting a kernel takes the CPU longer than running it
+    takes the GPU. So the fourth step of each shape is captured as a CUDA graph; each later one is a single launch.
     """
 
     def __init__(
@@ -84,87 +82,77 @@ class TrainStep:
         clip_norm: float,
         mixed_precision: bool,
     ) -> None:
-        """Nothing is computed yet.
+        """Prepare the optimizer, without computing anything.
 
         Args:
-            network: in the mode that it is to train in whenever a step is made.
+            network: the caller sets its modules to training or evaluation mode before each step.
             forward: inputs to logits (N, 2), through the network.
             groups: of AdamW's parameters, each with its peak learning rate.
-            class_weights, label_smoothing, clip_norm, mixed_precision: as in `training.Plan`.
+            class_weights, label_smoothing, clip_norm, mixed_precision: see `loop.TrainingConfig`.
         """
         self.device = next(network.parameters()).device
-        self._graphed = self.device.type == "cuda"
-        # Without "capturable", AdamW would count its steps on the CPU, out of a graph's reach.
-        self.optimizer = torch.optim.AdamW(groups, fused=True, capturable=self._graphed)
+        # If steps become CUDA graphs, all batches should have one shape: each shape costs a capture and a compilation.
+        self.graphed = self.device.type == "cuda"
+        # Without "capturable", AdamW would count its steps on the CPU, which a graph cannot do.
+        self.optimizer = torch.optim.AdamW(groups, fused=True, capturable=self.graphed)
         self._parameters = list(network.parameters())
         self._forward = forward
         self._weights = torch.tensor(class_weights, device=self.device) if class_weights else None
         self._label_smoothing = label_smoothing
         self._clip_norm = clip_norm
         self._mixed_precision = mixed_precision
-        self._seen: Counter[Shapes] = Counter()
-        self._captured: dict[Shapes, _Captured] = {}
+        self._steps: Counter[Shapes] = Counter()
+        self._captured: dict[Shapes, _CapturedStep] = {}
 
-    @property
-    def one_shape(self) -> bool:
-        """Whether batches should all be of one shape: each further one is another capture and another compilation."""
-        return self._graphed
-
-    def rates(self, factor: float) -> None:
-        """Multiply the peak learning rates with a factor."""
+    def set_lr(self, factor: float) -> None:
+        """Set the learning rates to their peaks times a factor."""
         for group in self.optimizer.param_groups:
             rate = group["peak"] * factor
-            if not self._graphed:
+            if not self.graphed:
                 group["lr"] = rate
             elif isinstance(group["lr"], Tensor) and group["lr"].device == self.device:
-                group["lr"].fill_(rate)  # where the graph reads it
+                group["lr"].fill_(rate)  # in place, where the graph reads it
             else:
                 group["lr"] = torch.tensor(rate, device=self.device)
 
     def __call__(self, inputs: Sequence[Tensor], targets: Tensor) -> StepResult:
-        """Make one step.
+        """Make one step with the inputs of `forward` and targets (N,) int64 (0, 1 or PADDING), all on the device."""
+        tensors = (*inputs, targets)
+        if not self.graphed:
+            return self._step(tensors)
+        shapes = tuple(tensor.shape for tensor in tensors)
+        if shapes not in self._captured:
+            self._steps[shapes] += 1
+            if self._steps[shapes] <= WARM_UP:
+                return self._warm_up(tensors)
+            self._captured[shapes] = self._capture(tensors)
+        return self._captured[shapes].replay(tensors)
 
-        Args:
-            inputs: of `forward`, on the network's device.
-            targets: (N,) int64, 0, 1 or NOBODY.
-        """
-        given = (*inputs, targets)
-        if not self._graphed:
-            return self._step(given)
-        shapes = tuple(tensor.shape for tensor in given)
-        if shapes in self._captured:
-            return self._captured[shapes].replay(given)
-        self._seen[shapes] += 1
-        if self._seen[shapes] <= WARM_UP:
-            return self._aside(given)
-        self._captured[shapes] = self._capture(given)
-        return self._captured[shapes].replay(given)
-
-    def _step(self, given: Sequence[Tensor]) -> StepResult:
-        *inputs, targets = given
+    def _step(self, tensors: Sequence[Tensor]) -> StepResult:
+        *inputs, targets = tensors
         self.optimizer.zero_grad()
         with autocast(self.device) if self._mixed_precision else nullcontext():
             logits = self._forward(*inputs)
-        loss = cross_entropy(logits.float(), targets, self._weights, self._label_smoothing, padded=self._graphed)
+        loss = cross_entropy(logits.float(), targets, self._weights, self._label_smoothing, padded=self.graphed)
         loss.backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(self._parameters, self._clip_norm)
         self.optimizer.step()
         return StepResult(loss.detach(), norm.detach())
 
-    def _aside(self, given: Sequence[Tensor]) -> StepResult:
-        # On the stream that a capture will use too: autograd remembers on which one a gradient was first made.
-        side, here = torch.cuda.Stream(self.device), torch.cuda.current_stream(self.device)  # type: ignore[no-untyped-call]
-        side.wait_stream(here)
+    def _warm_up(self, tensors: Sequence[Tensor]) -> StepResult:
+        # On a side stream, as a capture uses one: autograd remembers the stream on which a gradient was first made.
+        side, current = torch.cuda.Stream(self.device), torch.cuda.current_stream(self.device)  # type: ignore[no-untyped-call]
+        side.wait_stream(current)
         with torch.cuda.stream(side):
-            result = self._step(given)
-        here.wait_stream(side)
+            result = self._step(tensors)
+        current.wait_stream(side)
         return result
 
-    def _capture(self, given: Sequence[Tensor]) -> _Captured:
-        static = tuple(tensor.clone() for tensor in given)
-        # Gradients that the graph makes lie in its own memory, and those of before are in the way.
+    def _capture(self, tensors: Sequence[Tensor]) -> _CapturedStep:
+        inputs = tuple(tensor.clone() for tensor in tensors)
+        # The graph keeps gradients in its own memory, so those of earlier steps must be freed.
         self.optimizer.zero_grad()
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
-            result = self._step(static)
-        return _Captured(graph, static, result)
+            result = self._step(inputs)
+        return _CapturedStep(graph, inputs, result)

@@ -1,4 +1,4 @@
-"""Script 5 of 6: figures and a ROC curve on the test images. `evaluate DATA MODEL OUT`."""
+"""Script 5 of 6: metrics and a ROC curve of the test images. `evaluate DATA MODEL OUT`."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""Script 4 of 6: every weight trained, the best epoch by validation kept. `finetune DATA HEAD OUT EPOCHS`."""
+"""Script 4 of 6: train all weights and keep the best epoch by validation. `finetune DATA HEAD OUT EPOCHS`."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Script 3 of 6: a head trained on the frozen base, which runs in every epoch. `head DATA OUT EPOCHS`."""
+"""Script 3 of 6: train a head on the frozen base, which runs in every epoch. `head DATA OUT EPOCHS`."""
 
 import sys
 from pathlib import Path

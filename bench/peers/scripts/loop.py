@@ -1,4 +1,4 @@
-"""What scripts 3, 4 and 5 share: a loader of class folders, and a pass over it, with torch's defaults."""
+"""Shared by scripts 3, 4 and 5: a DataLoader of class folders and a pass over it, with torch's defaults."""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from twofold.model.device import device
 
 
 def loader(folder: Path, *, train: bool) -> DataLoader[Any]:
-    """Batches of 32, normalised; those to train on in any order, mirrored at random both ways."""
+    """Normalised batches of 32; for training shuffled and randomly flipped."""
     from torchvision.datasets import ImageFolder
     from torchvision.transforms import Compose, Normalize, RandomHorizontalFlip, RandomVerticalFlip, ToTensor
 
@@ -23,11 +23,11 @@ def loader(folder: Path, *, train: bool) -> DataLoader[Any]:
 
 
 def epoch(model: nn.Module, batches: DataLoader[Any], optimizer: torch.optim.Optimizer | None = None) -> float:
-    """One pass, with steps if there is an optimizer; the mean loss."""
+    """One pass, with optimizer steps if there is an optimizer; returns the mean loss."""
     total, count = 0.0, 0
     with torch.set_grad_enabled(optimizer is not None):
         for images, targets in batches:
-            # ImageFolder numbers the classes by name: defective is 0 there, and 1 here.
+            # ImageFolder numbers the classes by name: defective is 0 there and 1 here.
             wanted = 1 - targets.to(device())
             loss = F.cross_entropy(model(images.to(device())), wanted)
             if optimizer is not None:

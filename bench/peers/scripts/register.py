@@ -1,4 +1,4 @@
-"""Script 6 of 6: figures, picture and model into MLflow's tracking and registry. `register MODEL EVALUATION`."""
+"""Script 6 of 6: log metrics, plot and model to MLflow and register the model. `register MODEL EVALUATION`."""
 
 import json
 import sys

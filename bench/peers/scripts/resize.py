@@ -1,4 +1,4 @@
-"""Script 2 of 6: every image read by Pillow, made RGB, resized and saved as PNG. `resize SOURCE OUT SIZE`."""
+"""Script 2 of 6: convert every image to RGB, resize it and save it as PNG. `resize SOURCE OUT SIZE`."""
 
 import sys
 from pathlib import Path

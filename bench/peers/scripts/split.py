@@ -1,4 +1,4 @@
-"""Script 1 of 6: files and labels.csv to one folder a split and class, copied. `split SOURCE OUT`."""
+"""Script 1 of 6: copy the files of labels.csv to one folder per split and class. `split SOURCE OUT`."""
 
 import csv
 import shutil

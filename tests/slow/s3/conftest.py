@@ -1,4 +1,4 @@
-"""One S3 server for all of these tests, its address and credentials in the environment."""
+"""One S3 server for all these tests, with its address and credentials in the environment."""
 
 import boto3
 import pytest

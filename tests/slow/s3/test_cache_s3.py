@@ -1,4 +1,4 @@
-"""The memo in a bucket of a real S3 server."""
+"""The cache in a bucket of a real S3 server."""
 
 import os
 import socket
@@ -23,21 +23,21 @@ PREFIX = "team/memo-1/"
 
 @pytest.fixture
 def bucket(store, monkeypatch):
-    """An empty bucket, in which the memo lies, and an object of somebody else's."""
+    """The cache's bucket, empty but for an object that is not the cache's."""
     if not any(one["Name"] == "memos" for one in store.list_buckets()["Buckets"]):
         store.create_bucket(Bucket="memos")
     for key in keys(store, ""):
         store.delete_object(Bucket="memos", Key=key)
     store.put_object(Bucket="memos", Key="team/memo-1/readme.txt", Body=b"not a pack")
     monkeypatch.setenv("TWOFOLD_CACHE", "s3://memos/team")
-    monkeypatch.setattr(cache, "_done_without", set())
+    monkeypatch.setattr(cache, "_failed", set())
     anew()
     return store
 
 
 def anew():
-    """As another process: nothing of the listing is known any more."""
-    cache_s3._shelves.clear()
+    """Forget the listing, as if in another process."""
+    cache_s3._stores.clear()
 
 
 def keys(store, prefix=PREFIX):
@@ -58,7 +58,7 @@ def damage(store, key):
     store.put_object(Bucket="memos", Key=key, Body=bytes(body))
 
 
-def test_values_come_back_in_this_process_and_in_another(bucket):
+def test_values_are_found_in_this_process_and_in_another(bucket):
     entries = {f"k{i}": bytes([i]) * i for i in range(100)}
     put((key, IMAGE, value) for key, value in entries.items())
     assert len(packs(bucket)) == 3  # 36 + 36 + 28
@@ -67,10 +67,11 @@ def test_values_come_back_in_this_process_and_in_another(bucket):
     assert cache.lookup([*entries, "none"]) == entries
 
 
-def test_processes_put_at_once_and_read_each_other(bucket):
+def test_processes_write_at_once_and_read_each_others_values(bucket):
     script = (
-        "import sys; from twofold.storage import cache; name = sys.argv[1]\n"
-        "for i in range(10): cache.store([(f'{name}{i}', 'a' * 64, name.encode() * 9), ('both', 'a' * 64, b'same')], 'x')"
+        "import sys; from twofold.storage import cache; name, image = sys.argv[1], 'a' * 64\n"
+        "for i in range(10):\n"
+        "    cache.store([(f'{name}{i}', image, name.encode() * 9), ('both', image, b'same')], 'x')"
     )
     writers = [subprocess.Popen([sys.executable, "-c", script, name], stderr=subprocess.PIPE) for name in "pqr"]
     assert [(one.communicate(timeout=120)[1], one.returncode) for one in writers] == [(b"", 0)] * 3
@@ -78,7 +79,7 @@ def test_processes_put_at_once_and_read_each_other(bucket):
     assert cache.lookup(wanted) == {key: b"same" if key == "both" else key[:1].encode() * 9 for key in wanted}
 
 
-def test_a_damaged_value_is_made_again_and_then_found(bucket):
+def test_a_corrupt_value_is_stored_again_and_then_found(bucket):
     put([("k1", IMAGE, b"one"), ("k2", IMAGE, b"two")])
     (pack,) = packs(bucket)
     damage(bucket, pack)
@@ -86,11 +87,11 @@ def test_a_damaged_value_is_made_again_and_then_found(bucket):
     assert cache.lookup(["k1", "k2"]) == {"k1": b"one"}
     put([("k2", IMAGE, b"two")])
     anew()
-    # The damaged pack is there still, and may be asked first.
+    # The corrupt pack is still there and may be read first.
     assert cache.lookup(["k1", "k2"]) == {"k1": b"one", "k2": b"two"}
 
 
-def test_a_pack_that_is_gone_is_as_good_as_missing(bucket):
+def test_a_deleted_pack_counts_as_missing(bucket):
     put([("k1", IMAGE, b"one")])
     anew()
     assert cache.lookup(["k1"]) == {"k1": b"one"}
@@ -98,16 +99,16 @@ def test_a_pack_that_is_gone_is_as_good_as_missing(bucket):
     assert cache.lookup(["k1"]) == {}
 
 
-def test_it_keeps_to_its_limit_and_those_used_longest_ago_go(bucket, monkeypatch):
+def test_the_least_recently_used_packs_are_evicted(bucket, monkeypatch):
     monkeypatch.setenv("TWOFOLD_CACHE_LIMIT", "10K")
     ages = {}
-    listed = cache_s3._Shelf.packs
+    listed = cache_s3._PackStore.list_packs
 
     def aged(shelf):
         found = [one._replace(used=ages.get(one.name, one.used)) for one in listed(shelf)]
         return sorted(found, key=lambda one: one.used)
 
-    monkeypatch.setattr(cache_s3._Shelf, "packs", aged)
+    monkeypatch.setattr(cache_s3._PackStore, "list_packs", aged)
     for i in range(4):
         put([(f"k{i}", IMAGE, bytes([i]) * 2000)])
         ages |= {key.removeprefix(PREFIX): float(i) for key in packs(bucket) if key.removeprefix(PREFIX) not in ages}
@@ -119,7 +120,7 @@ def test_it_keeps_to_its_limit_and_those_used_longest_ago_go(bucket, monkeypatch
     assert cache.lookup(["large"]) == {}
 
 
-def test_reading_is_using_once_a_day(bucket, monkeypatch):
+def test_reading_counts_as_a_use_once_a_day(bucket, monkeypatch):
     put([("k1", IMAGE, b"one")])
     (pack,) = packs(bucket)
     written = bucket.head_object(Bucket="memos", Key=pack)["LastModified"]
@@ -127,7 +128,7 @@ def test_reading_is_using_once_a_day(bucket, monkeypatch):
     cache.lookup(["k1"])
     assert bucket.head_object(Bucket="memos", Key=pack)["LastModified"] == written
     time.sleep(1.1)  # LastModified has whole seconds
-    monkeypatch.setattr(cache_s3, "REST", 1.0)
+    monkeypatch.setattr(cache_s3, "USE_INTERVAL", 1.0)
     anew()
     assert cache.lookup(["k1"]) == cache.lookup(["k1"]) == {"k1": b"one"}
     assert bucket.head_object(Bucket="memos", Key=pack)["LastModified"] > written
@@ -135,14 +136,14 @@ def test_reading_is_using_once_a_day(bucket, monkeypatch):
     assert cache.lookup(["k1"]) == {"k1": b"one"}
 
 
-def test_forgetting_an_image_takes_it_out_of_every_pack(bucket):
+def test_forgetting_an_image_removes_it_from_every_pack(bucket):
     put([("k1", IMAGE, b"secret one"), ("k2", OTHER, b"two")])
     put([("k3", IMAGE, b"secret three")])
     put([("k4", OTHER, b"four")], "pixels")
     assert cache.forget_image(IMAGE) == 2
     assert cache.forget_image(IMAGE) == 0
-    held = b"".join(bucket.get_object(Bucket="memos", Key=key)["Body"].read() for key in keys(bucket))
-    assert b"secret" not in held and IMAGE.encode() not in held
+    stored = b"".join(bucket.get_object(Bucket="memos", Key=key)["Body"].read() for key in keys(bucket))
+    assert b"secret" not in stored and IMAGE.encode() not in stored
     anew()
     assert cache.lookup(["k1", "k2", "k3", "k4"]) == {"k2": b"two", "k4": b"four"}
 
@@ -156,17 +157,17 @@ def command(capsys, *arguments):
 
 def test_the_cache_command(bucket, capsys):
     address = "s3://memos/team"
-    assert command(capsys, "show")[0] == f"memo: {address} is not there; nothing has been kept yet"
+    assert command(capsys, "show")[0] == f"cache: {address} does not exist; nothing has been stored yet"
     put([("k1", IMAGE, b"1" * 1000), ("k2", IMAGE, b"2" * 1000)])
     put([("d", IMAGE, b"d")], "decoded")
     sizes = {key.split("/")[2]: bucket.head_object(Bucket="memos", Key=key)["ContentLength"] for key in packs(bucket)}
     total = sum(sizes.values())
     assert command(capsys, "show", "--verify") == [
-        f"memo: {address}, 2 packs of {total:,} bytes",
+        f"cache: {address}, 2 packs of {total:,} bytes",
         "limit: 10,000,000,000 bytes (TWOFOLD_CACHE_LIMIT)",
         f"decoded: 1 entry, {sizes['decoded']:,} bytes",
         f"features: 2 entries, {sizes['features']:,} bytes",
-        f"in all: 3 entries, {total:,} bytes",
+        f"total: 3 entries, {total:,} bytes",
         "damaged: 0 entries, 0 bytes",
     ]
     damage(bucket, next(key for key in packs(bucket) if "features" in key))
@@ -174,15 +175,15 @@ def test_the_cache_command(bucket, capsys):
     assert command(capsys, "prune", "--damaged")[-1].startswith("left: 2 entries, ")
     assert command(capsys, "show", "--verify")[-1] == "damaged: 0 entries, 0 bytes"
     assert cache.lookup(["k1", "k2", "d"]) == {"k1": b"1" * 1000, "d": b"d"}
-    held = sum(bucket.head_object(Bucket="memos", Key=key)["ContentLength"] for key in packs(bucket))
-    assert command(capsys, "prune", "--to", str(held))[-1].startswith("left: 2 entries, ")
-    assert command(capsys, "prune", "--to", str(held - 1))[-1].startswith("left: 1 entry, ")
+    total = sum(bucket.head_object(Bucket="memos", Key=key)["ContentLength"] for key in packs(bucket))
+    assert command(capsys, "prune", "--to", str(total))[-1].startswith("left: 2 entries, ")
+    assert command(capsys, "prune", "--to", str(total - 1))[-1].startswith("left: 1 entry, ")
     assert command(capsys, "prune", "--all")[-1] == "left: 0 entries, 0 bytes"
-    assert keys(bucket) == ["team/memo-1/readme.txt"]  # what is no pack stays
+    assert keys(bucket) == ["team/memo-1/readme.txt"]  # other objects are not removed
 
 
 @pytest.mark.parametrize(
-    ("names", "said"),
+    ("names", "message"),
     [
         ({"AWS_SECRET_ACCESS_KEY": "another"}, "the secret key is wrong"),
         ({"TWOFOLD_CACHE": "s3://no-such-bucket/team"}, "no such bucket"),
@@ -190,8 +191,8 @@ def test_the_cache_command(bucket, capsys):
         ({"AWS_ENDPOINT_URL": "closed"}, "Could not connect"),
     ],
 )
-def test_a_bucket_that_cannot_be_used_is_done_without_and_named_once(names, said, bucket, monkeypatch, capsys):
-    with socket.socket() as taken:  # bound, but nobody listens
+def test_an_unusable_bucket_costs_one_warning(names, message, bucket, monkeypatch, capsys):
+    with socket.socket() as taken:  # bound, but not listening
         taken.bind(("127.0.0.1", 0))
         names = {
             key: f"http://127.0.0.1:{taken.getsockname()[1]}" if value == "closed" else value
@@ -205,15 +206,15 @@ def test_a_bucket_that_cannot_be_used_is_done_without_and_named_once(names, said
         lines = capsys.readouterr().err.splitlines()
         address = os.environ["TWOFOLD_CACHE"]
         assert [line.split(" (")[0] for line in lines] == [
-            f"memo: {address} cannot be read",
-            f"memo: {address} cannot be written",
+            f"cache: {address} cannot be read",
+            f"cache: {address} cannot be written",
         ]
-        assert said in lines[0] and SECRET not in "".join(lines)
-        with pytest.raises(ParameterError, match=f"TWOFOLD_CACHE: {address} cannot be used: .*{said}"):
+        assert message in lines[0] and SECRET not in "".join(lines)
+        with pytest.raises(ParameterError, match=f"TWOFOLD_CACHE: {address} cannot be used: .*{message}"):
             cache.forget_image(IMAGE)
 
 
-def test_who_may_only_list_computes_everything(bucket, monkeypatch, capsys):
+def test_a_user_who_may_only_list_computes_everything(bucket, monkeypatch, capsys):
     put([("k1", IMAGE, b"one")])
     anew()
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", LISTER)
@@ -222,7 +223,7 @@ def test_who_may_only_list_computes_everything(bucket, monkeypatch, capsys):
     assert capsys.readouterr().err.count("access denied") == 2
 
 
-def test_a_stalling_server_costs_seconds_and_no_result(bucket, monkeypatch, capsys):
+def test_a_stalling_server_costs_only_seconds(bucket, monkeypatch, capsys):
     monkeypatch.setattr(s3_client, "CONNECT_TIMEOUT", 0.3)
     monkeypatch.setattr(s3_client, "READ_TIMEOUT", 0.3)
     with socket.socket() as deaf:
@@ -236,8 +237,10 @@ def test_a_stalling_server_costs_seconds_and_no_result(bucket, monkeypatch, caps
     assert capsys.readouterr().err.count("Read timeout") == 1
 
 
-def test_a_data_set_that_grew_is_decoded_where_it_is_new_and_is_the_same_as_a_fresh_one(bucket, tmp_path, monkeypatch):
-    """On S3 from the source to the memo, as on a cluster whose pods have no disk of their own."""
+def test_only_new_images_of_a_grown_data_set_are_decoded_and_the_result_equals_a_fresh_one(
+    bucket, tmp_path, monkeypatch
+):
+    """Source and cache are both in S3, as on a cluster whose pods have no disk of their own."""
     calls = []
     for module, name in ((decode_cache, "decode"), (preprocessing, "prepare")):
         real = getattr(decoding, name)

@@ -1,4 +1,4 @@
-"""DVC and S3 together: push and pull, a version read from the remote, and `dvc repro` on a bucket that grows."""
+"""DVC with S3: push and pull, a revision read from the remote, and `dvc repro` on a growing bucket."""
 
 import hashlib
 import json
@@ -34,7 +34,7 @@ def template(tmp_path_factory, store, address):
 
 @pytest.fixture
 def clone(template, tmp_path, monkeypatch):
-    """A clone without a cache: what it reads comes from the remote."""
+    """A clone without a cache, so that it reads from the remote."""
     monkeypatch.setattr("twofold.sources.base.PAUSE", 0.01)
     monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(tmp_path / "site"))
     command(tmp_path, "git", "clone", "-q", str(template), "clone")
@@ -51,7 +51,7 @@ def object_of(clone, template, number=3):
     return rows[number]["relpath"], md5, {"Bucket": "dvc", "Key": f"store/files/md5/{md5[:2]}/{md5[2:]}"}
 
 
-def test_pull_gives_what_push_took_and_notices_damage(clone, template, store):
+def test_pull_returns_the_pushed_bytes_and_detects_corruption(clone, template, store):
     command(clone, "dvc", "pull", "-q")
     assert files(clone / "data" / "images") == files(template / "data" / "images")
     shutil.rmtree(clone / ".dvc" / "cache")
@@ -71,12 +71,12 @@ def test_a_version_is_read_from_the_remote(clone, template, tmp_path, store, mon
     expected = files(make_raw(folder, tmp_path / "a"))
     monkeypatch.setenv("TWOFOLD_WORKERS", "2")
     assert files(make_raw(f"dvc+{clone}@v1:data/images", tmp_path / "b")) == expected
-    # As a cluster would: by the repository's address, with nothing on this machine.
+    # By the repository's address, as a cluster does.
     assert files(make_raw(f"dvc+file://{template}@v1:data/images", tmp_path / "c")) == expected
     assert not (clone / ".dvc" / "cache").exists()
 
 
-def test_a_damaged_and_a_missing_object_are_named(clone, template, tmp_path, store):
+def test_corrupt_and_missing_objects_are_named(clone, template, tmp_path, store):
     key, md5, place = object_of(clone, template)
     whole = store.get_object(**place)["Body"].read()
     try:

@@ -1,4 +1,4 @@
-"""An S3 bucket as the source: faults put between boto3 and a real server."""
+"""An S3 bucket as the source, with faults injected between boto3 and a real server."""
 
 import contextlib
 import re
@@ -28,7 +28,7 @@ def put_sizes(store, bucket, **how):
 
 @pytest.fixture(scope="module")
 def sizes(store):
-    """Objects without a checksum: what they are held to is the MD5 that is their ETag."""
+    """Objects without a checksum, which are verified against the MD5 in their ETag."""
     bodies = put_sizes(store, "sizes")
     answer = store.get_object(Bucket="sizes", Key="good/small.png", ChecksumMode="ENABLED")
     assert not [name for name in answer if name.startswith("Checksum")]
@@ -37,7 +37,7 @@ def sizes(store):
 
 @pytest.fixture(scope="module")
 def sums(store):
-    """Objects with a checksum of the store's."""
+    """Objects with the store's checksum."""
     bodies = put_sizes(store, "sums", ChecksumAlgorithm="SHA256")
     answer = store.get_object(Bucket="sums", Key="good/small.png", ChecksumMode="ENABLED")
     assert answer["ChecksumSHA256"]
@@ -51,8 +51,8 @@ def sums(store):
         *("list InternalError", "list SlowDown", "list stall", "list reset", "list drop"),
     ],
 )
-def test_a_fault_that_passes_leaves_no_trace(kind, address, sizes, monkeypatch):
-    if "stall" in kind:  # for these alone: on a busy machine an honest answer may take seconds
+def test_a_temporary_fault_does_not_change_the_result(kind, address, sizes, monkeypatch):
+    if "stall" in kind:  # only for these: on a busy machine a normal response may take seconds
         monkeypatch.setattr(s3_client, "READ_TIMEOUT", 3)
     with between(address, Faults(kind), monkeypatch) as proxy:
         assert tree(S3Source("s3://sizes")) == sizes
@@ -68,19 +68,19 @@ def test_a_fault_that_passes_leaves_no_trace(kind, address, sizes, monkeypatch):
         ("403", r"s3://sizes/good/.*access denied"),
         ("404", "no such object any more"),
         ("list 403", "s3://sizes: access denied"),
-        ("list repeat", "tells of"),
+        ("list repeat", "states"),
         ("list repeat uncounted", "twice"),
         ("list ExpiredToken", "the credentials have expired"),
         ("ExpiredToken", "the credentials have expired"),
     ],
 )
-def test_a_fault_that_stays_is_named(kind, message, address, sizes, monkeypatch):
+def test_a_permanent_fault_is_an_error_that_names_it(kind, message, address, sizes, monkeypatch):
     with between(address, Faults(kind, times=-1), monkeypatch), pytest.raises(SourceError, match=message):
         tree(S3Source("s3://sizes"))
 
 
-def test_a_flipped_byte_is_known_by_the_stores_checksum(address, sums, monkeypatch):
-    # Its ETag is an MD5 too, which is taken away here: the checksum alone must do.
+def test_a_flipped_byte_is_detected_by_the_stores_checksum(address, sums, monkeypatch):
+    # The ETag is an MD5 too; it is disabled here, so that only the checksum is tested.
     monkeypatch.setattr(module, "_MD5", re.compile("none"))
     with between(address, Faults("flip"), monkeypatch) as proxy:
         assert tree(S3Source("s3://sums")) == sums
@@ -93,20 +93,20 @@ def test_a_flipped_byte_is_known_by_the_stores_checksum(address, sums, monkeypat
 
 
 @pytest.mark.parametrize("name", ["x-amz-checksum-crc64nvme", "x-amz-checksum-sha256"])
-def test_a_checksum_that_nobody_compares_verifies_nothing(name, address, sizes, monkeypatch):
-    # The first is of a kind that botocore lacks, the second stands for the sums of parts.
+def test_a_checksum_that_botocore_ignores_verifies_nothing(name, address, sizes, monkeypatch):
+    # botocore does not know the first kind; the second stands for a checksum over the checksums of parts.
     def mark(handler, listing, status, headers, body):
         return status, headers if listing else headers | {name: "AAAAAAAAAAA=-3"}, body
 
     monkeypatch.setattr(module, "_MD5", re.compile("none"))
     with between(address, mark, monkeypatch):
         source = S3Source("s3://sizes")
-        found = source.fetch([source.wanted(entry.key) for entry in source.listing().entries], LIMIT)
+        found = source.fetch([source.request(entry.key) for entry in source.listing().entries], LIMIT)
     assert [one.verified for one in found] == [False] * 3
 
 
 @pytest.mark.parametrize("kind", ["list lost page", "list page again"])
-def test_a_page_of_the_listing_that_is_lost_or_comes_again(kind, address, sizes, monkeypatch):
+def test_a_listing_page_that_is_lost_or_repeated(kind, address, sizes, monkeypatch):
     monkeypatch.setattr(module, "PAGE", 1)
     with between(address, Faults(kind, times=1), monkeypatch) as proxy:
         if kind == "list lost page":
@@ -117,13 +117,13 @@ def test_a_page_of_the_listing_that_is_lost_or_comes_again(kind, address, sizes,
         assert proxy.fault.left == 0
 
 
-def test_a_server_that_takes_no_connection(monkeypatch):
+def test_a_server_that_accepts_no_connection(monkeypatch):
     monkeypatch.setattr(s3_client, "CONNECT_TIMEOUT", 0.5)
     monkeypatch.setattr(s3_client, "ATTEMPTS", 2)
-    with socket.create_server(("127.0.0.1", 0), backlog=0) as full, contextlib.ExitStack() as held:
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full, contextlib.ExitStack() as sockets:
         port = full.getsockname()[1]
-        for _ in range(3):  # the queue of those who wait is full, so that the next one hears nothing
-            one = held.enter_context(socket.socket())
+        for _ in range(3):  # fill the queue of pending connections, so that the next one gets no response
+            one = sockets.enter_context(socket.socket())
             one.setblocking(False)
             one.connect_ex(("127.0.0.1", port))
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
@@ -131,7 +131,7 @@ def test_a_server_that_takes_no_connection(monkeypatch):
             S3Source("s3://sizes").listing()
 
 
-def test_access_that_ends_in_the_middle_of_a_listing(address, sizes, monkeypatch):
+def test_access_that_is_revoked_during_a_listing(address, sizes, monkeypatch):
     def shut(handler, listing, status, headers, body):
         if listing and "continuation-token=" in handler.path:
             return 403, {"content-type": "application/xml"}, ERROR.format("AccessDenied").encode()
@@ -146,7 +146,7 @@ def test_access_that_ends_in_the_middle_of_a_listing(address, sizes, monkeypatch
     assert proxy.calls == 2
 
 
-def test_an_object_replaced_in_mid_read(store, address, monkeypatch):
+def test_an_object_replaced_while_it_is_read(store, address, monkeypatch):
     store.create_bucket(Bucket="midway")
     store.put_object(Bucket="midway", Key="good/a.png", Body=png(1, 300))
 
@@ -168,10 +168,10 @@ def test_an_object_replaced_between_listing_and_reading(store, sizes):
     store.create_bucket(Bucket="moving")
     store.put_object(Bucket="moving", Key="good/a.png", Body=png(1))
     source = S3Source("s3://moving")
-    wanted = [source.wanted(entry.key) for entry in source.listing().entries]
+    requests = [source.request(entry.key) for entry in source.listing().entries]
     store.put_object(Bucket="moving", Key="good/a.png", Body=png(2))
     with pytest.raises(SourceError, match=r"s3://moving/good/a\.png: replaced while it was read"):
-        source.fetch(wanted, LIMIT)
+        source.fetch(requests, LIMIT)
     store.delete_object(Bucket="moving", Key="good/a.png")
     with pytest.raises(SourceError, match=r"no such object any more"):
-        source.fetch(wanted, LIMIT)
+        source.fetch(requests, LIMIT)

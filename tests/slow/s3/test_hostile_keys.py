@@ -1,7 +1,7 @@
-"""Keys made to lead astray, in a bucket and in its labels.csv: refused by name, or handled; nothing written elsewhere.
+"""Hostile keys in a bucket and in its labels.csv are refused by name or read; nothing is written elsewhere.
 
-Where the test server takes a key as it is, it is really put there. It refuses `..`, empty parts, NUL and parts of more
-than 255 bytes, and makes a slash of a backslash; other stores take them all. So those come by a forged listing.
+Keys that the test server accepts are really stored. It rejects `..`, empty parts, NUL and parts of more than 255 bytes,
+and turns a backslash into a slash; other stores accept all of them, so these keys come from a forged listing.
 """
 
 import re
@@ -19,7 +19,7 @@ from twofold.sources.factory import open_source
 pytestmark = pytest.mark.slow
 TAKEN, PASSED_BY, REFUSED = "taken", "passed by", "the key is no relative path of printable UTF-8"
 
-# put there -> (as it is shown, what becomes of it)
+# stored key -> (displayed key, result)
 PUT = {
     "bad/%2e%2e/x.png": ("bad/%2e%2e/x.png", TAKEN),
     "bad/a%2Fx.png": ("bad/a%2Fx.png", TAKEN),
@@ -32,7 +32,10 @@ PUT = {
     "bad/a\u200bb.png": ("bad/a\\u200bb.png", REFUSED),
     "bad/\ufeffa.png": ("bad/\\ufeffa.png", REFUSED),
     "bad/\ufffe.png": ("bad/\\ufffe.png", REFUSED),
-    "bad/" + 506 * "x/" + "xx.png": ("bad/" + 506 * "x/" + "xx.png", TAKEN),  # 1,024 bytes with the prefix: all of S3
+    "bad/" + 506 * "x/" + "xx.png": (
+        "bad/" + 506 * "x/" + "xx.png",
+        TAKEN,
+    ),  # 1,024 bytes with the prefix, S3's maximum
     "bad/" + 251 * "x" + ".png": ("bad/" + 251 * "x" + ".png", TAKEN),
     "bad/folder.png": ("bad/folder.png", TAKEN),  # an object, and the folder of the next one
     "bad/folder.png/x.png": ("bad/folder.png/x.png", TAKEN),
@@ -53,7 +56,7 @@ PUT = {
 }
 
 
-def test_keys_that_a_store_takes(store, tmp_path):
+def test_keys_that_the_test_server_accepts(store, tmp_path):
     fill(store, "hostile", make_folder(tmp_path / "images", per_class=3, size=24), "p/")
     fill(store, "hostile-old", tmp_path / "images", "p-old/")
     store.put_object(Bucket="hostile", Key="p-old/bad/sibling.png", Body=png(9))
@@ -71,7 +74,7 @@ def test_keys_that_a_store_takes(store, tmp_path):
     assert all(re.fullmatch(r"images-\d+\.tar|\w+\.(parquet|csv|json)", name) for name in file_bytes(raw.directory))
 
 
-# as a listing spells it -> as it is shown
+# key in the forged listing -> displayed key
 FORGED = {
     "bad/..%2F..%2Fx.png": "bad/../../x.png",
     "..%2Fx.png": "../x.png",
@@ -85,7 +88,7 @@ FORGED = {
 
 @contextmanager
 def listed_as(spelled, store, address, tmp_path, monkeypatch):
-    """The bucket `forged`, whose listing spells one key in another way."""
+    """Serve the bucket `forged` with one key of its listing changed."""
     if not exists(store, "forged"):
         fill(store, "forged", make_folder(tmp_path / "images", per_class=3, size=24))
 
@@ -98,7 +101,7 @@ def listed_as(spelled, store, address, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("spelled", FORGED)
-def test_keys_that_only_other_stores_take(spelled, store, address, tmp_path, monkeypatch):
+def test_keys_that_only_other_stores_accept(spelled, store, address, tmp_path, monkeypatch):
     with listed_as(spelled, store, address, tmp_path, monkeypatch):
         run("s3://forged", tmp_path / "out", max_refused_fraction=1.0)
     refused = {row["key"]: row["reason"] for row in read_csv(tmp_path / "out" / "raw" / "quarantine.csv")}
@@ -108,8 +111,8 @@ def test_keys_that_only_other_stores_take(spelled, store, address, tmp_path, mon
 
 
 @pytest.mark.parametrize("spelled", ["bad/a%5C..%5Cx.png", "bad/%FF.png", "bad/%ED%A0%80.png"])
-def test_keys_that_come_back_as_others_end_the_step(spelled, store, address, tmp_path, monkeypatch):
-    """A backslash is a letter like others, and what is no UTF-8 cannot be asked for: the object is not there."""
+def test_keys_that_cannot_be_requested_again_fail_the_step(spelled, store, address, tmp_path, monkeypatch):
+    """A backslash is an ordinary character, and invalid UTF-8 cannot be requested: the object does not exist."""
     with listed_as(spelled, store, address, tmp_path, monkeypatch), pytest.raises(SourceError, match="s3://forged"):
         run("s3://forged", tmp_path / "out")
     assert not (tmp_path / "out" / "raw").exists()

@@ -19,7 +19,7 @@ def model(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def bucket(store):
-    """40 images in two folders below `parts/`, one that is none, and another folder beside them."""
+    """40 images and one invalid file in two folders below `parts/`, and another folder beside them."""
     store.create_bucket(Bucket="predicted")
     for number, data in enumerate(images(40)):
         place = "a" if number < 20 else "b"
@@ -32,11 +32,11 @@ def bucket(store):
 def call(model, capsys, *words):
     with pytest.raises(SystemExit) as caught:
         main.main(["predict", str(model), *words])
-    said = capsys.readouterr()
-    return caught.value.code, [json.loads(line) for line in said.out.splitlines()], said.err
+    output = capsys.readouterr()
+    return caught.value.code, [json.loads(line) for line in output.out.splitlines()], output.err
 
 
-def test_a_prefix_is_answered_as_a_folder_is(model, bucket, capsys):
+def test_a_prefix_gives_the_same_predictions_as_a_folder(model, bucket, capsys):
     sealed = open_sealed(model)
     expected = sealed.score(sealed.pixels(data) for data in images(40))
     status, rows, _ = call(model, capsys, f"{bucket}/parts")
@@ -57,13 +57,13 @@ def test_a_pattern_and_one_object(model, bucket, capsys):
 @pytest.mark.parametrize(
     ("place", "reason"),
     [
-        ("s3://predicted/none", "no object lies there"),
-        ("s3://predicted/parts/*.jpg", "no image lies there"),
-        ("s3://predicted/parts/a/999.png", "no image lies there"),
+        ("s3://predicted/none", "no object found there"),
+        ("s3://predicted/parts/*.jpg", "no image found"),
+        ("s3://predicted/parts/a/999.png", "no image found"),
         ("s3://no-such-bucket/parts", "no such bucket"),
     ],
 )
 def test_what_is_not_there_is_an_error(model, bucket, capsys, place, reason):
-    status, rows, said = call(model, capsys, place)
+    status, rows, error = call(model, capsys, place)
     assert (status, rows) == (1, [])
-    assert reason in said
+    assert reason in error

@@ -1,4 +1,4 @@
-"""A version made again from what is left when its workspace is lost: git, the registry, and images in S3."""
+"""A version is reproduced after its workspace is lost, from git, the registry, and images in S3."""
 
 import json
 import os
@@ -34,17 +34,17 @@ def commit(project):
 
 
 def environment(project, root):
-    """The registry and the credentials, which are all that two workspaces share; no memo, no cache."""
+    """Let workspaces share the registry and the credentials, but no cache."""
     store = {"MLFLOW_TRACKING_URI": f"sqlite:///{root / 'registry' / 'mlflow.db'}"}
     (root / "registry").mkdir(exist_ok=True)
-    own = {"TWOFOLD_CACHE": str(project.root / ".memo"), "DVC_SITE_CACHE_DIR": str(root / "site")}
+    own = {"TWOFOLD_CACHE": str(project.root / ".cache"), "DVC_SITE_CACHE_DIR": str(root / "site")}
     s3 = {key: value for key, value in os.environ.items() if key.startswith("AWS_")}
     assert (s3["AWS_ACCESS_KEY_ID"], s3["AWS_SECRET_ACCESS_KEY"]) == (KEY, SECRET)
     project.env |= store | own | s3
 
 
 def elsewhere(project, root):
-    """A clone of the project's git repository in another folder; the old one is gone."""
+    """Clone the project's git repository into another folder; the old one is gone."""
     project.run("git", "clone", "--quiet", "--bare", ".", str(root / "git"))
     (project.root).rename(root / "lost")
     found = Project(root / "new")
@@ -75,15 +75,15 @@ def test_from_a_bucket(store, tmp_path):
     done = models(new, "reproduce", "champion", "--run", "--to", str(tmp_path / "again"))
     assert "version 1 of 'twofold' again, byte for byte" in done.stdout
     assert known["digests"]["finetune_all"] == made(tmp_path, "again") == made(tmp_path, "lost")
-    # One object more is other data, and nothing is trained on it.
+    # With one more object the data differs, so no training starts.
     store.put_object(Bucket="parts", Key="of/may/bad/more.png", Body=png(99))
     other = models(new, "reproduce", "champion", "--run", "--to", str(tmp_path / "other"), check=False)
-    assert (other.returncode, "other images, and no training begun" in other.stdout) == (1, True)
+    assert (other.returncode, "other images, so no training was started" in other.stdout) == (1, True)
     assert not (tmp_path / "other" / "models").exists()
 
 
 def test_from_a_version_in_a_dvc_remote(store, address, tmp_path):
-    """Made by Kubeflow's pipeline, as DVC cannot watch another repository; made again by the steps' own commands."""
+    """The KFP pipeline makes it, since DVC cannot watch another repository; the steps' commands reproduce it."""
     store.create_bucket(Bucket="kept")
     data = make_repository(tmp_path / "data", "s3://kept/dvc", {"endpointurl": address}, per_class=30)
     source = f"dvc+file://{data}@v1:data/images"

@@ -1,4 +1,4 @@
-"""An S3 bucket as the source, on a real server."""
+"""An S3 bucket of a real server as the source."""
 
 import hashlib
 import json
@@ -19,7 +19,7 @@ from twofold.sources.s3 import S3Source
 pytestmark = pytest.mark.slow
 
 
-def test_a_bucket_gives_the_bytes_that_a_folder_gives(store, tmp_path):
+def test_a_bucket_has_the_same_bytes_as_a_folder(store, tmp_path):
     folder = make_folder(tmp_path / "images", per_class=12, size=24)
     fill(store, "same", folder, "cells/v1/")
     fill_sibling = {"cells/v1-old/bad/x.png": png(1), "cells/v1": b"an object with the folder's name"}
@@ -73,11 +73,11 @@ def test_five_thousand_objects_and_a_large_one(store):
     source = open_source("s3://many")
     entries = source.listing().entries
     assert [entry.key for entry in entries] == sorted([*bodies, "good/large.png"])
-    wanted = [source.wanted(entry.key) for entry in entries]
-    found = source.fetch(wanted, LIMIT)
-    assert {one.key: got.data for one, got in zip(wanted[:-1], found[:-1], strict=True)} == bodies
+    requests = [source.request(entry.key) for entry in entries]
+    found = source.fetch(requests, LIMIT)
+    assert {one.key: got.data for one, got in zip(requests[:-1], found[:-1], strict=True)} == bodies
     assert hashlib.sha256(found[-1].data).digest() == hashlib.sha256(large).digest()
-    assert "200000000 bytes, allowed are at most 1000" in source.fetch(wanted[-1:], 1000)[0].reason
+    assert "200000000 bytes, allowed are at most 1000" in source.fetch(requests[-1:], 1000)[0].reason
 
 
 def test_wrong_bucket_prefix_and_credentials(store, tmp_path, monkeypatch):
@@ -92,14 +92,14 @@ def test_wrong_bucket_prefix_and_credentials(store, tmp_path, monkeypatch):
         return str(caught.value)
 
     assert "no such bucket" in failure("s3://nowhere/x")
-    assert "no object lies there" in failure("s3://plain/none")
+    assert "no object found there" in failure("s3://plain/none")
     with monkeypatch.context() as patch:
         patch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
         assert "Could not connect" in failure("s3://plain")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another")
     assert "secret key is wrong" in failure("s3://plain")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "nobody")
-    assert "access key is not known" in failure("s3://plain")
+    assert "does not know the access key" in failure("s3://plain")
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
@@ -116,7 +116,7 @@ def test_wrong_addresses(source, tmp_path):
 def test_hostile_keys(store, tmp_path):
     store.create_bucket(Bucket="names")
     fine = ["good/%2e%2e.png", "good/\u00e9.png", "good/e\u0301.png", "good/A.png", "good/a.png"]
-    # SeaweedFS itself makes a slash of a backslash and refuses `..`.
+    # SeaweedFS turns a backslash into a slash and rejects `..`.
     refused = ["good/a\u200fb.png", "good/new\nline.png"]
     for number, key in enumerate([*fine, *refused, "good/" + 200 * "x" + ".png", "good/.hidden.png"]):
         store.put_object(Bucket="names", Key=key, Body=png(number))
@@ -137,7 +137,7 @@ def test_a_user_who_may_list_and_not_read(store, tmp_path, monkeypatch):
 
 
 def put_in_parts(store, bucket, key, data):
-    """As large uploads are: the ETag is no MD5 of the bytes then, and here no checksum is kept."""
+    """Upload in parts, as for large files: the ETag is not an MD5 of the bytes, and no checksum is stored."""
     upload = store.create_multipart_upload(Bucket=bucket, Key=key)
     place = {"Bucket": bucket, "Key": key, "UploadId": upload["UploadId"]}
     part = store.upload_part(**place, PartNumber=1, Body=data)
@@ -155,7 +155,7 @@ def test_without_checksum_and_md5_a_file_counts_as_unverified_or_is_refused(stor
         run("s3://pieces", tmp_path, require_checksum=True)
 
 
-def test_a_second_run_fetches_what_is_new_and_says_the_same(store, address, tmp_path, monkeypatch):
+def test_a_second_run_fetches_only_new_objects(store, address, tmp_path, monkeypatch):
     store.create_bucket(Bucket="again")
     store.put_bucket_versioning(Bucket="again", VersioningConfiguration={"Status": "Enabled"})
     folder = make_folder(tmp_path / "images", per_class=12, size=24)
@@ -173,7 +173,7 @@ def test_a_second_run_fetches_what_is_new_and_says_the_same(store, address, tmp_
         run("s3://again", tmp_path / name)
         return file_bytes(tmp_path / name)
 
-    # One port for all runs: the server's address is a part of what is remembered.
+    # One port for all runs, because the server's address is part of the cache key.
     with between(address, note, monkeypatch):
         first = ingested("a")
         assert len(fetched) == 24

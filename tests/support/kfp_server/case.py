@@ -1,33 +1,28 @@
-"""The command line against the stand-in: words in, exit status and output out, and never a secret among it."""
+"""Calls the command line against the stand-in server; checks exit statuses, and that no output holds a secret."""
 
 import argparse
 import traceback
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
 from tests.support.kfp_server.server import KfpServer
-from twofold.cli.kfp import submit
+from twofold.cli.kfp import options as cli_options
 from twofold.cli.kfp.command import main
-from twofold.cli.kfp.options import add_connection_options, connection_from
 from twofold.core.errors import ServerError
-from twofold.kubeflow.definition.compiler import compile_to
+from twofold.kubeflow.definition.compiler import compile_pipeline
 from twofold.kubeflow.server import kfp_client, run_submission, run_watcher
 from twofold.kubeflow.server.connection import Connection, connect
 
 PARAMS = Path(__file__).resolve().parents[2] / "params.yaml"
 SECRET = "s3cr3t-T0ken.of_much~length"
-IMAGES = [
-    f"--image=data=registry.example/data@sha256:{'0' * 64}",
-    f"--image=train=registry.example/t@sha256:{'1' * 64}",
-]
+IMAGES = [f"--image={target}=registry.example/{target}@sha256:{'0' * 64}" for target in ("data", "train")]
 
 _COMPILED: dict[str, bytes] = {}
 
 
-class Said(NamedTuple):
+class Output(NamedTuple):
     """What a command printed."""
 
     out: str
@@ -35,32 +30,32 @@ class Said(NamedTuple):
 
 
 class Cli:
-    """Calls commands in this process; `submit` and `schedule apply` get images and parameters of the tests."""
+    """Calls commands in this process; `submit` and `schedule apply` get the tests' images and parameters."""
 
     def __init__(self, server: KfpServer, capfd: pytest.CaptureFixture[str]) -> None:
         self.server = server
         self.capfd = capfd
 
-    def __call__(self, *words: str, status: int = 0) -> Said:
+    def __call__(self, *words: str, status: int = 0) -> Output:
         compiles = words[0] == "submit" or words[:2] == ("schedule", "apply")
         rest = [*IMAGES, "--params", str(PARAMS)] if compiles else []
         with pytest.raises(SystemExit) as caught:
             main([*words, "--host", self.server.host, *rest])
-        said = Said(*self.capfd.readouterr())
-        assert SECRET not in said.out + said.err
-        assert caught.value.code == status, said
-        return said
+        output = Output(*self.capfd.readouterr())
+        assert SECRET not in output.out + output.err
+        assert caught.value.code == status, output
+        return output
 
 
 def options(server: KfpServer, *words: str) -> Connection:
-    """What the command line would make of the words."""
+    """The connection that the command line makes from the words."""
     parser = argparse.ArgumentParser()
-    add_connection_options(parser)
-    return connection_from(parser.parse_args(["--host", server.host, *words]))
+    cli_options.add_connection_options(parser)
+    return cli_options.connection_from(parser.parse_args(["--host", server.host, *words]))
 
 
 def fails(server: KfpServer, *words: str) -> str:
-    """The message of a connection that fails, which holds no secret, nor does its traceback."""
+    """The message of a connection that fails; neither it nor its traceback may hold a secret."""
     with pytest.raises(ServerError) as caught:
         connect(options(server, *words))
     assert SECRET not in "".join(traceback.format_exception(caught.value))
@@ -68,34 +63,34 @@ def fails(server: KfpServer, *words: str) -> str:
 
 
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody waits; and what this machine knows of other servers stays out."""
+    """Remove all waiting, and this machine's own settings for other servers."""
     monkeypatch.setattr(kfp_client, "PAUSES", (0.0, 0.0))
-    monkeypatch.setattr(run_watcher, "POLL", 0.0)
+    monkeypatch.setattr(run_watcher, "POLL_INTERVAL", 0.0)
     monkeypatch.setattr(run_watcher, "BACKOFF", (0.0, 0.0))
-    monkeypatch.setattr(run_submission, "LOOKS", (0.0, 0.0))
-    monkeypatch.setattr(submit, "compile_to", _compile_once)
+    monkeypatch.setattr(run_submission, "SEARCH_DELAYS", (0.0, 0.0))
+    monkeypatch.setattr(cli_options, "compile_pipeline", _compile_once)
     monkeypatch.setattr("kfp.Client._LOCAL_KFP_CONTEXT", "/nonexistent/kfp/context.json")
     for name in ("KF_PIPELINES_ENDPOINT", "KF_PIPELINES_UI_ENDPOINT", "KFP_TOKEN", "KFP_COOKIES"):
         monkeypatch.delenv(name, raising=False)
 
 
 def _compile_once(path: Path, **inputs: Any) -> None:
-    """The same bytes for the same inputs, which is half a second less a call."""
+    """Compile the same inputs only once, which saves half a second per call."""
     key = repr(inputs)
     if key not in _COMPILED:
-        compile_to(path, **inputs)
+        compile_pipeline(path, **inputs)
         _COMPILED[key] = path.read_bytes()
     path.write_bytes(_COMPILED[key])
 
 
 def only(things: dict[str, Any]) -> Any:
-    """The one value there is."""
+    """The only value."""
     (thing,) = things.values()
     return thing
 
 
-def positions(text: str, parts: Sequence[str]) -> list[int]:
-    """Where each part begins; all must be there."""
-    found = [text.find(part) for part in parts]
-    assert -1 not in found, f"{parts[found.index(-1)]!r} not in:\n{text}"
-    return found
+def assert_in_order(text: str, *parts: str) -> None:
+    """Check that the text contains all parts, and that their first occurrences are in this order."""
+    places = [text.find(part) for part in parts]
+    assert -1 not in places, f"{parts[places.index(-1)]!r} not in:\n{text}"
+    assert places == sorted(places), text

@@ -1,4 +1,4 @@
-"""Filter, sort and pages of a list call: resources and query parameters in, one page and the next token out."""
+"""Filters, sorts and pages the resources of a list call."""
 
 import base64
 import json
@@ -6,20 +6,18 @@ from typing import Any
 
 from tests.support.kfp_server.shape import Refused, check
 
-OPERATIONS = {1: "EQUALS", 2: "NOT_EQUALS", 8: "IN", 9: "IS_SUBSTRING"}
-
 
 def page(resources: list[dict[str, Any]], query: dict[str, str]) -> tuple[list[dict[str, Any]], int, str]:
-    """(resources of this page, how many there are in all, token of the next page or "")."""
-    matches({}, query.get("filter", ""))  # refused even where there is nothing to list
-    kept = [resource for resource in resources if matches(resource, query.get("filter", ""))]
-    field, _, order = (query.get("sort_by") or "created_at").partition(" ")
+    """Return (resources of this page, number of all resources, token of the next page or "")."""
+    criteria = [query.get("filter", ""), query.get("sort_by", "")]
+    matches({}, criteria[0])  # refuses a wrong filter even if there is nothing to list
+    kept = [resource for resource in resources if matches(resource, criteria[0])]
+    field, _, order = (criteria[1] or "created_at").partition(" ")
     kept.sort(key=lambda resource: (str(resource.get(field, "")), resource["created_at"]), reverse=order == "desc")
     size = int(query.get("page_size") or 0) or 20
     if size < 0:
         raise Refused(400, f"The page size should be greater than 0. Got {size}")
     start = 0
-    criteria = [query.get("filter", ""), query.get("sort_by", "")]
     if query.get("page_token"):
         try:
             token = json.loads(base64.b64decode(query["page_token"]))
@@ -34,7 +32,7 @@ def page(resources: list[dict[str, Any]], query: dict[str, str]) -> tuple[list[d
 
 
 def matches(resource: dict[str, Any], text: str) -> bool:
-    """Whether all predicates hold; a filter that protobuf would not read is refused."""
+    """Whether all predicates of a filter hold; a filter that protobuf could not read is refused."""
     if not text:
         return True
     try:
@@ -45,18 +43,13 @@ def matches(resource: dict[str, Any], text: str) -> bool:
 
 
 def _holds(resource: dict[str, Any], predicate: dict[str, Any]) -> bool:
-    names = {"stringValue": "string_value", "intValue": "int_value", "stringValues": "string_values"}
-    named = {names.get(key, key): value for key, value in predicate.items()}
-    # protobuf reads an enum by its name or by its number; kfp.Client sends the number.
-    operation: Any = named.get("operation")
-    named["operation"] = OPERATIONS.get(operation, operation)
-    check(named, "V2beta1Predicate", "filter")
-    if named["key"] not in ("display_name", "name", "created_at", "status", "storage_state"):
-        raise Refused(400, f"no support for filtering on unrecognized field {named['key']!r}")
-    found, wanted = resource.get(named["key"]), named.get("string_value")
-    if named["operation"] == "EQUALS":
-        # As MySQL, KFP's usual database, compares.
-        return str(found).lower() == str(wanted).lower()
-    if named["operation"] == "IS_SUBSTRING":
-        return str(wanted) in str(found)
-    raise Refused(400, f"the stand-in knows no {named['operation']}")
+    renamed = {"string_value" if key == "stringValue" else key: value for key, value in predicate.items()}
+    # protobuf reads an enum by name or number; kfp.Client sends the number.
+    operation = renamed["operation"] = {1: "EQUALS"}.get(renamed.get("operation"), renamed.get("operation"))
+    check(renamed, "V2beta1Predicate", "filter")
+    if renamed["key"] not in ("display_name", "name", "created_at", "status", "storage_state"):
+        raise Refused(400, f"no support for filtering on unrecognized field {renamed['key']!r}")
+    if operation != "EQUALS":
+        raise Refused(400, f"the stand-in does not support {operation}")
+    # Case-insensitive, like KFP's usual database, MySQL.
+    return str(resource.get(renamed["key"])).lower() == str(renamed.get("string_value")).lower()

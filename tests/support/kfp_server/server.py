@@ -1,9 +1,9 @@
-"""A server that speaks the part of KFP's v2beta1 REST API that this project calls, over real HTTP on localhost.
+"""A stand-in for a KFP server: the part of its v2beta1 REST API that this project calls, over HTTP on localhost.
 
     with KfpServer() as server:
         client = kfp.Client(host=server.host)
 
-It keeps every call in `calls`, and does what a test tells it: `token`, `version`, `faults`, `script`.
+It records every call in `calls`. Tests set `token`, `version`, `faults`, `script` and `logs`.
 """
 
 import json
@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qs, parse_qsl, urlsplit
 
 from tests.support.kfp_server.shape import Refused
 from tests.support.kfp_server.specs import multipart
@@ -27,13 +27,13 @@ CODES = {400: 3, 401: 16, 403: 7, 404: 5, 409: 6, 500: 13, 503: 14}
 
 @dataclass
 class Fault:
-    """What befalls the next `times` calls whose "METHOD /path" the pattern finds."""
+    """What happens to the next `times` calls whose "METHOD /path" matches the pattern."""
 
     pattern: str
     status: int = 0  # answer this, do nothing
-    lose: str = ""  # "before": the call is lost; "after": it is done, its answer is lost
-    page: str = ""  # answer 200 with this HTML, as the login page of a proxy does
-    location: str = ""  # with a status of 3xx
+    lose: str = ""  # "before": the call is lost; "after": it is carried out, but its answer is lost
+    page: str = ""  # answer 200 with this HTML, like a proxy's login page
+    location: str = ""  # for a status of 3xx
     wait: float = 0.0  # seconds before anything else
     message: str = "as the test asked"
     times: int = 1
@@ -45,14 +45,14 @@ class KfpServer(Store):
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         super().__init__()
         self.version = "2.17.0"
-        self.token = ""  # where set, what every call must bear
-        self.v1_only = False  # a server of before v2beta1
-        self.ready = True  # whether the UI's server, if that is what answers, finds the API server
-        self.behind_ui = False  # called through the UI's server, which words healthz in its own way
+        self.token = ""  # if set, required in every call
+        self.v1_only = False  # a server without v2beta1
+        self.ready = True  # whether the UI's server, if called, finds the API server
+        self.behind_ui = False  # called through the UI's server, which words healthz differently
         self.faults: list[Fault] = []
+        self.logs: dict[str, str] = {}  # by pod
         self.calls: list[str] = []  # "METHOD /path", without the root, in order
         self.headers: list[dict[str, str]] = []
-        self.bodies: list[Any] = []
         self.lock = threading.RLock()
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"kfp": self}))
         self._http.daemon_threads = True
@@ -71,7 +71,7 @@ class KfpServer(Store):
         self._thread.join()
 
     def changes(self) -> list[str]:
-        """The calls that are no mere questions."""
+        """The calls that may change something."""
         return [call for call in self.calls if not call.startswith("GET ")]
 
     def fault_of(self, call: str) -> Fault | None:
@@ -84,72 +84,69 @@ class KfpServer(Store):
         return None
 
     def healthz(self) -> Resource:
-        plain: Resource = {"commit_sha": "0" * 40, "tag_name": self.version, "multi_user": self.multi_user}
+        answer: Resource = {"commit_sha": "0" * 40, "tag_name": self.version, "multi_user": self.multi_user}
         if self.behind_ui and not self.ready:
             return {"apiServerReady": False, "frontendTagName": self.version}
         if self.behind_ui:
-            plain = {"apiServerReady": True, "apiServerTagName": self.version, "multi_user": self.multi_user}
-        return {**plain, "pipeline_store": "database"}
+            answer = {"apiServerReady": True, "apiServerTagName": self.version, "multi_user": self.multi_user}
+        return {**answer, "pipeline_store": "database"}
 
     def answer(self, method: str, path: str, query: dict[str, str], body: Any) -> Resource:
-        """The resource asked for.
+        """The answer to a call.
 
         Raises:
-            Refused: no such call, no such resource, or a body that is not the API's.
+            Refused: no such call, no such resource, or a body that does not fit the API.
         """
         identity = path.split("/")[2].partition(":")[0] if path.count("/") >= 2 else ""
         space, experiment = query.get("namespace"), query.get("experiment_id")
         if method == "GET" and path in ("/experiments", "/recurringruns", "/runs") and not experiment:
             self._namespace(space)
+        both = {"namespace": space, "experiment_id": experiment}
         table: dict[str, Callable[[], Resource]] = {
-            r"GET /healthz": self.healthz,
-            r"GET /pipelines": lambda: self.listed(self.pipelines, "pipelines", query, namespace=space),
-            r"POST /pipelines": lambda: self.create_pipeline(body),
-            r"POST /pipelines/upload": lambda: self.upload_pipeline(body, query),
-            r"POST /pipelines/upload_version": lambda: self.upload_version(body, query),
-            r"GET /pipelines/[^/]+": lambda: self._get(self.pipelines, identity, "Pipeline"),
-            r"GET /pipelines/[^/]+/versions": lambda: self.listed(
+            "GET /healthz": self.healthz,
+            "GET /pipelines": lambda: self.listed(self.pipelines, "pipelines", query, namespace=space),
+            "POST /pipelines": lambda: self.create_pipeline(body),
+            "POST /pipelines/upload_version": lambda: self.upload_version(body, query),
+            "GET /pipelines/ID/versions": lambda: self.listed(
                 self.versions, "pipeline_versions", query, pipeline_id=identity
             ),
-            r"GET /pipelines/[^/]+/versions/[^/]+": lambda: self._get(
-                self.versions, path.rsplit("/", 1)[1], "PipelineVersion"
-            ),
-            r"GET /experiments": lambda: self.listed(self.experiments, "experiments", query, namespace=space),
-            r"POST /experiments": lambda: self.create_experiment(body),
-            r"GET /experiments/[^/:]+": lambda: self._get(self.experiments, identity, "Experiment"),
-            r"GET /runs": lambda: self.listed(self.runs, "runs", query, experiment_id=experiment),
-            r"POST /runs": lambda: self.create_run(body),
-            r"GET /runs/[^/:]+": lambda: self.look(identity),
-            r"GET /recurringruns": lambda: self.listed(
-                self.recurring, "recurringRuns", query, namespace=space, experiment_id=experiment
-            ),
-            r"POST /recurringruns": lambda: self.create_recurring(body),
-            r"GET /recurringruns/[^/:]+": lambda: self._get(self.recurring, identity, "RecurringRun"),
-            r"DELETE /recurringruns/[^/:]+": lambda: self.delete(self.recurring, identity, "RecurringRun"),
-            r"POST /recurringruns/[^/:]+:enable": lambda: self.switch(identity, True),
-            r"POST /recurringruns/[^/:]+:disable": lambda: self.switch(identity, False),
+            "GET /experiments": lambda: self.listed(self.experiments, "experiments", query, namespace=space),
+            "POST /experiments": lambda: self.create_experiment(body),
+            "GET /runs": lambda: self.listed(self.runs, "runs", query, experiment_id=experiment),
+            "POST /runs": lambda: self.create_run(body),
+            "GET /runs/ID": lambda: self.show_run(identity),
+            "POST /runs/ID:terminate": lambda: self.terminate_run(identity),
+            "GET /recurringruns": lambda: self.listed(self.recurring, "recurringRuns", query, **both),
+            "POST /recurringruns": lambda: self.create_recurring(body),
+            "DELETE /recurringruns/ID": lambda: self.delete(self.recurring, identity),
+            "POST /recurringruns/ID:enable": lambda: self.switch(identity, True),
+            "POST /recurringruns/ID:disable": lambda: self.switch(identity, False),
         }
         if self.v1_only:
             table = {"GET /apis/v1beta1/healthz": self.healthz}
         for pattern, action in table.items():
-            if re.fullmatch(pattern, f"{method} {path}"):
+            if re.fullmatch(pattern.replace("ID", "[^/:]+"), f"{method} {path}"):
                 return action()
         raise Refused(404, "Not Found")
+
+    def requested_pod(self, address: str) -> str | None:
+        """The pod in a request for its log, "" if this server does not serve it; None for any other request."""
+        url = urlsplit(address)
+        if found := re.fullmatch(r"/apis/v1alpha1/runs/[^/]+/nodes/([^/]+)/log", url.path):
+            return "" if self.behind_ui else found[1]
+        if url.path == "/k8s/pod/logs":
+            return parse_qs(url.query).get("podname", [""])[0] if self.behind_ui else ""
+        return None
 
 
 class _Handler(BaseHTTPRequestHandler):
     kfp: KfpServer
     protocol_version = "HTTP/1.1"
-    # One packet an answer: of two, the second would wait 40 ms for the first one's receipt.
+    # Send each answer as one packet: the second of two would wait 40 ms for the acknowledgement of the first.
     wbufsize = -1
     disable_nagle_algorithm = True
 
     def do_GET(self) -> None:
-        self._serve()
-
-    do_POST = do_DELETE = do_GET  # noqa: N815
-
-    def _serve(self) -> None:
         raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         address = urlsplit(self.path)
         path, kfp = address.path.removeprefix(ROOT), self.kfp
@@ -171,8 +168,16 @@ class _Handler(BaseHTTPRequestHandler):
                 return
         bearer = self.headers.get("Authorization", "")
         if kfp.token and bearer != f"Bearer {kfp.token}":
-            # As some proxies do: the credentials that did not do come back in the answer.
+            # Like some proxies, repeat the wrong credentials in the answer.
             self._refuse(path, 401, f"Request header error: not authenticated with {bearer!r}")
+            return
+        pod = kfp.requested_pod(self.path)
+        if pod == "":
+            self._send(404, b"404 page not found\n", "text/plain")
+            return
+        if pod is not None:
+            error = (500, b'{"error_message": "failed to read the log"}', "application/json")
+            self._send(*((200, kfp.logs[pod].encode(), "text/plain") if pod in kfp.logs else error))
             return
         try:
             body: Any = raw
@@ -181,9 +186,7 @@ class _Handler(BaseHTTPRequestHandler):
             else:
                 body = multipart(raw, self.headers.get("Content-Type", ""), "uploadfile")
             with kfp.lock:
-                kfp.bodies.append(body)
-                answer = kfp.answer(self.command, path, dict(parse_qsl(address.query)), body)
-                text = json.dumps(answer).encode()
+                text = json.dumps(kfp.answer(self.command, path, dict(parse_qsl(address.query)), body)).encode()
         except Refused as refused:
             self._refuse(path, refused.status, refused.message)
             return
@@ -192,11 +195,12 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self._send(200, text, "application/json")
 
+    do_POST = do_DELETE = do_GET  # noqa: N815
+
     def _refuse(self, path: str, status: int, message: str, location: str = "") -> None:
+        content: Resource = {"error": message, "code": CODES.get(status, 2), "message": message}
         if path.startswith("/pipelines/upload"):
             content = {"error_message": message, "error_details": f"{message}\ngithub.com/kubeflow/pipelines"}
-        else:
-            content = {"error": message, "code": CODES.get(status, 2), "message": message}  # type: ignore[dict-item]
         self._send(status, json.dumps(content).encode(), "application/json", location)
 
     def _send(self, status: int, text: bytes, kind: str, location: str = "") -> None:
@@ -212,4 +216,4 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True  # the client has given up waiting
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """Keep quiet: a test looks at what the commands print."""
+        """Print nothing: tests check what the commands print."""

@@ -1,23 +1,23 @@
-"""What the stand-in holds, and what each call does to it: requests in, resources as JSON or `Refused` out."""
+"""The stand-in's resources, and what each call does to them; returns resources as JSON, or raises `Refused`."""
 
 import datetime
 import itertools
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from tests.support.kfp_server.listing import page
 from tests.support.kfp_server.shape import Refused, check
-from tests.support.kfp_server.specs import check_parameters, parse
+from tests.support.kfp_server.specs import check_parameters, check_spec, parse
 
 Resource = dict[str, Any]
-NEVER = "1970-01-01T00:00:00Z"  # what the API gives for times that have not come
+NEVER = "1970-01-01T00:00:00Z"  # what the API gives for unknown times
 
 
 @dataclass
 class Frame:
-    """A run at one moment: its state, and that of its tasks by display name."""
+    """A run at one moment: its state, and the state of its tasks by display name."""
 
     state: str | None
     tasks: dict[str, str] = field(default_factory=dict)
@@ -25,11 +25,14 @@ class Frame:
 
 
 class Store:
-    """All resources. A new run shows the frames of `script`, one a look, and the last one for good."""
+    """All resources. Each request for a new run shows the next frame of `script`; the last one stays."""
 
     def __init__(self) -> None:
         self.multi_user = False
         self.script: Sequence[Frame] = [Frame("SUCCEEDED")]
+        self.nodes: dict[str, str] = {}  # a task's display name -> the id of its node in Argo
+        self.on_start: Callable[[str], None] = lambda run_id: None  # what else happens when a run starts
+        self.stopped: list[str] = []  # ids of terminated runs
         self.pipelines: dict[str, Resource] = {}
         self.versions: dict[str, Resource] = {}
         self.experiments: dict[str, Resource] = {}
@@ -40,7 +43,7 @@ class Store:
         self._add(self.experiments, "experiment_id", {"display_name": "Default", "storage_state": "AVAILABLE"})
 
     def _now(self) -> str:
-        # A second later at each call: lists are sorted by this, and two resources must not tie.
+        # Each call is a second later: lists are sorted by this time, and two resources must not tie.
         start = datetime.datetime(2026, 1, 5, tzinfo=datetime.UTC)
         return (start + datetime.timedelta(seconds=next(self._clock))).strftime("%Y-%m-%dT%H:%M:%SZ")
 
@@ -50,13 +53,13 @@ class Store:
         return table[identity]
 
     @staticmethod
-    def _get(table: dict[str, Resource], identity: str, kind: str) -> Resource:
+    def _get(table: dict[str, Resource], identity: str) -> Resource:
         if identity not in table:
-            raise Refused(404, f"{kind} {identity} not found")
+            raise Refused(404, f"{identity} not found")
         return table[identity]
 
     def _unique(self, table: dict[str, Resource], kind: str, **values: str | None) -> None:
-        if not values.get("display_name", "x"):
+        if not values["display_name"]:
             raise Refused(400, f"{kind} name is empty. Please specify a valid name")
         if any(all(other.get(key) == value for key, value in values.items()) for other in table.values()):
             raise Refused(409, f"Already exist error: Failed to create a new {kind}. The name already exists")
@@ -67,7 +70,7 @@ class Store:
         return namespace or None
 
     def listed(self, table: dict[str, Resource], name: str, query: dict[str, str], **where: str | None) -> Resource:
-        """A page of those that have every value of `where`; what is empty is left out, as protobuf's JSON does."""
+        """A page of the resources that match `where`; empty fields are left out, as protobuf's JSON does."""
         chosen = [one for one in table.values() if all(one.get(k) == v for k, v in where.items() if v)]
         found, total, token = page(chosen, query)
         full: Resource = {name: found, "total_size": total, "next_page_token": token}
@@ -80,39 +83,34 @@ class Store:
         return self._add(self.pipelines, "pipeline_id", {"name": values["display_name"], **pipeline})
 
     def upload_version(self, package: bytes, query: dict[str, str]) -> Resource:
-        pipeline = self._get(self.pipelines, query.get("pipelineid", ""), "Pipeline")
+        pipeline = self._get(self.pipelines, query.get("pipelineid", ""))
         name = query.get("display_name") or query.get("name") or "pipeline.yaml"
         values = {"pipeline_id": pipeline["pipeline_id"], "display_name": name}
         self._unique(self.versions, "pipeline version", **values)
         described = {"description": query["description"]} if query.get("description") else {}
-        return self._add(
-            self.versions, "pipeline_version_id", {**values, **described, "name": name, "pipeline_spec": parse(package)}
-        )
-
-    def upload_pipeline(self, package: bytes, query: dict[str, str]) -> Resource:
-        name = query.get("display_name") or query.get("name") or "pipeline.yaml"
-        parse(package)
-        space = {"namespace": query["namespace"]} if query.get("namespace") else {}
-        pipeline = self.create_pipeline({"display_name": name, **space})
-        self.upload_version(package, {"pipelineid": pipeline["pipeline_id"], "name": name})
-        return pipeline
+        version = {**values, **described, "name": name, "pipeline_spec": parse(package)}
+        return self._add(self.versions, "pipeline_version_id", version)
 
     def create_experiment(self, body: Any) -> Resource:
         experiment = check(body, "V2beta1Experiment", "experiment")
         namespace = self._namespace(experiment.get("namespace"))
-        values = {"display_name": experiment.get("display_name", ""), "namespace": namespace}
-        self._unique(self.experiments, "experiment", **values)
+        self._unique(
+            self.experiments, "experiment", display_name=experiment.get("display_name", ""), namespace=namespace
+        )
         return self._add(self.experiments, "experiment_id", {**experiment, "storage_state": "AVAILABLE"})
 
     def _runnable(self, resource: Resource) -> Resource:
-        """What a run and a recurring run have in common: an experiment, a pipeline version, its parameters."""
+        """Check what runs and recurring runs need: an experiment, a pipeline version or spec, its parameters."""
         if not resource.get("display_name"):
             raise Refused(400, "Run name is empty. Please specify a valid name")
-        experiment = self._get(self.experiments, resource.get("experiment_id", ""), "Experiment")
+        experiment = self._get(self.experiments, resource.get("experiment_id", ""))
         if experiment["storage_state"] != "AVAILABLE":
             raise Refused(400, f"experiment {experiment['experiment_id']} is not AVAILABLE")
+        if "pipeline_spec" in resource:
+            check_spec(resource["pipeline_spec"])
+            return resource
         reference = resource.get("pipeline_version_reference", {})
-        version = self._get(self.versions, reference.get("pipeline_version_id", ""), "PipelineVersion")
+        version = self._get(self.versions, reference.get("pipeline_version_id", ""))
         if version["pipeline_id"] != reference.get("pipeline_id"):
             raise Refused(400, "the pipeline version belongs to another pipeline")
         check_parameters(version["pipeline_spec"], resource.get("runtime_config", {}).get("parameters", {}))
@@ -120,23 +118,28 @@ class Store:
 
     def create_run(self, body: Any) -> Resource:
         run = self._runnable(check(body, "V2beta1Run", "run"))
-        self.namespaces_of_runs = run.pop("namespace", None)
+        run.pop("namespace", None)
         run = self._add(self.runs, "run_id", {**run, "storage_state": "AVAILABLE", "state": "PENDING"})
         self._frames[run["run_id"]] = list(self.script)
+        self.on_start(run["run_id"])
         return run
 
-    def look(self, identity: str) -> Resource:
-        """The run as it is at this look; the next one sees the next frame."""
-        run, frames = self._get(self.runs, identity, "Run"), self._frames.get(identity, [])
+    def terminate_run(self, identity: str) -> Resource:
+        self._get(self.runs, identity)
+        self.stopped.append(identity)
+        return {}
+
+    def show_run(self, identity: str) -> Resource:
+        """The run with its current frame; the next request gets the next frame."""
+        run, frames = self._get(self.runs, identity), self._frames.get(identity, [])
         frame = frames.pop(0) if len(frames) > 1 else frames[0]
         run.pop("state", None)
         run |= {"state": frame.state} if frame.state else {}
         run |= {"error": {"code": 9, "message": frame.error}} if frame.error else {}
-        details = run.get("run_details", {}).get("task_details", [])
-        known = {task["display_name"]: task for task in details}
+        known = {task["display_name"]: task for task in run.get("run_details", {}).get("task_details", [])}
         nodes = []
         for name, state in frame.tasks.items():
-            # As Argo's nodes: the driver's, the executor's, and the task's own.
+            # Argo's nodes: the driver's, the task's own, and the executor's.
             task = self._task(run, name, state, known.get(name))
             nodes += [{**task, "display_name": f"{name}-driver", "state": "SUCCEEDED"}, task]
             nodes += [{**task, "display_name": "executor"}]
@@ -144,12 +147,14 @@ class Store:
         return run
 
     def _task(self, run: Resource, name: str, state: str, before: Resource | None) -> Resource:
-        """One task; times as a real server writes them, with 1970 for those that have not come."""
+        """A task as a real server writes it: with 1970 for unknown times, children by node id, and no `pod_name`."""
         now, task = self._now(), dict(before or {"task_id": str(uuid.uuid4()), "start_time": NEVER, "end_time": NEVER})
         if task["start_time"] == NEVER and state != "PENDING":
             task["start_time"] = now
         if task["end_time"] == NEVER and state in ("SUCCEEDED", "FAILED", "SKIPPED", "CANCELED"):
             task["end_time"] = now
+        if name in self.nodes:
+            task["child_tasks"] = [{"pod_name": self.nodes[name]}]
         return {**task, "run_id": run["run_id"], "display_name": name, "create_time": run["created_at"], "state": state}
 
     def create_recurring(self, body: Any) -> Resource:
@@ -169,11 +174,11 @@ class Store:
         return self._add(self.recurring, "recurring_run_id", recurring)
 
     def switch(self, identity: str, enabled: bool) -> Resource:
-        recurring = self._get(self.recurring, identity, "RecurringRun")
+        recurring = self._get(self.recurring, identity)
         recurring |= {"status": "ENABLED", "mode": "ENABLE"} if enabled else {"status": "DISABLED", "mode": "DISABLE"}
         return {}
 
-    def delete(self, table: dict[str, Resource], identity: str, kind: str) -> Resource:
-        self._get(table, identity, kind)
+    def delete(self, table: dict[str, Resource], identity: str) -> Resource:
+        self._get(table, identity)
         del table[identity]
         return {}

@@ -1,13 +1,13 @@
-"""KServe's own description of an InferenceService, as a JSON Schema: made from the typed models of its Python package.
+"""Writes a JSON Schema of KServe's InferenceService, from the typed models of its Python package.
 
-In: a wheel of `kserve` (`pip download --no-deps kserve==…`), whose models are generated from KServe's OpenAPI document.
-Nothing of it is run. Out: `inferenceservice.json`, which `test_deploy_serving.py` holds the manifest to; what is
-Kubernetes' own in it refers to Kubernetes' definitions by name. To make it anew:
+Reads a wheel of `kserve` (`pip download --no-deps kserve==…`) without executing it; its models are generated from
+KServe's OpenAPI document. Writes `inferenceservice.json`, against which `test_deploy_serving.py` checks the manifest;
+it refers to Kubernetes' own definitions by name. To write it again:
 
     python -m tests.support.kserve.making kserve-0.21.0-py3-none-any.whl
 
-An unknown field fails, as with `kubectl apply --validate=strict`. Rules that are neither names nor types (ranges, which
-words a text may be) are not in the typed models.
+Unknown fields are forbidden, as with `kubectl apply --validate=strict`. The models contain only names and types, no
+ranges or allowed values.
 """
 
 import ast
@@ -22,12 +22,13 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 SCHEMA = HERE / "inferenceservice.json"
 ROOT = "V1beta1InferenceService"
-LEFT_OUT = {"V1beta1InferenceServiceStatus"}  # KServe's to write, nobody's to apply
+LEFT_OUT = {"V1beta1InferenceServiceStatus"}  # written by KServe only
 PLAIN = {"str": "string", "int": "integer", "bool": "boolean", "float": "number", "object": "object"}
-KUBERNETES = "kubernetes:"  # before the name of one of its definitions
+KUBERNETES = "kubernetes:"  # prefix of the name of a Kubernetes definition
 _PARTS = {
     "V1ObjectMeta": "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta",
     "ResourceQuantity": "io.k8s.apimachinery.pkg.api.resource.Quantity",
+    "V1beta1MetricQuantity": "io.k8s.apimachinery.pkg.api.resource.Quantity",  # missing in the package
     "K8sIoApiAppsV1DeploymentStrategy": "io.k8s.api.apps.v1.DeploymentStrategy",
     "K8sIoApiAutoscalingV2HorizontalPodAutoscalerBehavior": (
         "io.k8s.api.autoscaling.v2.HorizontalPodAutoscalerBehavior"
@@ -36,7 +37,7 @@ _PARTS = {
 
 
 def make(wheel: Path) -> dict[str, Any]:
-    """The schema of everything that an InferenceService of that wheel can be made of."""
+    """The schema of an InferenceService and all types that it refers to."""
     with zipfile.ZipFile(wheel) as files:
         models = dict(
             model
@@ -67,7 +68,7 @@ def make(wheel: Path) -> dict[str, Any]:
 
 
 def _models(source: str) -> list[tuple[str, tuple[dict[str, str], list[str]]]]:
-    """(class, ({field as in YAML: type}, required fields)) of a file of models."""
+    """The models of a source file: (class, ({field as in YAML: type}, required fields))."""
     found = []
     for node in ast.parse(source).body:
         if isinstance(node, ast.ClassDef):
@@ -92,11 +93,9 @@ def _schema(kind: str, wanted: list[str]) -> dict[str, Any]:
         return {"type": "array", "items": _schema(inner[1], wanted)}
     if inner := re.fullmatch(r"dict\(str, (.+)\)", kind):
         return {"type": "object", "additionalProperties": _schema(inner[1], wanted)}
-    if kind.startswith("V1beta1") and kind != "V1beta1MetricQuantity":
+    if kind.startswith("V1beta1") and kind not in _PARTS:
         wanted.append(kind)
         return {"$ref": f"#/$defs/{kind}"}
-    if kind == "V1beta1MetricQuantity":  # which its package names and does not hold: Kubernetes' quantity
-        kind = "ResourceQuantity"
     return {"$ref": KUBERNETES + _PARTS.get(kind, f"io.k8s.api.core.v1.{kind.removeprefix('V1')}")}
 
 

@@ -1,7 +1,7 @@
-"""The smallest stand-in for a Kubernetes API that can be asked what `doctor` asks: over HTTP, read only.
+"""A minimal read-only stand-in for a Kubernetes API over HTTP: what `doctor` calls.
 
-In: objects as Kubernetes writes them, each held to Kubernetes' own schema; what the user may not read. Out: answers and
-refusals in the API's form (`Status`), and a kubeconfig that points here.
+Takes objects, which are checked against Kubernetes' own schema, and what the user may not read; answers and refuses
+like the API (`Status`). Also writes a kubeconfig that points to it.
 """
 
 import http.server
@@ -19,31 +19,27 @@ SCHEMA = "1.33"
 TOKEN = "token-of-the-cluster"
 PLURALS = {"Node": "nodes", "Namespace": "namespaces", "Secret": "secrets", "Pod": "pods"}
 PLURALS |= {"PersistentVolumeClaim": "persistentvolumeclaims"}
-SCOPED = ("Node", "Namespace")  # to the cluster, not to a namespace
+CLUSTER_SCOPED = ("Node", "Namespace")
 
 
 class Kube:
-    """Objects by (plural, namespace, name), logs by pod, and what is forbidden."""
+    """The cluster's objects by (plural, namespace, name), its logs by pod, and what is forbidden."""
 
     def __init__(self) -> None:
         self.objects: dict[tuple[str, str, str], dict[str, Any]] = {}
         self.logs: dict[str, str] = {}
         self.forbidden: set[str] = set()  # plurals that the user may not read; "pods/log" too
-        self.asked: list[str] = []
         self.host = ""
 
     def add(self, thing: dict[str, Any]) -> None:
-        """Put an object in, if Kubernetes would take it."""
+        """Add an object that Kubernetes would accept."""
         kubernetes_validate.validate(thing, SCHEMA, strict=True)
         meta = thing["metadata"]
-        namespace = "" if thing["kind"] in SCOPED else meta["namespace"]
+        namespace = "" if thing["kind"] in CLUSTER_SCOPED else meta["namespace"]
         self.objects[PLURALS[thing["kind"]], namespace, meta["name"]] = thing
 
     def remove(self, kind: str, name: str) -> None:
         self.objects = {key: thing for key, thing in self.objects.items() if key[0] != PLURALS[kind] or key[2] != name}
-
-    def find(self, kind: str, name: str) -> dict[str, Any]:
-        return next(thing for key, thing in self.objects.items() if key[0] == PLURALS[kind] and key[2] == name)
 
     def answer(self, path: str, query: dict[str, list[str]]) -> tuple[int, dict[str, Any] | str]:
         """HTTP status and body of a GET."""
@@ -66,12 +62,12 @@ class Kube:
         return 200, self.objects[plural, namespace, name]
 
     def listed(self, plural: str, namespace: str, query: dict[str, list[str]]) -> dict[str, Any]:
-        wanted = dict(pair.split("=") for selector in query.get("labelSelector", []) for pair in selector.split(","))
+        selector = dict(pair.split("=") for selector in query.get("labelSelector", []) for pair in selector.split(","))
         items = [
             thing
             for (own, place, _), thing in sorted(self.objects.items())
             if own == plural and place == namespace
-            if wanted.items() <= thing["metadata"].get("labels", {}).items()
+            if selector.items() <= thing["metadata"].get("labels", {}).items()
         ]
         kind = next(kind for kind, name in PLURALS.items() if name == plural)
         return {"kind": f"{kind}List", "apiVersion": "v1", "metadata": {"resourceVersion": "1"}, "items": items}
@@ -85,12 +81,11 @@ class Kube:
 
 @contextmanager
 def serve(kube: Kube) -> Iterator[str]:
-    """The API's address, as long as the block lasts."""
+    """Serve the API; yield its address."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             parts = urlsplit(self.path)
-            kube.asked.append(parts.path)
             if self.headers.get("Authorization") != f"Bearer {TOKEN}":
                 code, body = kube.status(401, "Unauthorized")
             else:
@@ -113,7 +108,7 @@ def serve(kube: Kube) -> Iterator[str]:
 
 
 def kubeconfig(path: Path, host: str, token: str = TOKEN) -> Path:
-    """A kubeconfig with one context, `here`, for that address."""
+    """Write a kubeconfig with one context, `here`, for that address."""
     config = {
         "apiVersion": "v1",
         "kind": "Config",

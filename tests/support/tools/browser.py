@@ -1,7 +1,7 @@
-"""A real browser on pages served from this machine: headless Chromium.
+"""Opens pages in a real browser, headless Chromium, served from this machine.
 
-In: pages by path. Out: a function that visits one and gives what it has become, what the console complained of, and
-what was asked of the server.
+Takes pages by path; yields a function that visits one and returns the final document, the console's messages, and the
+paths that the browser requested.
 """
 
 import re
@@ -15,25 +15,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--no-first-run",
-    "--disable-component-update",
-    "--disable-sync",
-    "--hide-scrollbars",
-    "--enable-logging=stderr",
-)
-# A page in a frame of a phone's width; the frame's own script measures. {} is the page's path.
+FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
+FLAGS += ["--disable-component-update", "--disable-sync", "--hide-scrollbars", "--enable-logging=stderr"]
+# A page in a frame of a phone's width; the frame's script measures it. {} is the page's path.
 PHONE = """<link rel="icon" href="data:,"><body style="margin:0">
 <iframe src="{}" style="border:0;width:390px;height:800px"
 onload="const d=this.contentDocument.documentElement;document.title=d.scrollWidth+' '+d.clientWidth"></iframe>"""
 
 
 class Visit(NamedTuple):
-    """What came of a visit: the document at its end, the console's lines, the paths that were asked for."""
+    """The result of a visit: the final document, the console's messages, the requested paths."""
 
     dom: str
     complaints: list[str]
@@ -79,17 +70,17 @@ def browsing(pages: Mapping[str, str], profile: Path) -> Iterator[Callable[..., 
 
 
 def width(found: Visit) -> tuple[int, int]:
-    """How wide a page in PHONE is, and how much room it has; in pixels."""
+    """The width of a page in PHONE and the available width, in pixels."""
     measured = re.search(r"<title>(\d+) (\d+)</title>", found.dom)
     assert measured, found.dom[:200]
     return int(measured.group(1)), int(measured.group(2))
 
 
 def moved(path: str, stops: list[int], frame: str = "") -> str:
-    """A page that moves the slider of the page in its frame to some stops, and becomes their readings as JSON.
+    """A page that moves the slider of the page in its frame to each stop; its title becomes the readings as JSON.
 
-    A reading is {name: text} of all elements with that name in `data-at`; the first one is from before any move, and
-    after the last stop the button is pressed that leads back. `frame` is more attributes of the frame.
+    A reading is {name: text} of all elements with `data-at`. The first one is taken before any move, the last one after
+    pressing the reset button. `frame` holds more attributes of the frame.
     """
     return f"""<link rel="icon" href="data:,"><script>
 const read = frame => {{

@@ -1,10 +1,8 @@
-"""Each file decoded in a process of its own, with what it cost.
+"""Decodes each file of a folder in its own process, and measures time and peak memory.
 
-In: a folder of files, and in `jobs.json` beside them the limits and the seconds that each may take. Out: on stdout one
-JSON object: name -> what came of it, seconds, peak memory in bytes, and what was written to stderr.
-
-Run as `python -m tests.support.tools.confined FOLDER`, from a small process: the peak is the kernel's own (`ru_maxrss`), and a
-fork starts at the size of its parent.
+Prints one JSON object: file name -> result, seconds, peak memory in bytes, and standard error. Runs as
+`python -m tests.support.tools.confined FOLDER LIMITS` in a small process, because the peak is the kernel's `ru_maxrss`,
+and a fork starts with the size of its parent.
 """
 
 import hashlib
@@ -26,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 class Cost(NamedTuple):
-    """What came of a file: the digest of its pixels, `refused: …`, or how its process ended."""
+    """The result for a file (digest of its pixels, `refused: …`, or how its process ended) and what it cost."""
 
     found: str
     seconds: float
@@ -35,15 +33,15 @@ class Cost(NamedTuple):
 
 
 def limits_of_params() -> Limits:
-    """Those of params.yaml."""
-    from twofold.orchestration.params_file import read  # not in the small process
+    """The limits of params.yaml."""
+    from twofold.orchestration.params_file import read  # too large for the small process
 
     values = dict(read(ROOT / "params.yaml")["ingest"])
     return Limits(*(int(values[name]) for name in Limits.__slots__))
 
 
 def fate(data: bytes, limits: Limits) -> str:
-    """The digest of what a file decodes to, or why it is refused; any other error goes on."""
+    """The digest of the decoded file, or why it is refused; any other error is raised."""
     try:
         return digest(decode(data, limits), limits)
     except DataError as error:
@@ -51,7 +49,7 @@ def fate(data: bytes, limits: Limits) -> str:
 
 
 def digest(decoded: Decoded, limits: Limits) -> str:
-    """Everything that `decode` says of a file, as one line."""
+    """Everything that `decode` returns for a file, as one line."""
     height, width, channels = decoded.pixels.shape
     assert decoded.pixels.dtype.name == "uint8"
     assert channels in (1, 3)
@@ -63,24 +61,20 @@ def digest(decoded: Decoded, limits: Limits) -> str:
 
 
 def confined(folder: Path, limits: Limits, seconds: float) -> dict[str, Cost]:
-    """Decode every file of a folder apart."""
-    command = [sys.executable, "-m", "tests.support.tools.confined", folder, json.dumps([*values(limits), seconds])]
+    """Decode every file of a folder in its own process, which may take so many seconds."""
+    values = [limits.max_bytes, limits.max_pixels, limits.min_side, seconds]
+    command = [sys.executable, "-m", "tests.support.tools.confined", folder, json.dumps(values)]
     done = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
     return {name: Cost(*cost) for name, cost in json.loads(done.stdout).items()}
 
 
-def values(limits: Limits) -> list[int]:
-    """In the order of the class."""
-    return [limits.max_bytes, limits.max_pixels, limits.min_side]
-
-
-def _apart(path: Path, limits: Limits, seconds: float) -> Cost:
+def _decode_in_fork(path: Path, limits: Limits, seconds: float) -> Cost:
     with tempfile.TemporaryFile() as answer, tempfile.TemporaryFile() as noise:
         begin = time.monotonic()
         pid = os.fork()
         if pid == 0:
             os.dup2(noise.fileno(), 2)
-            signal.alarm(int(seconds))  # its default ends the process, whatever C code runs
+            signal.alarm(int(seconds))  # by default it ends the process, even in C code
             status = 1
             try:
                 warnings.simplefilter("error")
@@ -102,12 +96,7 @@ def _apart(path: Path, limits: Limits, seconds: float) -> Cost:
         return Cost(found, took, usage.ru_maxrss * 1024, noise.read().decode(errors="replace"))
 
 
-def _main() -> None:
-    folder = Path(sys.argv[1])
-    *three, seconds = json.loads(sys.argv[2])
-    limits = Limits(*three)
-    print(json.dumps({path.name: _apart(path, limits, seconds) for path in sorted(folder.iterdir())}))
-
-
 if __name__ == "__main__":
-    _main()
+    *limits, seconds = json.loads(sys.argv[2])
+    files = sorted(Path(sys.argv[1]).iterdir())
+    print(json.dumps({path.name: _decode_in_fork(path, Limits(*limits), seconds) for path in files}))

@@ -1,7 +1,4 @@
-"""A container engine for tests, as tests/support/tools/container-host makes it ready, and the images of this tree in it.
-
-In: nothing, or a folder with the scripts and what goes into the images. Out: commands run in throw-away containers.
-"""
+"""A container engine for tests, prepared by tests/support/tools/container-host: builds images, runs containers."""
 
 import os
 import re
@@ -12,7 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
 HOST = Path(__file__).parent / "container-host"
-# A pod of the restricted standard, on a platform that picks the user itself: no rights, no network, one place to write.
+# Like a pod of the restricted standard with an arbitrary user: no privileges, no network, only /tmp is writable.
 RESTRICTED = (
     "--network=none",
     "--read-only",
@@ -24,7 +21,7 @@ RESTRICTED = (
 
 
 class Engine:
-    """Podman, or what DOCKER_HOST names, with the environment that it takes."""
+    """Podman, or the engine that DOCKER_HOST names, with its environment."""
 
     def __init__(self) -> None:
         done = subprocess.run([HOST], capture_output=True, text=True, check=False, timeout=1200)
@@ -32,51 +29,43 @@ class Engine:
         found = dict(re.findall(r'^export (\w+)="?([^"\n]*)"?$', done.stdout, re.MULTILINE))
         self.env = os.environ | found
         self.name = found.get("ENGINE", "docker")
-        self._ours = "started" in done.stderr
+        self._started = "started" in done.stderr
 
     def stop(self) -> None:
-        """Stop the socket, if it was not there before."""
-        if self._ours:
+        """Stop the socket if this object started it."""
+        if self._started:
             subprocess.run([HOST, "stop"], env=self.env, check=True, timeout=60)
 
     def run(self, *words: str, check: bool = True, timeout: int = 900) -> subprocess.CompletedProcess[str]:
-        """A command of the engine itself."""
-        done = subprocess.run(
-            [self.name, *words], env=self.env, capture_output=True, text=True, timeout=timeout, check=False
-        )
+        """Run a command of the engine itself."""
+        command = [self.name, *words]
+        done = subprocess.run(command, env=self.env, capture_output=True, text=True, timeout=timeout, check=False)
         assert not check or done.returncode == 0, f"{words}:\n{done.stdout}\n{done.stderr}"
         return done
 
     def within(self, image: str, *words: str, options: Iterable[str] = RESTRICTED, check: bool = True) -> str:
-        """What a command in a new container prints."""
+        """Run a command in a new container; return its output."""
         done = self.run("run", "--rm", *options, image, *words, check=check)
         return done.stdout + ("" if check else done.stderr)
 
     def build(self, *targets: str, tag: str, root: Path = ROOT, check: bool = True, **env: str) -> str:
-        """`make images` in a folder; what it prints, the engine's own words included."""
-        done = subprocess.run(
-            [root / "scripts" / "images"],
-            cwd=root,
-            env=self.env | {"TAG": tag, "TARGETS": " ".join(targets)} | env,
-            capture_output=True,
-            text=True,
-            timeout=2400,
-            check=False,
-        )
+        """Run `make images` in a folder; return its output, including the engine's."""
+        env = self.env | {"TAG": tag, "TARGETS": " ".join(targets)} | env
+        command = [root / "scripts" / "images"]
+        done = subprocess.run(command, cwd=root, env=env, capture_output=True, text=True, timeout=2400, check=False)
         assert not check or done.returncode == 0, f"{done.stdout}\n{done.stderr[-8000:]}"
         return done.stdout + done.stderr
 
 
 def names(printed: str) -> dict[str, str]:
-    """{target: image}, from what scripts/images and scripts/push print."""
+    """{target: image}, from the output of scripts/images or scripts/push."""
     return dict(re.findall(r"^--image (\w+)=(\S+)$", printed, re.MULTILINE))
 
 
 def copy_context(folder: Path) -> Path:
-    """A repository of its own with what goes into the images, to be changed by a test."""
-    shipped = (".dockerignore", "LICENSE", "NOTICE", "README.md", "docker", "pyproject.toml", "scripts", "twofold")
+    """Create a separate repository with everything that goes into the images, which a test may change."""
     folder.mkdir()
-    for name in shipped:
+    for name in (".dockerignore", "LICENSE", "NOTICE", "README.md", "docker", "pyproject.toml", "scripts", "twofold"):
         if (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.pth"))
         else:
@@ -88,12 +77,12 @@ def copy_context(folder: Path) -> Path:
 
 
 def commit(folder: Path, *options: str) -> None:
-    """What is staged."""
+    """Commit what is staged."""
     who = ["-c", "user.name=Tester", "-c", "user.email=tester@example.org"]
     subprocess.run(["git", *who, "commit", "--quiet", "--message", "one", *options], cwd=folder, check=True)
 
 
 def head(folder: Path) -> str:
-    """The commit of a repository."""
+    """The commit hash of a repository."""
     words = ["git", "rev-parse", "HEAD"]
     return subprocess.run(words, cwd=folder, check=True, capture_output=True, text=True).stdout.strip()

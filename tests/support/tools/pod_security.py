@@ -1,7 +1,4 @@
-"""The `restricted` Pod Security Standard, as kubernetes.io/docs/concepts/security/pod-security-standards has it.
-
-In: a pod's spec. Out: what in it a namespace that enforces the standard would refuse; empty if nothing.
-"""
+"""The `restricted` Pod Security Standard, after kubernetes.io/docs/concepts/security/pod-security-standards."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -25,16 +22,12 @@ HANDLERS = ("livenessProbe", "readinessProbe", "startupProbe")
 
 
 def violations(spec: Mapping[str, Any]) -> list[str]:
-    """Each as the path of the field and what is wrong with it."""
-    return [*_of_the_pod(spec), *(each for container in _containers(spec) for each in _of(container, spec))]
+    """What a namespace that enforces the standard would refuse in a pod's spec: each field, and why."""
+    containers = [container for kind in KINDS for container in spec.get(kind, [])]
+    return [*_check_pod(spec), *(each for container in containers for each in _check_container(container, spec))]
 
 
-def _containers(spec: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    for kind in KINDS:
-        yield from spec.get(kind, [])
-
-
-def _of_the_pod(spec: Mapping[str, Any]) -> Iterator[str]:
+def _check_pod(spec: Mapping[str, Any]) -> Iterator[str]:
     context = spec.get("securityContext", {})
     for name in ("hostNetwork", "hostPID", "hostIPC"):
         if spec.get(name):
@@ -46,10 +39,10 @@ def _of_the_pod(spec: Mapping[str, Any]) -> Iterator[str]:
     for sysctl in context.get("sysctls", []):
         if sysctl["name"] not in SAFE_SYSCTLS:
             yield f"sysctl {sysctl['name']}: not allowed"
-    yield from _identity("pod", context)
+    yield from _check_context("pod", context)
 
 
-def _of(container: Mapping[str, Any], spec: Mapping[str, Any]) -> Iterator[str]:
+def _check_container(container: Mapping[str, Any], spec: Mapping[str, Any]) -> Iterator[str]:
     name, context, pod = container["name"], container.get("securityContext", {}), spec.get("securityContext", {})
     if context.get("privileged"):
         yield f"{name}: privileged"
@@ -74,11 +67,11 @@ def _of(container: Mapping[str, Any], spec: Mapping[str, Any]) -> Iterator[str]:
     for handler in [*(container.get(key, {}) for key in HANDLERS), *lifecycle.values()]:
         if any(handler.get(kind, {}).get("host") for kind in ("httpGet", "tcpSocket")):
             yield f"{name}: a probe or hook must not name a host"
-    yield from _identity(name, context)
+    yield from _check_context(name, context)
 
 
-def _identity(name: str, context: Mapping[str, Any]) -> Iterator[str]:
-    """What holds for the pod's context and for a container's alike."""
+def _check_context(name: str, context: Mapping[str, Any]) -> Iterator[str]:
+    """The rules for both a pod's and a container's security context."""
     if context.get("runAsUser") == 0:
         yield f"{name}: runAsUser must not be 0"
     if context.get("runAsNonRoot") is False:

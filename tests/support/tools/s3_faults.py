@@ -1,4 +1,4 @@
-"""A small proxy between boto3 and an S3 server that does what networks and stores do on bad days."""
+"""A proxy between boto3 and an S3 server that injects faults of networks and object stores."""
 
 import http.client
 import http.server
@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 
 class Proxy(http.server.BaseHTTPRequestHandler):
-    """Hands everything on to the server, except what `server.fault` does with it."""
+    """Passes requests on to the server; `server.fault` may change or drop the answers."""
 
     protocol_version = "HTTP/1.1"
 
@@ -19,9 +19,9 @@ class Proxy(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):
         self.server.calls += 1
-        place = urlsplit(self.server.behind)
-        onward = http.client.HTTPConnection(place.hostname, place.port)
-        # The Host header as it came: the signature covers it.
+        address = urlsplit(self.server.behind)
+        onward = http.client.HTTPConnection(address.hostname, address.port)
+        # Keep the Host header: the signature covers it.
         onward.putrequest("GET", self.path, skip_host=True, skip_accept_encoding=True)
         for name, value in self.headers.items():
             onward.putheader(name, value)
@@ -30,16 +30,14 @@ class Proxy(http.server.BaseHTTPRequestHandler):
         headers = {k.lower(): v for k, v in answer.getheaders() if k.lower() not in ("connection", "transfer-encoding")}
         status, body = answer.status, answer.read()
         onward.close()
-        fault = self.server.fault
-        listing = "list-type=2" in self.path
-        if fault is not None:
-            changed = fault(self, listing, status, headers, body)
+        if self.server.fault is not None:
+            changed = self.server.fault(self, "list-type=2" in self.path, status, headers, body)
             if changed is None:
                 self.close_connection = True
                 return
             status, headers, body = changed
-        self.send_response(status)
         headers = {"content-length": str(len(body))} | headers
+        self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
         self.end_headers()
@@ -56,7 +54,7 @@ class Proxy(http.server.BaseHTTPRequestHandler):
 
 @contextmanager
 def between(behind, fault, monkeypatch):
-    """A proxy with a fault; its address is in the environment. The server's own Host is kept for the signature."""
+    """Run a proxy with a fault, and put its address into the environment."""
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Proxy)
     server.daemon_threads = True
     server.behind, server.fault, server.calls = behind, fault, 0
@@ -74,12 +72,12 @@ ERROR = "<Error><Code>{}</Code><Message>no</Message></Error>"
 
 
 class Faults:
-    """Each fault strikes the first `times` requests of its kind."""
+    """A fault of some kind in the first `times` requests that it applies to."""
 
     def __init__(self, kind, times=2):
         self.kind, self.left, self.last = kind, times, None
 
-    def strikes(self, listing):
+    def applies(self, listing):
         if listing != self.kind.startswith("list") or self.left == 0:
             return False
         self.left -= 1
@@ -88,12 +86,12 @@ class Faults:
     def __call__(self, handler, listing, status, headers, body):
         last, self.last = self.last, body
         if self.kind == "list page again":
-            # In place of a later page comes the one before it.
+            # Answer a later page with the one before it.
             if not listing or b"continuation-token=" not in handler.path.encode() or self.left == 0 or last is None:
                 return status, headers, body
             self.left -= 1
             return status, XML, last
-        if not self.strikes(listing):
+        if not self.applies(listing):
             return status, headers, body
         kind = self.kind.removeprefix("list ")
         if kind.isdigit() or kind in ("SlowDown", "InternalError", "ExpiredToken"):
@@ -104,16 +102,15 @@ class Faults:
             time.sleep(4)
             return None
         if kind == "reset":
-            handler.wfile.write(
-                b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % max(len(body), 2) + body[: len(body) // 2]
-            )
+            head = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % max(len(body), 2)
+            handler.wfile.write(head + body[: len(body) // 2])
             return None
         if kind == "short":
             return status, headers | {"content-length": str(len(body) // 2)}, body[: len(body) // 2]
         if kind == "flip":
             return status, headers, bytes([body[0] ^ 1]) + body[1:] if body else body
         if kind == "lost page":
-            # The page is there, and what it should hold is not.
+            # The page comes without its contents.
             empty = re.sub(rb"<Contents>.*?</Contents>", b"", body, flags=re.DOTALL)
             return status, XML, re.sub(rb"<KeyCount>\d+</KeyCount>", b"<KeyCount>0</KeyCount>", empty)
         if kind == "drop":

@@ -1,4 +1,4 @@
-"""Likely wrong labels: planted ones are found, clean data is left in peace, and the model is not touched."""
+"""Label issues: planted wrong labels are found, clean data has hardly any, and the model does not change."""
 
 import json
 from types import SimpleNamespace
@@ -14,7 +14,7 @@ from twofold.core.artifacts import read_csv
 from twofold.core.errors import DataError, TrainingError
 from twofold.steps.train_head import TrainHead, train_head
 
-NOBODY = np.array([None] * 400, object)
+NO_GROUPS = np.array([None] * 400, object)
 
 
 def separable(count=400, features=32, seed=0):
@@ -24,13 +24,13 @@ def separable(count=400, features=32, seed=0):
 
 
 def out_of_fold(features, target, group):
-    """In two parts, the second half first."""
+    """Features in two parts, the second half first."""
     half = len(target) // 2
     order = np.roll(np.arange(len(target)), -half)
     return label_issues.out_of_fold_probabilities([features[half:], features[:half]], order, target, group)
 
 
-def found(features, target, group=NOBODY):
+def found(features, target, group=NO_GROUPS):
     return set(label_issues.find_label_issues(target, out_of_fold(features, target, group)).rows.tolist())
 
 
@@ -39,78 +39,76 @@ def test_planted_wrong_labels_are_found_and_few_others(seed):
     features, target = separable(seed=seed)
     planted = set(np.random.default_rng(seed).choice(400, 20, replace=False).tolist())
     target[list(planted)] ^= 1
-    suspected = found(features, target)
-    assert len(planted & suspected) >= 18
-    assert len(suspected - planted) <= 4
+    issues = found(features, target)
+    assert len(planted & issues) >= 18
+    assert len(issues - planted) <= 4
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_clean_labels_are_left_in_peace(seed):
+def test_clean_labels_have_hardly_any_issues(seed):
     assert len(found(*separable(seed=seed))) <= 4
 
 
-def test_the_least_believable_label_comes_first():
+def test_the_least_plausible_label_comes_first():
     features, target = separable()
     features[8] += 6
     target[8] = 0
-    assert label_issues.find_label_issues(target, out_of_fold(features, target, NOBODY)).rows[0] == 8
+    assert label_issues.find_label_issues(target, out_of_fold(features, target, NO_GROUPS)).rows[0] == 8
 
 
-def test_groups_are_never_torn_and_folds_are_the_same_each_time():
+def test_groups_stay_together_and_folds_are_deterministic():
     _, target = separable()
     group = np.array([f"g{number // 7}" if number % 3 else None for number in range(400)], object)
-    made = label_issues.assign_folds(target, group)
-    for learned, predicted in made:
-        assert not {group[row] for row in learned} & {group[row] for row in predicted} - {None}
-        assert len(set(learned.tolist()) & set(predicted.tolist())) == 0
-    assert sorted(row for _, predicted in made for row in predicted.tolist()) == list(range(400))
-    for one, other in zip(made, label_issues.assign_folds(target, group), strict=True):
+    folds = label_issues.assign_folds(target, group)
+    for train, test in folds:
+        assert not {group[row] for row in train} & {group[row] for row in test} - {None}
+        assert not set(train.tolist()) & set(test.tolist())
+    assert sorted(row for _, test in folds for row in test.tolist()) == list(range(400))
+    for one, other in zip(folds, label_issues.assign_folds(target, group), strict=True):
         assert np.array_equal(one[1], other[1])
 
 
-def test_what_cannot_be_cut_into_folds_is_said():
+def test_too_few_images_for_folds_are_reported():
     target = np.array([0] * 30 + [1] * 4)
-    assert "4 images of class 'bad'" in label_issues.too_few_images(target, NOBODY[:34], ["good", "bad"])
+    assert "4 images of class 'bad'" in label_issues.too_few_images(target, NO_GROUPS[:34], ["good", "bad"])
     grouped = np.array(["g0"] * 30 + ["g1", "g2", "g3", "g4"], object)
     assert "1 groups of images of class 'good'" in label_issues.too_few_images(target, grouped, ["good", "bad"])
-    assert label_issues.too_few_images(np.arange(40) % 2, NOBODY[:40], ["good", "bad"]) == ""
+    assert label_issues.too_few_images(np.arange(40) % 2, NO_GROUPS[:40], ["good", "bad"]) == ""
 
 
-def test_no_head_has_seen_the_label_that_it_predicts():
-    # As many features as images: a head that has seen a label knows it by heart, another one cannot know it.
+def test_predictions_are_out_of_fold():
+    # As many features as images: a head memorises the labels that it was trained on, and cannot know the others.
     rng = np.random.default_rng(0)
     features, target = rng.normal(size=(400, 400)).astype(np.float32), rng.permutation(np.arange(400) % 2)
-    probability = out_of_fold(features, target, NOBODY)
+    probability = out_of_fold(features, target, NO_GROUPS)
     assert abs(roc_auc_score(target, probability) - 0.5) < 0.15
 
 
-def test_no_head_has_seen_the_group_that_it_predicts():
-    # Of a group all images look the same and have one label, which says nothing of another group's.
+def test_predictions_are_out_of_group():
+    # All images of a group look the same and have one label, independent of the other groups.
     rng = np.random.default_rng(1)
     own, labels = rng.normal(size=(100, 150)), rng.permutation(np.arange(100) % 2)
     number = rng.permutation(np.arange(400) // 4)
     features, target = own[number].astype(np.float32), labels[number]
     group = np.array([f"g{one}" for one in number], object)
-    alone = roc_auc_score(target, out_of_fold(features, target, NOBODY))
-    apart = roc_auc_score(target, out_of_fold(features, target, group))
-    assert alone > 0.9
-    assert abs(apart - 0.5) < 0.2
+    assert roc_auc_score(target, out_of_fold(features, target, NO_GROUPS)) > 0.9
+    assert abs(roc_auc_score(target, out_of_fold(features, target, group)) - 0.5) < 0.2
 
 
-def test_the_unit_and_the_zero_of_a_feature_do_not_matter():
+def test_scale_and_offset_of_a_feature_do_not_matter():
     features, target = separable()
-    plain = out_of_fold(features, target, NOBODY)
+    plain = out_of_fold(features, target, NO_GROUPS)
     moved = features * np.geomspace(1e-3, 1e3, 32, dtype=np.float32) + np.linspace(-50, 50, 32, dtype=np.float32)
     flat = np.column_stack([moved, np.full(400, 1 / 3, np.float32), np.zeros(400, np.float32)])
-    assert out_of_fold(moved, target, NOBODY) == pytest.approx(plain, abs=0.01)
-    assert out_of_fold(flat, target, NOBODY) == pytest.approx(plain, abs=0.01)
+    assert out_of_fold(moved, target, NO_GROUPS) == pytest.approx(plain, abs=0.01)
+    assert out_of_fold(flat, target, NO_GROUPS) == pytest.approx(plain, abs=0.01)
 
 
-def test_features_that_are_no_numbers_end_it():
+def test_features_that_are_not_finite_are_an_error():
     features, target = separable()
     features[3, 4] = np.nan
     with pytest.raises(TrainingError, match="of 1 of 400 images are not finite"):
-        out_of_fold(features, target, NOBODY)
+        out_of_fold(features, target, NO_GROUPS)
 
 
 @pytest.fixture(scope="module")
@@ -126,19 +124,19 @@ def run(data, root, **audit):
 
 
 def test_the_audit_is_written_and_leaves_the_model_as_it_is(data, tmp_path):
-    looked, ignored = run(data, tmp_path / "a", label_issues="warn"), run(data, tmp_path / "b", label_issues="ignore")
+    warned, ignored = run(data, tmp_path / "a", label_issues="warn"), run(data, tmp_path / "b", label_issues="ignore")
     again = run(data, tmp_path / "c", label_issues="warn")
-    assert file_bytes(looked / "m") == file_bytes(ignored / "m")
-    assert file_bytes(looked / "audit") == file_bytes(again / "audit")
-    summary = json.loads((looked / "audit" / "audit.json").read_text())
+    assert file_bytes(warned / "m") == file_bytes(ignored / "m")
+    assert file_bytes(warned / "audit") == file_bytes(again / "audit")
+    summary = json.loads((warned / "audit" / "audit.json").read_text())
     assert summary["figures"]["images looked at"] == 40
     assert json.loads((ignored / "audit" / "audit.json").read_text())["figures"] == {}
-    assert "Not looked for" in (ignored / "audit" / "audit.html").read_text()
+    assert "Checks that are turned off" in (ignored / "audit" / "audit.html").read_text()
 
 
-def test_what_could_not_be_looked_for_was_not_looked_for_in_vain():
+def test_too_few_images_make_the_check_impossible():
     target = np.array([0] * 30 + [1] * 4)
-    images = SimpleNamespace(target=target, column=lambda name: NOBODY[:34], meta={"labels": ["good", "bad"]})
+    images = SimpleNamespace(target=target, column=lambda name: NO_GROUPS[:34], meta={"labels": ["good", "bad"]})
     check, figures = label_issues.check_labels("fail", images, lambda split: pytest.fail("no features are needed"))
     assert check.found == []
     assert check.impossible.startswith("4 images of class 'bad', at least 5 are needed")

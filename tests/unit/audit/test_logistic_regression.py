@@ -1,4 +1,4 @@
-"""Logistic regression beside scikit-learn's, which it must equal without its copy of the features."""
+"""The logistic regression equals scikit-learn's and does not copy the features."""
 
 import tracemalloc
 
@@ -13,15 +13,15 @@ from twofold.core.errors import TrainingError
 
 def made(rows, width, seed=0):
     rng = np.random.default_rng(seed)
-    seen = rng.normal(size=(rows, width))
-    features = seen * np.geomspace(0.01, 100, width) + rng.normal(size=width)
-    target = (seen[:, 0] + rng.normal(size=rows) > 0).astype(np.int64)
+    latent = rng.normal(size=(rows, width))
+    features = latent * np.geomspace(0.01, 100, width) + rng.normal(size=width)
+    target = (latent[:, 0] + rng.normal(size=rows) > 0).astype(np.int64)
     return features.astype(np.float32), target, (rng.random(rows) < 0.8).astype(np.float64)
 
 
 @pytest.mark.parametrize("strength", [0.001, 0.01, 0.1])
 @pytest.mark.parametrize(("rows", "width"), [(300, 20), (1500, 40), (200, 300)])
-def test_it_finds_what_scikit_learn_finds(rows, width, strength):
+def test_it_finds_the_solution_of_scikit_learn(rows, width, strength):
     features, target, weight = made(rows, width)
     parts = [features[:100], features[100:]]
     ours = fit_logistic_regression(StandardizedFeatures(parts), target, weight, strength)
@@ -52,7 +52,7 @@ def test_features_are_standardised_across_blocks_and_parts():
     assert together.std(axis=0) == pytest.approx([1.0] * 12 + [0.0] * 2, abs=0.002)
 
 
-def test_features_that_are_no_numbers_end_it():
+def test_features_that_are_not_finite_are_an_error():
     features, _, _ = made(600, 5)
     features[[3, 590], 4] = np.nan, np.inf
     with pytest.raises(TrainingError, match="of 2 of 600 images are not finite"):
@@ -72,11 +72,11 @@ def test_the_features_are_neither_copied_nor_changed():
     assert most < features.nbytes / 2
 
 
-def test_a_search_that_ends_too_early_is_said(monkeypatch, capsys):
+def test_missing_convergence_is_reported(monkeypatch, capsys):
     features, target, weight = made(300, 20)
-    monkeypatch.setattr("twofold.audit.logistic_regression.MOST_STEPS", 2)
+    monkeypatch.setattr("twofold.audit.logistic_regression.MAX_STEPS", 2)
     fit_logistic_regression(StandardizedFeatures([features]), target, weight, 0.1)
-    assert "ended after 2 steps, before its tolerance" in capsys.readouterr().err
+    assert "stopped after 2 steps without convergence" in capsys.readouterr().err
     monkeypatch.undo()
     fit_logistic_regression(StandardizedFeatures([features]), target, weight, 0.1)
     assert capsys.readouterr().err == ""

@@ -1,4 +1,4 @@
-"""Near duplicates: changed copies are found, images that are merely of one kind are not."""
+"""Near duplicates: changed copies are found, similar images are not."""
 
 import io
 
@@ -15,7 +15,7 @@ SIZE = 160
 
 
 def part(seed, common=0.0):
-    """A picture with structure at every scale, on a ground that all pictures share by `common` times as much."""
+    """A picture with structure at several scales, on a background common to all, scaled by `common`."""
     rng, ground = np.random.default_rng(seed), np.random.default_rng(99)
     y, x = np.mgrid[:SIZE, :SIZE] / SIZE
     picture = sum(
@@ -52,7 +52,7 @@ CHANGES = {
 }
 
 
-def look(pictures):
+def find(pictures):
     return [(pair.first, pair.second) for pair in find_near_duplicates([thumbnail(p[:, :, None]) for p in pictures])]
 
 
@@ -61,7 +61,7 @@ def look(pictures):
 def test_a_changed_copy_is_found_and_nothing_else(change, common):
     pictures = [part(seed, common) for seed in range(60)]
     copies = [CHANGES[change](picture) for picture in pictures[:20]]
-    found = look([*pictures, *copies])
+    found = find([*pictures, *copies])
     expected = {(seed, 60 + seed) for seed in range(20)}
     assert len(expected & set(found)) >= 19
     assert not set(found) - expected
@@ -69,11 +69,11 @@ def test_a_changed_copy_is_found_and_nothing_else(change, common):
 
 @pytest.mark.parametrize("common", [0, 1, 4])
 @pytest.mark.parametrize("count", [2, 3, 40, 600])
-def test_images_of_one_kind_are_no_duplicates(count, common):
-    assert look([part(seed, common) for seed in range(count)]) == []
+def test_similar_images_are_no_duplicates(count, common):
+    assert find([part(seed, common) for seed in range(count)]) == []
 
 
-def test_the_way_that_the_second_lies_is_told():
+def test_the_orientation_of_the_second_image_is_reported():
     pictures = [part(seed) for seed in range(30)]
     copies = [pictures[0], pictures[1][:, ::-1], pictures[2][::-1], np.rot90(pictures[3]), np.rot90(pictures[4], 2)]
     turns = [pair.turn for pair in find_near_duplicates([thumbnail(p[:, :, None]) for p in [*pictures, *copies]])]
@@ -84,12 +84,12 @@ def test_the_way_that_the_second_lies_is_told():
     assert turns[4] == "turned by 180 degrees"
 
 
-def test_pictures_without_contrast_are_like_nothing():
+def test_pictures_without_contrast_are_no_duplicates():
     flat = [np.full((SIZE, SIZE), level, np.uint8) for level in (0, 0, 128, 255)]
-    assert look(flat) == []
-    assert look([*flat, part(0), part(0)]) == [(4, 5)]
-    assert look([]) == []
-    assert look([part(0)]) == []
+    assert find(flat) == []
+    assert find([*flat, part(0), part(0)]) == [(4, 5)]
+    assert find([]) == []
+    assert find([part(0)]) == []
 
 
 def test_low_contrast_and_colour_are_found_too():
@@ -99,7 +99,7 @@ def test_low_contrast_and_colour_are_found_too():
     assert [(p.first, p.second) for p in find_near_duplicates(thumbnails)] == [(7, 40)]
 
 
-def test_blocks_do_not_change_what_is_found(monkeypatch):
+def test_the_block_size_does_not_change_the_result(monkeypatch):
     pictures = [part(seed, 1) for seed in range(50)]
     thumbnails = [thumbnail(p[:, :, None]) for p in [*pictures, *(resized(p, 0.5) for p in pictures)]]
     found = [pair[:2] for pair in find_near_duplicates(thumbnails)]
@@ -110,44 +110,41 @@ def test_blocks_do_not_change_what_is_found(monkeypatch):
 
 
 @pytest.mark.parametrize(("block", "across"), [(512, 4096), (40, 64), (64, 40)])
-def test_the_first_look_loses_no_pair(monkeypatch, block, across):
+def test_the_candidates_contain_every_pair(monkeypatch, block, across):
     monkeypatch.setattr("twofold.audit.near_duplicates._BLOCK", block)
     monkeypatch.setattr("twofold.audit.near_duplicates._ACROSS", across)
     rng = np.random.default_rng(0)
-    marks = np.abs(rng.normal(size=(300, 256)) / 16).astype(np.float32)
-    # Copies from close by to just out of reach.
+    features = np.abs(rng.normal(size=(300, 256)) / 16).astype(np.float32)
+    # Copies at distances from zero to just above the limit.
     steps = rng.normal(size=(100, 256))
-    marks[200:] = marks[:100] + np.linspace(0, 0.2, 100)[:, None] * steps / np.linalg.norm(steps, axis=1, keepdims=True)
-    apart = ((marks[:, None].astype(np.float64) - marks[None]) ** 2).sum(axis=2)
-    rows, columns = np.nonzero(np.triu(apart <= near_duplicates._FURTHEST, 1))
-    found = [
-        pair
-        for some in near_duplicates._candidates(marks)
-        for pair in zip(*(part.tolist() for part in some), strict=True)
-    ]
-    assert sorted(found) == list(zip(rows.tolist(), columns.tolist(), strict=True))
+    steps *= np.linspace(0, 0.2, 100)[:, None] / np.linalg.norm(steps, axis=1, keepdims=True)
+    features[200:] = features[:100] + steps
+    distances = ((features[:, None].astype(np.float64) - features[None]) ** 2).sum(axis=2)
+    expected = np.argwhere(np.triu(distances <= near_duplicates._MAX_DISTANCE, 1)).tolist()
+    found = [pair for pairs in near_duplicates._candidates(features) for pair in np.transpose(pairs).tolist()]
+    assert sorted(found) == expected
     assert 50 < len(found) < 100
 
 
-def test_what_all_images_share_makes_no_duplicates_of_them():
+def test_a_shared_background_makes_no_duplicates():
     ground = gaussian_filter(np.random.default_rng(5).normal(size=(SIZE, SIZE)), 6)
     pictures = []
-    for seed in range(100):  # a thousandth of the variance is an image's own
+    for seed in range(100):  # a thousandth of the variance is specific to an image
         own = gaussian_filter(np.random.default_rng(seed).normal(size=(SIZE, SIZE)), 5)
         pictures.append((128 + 45 * ground / ground.std() + 1.5 * own / own.std()).clip(0, 255).astype(np.uint8))
-    assert look(pictures) == []
-    assert look([*pictures, resized(pictures[7], 0.5)]) == [(7, 100)]
+    assert find(pictures) == []
+    assert find([*pictures, resized(pictures[7], 0.5)]) == [(7, 100)]
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])
 def test_a_copy_is_found_among_few_images(count):
     pictures = [part(seed) for seed in range(count)]
-    assert look([*pictures, encoded(pictures[0], "JPEG", quality=40)]) == [(0, count)]
+    assert find([*pictures, encoded(pictures[0], "JPEG", quality=40)]) == [(0, count)]
 
 
-def test_two_cells_of_which_one_is_cracked_are_no_duplicates():
+def test_a_sound_and_a_cracked_cell_are_no_duplicates():
     sound = [part(seed, 1) for seed in range(60)]
     y, x = np.mgrid[:SIZE, :SIZE] / SIZE
     crack = 30 * (np.abs(y - 0.3 - 0.4 * x) < 0.01)
     broken = [np.clip(picture.astype(int) - crack, 0, 255).astype(np.uint8) for picture in sound[:20]]
-    assert look([*sound, *broken]) == []
+    assert find([*sound, *broken]) == []

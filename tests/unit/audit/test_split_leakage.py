@@ -1,13 +1,14 @@
-"""Leaks between splits: found, repaired by leaving out and never by moving, listed; clean data stays as it is."""
+"""Split leakage is found, listed, and repaired by excluding images, never by moving them; clean data stays."""
 
 import json
 
 import numpy as np
 import pytest
 
-from tests.support.makers import UNAUDITED, encode, file_bytes, make_prepared, make_raw, write_labels
+from tests.support.makers import UNAUDITED, encode, file_bytes, image_record, make_prepared, make_raw, write_labels
 from tests.unit.audit.test_near_duplicates import CHANGES, part
-from twofold.audit import near_duplicates, split_leakage
+from twofold.audit.near_duplicates import NearDuplicate
+from twofold.audit.split_leakage import near_duplicate_issues, split_statistics
 from twofold.core.artifacts import read_csv
 from twofold.core.errors import DataError
 from twofold.data.decode_cache import pixel_digest
@@ -18,7 +19,7 @@ SPLITS = ("train", "validation", "test")
 
 
 class Folder:
-    """A folder with a labels.csv, whose images are told apart by their seeds."""
+    """A folder of images with a labels.csv."""
 
     def __init__(self, root):
         self.root, self.rows = root, []
@@ -43,6 +44,16 @@ def clean(root, count=90):
     return folder
 
 
+def dirty(root):
+    """One issue of each check: a leak, a conflict of labels, a near duplicate in train, and a group in two splits."""
+    folder = clean(root)
+    folder.add("copy.png", part(2, 1)[:, ::-1], "train", _label(2))
+    folder.add("torn.png", part(3, 1)[::-1], "train", "good" if _label(3) == "bad" else "bad")
+    folder.add("twice.png", part(6, 1)[::-1], "train", _label(6))
+    folder.add("group.png", part(500, 1), "train", group="g1")
+    return folder
+
+
 def found(place, check):
     return [row for row in read_csv(place / "data.audit" / "findings.csv") if row["check"] == check]
 
@@ -56,7 +67,7 @@ def test_clean_data_stays_as_it_is(tmp_path):
     assert len(PreparedDataset.open(data)) == 300
     assert left_out(tmp_path / "a") == {}
     assert read_csv(tmp_path / "a" / "data.audit" / "findings.csv") == []
-    assert "Nothing." in (tmp_path / "a" / "data.audit" / "audit.html").read_text()
+    assert "No findings." in (tmp_path / "a" / "data.audit" / "audit.html").read_text()
 
 
 def test_planted_leaks_are_found_and_left_out(tmp_path):
@@ -80,13 +91,13 @@ def test_planted_leaks_are_found_and_left_out(tmp_path):
     assert {f"exact{n}.png" for n in range(20)} <= set(out)
     assert len([name for name in out if name.startswith("near")]) >= 19
     assert {f"group{n}.png" for n in range(10)} <= set(out)
-    assert not [name for name in out if name[0].isdigit()], "what is held back further stays"
+    assert not [name for name in out if name[0].isdigit()], "the image furthest from training stays"
     assert len(found(tmp_path / "a", "label_conflicts")) == 10
     assert len(found(tmp_path / "a", "groups")) == 10
     listed = found(tmp_path / "a", "leaks")
     assert len(listed) >= 39
     similarity = [float(row["value"]) for row in listed]
-    assert similarity == sorted(similarity, reverse=True), "the surest come first"
+    assert similarity == sorted(similarity, reverse=True), "the highest correlation comes first"
     images = PreparedDataset.open(data)
     assert len(images) == 300 - len(out)
     assert list(images.column("pixels")) == [pixel_digest(images.stored(row)) for row in range(len(images))]
@@ -101,15 +112,15 @@ def _label(seed):
     return "bad" if seed % 2 else "good"
 
 
-def test_what_stays_is_as_if_the_others_had_never_been_there(tmp_path, monkeypatch):
+def test_the_result_is_as_if_excluded_images_had_never_existed(tmp_path, monkeypatch):
     folder = clean(tmp_path / "images")
     expected = folder.prepared(tmp_path / "a")
-    # Before all others, so that those have to move up.
+    # Sorted before all others, so that the rows of those change.
     folder.add("00-copy.png", part(2, 1)[:, ::-1], "train", _label(2))
     folder.add("colour.png", np.stack([part(5, 1)] * 3, axis=2), "validation", _label(5))
     for workers in ("1", "2"):
         monkeypatch.setenv("TWOFOLD_WORKERS", workers)
-        monkeypatch.setenv("TWOFOLD_CACHE", str(tmp_path / f"memo{workers}"))  # or the second run would do nothing
+        monkeypatch.setenv("TWOFOLD_CACHE", str(tmp_path / f"cache{workers}"))  # a fresh cache
         data = folder.prepared(tmp_path / workers)
         assert set(left_out(tmp_path / workers)) == {"00-copy.png", "colour.png"}
         one, other = PreparedDataset.open(expected), PreparedDataset.open(data)
@@ -121,7 +132,7 @@ def test_what_stays_is_as_if_the_others_had_never_been_there(tmp_path, monkeypat
         assert file_bytes(tmp_path / "1" / folder_name) == file_bytes(tmp_path / "2" / folder_name)
 
 
-def test_growing_moves_no_image_and_a_new_test_image_pushes_its_repeat_out(tmp_path):
+def test_new_data_moves_no_image_and_a_new_test_image_excludes_its_duplicates(tmp_path):
     folder = clean(tmp_path / "images")
     before = PreparedDataset.open(folder.prepared(tmp_path / "a"))
     assert len(before) == 90
@@ -136,11 +147,7 @@ def test_growing_moves_no_image_and_a_new_test_image_pushes_its_repeat_out(tmp_p
 
 
 def test_policies(tmp_path):
-    folder = clean(tmp_path / "images")
-    folder.add("copy.png", part(2, 1)[:, ::-1], "train", _label(2))
-    folder.add("torn.png", part(3, 1)[::-1], "train", "good" if _label(3) == "bad" else "bad")
-    folder.add("twice.png", part(6, 1)[::-1], "train", _label(6))
-    folder.add("group.png", part(500, 1), "train", group="g1")
+    folder = dirty(tmp_path / "images")
 
     def of(name, **policies):
         folder.prepared(tmp_path / name, **policies)
@@ -153,45 +160,28 @@ def test_policies(tmp_path):
     assert of("all", **everything) - {"006.png", "twice.png"} == {"copy.png", "group.png", "torn.png", "003.png"}
     assert len(of("all", **everything) & {"006.png", "twice.png"}) == 1
     assert of("ignore", **UNAUDITED) == set()
-    assert "Not looked for" in (tmp_path / "ignore" / "data.audit" / "audit.html").read_text()
+    assert "Checks that are turned off" in (tmp_path / "ignore" / "data.audit" / "audit.html").read_text()
 
 
 @pytest.mark.parametrize("name", DEFAULT)
 def test_the_policy_fail_writes_the_audit_and_no_data(name, tmp_path):
-    folder = clean(tmp_path / "images")
-    folder.add("copy.png", part(2, 1)[:, ::-1], "train", _label(2))
-    folder.add("torn.png", part(3, 1)[::-1], "train", "good" if _label(3) == "bad" else "bad")
-    folder.add("twice.png", part(6, 1)[::-1], "train", _label(6))
-    folder.add("group.png", part(500, 1), "train", group="g1")
+    folder = dirty(tmp_path / "images")
     with pytest.raises(DataError, match=rf"preprocess\.audit\.{name} is fail"):
         folder.prepared(tmp_path / "a", **{name: "fail"})
     assert found(tmp_path / "a", name)
     assert not (tmp_path / "a" / "data").exists()
 
 
-def test_along_a_chain_only_what_stays_counts():
-    def image(name, split):
-        return _Image(name, name, "bad", None), split
-
-    images, splits = zip(*(image("t", "test"), image("v", "validation"), image("r", "train")), strict=True)
-    chain = [
-        near_duplicates.NearDuplicate(0, 1, 0.99, "as it is"),
-        near_duplicates.NearDuplicate(1, 2, 0.99, "as it is"),
-    ]
-    judged = split_leakage.near_duplicate_issues(images, splits, chain, DEFAULT)
-    assert set(judged.left_out) == {1}
-    closed = [*chain, near_duplicates.NearDuplicate(0, 2, 0.98, "mirrored")]
-    judged = split_leakage.near_duplicate_issues(images, splits, closed, DEFAULT)
-    assert set(judged.left_out) == {1, 2}
-    assert judged.left_out[2].of == "t"
+def test_along_a_chain_only_images_that_stay_count():
+    images = [image_record(split) for split in SPLITS]
+    chain = [NearDuplicate(1, 2, 0.99, "as it is"), NearDuplicate(0, 1, 0.99, "as it is")]
+    assert set(near_duplicate_issues(images, SPLITS, chain, DEFAULT).left_out) == {1}
+    left_out = near_duplicate_issues(images, SPLITS, [*chain, NearDuplicate(0, 2, 0.98, "mirrored")], DEFAULT).left_out
+    assert set(left_out) == {0, 1}
+    assert left_out[0].of == images[2].sha256
 
 
-class _Image:
-    def __init__(self, sha256, key, label, group):
-        self.sha256, self.key, self.label, self.group = sha256, key, label, group
-
-
-def test_a_file_that_shows_nothing_is_like_no_other(tmp_path):
+def test_images_without_contrast_are_no_duplicates(tmp_path):
     folder = clean(tmp_path / "images")
     for number, level in enumerate((0, 90, 200)):
         folder.add(f"flat{number}.png", np.full((64, 64 + number), level, np.uint8), SPLITS[number])
@@ -199,7 +189,7 @@ def test_a_file_that_shows_nothing_is_like_no_other(tmp_path):
     assert left_out(tmp_path / "a") == {}
 
 
-def test_the_very_same_pixels_are_left_out_whatever_the_policy_and_not_reported_when_ignored(tmp_path):
+def test_exact_duplicates_are_excluded_whatever_the_policy_and_not_reported_when_ignored(tmp_path):
     folder = clean(tmp_path / "images")
     folder.add("same.png", encode(part(2, 1), compress_level=1), "train", _label(2))
     folder.prepared(tmp_path / "a", **UNAUDITED)
@@ -209,13 +199,11 @@ def test_the_very_same_pixels_are_left_out_whatever_the_policy_and_not_reported_
     assert [row["key"] for row in found(tmp_path / "b", "leaks")] == ["same.png"]
 
 
-def test_figures_of_the_splits():
-    image = _Image("a", "a.png", "bad", "g")
-    image.slices = ("mono",)
-    other = _Image("b", "b.png", "good", "g")
-    other.slices = (None,)
-    told = split_leakage.split_statistics([image, image, other], ["train", "test", "train"], ["good", "bad"], ["type"])
-    split, by_type = told.values()
+def test_statistics_of_the_splits():
+    image = image_record("a", group="g", slices=("mono",))
+    other = image_record("b", label="good", group="g", slices=(None,))
+    tables = split_statistics([image, image, other], ["train", "test", "train"], ["good", "bad"], ["type"])
+    split, by_type = tables.values()
     assert split["train"] == {"good": 1, "bad": 1, "images": 2, "share of bad": "50.0%", "groups": 1}
     assert split["validation"]["share of bad"] == "0.0%"
     assert by_type == {
@@ -226,9 +214,6 @@ def test_figures_of_the_splits():
 
 def test_a_policy_that_changes_no_image_changes_no_byte_of_the_data(tmp_path):
     folder = clean(tmp_path / "images", 30)
-    one, *others = (
-        folder.prepared(tmp_path / "a"),
-        folder.prepared(tmp_path / "b", near_duplicates="ignore", leaks="fail"),
-        folder.prepared(tmp_path / "c", **UNAUDITED),
-    )
-    assert [file_bytes(other) for other in others] == 2 * [file_bytes(one)]
+    expected = file_bytes(folder.prepared(tmp_path / "a"))
+    assert file_bytes(folder.prepared(tmp_path / "b", near_duplicates="ignore", leaks="fail")) == expected
+    assert file_bytes(folder.prepared(tmp_path / "c", **UNAUDITED)) == expected

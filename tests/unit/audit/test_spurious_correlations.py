@@ -1,17 +1,17 @@
-"""A label that can be read without looking is reported, with what reads it; clean data keeps it silent."""
+"""Planted spurious correlations are reported with their family; clean data has none."""
 
 import numpy as np
 import pytest
 
-from twofold.audit.spurious_correlations import FAMILIES, find_spurious_correlations
+from tests.support.makers import image_record
+from twofold.audit.spurious_correlations import FAMILIES, _auc, find_spurious_correlations
 from twofold.data.image_statistics import ImageStatistics
-from twofold.data.raw import ImageRecord
 
 LABELS = ("good", "bad")
 
 
 def rows(seed=0, count=300, share=0.5, change=None, groups=None):
-    """Images of two classes that nothing but the pixels tells apart; `change(n, bad, rng)` plants what does."""
+    """Images of two classes that differ only in their pixels; `change(n, bad, rng)` plants a correlation."""
     rng = np.random.default_rng(seed)
     found = []
     for number in range(count):
@@ -19,25 +19,25 @@ def rows(seed=0, count=300, share=0.5, change=None, groups=None):
         width, height = rng.choice([(500, 375), (375, 500), (640, 480)])
         level = float(rng.normal(0.5, 0.1))
         label = "bad" if bad else "good"
-        image = ImageRecord(
-            rng.bytes(32).hex(), f"{label}/{label}_{number:04d}.jpg", label,
-            None if groups is None else f"g{rng.integers(groups)}", None, int(rng.normal(60_000, 9_000)),
-            int(width), int(height), "RGB", str(rng.choice(["JPEG", "PNG"])), 3, rng.bytes(32).hex(), 0, 0, (),
-        )  # fmt: skip
+        names = {"key": f"{label}/{label}_{number:04d}.jpg", "label": label}
+        names["group"] = None if groups is None else f"g{rng.integers(groups)}"
+        size = {"bytes": int(rng.normal(60_000, 9_000)), "width": int(width), "height": int(height)}
+        kind = {"mode": "RGB", "format": str(rng.choice(["JPEG", "PNG"]))}
+        image = image_record(f"{seed} {number}", **names, **size, **kind)
         exif = "|".join(["make=A", f"orientation={rng.integers(1, 9)}"] + (["date"] if rng.random() < 0.5 else []))
-        look = ImageStatistics(brightness=level, red=level * 1.1, green=level, blue=level * 0.9, exif=exif)
+        statistics = ImageStatistics(brightness=level, red=level * 1.1, green=level, blue=level * 0.9, exif=exif)
         changes = (change or (lambda *_: ({}, {})))(number, bad, rng)
-        found.append((image._replace(**changes[0]), look._replace(**changes[1])))
+        found.append((image._replace(**changes[0]), statistics._replace(**changes[1])))
     return found
 
 
-def telling(found):
-    return {one.family for one in find_spurious_correlations(*zip(*found, strict=True), LABELS) if one.tells}
+def correlated(found):
+    return {one.family for one in find_spurious_correlations(*zip(*found, strict=True), LABELS) if one.is_significant}
 
 
 @pytest.mark.parametrize("count,share,groups", [(60, 0.5, None), (400, 0.5, None), (600, 0.1, None), (600, 0.5, 20)])
-def test_clean_data_is_silent(count, share, groups):
-    assert [telling(rows(seed, count, share, groups=groups)) for seed in range(20)] == [set()] * 20
+def test_clean_data_has_no_correlation(count, share, groups):
+    assert [correlated(rows(seed, count, share, groups=groups)) for seed in range(20)] == [set()] * 20
 
 
 PLANTED = {
@@ -51,38 +51,31 @@ PLANTED = {
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_what_is_planted_is_read_by_its_family_and_no_other(family):
-    assert telling(rows(change=PLANTED[family])) == {family}
+def test_a_planted_correlation_is_found_in_its_family_and_no_other(family):
+    assert correlated(rows(change=PLANTED[family])) == {family}
 
 
-def test_names_that_only_say_the_class_and_count_the_files_are_silent():
+def test_names_with_only_the_class_and_a_number_are_not_reported():
     def numbered(n, bad, rng):
         word = "bad" if bad else "good"
         return {"key": f"{word}s/bad-or-good{word}{n if bad else n + 10**6}.jpg"}, {}
 
-    assert telling(rows(change=numbered)) == set()
+    assert correlated(rows(change=numbered)) == set()
 
 
-def grouped(rng_of):
-    """Six cameras, one a group, each with images of mostly one class by chance."""
-
+def test_a_few_groups_are_not_significant_whatever_their_number_of_images():
+    # Images of three cameras are bad, of three others good: six independent cases, not six hundred.
     def change(number, bad, rng):
-        camera = rng_of(number, bad, rng)
+        camera = int(rng.integers(3)) + 3 * bad
         return {"group": f"camera {camera}"}, {"exif": f"make={camera}"}
 
-    return change
-
-
-def test_a_few_groups_prove_nothing_however_many_images_they_have():
-    # Images of three cameras are bad, of three others good: six cases, not six hundred.
-    change = grouped(lambda number, bad, rng: int(rng.integers(3)) + 3 * bad)
-    assert telling(rows(count=600, change=change)) == set()
-    # The same, each image a case of its own.
-    assert telling([(image._replace(group=None), look) for image, look in rows(count=600, change=change)]) == {"exif"}
+    assert correlated(rows(count=600, change=change)) == set()
+    # The same with every image as its own case.
+    assert correlated([(image._replace(group=None), row) for image, row in rows(count=600, change=change)]) == {"exif"}
 
 
 def test_groups_stay_in_one_fold():
-    # Each group has a brightness of its own and one class: only a tree that learnt from the group itself could tell.
+    # Each group has its own brightness and one class: only a tree trained on the group itself could predict it.
     def change(number, bad, rng):
         group = int(rng.integers(30)) * 2 + bad
         return {"group": str(group)}, {"brightness": float(np.random.default_rng(group).random())}
@@ -94,9 +87,9 @@ def test_groups_stay_in_one_fold():
 
 def test_copies_of_one_picture_count_once():
     found = rows(count=60)
-    image, look = found[0]
-    copies = [(image._replace(sha256=f"{n:064x}"), look) for n in range(500)]
-    assert telling(found + copies) == set()
+    image, statistics = found[0]
+    copies = [(image._replace(sha256=f"{n:064x}"), statistics) for n in range(500)]
+    assert correlated(found + copies) == set()
 
 
 def test_the_order_of_the_images_changes_nothing():
@@ -106,12 +99,12 @@ def test_the_order_of_the_images_changes_nothing():
     )
 
 
-def test_a_perfect_cue_in_very_few_images_is_no_proof():
-    assert telling(rows(count=12, change=PLANTED["exif"])) == set()
-    assert telling(rows(count=40, change=PLANTED["exif"])) == {"exif"}
+def test_a_perfect_correlation_in_very_few_images_is_not_significant():
+    assert correlated(rows(count=12, change=PLANTED["exif"])) == set()
+    assert correlated(rows(count=40, change=PLANTED["exif"])) == {"exif"}
 
 
-def test_one_group_of_a_class_is_too_little_to_say_anything():
+def test_one_group_of_a_class_is_too_little_for_a_result():
     def change(number, bad, rng):
         return {"group": "one" if bad else str(number)}, {}
 
@@ -119,8 +112,6 @@ def test_one_group_of_a_class_is_too_little_to_say_anything():
 
 
 def test_the_error_of_an_auc_is_delongs_without_groups():
-    from twofold.audit.spurious_correlations import _auc
-
     rng = np.random.default_rng(1)
     truth = np.repeat([True, False], [60, 90])
     scores = rng.normal(truth * 1.0, 1)

@@ -1,4 +1,4 @@
-"""What the audits found reaches the card, the page and the verdict; an audit of other data is no audit of these."""
+"""The findings of the audits are in model card, decision page and verdict; an audit of other data is refused."""
 
 import shutil
 from dataclasses import replace
@@ -34,7 +34,7 @@ CHECKS = [
 
 
 def written(folder, checks=CHECKS, step="ingest", fingerprint=F):
-    write_audit(folder, step, checks, fingerprint=fingerprint, figures={}, pixels=lambda sha256: None)
+    write_audit(folder, step, checks, fingerprint=fingerprint, statistics={}, pixels=lambda sha256: None)
     return folder
 
 
@@ -45,7 +45,7 @@ def known(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def candidate(known, tmp_path_factory):
-    """Its images are audited as CHECKS say."""
+    """A candidate whose images have the findings of CHECKS."""
     audits = summary.read_audits({"ingest": written(tmp_path_factory.mktemp("audit") / "ingest")}, F)
     return replace(read_candidate(*known), audits=audits)
 
@@ -53,10 +53,10 @@ def candidate(known, tmp_path_factory):
 @pytest.fixture(scope="module")
 def section(candidate):
     card = model_card.render(judged(candidate))
-    return card[card.index("## What the audits found") : card.index("## Factors")]
+    return card[card.index("## Data audit") : card.index("## Metrics by slice")]
 
 
-def test_a_table_has_what_was_found_with_step_policy_and_what_was_done(section):
+def test_a_table_has_the_findings_with_step_policy_and_what_was_done(section):
     rows = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in section.splitlines() if "|" in line]
     assert rows[0] == ["check", "step", "found", "policy", "what was done"]
     assert rows[2:] == [
@@ -66,46 +66,46 @@ def test_a_table_has_what_was_found_with_step_policy_and_what_was_done(section):
     ]
 
 
-def test_it_says_what_a_finding_means_what_sets_it_and_what_was_not_seen(section):
+def test_the_card_explains_findings_and_lists_checks_without_findings(section):
     assert (
         "- Classes of very different size (`ingest.audit.imbalance`): One class is rare. Here: 3 of 70 images are bad: "
         "4.3%." in section
     )
     assert "- Refused (`ingest.max_refused_fraction`): Damaged.\n" in section
-    assert "Looked for and not found: Blank.\n" in section
-    assert "Could not be looked for: Wrong labels (4 images of class 'bad'.).\n" in section
-    assert "Not looked for, by their policies: Blurred.\n" in section
+    assert "Checks without findings: Blank.\n" in section
+    assert "Checks that could not run: Wrong labels (4 images of class 'bad'.).\n" in section
+    assert "Checks that are turned off (policy ignore): Blurred.\n" in section
     assert "secret" not in section
     assert "1111" not in section
 
 
-def test_a_check_that_two_steps_make_is_told_apart(candidate):
+def test_a_check_of_two_steps_is_listed_with_the_step(candidate):
     again = tuple(one._replace(step="preprocess", found=0) for one in candidate.audits if one.check == "refused")
     card = model_card.render(judged(replace(candidate, audits=candidate.audits + again)))
-    assert "Looked for and not found: Blank; Refused (by preprocess).\n" in card
+    assert "Checks without findings: Blank; Refused (by preprocess).\n" in card
 
 
-def test_nothing_is_said_to_be_nothing(candidate):
+def test_no_findings_are_reported_as_such(candidate):
     quiet = tuple(one for one in candidate.audits if not one.found)
     for audits in ((), quiet):
         card = model_card.render(judged(replace(candidate, audits=audits)))
-        assert "## What the audits found\n\nNothing.\n" in card
+        assert "## Data audit\n\nNo findings.\n" in card
         html = pages.render("x", "audit_summary.html", {"audited": summary.group_by_outcome(audits)})
         assert "<p>The audits of the data found nothing.</p>" in html
 
 
-def test_the_page_on_which_a_team_decides_has_it_too(candidate):
+def test_the_decision_page_has_the_findings(candidate):
     page = decision_page.render(judged(candidate), PROMOTED, RECORDED)
     table = page.partition('<table id="audit-table"')[2].partition("</table>")[0]
     words = " ".join(table.split())
     assert "Very dark<small>ingest.audit.under_exposed: quarantine</small>" in words
     assert "3 of 70 images are bad: 4.3%. One class is rare." in words
     assert words.count("<tr>") == 4
-    assert "Wrong labels could not be looked for: 4 images of class" in page
+    assert "Wrong labels could not be checked: 4 images of class" in page
     assert "secret" not in table
 
 
-def test_the_verdict_has_the_counts_and_a_new_finding_makes_another_record(candidate):
+def test_the_verdict_has_the_counts_and_another_finding_changes_its_digest(candidate):
     values = as_json(judged(candidate), PROMOTED)
     assert values["audits"][-1] == {"step": "ingest", "check": "under_exposed", "policy": "quarantine", "found": 2}
     fewer = as_json(judged(replace(candidate, audits=candidate.audits[1:])), PROMOTED)
@@ -114,9 +114,9 @@ def test_the_verdict_has_the_counts_and_a_new_finding_makes_another_record(candi
 
 @pytest.mark.parametrize("words", HOSTILE)
 def test_hostile_classes_stay_text(candidate, words, tmp_path):
-    told = Issue("imbalance", "", "", words, "", f"3 of 70 images are {words}")
+    issue = Issue("imbalance", "", "", words, "", f"3 of 70 images are {words}")
     checks = [
-        Check("imbalance", "warn", "Size", "Rare.", [told]),
+        Check("imbalance", "warn", "Size", "Rare.", [issue]),
         Check("label_issues", "warn", "Labels", "x", [], impossible=f"4 images of class {words}."),
     ]
     hostile = replace(candidate, audits=summary.read_audits({"ingest": written(tmp_path / "a", checks)}, F))
@@ -128,11 +128,19 @@ def test_hostile_classes_stay_text(candidate, words, tmp_path):
         assert f"3 of 70 images are {' '.join(words.split())}" in " ".join("".join(elements.text).split())
 
 
-def test_what_register_reads_is_what_the_steps_wrote(known):
+def test_register_reads_the_audits_that_the_steps_wrote(known):
     found = {(one.step, one.check): one for one in read_candidate(*known).audits}
     assert found["ingest", "exact_duplicates"].policy == "ignore"
     assert {step for step, _ in found} == {"ingest", "preprocess"}
     assert found["ingest", "refused"].set_by == "ingest.max_refused_fraction"
+
+
+UNKNOWN = dict.fromkeys(("title", "meaning", "set_by"), "x") | {
+    "policy": "hope",
+    "found": 0,
+    "told": [],
+    "impossible": "",
+}
 
 
 def altered(folder, file, **values):
@@ -146,26 +154,19 @@ def altered(folder, file, **values):
         (lambda folder: altered(folder, "meta.json", fingerprint="0"), "the fingerprint 0, expected f+; run ingest"),
         (lambda folder: altered(folder, "meta.json", step="preprocess"), "the step preprocess, expected ingest"),
         (lambda folder: altered(folder, "meta.json", schema_version=1), "make this artifact again"),
-        (lambda folder: altered(folder, "audit.json", checks={"blank": {}}), "not what an audit writes"),
-        (lambda folder: altered(folder, "audit.json", checks=[1]), "not what an audit writes"),
+        (lambda folder: altered(folder, "audit.json", checks={"blank": {}}), "not written by an audit"),
+        (lambda folder: altered(folder, "audit.json", checks=[1]), "not written by an audit"),
         (
-            lambda folder: altered(
-                folder,
-                "audit.json",
-                checks={
-                    "x": dict.fromkeys(("title", "meaning", "set_by"), "x")
-                    | {"policy": "hope", "found": 0, "told": [], "impossible": ""}
-                },
-            ),
+            lambda folder: altered(folder, "audit.json", checks={"x": UNKNOWN}),
             "policies are ignore, warn, quarantine, fail, found",
         ),
         (
             lambda folder: written(folder, [CHECKS[0]._replace(policy="fail")]),
-            r"found what may not be \(ingest\.audit\.imbalance\), so ingest did not end well",
+            r"found issues whose policy is fail \(ingest\.audit\.imbalance\), so ingest failed",
         ),
     ],
 )
-def test_an_audit_that_is_none_of_these_data_is_refused(tmp_path, change, message):
+def test_an_invalid_audit_is_refused(tmp_path, change, message):
     folder = written(tmp_path / "audit")
     change(folder)
     with pytest.raises(ArtifactError, match=message):
@@ -178,8 +179,7 @@ def test_an_audit_of_other_images_is_refused_by_register(known, tmp_path):
         read_candidate(*known._replace(ingest_audit=other.with_suffix(".audit")))
 
 
-def test_the_audit_names_the_data_as_they_are_left(tmp_path):
-    """With the policy `quarantine` images are left out; the fingerprint is that of the others."""
+def test_the_fingerprint_of_the_audit_is_that_of_the_remaining_images(tmp_path):
     source = make_folder(tmp_path / "images", per_class=12)
     (source / "good" / "same.png").write_bytes((source / "bad" / "00003.png").read_bytes())
     raw = make_raw(source, tmp_path / "raw", audit=UNJUDGED | {"both_labels": "quarantine"})

@@ -1,22 +1,25 @@
-"""The benchmarks' framework: which rounds count, what a figure is, and the page that shows it."""
+"""The framework of the benchmarks: which rounds count, how a result is computed, and the page that shows it."""
 
 import dataclasses
-import importlib
 import json
 import multiprocessing
 from pathlib import Path
 
 import pytest
 
-from bench.benchmarks import b08_pipeline
 from bench.harness import results_page, timing
-from bench.harness.benchmarks import BENCHMARKS, Goal, named
-from bench.harness.hardware import changed, machine, short
-from bench.harness.isolated_process import Apart
-from bench.harness.results import figure, keep, load, shown, told
+from bench.harness.benchmarks import BENCHMARKS, Goal, select_benchmarks
+from bench.harness.hardware import describe_machine, has_changes, short_gpu_name
+from bench.harness.isolated_process import IsolatedProcess
+from bench.harness.results import (
+    format_comparison,
+    format_number,
+    format_result,
+    load_comparisons,
+    save_comparisons,
+)
 from bench.harness.timing import TRIAL, Comparison, Limit, compare
 from bench.studies import training_profile
-from twofold.orchestration.step_cli import signature
 
 ROOT = Path(__file__).resolve().parents[3]
 STEADY = Comparison(
@@ -38,15 +41,15 @@ STEADY = Comparison(
 
 
 @pytest.fixture(autouse=True)
-def here(monkeypatch):
+def on_the_cpu(monkeypatch):
     monkeypatch.delenv(TRIAL, raising=False)
     monkeypatch.setenv("TWOFOLD_DEVICE", "cpu")
 
 
-def timed(monkeypatch, ours, peer):
-    """`compare` with a clock of ours: the seconds that each side takes, round by round."""
+def compare_times(monkeypatch, ours, peer):
+    """`compare` where each side takes the given seconds, round by round."""
     seconds = {"ours": iter(ours), "peer": iter(peer)}
-    monkeypatch.setattr(timing, "clocked", lambda side: next(seconds[side]))
+    monkeypatch.setattr(timing, "measure_seconds", lambda side: next(seconds[side]))
 
     def side(name):
         class Side(str):
@@ -58,16 +61,16 @@ def timed(monkeypatch, ours, peer):
     return compare("B3", "work", part="a", ours=("o", side("ours")), peer=("p", side("peer")), equal="yes")
 
 
-def test_a_figure_is_the_median_of_the_rounds_ratios_with_their_spread():
+def test_a_result_is_the_median_of_the_rounds_ratios_with_their_range():
     assert STEADY.ratios == [4.0, 2.0, 5.0]
     assert STEADY.ratio == 4.0
     assert STEADY.seconds == 2.0
     assert STEADY.rate == 50.0
     assert STEADY.fraction == 0.25
-    assert figure(STEADY) == "4.00x (2.00 to 5.00), 50.0 images/s, 1 MiB, 5.0 kB more an image"
+    assert format_result(STEADY) == "4.00x (2.00 to 5.00), 50.0 images/s, 1 MiB, 5.0 kB more per image"
     single = dataclasses.replace(STEADY, seconds_ours=[2.0], seconds_peer=[8.0])
-    assert figure(single).startswith("4.00x (one round), ")
-    assert [shown(value) for value in (0.12345, 1.239, 12.39, 123.9, 12345.6)] == [
+    assert format_result(single).startswith("4.00x (one round), ")
+    assert [format_number(value) for value in (0.12345, 1.239, 12.39, 123.9, 12345.6)] == [
         "0.123",
         "1.24",
         "12.4",
@@ -79,7 +82,7 @@ def test_a_figure_is_the_median_of_the_rounds_ratios_with_their_spread():
 @pytest.mark.parametrize(
     ("name", "kind"),
     [
-        # What the compiler fuses is named after all of it.
+        # The compiler names a kernel after everything that it fuses.
         ("triton_poi_fused__to_copy_add_convolution_backward_61", "fused by the compiler"),
         ("Memcpy HtoD (Pinned -> Device)", "copies"),
         ("aten::copy_", "copies"),
@@ -90,8 +93,8 @@ def test_a_figure_is_the_median_of_the_rounds_ratios_with_their_spread():
         ("aten::max_pool2d_with_indices", training_profile.OTHER),
     ],
 )
-def test_a_kernel_is_told_by_its_name(name, kind):
-    assert training_profile.kind(name) == kind
+def test_a_kernel_is_classified_by_its_name(name, kind):
+    assert training_profile.kernel_kind(name) == kind
 
 
 @pytest.mark.parametrize(
@@ -110,41 +113,41 @@ def test_a_kernel_is_told_by_its_name(name, kind):
         (Goal(ratio=4, growth=4999), False),
     ],
 )
-def test_a_goal_is_reached_when_all_of_it_is(goal, reached):
+def test_a_goal_is_reached_when_all_its_conditions_are(goal, reached):
     assert dataclasses.replace(STEADY, goal=goal).reached is reached
 
 
-def test_rounds_in_which_the_peer_drifted_are_run_again_and_counted(monkeypatch):
+def test_rounds_in_which_the_peer_deviates_are_run_again_and_listed(monkeypatch):
     # The median of the peer is 10: 11 is 10 % off and counts, 11.2 and 8.9 do not.
-    found = timed(monkeypatch, [1, 2, 3, 4, 5, 6, 7], [10, 11, 11.2, 10, 8.9, 10, 9.5])
+    found = compare_times(monkeypatch, [1, 2, 3, 4, 5, 6, 7], [10, 11, 11.2, 10, 8.9, 10, 9.5])
     assert found.seconds_ours == [1, 2, 4, 6, 7]
     assert found.seconds_peer == [10, 11, 10, 10, 9.5]
     assert found.thrown == [(3, 11.2), (5, 8.9)]
     assert found.goal == Goal(3.7)
 
 
-def test_rounds_of_other_seeds_are_other_work_and_all_count(monkeypatch):
+def test_rounds_of_different_seeds_all_count(monkeypatch):
     seconds = iter([1.0, 10.0, 2.0, 30.0, 3.0, 20.0])
-    monkeypatch.setattr(timing, "clocked", lambda side: next(seconds))
+    monkeypatch.setattr(timing, "measure_seconds", lambda side: next(seconds))
     sides = {"ours": ("o", lambda: None), "peer": ("p", lambda: None)}
     found = compare("B4", "work", part="a", equal="yes", rounds=3, same_work=False, **sides)
     assert found.ratios == [10.0, 15.0, 20.0 / 3]
     assert found.thrown == []
 
 
-def test_a_restless_machine_gives_no_figure(monkeypatch):
-    with pytest.raises(SystemExit, match=r"B3 a: the peer took 1\.00, 2\.00, 4\.00.* s: too restless a machine"):
-        timed(monkeypatch, [1] * 15, [1, 2, 4, 8, 16] * 3)
+def test_times_that_vary_too_much_give_no_result(monkeypatch):
+    with pytest.raises(SystemExit, match=r"B3 a: the peer took 1\.00, 2\.00, 4\.00.* s, which varies too much"):
+        compare_times(monkeypatch, [1] * 15, [1, 2, 4, 8, 16] * 3)
 
 
-def test_a_short_benchmark_has_five_rounds_a_long_one_may_have_one_and_a_trial_has_one(monkeypatch):
+def test_a_short_benchmark_needs_five_rounds_a_long_one_or_a_trial_only_one(monkeypatch):
     def run(name, count):
         sides = {"ours": ("o", lambda: None), "peer": ("p", lambda: None)}
-        monkeypatch.setattr(timing, "clocked", lambda side: 1.0)
+        monkeypatch.setattr(timing, "measure_seconds", lambda side: 1.0)
         part = next(iter(BENCHMARKS[name].parts))
         return len(compare(name, "work", part=part, equal="yes", rounds=count, **sides).ratios)
 
-    with pytest.raises(ValueError, match="rounds: 4"):
+    with pytest.raises(ValueError, match="rounds: 4; B3 is a short benchmark"):
         run("B3", 4)
     assert run("B3", 5) == 5
     assert run("B8", 1) == 1
@@ -152,40 +155,40 @@ def test_a_short_benchmark_has_five_rounds_a_long_one_may_have_one_and_a_trial_h
     assert run("B3", 5) == 1
 
 
-def test_names_are_known_and_long_ones_are_asked_for():
-    assert named([], long=False) == ["B1", "B2", "B3", "B5", "B6", "B7", "B10"]
-    assert set(named([], long=True)) >= {"B4", "B8", "B9", "B11"}
-    assert named(["B3", "B5"], long=False) == ["B3", "B5"]
-    with pytest.raises(SystemExit, match="no B12; there are B1, B2"):
-        named(["B12"], long=False)
+def test_benchmarks_are_selected_by_name_or_by_length():
+    assert select_benchmarks([], long=False) == ["B1", "B2", "B3", "B5", "B6", "B7", "B10"]
+    assert set(select_benchmarks([], long=True)) >= {"B4", "B8", "B9", "B11"}
+    assert select_benchmarks(["B3", "B5"], long=False) == ["B3", "B5"]
+    with pytest.raises(SystemExit, match="no benchmark B12; there are B1, B2"):
+        select_benchmarks(["B12"], long=False)
 
 
-def double(by):
-    """A peer's preparation."""
+def multiply(factor):
+    """Prepares a peer."""
 
     def work(value):
-        return by * value
+        return factor * value
 
     return work
 
 
-def test_the_peer_works_in_a_process_of_its_own_and_its_failure_is_told():
-    other = Apart(double, 2)
-    assert other(21) == 42
+def test_the_peer_works_in_a_process_of_its_own_and_its_failure_is_reported():
+    peer = IsolatedProcess(multiply, 2)
+    assert peer(21) == 42
     with pytest.raises(SystemExit, match=r"the peer failed:\n(.|\n)*TypeError"):
-        other()
-    other.close()
+        peer()
+    peer.close()
 
 
 def start_method():
-    """A peer's preparation."""
+    """Prepares a peer."""
     return multiprocessing.get_start_method
 
 
-def test_the_peer_starts_its_workers_as_a_command_would():
-    other = Apart(start_method)
-    assert other() == multiprocessing.get_start_method()
-    other.close()
+def test_the_peer_starts_its_workers_like_a_command():
+    peer = IsolatedProcess(start_method)
+    assert peer() == multiprocessing.get_start_method()
+    peer.close()
 
 
 @pytest.mark.parametrize(
@@ -199,98 +202,93 @@ def test_the_peer_starts_its_workers_as_a_command_would():
     ],
 )
 def test_a_gpu_has_a_short_name(name, expected):
-    assert short(name) == expected
+    assert short_gpu_name(name) == expected
 
 
-def test_a_package_that_is_not_installed_has_no_version(monkeypatch):
+def test_packages_that_are_not_installed_are_left_out(monkeypatch):
     monkeypatch.setattr("bench.harness.hardware.PACKAGES", ("numpy", "no-such-package-as-this"))
-    assert list(machine()["versions"]) == ["python", "numpy"]
+    assert list(describe_machine()["versions"]) == ["python", "numpy"]
 
 
-def test_a_tree_that_differs_in_results_alone_is_that_of_its_commit():
-    assert not changed("none")
-    assert not changed("bench/results/cpu/B3.json, bench/README.md, README.md")
-    assert changed("bench/results/cpu/B3.json, bench/harness/timing.py")
+def test_changed_results_alone_do_not_count_as_changes():
+    assert not has_changes("none")
+    assert not has_changes("bench/results/cpu/B3.json, bench/README.md, README.md")
+    assert has_changes("bench/results/cpu/B3.json, bench/harness/timing.py")
 
 
 def test_a_result_is_read_as_it_was_written(tmp_path):
-    path = keep("B3", [STEADY], tmp_path)
+    path = save_comparisons("B3", [STEADY], tmp_path)
     assert path == tmp_path / "cpu" / "B3.json"
-    comparisons, where = load(path)
+    comparisons, where = load_comparisons(path)
     assert comparisons == [STEADY]
     assert where["hardware"] == "cpu"
     assert json.loads(path.read_text())["command"] == "python -m bench B3"
-    assert "goal >= 4x: reached" in told(STEADY)
-    assert "NOT reached" in told(dataclasses.replace(STEADY, goal=Goal(5)))
+    assert "goal >= 4x: reached" in format_comparison(STEADY)
+    assert "NOT reached" in format_comparison(dataclasses.replace(STEADY, goal=Goal(5)))
 
 
-def test_the_page_has_a_column_for_each_hardware_and_says_what_is_missed_and_what_is_unmeasured(tmp_path):
+def test_the_page_has_a_column_for_each_hardware_with_missed_goals_and_missing_results(tmp_path):
     other = dataclasses.replace(STEADY, part="b", goal=Goal(5), thrown=[])
-    path = keep("B3", [STEADY, other], tmp_path)
+    path = save_comparisons("B3", [STEADY, other], tmp_path)
     found = json.loads(path.read_text())
     found["machine"]["hardware"] = "h200"
     (tmp_path / "h200").mkdir()
     (tmp_path / "h200" / "B3.json").write_text(json.dumps(found))
-    text = results_page.page(results_page.read(tmp_path), "## Notes\n\nsome")
+    text = results_page.render_page(results_page.read_results(tmp_path), "## Notes\n\nsome")
     lines = [line for line in text.splitlines() if line.startswith("| B")]
-    assert "| cpu: figure; goal | h200: figure; goal |" in text
+    assert "| cpu: result; goal | h200: result; goal |" in text
     (a,) = [line for line in lines if line.startswith("| B3 a ")]
-    words = "**4.00x (2.00 to 5.00), 50.0 images/s, 1 MiB, 5.0 kB more an image**, 25% of the limit"
+    words = "**4.00x (2.00 to 5.00), 50.0 images/s, 1 MiB, 5.0 kB more per image**, 25% of the limit"
     assert a.count(f"{words}; goal >= 4x: reached") == 2
     (b,) = [line for line in lines if line.startswith("| B3 b ")]
     assert b.count("NOT reached") == 2
     (b5,) = [line for line in lines if line.startswith("| B5 ")]
     assert b5.count("not measured; goal >= 0.98x") == 2
-    assert "n = 3, 1 thrown away; equal work: the same to 0.001" in text
+    assert "n = 3, 1 discarded; equal work: the same to 0.001" in text
     assert text.endswith("some\n")
     (tmp_path / "h100").mkdir()
     (tmp_path / "h100" / "B3.json").write_text(json.dumps(found))
     with pytest.raises(SystemExit, match=r"h100/B3.json: was measured on h200"):
-        results_page.read(tmp_path)
+        results_page.read_results(tmp_path)
 
 
-def test_results_of_other_parts_than_the_catalogues_are_refused(tmp_path):
-    keep("B3", [STEADY], tmp_path)
+def test_results_of_unknown_parts_are_refused(tmp_path):
+    save_comparisons("B3", [STEADY], tmp_path)
     with pytest.raises(SystemExit, match=r"B3.json: parts \['a'\] are not those of B3"):
-        results_page.read(tmp_path)
+        results_page.read_results(tmp_path)
 
 
 def test_a_part_without_a_goal_may_be_unmeasured(tmp_path):
     fp32, bf16, int8 = (dataclasses.replace(STEADY, name="B6", part=part) for part in BENCHMARKS["B6"].parts)
-    keep("B6", [fp32, int8], tmp_path)
+    save_comparisons("B6", [fp32, int8], tmp_path)
     with pytest.raises(SystemExit, match=r"B6.json: parts \['fp32', 'int8'\] are not those of B6"):
-        results_page.read(tmp_path)
-    keep("B6", [bf16, int8], tmp_path)
-    lines = results_page.table(results_page.read(tmp_path), whole=False).splitlines()
-    assert [line.count("not measured; goal none set") for line in lines if line.startswith("| B6 ")] == [1, 0, 0]
+        results_page.read_results(tmp_path)
+    save_comparisons("B6", [bf16, int8], tmp_path)
+    lines = results_page.render_table(results_page.read_results(tmp_path), include_unmeasured=False).splitlines()
+    assert [line.count("not measured; no goal") for line in lines if line.startswith("| B6 ")] == [1, 0, 0]
     assert [line.count("**4.00x") for line in lines if line.startswith("| B6 ")] == [0, 1, 1]
 
 
-def test_the_page_in_the_tree_is_made_from_the_results_in_the_tree():
-    made = results_page.page(results_page.read(), results_page.NOTES.read_text(encoding="utf-8"))
+def test_the_page_in_the_repository_is_made_from_its_results():
+    made = results_page.render_page(results_page.read_results(), results_page.NOTES.read_text(encoding="utf-8"))
     assert results_page.PAGE.read_text(encoding="utf-8") == made, "run: python -m bench.harness.results_page"
     readme = results_page.README.read_text(encoding="utf-8")
-    assert readme == results_page.with_table(readme, results_page.read()), "run: python -m bench.harness.results_page"
+    assert readme == results_page.replace_table(readme, results_page.read_results()), (
+        "run: python -m bench.harness.results_page"
+    )
 
 
-def test_the_page_names_what_has_not_been_measured_and_the_readme_does_not():
-    assert "| B11 evaluate |" in results_page.table({}, whole=True)
-    assert "| B11 evaluate |" not in results_page.table({}, whole=False)
+def test_the_page_lists_benchmarks_without_results_and_the_readme_does_not():
+    assert "| B11 evaluate |" in results_page.render_table({}, include_unmeasured=True)
+    assert "| B11 evaluate |" not in results_page.render_table({}, include_unmeasured=False)
 
 
-def test_the_readmes_table_is_replaced_between_its_marks_and_nowhere_else():
+def test_only_the_table_between_the_marks_is_replaced_in_the_readme():
     text = f"before\n\n{results_page.BEGIN}\n\nstale\n\n{results_page.END}\nafter\n"
-    made = results_page.with_table(text, results_page.read())
+    made = results_page.replace_table(text, results_page.read_results())
     assert made.startswith("before\n")
     assert made.endswith(f"{results_page.END}\nafter\n")
     assert "stale" not in made
     assert "\n| B10 dvc repro |" in made
     with pytest.raises(SystemExit, match="has no <!-- speed"):
-        results_page.with_table("no marks", {})
-
-
-def test_the_pipelines_commands_are_those_that_the_steps_take(tmp_path):
-    for name, words in b08_pipeline.steps(tmp_path / "params.yaml", tmp_path, tracked=True).items():
-        step = getattr(importlib.import_module(f"twofold.steps.{name}"), name)
-        given = {str(word)[2:] for word in words if str(word).startswith("--")}
-        assert given - {"params"} == {path for paths in signature(step) for path in paths}
+        results_page.replace_table("no marks", {})

@@ -14,7 +14,7 @@ PLACE = ".twofold/memo/memo.sqlite"
 
 @pytest.fixture
 def command(alone, capsys, monkeypatch):
-    """What a command prints, after it ended with status 0."""
+    """Runs a command and returns the lines that it prints, after checking its exit status."""
     monkeypatch.setenv("TWOFOLD_CACHE_LIMIT", "2M")
 
     def run(*arguments, status=0):
@@ -45,11 +45,11 @@ def size():
 
 def test_show(command, filled):
     assert command("show") == [
-        f"memo: {PLACE}, a file of {size():,} bytes",
+        f"cache: {PLACE}, a file of {size():,} bytes",
         "limit: 2,000,000 bytes (TWOFOLD_CACHE_LIMIT)",
         "decoded: 1 entry, 50 bytes",
         "features: 4 entries, 400,000 bytes",
-        "in all: 5 entries, 400,050 bytes",
+        "total: 5 entries, 400,050 bytes",
     ]
 
 
@@ -61,12 +61,12 @@ def test_show_verify(command, filled):
     assert "damaged" not in "".join(command("show"))
 
 
-def test_prune_to_a_size_takes_what_was_used_longest_ago(command, filled):
+def test_prune_to_a_size_removes_the_least_recently_used_entries(command, filled):
     cache.lookup(["k0"])
     before = size()
     lines = command("prune", "--to", "200050")
     assert lines == [
-        f"memo: {PLACE}, a file of {size():,} bytes (before: a file of {before:,} bytes)",
+        f"cache: {PLACE}, a file of {size():,} bytes (before: a file of {before:,} bytes)",
         "removed: 2 entries, 200,000 bytes",
         "left: 3 entries, 200,050 bytes",
     ]
@@ -74,7 +74,7 @@ def test_prune_to_a_size_takes_what_was_used_longest_ago(command, filled):
     assert size() < before - 150_000
 
 
-def test_prune_to_a_size_that_it_has_removes_nothing(command, filled):
+def test_prune_to_a_larger_size_removes_nothing(command, filled):
     assert command("prune", "--to", "1M")[1:] == ["removed: 0 entries, 0 bytes", "left: 5 entries, 400,050 bytes"]
 
 
@@ -87,14 +87,14 @@ def test_prune_damaged(command, filled):
 def test_prune_all(command, filled):
     assert command("prune", "--all")[1:] == ["removed: 5 entries, 400,050 bytes", "left: 0 entries, 0 bytes"]
     assert size() < 300_000
-    assert command("show")[2:] == ["in all: 0 entries, 0 bytes"]
+    assert command("show")[2:] == ["total: 0 entries, 0 bytes"]
 
 
 @pytest.mark.parametrize(
     "arguments", [["show"], ["show", "--verify"], ["prune", "--all"], ["prune", "--to", "1K"], ["prune", "--damaged"]]
 )
-def test_a_memo_that_is_not_there(arguments, command, alone):
-    assert command(*arguments)[0] == f"memo: {PLACE} is not there; nothing has been kept yet"
+def test_a_missing_cache_is_no_error(arguments, command, alone):
+    assert command(*arguments)[0] == f"cache: {PLACE} does not exist; nothing has been stored yet"
     assert not (alone / ".twofold").exists()
 
 
@@ -106,6 +106,6 @@ def test_wrong_sizes_are_named(command, filled, monkeypatch):
 
 
 @pytest.mark.parametrize("arguments", [["prune"], ["prune", "--all", "--damaged"], ["show", "--all"]])
-def test_prune_wants_one_way(arguments, command, filled):
+def test_prune_needs_exactly_one_selection(arguments, command, filled):
     command(*arguments, status=2)
     assert cache.lookup(["d"]) == {"d": b"d" * 50}

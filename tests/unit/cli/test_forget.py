@@ -1,4 +1,4 @@
-"""Removing an image for good."""
+"""`twofold forget`: an image is removed for good."""
 
 import base64
 import hashlib
@@ -7,6 +7,7 @@ import shutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from tests.support.makers import UNAUDITED, encode, file_bytes, make_folder, make_prepared, make_raw, write_labels
 from twofold.cli.forget import forget, holds
@@ -22,7 +23,7 @@ POLICIES = "preprocess:\n  audit:\n" + "".join(f"    {name}: {policy}\n" for nam
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
-    """A project in its usual places, its source folder `images`."""
+    """A project with the source folder `images`."""
     monkeypatch.delenv("TWOFOLD_CACHE", raising=False)
     root = tmp_path / "project"
     root.mkdir()
@@ -38,51 +39,51 @@ def sha256_of(root, key=KEY):
     return hashlib.sha256((root / "images" / key).read_bytes()).hexdigest()
 
 
-def anywhere(folder, needles):
+def files_with(folder, needles):
     return [name for name, data in file_bytes(folder).items() if any(needle in data for needle in needles)]
 
 
-def test_raw_and_prepared_become_what_they_would_be_without_the_file(project, tmp_path):
+def test_raw_and_prepared_data_become_those_of_a_run_without_the_file(project, tmp_path):
     sha256 = sha256_of(project)
     prepared = PreparedDataset.open(project / "data" / "prepared")
     row = prepared.pixels([list(prepared.sha256).index(sha256)]).tobytes()
     file = (project / "images" / KEY).read_bytes()
-    assert anywhere(project / "data", [row])
+    assert files_with(project / "data", [row])
     text = forget(sha256, project)
-    assert anywhere(project / "data", [row, file, sha256.encode(), KEY.encode()]) == []
+    assert files_with(project / "data", [row, file, sha256.encode(), KEY.encode()]) == []
     assert sha256 not in PreparedDataset.open(project / "data" / "prepared").sha256
     assert f"images/{KEY}" in text
-    assert (project / "images" / KEY).exists()  # not this command's to delete, but named
+    assert (project / "images" / KEY).exists()  # it is named and not deleted
     (project / "images" / KEY).unlink()
     raw = make_raw(project / "images", tmp_path / "raw")
     assert file_bytes(project / "data" / "raw") == file_bytes(raw)
     assert file_bytes(project / "data" / "prepared") == file_bytes(make_prepared(raw, tmp_path / "prepared"))
 
 
-def test_every_other_image_is_still_readable(project):
+def test_every_other_image_stays_readable(project):
     forget(sha256_of(project), project)
     raw = RawDataset.open(project / "data" / "raw")
     assert {one.key for one in raw.images} == set(file_bytes(project / "images")) - {KEY}
     assert all(raw.read(one) for one in raw.images)
 
 
-def test_versions_of_a_bucket_lose_its_line_and_the_object_is_named(project):
+def test_its_row_in_the_versions_of_a_bucket_is_removed_and_the_object_is_named(project):
     keys = sorted(image.key for image in RawDataset.open(project / "data" / "raw").images)
     write_csv(project / "data" / "raw" / "versions.csv", ("key", "version"), [(key, "v1") for key in keys])
     sha256 = sha256_of(project)
     (project / "params.yaml").write_text("ingest:\n  source: s3://bucket/parts\n" + POLICIES)
-    assert "if it lies in s3://bucket/parts" in forget(sha256, project)
+    assert "if it is in s3://bucket/parts" in forget(sha256, project)
     left = read_csv(project / "data" / "raw" / "versions.csv")
     assert left == [{"key": key, "version": "v1"} for key in keys if key != KEY]
 
 
-def test_memo(project):
+def test_cache_entries_are_removed(project):
     sha256 = sha256_of(project)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(project)
         cache.store([(cache.key("a"), sha256, b"secret features"), (cache.key("b"), "0" * 64, b"others")], "features")
     text = forget(sha256, project)
-    assert "memo: 3 entries" in text  # what ingest saw of it and the pixels of preprocess are the others
+    assert "cache: 3 entries" in text  # with the decoded file of ingest and the pixels of preprocess
     left = (project / cache_sqlite.database()).read_bytes()
     assert b"secret features" not in left
     assert b"others" in left
@@ -106,7 +107,7 @@ def test_reports_that_list_or_show_it_are_deleted(project):
         assert f"reports/{name}: deleted; `dvc repro` makes it again" in text
 
 
-def test_reports_that_do_not_show_it_stay(project):
+def test_other_reports_stay(project):
     evaluation = project / "reports" / "evaluation"
     evaluation.mkdir()
     pq.write_table(pa.table({"sha256": ["0" * 64]}), evaluation / "predictions.parquet")
@@ -114,7 +115,7 @@ def test_reports_that_do_not_show_it_stay(project):
     assert evaluation.exists()
 
 
-def test_what_is_left_is_named(project):
+def test_files_that_it_cannot_delete_are_named(project):
     sha256 = sha256_of(project)
     cache = project / ".dvc" / "cache" / "files" / "md5" / "ab"
     cache.mkdir(parents=True)
@@ -125,30 +126,26 @@ def test_what_is_left_is_named(project):
     recorded.mkdir(parents=True)
     (recorded / "evaluation.html").write_text(sha256[:12])
     text = forget(sha256, project)
-    assert "2 files in DVC's cache hold it" in text
-    assert ".dvc/cache/files/md5/ab/shard" in text
-    assert ".dvc/cache/files/md5/ab/image" in text
+    paths = [f".dvc/cache/files/md5/ab/{name}" for name in ("shard", "image")] + ["mlartifacts/1/run/evaluation.html"]
+    for words in ("2 files in DVC's cache hold it", *paths, "dvc gc --workspace --force"):
+        assert words in text
     assert "ab/other" not in text
-    assert "dvc gc --workspace --force" in text
-    assert "mlartifacts/1/run/evaluation.html" in text
     again = forget(sha256, project)
     assert again.startswith("Nothing left to remove here.")
     assert f"images/{KEY}" in again
 
 
 def test_other_files_with_the_same_pixels_are_named(tmp_path):
-    from PIL import Image
-
     (tmp_path / "params.yaml").write_text(POLICIES)
     images = make_folder(tmp_path / "images", per_class=15, size=16)
     with Image.open(images / KEY) as image:
         (images / "bad" / "copy.png").write_bytes(encode(image, compress_level=0))
     raw = make_raw(images, tmp_path / "data" / "raw")
     make_prepared(raw, tmp_path / "data" / "prepared")
-    twin = sha256_of(tmp_path, "bad/copy.png")
-    assert f"forget them too: {twin}" in forget(sha256_of(tmp_path), tmp_path)
+    duplicate = sha256_of(tmp_path, "bad/copy.png")
+    assert f"forget them too: {duplicate}" in forget(sha256_of(tmp_path), tmp_path)
     assert (raw / "duplicates.csv").read_text().count("\n") == 1
-    assert twin in PreparedDataset.open(tmp_path / "data" / "prepared").sha256
+    assert duplicate in PreparedDataset.open(tmp_path / "data" / "prepared").sha256
 
 
 def test_prepared_data_that_cannot_be_made_again_are_deleted(tmp_path):
@@ -173,7 +170,7 @@ def test_a_refused_file_is_forgotten_too(project):
     assert len(RawDataset.open(raw).images) == 30
 
 
-def test_an_image_that_nothing_holds_and_what_is_no_sha256(project):
+def test_an_unknown_image_and_a_text_that_is_no_sha256_are_errors(project):
     with pytest.raises(DataError, match="no image 000"):
         forget("0" * 64, project)
     for wrong in ("", "abc", "G" * 64, "0" * 63):
@@ -181,7 +178,7 @@ def test_an_image_that_nothing_holds_and_what_is_no_sha256(project):
             forget(wrong, project)
 
 
-def test_a_name_across_two_blocks_is_found(tmp_path):
+def test_a_sha256_across_two_blocks_is_found(tmp_path):
     name = "0123456789ab" + "0" * 52
     (tmp_path / "file").write_bytes(b"x" * ((1 << 20) - 5) + name.encode())
     assert holds(tmp_path / "file", name)

@@ -1,3 +1,5 @@
+"""The command `twofold`: parameters, errors and exit statuses."""
+
 from pathlib import Path
 
 import pytest
@@ -36,12 +38,12 @@ def test_an_error_is_printed_and_the_exit_status_is_1(params, capsys):
     assert captured.err.startswith("twofold: error: params.yaml:\n  ingest.positive: found 3;")
 
 
-def test_params_check_is_silent_when_all_is_well(params, capsys):
+def test_params_check_prints_nothing_if_all_sections_are_valid(params, capsys):
     assert call("params", "check", "--params", params) == 0
     assert capsys.readouterr() == ("", "")
 
 
-def test_a_summary_before_any_run_names_what_is_missing(tmp_path, capsys):
+def test_a_summary_before_any_run_names_the_missing_file(tmp_path, capsys):
     assert call("summary", "--root", str(tmp_path)) == 1
     assert "ingest.json: no such file; has the step that writes it run?" in capsys.readouterr().err
 

@@ -1,21 +1,19 @@
-"""`twofold models` on a real MLflow store: what is listed, shown, compared, in the ledger, and repaired."""
+"""`twofold models list`, `show`, `compare` and `history` on a real MLflow store."""
 
 import json
 
 import pytest
 
 from tests.support.models_case import WHY, aliases, entries
+from twofold.cli import main
 
 
-def test_the_list_says_what_each_version_is_and_hides_the_locks(models, models_store):
+def test_list_shows_the_status_of_each_version_and_hides_the_locks(models, models_store):
     status, text = models("list", "--json")
     found = json.loads(text)
     assert status == 0
-    assert [(each["version"], each["standing"]) for each in found] == [
-        (3, "challenger"),
-        (2, "champion"),
-        (1, "was champion"),
-    ]
+    statuses = {each["version"]: each["standing"] for each in found}
+    assert list(statuses.items()) == [(3, "challenger"), (2, "champion"), (1, "was champion")]
     assert {each["figures"]["accuracy"] for each in found} == {5 / 7}
     assert {each["n"] for each in found} == {7}
     lines = models("list")[1].splitlines()
@@ -24,20 +22,18 @@ def test_the_list_says_what_each_version_is_and_hides_the_locks(models, models_s
     assert len(models_store.client.search_registered_models("name LIKE 'twofold.lock.%'")) == 1
 
 
-def test_a_store_without_versions_has_an_empty_list(models, capsys):
+def test_the_list_of_a_store_without_versions_is_empty(models):
     assert models("list", "--name", "nothing") == (0, "'nothing' has no version yet\n")
     status, text = models("show", "1", "--name", "nothing")
     assert (status, "'nothing' has no version in this store; see MLFLOW_TRACKING_URI" in text) == (1, True)
 
 
-def test_show_has_gates_figures_decisions_lineage_and_links(models, models_store):
+def test_show_has_gates_metrics_decisions_lineage_and_links(models, models_store):
     status, text = models("show", "champion", "--json")
     found = json.loads(text)
     assert (status, found["version"], found["standing"], found["judged_against"]) == (0, 2, "champion", "1")
-    assert [(gate["figure"], gate["passed"], gate["against"]) for gate in found["gates"]] == [
-        ("accuracy", True, None),
-        ("roc_auc", True, "1"),
-    ]
+    gates = [(gate["figure"], gate["passed"], gate["against"]) for gate in found["gates"]]
+    assert gates == [("accuracy", True, None), ("roc_auc", True, "1")]
     assert found["conditions"]["reference_since"] == 1
     assert [entry["action"] for entry in found["decisions"]] == ["promote"]
     lineage = found["lineage"]
@@ -47,18 +43,18 @@ def test_show_has_gates_figures_decisions_lineage_and_links(models, models_store
     assert lineage["hardware"]["device"] == "cpu"
     assert found["links"]["run"].endswith(models_store.client.get_model_version("corner", "2").run_id)
     text = models("show", "2")[1]
-    for words in ("gates (held against version 1)", "passed          accuracy at least 0.7", "git commit", "make ui"):
+    for words in ("gates (compared with version 1)", "passed          accuracy at least 0.7", "git commit", "make ui"):
         assert words in text
 
 
 @pytest.mark.parametrize("which", ["4", "0", "-1", "x", "latest"])
-def test_a_version_that_is_not_there_is_answered_with_those_that_are(models, which):
+def test_the_error_for_an_unknown_version_names_the_known_ones(models, which):
     status, text = models("show", "--", which)
     assert status == 1
     assert f"has no version '{which}'; its versions are 1, 2, 3, and by alias champion (2), challenger (3)" in text
 
 
-def test_compare_sets_two_versions_beside_each_other_on_the_images_of_both(models):
+def test_compare_uses_the_images_of_both_versions(models):
     status, text = models("compare", "1", "champion", "--json")
     found = json.loads(text)
     assert (status, found["versions"], found["same_test"]) == (0, [1, 2], True)
@@ -72,14 +68,14 @@ def test_compare_sets_two_versions_beside_each_other_on_the_images_of_both(model
     assert "version 1 (was champion)  version 2 (champion)  difference  95 % interval" in text
 
 
-def test_a_reason_cannot_look_like_another_entry_nor_steer_the_terminal(models):
+def test_a_reason_cannot_look_like_another_entry_nor_control_the_terminal(models):
     assert models("reject", "--actor", "ann", "--reason", "slow\n   5  2030-01-01  promote  version 9\x1b[2J")[0] == 0
     text = models("history")[1]
     assert len(text.splitlines()) == 4
     assert "\x1b" not in text
 
 
-def test_history_shows_every_decision_and_finds_what_was_changed(models, models_store):
+def test_history_shows_every_decision_and_detects_changes(models, models_store):
     status, text = models("history")
     assert status == 0
     assert [line.split()[2:5] for line in text.splitlines()] == [
@@ -116,7 +112,7 @@ def test_history_repair_sets_the_aliases_as_the_ledger_says(models, models_store
     assert models("history", "--reason", "x")[0] == 1
 
 
-def test_the_actor_is_gits_user_unless_one_is_named(models, models_store, monkeypatch):
+def test_the_actor_is_gits_user_unless_one_is_given(models, models_store, monkeypatch):
     monkeypatch.setenv("GIT_CONFIG_COUNT", "2")
     for number, (key, value) in enumerate((("user.name", "Ada"), ("user.email", "ada@example.org"))):
         monkeypatch.setenv(f"GIT_CONFIG_KEY_{number}", key)
@@ -125,9 +121,7 @@ def test_the_actor_is_gits_user_unless_one_is_named(models, models_store, monkey
     assert entries(models_store)[-1][3] == "Ada <ada@example.org>"
 
 
-def test_the_models_name_is_that_of_params_yaml(models_store, capsys, tmp_path):
-    from twofold.cli import main
-
+def test_the_default_name_of_the_model_is_in_params_yaml(models_store, capsys, tmp_path):
     (tmp_path / "params.yaml").write_text("register: {model_name: corner}\n")
     with pytest.raises(SystemExit) as ended:
         main.main(["models", "list", "--params", str(tmp_path / "params.yaml")])

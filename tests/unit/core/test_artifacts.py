@@ -15,7 +15,7 @@ def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_published_folder_replaces_the_old_one_whole(tmp_path):
+def test_publishing_replaces_the_old_folder(tmp_path):
     target = tmp_path / "out" / "thing"
     for content in ("old", "new"):
         with publish(target) as draft:
@@ -26,7 +26,7 @@ def test_a_published_folder_replaces_the_old_one_whole(tmp_path):
 
 
 @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640), (0o077, 0o600)])
-def test_who_may_read_a_published_file_is_what_the_umask_says(tmp_path, umask, mode):
+def test_the_umask_decides_who_may_read_a_published_file(tmp_path, umask, mode):
     before = os.umask(umask)
     try:
         with publish(tmp_path / "thing") as draft:
@@ -37,7 +37,7 @@ def test_who_may_read_a_published_file_is_what_the_umask_says(tmp_path, umask, m
     assert stat.S_IMODE((tmp_path / "thing" / "a").stat().st_mode) == mode
 
 
-def test_a_failed_publication_leaves_the_old_folder_and_no_draft(tmp_path):
+def test_a_failed_publication_keeps_the_old_folder_and_removes_the_temporary_one(tmp_path):
     target = tmp_path / "thing"
     with publish(target) as draft:
         (draft / "a").write_text("old")
@@ -48,7 +48,7 @@ def test_a_failed_publication_leaves_the_old_folder_and_no_draft(tmp_path):
     assert names(tmp_path) == ["thing"]
 
 
-def test_a_failed_write_leaves_the_old_file_and_no_draft(tmp_path, monkeypatch):
+def test_a_failed_write_keeps_the_old_file_and_removes_the_temporary_one(tmp_path, monkeypatch):
     write_bytes(tmp_path / "a", b"old")
 
     def no_space(*_):
@@ -62,26 +62,26 @@ def test_a_failed_write_leaves_the_old_file_and_no_draft(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_a_result_that_is_no_number_is_refused(tmp_path, bad):
+def test_nan_and_infinity_are_refused(tmp_path, bad):
     with pytest.raises(ArtifactError, match=r"m\.json"):
         write_json(tmp_path / "m.json", {"accuracy": bad})
     assert names(tmp_path) == []
 
 
-def test_json_is_the_same_bytes_in_any_order_of_keys(tmp_path):
+def test_json_bytes_do_not_depend_on_the_order_of_keys(tmp_path):
     write_json(tmp_path / "a", {"b": 1, "a": 2})
     write_json(tmp_path / "b", {"a": 2, "b": 1})
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
 @pytest.mark.parametrize(("text", "words"), [("{", "not JSON"), ("[]", "must be a JSON object, found list")])
-def test_json_that_is_none_is_named(tmp_path, text, words):
+def test_invalid_json_is_an_error_that_names_the_file(tmp_path, text, words):
     (tmp_path / "x.json").write_text(text)
     with pytest.raises(ArtifactError, match=words):
         read_json(tmp_path / "x.json")
 
 
-def test_missing_json_says_so(tmp_path):
+def test_a_missing_file_is_an_error_that_names_it(tmp_path):
     with pytest.raises(ArtifactError, match=r"x\.json: no such file"):
         read_json(tmp_path / "x.json")
 
@@ -94,7 +94,7 @@ def test_an_artifact_of_another_kind_or_version_is_refused(tmp_path):
             read_meta(tmp_path, kind, version)
 
 
-def test_the_digest_of_a_folder_knows_names_and_bytes_and_nothing_else(tmp_path):
+def test_the_digest_of_a_folder_depends_on_names_and_bytes_only(tmp_path):
     for name in ("one", "two", "renamed", "altered"):
         folder = tmp_path / name / "sub"
         folder.mkdir(parents=True)
@@ -104,7 +104,7 @@ def test_the_digest_of_a_folder_knows_names_and_bytes_and_nothing_else(tmp_path)
     assert len(set(digests.values())) == 3
 
 
-def test_the_digest_of_nothing_is_an_error(tmp_path):
+def test_the_digest_of_a_missing_path_is_an_error(tmp_path):
     with pytest.raises(ArtifactError, match="no such file or folder"):
         digest(tmp_path / "absent")
 
@@ -115,21 +115,21 @@ def test_meta_is_readable_json(tmp_path):
 
 
 class Slow(io.RawIOBase):
-    """Takes three bytes at a time, then has no more room."""
+    """Writes three bytes at a time, until the disk is full."""
 
     def __init__(self, room):
-        self.held, self.room = b"", room
+        self.written, self.room = b"", room
 
     def write(self, data):
-        if len(self.held) == self.room:
+        if len(self.written) == self.room:
             raise OSError(28, "No space left on device")
-        self.held += bytes(data[: min(3, self.room - len(self.held))])
+        self.written += bytes(data[: min(3, self.room - len(self.written))])
         return min(3, len(data))
 
 
-def test_everything_is_written_or_the_disk_is_full():
+def test_write_all_writes_everything_or_raises():
     stream = Slow(99)
     write_all(stream, np.arange(10, dtype=np.uint8).reshape(5, 2, 1).data)
-    assert stream.held == bytes(range(10))
+    assert stream.written == bytes(range(10))
     with pytest.raises(OSError, match="No space left"):
         write_all(Slow(7), bytes(10))

@@ -24,11 +24,11 @@ def root(tmp_path):
     return tmp_path
 
 
-def test_imports_are_followed_into_functions_and_through_circles_but_not_into_the_command_line(root):
+def test_the_closure_includes_imports_in_functions_and_circles_but_not_those_of_the_command_line(root):
     assert [path.stem for path in closure("shop.a", root)] == ["a", "b", "c", "d"]
 
 
-def test_the_digest_follows_every_file_of_the_closure_and_no_other(root):
+def test_the_digest_depends_on_the_files_of_the_closure_only(root):
     before = code_digest("shop.a", root)
     (root / "shop" / "unused.py").write_text("x = 1\n")
     assert code_digest("shop.a", root) == before
@@ -36,14 +36,11 @@ def test_the_digest_follows_every_file_of_the_closure_and_no_other(root):
     assert code_digest("shop.a", root) != before
 
 
-def test_what_a_step_imports_when_it_runs_is_in_its_closure():
-    listed = {
-        path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".")
-        for path in closure("twofold.training.feature_extraction")
-    }
-    program = "import sys, twofold.training.feature_extraction, twofold.storage.cache_s3; print(*(m for m in sys.modules if m.startswith('twofold')))"
+def test_the_closure_contains_every_module_that_is_imported_at_run_time():
+    module = "twofold.training.feature_extraction"
+    found = {".".join(path.relative_to(ROOT).with_suffix("").parts) for path in closure(module)}
+    imports = f"import sys, {module}, twofold.storage.cache_s3"
+    program = f"{imports}; print(*(name for name in sys.modules if name.startswith('twofold')))"
     packages = {"twofold", *(f"twofold.{path.parent.name}" for path in ROOT.glob("twofold/*/__init__.py"))}
-    loaded = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout.split()
-    assert set(loaded) - packages == listed
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert set(done.stdout.split()) - packages == found

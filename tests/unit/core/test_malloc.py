@@ -1,4 +1,4 @@
-"""Memory that is freed is kept: the next piece of work finds it mapped."""
+"""Freed memory is kept, so that the next work does not map it again."""
 
 import platform
 import resource
@@ -10,7 +10,7 @@ import pytest
 from twofold.core import malloc
 from twofold.data import process_pool
 
-# As an image after the other: what is asked for is written to, freed, and asked for again.
+# Like one image after another: memory is allocated, written to, freed, and allocated again.
 WORK = """
 import platform
 import resource
@@ -20,8 +20,8 @@ from twofold.data import process_pool
 faults = []
 for _ in range(60):
     faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
-    held = [bytes(150_000) for _ in range(16)]
-    del held
+    blocks = [bytes(150_000) for _ in range(16)]
+    del blocks
 print(faults[-1] - faults[-21])
 """
 
@@ -33,30 +33,30 @@ def faults(before):
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="mallopt is glibc's")
 @pytest.mark.parametrize("name", ["keep_freed_memory", "keep_all_freed_memory"])
-def test_the_same_work_again_maps_no_page_anew(name):
+def test_repeated_work_maps_no_new_pages(name):
     page = resource.getpagesize()
     anew = 20 * 16 * 150_000 // page
     assert faults("") > anew / 4
     assert faults(f"malloc.{name}()") < anew / 100
 
 
-def test_elsewhere_than_with_glibc_nothing_is_set(monkeypatch):
+def test_without_glibc_nothing_is_set(monkeypatch):
     monkeypatch.setattr(malloc.platform, "libc_ver", lambda: ("", ""))
-    monkeypatch.setattr(malloc.ctypes, "CDLL", lambda name: pytest.fail("there is no mallopt"))
+    monkeypatch.setattr(malloc.ctypes, "CDLL", lambda name: pytest.fail("mallopt does not exist"))
     malloc.keep_freed_memory()
 
 
 def again(rounds):
-    """Page faults of the last of so many rounds of the same work."""
+    """Page faults in the last of several rounds of the same work."""
     before = 0
     for _ in range(rounds):
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-        held = [bytes(150_000) for _ in range(16)]
-        del held
+        blocks = [bytes(150_000) for _ in range(16)]
+        del blocks
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="mallopt is glibc's")
-def test_the_workers_of_a_pool_keep_it():
+def test_pool_workers_keep_freed_memory():
     anew = 16 * 150_000 // resource.getpagesize()
     assert all(faults < anew / 10 for faults in process_pool.map_in_order(again, [20] * 4, 2))

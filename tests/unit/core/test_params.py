@@ -20,7 +20,7 @@ class Toy(Section):
 GOOD = {"epochs": 3, "rate": 0.1, "share": 0.5, "name": "a", "fit": "crop", "flips": True}
 
 
-def test_a_whole_float_is_the_integer_that_kubeflow_meant():
+def test_a_whole_float_from_kubeflow_becomes_an_integer():
     toy = check_section(Toy, "toy", GOOD | {"epochs": 3.0})
     assert toy.epochs == 3
     assert isinstance(toy.epochs, int)
@@ -45,14 +45,14 @@ def test_a_whole_float_is_the_integer_that_kubeflow_meant():
         ("flips", 1, "whether to flip"),
     ],
 )
-def test_a_wrong_value_names_the_key_what_was_found_and_what_is_allowed(key, value, words):
+def test_a_wrong_value_is_an_error_that_names_key_value_and_allowed_values(key, value, words):
     with pytest.raises(ParameterError) as caught:
         check_section(Toy, "toy", GOOD | {key: value})
     assert f"toy.{key}: found" in str(caught.value)
     assert words in str(caught.value)
 
 
-def test_missing_and_unknown_keys_are_all_named_at_once():
+def test_one_error_names_all_missing_and_unknown_keys():
     values = {key: value for key, value in GOOD.items() if key not in ("rate", "name")} | {"epoch": 3}
     with pytest.raises(ParameterError) as caught:
         check_section(Toy, "toy", values)
@@ -62,12 +62,12 @@ def test_missing_and_unknown_keys_are_all_named_at_once():
     assert "toy.epoch: unknown key; known in this section: epochs, fit, flips, name, rate, share" in text
 
 
-def test_a_section_that_is_no_mapping_is_refused():
+def test_a_section_must_be_a_mapping():
     with pytest.raises(ParameterError, match="'toy' must be a mapping"):
         check_section(Toy, "toy", [1, 2])
 
 
-def test_a_section_cannot_be_changed_afterwards():
+def test_a_section_is_immutable():
     toy = check_section(Toy, "toy", GOOD)
     with pytest.raises(ValueError, match="frozen"):
         toy.epochs = 4
@@ -84,7 +84,7 @@ class Step(Section):
 
 
 @pytest.mark.parametrize(
-    ("audit", "said"),
+    ("audit", "message"),
     [
         ({"blur": "fail", "share": 0.5}, r"step\.audit\.blur: found 'fail'; .*'ignore' or 'warn'.*\(about blur\)"),
         ({"blur": "warn", "share": 2}, r"step\.audit\.share: found 2.*\(a share, 0 to 1\)"),
@@ -96,7 +96,7 @@ class Step(Section):
         (3, r"step\.audit: found 3; .*\(what is looked for\)"),
     ],
 )
-def test_a_section_within_a_section_is_as_strict(audit, said):
+def test_a_nested_section_is_as_strict(audit, message):
     assert check_section(Step, "step", {"size": 1, "audit": {"blur": "warn", "share": 0.5}}).audit.share == 0.5
-    with pytest.raises(ParameterError, match=said):
+    with pytest.raises(ParameterError, match=message):
         check_section(Step, "step", {"size": 1, "audit": audit})

@@ -3,7 +3,7 @@ import sys
 from twofold.core import progress
 
 
-def test_elsewhere_than_on_a_terminal_progress_is_plain_lines(monkeypatch, capsys):
+def test_without_a_terminal_progress_is_plain_lines(monkeypatch, capsys):
     clock = iter(range(0, 1000, 6))
     monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
     assert list(progress.track([1, 2, 3, 4], "features", total=7, per_item=2)) == [1, 2, 3, 4]
@@ -15,7 +15,7 @@ def test_elsewhere_than_on_a_terminal_progress_is_plain_lines(monkeypatch, capsy
     ]
 
 
-def test_short_work_says_nothing(capsys):
+def test_short_work_prints_nothing(capsys):
     assert list(progress.track(range(3), "features", total=3)) == [0, 1, 2]
     assert capsys.readouterr().err == ""
 

@@ -1,4 +1,4 @@
-"""Decoding under limits, the same way every time, and resizing."""
+"""Decoding under limits, deterministically, and resizing."""
 
 import re
 
@@ -17,6 +17,7 @@ GREY = RNG.integers(0, 256, (20, 30), dtype=np.uint8)
 COLOUR = RNG.integers(0, 256, (20, 30, 3), dtype=np.uint8)
 ALPHA = RNG.integers(0, 256, (20, 30), dtype=np.uint8)
 DEEP = (GREY.astype(np.uint16) << 8) | 0x7F
+GREY_OVER_WHITE = np.where(GREY[3, 4] == GREY, 255, GREY)  # with the value at (3, 4) transparent
 
 
 def over_white(values, alpha):
@@ -40,16 +41,10 @@ CASES = {
     "grey": (encode(GREY), GREY),
     "black and white": (encode(Image.fromarray(GREY).convert("1", dither=0)), np.where(GREY > 127, 255, 0)),
     "grey with alpha": (encode(with_alpha(GREY)), over_white(GREY, ALPHA)),
-    "grey with a transparent value": (
-        encode(GREY, transparency=int(GREY[3, 4])),
-        np.where(GREY[3, 4] == GREY, 255, GREY),
-    ),
+    "grey with a transparent value": (encode(GREY, transparency=int(GREY[3, 4])), GREY_OVER_WHITE),
     "grey palette": (encode(Image.fromarray(GREY).convert("P")), GREY),
     "16 bits": (encode(DEEP), GREY),
-    "16 bits with a transparent value": (
-        encode(DEEP, transparency=int(DEEP[3, 4])),
-        np.where(GREY[3, 4] == GREY, 255, GREY),
-    ),
+    "16 bits with a transparent value": (encode(DEEP, transparency=int(DEEP[3, 4])), GREY_OVER_WHITE),
     "16 bits TIFF": (encode(DEEP, "TIFF"), GREY),
     "16 bits TIFF, white is zero": (encode(DEEP, "TIFF", tiffinfo={262: 0}), 255 - GREY),
     "grey BMP": (encode(GREY, "BMP"), GREY),
@@ -63,16 +58,13 @@ CASES = {
         np.where((COLOUR[3, 4] == COLOUR).all(2, keepdims=True), 255, COLOUR),
     ),
     "palette": (encode(PALETTE), np.asarray(PALETTE.convert("RGB"))),
-    "palette with alpha": (
-        encode(PALETTE, transparency=bytes([0] * 16)),
-        np.full((20, 30, 3), 255),
-    ),
+    "palette with alpha": (encode(PALETTE, transparency=bytes([0] * 16)), np.full((20, 30, 3), 255)),
     "CMYK TIFF": (encode(Image.fromarray(COLOUR).convert("CMYK"), "TIFF"), COLOUR),
 }
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_what_a_file_becomes(name):
+def test_pixels_of_each_kind_of_file(name):
     data, expected = CASES[name]
     decoded = decode(data, LIMITS)
     assert decoded.pixels.dtype == np.uint8
@@ -105,7 +97,7 @@ def test_exif_orientation_is_honoured(kind, value):
 
 
 def turned(array, value):
-    """The upright image by the table of the EXIF standard, in words of numpy."""
+    """The upright image by the table of the EXIF standard, in numpy."""
     if value > 4:
         array = array.T
     rows = slice(None, None, -1) if value in (3, 4, 7, 8) else slice(None)
@@ -117,7 +109,7 @@ def test_orientation_turns_transparent_and_deep_images_too():
     deep = decode(encode(DEEP, exif=orientation(6)), LIMITS)
     np.testing.assert_array_equal(deep.pixels[:, :, 0], turned(GREY, 6))
     clear = decode(encode(GREY, transparency=int(GREY[3, 4]), exif=orientation(3)), LIMITS)
-    np.testing.assert_array_equal(clear.pixels[:, :, 0], turned(np.where(GREY[3, 4] == GREY, 255, GREY), 3))
+    np.testing.assert_array_equal(clear.pixels[:, :, 0], turned(GREY_OVER_WHITE, 3))
 
 
 REFUSED = {
@@ -142,7 +134,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_refused_with_a_reason(name):
+def test_a_file_is_refused_with_a_reason(name):
     data, reason = REFUSED[name]
     with pytest.raises(DataError, match=reason):
         decode(data, LIMITS)
@@ -151,7 +143,7 @@ def test_refused_with_a_reason(name):
 def test_pillows_bomb_warning_is_an_error(monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500)
     with pytest.raises(DataError, match="too many pixels"):
-        decode(encode(GREY), LIMITS)  # 600 pixels: Pillow warns, and would go on
+        decode(encode(GREY), LIMITS)  # 600 pixels: Pillow would only warn
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP", "TIFF"])
@@ -170,7 +162,7 @@ def test_a_flipped_bit_anywhere_in_a_png_is_refused():
         damaged[place] ^= 0x10
         with pytest.raises(DataError) as caught:
             decode(bytes(damaged), LIMITS)
-        # An address in memory would make quarantine.csv differ from run to run.
+        # A memory address would make quarantine.csv differ between runs.
         assert not re.search(r"0x[0-9a-f]{6}", str(caught.value))
 
 
@@ -189,7 +181,7 @@ def test_resize_is_antialiased():
     assert 120 < small.min() <= small.max() < 135
 
 
-def test_what_fits_how():
+def test_each_fit():
     wide = np.zeros((40, 80, 3), np.uint8)
     wide[:, 20:60] = 200  # the central square
     assert (resize(wide, 20, "crop")[:, 1:-1] == 200).all()
@@ -217,7 +209,7 @@ def test_histogram():
 
 
 def photograph(width, height):
-    """So smooth that a shift by a tenth of a pixel shows, and nowhere the same: (height, width, 3)."""
+    """A picture smooth enough to show a shift by a tenth of a pixel, without repetition: (height, width, 3)."""
     rows, columns = np.mgrid[:height, :width]
     waves = [128 + 60 * np.sin(rows / 30 + k) + 50 * np.cos(columns / (25 + k)) for k in range(3)]
     return np.clip(np.stack(waves, 2) + columns[:, :, None] / 20 - 10, 0, 255).astype(np.uint8)
@@ -226,7 +218,7 @@ def photograph(width, height):
 @pytest.mark.parametrize("fit", ["squash", "crop", "pad"])
 @pytest.mark.parametrize("value", range(1, 9))
 @pytest.mark.parametrize("size", [(803, 601), (606, 805)])
-def test_a_large_jpeg_is_scaled_down_while_it_is_decoded_and_looks_the_same(size, value, fit):
+def test_a_large_jpeg_is_scaled_down_while_decoding_with_nearly_the_same_result(size, value, fit):
     data = encode(photograph(*size), "JPEG", quality=92, exif=orientation(value))
     made = prepare(data, LIMITS, 96, fit)
     decoded = decode(data, LIMITS)
@@ -238,7 +230,7 @@ def test_a_large_jpeg_is_scaled_down_while_it_is_decoded_and_looks_the_same(size
     assert difference.max() <= 3
 
 
-def test_a_model_of_before_has_large_jpegs_decoded_whole():
+def test_with_ample_0_large_jpegs_are_decoded_at_full_size():
     data = encode(photograph(803, 601), "JPEG", quality=92)
     made = prepare(data, LIMITS, 96, "squash", 0)
     assert made.upright.size == (803, 601)
@@ -263,7 +255,7 @@ def test_a_large_jpeg_that_was_cut_short_is_refused_though_it_is_scaled_down(sha
 
 
 @pytest.mark.parametrize("value", range(1, 9))
-def test_a_tiff_that_lies_is_made_upright(value):
+def test_a_tiff_with_an_orientation_is_turned_upright(value):
     data = encode(photograph(60, 40), "TIFF", exif=orientation(value))
     made = prepare(data, LIMITS, 16, "pad")
     np.testing.assert_array_equal(made.pixels, resize(decode(data, LIMITS).pixels, 16, "pad"))

@@ -1,4 +1,4 @@
-"""What an image looks like in figures, and which images are odd among others."""
+"""Image statistics, and the outliers among images."""
 
 import io
 from typing import get_args
@@ -8,21 +8,19 @@ import pytest
 from PIL import Image as Pillow
 from PIL import ImageFilter
 
-from tests.support.makers import encode
-from twofold.audit import image_quality as odd
+from tests.support.makers import encode, image_record
 from twofold.audit.checks import Policy
-from twofold.audit.image_quality import ODDITIES, image_quality_checks
+from twofold.audit.image_quality import OUTLIER_CHECKS, SOFTEST, image_quality_checks
 from twofold.data.decoding import Limits, decode
 from twofold.data.image_statistics import ImageStatistics, image_statistics
-from twofold.data.raw import ImageRecord
 
 LIMITS = Limits(10_000_000, 10_000_000, 1)
-NAMES = ("blank", *ODDITIES)
+NAMES = ("blank", *OUTLIER_CHECKS)
 WARN = dict.fromkeys(NAMES, "warn")
 
 
 def scene(seed, width=120, height=90, channels=3, level=128.0):
-    """A photograph of sorts: smooth shades, edges and a little noise. (H, W, C) uint8."""
+    """A simple photograph with smooth shades, edges and a little noise: (H, W, C) uint8."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:height, :width] / max(width, height)
     base = level + 40 * np.sin(6 * (x * rng.uniform(0.5, 1) + y * rng.uniform(0.5, 1)) + rng.uniform(0, 6))
@@ -33,19 +31,10 @@ def scene(seed, width=120, height=90, channels=3, level=128.0):
     return np.clip(np.stack(planes, axis=2), 0, 255).astype(np.uint8)
 
 
-def file_of(pixels, kind="JPEG", **options):
-    return encode(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels, kind, **options)
-
-
-def seen(pixels, number=0, label="good", **options):
-    data = file_of(pixels, **options)
+def measured(pixels, number=0):
+    data = encode(pixels, "JPEG")
     decoded = decode(data, LIMITS)
-    name = f"{number:064x}"
-    height, width, channels = decoded.pixels.shape
-    image = ImageRecord(
-        name, f"{label}/{number}.jpg", label, None, None, len(data), width, height, decoded.mode, decoded.format,
-        channels, name, 0, 0, (),
-    )  # fmt: skip
+    image = image_record(number, key=f"good/{number}.jpg", label="good", width=decoded.width, height=decoded.height)
     return image, image_statistics(decoded.pixels, data)
 
 
@@ -54,11 +43,11 @@ def blurred(pixels, radius=6):
 
 
 def bright(pixels):
-    """All but the darkest twentieth at 246 levels or above."""
+    """All but the darkest 5 % of the pixels at 246 levels or above."""
     return np.clip(pixels + (246 - np.percentile(pixels, 5)), 0, 255).astype(np.uint8)
 
 
-DIRT = {
+OUTLIERS = {
     "blank": lambda n: np.full((90, 120, 3), 5 + 50 * n, np.uint8),
     "under_exposed": lambda n: (scene(1000 + n) * 0.12).astype(np.uint8),
     "over_exposed": lambda n: bright(scene(2000 + n)),
@@ -69,78 +58,72 @@ DIRT = {
 
 @pytest.fixture(scope="module")
 def clean():
-    return [seen(scene(number), number) for number in range(200)]
+    return [measured(scene(number), number) for number in range(200)]
 
 
 def found_of(rows, policies=WARN):
-    return {
-        check.name: [one.key for one in check.found]
-        for check in image_quality_checks(policies, *zip(*rows, strict=True))
-    }
+    checks = image_quality_checks(policies, *zip(*rows, strict=True))
+    return {check.name: [issue.key for issue in check.found] for check in checks}
 
 
-def test_planted_dirt_is_found_by_its_own_check_and_nothing_else_is(clean):
+def test_planted_outliers_are_found_by_their_check_and_nothing_else_is(clean):
     planted = {
-        name: [seen(make(n), 10_000 + 100 * i + n) for n in range(4)] for i, (name, make) in enumerate(DIRT.items())
+        name: [measured(make(n), 10_000 + 100 * i + n) for n in range(4)]
+        for i, (name, make) in enumerate(OUTLIERS.items())
     }
     found = found_of(clean + [row for rows in planted.values() for row in rows])
-    assert {name: set(keys) for name, keys in found.items()} == {
-        name: {image.key for image, _ in rows} for name, rows in planted.items()
-    }
+    expected = {name: {image.key for image, _ in rows} for name, rows in planted.items()}
+    assert {name: set(keys) for name, keys in found.items()} == expected
 
 
-@pytest.mark.parametrize(
-    "make",
-    [
-        scene,
-        lambda n: scene(n, width=60 + n % 50, height=50 + n % 70),
-        lambda n: (scene(n) * 0.15).astype(np.uint8),
-        lambda n: (255 - scene(n) * 0.1).astype(np.uint8),
-        lambda n: blurred(scene(n)),
-        lambda n: scene(n, width=300, height=60),
-    ],
-    ids=["plain", "many-sizes", "all-dark", "all-bright", "all-soft", "all-strips"],
-)
-def test_of_clean_data_at_most_one_image_in_a_hundred_is_flagged(make):
-    found = found_of([seen(make(number), number) for number in range(200)])
+CLEAN = {
+    "plain": scene,
+    "many-sizes": lambda n: scene(n, width=60 + n % 50, height=50 + n % 70),
+    "all-dark": lambda n: (scene(n) * 0.15).astype(np.uint8),
+    "all-bright": lambda n: (255 - scene(n) * 0.1).astype(np.uint8),
+    "all-soft": lambda n: blurred(scene(n)),
+    "all-strips": lambda n: scene(n, width=300, height=60),
+}
+
+
+@pytest.mark.parametrize("name", CLEAN)
+def test_of_clean_data_at_most_one_image_in_a_hundred_is_flagged(name):
+    found = found_of([measured(CLEAN[name](number), number) for number in range(200)])
     assert sum(map(len, found.values())) <= 2, found
 
 
-def test_what_is_far_from_the_rest_and_within_the_limits_is_not_odd():
+def test_images_far_from_the_rest_and_within_the_limits_are_no_outliers():
     alike = [
-        seen(np.clip(scene(1) * (0.97 + number % 7 / 100), 0, 255).astype(np.uint8), number) for number in range(50)
+        measured(np.clip(scene(1) * (0.97 + number % 7 / 100), 0, 255).astype(np.uint8), number) for number in range(50)
     ]
-    darker, wider = seen((scene(1) * 0.7).astype(np.uint8), 100), seen(scene(1, width=200, height=90), 101)
+    darker, wider = measured((scene(1) * 0.7).astype(np.uint8), 100), measured(scene(1, width=200, height=90), 101)
     assert sum(map(len, found_of([*alike, darker, wider]).values())) == 0
 
 
-def test_what_is_ignored_is_not_looked_for(clean):
-    rows = [*clean, seen(DIRT["blank"](0), 10_000), seen(DIRT["blurred"](0), 10_001)]
+def test_a_check_with_the_policy_ignore_does_not_run(clean):
+    rows = [*clean, measured(OUTLIERS["blank"](0), 10_000), measured(OUTLIERS["blurred"](0), 10_001)]
     found = found_of(rows, WARN | {"blurred": "ignore"})
     assert (found["blank"], found["blurred"]) == (["good/10000.jpg"], [])
-    # A blank image is no more than that; not asked for as such, it is found as what else it is.
+    # A blank image is reported only as blank; if that check is ignored, another one finds it.
     assert "good/10000.jpg" in found_of(rows, WARN | {"blank": "ignore"})["under_exposed"]
 
 
-def test_the_oddest_come_first_and_say_why(clean):
-    rows = [*clean, *(seen(blurred(scene(5), radius), 10_000 + radius) for radius in (4, 9, 6))]
+def test_the_strongest_outliers_come_first_with_the_reason(clean):
+    rows = [*clean, *(measured(blurred(scene(5), radius), 10_000 + radius) for radius in (4, 9, 6))]
     (check,) = [check for check in image_quality_checks(WARN, *zip(*rows, strict=True)) if check.name == "blurred"]
     assert [one.key for one in check.found] == ["good/10009.jpg", "good/10006.jpg", "good/10004.jpg"]
-    assert check.found[0].value < check.found[1].value < odd.SOFTEST
+    assert check.found[0].value < check.found[1].value < SOFTEST
     assert "variance of the Laplacian" in check.found[0].detail
 
 
 @pytest.mark.parametrize("number", [0, 1, 2])
 def test_few_images_are_no_error(number):
-    images, looks = [], []
-    for n in range(number):
-        image, one = seen(scene(n), n)
-        images.append(image)
-        looks.append(one)
-    assert [check.found for check in image_quality_checks(WARN, images, looks)] == [[]] * len(NAMES)
+    rows = [measured(scene(n), n) for n in range(number)]
+    images, statistics = [image for image, _ in rows], [one for _, one in rows]
+    assert [check.found for check in image_quality_checks(WARN, images, statistics)] == [[]] * len(NAMES)
 
 
-def test_the_figures_of_a_known_image():
+def test_the_statistics_of_a_known_image():
     grey = np.full((100, 50, 1), 51, np.uint8)
     assert image_statistics(grey, b"") == ImageStatistics(0.0, 0.0, *[0.2] * 6, "")
     colour = np.zeros((40, 40, 3), np.uint8)
@@ -154,15 +137,15 @@ def test_the_figures_of_a_known_image():
     assert image_statistics(checks.astype(np.uint8)[:, :, None], b"").sharpness == 64
 
 
-def test_a_large_image_is_looked_at_as_small_as_a_model_sees_it():
+def test_a_large_image_is_measured_at_the_size_that_a_model_sees():
     small = scene(7, 256, 192)
     large = small.repeat(10, axis=0).repeat(10, axis=1)
     assert image_statistics(large, b"") == image_statistics(small, b"")
-    # The same few pixels of blur: in the large image it hardly shows at a model's size.
+    # The same blur in pixels hardly shows in the large image at that size.
     assert image_statistics(blurred(large, 3), b"").sharpness > 10 * image_statistics(blurred(small, 3), b"").sharpness
 
 
-def test_exif_is_read_and_its_damage_is_none():
+def test_exif_is_read_and_empty_if_damaged():
     exif = Pillow.Exif()
     exif[0x010F], exif[0x0110], exif[0x0131], exif[0x0112] = "Maker|=\n", "X1", "soft" * 100, 6
     exif[0x0132] = "2024:01:01 00:00:00"
@@ -174,5 +157,5 @@ def test_exif_is_read_and_its_damage_is_none():
     assert image_statistics(scene(1), b"").exif == ""
 
 
-def test_the_policies_are_those_that_are_told():
+def test_policies():
     assert set(get_args(Policy)) == {"ignore", "warn", "quarantine", "fail"}

@@ -1,22 +1,16 @@
-"""Reading the prepared arrays."""
+"""Reading and writing the prepared arrays."""
 
 import hashlib
 
 import numpy as np
 import pytest
 
-from tests.support.makers import encode, make_folder, make_prepared, make_raw, pixels
+from tests.support.makers import encode, image_record, make_folder, make_prepared, make_raw, pixels
 from twofold.core.errors import ArtifactError
 from twofold.data import prepared_writer
 from twofold.data.decode_cache import pixel_digest
 from twofold.data.prepared import PreparedDataset
 from twofold.data.prepared_writer import create_part, plan_parts, write_rows
-from twofold.data.raw import ImageRecord
-
-
-def image(number, channels):
-    sha256 = hashlib.sha256(bytes([number])).hexdigest()
-    return ImageRecord(sha256, "k", "bad", None, None, 1, 4, 4, "L", "PNG", channels, sha256, 0, number, ())
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +22,7 @@ def data(tmp_path_factory):
 
 def test_parts_are_bounded_and_only_grow_at_the_end(monkeypatch):
     monkeypatch.setattr(prepared_writer, "PART_BYTES", 3 * 8 * 8)
-    images = [image(n, 3 if n in (1, 4) else 1) for n in range(7)]
+    images = [image_record(n, channels=3 if n in (1, 4) else 1) for n in range(7)]
     places, shapes = plan_parts(images, 8)
     assert shapes == [(3, 8, 8, 1), (2, 8, 8, 1), (1, 8, 8, 3), (1, 8, 8, 3)]
     assert places == [(0, 0, 1), (2, 0, 3), (0, 1, 1), (0, 2, 1), (3, 0, 3), (1, 0, 1), (1, 1, 1)]
@@ -68,40 +62,40 @@ def test_parts_are_mapped_not_read(data):
     assert all(isinstance(part.base, np.memmap) for part in prepared._parts)
 
 
-def test_the_index_tells_brightness_and_source(data):
+def test_the_index_has_brightness_and_source(data):
     prepared = PreparedDataset.open(data)
-    # No padding, no cropping: the mean of the resized pixels is about that of the picture.
+    # Without padding or cropping, the mean of the resized pixels is about that of the picture.
     shown = prepared.pixels(range(30)).mean(axis=(1, 2, 3)) / 255
     assert prepared.column("brightness") == pytest.approx(shown, abs=0.01)
     assert set(prepared.column("source")) == {None}
 
 
-def test_the_index_tells_the_pixels_of_every_row(tmp_path):
+def test_the_index_has_the_digest_of_the_pixels_of_every_row(tmp_path):
     source = make_folder(tmp_path / "images", per_class=15, size=16)
     for number in range(4):
         colour = pixels(np.random.default_rng(number), 20, bad=True, channels=3)
         (source / "bad" / f"colour-{number}.png").write_bytes(encode(colour))
     raw = make_raw(source, tmp_path / "raw")
     found = PreparedDataset.open(make_prepared(raw, tmp_path / "data"))
-    again = PreparedDataset.open(make_prepared(raw, tmp_path / "again"))  # out of the memo
-    said = [pixel_digest(found.stored(row)) for row in range(len(found))]
-    assert list(found.column("pixels")) == list(again.column("pixels")) == said
-    assert len(set(said)) == len(said)
+    again = PreparedDataset.open(make_prepared(raw, tmp_path / "again"))  # from the cache
+    digests = [pixel_digest(found.stored(row)) for row in range(len(found))]
+    assert list(found.column("pixels")) == list(again.column("pixels")) == digests
+    assert len(set(digests)) == len(digests)
     assert set(found.column("channels")) == {1, 3}
 
 
-def test_the_content_of_pixels_is_their_values_and_their_shape():
+def test_the_digest_covers_values_and_shape():
     values = np.arange(48, dtype=np.uint8)
     other = values.copy()
     other[-1] ^= 1
     shown = [values.reshape(4, 4, 3), other.reshape(4, 4, 3), values.reshape(2, 8, 3), values.reshape(8, 6, 1)]
     assert len({pixel_digest(one) for one in shown}) == 4
     assert pixel_digest(np.asfortranarray(shown[0])) == pixel_digest(shown[0])
-    # By hand, so that what an older twofold wrote keeps its meaning.
+    # Computed by hand, so that older artifacts stay valid.
     assert pixel_digest(shown[3]) == hashlib.sha256(b"8 6 1\n" + values.tobytes()).hexdigest()
 
 
-def test_an_unknown_column_names_those_there_are(data):
+def test_an_unknown_column_is_an_error_that_lists_the_columns(data):
     with pytest.raises(ArtifactError, match=r"no column 'slice.type'; found .*sha256"):
         PreparedDataset.open(data).column("slice.type")
 

@@ -1,4 +1,4 @@
-"""Work in several processes: in order, bounded, and loud when a worker dies."""
+"""Work in several processes: in order, bounded, and with an error that names the file if a worker dies."""
 
 import multiprocessing
 import os
@@ -30,7 +30,7 @@ def test_results_come_in_the_order_of_the_tasks(count):
     assert list(map_in_order(square, range(50), count)) == [n * n for n in range(50)]
 
 
-def test_tasks_are_taken_as_they_are_needed():
+def test_tasks_are_consumed_as_needed():
     taken = []
 
     def tasks():
@@ -67,7 +67,7 @@ def die_of_seven(task):
     return sum(task)
 
 
-def test_the_file_that_ends_a_worker_is_named():
+def test_the_file_that_kills_a_worker_is_named():
     tasks = [[1, 2, 3], [4, 5, 6], [7, 9, 10], [11, 12, 13], [8], [14]]
     with pytest.raises(DataError) as caught:
         list(map_in_order(die_of_seven, tasks, 2, numbers))
@@ -97,16 +97,16 @@ def die_once(task, mark):
         os._exit(1)
 
 
-def test_where_no_file_alone_is_to_blame_those_under_way_are_named(tmp_path):
-    with pytest.raises(
-        DataError, match=r"want of memory.*each readable alone, were:\n  number 0\n  number 1"
-    ) as caught:
-        list(map_in_order(partial(die_once, mark=tmp_path / "mark"), [[n, n + 1] for n in range(0, 60, 2)], 2, numbers))
+def test_if_every_file_can_be_read_alone_those_in_progress_are_named(tmp_path):
+    work, tasks = partial(die_once, mark=tmp_path / "mark"), [[n, n + 1] for n in range(0, 60, 2)]
+    expected = r"memory ran out.*in progress; each can be read alone:\n  number 0\n  number 1"
+    with pytest.raises(DataError, match=expected) as caught:
+        list(map_in_order(work, tasks, 2, numbers))
     lines = str(caught.value).split("\n  ")
-    assert len(lines) <= 12  # of sixty files, those of the few tasks that were under way
+    assert len(lines) <= 12  # of sixty files, those of the few tasks in progress
 
 
-def test_the_number_of_workers_is_environment(monkeypatch):
+def test_the_number_of_workers_comes_from_the_environment(monkeypatch):
     monkeypatch.setenv("TWOFOLD_WORKERS", "7")
     assert worker_count() == 7
     monkeypatch.delenv("TWOFOLD_WORKERS")
@@ -117,12 +117,12 @@ def test_the_number_of_workers_is_environment(monkeypatch):
             worker_count()
 
 
-def whose(task):
+def process_id(task):
     return os.getpid()
 
 
-def test_an_empty_list_is_done_in_this_process_and_in_its_place():
-    found = list(map_in_order(whose, [[1], [], [2], []], 2))
+def test_an_empty_task_runs_in_this_process_and_keeps_its_order():
+    found = list(map_in_order(process_id, [[1], [], [2], []], 2))
     assert [pid == os.getpid() for pid in found] == [False, True, False, True]
 
 
@@ -133,7 +133,7 @@ def test_workers_are_forked_before_the_first_task_is_asked_for():
         seen.append(len(multiprocessing.active_children()))
         yield [1]
 
-    list(map_in_order(whose, tasks(), 2))
+    list(map_in_order(process_id, tasks(), 2))
     assert seen == [2]
 
 

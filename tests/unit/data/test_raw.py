@@ -1,4 +1,4 @@
-"""Shards, manifest and fingerprint."""
+"""Manifest, fingerprint and shards of data/raw."""
 
 import hashlib
 import subprocess
@@ -6,20 +6,19 @@ import tarfile
 
 import pytest
 
+from tests.support.makers import image_record
 from twofold.core.artifacts import read_csv
 from twofold.core.errors import ArtifactError
-from twofold.data.raw import Duplicate, ImageRecord, QuarantinedFile, RawDataset, fingerprint, write_tables
+from twofold.data.raw import Duplicate, QuarantinedFile, RawDataset, fingerprint, write_tables
 from twofold.data.shards import ShardWriter
 
 FILES = [bytes([number]) * size for number, size in enumerate((700, 512, 1, 5000, 1023))]
 
 
-def image(data, place, **changes):
-    sha256 = hashlib.sha256(data).hexdigest()
-    values = ImageRecord(
-        sha256, f"k{data[0]}", "bad", None, None, len(data), 4, 4, "L", "PNG", 1, sha256, *place, ("x",)
-    )
-    return values._replace(**changes)
+def image(data, place):
+    shard, offset = place
+    values = {"sha256": hashlib.sha256(data).hexdigest(), "key": f"k{data[0]}", "bytes": len(data), "slices": ("x",)}
+    return image_record(data[0], **values, shard=shard, offset=offset)
 
 
 @pytest.fixture
@@ -32,7 +31,7 @@ def raw(tmp_path):
     return tmp_path
 
 
-def test_what_goes_in_comes_out(raw):
+def test_written_images_are_read_back(raw):
     opened = RawDataset.open(raw)
     assert [i.sha256 for i in opened.images] == sorted(hashlib.sha256(data).hexdigest() for data in FILES)
     by_key = {i.key: i for i in opened.images}
@@ -67,13 +66,13 @@ def test_more_data_leaves_full_shards_as_they_were(raw, tmp_path):
         assert (more / name).read_bytes() == (raw / name).read_bytes()
 
 
-def test_a_changed_byte_is_noticed_when_it_is_read(raw):
+def test_a_changed_byte_is_detected_when_it_is_read(raw):
     opened = RawDataset.open(raw)
     path = raw / "images-00000.tar"
     data = bytearray(path.read_bytes())
     data[opened.images[0].offset if opened.images[0].shard == 0 else 600] ^= 1
     path.write_bytes(bytes(data))
-    with pytest.raises(ArtifactError, match="are not those of"):
+    with pytest.raises(ArtifactError, match="do not have the SHA-256"):
         for one in opened.images:
             opened.read(one)
     path.unlink()
@@ -81,7 +80,7 @@ def test_a_changed_byte_is_noticed_when_it_is_read(raw):
         opened.read(next(one for one in opened.images if one.shard == 0))
 
 
-def test_a_manifest_that_does_not_fit_its_meta_is_refused(raw):
+def test_a_manifest_that_does_not_match_meta_json_is_refused(raw):
     opened = RawDataset.open(raw)
     images = [one._replace(label="bad") for one in opened.images]
     meta = (raw / "meta.json").read_bytes()
@@ -90,7 +89,7 @@ def test_a_manifest_that_does_not_fit_its_meta_is_refused(raw):
     with pytest.raises(ArtifactError, match="fingerprint"):
         RawDataset.open(raw)
     (raw / "manifest.parquet").write_bytes(b"PAR1")
-    with pytest.raises(ArtifactError, match="not the manifest"):
+    with pytest.raises(ArtifactError, match=r"does not match meta\.json"):
         RawDataset.open(raw)
     (raw / "meta.json").unlink()
     with pytest.raises(ArtifactError, match="no such file"):
@@ -100,7 +99,7 @@ def test_a_manifest_that_does_not_fit_its_meta_is_refused(raw):
 BASE = [image(data, (0, 0)) for data in FILES]
 
 
-def test_the_fingerprint_ignores_order_names_and_places():
+def test_the_fingerprint_ignores_order_keys_and_shards():
     moved = [one._replace(key="z" + one.key, shard=7, offset=9, bytes=1, mode="P") for one in reversed(BASE)]
     assert fingerprint(moved, ["type"]) == fingerprint(BASE, ["type"])
 
@@ -108,7 +107,7 @@ def test_the_fingerprint_ignores_order_names_and_places():
 @pytest.mark.parametrize(
     "change", [{"label": "good"}, {"group": "g"}, {"split": "test"}, {"slices": ("y",)}, {"sha256": "0" * 64}]
 )
-def test_the_fingerprint_sees_what_the_data_is(change):
+def test_the_fingerprint_covers_content_labels_groups_splits_and_slices(change):
     changed = [BASE[0]._replace(**change), *BASE[1:]]
     assert fingerprint(changed, ["type"]) != fingerprint(BASE, ["type"])
     assert fingerprint(BASE, ["kind"]) != fingerprint(BASE, ["type"])

@@ -1,4 +1,4 @@
-"""What the memo knows of a local folder is looked up beside the workers; what comes out is the same, in its order."""
+"""Cached files of a local folder are not sent to the workers; the result and its order are the same."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ LIMITS = Limits(max_bytes=100_000, max_pixels=10_000, min_side=4)
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """70 images, so that there are several tasks; one is damaged, one is of another's content, one too large."""
+    """70 images in several tasks; one is damaged, one has the content of another, one is too large."""
     monkeypatch.setenv("TWOFOLD_WORKERS", "2")
     root = make_folder(tmp_path / "images", per_class=35, size=16)
     paths = sorted(root.glob("*/*.png"))
@@ -29,58 +29,58 @@ def folder(tmp_path, monkeypatch):
 def sent(monkeypatch):
     """The keys that went to the workers."""
     keys = []
-    unknown = source_reader._unknown
+    uncached_tasks = source_reader._uncached_tasks
 
-    def noted(*given):
-        for task in unknown(*given):
-            keys.extend(one.key for one in task)
+    def recorded(*args):
+        for task in uncached_tasks(*args):
+            keys.extend(request.key for request in task)
             yield task
 
-    monkeypatch.setattr(source_reader, "_unknown", noted)
+    monkeypatch.setattr(source_reader, "_uncached_tasks", recorded)
     return keys
 
 
-def take(root):
+def read(root):
     source = FolderSource(root)
     return list(read_files(source, source.listing().entries, LIMITS, strict=False))
 
 
-def alone(root, monkeypatch):
-    """By one process, which looks nothing up beside itself, and without a memo."""
+def read_alone(root, monkeypatch):
+    """Read by one process without threads, and with an empty cache."""
     with monkeypatch.context() as patch:
         patch.setenv("TWOFOLD_WORKERS", "1")
         patch.setenv("TWOFOLD_CACHE", str(root.parent / "another"))
-        return take(root)
+        return read(root)
 
 
-def test_known_files_do_not_go_to_the_workers(folder, sent, monkeypatch):
-    expected = alone(folder, monkeypatch)
-    assert take(folder) == expected
+def test_cached_files_do_not_go_to_the_workers(folder, sent, monkeypatch):
+    expected = read_alone(folder, monkeypatch)
+    assert read(folder) == expected
     keys = [one.key for one in expected]
     assert len(keys) == 70
     assert sent == keys
     sent.clear()
-    assert take(folder) == expected
+    assert read(folder) == expected
     assert sent == [one.key for one in expected if "100001 bytes" in one.seen.reason]
 
 
-def test_new_files_among_known_ones_come_out_in_their_place(folder, sent, monkeypatch):
-    take(folder)
+def test_new_files_among_cached_ones_keep_their_order(folder, sent, monkeypatch):
+    read(folder)
     sent.clear()
     paths = sorted(folder.glob("*/*.png"))
     new = [paths[place] for place in (0, 1, 33, 69)]  # the first of a task, in the middle, the last of all
     for number, path in enumerate(new):
         path.write_bytes(encode(pixels(np.random.default_rng([7, number]), 16, bad=True)))
-    found = take(folder)
-    assert found == alone(folder, monkeypatch)
+    found = read(folder)
+    assert found == read_alone(folder, monkeypatch)
     assert {path.relative_to(folder).as_posix() for path in new} <= set(sent)
-    # A task whose first file is new is not looked at further.
+    # If the first file of a task is new, the others are not looked up.
     assert set(sent) >= {one.key for one in found[:32]}
     assert len(sent) < 40
 
 
-def test_an_entry_that_is_another_files_or_none_is_not_believed(folder, sent, monkeypatch):
-    expected = take(folder)
+def test_an_invalid_cached_value_is_not_used(folder, sent, monkeypatch):
+    expected = read(folder)
     get = cache.lookup
 
     def cut_short(keys):
@@ -93,14 +93,14 @@ def test_an_entry_that_is_another_files_or_none_is_not_believed(folder, sent, mo
     for wrong in (cut_short, swapped):
         monkeypatch.setattr(cache, "lookup", wrong)
         sent.clear()
-        assert take(folder) == expected
+        assert read(folder) == expected
         assert len(sent) == 70
 
 
-def test_a_file_that_went_missing_is_told_by_the_worker(folder, sent):
+def test_a_missing_file_is_reported_by_a_worker(folder, sent):
     source = FolderSource(folder)
     entries = source.listing().entries
-    (folder / entries[9].key).write_bytes(b"")  # so that "empty" is known of no bytes
+    (folder / entries[9].key).write_bytes(b"")  # so that the result for empty content is cached
     list(read_files(source, entries, LIMITS, strict=False))
     sent.clear()
     (folder / entries[5].key).unlink()
@@ -110,12 +110,12 @@ def test_a_file_that_went_missing_is_told_by_the_worker(folder, sent):
     assert [one.key for one in found] == [entry.key for entry in entries]
 
 
-def test_a_source_that_fails_ends_it(folder, monkeypatch):
-    take(folder)
+def test_an_error_of_the_source_is_raised(folder, monkeypatch):
+    read(folder)
 
-    def broken(self, wanted, limit):
+    def broken(self, requests, limit):
         raise RuntimeError("the disk is gone")
 
     monkeypatch.setattr(FolderSource, "fetch", broken)
     with pytest.raises(RuntimeError, match="the disk is gone"):
-        take(folder)
+        read(folder)

@@ -1,57 +1,49 @@
-"""Splits that nothing moves, and repeats that are left out."""
+"""Splits that do not change when data is added, and the exclusion of exact duplicates."""
 
-import hashlib
 from collections import Counter
 
 import pytest
 
+from tests.support.makers import image_record
 from twofold.core.errors import DataError
-from twofold.data.raw import ImageRecord
 from twofold.data.splits import assign_splits, check_splits, count_split_groups, find_repeats
 
-
-def image(name, **changes):
-    sha256 = hashlib.sha256(str(name).encode()).hexdigest()
-    values = ImageRecord(sha256, f"{name}.png", "bad", None, None, 1, 4, 4, "L", "PNG", 1, sha256, 0, 0, ())
-    return values._replace(**changes)
+MANY = [image_record(number) for number in range(4000)]
 
 
-MANY = [image(number) for number in range(4000)]
-
-
-def drawn(images, test=0.2, validation=0.15, salt="s"):
+def splits_of(images, test=0.2, validation=0.15, salt="s"):
     splits = assign_splits(images, test=test, validation=validation, salt=salt)
     return dict(zip((one.sha256 for one in images), splits, strict=True))
 
 
-def test_shares_are_near_what_was_asked_for():
-    counts = Counter(drawn(MANY).values())
+def test_fractions_are_close_to_the_requested_ones():
+    counts = Counter(splits_of(MANY).values())
     assert abs(counts["test"] / 4000 - 0.2) < 0.02
     assert abs(counts["validation"] / 4000 - 0.15) < 0.02
 
 
-def test_growing_in_three_steps_gives_the_same_splits_as_taking_all_at_once():
-    whole = drawn(MANY)
+def test_data_added_in_three_steps_has_the_same_splits_as_all_at_once():
+    whole = splits_of(MANY)
     for count in (500, 2000, 4000):
-        part = drawn(list(reversed(MANY[:count])))
+        part = splits_of(list(reversed(MANY[:count])))
         assert part == {sha256: whole[sha256] for sha256 in part}
 
 
 def test_another_validation_share_never_touches_test():
-    before, after = drawn(MANY), drawn(MANY, validation=0.4)
+    before, after = splits_of(MANY), splits_of(MANY, validation=0.4)
     tests = {sha256 for sha256, split in before.items() if split == "test"}
     assert tests == {sha256 for sha256, split in after.items() if split == "test"}
-    # Nor does a larger share send an image back to train.
+    # A larger fraction moves no image back to train either.
     assert all(after[sha256] == "validation" for sha256, split in before.items() if split == "validation")
 
 
 def test_a_larger_test_share_keeps_the_old_test_images():
-    before, after = drawn(MANY), drawn(MANY, test=0.3)
+    before, after = splits_of(MANY), splits_of(MANY, test=0.3)
     assert all(after[sha256] == "test" for sha256, split in before.items() if split == "test")
 
 
 def test_another_salt_draws_other_splits():
-    assert drawn(MANY) != drawn(MANY, salt="t")
+    assert splits_of(MANY) != splits_of(MANY, salt="t")
 
 
 def test_a_group_stays_together():
@@ -69,9 +61,9 @@ def test_given_splits_win():
         assign_splits([*images, MANY[6]], test=0.1, validation=0.1, salt="s")
 
 
-def test_repeats_are_left_out_where_they_would_leak():
+def test_duplicates_across_splits_are_excluded_from_the_one_closer_to_training():
     names = ["t", "v", "tr", "alone", "tr2"]
-    images = [image(name, content="same" if name != "alone" else "other") for name in names]
+    images = [image_record(name, content="same" if name != "alone" else "other") for name in names]
     splits = ["test", "validation", "train", "train", "train"]
     out = find_repeats(images, splits)
     assert sorted(out) == [1, 2, 4]
@@ -81,8 +73,8 @@ def test_repeats_are_left_out_where_they_would_leak():
     assert {left.reason for left in without_test.values()} == {"same pixels as an image of validation"}
 
 
-def test_a_repeat_within_a_split_counts_once_whatever_the_order():
-    pair = [image("a", content="same"), image("b", content="same")]
+def test_of_duplicates_within_a_split_one_stays_whatever_the_order():
+    pair = [image_record("a", content="same"), image_record("b", content="same")]
     kept = [
         {one.sha256 for place, one in enumerate(order) if place not in find_repeats(order, ["test", "test"])}
         for order in (pair, pair[::-1])

@@ -1,4 +1,4 @@
-"""docs/cluster.md names files, secrets, commands and versions that exist. What it does to a cluster is not run here."""
+"""docs/cluster.md names files, secrets, commands and versions that exist. Its commands are not run here."""
 
 import argparse
 import re
@@ -10,6 +10,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from twofold.cli.kfp import doctor, options, schedule, submit
+from twofold.kubeflow.definition.resources import load_resources
 from twofold.kubeflow.server.kfp_client import OLDEST
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -25,7 +26,7 @@ def secrets():
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_its_commands_are_taken_by_the_command_line(command, monkeypatch):
+def test_the_command_line_accepts_its_commands(command, monkeypatch):
     monkeypatch.setenv("KF_PIPELINES_ENDPOINT", "http://localhost:8080")
     monkeypatch.chdir(ROOT)
     parser = argparse.ArgumentParser()
@@ -34,7 +35,7 @@ def test_its_commands_are_taken_by_the_command_line(command, monkeypatch):
         module.add_parser(subparsers)
     found = parser.parse_args(shlex.split(command, comments=True)[3:])
     if hasattr(found, "resources"):
-        options.resources_from(found)
+        load_resources(found.resources)
         assert options.overrides_from(found)["ingest"]["source"] == "/data/elpv"
 
 
@@ -42,7 +43,7 @@ def test_all_three_commands_are_shown():
     assert {command.split()[3] for command in COMMANDS} == {"doctor", "submit", "schedule"}
 
 
-def test_the_files_and_folders_that_it_names_are_there():
+def test_the_files_and_folders_that_it_names_exist():
     named = set(re.findall(r"(?<![/\w])(?:deploy|pipelines|docker|docs)/[\w./-]*\w", TEXT))
     assert len(named) > 8
     for name in named:
@@ -53,17 +54,17 @@ def test_the_files_and_folders_that_it_names_are_there():
         assert (ROOT / "docs" / link).exists(), link
 
 
-def test_the_secrets_that_it_makes_are_those_of_the_example():
-    made = {}
+def test_the_secrets_that_it_creates_are_those_of_the_example():
+    created = {}
     for line in LINES:
         if line.startswith("kubectl create secret generic"):
             words = shlex.split(line, comments=True)
-            place, name = words[words.index("--namespace") + 1], words[4]
+            namespace, name = words[words.index("--namespace") + 1], words[4]
             keys = {word.split("=")[1] for word in words if word.startswith("--from-literal=")}
-            for namespace in ("kubeflow", "twofold") if place == "$namespace" else (place,):
-                made[namespace, name] = keys
-    # What serves a model comes later, in docs/serving.md.
-    assert made == {place: keys for place, keys in secrets().items() if place[0] != "twofold-serving"}
+            for each in ("kubeflow", "twofold") if namespace == "$namespace" else (namespace,):
+                created[each, name] = keys
+    # docs/serving.md creates those for serving.
+    assert created == {name: keys for name, keys in secrets().items() if name[0] != "twofold-serving"}
 
 
 def test_what_it_replaces_in_the_manifests_is_in_them():
@@ -75,7 +76,7 @@ def test_what_it_replaces_in_the_manifests_is_in_them():
         assert any(text in file or (f"newName: {name}" in file and f"newTag: {tag}" in file) for file in files), text
 
 
-def test_its_make_targets_are_there():
+def test_its_make_targets_exist():
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     named = set(re.findall(r"(?:^|`)make ([a-z-]+)", TEXT, re.MULTILINE))
     assert {"images", "push"} <= named <= targets
@@ -83,7 +84,7 @@ def test_its_make_targets_are_there():
 
 def test_its_versions_are_those_of_the_sdk_and_of_the_client():
     assert f"export PIPELINE_VERSION={version('kfp')}" in TEXT
-    assert f"{OLDEST[0]}.{OLDEST[1]} is the oldest that will do" in TEXT
+    assert f"{OLDEST[0]}.{OLDEST[1]} or newer is required" in TEXT
 
 
 def test_the_bucket_and_the_addresses_are_those_of_the_manifests():

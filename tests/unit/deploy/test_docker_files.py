@@ -1,4 +1,4 @@
-"""The Dockerfile as a linter and a reader see it, and the scripts around it, without an engine."""
+"""The Dockerfile and the scripts around it, without a container engine."""
 
 import re
 import shutil
@@ -33,27 +33,26 @@ def clone(tmp_path):
 
 
 def engine(folder, name="podman"):
-    """An engine that answers, and writes down what it was told."""
+    """Install an engine that answers and records its command lines."""
     path = folder / "bin" / name
     path.parent.mkdir(exist_ok=True)
-    path.write_text(f'#!/bin/sh\necho "{name} $*" >> {folder}/bin/told\n')
+    path.write_text(f'#!/bin/sh\necho "{name} $*" >> {folder}/bin/log\n')
     path.chmod(0o755)
 
 
-def told(folder):
-    return [line for line in (folder / "bin" / "told").read_text().splitlines() if not line.endswith(" info")]
+def commands(folder):
+    return [line for line in (folder / "bin" / "log").read_text().splitlines() if not line.endswith(" info")]
 
 
 def test_hadolint_finds_nothing():
     hadolint = Path(sys.executable).parent / "hadolint"
-    done = subprocess.run(
-        [hadolint, "--no-color", ROOT / "docker" / "Dockerfile"], capture_output=True, text=True, check=False
-    )
+    words = [hadolint, "--no-color", ROOT / "docker" / "Dockerfile"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
     assert "hadolint ignore" not in DOCKERFILE
 
 
-def test_every_installation_is_held_by_hashes_or_has_no_index():
+def test_every_installation_requires_hashes_or_uses_no_index():
     installs = [line for line in INSTRUCTIONS if re.search(r"\bpip (install|wheel)\b", line)]
     assert len(installs) == 8
     for line in installs:
@@ -71,15 +70,14 @@ def test_the_base_is_one_argument_with_a_patch_version():
 
 
 @pytest.mark.parametrize("target", ["data", "train", "server"])
-def test_a_target_runs_as_a_user_by_number_and_says_where_it_comes_from(target):
+def test_a_target_runs_as_a_numeric_user_and_has_labels_of_its_origin(target):
     body = DOCKERFILE.partition(f" AS {target}\n")[2].partition("\nFROM ")[0]
-    user = re.findall(r"^USER (\d+):(\d+)$", body, re.MULTILINE)
-    assert user == [("10001", "10001")]
+    assert re.findall(r"^USER (\d+):(\d+)$", body, re.MULTILINE) == [("10001", "10001")]
     for label in ("title", "description", "licenses", "revision", "version", "source"):
         assert f"org.opencontainers.image.{label}=" in body, label
 
 
-def test_the_context_is_a_list_of_what_goes_in():
+def test_the_build_context_is_an_explicit_list():
     lines = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
     assert lines[0] == "*"
     assert {line[1:] for line in lines if line.startswith("!")} == set(SHIPPED) - {".dockerignore"}
@@ -95,19 +93,18 @@ def test_images_are_tagged_with_the_commit_and_labelled(clone):
     assert done.returncode == 0, done.stderr
     names = [f"localhost/twofold-{target}:{commit}" for target in ("data", "train")]
     assert done.stdout.split() == ["--image", f"data={names[0]}", "--image", f"train={names[1]}"]
-    assert len(told(folder)) == 2
-    for line, name, target in zip(told(folder), names, ("data", "train"), strict=True):
+    for line, name, target in zip(commands(folder), names, ("data", "train"), strict=True):
         assert line.startswith("podman build --file docker/Dockerfile ")
         assert f"--target {target} --tag {name} ." in line
-        for word in (f"REVISION={commit}", "VERSION=0.", "BASE=mine:1", "WEIGHTS=resnet50:imagenet1k_v1"):
+        source = "SOURCE=https://git.example/vision.git"
+        for word in (f"REVISION={commit}", "VERSION=0.", "BASE=mine:1", "WEIGHTS=resnet50:imagenet1k_v1", source):
             assert f"--build-arg {word}" in line
-        assert "--build-arg SOURCE=https://git.example/vision.git" in line
         assert "--network host" in line
         assert "hunter2" not in line
 
 
 @pytest.mark.parametrize(
-    ("remote", "shown"),
+    ("remote", "expected"),
     [
         ("https://git.example/vision.git", "https://git.example/vision.git"),
         ("https://oauth2:s3cret@git.example/vision.git", "https://git.example/vision.git"),
@@ -119,17 +116,17 @@ def test_images_are_tagged_with_the_commit_and_labelled(clone):
         (None, "unknown"),
     ],
 )
-def test_the_label_of_the_source_holds_no_secret_and_no_folder_of_this_machine(clone, remote, shown):
+def test_the_source_label_holds_no_secret_and_no_local_folder(clone, remote, expected):
     folder, _ = clone
     if remote:
         bash(f"git remote add origin {remote}", folder)
-    assert bash("source scripts/engine.sh; source_address", folder).stdout.strip() == shown
+    assert bash("source scripts/engine.sh; source_address", folder).stdout.strip() == expected
 
 
 @pytest.mark.parametrize(
     "changed", ["twofold/model/classifier.py", "twofold/new.py", "docker/data.lock", "pyproject.toml"]
 )
-def test_a_changed_tree_is_marked_and_not_pushed(clone, changed):
+def test_a_changed_tree_is_tagged_dirty_and_not_pushed(clone, changed):
     folder, commit = clone
     engine(folder)
     with (folder / changed).open("a") as file:
@@ -137,21 +134,21 @@ def test_a_changed_tree_is_marked_and_not_pushed(clone, changed):
     done = bash("scripts/images", folder)
     assert f"train=localhost/twofold-train:{commit}-dirty" in done.stdout
     assert "dirty" in done.stderr
-    before = told(folder)
+    before = commands(folder)
     done = bash("REGISTRY=registry.example/team scripts/push", folder)
     assert done.returncode == 1
     assert changed in done.stderr
-    assert told(folder) == before
+    assert commands(folder) == before
 
 
-def test_what_is_in_no_image_makes_no_tree_dirty(clone):
+def test_a_changed_file_that_is_in_no_image_does_not_count(clone):
     folder, commit = clone
     engine(folder)
     (folder / "params.yaml").write_text("changed: true\n")
     assert f"data=localhost/twofold-data:{commit}\n" in bash("scripts/images", folder).stdout
 
 
-def test_docker_comes_before_podman_and_what_does_not_answer_is_passed_over(clone):
+def test_docker_takes_precedence_over_podman_and_an_engine_that_fails_is_skipped(clone):
     folder, commit = clone
     assert "no container engine answers" in bash("ENGINE='none nothing' scripts/images", folder).stderr
     engine(folder)
@@ -164,7 +161,7 @@ def test_docker_comes_before_podman_and_what_does_not_answer_is_passed_over(clon
     assert done.stdout == ""
 
 
-def test_push_asks_where_to(clone):
+def test_push_requires_a_registry(clone):
     folder, _ = clone
     engine(folder)
     done = bash("scripts/push", folder)

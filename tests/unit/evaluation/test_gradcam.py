@@ -1,4 +1,4 @@
-"""Grad-CAM against a case worked out on paper, against a model of which it is known where it looks, and at random."""
+"""Grad-CAM on a case computed by hand, on a model that depends on a known region, and on random networks."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ class Net(nn.Module):
 
 
 def two_channels() -> Classifier:
-    """The last map is (red, green); with r and g their means, the logits are (r / 2, 2 r - 3 g) where r, g >= 0."""
+    """The last map is (red, green); with their means r, g >= 0, the logits are (r / 2, 2 r - 3 g)."""
     convolution = nn.Conv2d(3, 2, 1, bias=False)
     classifier = Classifier(Net(convolution), 2, 0.5)
     with torch.no_grad():
@@ -39,9 +39,9 @@ def two_channels() -> Classifier:
 
 
 def corner_reader(size: int) -> Classifier:
-    """Bright in the upper left 2 x 2 pixels is the positive class, dark there the other; the rest plays no part.
+    """The positive class is bright in the upper left 2 x 2 pixels, the other one dark; the other pixels have no effect.
 
-    Its last map is the image times a mask, which a convolution cannot make: a layer of one weight a position can.
+    Its last map is the image times a mask: a layer with one weight per position, which no convolution is.
     """
 
     class Masked(nn.Module):
@@ -81,9 +81,9 @@ def test_the_map_is_the_papers_formula():
     assert found[0] == pytest.approx(np.array([[0.0, 1.0], [0.1, 0.0]]), abs=1e-6)
 
 
-def test_a_channel_counts_by_its_mean_slope_wherever_the_slopes_lie():
+def test_a_channel_is_weighted_by_its_mean_gradient():
     class First(nn.Module):
-        """Takes the upper left position alone, so that the slope is 0 at the others."""
+        """Passes on the upper left position only, so that the gradient is 0 at the others."""
 
         def forward(self, seen: torch.Tensor) -> torch.Tensor:
             return seen[:, :, :1, :1]
@@ -135,7 +135,7 @@ def test_other_weights_give_another_map():
     assert not any(np.allclose(one, other, atol=0.05) for one, other in zip(found, others, strict=True))
 
 
-def test_the_untrained_network_is_the_same_one_every_time_and_leaves_chance_alone():
+def test_the_untrained_network_is_always_the_same_and_does_not_change_the_random_state():
     torch.manual_seed(3)
     expected = torch.rand(4)
     torch.manual_seed(3)
@@ -145,7 +145,7 @@ def test_the_untrained_network_is_the_same_one_every_time_and_leaves_chance_alon
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
 
 
-def test_likeness_is_the_median_rank_correlation():
+def test_similarity_is_the_median_rank_correlation():
     rising = np.array([[0.0, 0.1], [0.2, 1.0]], np.float32)
     flat = np.zeros((2, 2), np.float32)
     # Ranks 1 2 3 4 against 1 3 2 4: 1 - 6 * (0 + 1 + 1 + 0) / (4 * 15) = 0.8.
@@ -164,5 +164,7 @@ def test_a_module_that_takes_no_map_is_refused():
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             return self.pool(images.flatten(1)[:, :2])
 
-    with pytest.raises(ArtifactError, match="'pool' of this backbone takes no map"):
+    with pytest.raises(
+        ArtifactError, match=r"'pool' of this backbone must take one map \(1, K, h, w\), found \[\(1, 2\)\]"
+    ):
         gradcam.gradcam_maps(Classifier(Headless(), 2, 0.5), "pool", np.zeros((1, 4, 4, 1), np.uint8), [1], **PLAIN)

@@ -1,4 +1,4 @@
-"""What a model looked at, as pictures: whose, in which colours, and in which words."""
+"""Explanations of answers: which images, in which colours, and in which words."""
 
 import base64
 import io
@@ -37,7 +37,7 @@ def found(classifier):
     return gradcam.explain_answers(classifier, ABOUT, table(), LABELS, pixels)
 
 
-def test_errors_come_in_order_and_hits_beside_them_each_with_its_map_and_words(found):
+def test_errors_and_correct_answers_have_a_map_and_a_description(found):
     assert [case.answer.sha256 for case in found.errors] == ["aa", "cc", "dd"]
     assert [(case.answer.sha256, case.answer.answer) for case in found.hits] == [("ee", "bad"), ("bb", "good")]
     for case in [*found.errors, *found.hits]:
@@ -62,7 +62,7 @@ def test_an_image_is_explained_for_the_answer_that_was_given(classifier, monkeyp
 
     monkeypatch.setattr(gradcam, "gradcam_maps", maps)
     gradcam.explain_answers(classifier, ABOUT, table(), LABELS, pixels)
-    # The answers to aa, cc, dd (wrong), ee and bb (right), of the model and of the untrained one.
+    # The answers to aa, cc, dd (wrong), ee and bb (correct), for the model and for the untrained network.
     sums = [pixels(name).sum() for name in ("aa", "cc", "dd", "ee", "bb")]
     assert asked == [("global_pool", [1, 0, 1, 1, 0], sums, {"mean": [0.5] * 3, "std": [0.5] * 3})] * 2
 
@@ -84,7 +84,7 @@ def test_the_network_compared_with_is_untrained(classifier, monkeypatch):
         (ABOUT, lambda name: pixels(name)[:32, :32], "a single position at images of 32 pixels"),
     ],
 )
-def test_where_there_is_no_map_the_reason_is_given_and_no_overlay(classifier, about, shown, why):
+def test_without_maps_there_is_a_reason_and_no_overlay(classifier, about, shown, why):
     found = gradcam.explain_answers(classifier, about, table(), LABELS, shown)
     assert why in found.missing
     assert [case.answer.sha256 for case in found.errors] == ["aa", "cc", "dd"]
@@ -92,7 +92,7 @@ def test_where_there_is_no_map_the_reason_is_given_and_no_overlay(classifier, ab
     assert (found.legend, found.untrained, found.positions) == (None, None, None)
 
 
-def test_hits_are_as_many_of_each_class_and_lie_evenly():
+def test_correct_answers_are_evenly_spaced_and_half_of_each_class():
     names = [f"{number:02}" for number in range(20)]
     columns = {
         "sha256": names,
@@ -110,7 +110,7 @@ def test_hits_are_as_many_of_each_class_and_lie_evenly():
     assert len(sample_correct(test, LABELS, None, most=40)) == 17
 
 
-def test_what_says_nothing_stays_grey_and_what_says_most_is_lightest():
+def test_no_support_stays_grey_and_the_strongest_support_is_lightest():
     grey = np.full((1, 3), 100, np.uint8)
     nothing, middle, most = gradcam.colour_map(grey, np.array([[0.0, 0.5, 1.0]]))[0].astype(int)
     assert nothing.tolist() == [100, 100, 100]
@@ -119,7 +119,7 @@ def test_what_says_nothing_stays_grey_and_what_says_most_is_lightest():
     assert most.tolist() == [192, 174, 112]
 
 
-def test_the_overlay_is_laid_the_right_way_up():
+def test_the_overlay_has_the_orientation_of_the_map():
     heat = np.zeros((4, 4), np.float32)
     heat[0, 3] = 1.0
     image = decode(gradcam.overlay_map(np.full((64, 64, 1), 60, np.uint8), heat)).astype(int)
@@ -128,7 +128,7 @@ def test_the_overlay_is_laid_the_right_way_up():
     assert max(colour[32:].mean(), colour[:, :32].mean()) < 3
 
 
-def test_the_picture_beneath_is_the_right_way_up():
+def test_the_overlay_has_the_orientation_of_the_image():
     picture = np.zeros((64, 64, 1), np.uint8)
     picture[:32, :16] = 200
     image = decode(gradcam.overlay_map(picture, np.zeros((4, 4), np.float32))).astype(int)
@@ -154,11 +154,11 @@ def test_a_large_image_is_shown_small_and_its_colours_become_grey():
         ((6, 1), "strongest in the lower left"),
     ],
 )
-def test_where_a_map_is_strongest_is_said_in_words(at, words):
+def test_the_strongest_position_is_described_in_words(at, words):
     heat = np.zeros((7, 7), np.float32)
     heat[at] = 1.0
     assert gradcam.describe_location(heat) == words
 
 
-def test_a_map_without_anything_in_it_is_said_to_be_one():
+def test_an_empty_map_is_described_as_empty():
     assert gradcam.describe_location(np.zeros((7, 7), np.float32)) == "nothing in the map speaks for it"

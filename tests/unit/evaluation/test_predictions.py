@@ -1,4 +1,4 @@
-"""predictions.parquet: order, types, equal bytes, a way back."""
+"""predictions.parquet: order, types, equal bytes, reading back."""
 
 import numpy as np
 import pyarrow as pa
@@ -54,7 +54,7 @@ def test_the_order_given_does_not_change_the_bytes(tmp_path):
     assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
 
 
-def test_what_is_not_predictions_is_refused(tmp_path):
+def test_files_that_are_no_predictions_are_refused(tmp_path):
     with pytest.raises(ArtifactError, match="run evaluate again"):
         predictions.read(tmp_path / "none.parquet")
     (tmp_path / "bad.parquet").write_bytes(b"PAR1 nothing")

@@ -1,4 +1,4 @@
-"""How figures change under mild alterations, on a model whose every answer can be worked out."""
+"""Robustness under perturbations, for a model whose answers can be computed by hand."""
 
 import numpy as np
 import pytest
@@ -25,15 +25,15 @@ def measured():
     return robustness.measure_robustness(pixels, TARGET, GREY / 255, 0.5, predict, batch=4)
 
 
-def test_every_alteration_is_measured_beside_the_images_as_they_are(measured):
+def test_every_perturbation_and_the_unperturbed_images_are_measured(measured):
     assert list(measured) == ["unaltered", "jpeg", "blur", "brighter", "darker", "flatter", "shifted"]
     # Called positive: 130, 150, 170. Right: 20, 100, 150, 170. Of 3 x 3 pairs one, (120, 130), is the wrong way round.
     expected = {"n": 6, "n_positive": 3, "accuracy": 4 / 6, "recall": 2 / 3, "specificity": 2 / 3, "roc_auc": 8 / 9}
     assert measured["unaltered"] == pytest.approx(expected)
 
 
-def test_what_brighter_images_do_to_the_figures(measured):
-    # 24, 120, 144, 156, 180, 204: now 120 is found too, and nothing else changes its side.
+def test_metrics_of_brighter_images(measured):
+    # 24, 120, 144, 156, 180, 204: now 120 is found too; no other answer changes.
     found = measured["brighter"]
     changes = (found["accuracy_change"], found["recall_change"], found["specificity_change"], found["roc_auc_change"])
     assert changes == pytest.approx((1 / 6, 1 / 3, 0, 0))
@@ -44,7 +44,7 @@ def test_what_brighter_images_do_to_the_figures(measured):
     assert found["intervals"]["roc_auc_change"]["method"] == "delong"
 
 
-def test_what_darker_images_do_to_the_figures(measured):
+def test_metrics_of_darker_images(measured):
     # 16, 80, 96, 104, 120, 136: only 170 is still called positive.
     found = measured["darker"]
     assert (found["accuracy"], found["recall"], found["specificity"]) == pytest.approx((4 / 6, 1 / 3, 1))
@@ -60,7 +60,7 @@ def test_a_change_that_moves_no_answer_has_an_interval_of_tangos_width(measured)
     assert (ends["low"], ends["high"]) == pytest.approx((-reach, reach), abs=1e-5)
 
 
-def test_images_are_read_and_altered_one_batch_at_a_time():
+def test_images_are_read_and_perturbed_one_batch_at_a_time():
     asked = []
 
     def counted(numbers):
@@ -75,7 +75,7 @@ def test_the_size_of_a_batch_changes_nothing(measured):
     assert robustness.measure_robustness(pixels, TARGET, GREY / 255, 0.5, predict, batch=1) == measured
 
 
-def test_a_class_that_is_missing_leaves_its_figures_out():
+def test_metrics_of_a_missing_class_are_absent():
     def good(numbers):
         return pixels(numbers[:2])
 
@@ -84,7 +84,7 @@ def test_a_class_that_is_missing_leaves_its_figures_out():
     assert set(found["blur"]["intervals"]) == {"accuracy_change", "specificity_change"}
 
 
-def test_the_table_has_a_row_for_each_with_words(measured):
+def test_the_table_has_a_row_with_words_for_each_perturbation(measured):
     header, rows = robustness.robustness_table(measured)
     rows = [dict(zip(header, row, strict=True)) for row in rows]
     assert [row["alteration"] for row in rows] == list(measured)
@@ -95,7 +95,7 @@ def test_the_table_has_a_row_for_each_with_words(measured):
     assert rows[3]["recall_change_low"] == measured["brighter"]["intervals"]["recall_change"]["low"]
 
 
-def test_a_sample_is_spread_over_all():
+def test_a_sample_is_evenly_spaced():
     assert robustness.evenly_spaced(5, 8).tolist() == [0, 1, 2, 3, 4]
     assert robustness.evenly_spaced(5, 5).tolist() == [0, 1, 2, 3, 4]
     assert robustness.evenly_spaced(9, 5).tolist() == [0, 2, 4, 6, 8]

@@ -1,4 +1,4 @@
-"""Mild changes to images, held to pixels worked out by hand."""
+"""Perturbations of images, compared with pixels computed by hand."""
 
 import io
 
@@ -17,7 +17,7 @@ def grey(*rows):
 
 @pytest.mark.parametrize("name", PERTURBATIONS)
 @pytest.mark.parametrize("channels", [1, 3])
-def test_each_changes_every_image_by_itself_and_not_what_it_was_given(name, channels):
+def test_each_image_is_perturbed_independently_and_the_input_is_unchanged(name, channels):
     pixels = NOISE[..., :channels].copy()
     kept = pixels.copy()
     changed = PERTURBATIONS[name].apply(pixels)
@@ -28,7 +28,7 @@ def test_each_changes_every_image_by_itself_and_not_what_it_was_given(name, chan
     assert np.array_equal(PERTURBATIONS[name].apply(pixels), changed)
 
 
-def test_brightness_is_a_factor_held_at_white():
+def test_brightness_is_a_factor_clipped_at_white():
     assert brighter(grey([0, 10, 200, 250])).ravel().tolist() == [0, 12, 240, 255]
     assert darker(grey([0, 10, 200, 255])).ravel().tolist() == [0, 8, 160, 204]
 
@@ -39,7 +39,7 @@ def test_contrast_shrinks_towards_each_images_own_mean():
     assert flatter(pair).reshape(2, 2).tolist() == [[20, 180], [22, 38]]
 
 
-def test_a_shift_moves_right_and_down_and_the_edge_goes_on():
+def test_a_shift_moves_right_and_down_and_repeats_the_edge():
     image = grey([1, 2, 3, 4], [5, 6, 7, 8], [9, 10, 11, 12], [13, 14, 15, 16])
     assert shifted(image)[0, :, :, 0].tolist() == [[1, 1, 1, 2], [1, 1, 1, 2], [1, 1, 1, 2], [5, 5, 5, 6]]
 
@@ -56,7 +56,7 @@ def test_a_blurred_point_is_the_gaussian():
     assert np.array_equal(blur(np.full((1, 5, 5, 3), 77, np.uint8)), np.full((1, 5, 5, 3), 77, np.uint8))
 
 
-def test_a_jpeg_is_that_of_its_quality():
+def test_a_jpeg_has_the_given_quality():
     stream = io.BytesIO()
     Image.fromarray(NOISE[0]).save(stream, "JPEG", quality=50, subsampling="4:2:0")
     with Image.open(stream) as image:

@@ -1,4 +1,4 @@
-"""Slices: which there are, where their bands lie, and what is said of each."""
+"""Slices: their columns, their bands and their metrics."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ PROBABILITY = [0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2]
     ("values", "expected"),
     [
         (range(1, 10), [3, 6]),  # thirds of nine
-        ([300, 300, 600], [300]),  # two values: a band each, however rare one is
+        ([300, 300, 600], [300]),  # two values: a band each, even if one is rare
         ([600] * 9 + [300], [300]),
         ([1, 5, 5, 9], [1, 5]),  # three values
         ([7, 7], []),
@@ -31,14 +31,14 @@ def test_bands_end_at_the_terciles(values, expected):
 
 
 def picture(side, level, number):
-    """A picture of about this level, none like another."""
+    """A picture of about this grey level; every number gives another one."""
     rng = np.random.default_rng(number)
     return encode(np.clip(level + rng.integers(-2, 3, (side, side + 8)), 0, 255).astype(np.uint8))
 
 
 @pytest.fixture
 def make(tmp_path):
-    """Prepared data of (split, folder, side, level) images, both classes alike; returns them opened."""
+    """Makes and opens prepared data of (split, folder, side, level) images, with one image of each class per entry."""
 
     def made(images, header="path,label,split", **extra):
         rows = []
@@ -90,20 +90,20 @@ def test_bands_are_fixed_by_train_alone(make):
         assert values.tolist() == expected[name].tolist()[:5]
 
 
-def test_a_column_in_which_the_test_shows_one_value_is_left_out(make):
+def test_a_built_in_column_with_one_value_in_the_test_is_left_out(make):
     same = [(split, "line 1", 32 if split == "test" else side, level) for split, _, side, level in IMAGES]
     data = make(same)
     assert list(slice_columns(data, data.rows("test"))) == ["brightness"]
 
 
-def test_a_column_of_the_users_wins_and_stays_whatever_it_shows(make):
+def test_a_column_of_the_user_takes_precedence_and_is_kept(make):
     data = make(IMAGES, source=["mine"] * len(IMAGES), place=["here"] * len(IMAGES))
     found = slice_columns(data, data.rows("test"))
     assert list(found) == ["place", "source", "image size", "brightness"]
     assert set(found["source"]) == {"mine"}
 
 
-def test_more_folders_than_a_table_holds_are_no_slice(make):
+def test_too_many_sources_are_no_slice(make):
     many = [("test", f"part {number}", 20, 50 + 3 * number) for number in range(MOST_SOURCES + 1)]
     data = make([*IMAGES[:8], *many])
     assert "source" not in slice_columns(data, data.rows("test"))
@@ -111,7 +111,7 @@ def test_more_folders_than_a_table_holds_are_no_slice(make):
     assert len(set(slice_columns(data, data.rows("test"))["source"])) == MOST_SOURCES
 
 
-def test_each_value_by_itself():
+def test_metrics_of_each_value():
     kinds = ["mono", "mono", "mono", "mono", "poly", "poly", None, None]
     found = slice_metrics(TARGET, PROBABILITY, 0.45, {"type": kinds})["type"]
     assert list(found) == ["(not given)", "mono", "poly"]
@@ -135,11 +135,11 @@ def test_thirty_images_are_enough_to_judge(n, judged):
     assert slice_metrics(target, probability, 0.5, {"all": ["x"] * n})["all"]["x"]["judged"] is judged
 
 
-def test_values_are_read_in_order():
+def test_values_are_sorted():
     counts = {"up to 300 px": {"n": 1}, "1001 px or more": {"n": 3}, "301 to 1000 px": {"n": 2}}
     assert in_order("image size", counts) == ["up to 300 px", "301 to 1000 px", "1001 px or more"]
     assert in_order("type", {"a": {"n": 1}, "b": {"n": 3}, "c": {"n": 3}}) == ["b", "c", "a"]
-    # A column of the user's that is called so.
+    # A column of the user with the same name.
     assert in_order("image size", {"small": {"n": 1}, "large": {"n": 2}}) == ["large", "small"]
 
 
@@ -156,7 +156,7 @@ def test_a_source_is_the_first_folder_in_which_keys_differ():
         None,
     ]
     assert of(("bad/a.png", "bad"), ("good/b.png", "good")) == [None, None]
-    # What all share says nothing; below it, the first folder does, and not the ones within.
+    # A folder that all images share is skipped; the first one that differs is the source.
     assert of(("in/x/1/a.png", "bad"), ("in/x/2/b.png", "good"), ("in/y/1/c.png", "bad")) == ["x", "x", "y"]
     assert of(("in/x/a.png", "bad"), ("in/x/b.png", "good")) == [None, None]
     assert of(("in/a.png", "bad"), ("in/x/b.png", "good")) == [None, "x"]

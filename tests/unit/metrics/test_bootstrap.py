@@ -1,4 +1,4 @@
-"""Bootstrap intervals: against the figures that they are of, against known distributions, and where there is none."""
+"""Bootstrap intervals against their metrics and known distributions, and cases without an interval."""
 
 import math
 
@@ -13,7 +13,7 @@ from twofold.metrics.metric_intervals import METHODS, metric_difference, metric_
 
 
 def sampled(n, seed=0, noise=0.8):
-    """Targets and the answers of two models of which the second knows less."""
+    """Targets and the outputs of two models, the second one noisier."""
     rng = np.random.default_rng(seed)
     target = (rng.random(n) < 0.3).astype(int)
     signal = 2 * target - 1 + rng.normal(size=n)
@@ -21,20 +21,20 @@ def sampled(n, seed=0, noise=0.8):
     return target, *(ModelOutputs(1 / (1 + np.exp(-scores)), 0.5) for scores in (signal, other))
 
 
-@pytest.mark.parametrize("figure", bootstrap.METRICS)
-def test_what_is_drawn_is_the_figure_itself(figure):
+@pytest.mark.parametrize("metric", bootstrap.METRICS)
+def test_the_statistic_of_a_resample_is_the_metric(metric):
     target, one, _ = sampled(200)
     rounded = ModelOutputs(np.round(one.probability, 1), one.threshold)  # ties
-    value = bootstrap._statistic(figure, target, rounded.probability, rounded.threshold)
+    value = bootstrap._statistic(metric, target, rounded.probability, rounded.threshold)
     rng = np.random.default_rng(1)
     for _ in range(5):
         drawn = rng.integers(0, 200, 150)
-        expected = classification_metrics(target[drawn], rounded.probability[drawn], rounded.threshold)[figure]
+        expected = classification_metrics(target[drawn], rounded.probability[drawn], rounded.threshold)[metric]
         assert value(drawn[None, :])[0] == pytest.approx(expected, rel=1e-12)
 
 
-def test_the_interval_of_a_mean_is_that_of_the_normal_distribution():
-    # The Brier score is a mean: its standard error is known without drawing anything.
+def test_the_interval_of_a_mean_is_the_normal_one():
+    # The Brier score is a mean: its standard error is known without resampling.
     target, one, other = sampled(2000)
     losses = np.square(one.probability - target)
     error = losses.std(ddof=1) / math.sqrt(2000)
@@ -47,37 +47,35 @@ def test_the_interval_of_a_mean_is_that_of_the_normal_distribution():
     assert (estimate - low, high - estimate) == pytest.approx((1.96 * error, 1.96 * error), rel=0.1)
 
 
-def test_above_plenty_of_images_the_correction_is_left_out_and_makes_no_difference(monkeypatch):
+def test_the_correction_makes_little_difference_for_many_images(monkeypatch):
     target, one, other = sampled(3000)
     corrected = bca_interval("f1", target, one), bca_difference("f1", target, one, other)
-    monkeypatch.setattr(bootstrap, "PLENTY", 500)
+    monkeypatch.setattr(bootstrap, "MAX_CORRECTED", 500)
     plain = bca_interval("f1", target, one), bca_difference("f1", target, one, other)
     assert plain != corrected
     assert plain[0] == pytest.approx(corrected[0], abs=0.05 * (corrected[0].high - corrected[0].low))
     assert plain[1][1:] == pytest.approx(corrected[1][1:], abs=0.05 * (corrected[1].high - corrected[1].low))
 
 
-def test_pairs_make_the_difference_sharper_than_two_intervals_apart():
+def test_a_paired_difference_is_narrower_than_an_unpaired_one():
     target, one, other = sampled(400, noise=0.1)
-    apart = math.hypot(
-        *(high - low for low, high in (bca_interval("f1", target, one), bca_interval("f1", target, other)))
-    )
+    unpaired = math.hypot(*(high - low for low, high in (bca_interval("f1", target, m) for m in (one, other))))
     _, low, high = bca_difference("f1", target, one, other)
-    assert high - low < apart / 2
+    assert high - low < unpaired / 2
 
 
-def test_the_same_answers_have_the_same_interval():
+def test_the_same_outputs_have_the_same_interval():
     target, one, other = sampled(60)
     assert bca_interval("f1", target, one) == bca_interval("f1", target, one)
-    assert bca_difference("f1", target, one, other) == bca_difference("f1", target, one, other)
-    turned = bca_difference("f1", target, other, one)
-    assert turned.estimate == -bca_difference("f1", target, one, other).estimate
+    difference = bca_difference("f1", target, one, other)
+    assert bca_difference("f1", target, one, other) == difference
+    assert bca_difference("f1", target, other, one).estimate == -difference.estimate
 
 
-def test_a_faultless_model_has_an_interval_by_counts():
+def test_a_perfect_model_has_an_interval_from_counts():
     target = np.array([1] * 15 + [0] * 20)
     perfect = ModelOutputs(target * 0.9 + 0.05, 0.5)
-    # Wilson's lower end of 15 of 15 is 15 / (15 + z^2) = .79612, and F1 of that share 2 * .79612 / 1.79612.
+    # Wilson's lower bound of 15 of 15 is 15 / (15 + z^2) = .79612, and F1 of that share 2 * .79612 / 1.79612.
     assert bca_interval("f1", target, perfect) == pytest.approx((0.886486, 1), abs=1e-5)
     assert bca_interval("precision", target, perfect) == pytest.approx((0.796117, 1), abs=1e-5)
     assert bca_interval("average_precision", target, perfect) == pytest.approx((0.025 ** (1 / 15), 1))
@@ -86,50 +84,47 @@ def test_a_faultless_model_has_an_interval_by_counts():
     assert bca_interval("log_loss", target, perfect) is None
 
 
-def test_two_that_answered_every_image_alike_may_still_differ():
+def test_two_models_with_equal_outputs_may_still_differ():
     target = np.array([1] * 15 + [0] * 20)
     one = ModelOutputs(target * 0.9 + 0.05, 0.5)
-    for figure, n in (("precision", 15), ("average_precision", 15), ("brier", 35)):
+    for metric, n in (("precision", 15), ("average_precision", 15), ("brier", 35)):
         reach = 3.841459 / (n + 3.841459)
-        assert bca_difference(figure, target, one, one) == pytest.approx((0, -reach, reach), abs=1e-6)
+        assert bca_difference(metric, target, one, one) == pytest.approx((0, -reach, reach), abs=1e-6)
     assert bca_difference("f1", target, one, one) == pytest.approx((0, -0.113513, 0.113513), abs=1e-5)
     assert bca_difference("log_loss", target, one, one) is None
 
 
 @pytest.mark.parametrize("n", [1, 2, 9])
-def test_a_bootstrap_of_a_handful_of_images_is_refused(n):
+def test_few_images_have_no_bootstrap_interval(n):
     target = np.array([0, 1] * n)[:n]
     one, other = ModelOutputs(np.linspace(0.2, 0.7, n), 0.5), ModelOutputs(np.linspace(0.8, 0.1, n), 0.5)
-    for figure in bootstrap.METRICS:
-        assert bca_difference(figure, target, one, other) is None
-        found = bca_interval(figure, target, one)
-        assert found is None or found.high - found.low > 0.2, figure
+    for metric in bootstrap.METRICS:
+        assert bca_difference(metric, target, one, other) is None
+        found = bca_interval(metric, target, one)
+        assert found is None or found.high - found.low > 0.2, metric
 
 
 @pytest.mark.parametrize("target", [[0] * 12, [1] * 12])
-def test_a_missing_class_is_no_nan(target):
+def test_a_missing_class_gives_no_nan(target):
     one, other = ModelOutputs(np.linspace(0.2, 0.7, 12), 0.5), ModelOutputs(np.linspace(0.8, 0.1, 12), 0.5)
-    for figure in METHODS:
-        for found in (metric_interval(figure, target, one), metric_difference(figure, target, one, other)):
+    for metric in METHODS:
+        for found in (metric_interval(metric, target, one), metric_difference(metric, target, one, other)):
             assert found is None or all(math.isfinite(end) for end in found)
-    for figure in ("roc_auc", "average_precision"):
-        assert metric_interval(figure, target, one) is None
-        assert metric_difference(figure, target, one, other) is None
+    for metric in ("roc_auc", "average_precision"):
+        assert metric_interval(metric, target, one) is None
+        assert metric_difference(metric, target, one, other) is None
 
 
-def test_precision_of_a_model_that_calls_hardly_anything_has_no_difference():
+def test_precision_with_hardly_any_positive_call_has_no_difference():
     target, one, _ = sampled(60)
     shy = ModelOutputs(one.probability, float(np.sort(one.probability)[-2]))
     assert bca_difference("precision", target, one, shy) is None
 
 
-def test_every_figure_has_its_method_and_counts_what_it_is_about():
+def test_every_metric_has_a_method_and_its_counts():
     assert set(METHODS) == set(METRICS)
-    target, one, other = (
-        [1, 1, 1, 0, 0],
-        ModelOutputs([0.9, 0.8, 0.1, 0.7, 0.1], 0.5),
-        ModelOutputs([0.9, 0.1, 0.1, 0.1, 0.1], 0.5),
-    )
+    target, one = [1, 1, 1, 0, 0], ModelOutputs([0.9, 0.8, 0.1, 0.7, 0.1], 0.5)
+    other = ModelOutputs([0.9, 0.1, 0.1, 0.1, 0.1], 0.5)
     # One is right on 3 of 5 (positives 2 of 3, negatives 1 of 2), called 3 of which 2 are hits.
     assert metric_interval("accuracy", target, one) == wilson(3, 5)
     assert metric_interval("recall", target, one) == wilson(2, 3)
@@ -141,22 +136,19 @@ def test_every_figure_has_its_method_and_counts_what_it_is_about():
     assert metric_difference("specificity", target, one, other) == tango(0, 1, 2)
 
 
-def test_intervals_as_json_hold_their_figures():
+def test_intervals_as_json_hold_their_metrics():
     target, one, _ = sampled(300)
     found = metric_intervals(target, one.probability, one.threshold)
     measured = classification_metrics(target, one.probability, one.threshold)
     assert set(found) == set(measured)
-    for figure, ends in found.items():
-        assert ends["low"] < measured[figure] < ends["high"]
-        assert ends["method"] == METHODS[figure].single
+    for metric, ends in found.items():
+        assert ends["low"] < measured[metric] < ends["high"]
+        assert ends["method"] == METHODS[metric].single
 
 
-def test_an_interval_holds_the_true_value_as_often_as_it_says():
-    """400 tests of 100 images from a known source: F1's true value is in 95 % of the intervals, give or take chance."""
-    truth = classification_metrics(*(lambda t, a: (t, a.probability, a.threshold))(*sampled(200_000)[:2]))["f1"]
-    held = 0
-    for seed in range(400):
-        target, one, _ = sampled(100, seed=seed + 1)
-        low, high = bca_interval("f1", target, one)
-        held += low <= truth <= high
-    assert held >= 366, held  # of 400; the binomial 99.9 % bound for 95 %
+def test_intervals_hold_the_true_value_as_often_as_their_level():
+    """400 tests of 100 images from a known source: F1's true value is in about 95 % of the intervals."""
+    target, one, _ = sampled(200_000)
+    truth = classification_metrics(target, *one)["f1"]
+    intervals = (bca_interval("f1", *sampled(100, seed=seed + 1)[:2]) for seed in range(400))
+    assert sum(low <= truth <= high for low, high in intervals) >= 366  # the binomial 99.9 % bound for 95 % of 400

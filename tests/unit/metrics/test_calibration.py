@@ -1,10 +1,11 @@
-"""The calibration error against cases worked out by hand."""
+"""The calibration error against cases computed by hand."""
 
 import numpy as np
 import pytest
 
 from twofold.core.errors import DataError
-from twofold.metrics.calibration import bin_numbers, ece_interval, expected_calibration_error, reliability_bins
+from twofold.metrics.calibration import BINS, ece_interval, expected_calibration_error, reliability_bins
+from twofold.metrics.curves import bin_numbers
 
 # .9 four times, three of them positive; .1 six times, none of them positive.
 TARGET, PROBABILITY = [1, 1, 1, 0, *[0] * 6], [0.9] * 4 + [0.1] * 6
@@ -15,8 +16,8 @@ def test_distances_are_averaged_over_the_images():
     assert expected_calibration_error(TARGET, PROBABILITY) == pytest.approx((4 * 0.15 + 6 * 0.1) / 10, abs=1e-12)
 
 
-def test_within_a_bin_too_much_and_too_little_even_out():
-    # .61 and .65 share the bin 9/15 to 10/15; together they say 1.26 of one positive image: .13 too much each.
+def test_errors_within_a_bin_cancel():
+    # .61 and .65 share the bin 9/15 to 10/15; they sum to 1.26 for one positive image: .13 too much each.
     assert expected_calibration_error([1, 0], [0.61, 0.65]) == pytest.approx(0.13, abs=1e-12)
     # .59 and .61 do not.
     assert expected_calibration_error([1, 0], [0.59, 0.61]) == pytest.approx((0.41 + 0.61) / 2, abs=1e-12)
@@ -31,8 +32,8 @@ def test_the_bins_of_the_diagram():
     assert found.share == pytest.approx([0, 2 / 3])
 
 
-def test_a_bin_holds_its_lower_end_and_the_last_one_both():
-    assert bin_numbers(np.array([0.0, 0.2, np.nextafter(0.2, 0), 14 / 15, 1.0])).tolist() == [0, 3, 2, 14, 14]
+def test_a_bin_holds_its_lower_edge_and_the_last_one_both():
+    assert bin_numbers(np.array([0.0, 0.2, np.nextafter(0.2, 0), 14 / 15, 1.0]), BINS).tolist() == [0, 3, 2, 14, 14]
 
 
 def test_all_right_and_all_wrong():
@@ -40,12 +41,12 @@ def test_all_right_and_all_wrong():
     assert expected_calibration_error([0, 1], [1.0, 0.0]) == 1
 
 
-def test_what_cannot_be_scored_is_refused():
+def test_invalid_probabilities_are_rejected():
     with pytest.raises(DataError, match="lie outside 0"):
         expected_calibration_error([1, 0], [0.5, 1.5])
 
 
-def test_the_interval_holds_what_was_measured_and_zero_only_where_it_may_be_chance():
+def test_the_interval_holds_the_measured_error_and_zero_only_if_that_may_be_chance():
     # Of 100 images at .8, 80 are positive, 75 are, 60 are. The number of positive ones has a standard deviation of 4.
     for positive, chance in ((80, True), (75, True), (60, False)):
         target, probability = [1] * positive + [0] * (100 - positive), [0.8] * 100
@@ -66,7 +67,7 @@ def test_the_interval_is_the_same_each_time_and_narrower_for_more_images():
     assert large.high - large.low < (small.high - small.low) / 2
 
 
-def test_a_handful_of_images_has_an_interval_of_some_width():
+def test_few_images_have_a_valid_interval():
     for target, probability in (([1], [0.9]), ([0, 1], [0.0, 1.0]), ([0, 1], [1.0, 0.0]), ([1, 0, 1], [0.5] * 3)):
         found = ece_interval(target, probability)
         assert 0 <= found.low <= expected_calibration_error(target, probability) <= found.high <= 1

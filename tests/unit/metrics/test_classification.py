@@ -1,4 +1,4 @@
-"""Figures against cases worked out by hand; the working stands beside each number."""
+"""Metrics against cases computed by hand; the calculation is beside each number."""
 
 import json
 
@@ -14,7 +14,7 @@ TARGET = [1, 1, 0, 1, 0, 1, 0, 0]
 PROBABILITY = [0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2]
 
 
-def test_figures_of_the_ranked_eight():
+def test_metrics_of_eight_ranked_images():
     # At 0.45 five are called positive: .9 .8 .6 rightly, .7 .5 wrongly; .4 is missed; .3 .2 are rightly passed.
     assert classification.confusion_matrix(TARGET, PROBABILITY, 0.45) == classification.ConfusionMatrix(3, 2, 2, 1)
     found = classification.classification_metrics(TARGET, PROBABILITY, 0.45)
@@ -28,7 +28,7 @@ def test_figures_of_the_ranked_eight():
     assert found["roc_auc"] == 0.8125
     # Precision at each positive: 1/1, 2/2, 3/4, 4/6; their mean is (1 + 1 + .75 + .666667) / 4.
     assert found["average_precision"] == pytest.approx(0.854167, abs=1e-6)
-    # The product of what was given to the truth: .9 * .8 * .3 * .6 * .5 * .4 * .7 * .8 = .0145152; -ln of it is
+    # The product of the true classes' probabilities: .9 * .8 * .3 * .6 * .5 * .4 * .7 * .8 = .0145152; -ln of it is
     # 4.232559, an eighth of that:
     assert found["log_loss"] == pytest.approx(0.529070, abs=1e-6)
     # A bin an image, so the distances .1 .2 .7 .4 .5 .6 .3 .2 add up to 3.0; an eighth of that:
@@ -45,19 +45,19 @@ def test_the_threshold_itself_is_positive():
 def test_ties_count_half_and_their_order_does_not_matter(order):
     target, probability = np.array([1, 0, 1, 0])[order], np.array([0.5, 0.5, 0.5, 0.2])[order]
     found = classification.classification_metrics(target, probability, 0.3)
-    # Four pairs: twice .5 against .5 (half a point each), twice .5 against .2 (one each): 3 of 4.
+    # Four pairs: twice .5 against .5 (a half each), twice .5 against .2 (one each): 3 of 4.
     assert found["roc_auc"] == 0.75
     # One threshold takes all three at .5 together: recall 1 at precision 2/3.
     assert found["average_precision"] == pytest.approx(2 / 3, abs=1e-12)
 
 
-def test_one_probability_for_all_is_guessing():
+def test_equal_probabilities_are_guessing():
     found = classification.classification_metrics([1, 0, 0, 0, 0], [0.3] * 5, 0.5)
     assert found["roc_auc"] == 0.5
     assert found["average_precision"] == 0.2  # the share of positives
 
 
-def test_nothing_called_positive_leaves_precision_out_and_says_why():
+def test_without_a_positive_call_precision_is_undefined():
     found = classification.metrics_summary(TARGET, PROBABILITY, 0.95)
     assert "precision" not in found
     assert found["undefined"] == {"precision": "no image was called positive at this threshold"}
@@ -80,14 +80,13 @@ def test_a_single_class_leaves_out_what_needs_both():
         json.dumps(found, allow_nan=False)
 
 
-def test_certainty_that_is_wrong_costs_much_but_not_infinitely():
+def test_log_loss_of_a_confident_error_is_finite():
     # ln(2^-52) = -52 * .693147 = -36.0437; the other image costs nothing; half of it:
-    assert classification.classification_metrics([1, 1], [0.0, 1.0], 0.5)["log_loss"] == pytest.approx(
-        18.02183, abs=1e-4
-    )
+    found = classification.classification_metrics([1, 1], [0.0, 1.0], 0.5)
+    assert found["log_loss"] == pytest.approx(18.02183, abs=1e-4)
 
 
-def test_by_class_looks_for_each_class_in_turn():
+def test_metrics_by_class():
     counts = classification.ConfusionMatrix(true_positive=3, false_positive=2, true_negative=2, false_negative=1)
     assert classification.metrics_by_class(counts, ("good", "bad")) == {
         # Three were called good (2 + 1), two of them rightly; F1 = 2 * 2 / (4 + 3).
@@ -106,7 +105,7 @@ def test_by_class_looks_for_each_class_in_turn():
         ([], [], "must be two lists"),
     ],
 )
-def test_what_cannot_be_scored_is_refused(target, probability, message):
+def test_invalid_values_are_rejected(target, probability, message):
     with pytest.raises(DataError, match=message):
         classification.classification_metrics(target, probability, 0.5)
 

@@ -1,4 +1,4 @@
-"""Intervals against values worked out by hand, and against definitions computed the slow way."""
+"""Intervals against values computed by hand, and against their definitions."""
 
 import itertools
 import math
@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from twofold.metrics.confidence_intervals import delong, delong_difference, exact, mcnemar, tango, wilson
+from twofold.metrics.confidence_intervals import clopper_pearson, delong, delong_difference, mcnemar, tango, wilson
 
 
 def test_eight_of_ten():
@@ -19,7 +19,7 @@ def test_another_level():
     assert wilson(8, 10, level=0.9) == pytest.approx((0.540792, 0.931442), abs=1e-5)
 
 
-def test_none_and_all_stay_within_bounds():
+def test_rates_of_0_and_1_stay_within_bounds():
     # z^2 / (n + z^2) = 3.8415 / 13.8415
     assert wilson(0, 10) == pytest.approx((0, 0.27753), abs=1e-5)
     assert wilson(10, 10) == pytest.approx((0.72247, 1), abs=1e-5)
@@ -28,22 +28,22 @@ def test_none_and_all_stay_within_bounds():
 
 
 def test_no_images_no_interval():
-    assert (wilson(0, 0), exact(0, 0), tango(0, 0, 0)) == (None, None, None)
+    assert (wilson(0, 0), clopper_pearson(0, 0), tango(0, 0, 0)) == (None, None, None)
 
 
-def test_the_exact_interval_is_where_the_binomial_tails_are_a_fortieth():
+def test_the_exact_interval_is_where_the_binomial_tails_are_0_025():
     # P(X >= 8 | n 10, p) = .025 and P(X <= 8 | n 10, p) = .025, by the sums themselves.
-    low, high = exact(8, 10)
+    low, high = clopper_pearson(8, 10)
     assert sum(math.comb(10, k) * low**k * (1 - low) ** (10 - k) for k in (8, 9, 10)) == pytest.approx(0.025)
     assert sum(math.comb(10, k) * high**k * (1 - high) ** (10 - k) for k in range(9)) == pytest.approx(0.025)
-    assert exact(10, 10) == pytest.approx((0.025**0.1, 1))
-    assert exact(0, 10) == pytest.approx((0, 1 - 0.025**0.1))
+    assert clopper_pearson(10, 10) == pytest.approx((0.025**0.1, 1))
+    assert clopper_pearson(0, 10) == pytest.approx((0, 1 - 0.025**0.1))
 
 
 def test_tango_in_closed_form():
     # Without a discordant image z^2 / (n + z^2), the reach of Wilson's interval of 0 of n.
     assert tango(0, 0, 10) == pytest.approx((0, -0.277533, 0.277533), abs=1e-6)
-    # 1 of 44 against none: (1 - z^2) / (44 + z^2), and the upper end of Wilson's interval of 1 of 44.
+    # 1 of 44 against none: (1 - z^2) / (44 + z^2), and the upper bound of Wilson's interval of 1 of 44.
     assert tango(1, 0, 44) == pytest.approx((1 / 44, -0.0593932, 0.1180771), abs=1e-6)
     assert tango(0, 1, 44) == pytest.approx((-1 / 44, -0.1180771, 0.0593932), abs=1e-6)
     # All of 10 against none: (10 - z^2) / (10 + z^2).
@@ -51,8 +51,8 @@ def test_tango_in_closed_form():
     assert tango(0, 10, 10) == pytest.approx((-1, -1, -0.444934), abs=1e-6)
 
 
-def test_tango_is_where_the_score_test_of_the_likeliest_rates_turns():
-    """The likeliest rate under a difference by trying a million, instead of the root of the quadratic."""
+def test_tango_is_where_the_score_test_rejects():
+    """The maximum-likelihood rate from a grid of a million, instead of the root of the quadratic."""
     one_only, other_only, n = 9, 4, 32
 
     def score(difference):
@@ -68,7 +68,7 @@ def test_tango_is_where_the_score_test_of_the_likeliest_rates_turns():
     assert score(high) == pytest.approx(-1.959964, abs=1e-4)
 
 
-def test_mcnemar_counts_the_ways_to_split():
+def test_mcnemar_by_binomial_sums():
     # 9 against 4 of 13: 2 * (C(13,0) + … + C(13,4)) / 2^13 = 2 * 1093 / 8192.
     assert mcnemar(9, 4) == pytest.approx(2 * 1093 / 8192)
     assert mcnemar(4, 9) == mcnemar(9, 4)
@@ -89,31 +89,28 @@ def test_delong_by_hand():
 
 
 def test_the_difference_of_two_areas_by_the_definition():
-    """Every pair of images compared, and the covariances summed as DeLong writes them."""
+    """Every pair of images compared, and the covariances summed as in DeLong's paper."""
     target = np.array(TARGET)
 
     def components(scores):
-        scores = np.array(scores)
-        wins = np.array(
-            [[(x > y) + 0.5 * (x == y) for y in scores[target == 0]] for x in scores[target == 1]], dtype=float
-        )
+        x, y = np.array(scores)[target == 1, None], np.array(scores)[target == 0]
+        wins = (x > y) + 0.5 * (x == y)
         return wins.mean(), wins.mean(axis=1), wins.mean(axis=0)
 
     (first, x1, y1), (second, x2, y2) = components(ONE), components(OTHER)
-    variance = sum(
-        ((a - b) - (a - b).mean()) @ ((a - b) - (a - b).mean()) / (len(a) - 1) / len(a) for a, b in ((x1, x2), (y1, y2))
-    )
 
     def own(a, b):
         return a.var(ddof=1) / len(a) + b.var(ddof=1) / len(b)
 
-    def ends(area, deviation):
+    variance = own(x1 - x2, y1 - y2)
+
+    def bounds(area, deviation):
         middle, reach = math.log(area / (1 - area)), 1.959964 * deviation / (area * (1 - area))
         return [1 / (1 + math.exp(-(middle + sign * reach))) for sign in (-1, 1)]
 
-    mine, yours = math.sqrt(own(x1, y1)), math.sqrt(own(x2, y2))
-    together = (mine**2 + yours**2 - variance) / (2 * mine * yours)
-    (low, high), (below, above) = ends(first, mine), ends(second, yours)
+    one, other = math.sqrt(own(x1, y1)), math.sqrt(own(x2, y2))
+    together = (one**2 + other**2 - variance) / (2 * one * other)
+    (low, high), (below, above) = bounds(first, one), bounds(second, other)
 
     def reach(here, there):
         return math.sqrt(here**2 + there**2 - 2 * together * here * there)
@@ -123,7 +120,7 @@ def test_the_difference_of_two_areas_by_the_definition():
     assert delong_difference(TARGET, ONE, OTHER) == pytest.approx(expected, abs=1e-6)
 
 
-def test_a_perfect_separation_proves_no_perfection():
+def test_a_perfect_separation_has_an_exact_interval():
     # Ten positives above thirty negatives: ten independent comparisons, all of them hits.
     target = [1] * 10 + [0] * 30
     assert delong(target, np.linspace(1, 0, 40)) == pytest.approx((0.025**0.1, 1))
@@ -132,7 +129,7 @@ def test_a_perfect_separation_proves_no_perfection():
     assert found == pytest.approx((0, -0.277533, 0.277533), abs=1e-6)
 
 
-def test_one_image_of_a_class_proves_next_to_nothing():
+def test_one_image_of_a_class_has_a_wide_interval():
     low, high = delong([1, 0, 0, 0], [0.9, 0.3, 0.2, 0.1])
     assert (low, high) == pytest.approx((0.025, 1))
     assert delong_difference([1, 0, 0], [0.9, 0.1, 0.2], [0.1, 0.2, 0.3]).low < 0
@@ -144,7 +141,7 @@ def test_a_missing_class_has_no_area():
         assert delong_difference(target, [0.2, 0.8], [0.1, 0.3]) is None
 
 
-def test_scores_that_are_all_alike_have_an_interval_around_a_half():
+def test_equal_scores_have_an_interval_around_a_half():
     low, high = delong([1, 1, 0, 0], [0.5] * 4)
     assert low < 0.1
     assert high > 0.9

@@ -1,4 +1,4 @@
-"""Points of curves against cases worked out by hand."""
+"""Points of curves against cases computed by hand."""
 
 import numpy as np
 import pytest
@@ -44,13 +44,13 @@ def test_long_curves_are_thinned_and_keep_their_ends():
     rng = np.random.default_rng(0)
     target, probability = rng.integers(0, 2, 20000), rng.random(20000)
     for curve in (curves.roc_curve(target, probability), curves.precision_recall_curve(target, probability)):
-        assert len(curve.x) == curves.MOST_POINTS
+        assert len(curve.x) == curves.MAX_POINTS
         assert np.all(np.diff(curve.threshold) < 0)
         assert curve.threshold[-1] < 0.01
     assert curves.roc_curve(target, probability).x[[0, -1]].tolist() == [0, 1]
 
 
-def test_histogram_puts_a_probability_on_an_edge_into_the_upper_bar():
+def test_histogram_puts_a_probability_on_an_edge_into_the_upper_bin():
     found = curves.score_histogram([0, 1, 1, 0, 1], [0.0, 0.15, 0.5, 0.499, 1.0])
     assert found.low[3] == 0.15
     assert np.flatnonzero(found.positive).tolist() == [3, 10, 19]

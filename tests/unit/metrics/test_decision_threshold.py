@@ -1,33 +1,25 @@
-"""Thresholds against choices made by hand."""
+"""Thresholds against choices computed by hand."""
 
 import numpy as np
 import pytest
 
 from twofold.core.errors import DataError
-from twofold.metrics.decision_threshold import (
-    MaxAccuracy,
-    MaxF1,
-    MinCost,
-    PrecisionAtLeast,
-    RecallAtLeast,
-    candidate_thresholds,
-    choose_threshold,
-    describe_rule,
-)
+from twofold.metrics import decision_threshold as rules
+from twofold.metrics.decision_threshold import candidate_thresholds, choose_threshold, describe_rule
 
-ACCURACY, F1 = MaxAccuracy(policy="max_accuracy"), MaxF1(policy="max_f1")
+ACCURACY, F1 = rules.MaxAccuracy(policy="max_accuracy"), rules.MaxF1(policy="max_f1")
 
 
 def recall(least):
-    return RecallAtLeast(policy="recall_at_least", recall=least)
+    return rules.RecallAtLeast(policy="recall_at_least", recall=least)
 
 
 def precision(least):
-    return PrecisionAtLeast(policy="precision_at_least", precision=least)
+    return rules.PrecisionAtLeast(policy="precision_at_least", precision=least)
 
 
 def cost(missed, false_alarm):
-    return MinCost(policy="min_cost", missed=missed, false_alarm=false_alarm)
+    return rules.MinCost(policy="min_cost", missed=missed, false_alarm=false_alarm)
 
 
 # threshold   .95  .85  .75  .65  .55  .45  .35  .25   0
@@ -67,23 +59,23 @@ def test_choices_by_hand(rule, threshold):
     assert choose_threshold(rule, TARGET, PROBABILITY) == pytest.approx(threshold, abs=1e-12)
 
 
-def test_a_precision_out_of_reach_is_named_with_the_best_there_is():
+def test_an_unreachable_precision_is_an_error_with_the_best_one():
     # Ranked N P N P: precision 0/1, 1/2, 1/3, 2/4; the half with the higher recall is that of both.
     with pytest.raises(DataError, match=r"precision of 0\.9 on the 4 .* is 0\.5000, with a recall of 1\.0000"):
         choose_threshold(precision(0.9), [0, 1, 0, 1], [0.9, 0.8, 0.7, 0.6])
     assert choose_threshold(precision(0.5), [0, 1, 0, 1], [0.9, 0.8, 0.7, 0.6]) == 0.0
 
 
-def test_costs_weigh_errors_otherwise_than_counting_them():
+def test_costs_weigh_errors():
     # P N N P: a missed one that costs 10 is worth two alarms; one that costs 1 is not.
     target, probability = [1, 0, 0, 1], [0.9, 0.7, 0.5, 0.3]
     assert choose_threshold(cost(10, 1), target, probability) == 0.0
     assert choose_threshold(cost(1, 1), target, probability) == pytest.approx(0.8)
-    # So dear an alarm that nothing is called positive.
+    # An alarm so expensive that nothing is called positive.
     assert choose_threshold(cost(1, 100), [0, 1], [0.9, 0.1]) == pytest.approx(0.95)
 
 
-def test_the_order_of_the_images_plays_no_part():
+def test_the_order_of_the_images_has_no_influence():
     rng = np.random.default_rng(0)
     for rule in (ACCURACY, F1, recall(0.6), precision(0.6), cost(2, 3)):
         expected = choose_threshold(rule, TARGET, PROBABILITY)
@@ -92,7 +84,7 @@ def test_the_order_of_the_images_plays_no_part():
             assert choose_threshold(rule, np.array(TARGET)[order], np.array(PROBABILITY)[order]) == expected
 
 
-def test_f1_weighs_otherwise_than_accuracy():
+def test_f1_and_accuracy_choose_differently():
     # 8 negatives below; above them N P N N P. At .65 two are found with 3 alarms: F1 4/7, 10 of 13 right.
     # At .85 one is found with one alarm: F1 2/4, 11 of 13 right. Nothing called: 11 of 13 right as well, but higher.
     target, probability = [0, 1, 0, 0, 1] + [0] * 8, [0.95, 0.9, 0.8, 0.75, 0.7, 0.6] + [0.1] * 7
@@ -100,7 +92,7 @@ def test_f1_weighs_otherwise_than_accuracy():
     assert choose_threshold(ACCURACY, target, probability) == pytest.approx(0.85)
 
 
-def test_tied_probabilities_are_never_cut_apart():
+def test_tied_probabilities_are_never_separated():
     # .5 holds two positives and a negative: 3 right with them (1 alarm), 2 without.
     assert choose_threshold(ACCURACY, [1, 1, 0, 0], [0.5, 0.5, 0.5, 0.1]) == pytest.approx(0.3)
     # One probability for all: everything or nothing; both get one right, everything is the lower threshold.
@@ -116,13 +108,12 @@ def test_calling_nothing_positive_may_be_the_most_accurate():
     assert choose_threshold(ACCURACY, [0, 0, 1], [1.0, 0.9, 0.1]) == 0.0
 
 
-def test_neighbouring_floats_are_told_apart():
-    low = 0.5
-    high = float(np.nextafter(low, 1))
-    assert choose_threshold(ACCURACY, [0, 1], [low, high]) == high
+def test_neighbouring_floats_are_separated():
+    above = float(np.nextafter(0.5, 1))
+    assert choose_threshold(ACCURACY, [0, 1], [0.5, above]) == above
 
 
-def test_nothing_better_exists_in_many_random_cases():
+def test_the_choice_is_optimal_in_many_random_cases():
     for seed in range(60):
         rng = np.random.default_rng(seed)
         target = np.array([0, 1, *rng.integers(0, 2, 18)])
@@ -150,7 +141,7 @@ def test_nothing_better_exists_in_many_random_cases():
             assert worth(rule, found) == pytest.approx(best, abs=1e-12), (seed, rule)
 
 
-def test_needs_both_classes():
+def test_a_missing_class_is_an_error():
     with pytest.raises(DataError, match="found 0 positive and 2 negative"):
         choose_threshold(F1, [0, 0], [0.1, 0.2])
 
@@ -165,6 +156,6 @@ def test_needs_both_classes():
         (cost(10, 0.5), "a missed bad image costing 10 and a false alarm 0.5"),
     ],
 )
-def test_the_rule_is_said_in_words(rule, words):
+def test_a_rule_in_words(rule, words):
     numbers = rule.model_dump()
     assert words in describe_rule({"positive": "bad", "policy": numbers.pop("policy"), "rule": numbers})

@@ -1,4 +1,4 @@
-"""Temperatures against those worked out by hand."""
+"""Temperatures against values computed by hand."""
 
 import warnings
 
@@ -8,13 +8,10 @@ import pytest
 from twofold.metrics.classification import classification_metrics
 from twofold.metrics.temperature_scaling import LEAST, MOST, apply_temperature, fit_temperature
 
-# Of images with 0.9 three in four are positive. The log loss is least where the model says .75, and the logits are
-# ln 9 and ln 3 = ln 9 / 2.
-SURE = ([1, 1, 1, 0], [0.9] * 4)
 
-
-def test_a_model_that_is_too_sure_by_hand():
-    assert fit_temperature(*SURE) == 2.0
+def test_an_overconfident_model():
+    # Three in four of the images at 0.9 are positive: the log loss is least at .75; ln 3 = ln 9 / 2.
+    assert fit_temperature([1, 1, 1, 0], [0.9] * 4) == 2.0
     assert apply_temperature([0.9], 2.0) == pytest.approx([0.75], abs=1e-12)
 
 
@@ -29,7 +26,7 @@ def test_both_sides_count_and_their_order_does_not():
         assert fit_temperature(target[order], probability[order]) == expected
 
 
-def test_a_model_that_is_not_sure_enough():
+def test_an_underconfident_model():
     # .75 where 9 of 10 are positive: ln 3 / ln 9.
     assert fit_temperature([1] * 9 + [0], [0.75] * 10) == 0.5
     # .6 where 3 of 4 are: ln 1.5 / ln 3 = .3691 is below the bound.
@@ -39,10 +36,10 @@ def test_a_model_that_is_not_sure_enough():
 @pytest.mark.parametrize(
     ("target", "probability", "expected"),
     [
-        ([0, 1], [0.1, 0.9], LEAST),  # wholly taken apart: surer is always better
+        ([0, 1], [0.1, 0.9], LEAST),  # perfectly separated: more confidence is always better
         ([0, 1], [0.9, 0.1], MOST),  # wrong throughout
         ([1, 0], [0.9, 0.9], MOST),  # as often right as wrong
-        ([1, 0], [0.5, 0.5], 1.0),  # it says nothing, at any temperature
+        ([1, 0], [0.5, 0.5], 1.0),  # 0.5 at any temperature
         ([0, 1], [0.0, 1.0], LEAST),
         ([1, 0, 1, 0], [0.0, 0.0, 1.0, 1.0], MOST),
     ],
@@ -53,7 +50,7 @@ def test_the_bounds_hold(target, probability, expected):
         assert fit_temperature(target, probability) == expected
 
 
-def test_nothing_better_exists_in_many_random_cases():
+def test_the_fit_is_optimal_in_many_random_cases():
     for seed in range(30):
         rng = np.random.default_rng(seed)
         logit = rng.normal(-0.5, 2, 80)
@@ -67,7 +64,7 @@ def test_nothing_better_exists_in_many_random_cases():
         assert losses[found] <= min(losses.values()) + 1e-8, seed
 
 
-def test_calibrated_keeps_ranks_ends_and_halves():
+def test_calibration_keeps_the_order_and_0_and_1_and_a_half():
     given = np.array([0.0, 1e-100, 1e-9, 0.2, 0.5, 0.8, 1 - 2**-24, 1.0])
     for temperature in (LEAST, 1.7, MOST):
         with warnings.catch_warnings():
@@ -78,7 +75,7 @@ def test_calibrated_keeps_ranks_ends_and_halves():
         assert found[3] == pytest.approx(1 - found[5], abs=1e-15)
 
 
-def test_a_temperature_of_one_changes_no_bit_and_not_what_was_given():
+def test_a_temperature_of_1_changes_nothing_and_returns_a_copy():
     given = np.random.default_rng(0).random(100)
     found = apply_temperature(given, 1.0)
     assert found.tobytes() == given.tobytes()

@@ -29,7 +29,7 @@ def test_head_is_dense_256_relu_dropout_dense_2(name):
 
 
 @pytest.mark.parametrize("name", BACKBONES)
-def test_features_are_the_last_map_averaged_and_logits_are_the_heads(name):
+def test_features_are_the_averaged_last_map_and_logits_are_the_heads(name):
     classifier = build_classifier(name, 0.5).eval()
     maps = []
     classifier.backbone.get_submodule(LAST_MAP[name]).register_forward_hook(lambda *call: maps.append(call[2]))
@@ -51,14 +51,14 @@ def test_a_saved_model_gives_the_same_logits_after_loading(tmp_path):
         torch.testing.assert_close(loaded(images), classifier(images))
 
 
-def test_a_folder_that_is_not_a_model_names_itself(tmp_path):
+def test_an_error_names_the_folder_that_is_not_a_model(tmp_path):
     classifier = build_classifier("efficientnet_lite0", 0.25)
     other = save(tmp_path / "other", classifier)  # its meta.json says resnet50
     kind = save(tmp_path / "kind", classifier, kind="head")
     unknown = save(tmp_path / "unknown", classifier, backbone="vgg")
-    torn = save(tmp_path / "torn", classifier, backbone="efficientnet_lite0")
-    with (torn / "model.safetensors").open("r+b") as stream:
+    truncated = save(tmp_path / "truncated", classifier, backbone="efficientnet_lite0")
+    with (truncated / "model.safetensors").open("r+b") as stream:
         stream.truncate(1000)
-    for directory in (other, kind, unknown, torn, tmp_path / "missing"):
+    for directory in (other, kind, unknown, truncated, tmp_path / "missing"):
         with pytest.raises(ArtifactError, match=directory.name if directory is not unknown else "vgg"):
             load_classifier(directory)

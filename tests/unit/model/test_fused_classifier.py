@@ -1,4 +1,4 @@
-"""A replica says what its classifier says, in either precision, and leaves it as it is."""
+"""A fused classifier gives its classifier's answers in both precisions and leaves it unchanged."""
 
 import copy
 import math
@@ -19,7 +19,7 @@ SCALE = {"mean": [0.5] * 3, "std": [0.25] * 3}
 
 @pytest.fixture(scope="module", params=BACKBONES)
 def classifier(request, images):
-    """A random network whose batch norms do something."""
+    """A random network with non-trivial batch norms."""
     torch.manual_seed(0)
     made = build_classifier(request.param, 0.5)
     for module in made.modules():
@@ -28,13 +28,13 @@ def classifier(request, images):
             module.bias.data.normal_(0, 0.1)
             module.momentum = 1.0
     with torch.no_grad():
-        made.train()(prepared(images))  # its statistics are now those of the images
+        made.train()(prepared(images))  # sets the statistics to those of the images
     return made.to(memory_format=torch.channels_last).eval()
 
 
 @pytest.fixture(scope="module")
 def pretrained(images):
-    """The packaged weights, under a random head that tells the images apart."""
+    """The packaged weights, under a random head that separates the images."""
     torch.manual_seed(0)
     made = pretrained_weights.pretrained("efficientnet_lite0", "packaged", 0.5)[0].eval()
     with torch.no_grad():
@@ -56,14 +56,14 @@ def prepared(images):
     return torch.from_numpy(images).permute(0, 3, 1, 2) / 63.75 - 2  # as SCALE says
 
 
-def plainly(classifier, images):
-    """(N,) without a replica, written out; one view."""
+def unfused(classifier, images):
+    """(N,) from the classifier itself; one view."""
     with torch.inference_mode():
         return copy.deepcopy(classifier).eval()(prepared(images)).double().softmax(dim=1)[:, 1].numpy()
 
 
 @pytest.mark.parametrize(("precision", "least", "most"), [("float32", 0, 1e-4), ("bfloat16", 1e-3, 0.4)])
-def test_it_sees_what_its_classifier_sees(classifier, images, precision, least, most):
+def test_features_equal_the_classifiers(classifier, images, precision, least, most):
     with torch.inference_mode():
         expected = copy.deepcopy(classifier).eval().features(prepared(images))
         found = FusedClassifier(classifier, precision).features(prepared(images))
@@ -71,27 +71,22 @@ def test_it_sees_what_its_classifier_sees(classifier, images, precision, least, 
     assert least <= float((found - expected).norm() / expected.norm()) <= most
 
 
-def test_in_float32_it_says_the_same_to_a_few_millionths(pretrained, images):
-    expected = plainly(pretrained, images)
-    found = probabilities(pretrained, [images], **SCALE, views=1, precision="float32")
+@pytest.mark.parametrize(("precision", "least", "most"), [("float32", 0, 5e-6), ("bfloat16", 1e-4, 0.05)])
+def test_probabilities_equal_the_classifiers(pretrained, images, precision, least, most):
+    expected = unfused(pretrained, images)
+    found = probabilities(pretrained, [images], **SCALE, views=1, precision=precision)
     assert np.ptp(expected) > 0.5
-    np.testing.assert_allclose(found, expected, rtol=0, atol=5e-6)
+    assert least <= np.abs(found - expected).max() <= most
 
 
-def test_in_bfloat16_it_says_about_the_same(pretrained, images):
-    expected = plainly(pretrained, images)
-    found = probabilities(pretrained, [images], **SCALE, views=1, precision="bfloat16")
-    assert 1e-4 < np.abs(found - expected).max() < 0.05
-
-
-def test_its_backbone_computes_in_the_precision_and_its_head_in_float32(classifier):
-    replica = FusedClassifier(classifier, "bfloat16")
-    assert {tensor.dtype for tensor in replica.backbone.parameters()} == {torch.bfloat16}
-    assert {tensor.dtype for tensor in replica.head.parameters()} == {torch.float32}
+def test_the_backbone_computes_in_the_precision_and_the_head_in_float32(classifier):
+    fused = FusedClassifier(classifier, "bfloat16")
+    assert {tensor.dtype for tensor in fused.backbone.parameters()} == {torch.bfloat16}
+    assert {tensor.dtype for tensor in fused.head.parameters()} == {torch.float32}
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_how_batches_are_cut_does_not_matter_in_either_precision(pretrained, images, precision):
+def test_batch_sizes_do_not_matter_in_either_precision(pretrained, images, precision):
     whole = probabilities(pretrained, [images], **SCALE, views=4, precision=precision)
     for size in (1, 5, 8):
         parts = [images[start : start + size] for start in range(0, len(images), size)]
@@ -99,35 +94,26 @@ def test_how_batches_are_cut_does_not_matter_in_either_precision(pretrained, ima
         np.testing.assert_allclose(found, whole, rtol=0, atol=5e-6)
 
 
-def test_every_batch_norm_is_gone_and_what_followed_in_it_is_not(classifier):
-    replica = FusedClassifier(classifier, "float32")
-    norms = conv_bn_pairs(classifier.backbone)
-    assert not [module for module in replica.modules() if isinstance(module, nn.BatchNorm2d)]
+def test_every_batch_norm_is_replaced_by_its_activation(classifier):
+    fused = FusedClassifier(classifier, "float32")
+    assert not [module for module in fused.modules() if isinstance(module, nn.BatchNorm2d)]
     names = {module: name for name, module in classifier.backbone.named_modules()}
-    for _, norm in norms:
-        kind = type(getattr(norm, "act", nn.Identity()))
-        assert type(replica.backbone.get_submodule(names[norm])) is kind
+    for _, norm in conv_bn_pairs(classifier.backbone):
+        assert type(fused.backbone.get_submodule(names[norm])) is type(getattr(norm, "act", nn.Identity()))
 
 
 def test_the_fold_is_the_formula():
     # One channel: 3 x + 1, then (y - 2) / sqrt(0.25 - 1e-5 + 1e-5) * 5 + 7 = 10 y - 13 = 30 x - 3.
     convolution, norm = nn.Conv2d(1, 1, 1), nn.BatchNorm2d(1)
-    with torch.no_grad():
-        for tensor, value in (
-            (convolution.weight, 3.0),
-            (convolution.bias, 1.0),
-            (norm.weight, 5.0),
-            (norm.bias, 7.0),
-            (norm.running_mean, 2.0),
-            (norm.running_var, 0.25 - norm.eps),
-        ):
-            tensor.fill_(value)
-    replica = FusedClassifier(Classifier(nn.Sequential(convolution, norm), 1, 0.5), "float32")
-    assert replica.backbone[0].weight.item() == pytest.approx(30.0, rel=1e-6)
-    assert replica.backbone[0].bias.item() == pytest.approx(-3.0, rel=1e-6)
+    tensors = (*convolution.parameters(), *norm.parameters(), norm.running_mean, norm.running_var)
+    for tensor, value in zip(tensors, (3.0, 1.0, 5.0, 7.0, 2.0, 0.25 - norm.eps), strict=True):
+        tensor.data.fill_(value)
+    fused = FusedClassifier(Classifier(nn.Sequential(convolution, norm), 1, 0.5), "float32")
+    assert fused.backbone[0].weight.item() == pytest.approx(30.0, rel=1e-6)
+    assert fused.backbone[0].bias.item() == pytest.approx(-3.0, rel=1e-6)
 
 
-def test_the_classifier_stays_as_it_is(classifier, images):
+def test_the_classifier_stays_unchanged(classifier, images):
     before = {name: value.clone() for name, value in classifier.state_dict().items()}
     classifier.train()
     probabilities(classifier, [images], **SCALE, views=1, precision="bfloat16")
@@ -138,7 +124,7 @@ def test_the_classifier_stays_as_it_is(classifier, images):
     assert all(value.requires_grad for value in classifier.parameters())
 
 
-def test_weights_that_change_later_are_another_replicas(images):
+def test_later_weights_need_another_fused_classifier(images):
     torch.manual_seed(0)
     classifier = build_classifier("efficientnet_lite0", 0.5)
     one = probabilities(classifier, [images], **SCALE, views=1, precision="float32")
@@ -150,29 +136,29 @@ def test_weights_that_change_later_are_another_replicas(images):
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_it_can_be_made_while_training_folds_the_same_network(classifier, images, precision):
+def test_it_can_be_made_while_training_folds_the_batch_norms(classifier, images, precision):
     expected = probabilities(classifier, [images], **SCALE, views=1, precision=precision)
     with folded_batchnorm(classifier.backbone), depthwise_in_float32(classifier.backbone):
         found = probabilities(classifier, [images], **SCALE, views=1, precision=precision)
     assert np.array_equal(found, expected)
 
 
-def test_under_a_callers_autocast_that_decides(pretrained, images):
-    expected = plainly(pretrained, images)
+def test_an_autocast_of_the_caller_takes_precedence(pretrained, images):
+    expected = unfused(pretrained, images)
     with torch.autocast("cpu", torch.bfloat16):
         found = probabilities(pretrained, [images], **SCALE, views=1, precision="float32")
     assert 1e-4 < np.abs(found - expected).max() < 0.05
 
 
-def test_made_under_inference_mode_its_head_still_has_a_gradient(classifier, images):
+def test_made_under_inference_mode_the_head_still_has_a_gradient(classifier, images):
     with torch.inference_mode():
-        replica = FusedClassifier(classifier, "bfloat16")
-    features = torch.zeros(1, replica.head[0].in_features, requires_grad=True)
-    (slope,) = torch.autograd.grad(replica.head(features).sum(), features)
+        fused = FusedClassifier(classifier, "bfloat16")
+    features = torch.zeros(1, fused.head[0].in_features, requires_grad=True)
+    (slope,) = torch.autograd.grad(fused.head(features).sum(), features)
     assert slope.abs().sum() > 0
 
 
 @pytest.mark.parametrize("precision", ["float16", "fp32", ""])
-def test_other_precisions_are_refused(images, precision):
+def test_other_precisions_are_errors(images, precision):
     with pytest.raises(ValueError, match=f"precision: found '{precision}', allowed are float32, bfloat16"):
         probabilities(build_classifier("efficientnet_lite0", 0.5), [images], **SCALE, views=1, precision=precision)

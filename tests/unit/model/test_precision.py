@@ -1,4 +1,4 @@
-"""A model's precision is chosen once and holds wherever the model answers."""
+"""A model's precision is chosen once and applies wherever the model answers."""
 
 import copy
 import csv
@@ -21,6 +21,7 @@ from twofold.core.errors import ArtifactError, ParameterError
 from twofold.core.params import check_section
 from twofold.evaluation import drift_reference, gradcam, predictions
 from twofold.model import device, inference
+from twofold.model.classifier import build_classifier
 from twofold.model.fused_classifier import FusedClassifier
 from twofold.promotion import champion_challenger
 from twofold.promotion.candidate import read_candidate
@@ -31,7 +32,7 @@ from twofold.steps.evaluate import Evaluate
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    """The same weights sealed in either precision, and as they were before there was a choice."""
+    """The same weights sealed in either precision, and without one, as by older versions."""
     root = tmp_path_factory.mktemp("sealed")
     kinds = {"float32": "float32", "bfloat16": "bfloat16", "before": None}
     return {name: sealed_case.make(root / name, precision=precision) for name, precision in kinds.items()}
@@ -47,7 +48,7 @@ def score(model, files):
 
 
 def directly(model, precision):
-    """What predicting itself says of `images(16)`."""
+    """The probabilities of `images(16)` from `inference.probabilities`."""
     pixels = [model.pixels(data) for data in images(16)]
     batch = np.stack([np.broadcast_to(one, (*one.shape[:2], 3)) for one in pixels])
     about = model.architecture
@@ -64,7 +65,7 @@ def test_a_sealed_model_answers_in_its_precision(sealed, precision):
     assert np.abs(found - directly(sealed[precision], other)).max() > 1e-4
 
 
-def test_one_that_was_sealed_before_there_was_a_choice_answers_in_float32(sealed):
+def test_a_model_sealed_without_a_precision_answers_in_float32(sealed):
     assert "precision" not in sealed["before"].decision
     assert sealed["before"].precision == "float32"
     assert np.array_equal(score(sealed["before"], images(16)), score(sealed["float32"], images(16)))
@@ -80,7 +81,7 @@ def reseal(folder, place, decision=(), **seal):
     return copied
 
 
-def test_the_seals_of_both_schema_versions_are_read_and_no_others(folders, tmp_path):
+def test_seals_of_both_schema_versions_are_read_and_no_others(folders, tmp_path):
     assert read_json(folders["bfloat16"] / "seal.json")["schema_version"] == 2
     assert open_sealed(reseal(folders["before"], tmp_path / "1", schema_version=1)).precision == "float32"
     with pytest.raises(ArtifactError, match="not the seal of a model of schema version 1 or 2"):
@@ -88,13 +89,13 @@ def test_the_seals_of_both_schema_versions_are_read_and_no_others(folders, tmp_p
 
 
 @pytest.mark.parametrize("value", ["float16", 16, None, ["bfloat16"]])
-def test_a_precision_that_is_not_known_is_refused(folders, tmp_path, value):
+def test_an_unknown_precision_is_an_error(folders, tmp_path, value):
     folder = reseal(folders["before"], tmp_path, {"precision": value})
-    with pytest.raises(ArtifactError, match=r"decision\.json: precision: found .*, known are float32, bfloat16"):
+    with pytest.raises(ArtifactError, match=r"decision\.json: precision: found .*, allowed are float32, bfloat16"):
         open_sealed(folder)
 
 
-def test_the_served_model_answers_in_the_sealed_precision_whatever_comes_with_an_image(folders, sealed):
+def test_the_served_model_answers_in_the_sealed_precision_in_every_batch(folders, sealed):
     served = ServedModel()
     served.load_context(SimpleNamespace(artifacts={"sealed": str(folders["bfloat16"])}))
     files = images(20)
@@ -115,7 +116,7 @@ def test_predict_answers_in_the_sealed_precision(folders, sealed, tmp_path, caps
     assert [float(row["probability"]) for row in rows] == score(sealed["bfloat16"], images(4)).tolist()
 
 
-def test_a_champion_answers_in_its_own_precision_whatever_the_candidates_is(sealed, tmp_path, monkeypatch):
+def test_a_champion_answers_in_its_own_precision(sealed, tmp_path, monkeypatch):
     case.know_corner(monkeypatch)
     candidate = read_candidate(*case.make_candidate(tmp_path, case.make_data(tmp_path)))
     assert candidate.decision["precision"] == "float32"
@@ -129,22 +130,18 @@ def test_a_champion_answers_in_its_own_precision_whatever_the_candidates_is(seal
     assert np.abs(answered["float32"] - answered["bfloat16"]).max() > 1e-5
 
 
-def test_evaluate_computes_everything_in_the_precision_asked_for(tmp_path, monkeypatch):
+def test_evaluate_computes_everything_in_its_precision(tmp_path, monkeypatch):
     known_backbone(monkeypatch)
-    made = []
-
-    class Watched(FusedClassifier):
-        def __init__(self, classifier, precision):
-            made.append(precision)
-            super().__init__(classifier, precision)
-
-    monkeypatch.setattr("twofold.model.fused_classifier.FusedClassifier", Watched)
-    asked = []
-    for module, name in ((inference, "predict_views"), (drift_reference, "pooled_features")):
-        monkeypatch.setattr(module, name, watched(getattr(module, name), asked))
+    made, asked = [], []
+    init, predict, pool = FusedClassifier.__init__, inference.predict_views, drift_reference.pooled_features
+    monkeypatch.setattr(FusedClassifier, "__init__", lambda *a: made.append(a[2]) or init(*a))
+    monkeypatch.setattr(inference, "predict_views", lambda *a, **k: asked.append(a[0].precision) or predict(*a, **k))
+    monkeypatch.setattr(
+        drift_reference, "pooled_features", lambda *a, **k: asked.append(a[0].precision) or pool(*a, **k)
+    )
     evaluation, metrics = run_evaluate(tmp_path, precision="bfloat16")
     assert made == ["bfloat16"]
-    # Two splits, six alterations, the reference for drift.
+    # Two splits, six perturbations, the reference for drift.
     assert asked == ["bfloat16"] * 9
     assert read_json(evaluation / "decision.json")["precision"] == "bfloat16"
     assert read_json(evaluation / "meta.json")["params"]["precision"] == "bfloat16"
@@ -157,78 +154,67 @@ def test_evaluate_computes_everything_in_the_precision_asked_for(tmp_path, monke
     assert metrics["n"] == 7
 
 
-def watched(function, asked):
-    """The function, which notes in which precision it is asked to compute."""
-
-    def call(network, *args, **kwargs):
-        asked.append(network.precision)
-        return function(network, *args, **kwargs)
-
-    return call
-
-
-def test_a_map_is_that_of_the_network_in_its_precision():
+def test_a_gradcam_map_is_computed_in_the_precision():
     torch.manual_seed(0)
-    classifier = sealed_case.models.build_classifier("efficientnet_lite0", 0.5)
+    classifier = build_classifier("efficientnet_lite0", 0.5)
     pixels = np.random.default_rng(0).integers(0, 256, (2, 96, 96, 3), np.uint8)
     scale = {"mean": [0.5] * 3, "std": [0.5] * 3}
     plain = gradcam.gradcam_maps(copy.deepcopy(classifier), "global_pool", pixels, [1, 0], **scale)
-    exact, rounded = (
-        gradcam.gradcam_maps(FusedClassifier(classifier, precision), "global_pool", pixels, [1, 0], **scale)
-        for precision in ("float32", "bfloat16")
-    )
+    fused = [FusedClassifier(classifier, precision) for precision in ("float32", "bfloat16")]
+    exact, rounded = (gradcam.gradcam_maps(each, "global_pool", pixels, [1, 0], **scale) for each in fused)
     assert rounded.dtype == np.float32
     np.testing.assert_allclose(exact, plain, atol=1e-3)
     assert 1e-3 < np.abs(rounded - plain).max() < 0.3
 
 
-def test_where_it_is_emulated_that_is_said_once(monkeypatch):
-    said = []
-    monkeypatch.setattr(device, "say", said.append)
+@pytest.fixture
+def emulated(monkeypatch):
+    """A device without bfloat16, about which nothing has been logged yet."""
     monkeypatch.setattr(device, "has_bf16", lambda where: False)
-    device._say.cache_clear()
+    device.warn_if_emulated.cache_clear()
+    yield
+    device.warn_if_emulated.cache_clear()
+
+
+def test_emulation_is_logged_once(emulated, monkeypatch):
+    logged = []
+    monkeypatch.setattr(device, "say", logged.append)
     for _ in range(3):
         device.warn_if_emulated("bfloat16", torch.device("cpu"))
         device.warn_if_emulated("float32", torch.device("cpu"))
-    device._say.cache_clear()
-    assert len(said) == 1
-    assert said[0].startswith("bfloat16: this cpu has no instructions for it; the model computes in it all the same")
+    (line,) = logged
+    assert line.startswith("bfloat16: this cpu has no instructions for it; the model still computes in bfloat16")
+    device.warn_if_emulated.cache_clear()
     monkeypatch.setattr(device, "has_bf16", lambda where: True)
     device.warn_if_emulated("bfloat16", torch.device("cpu"))
-    assert len(said) == 1
+    assert len(logged) == 1
 
 
-def test_evaluate_says_so(tmp_path, monkeypatch, capsys):
+def test_evaluate_logs_emulation(emulated, tmp_path, monkeypatch, capsys):
     known_backbone(monkeypatch)
-    monkeypatch.setattr(device, "has_bf16", lambda where: False)
-    device._say.cache_clear()
     run_evaluate(tmp_path, precision="bfloat16", robustness=0)
-    device._say.cache_clear()
     assert capsys.readouterr().err.count("bfloat16: this cpu has no instructions for it") == 1
 
 
-def test_a_bfloat16_model_may_differ_more_between_machines_and_a_float32_one_no_more_than_before(sealed):
-    assert {name: model.tolerance for name, model in sealed.items()} == {
-        "float32": 1e-4,
-        "bfloat16": TOLERANCES["bfloat16"],
-        "before": 1e-4,
-    }
+def test_the_tolerance_between_machines_is_larger_for_bfloat16(sealed):
+    tolerances = {name: model.tolerance for name, model in sealed.items()}
+    assert tolerances == {"float32": 1e-4, "bfloat16": TOLERANCES["bfloat16"], "before": 1e-4}
     assert 1e-3 < TOLERANCES["bfloat16"] < 0.05
 
 
 @pytest.mark.parametrize("kind", ["onnx", "torch"])
-def test_a_bfloat16_model_is_exported_only_for_who_says_that_it_may_be_another(folders, tmp_path, kind, capsys):
+def test_exporting_a_bfloat16_model_needs_an_explicit_precision(folders, tmp_path, kind, capsys):
     with pytest.raises(SystemExit) as caught:
         main.main(["export", kind, str(folders["bfloat16"]), str(tmp_path / "to")])
     assert caught.value.code == 1
     said = capsys.readouterr().err
-    assert "answers in bfloat16; a file computes in float32 and gives other probabilities" in said
-    assert "say --precision float32 if that is meant, or set evaluate.precision: float32" in said
+    assert "computes in bfloat16, a file in float32, with other probabilities" in said
+    assert "add --precision float32 to export it anyway, or set evaluate.precision: float32" in said
     assert not (tmp_path / "to").exists()
 
 
 @pytest.mark.parametrize("precision", ["float16", "bf16", 16, None, True])
-def test_evaluate_takes_two_precisions_and_no_other(precision):
+def test_evaluate_accepts_two_precisions_and_no_other(precision):
     values = PARAMS.model_dump()
     with pytest.raises(ParameterError, match=r"evaluate\.precision: found .*float32.*bfloat16"):
         check_section(Evaluate, "evaluate", values | {"precision": precision})

@@ -3,7 +3,7 @@ import json
 import pytest
 from kfp.dsl import PipelineTaskFinalStatus
 
-from components.notify import notify as notify_face
+from components.notify import notify as notify_component
 from tests.support.channel import SECRET, channel
 from twofold.orchestration.notifications import TAG, notify, tag_run_outcome
 from twofold.tracking.store import connect, experiment
@@ -20,27 +20,27 @@ VERDICT = {
 
 
 @pytest.fixture(autouse=True)
-def patience(monkeypatch):
-    """What notify sets for the process that it has to itself; here it would reach other tests."""
+def mlflow_timeouts(monkeypatch):
+    """notify sets these in its own process; here they must not reach other tests."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
 
 
 @pytest.fixture
-def heard():
-    with channel() as made:
-        yield made
+def server():
+    with channel() as started:
+        yield started
 
 
 @pytest.fixture
-def webhook(heard, monkeypatch):
-    monkeypatch.setenv("TWOFOLD_WEBHOOK", heard.address)
-    return heard
+def webhook(server, monkeypatch):
+    monkeypatch.setenv("TWOFOLD_WEBHOOK", server.address)
+    return server
 
 
 @pytest.fixture
 def judged(mlflow_store, tmp_path):
-    """Record a verdict as that of a pipeline's run."""
+    """Return a function that records a verdict for a pipeline run."""
     store = connect()
     run = store.client.create_run(experiment(store, "cells"))
 
@@ -57,14 +57,14 @@ def end(run, state="SUCCEEDED", message=""):
     notify(state=state, message=message, register={"experiment": "cells"}, run=run)
 
 
-def test_a_run_that_failed_is_told_without_asking_mlflow(webhook, monkeypatch, capsys):
+def test_a_failed_run_is_reported_without_mlflow(webhook, monkeypatch, capsys):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
     notify(state="FAILED", message="train-head: out of memory", register={}, run="7")
     assert webhook.texts == ["Twofold: pipeline run 7 ended as FAILED. train-head: out of memory"]
     assert SECRET not in "".join(capsys.readouterr())
 
 
-def test_a_refused_model_is_told_with_its_reasons(webhook, judged):
+def test_a_refused_model_is_reported_with_its_reasons(webhook, judged):
     judged("run-a")
     end("run-a")
     expected = (
@@ -81,7 +81,7 @@ def test_a_refused_model_is_told_with_its_reasons(webhook, judged):
         {"dvc_experiment": "short", "headline": "An experiment"},
     ],
 )
-def test_everything_else_is_only_logged(webhook, judged, capsys, changes):
+def test_other_outcomes_are_only_logged(webhook, judged, capsys, changes):
     judged("run-a", **changes)
     end("run-a")
     assert webhook.texts == []
@@ -100,19 +100,19 @@ def test_the_same_model_judged_in_many_runs_has_a_verdict_for_each(webhook, judg
 
 
 @pytest.mark.parametrize(
-    ("state", "told"),
+    ("state", "messages"),
     [("COMPLETE", 0), ("SUCCEEDED", 0), ("FAILED", 1), ("RUNNING", 1), ("CANCELED", 1)],  # RUNNING: its pod was killed
 )
-def test_whatever_the_server_calls_a_success_is_no_failure(webhook, judged, state, told):
+def test_every_name_of_success_is_recognized(webhook, judged, state, messages):
     judged("run-a", passed=True, headline="Promoted: version 2 is the champion")
     status = PipelineTaskFinalStatus(
         state=state, pipeline_job_resource_name="r", pipeline_task_name="t", error_code=None, error_message=None
     )
-    notify_face.python_func(status=status, register={"experiment": "cells"}, run="run-a")
-    assert len(webhook.texts) == told
+    notify_component.python_func(status=status, register={"experiment": "cells"}, run="run-a")
+    assert len(webhook.texts) == messages
 
 
-def test_a_run_opened_by_the_server_is_the_one_that_is_asked(webhook, judged, monkeypatch):
+def test_the_run_in_mlflow_run_id_is_searched(webhook, judged, monkeypatch):
     monkeypatch.setenv("MLFLOW_RUN_ID", judged("run-a"))
     notify(state="SUCCEEDED", message="", register={"experiment": "elsewhere"}, run="run-a")
     assert len(webhook.texts) == 1
@@ -123,16 +123,16 @@ def test_a_run_that_succeeded_without_a_verdict_is_an_error(webhook, judged, cap
     with pytest.raises(SystemExit) as failed:
         end("run-b")
     assert failed.value.code == 1
-    assert "knows no verdict of it" in capsys.readouterr().err
+    assert "holds no verdict of it" in capsys.readouterr().err
     assert len(webhook.texts) == 1
-    assert "ended well, but its verdict cannot be read" in webhook.texts[0]
+    assert "succeeded, but its verdict cannot be read" in webhook.texts[0]
 
 
-def test_without_a_webhook_nobody_is_told_and_the_log_says_so(judged, monkeypatch, capsys):
+def test_without_a_webhook_the_log_says_that_no_message_was_sent(judged, monkeypatch, capsys):
     monkeypatch.delenv("TWOFOLD_WEBHOOK", raising=False)
     judged("run-a")
     end("run-a")
-    assert "TWOFOLD_WEBHOOK is not set, so nobody was told" in capsys.readouterr().err
+    assert "TWOFOLD_WEBHOOK is not set, so no message was sent" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("answer", [302, 404, 500])
@@ -140,9 +140,9 @@ def test_a_webhook_that_refuses_fails_the_task_and_stays_secret(webhook, answer,
     webhook.answer = answer
     with pytest.raises(SystemExit):
         end("7", "FAILED")
-    said = "".join(capsys.readouterr())
-    assert f"answered {answer}" in said
-    assert SECRET not in said
+    output = "".join(capsys.readouterr())
+    assert f"answered {answer}" in output
+    assert SECRET not in output
 
 
 @pytest.mark.parametrize(
@@ -153,6 +153,6 @@ def test_an_address_that_cannot_be_reached_fails_the_task_and_stays_secret(monke
     monkeypatch.setenv("TWOFOLD_WEBHOOK", address)
     with pytest.raises(SystemExit):
         end("7", "FAILED")
-    said = "".join(capsys.readouterr())
-    assert "webhook" in said.lower()
-    assert SECRET not in said
+    output = "".join(capsys.readouterr())
+    assert "webhook" in output.lower()
+    assert SECRET not in output

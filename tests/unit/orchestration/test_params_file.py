@@ -15,15 +15,15 @@ def params(tmp_path):
     return copy
 
 
-def test_setting_a_value_keeps_comments_and_order_and_prints_the_difference(params):
+def test_setting_a_value_keeps_comments_and_order_and_returns_the_diff(params):
     before = params.read_text()
-    difference = set_values(params, ["finetune_all.epochs=9", "ingest.positive=bad"])
+    diff = set_values(params, ["finetune_all.epochs=9", "ingest.positive=bad"])
     after = params.read_text()
     assert get_value(params, "finetune_all.epochs") == 9
     assert get_value(params, "ingest.positive") == "bad"
     assert after == before.replace("  epochs: 6\n", "  epochs: 9\n").replace("positive: defective", "positive: bad")
-    assert "-  positive: defective\n+  positive: bad\n" in difference
-    assert "+  epochs: 9\n" in difference
+    assert "-  positive: defective\n+  positive: bad\n" in diff
+    assert "+  epochs: 9\n" in diff
 
 
 def test_setting_the_same_value_changes_nothing(params):
@@ -62,7 +62,7 @@ def test_every_problem_of_every_section_is_listed_at_once(params):
         assert words in str(caught.value)
 
 
-def test_a_folder_is_no_parameter_file(tmp_path):
+def test_a_folder_is_refused(tmp_path):
     with pytest.raises(ParameterError, match="Is a directory"):
         read(tmp_path)
 
@@ -75,7 +75,7 @@ def test_a_missing_section_is_named(params):
 
 
 @pytest.mark.parametrize(("text", "words"), [("a: [", "not YAML"), ("3", "must hold the sections"), ("", "must hold")])
-def test_a_file_that_is_no_mapping_is_refused(params, text, words):
+def test_a_file_without_a_mapping_is_refused(params, text, words):
     params.write_text(text)
     with pytest.raises(ParameterError, match=words):
         read(params)
@@ -86,8 +86,8 @@ def test_a_missing_file_says_what_to_do(tmp_path):
         read(tmp_path / "params.yaml")
 
 
-def test_getting_a_value_that_is_not_there_says_what_is(params):
-    with pytest.raises(ParameterError, match=r"ingest\.sauce: no 'sauce' in .*; there is source, positive"):
+def test_an_unknown_key_is_answered_with_the_known_ones(params):
+    with pytest.raises(ParameterError, match=r"ingest\.sauce: no 'sauce' in .*; known keys: source, positive"):
         get_value(params, "ingest.sauce")
 
 

@@ -20,7 +20,7 @@ ALL = [
 ]
 
 
-def test_each_finding_is_a_line_with_its_remedy_below_and_a_sum_at_the_end():
+def test_each_finding_is_a_line_with_its_remedy_below_and_the_counts_at_the_end():
     assert lines(ALL) == [
         "ok                     server  2.17.0",
         "warning                image   a tag",
@@ -39,7 +39,7 @@ def test_only_a_failure_fails():
     assert not failed([])
 
 
-def test_a_log_gives_back_what_was_printed_into_it_and_nothing_else():
+def test_findings_are_read_back_from_a_log_and_nothing_else():
     odd = Finding("ünïcode | pipe", "warning", 'two\nlines and "quotes"', "")
     log = "\n".join(
         [
@@ -55,10 +55,10 @@ def test_a_log_gives_back_what_was_printed_into_it_and_nothing_else():
     assert from_log("") == []
 
 
-def test_a_page_is_one_table_whatever_the_texts_hold():
+def test_special_characters_do_not_break_the_table():
     page = markdown([Finding("a|b", "ok", "two\nlines")])
     assert page.splitlines() == [
-        "| | check | seen | what to do |",
+        "| | check | found | what to do |",
         "|---|---|---|---|",
         "| ok | a\\|b | two lines |  |",
     ]

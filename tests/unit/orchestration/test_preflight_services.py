@@ -1,4 +1,4 @@
-"""MLflow and S3 as the checks see them, against a server that answers as each kind of trouble does."""
+"""The checks of MLflow and S3, against a server that answers with each kind of problem."""
 
 import base64
 import http.server
@@ -19,11 +19,11 @@ NAMES = ("URI", "USERNAME", "PASSWORD", "TOKEN", "INSECURE_TLS", "SERVER_CERT_PA
 class Handler(http.server.BaseHTTPRequestHandler):
     answers: ClassVar[dict[str, tuple[int, str]]] = {}
     login: ClassVar[str] = ""
-    seen: ClassVar[list[tuple[str, str]]] = []
+    requests: ClassVar[list[tuple[str, str]]] = []
 
     def do_GET(self):
         path, authorization = self.path.split("?")[0], self.headers.get("Authorization", "")
-        self.seen.append((path, authorization))
+        self.requests.append((path, authorization))
         status, body = self.answers.get(path, (404, "no"))
         if path == SEARCH and self.login and authorization != self.login:
             status, body = 401, "You are not authenticated."
@@ -46,7 +46,7 @@ def server(monkeypatch):
     for name in (*(f"MLFLOW_TRACKING_{each}" for each in NAMES), "AWS_ENDPOINT_URL_S3", "MLFLOW_S3_ENDPOINT_URL"):
         monkeypatch.delenv(name, raising=False)
     Handler.answers = {"/health": (200, "OK"), "/version": (200, OURS), SEARCH: (200, "{}")}
-    Handler.login, Handler.seen = "", []
+    Handler.login, Handler.requests = "", []
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as found:
         threading.Thread(target=found.serve_forever, args=(0.02,), daemon=True).start()
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{found.server_port}/")
@@ -70,14 +70,14 @@ def test_a_server_of_our_version_that_answers_is_ok(server):
         ("1.30.0", "failure"),
     ],
 )
-def test_the_servers_version_is_held_against_the_clients(server, theirs, level):
+def test_the_servers_version_is_compared_with_the_clients(server, theirs, level):
     server.answers["/version"] = (200, theirs)
     found = preflight_services.mlflow()[0]
     assert (found.level, theirs in found.seen, OURS in found.seen) == (level, True, True)
 
 
 @pytest.mark.parametrize(
-    ("answers", "said", "remedy"),
+    ("answers", "problem", "remedy"),
     [
         ({"/health": (404, "nginx")}, "404", "not an MLflow server"),
         ({SEARCH: (403, "Invalid Host header - possible DNS rebinding attack detected")}, "host name", "allowed-hosts"),
@@ -86,10 +86,10 @@ def test_the_servers_version_is_held_against_the_clients(server, theirs, level):
         ({SEARCH: (500, "no database")}, "500", "database"),
     ],
 )
-def test_each_trouble_has_a_remedy(server, answers, said, remedy):
+def test_each_problem_has_a_remedy(server, answers, problem, remedy):
     server.answers |= answers
     found = only(preflight_services.mlflow(), "failure")
-    assert said in found.seen, found
+    assert problem in found.seen, found
     assert remedy in found.remedy, found
 
 
@@ -111,13 +111,13 @@ def test_credentials_do_not_follow_a_redirect(server, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "t0ken")
     server.answers[SEARCH] = (302, "/elsewhere")
     preflight_services.mlflow()
-    assert "/elsewhere" not in [path for path, _ in server.seen]
+    assert "/elsewhere" not in [path for path, _ in server.requests]
 
 
 @pytest.mark.parametrize(
     "address", ["", "sqlite:///mlflow.db", "postgresql://someone:p4ss@db/mlflow", "http://127.0.0.1:9"]
 )
-def test_an_address_that_pods_cannot_use_fails_without_showing_a_password(server, monkeypatch, address):
+def test_an_address_that_pods_cannot_use_fails_and_shows_no_password(server, monkeypatch, address):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
     (found,) = preflight_services.mlflow()
     assert found.level == "failure"
@@ -136,23 +136,28 @@ def keys(server, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("status", "level", "said"),
-    [(200, "ok", "taken"), (403, "failure", "refused"), (404, "failure", "no such bucket"), (400, "failure", "token")],
+    ("status", "level", "words"),
+    [
+        (200, "ok", "accepted"),
+        (403, "failure", "refused"),
+        (404, "failure", "no such bucket"),
+        (400, "failure", "token"),
+    ],
 )
-def test_a_bucket_is_asked_for_by_its_head_alone(keys, status, level, said):
+def test_a_bucket_is_checked_by_a_head_request_only(keys, status, level, words):
     keys.answers["/parts"] = (status, "")
     found = preflight_services.s3("parts")
-    assert (found.level, said in found.seen) == (level, True), found
+    assert (found.level, words in found.seen) == (level, True), found
     assert "s3cret" not in str(found)
     assert "AKID" not in str(found)
-    assert {path for path, _ in keys.seen} == {"/parts"}
+    assert {path for path, _ in keys.requests} == {"/parts"}
 
 
-def test_without_a_bucket_credentials_or_an_endpoint_that_answers(keys, monkeypatch, tmp_path):
+def test_a_missing_bucket_endpoint_or_credentials(keys, monkeypatch, tmp_path):
     assert preflight_services.s3(None).level == "not checked from here"
     assert preflight_services.s3("not a bucket's name").level == "failure"
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-    monkeypatch.setattr(preflight_services, "PATIENCE", 1.0)
+    monkeypatch.setattr(preflight_services, "TIMEOUT", 1.0)
     assert "127.0.0.1:9" in preflight_services.s3("parts").seen
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)

@@ -20,12 +20,12 @@ def sections(monkeypatch):
         experiment = "cells"
 
     monkeypatch.setattr(step_cli, "read", lambda path: {"toy": "P", "register": Register()})
-    # Set, then removed: so that what the runner sets is gone after the test.
+    # Set, then removed, so that monkeypatch restores what the step sets.
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "")
     monkeypatch.delenv("MLFLOW_EXPERIMENT_NAME")
 
 
-def test_what_stands_before_the_star_is_read_and_what_stands_after_it_is_written():
+def test_positional_arguments_are_read_and_keyword_only_ones_written():
     assert step_cli.signature(toy) == (("data",), ("model", "metrics"))
 
 
@@ -37,7 +37,7 @@ def test_a_step_runs_as_a_command(tmp_path):
 
 
 @pytest.mark.usefixtures("sections")
-def test_an_error_for_people_is_one_line_and_exit_status_1(tmp_path, capsys):
+def test_a_twofold_error_is_one_line_and_exit_status_1(tmp_path, capsys):
     with pytest.raises(SystemExit) as caught:
         step_cli.main(toy, ["--data", "bad", "--model", str(tmp_path / "m"), "--metrics", "x"])
     assert caught.value.code == 1

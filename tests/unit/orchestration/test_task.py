@@ -43,14 +43,14 @@ def audit(alone):
 
 
 def as_kubeflow_sends_it(values):
-    """Every number of a dict parameter as a float, as a protobuf's Struct holds it."""
+    """Every number as a float, as in a protobuf Struct."""
     return json.loads(json.dumps(values), parse_int=float)
 
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch):
     for name in ("KUBERNETES_SERVICE_HOST", "MLFLOW_TRACKING_URI", "TWOFOLD_PIPELINE_RUN", "SOME_VARIABLE"):
-        # Set first, so that what a task sets is taken back after the test.
+        # Set, then removed, so that monkeypatch restores what a task sets.
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
 
@@ -63,7 +63,7 @@ def test_a_step_runs_on_whole_numbers_that_came_as_floats_and_returns_its_digest
     assert json.loads(Path(places["metrics"]).read_text())["images"] == 20
 
 
-def test_a_task_names_its_audit_by_digest_and_its_source_without_a_token(section, places, audit):
+def test_the_audit_has_a_digest_and_the_source_is_recorded_without_a_token(section, places, audit):
     run_step(ingest, section, {}, {}, **places, audit=audit)
     assert digest_of(audit) == digest(Path(audit))
     assert recorded_source(section) == section["source"]
@@ -74,7 +74,7 @@ def test_a_task_names_its_audit_by_digest_and_its_source_without_a_token(section
 
 
 @pytest.mark.parametrize("value", [50_000_000.5, "50000000", True, float("nan"), None])
-def test_a_number_that_is_none_fails_the_task_before_anything_is_written(section, places, audit, alone, capsys, value):
+def test_an_invalid_number_fails_the_task_before_anything_is_written(section, places, audit, alone, capsys, value):
     with pytest.raises(SystemExit) as failed:
         run_step(ingest, section | {"max_bytes": value}, {}, {}, **places, audit=audit)
     assert failed.value.code == 1
@@ -82,8 +82,8 @@ def test_a_number_that_is_none_fails_the_task_before_anything_is_written(section
     assert not (alone / "out").exists()
 
 
-def test_no_whole_number_that_kubeflow_could_round_is_allowed_where_it_matters():
-    """A float holds whole numbers up to 2^53. `views` is one of four."""
+def test_no_allowed_whole_number_is_too_large_for_a_float():
+    """Kubeflow sends floats, which hold whole numbers up to 2^53. `views` is one of four."""
     from twofold.orchestration.params_file import STEPS, section_model
 
     unbounded = set()
@@ -95,13 +95,13 @@ def test_no_whole_number_that_kubeflow_could_round_is_allowed_where_it_matters()
     assert unbounded == {"evaluate.views"}
 
 
-def test_what_is_read_must_be_what_was_written(section, places, alone, capsys):
+def test_an_input_that_changed_since_it_was_written_is_refused(section, places, alone, capsys):
     (alone / "read").mkdir()
     (alone / "read" / "file").write_text("as it was")
     before = digest(alone / "read")
 
     def step(params, source, *, raw, metrics):
-        """Take something."""
+        """Read something."""
         raw.parent.mkdir()
         raw.write_text(source.name)
         metrics.write_text("{}")
@@ -111,10 +111,10 @@ def test_what_is_read_must_be_what_was_written(section, places, alone, capsys):
     (alone / "read" / "file").write_text("as it is now")
     with pytest.raises(SystemExit):
         run_step(step, section, {"source": before}, {}, source=str(alone / "read"), **places)
-    assert f"the task that wrote it named {before}" in capsys.readouterr().err
+    assert f"the task that wrote it returned {before}" in capsys.readouterr().err
 
 
-def test_a_step_that_leaves_something_out_has_failed(section, places, capsys):
+def test_a_step_that_does_not_write_every_output_fails(section, places, capsys):
     def step(params, *, raw, metrics):
         """Forget the metrics."""
         raw.parent.mkdir()
@@ -126,12 +126,12 @@ def test_a_step_that_leaves_something_out_has_failed(section, places, capsys):
     assert "ended without having written metrics" in capsys.readouterr().err
 
 
-def test_the_environment_is_set_where_the_pod_does_not_say_otherwise(section, places, monkeypatch):
+def test_the_pods_own_variables_take_precedence(section, places, monkeypatch):
     monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
     seen = {}
 
     def step(params: Ingest, *, raw, metrics):
-        """Look around."""
+        """Record the environment."""
         seen.update(os.environ)
         raw.parent.mkdir()
         raw.write_text("a")
@@ -144,7 +144,7 @@ def test_the_environment_is_set_where_the_pod_does_not_say_otherwise(section, pl
 
 
 @pytest.mark.parametrize("step", [train_head, register])
-def test_in_a_pod_nothing_is_recorded_in_the_pod(sections, step, monkeypatch, capsys):
+def test_in_a_pod_a_tracking_server_is_required(sections, step, monkeypatch, capsys):
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
     with pytest.raises(SystemExit):
         run_step(step, sections[step.__name__], {}, {})
@@ -156,16 +156,16 @@ def test_ingest_needs_no_mlflow_in_a_pod(section, places, audit, monkeypatch):
     assert run_step(ingest, section, {}, {}, **places, audit=audit)
 
 
-def test_a_mistake_in_the_last_section_ends_the_run_at_its_door(sections, capsys):
+def test_a_mistake_in_the_last_section_fails_the_first_task(sections, capsys):
     sent = as_kubeflow_sends_it(sections)
     assert check_all_sections(**sent) == sections["register"]["experiment"]
     sent["register"]["gates"] = []
     sent["finetune_all"]["epochs"] = 0.0
     with pytest.raises(SystemExit):
         check_all_sections(**sent)
-    said = capsys.readouterr().err
-    assert "register.gates" in said
-    assert "finetune_all.epochs" in said
+    errors = capsys.readouterr().err
+    assert "register.gates" in errors
+    assert "finetune_all.epochs" in errors
 
 
 def test_pages_are_copied_whole_or_not_at_all(alone, capsys):

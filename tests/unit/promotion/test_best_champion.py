@@ -1,4 +1,4 @@
-"""The best champion before: handed on from version to version, and forgotten only where a person says so."""
+"""The best former champion: inherited from version to version, and reset only by a person."""
 
 import numpy as np
 import pytest
@@ -22,12 +22,12 @@ def beside(right, version):
     return case.beside(TEST, case.answered(right, TARGET), version=version)
 
 
-def test_a_model_without_a_champion_before_it_is_the_best():
+def test_a_model_without_a_former_champion_is_the_best():
     assert best_champions_before(None, GATES, 1) == {}
     assert inherited_best(None, GATES, 1, None, {}) == {}
 
 
-def test_a_worse_candidate_names_the_champion_as_the_better_one_a_better_one_itself():
+def test_a_worse_candidate_names_the_champion_and_a_better_one_nobody():
     better, worse = beside([True] * 4, "3"), beside([False] * 4, "3")
     assert inherited_best(None, GATES, 1, better, {}) == {"accuracy": "3", "brier": "3"}
     assert inherited_best(None, GATES, 1, worse, {}) == {}
@@ -35,17 +35,17 @@ def test_a_worse_candidate_names_the_champion_as_the_better_one_a_better_one_its
     assert inherited_best(None, GATES, 1, equal, {}) == {}, "as good is good enough"
 
 
-def test_in_each_figure_the_best_is_handed_on_for_itself():
+def test_the_best_of_each_metric_is_inherited_separately():
     tag = as_tag({"accuracy": "1", "brier": "2", "f1": "1", "roc_auc": "1"})
     assert best_champions_before(tag, GATES, 1) == {"accuracy": "1", "brier": "2"}
     champion, first, second = beside([False] * 4, "3"), beside([True] * 4, "1"), beside([False] * 4, "2")
-    handed = inherited_best(tag, GATES, 1, champion, {"accuracy": first, "brier": second})
-    # Not as good as version 1, but better than version 2; what no gate asks for stays as it was.
-    assert handed == {"accuracy": "1", "f1": "1", "roc_auc": "1"}
+    inherited = inherited_best(tag, GATES, 1, champion, {"accuracy": first, "brier": second})
+    # Worse than version 1, but better than version 2; metrics without a gate keep their entry.
+    assert inherited == {"accuracy": "1", "f1": "1", "roc_auc": "1"}
 
 
-def test_small_steps_down_do_not_add_up():
-    """Each a little worse than the one before: the first one stays the reference."""
+def test_many_small_losses_are_compared_with_the_first_champion():
+    """Each version is a little worse than the one before; the first one stays the reference."""
     tag = None
     qualities = [0.95, 0.9, 0.85, 0.8]
     for version, quality in enumerate(qualities[1:], start=2):
@@ -60,7 +60,7 @@ def test_small_steps_down_do_not_add_up():
     assert tag == '{"brier": "1"}'
 
 
-def test_a_reset_forgets_the_versions_before_it():
+def test_a_reset_removes_older_versions():
     tag = as_tag({"accuracy": "1", "brier": "5"})
     assert best_champions_before(tag, GATES, 2) == {"brier": "5"}
     assert best_champions_before(tag, GATES, 6) == {}
@@ -70,8 +70,8 @@ def test_a_reset_forgets_the_versions_before_it():
 @pytest.mark.parametrize(
     "tag", ["{", "[]", "[" * 50_000, '{"accuracy": 1e400}', '{"accuracy": "best"}', '{"accuracy": null}', "3"]
 )
-def test_a_tag_that_cannot_be_read_stops_it(tag):
-    with pytest.raises(RegistryError, match=r"twofold\.best.*set it right"):
+def test_a_tag_that_cannot_be_read_is_an_error(tag):
+    with pytest.raises(RegistryError, match=r"twofold\.best.*correct it in MLflow"):
         best_champions_before(tag, GATES, 1)
 
 

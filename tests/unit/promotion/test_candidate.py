@@ -1,4 +1,4 @@
-"""The candidate: artifacts that were not made from each other are no candidate."""
+"""The candidate: artifacts that were not made from each other are refused."""
 
 import hashlib
 from dataclasses import replace
@@ -27,7 +27,7 @@ def made(tmp_path_factory):
         (lambda own: (own.model / "extra").write_text(""), "the model's digest is .*run evaluate again"),
         (lambda own: (own.evaluation / "predictions.parquet").unlink(), "predictions.parquet: cannot be read"),
         (lambda own: (own.head / "meta.json").unlink(), "meta.json: no such file"),
-        (lambda own: rebased(own.head), "the base weights is 0+, expected b+"),
+        (lambda own: rebased(own.head), "the base weights' SHA-256 is 0+, expected b+"),
     ],
 )
 def test_altered_artifacts_are_refused(made, tmp_path, change, message):
@@ -51,7 +51,7 @@ def test_artifacts_of_other_data_are_refused(made, tmp_path, monkeypatch):
         read_candidate(*made._replace(raw=other[0]))
 
 
-def test_the_key_is_of_model_decision_and_test_images(made):
+def test_the_key_depends_on_model_decision_and_test_images(made):
     candidate = read_candidate(*made)
     assert candidate.key == read_candidate(*made).key
     for name in ("finetune_all", "decision"):
@@ -60,7 +60,7 @@ def test_the_key_is_of_model_decision_and_test_images(made):
     assert replace(candidate, digests={**candidate.digests, "train_head": "0"}).key == candidate.key
 
 
-def test_the_sample_holds_the_files_of_the_test_images_and_their_probabilities(made):
+def test_the_sample_has_the_files_of_test_images_and_their_probabilities(made):
     candidate = read_candidate(*made)
     files, probability = sample_files(candidate, 3)
     by_sha256 = dict(zip(candidate.test.sha256, candidate.test.probability, strict=True))

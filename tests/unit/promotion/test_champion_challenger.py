@@ -1,31 +1,27 @@
-"""The contest in a real registry: the champion and the best one before, on the same images; what is recorded of it."""
+"""Champion and challenger in a real registry: compared on the same images, and what is recorded of it."""
 
-import csv
 import hashlib
 
 import pytest
 
 from tests.support import registration_case as case
 from tests.support.corner_store import client
-from twofold.core.artifacts import read_json, write_json
+from twofold.core.artifacts import read_csv, read_json, write_json
 from twofold.promotion import best_champion, champion_challenger
 from twofold.promotion.gates import Maximum, Minimum, NonInferior
 from twofold.serving.sealed_model import sha256
 from twofold.tracking import registry_client
 
-# Thirty was trained on and is a test image now; the bad image of 110 was one and is gone; the good one of 90 validates.
-OTHER = [
-    *(image for image in case.IMAGES if image[1] not in (30, 110, 90)),
-    ("test", 30, False),
-    ("validation", 90, False),
-]
+# Images by their grey: 30 moved from train to test, 90 from test to validation, and the bad one of 110 is gone.
+OTHER = [image for image in case.IMAGES if image[1] not in (30, 110, 90)]
+OTHER += [("test", 30, False), ("validation", 90, False)]
 ANY = Minimum(figure="accuracy", min=0.0)
 LOOSE = [ANY, NonInferior(figure="accuracy", non_inferior_by=0.95)]
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """Models on the same data, and one on data of which the test was changed."""
+    """Models on the same data, and one on data with another test split."""
     root = tmp_path_factory.mktemp("candidates")
     with pytest.MonkeyPatch.context() as patch:
         case.know_corner(patch)
@@ -37,7 +33,7 @@ def made(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch, mlflow_store):
+def fast_registration(monkeypatch, mlflow_store):
     case.hurry(monkeypatch)
 
 
@@ -49,12 +45,7 @@ def image(grey):
     return hashlib.sha256(case.image(grey)).hexdigest()
 
 
-def rows(path):
-    with path.open(newline="") as stream:
-        return list(csv.DictReader(stream))
-
-
-def test_what_a_model_was_made_from_is_sealed_with_it(made, tmp_path, mlflow_store):
+def test_the_splits_are_sealed_with_the_model(made, tmp_path, mlflow_store):
     case.run(made["good"], tmp_path)
     (path,) = mlflow_store.rglob("artifacts/sealed/splits.json")
     sealed = read_json(path)
@@ -64,7 +55,7 @@ def test_what_a_model_was_made_from_is_sealed_with_it(made, tmp_path, mlflow_sto
     assert read_json(path.with_name("seal.json"))["files"]["splits.json"] == sha256(path)
 
 
-def test_what_the_champion_learned_from_is_left_out_and_what_vanished_is_named(made, tmp_path):
+def test_images_that_the_champion_learned_from_are_left_out_and_vanished_ones_are_named(made, tmp_path):
     case.run(made["good"], tmp_path)
     gates = [*LOOSE, Maximum(figure="vanished_test_images", max=2)]
     verdict = case.run(made["moved"], tmp_path, gated(gates))
@@ -75,20 +66,20 @@ def test_what_the_champion_learned_from_is_left_out_and_what_vanished_is_named(m
     assert beside["test_fingerprint"] == hashlib.sha256("".join(lines).encode()).hexdigest()
     assert verdict["gates"][1]["test_fingerprint"] == beside["test_fingerprint"]
     assert verdict["candidate"]["test_fingerprint"] != beside["test_fingerprint"]
-    found = {row["sha256"]: row["now"] for row in rows(tmp_path / "registration" / "vanished.csv")}
+    found = {row["sha256"]: row["now"] for row in read_csv(tmp_path / "registration" / "vanished.csv")}
     assert found == {image(110): "no longer in the data", image(90): "in validation"}
     assert (verdict["gates"][2]["value"], verdict["gates"][2]["passed"], verdict["promoted"]) == (2.0, True, True)
     strict = case.run(made["moved"], tmp_path, gated([*LOOSE, Maximum(figure="vanished_test_images", max=1)]))
     assert strict["reasons"][0] == "vanished_test_images at most 1: 2 is above 1"
 
 
-def test_the_comparison_is_in_the_verdict_the_table_the_card_and_mlflow(made, tmp_path):
+def test_the_comparison_is_in_the_verdict_the_table_the_model_card_and_mlflow(made, tmp_path):
     case.run(made["good"], tmp_path)
     verdict = case.run(made["backwards"], tmp_path, gated(LOOSE))
     beside = verdict["comparison"]
     assert (beside["figures"]["accuracy"]["candidate"], beside["figures"]["accuracy"]["champion"]) == (3 / 7, 5 / 7)
     assert beside["figures"]["accuracy"]["low"] < -2 / 7 < beside["figures"]["accuracy"]["high"]
-    table = rows(tmp_path / "registration" / "disagreements.csv")
+    table = read_csv(tmp_path / "registration" / "disagreements.csv")
     sides = [row["right"] for row in table]
     counts = {"candidate": beside["mcnemar"]["candidate_only"], "champion": beside["mcnemar"]["champion_only"]}
     assert {side: sides.count(side) for side in counts} == counts
@@ -102,12 +93,12 @@ def test_the_comparison_is_in_the_verdict_the_table_the_card_and_mlflow(made, tm
     assert {"registration/disagreements.csv", "registration/vanished.csv"} <= set(logged)
 
 
-def test_steps_down_do_not_add_up_until_a_person_says_so(made, tmp_path):
+def test_small_losses_do_not_add_up_until_a_person_resets_the_reference(made, tmp_path):
     case.run(made["good"], tmp_path)
     case.run(made["backwards"], tmp_path, gated(LOOSE))
     tags = client().get_model_version("corner", "2").tags
     assert tags[best_champion.BEST] == '{"accuracy": "1"}'
-    # As good as the champion, but not as good as the one before it.
+    # As good as the champion, but worse than the champion before it.
     gates = [ANY, NonInferior(figure="accuracy", non_inferior_by=0.3)]
     refused = case.run(made["again"], tmp_path, gated(gates))
     assert [(gate["against"], gate["passed"]) for gate in refused["gates"]] == [(None, True), ("2", True), ("1", False)]
@@ -117,7 +108,7 @@ def test_steps_down_do_not_add_up_until_a_person_says_so(made, tmp_path):
     assert client().get_model_version("corner", "3").tags[best_champion.BEST] == "{}"
 
 
-def test_a_best_champion_that_was_deleted_lets_nothing_pass_and_the_way_out_is_named(made, tmp_path):
+def test_a_deleted_best_champion_fails_the_gate_and_the_remedy_is_named(made, tmp_path):
     case.run(made["good"], tmp_path)
     case.run(made["backwards"], tmp_path, gated(LOOSE))
     client().delete_model_version("corner", "1")
@@ -127,7 +118,7 @@ def test_a_best_champion_that_was_deleted_lets_nothing_pass_and_the_way_out_is_n
     assert case.run(made["again"], tmp_path, gated(LOOSE, since=2))["promoted"] is True
 
 
-def test_a_champion_that_does_not_say_what_it_learned_from_is_not_compared(made, tmp_path, mlflow_store):
+def test_a_champion_sealed_without_its_splits_is_not_compared(made, tmp_path, mlflow_store):
     case.run(made["good"], tmp_path)
     (path,) = mlflow_store.rglob("artifacts/sealed/splits.json")
     seal = path.with_name("seal.json")
@@ -141,7 +132,7 @@ def test_a_champion_that_does_not_say_what_it_learned_from_is_not_compared(made,
     assert "make another version champion with `twofold models rollback" in verdict["reasons"][-1]
 
 
-def test_size_and_speed_are_measured_once_and_judged(made, tmp_path, monkeypatch):
+def test_size_and_latency_are_measured_once_and_judged(made, tmp_path, monkeypatch):
     gates = [ANY, Maximum(figure="model_bytes", max=10_000_000), Maximum(figure="latency_ms", max=60_000)]
     verdict = case.run(made["good"], tmp_path, gated(gates))
     assert verdict["promoted"] is True
@@ -157,6 +148,6 @@ def test_size_and_speed_are_measured_once_and_judged(made, tmp_path, monkeypatch
     assert case.run(made["good"], tmp_path, gated(slow))["passed"] is False
 
 
-def test_speed_that_no_gate_asks_for_is_not_measured(made, tmp_path, monkeypatch):
+def test_latency_is_measured_only_for_a_gate(made, tmp_path, monkeypatch):
     monkeypatch.setattr(champion_challenger, "measure_latency", lambda candidate: pytest.fail("measured"))
     assert "latency_ms" not in case.run(made["good"], tmp_path)["measured"]

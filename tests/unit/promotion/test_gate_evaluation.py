@@ -1,4 +1,4 @@
-"""Judging: every way in which a gate must not pass, and the ways in which it may."""
+"""Gate evaluation: when a gate passes, and every case in which it must fail."""
 
 import math
 
@@ -14,7 +14,7 @@ TARGET = [1] * 40 + [0] * 60
 RIGHT = [True] * 90 + [False] * 10
 TEST = case.predictions(TARGET, case.answered(RIGHT, TARGET))  # 50 of 60 and 40 of 40
 SUBJECT = case.subject(TEST)
-# The champion is wrong where the candidate is right three times, and right where it is wrong once.
+# Three images that only the candidate gets right, and one that only the champion gets right.
 CHAMPION = case.beside(TEST, case.answered([False] * 3 + [True] * 88 + [False] * 9, TARGET))
 ACCURATE = Minimum(figure="accuracy", min=0.8)
 
@@ -41,7 +41,7 @@ def test_absolute_gates(gate, passed, limit, detail):
         assert (result.bound, result.n) == (None, 100)
 
 
-def test_a_gate_on_a_bound_is_held_to_that_end_of_the_interval():
+def test_a_gate_with_bound_compares_that_bound_of_the_interval():
     low, high = wilson(90, 100)  # .8256 to .9448
     for end, bound in ((low, "lower"), (high, "upper")):
         for limit, passed in ((end - 1e-6, True), (end + 1e-6, False)):
@@ -67,15 +67,15 @@ def test_a_gate_on_a_bound_is_held_to_that_end_of_the_interval():
         (None, False),
     ],
 )
-def test_the_bound_of_a_figure_that_only_evaluate_knows_is_the_one_it_wrote(intervals, passed):
+def test_the_bound_of_a_metric_that_only_evaluate_computes_is_the_recorded_one(intervals, passed):
     subject = case.subject(TEST, ece_uncalibrated=0.05, intervals=intervals)
     result = only(Maximum(figure="ece_uncalibrated", max=0.1, bound="upper"), subject)
     assert result.passed is passed
     assert passed or result.bound == 0.11 or "has no interval" in result.detail
 
 
-def test_a_gate_against_the_champion_is_held_to_the_one_sided_bound_of_the_paired_difference():
-    # 3 images that only the candidate gets right, 1 that only the champion does: the lower end of Tango's.
+def test_a_relative_gate_compares_the_one_sided_bound_of_the_paired_difference():
+    # 3 images that only the candidate gets right, 1 that only the champion does: Tango's lower bound.
     bound = tango(3, 1, 100, level=0.9).low
     for limit, passed in ((bound - 1e-6, True), (bound + 1e-6, False)):
         result = only(NonInferior(figure="accuracy", non_inferior_by=-limit))
@@ -86,12 +86,12 @@ def test_a_gate_against_the_champion_is_held_to_the_one_sided_bound_of_the_paire
     assert (better.passed, better.limit, better.bound) == (False, 0.0, pytest.approx(bound))
 
 
-def test_a_model_that_is_clearly_better_is_proven_to_be():
+def test_a_clearly_better_model_is_proven_to_be_better():
     worse = case.beside(TEST, case.answered([False] * 20 + [True] * 70 + [False] * 10, TARGET))
     bound = tango(20, 0, 100, level=0.9).low
     assert only(Better(figure="accuracy", better_by=bound - 1e-6), champion=worse).passed
     assert not only(Better(figure="accuracy", better_by=bound + 1e-6), champion=worse).passed
-    # The same the other way round, where less is better.
+    # The same for a metric where less is better.
     assert only(Better(figure="brier", better_by=0.0), champion=worse).passed
     losing = case.beside(case.predictions(TARGET, worse.other.probability), TEST.probability)
     result = only(NonInferior(figure="brier", non_inferior_by=0.05), champion=losing)
@@ -102,28 +102,28 @@ def test_a_model_that_is_clearly_better_is_proven_to_be():
 @pytest.mark.parametrize(
     ("value", "reason"),
     [
-        (math.nan, "figure 'accuracy' is nan, not a finite number"),
-        (math.inf, "figure 'accuracy' is inf, not a finite number"),
-        (-math.inf, "figure 'accuracy' is -inf, not a finite number"),
-        (None, "figure 'accuracy' is None, not a number"),
-        ("0.9", "figure 'accuracy' is '0.9', not a number"),
-        (True, "figure 'accuracy' is True, not a number"),
-        ({"mono": 0.9}, "figure 'accuracy' is {'mono': 0.9}, not a number"),
+        (math.nan, "metric 'accuracy' is nan, not a finite number"),
+        (math.inf, "metric 'accuracy' is inf, not a finite number"),
+        (-math.inf, "metric 'accuracy' is -inf, not a finite number"),
+        (None, "metric 'accuracy' is None, not a number"),
+        ("0.9", "metric 'accuracy' is '0.9', not a number"),
+        (True, "metric 'accuracy' is True, not a number"),
+        ({"mono": 0.9}, "metric 'accuracy' is {'mono': 0.9}, not a number"),
     ],
 )
 @pytest.mark.parametrize("gate", [ACCURATE, Maximum(figure="accuracy", max=2)], ids=["min", "max"])
-def test_a_figure_that_is_no_finite_number_does_not_pass(gate, value, reason):
+def test_a_metric_that_is_not_a_finite_number_fails(gate, value, reason):
     verdict = evaluate_gates([gate], GateInputs({"accuracy": value}, TEST, 0.5), CHAMPION)
     assert not verdict.passed
     assert (verdict.gates[0].value, verdict.gates[0].detail) == (None, reason)
     assert verdict.reasons == (f"{verdict.gates[0].name}: {reason}",)
 
 
-def test_a_figure_that_is_missing_does_not_pass_and_says_what_there_is():
+def test_a_missing_metric_fails_and_the_known_ones_are_named():
     subject = GateInputs({"accuracy": 0.9, "log_loss": 0.3, "n": 100, "slices": {}}, TEST, 0.5)
     result = only(Minimum(figure="acuracy", min=0), subject)
-    assert (result.passed, result.detail) == (False, "figure 'acuracy' is missing; there are: accuracy, log_loss")
-    assert finite_number({}, "accuracy") == (None, "figure 'accuracy' is missing; there are: none")
+    assert (result.passed, result.detail) == (False, "metric 'acuracy' is missing; there are: accuracy, log_loss")
+    assert finite_number({}, "accuracy") == (None, "metric 'accuracy' is missing; there are: none")
 
 
 @pytest.mark.parametrize(
@@ -137,20 +137,16 @@ def test_a_figure_that_is_missing_does_not_pass_and_says_what_there_is():
 )
 @pytest.mark.parametrize(
     ("target", "words"),
-    [
-        ([1], "1 test image: too few"),
-        ([1] * 40, "no test image of the negative one"),
-        ([0] * 40, "of the positive one"),
-    ],
+    [([1], "1 test image: too few"), ([1] * 40, "image of the negative one"), ([0] * 40, "image of the positive one")],
 )
-def test_one_image_or_one_class_proves_nothing(gate, target, words):
+def test_one_image_or_one_class_fails(gate, target, words):
     test = case.predictions(target, case.answered([True] * len(target), target))
     result = only(gate, case.subject(test), case.beside(test, test.probability))
     assert (result.applies, result.passed) == (True, False)
     assert words in result.detail
 
 
-def test_without_gates_nothing_passes():
+def test_without_gates_every_model_fails():
     for champion in (None, CHAMPION):
         verdict = evaluate_gates([], SUBJECT, champion)
         assert not verdict.passed
@@ -170,35 +166,29 @@ def test_without_a_champion_relative_gates_do_not_apply_and_an_absolute_one_on_t
     subject = case.subject(TEST, model_bytes=5.0)
     verdict = evaluate_gates([alone], subject, None)
     assert not verdict.passed
-    assert "at least one 'min' or 'max' gate on a figure of the test is needed" in verdict.reasons[0]
+    assert "at least one 'min' or 'max' gate on a metric of the test is needed" in verdict.reasons[0]
     both = evaluate_gates([alone, ACCURATE], subject, None)
     assert both.passed
     assert alone.figure == "model_bytes" or "there is no champion yet" in both.gates[0].detail
 
 
-def test_a_champion_that_cannot_be_scored_lets_nothing_pass():
+def test_with_a_champion_that_cannot_be_scored_every_model_fails():
     broken = case.broken(TEST)
-    gates = [
-        ACCURATE,
-        NonInferior(figure="accuracy", non_inferior_by=1.0),
-        Maximum(figure="vanished_test_images", max=9),
-    ]
+    relative = NonInferior(figure="accuracy", non_inferior_by=1.0)
+    gates = [ACCURATE, relative, Maximum(figure="vanished_test_images", max=9)]
     verdict = evaluate_gates(gates, case.subject(TEST, vanished_test_images=0.0), broken)
     assert [gate.passed for gate in verdict.gates] == [True, False, False]
     assert verdict.reasons[-1] == "the champion, version 4, could not be scored: its weights are gone; mend it"
-    assert not evaluate_gates([ACCURATE], SUBJECT, broken).passed, "even where no gate asks for it"
+    assert not evaluate_gates([ACCURATE], SUBJECT, broken).passed, "even without a relative gate"
 
 
-def test_all_gates_are_evaluated_whatever_the_others_say():
+def test_all_gates_are_evaluated_whatever_the_results_of_the_others():
     gates = [Minimum(figure="none", min=0), Minimum(figure="accuracy", min=0.95), ACCURATE]
     verdict = evaluate_gates(gates, SUBJECT, None)
     assert [gate.passed for gate in verdict.gates] == [False, False, True]
     assert len(verdict.reasons) == 2
-    assert [gate["name"] for gate in verdict.as_json()] == [
-        "none at least 0",
-        "accuracy at least 0.95",
-        "accuracy at least 0.8",
-    ]
+    names = [gate["name"] for gate in verdict.as_json()]
+    assert names == ["none at least 0", "accuracy at least 0.95", "accuracy at least 0.8"]
 
 
 @pytest.mark.parametrize(
@@ -211,7 +201,7 @@ def test_vanished_test_images_are_gated(value, passed):
     assert (result.applies, result.passed) == (True, passed)
 
 
-def test_what_is_measured_as_it_is_has_no_bound_and_what_is_not_measured_does_not_pass():
+def test_a_measured_metric_has_no_bound_and_fails_if_it_is_missing():
     subject = case.subject(TEST, latency_ms=12.5)
     assert only(Maximum(figure="latency_ms", max=20), subject).detail == "12.5 is at most 20"
     refused = only(Maximum(figure="latency_ms", max=20, bound="upper"), subject)
@@ -219,10 +209,10 @@ def test_what_is_measured_as_it_is_has_no_bound_and_what_is_not_measured_does_no
     assert only(Maximum(figure="model_bytes", max=20), subject).passed is False
 
 
-# The best champion before
+# The best former champion
 
 
-def test_no_model_is_worse_than_the_best_champion_before():
+def test_the_best_former_champion_has_a_gate_result_too():
     gate = NonInferior(figure="accuracy", non_inferior_by=0.1)
     better = case.beside(TEST, case.answered([True] * 100, TARGET), version="2")
     verdict = evaluate_gates([gate, Better(figure="accuracy", better_by=0.0)], SUBJECT, CHAMPION, {"accuracy": better})
@@ -232,13 +222,12 @@ def test_no_model_is_worse_than_the_best_champion_before():
         ("accuracy worse than the best champion before by less than 0.1", "2", False),
         ("accuracy better than the champion by more than 0", "4", False),
     ]
-    assert evaluate_gates([gate], SUBJECT, CHAMPION, {"f1": better}).passed, "of another figure"
+    assert evaluate_gates([gate], SUBJECT, CHAMPION, {"f1": better}).passed, "of another metric"
 
 
-def test_a_best_champion_before_that_cannot_be_scored_lets_nothing_pass():
+def test_a_best_former_champion_that_cannot_be_scored_fails_the_gate():
     gone = case.broken(TEST, "it has been deleted in MLflow", version="2")
-    verdict = evaluate_gates(
-        [NonInferior(figure="accuracy", non_inferior_by=1.0)], SUBJECT, CHAMPION, {"accuracy": gone}
-    )
+    gate = NonInferior(figure="accuracy", non_inferior_by=1.0)
+    verdict = evaluate_gates([gate], SUBJECT, CHAMPION, {"accuracy": gone})
     assert not verdict.passed
     assert verdict.gates[1].detail == "version 2 could not be scored: it has been deleted in MLflow"

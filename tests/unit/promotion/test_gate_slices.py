@@ -1,4 +1,4 @@
-"""Judging slices: which are judged, what is proven of many at once, and what must not pass."""
+"""Gates on slices: which slices are judged, Holm's procedure over many of them, and slices that must fail."""
 
 import numpy as np
 import pytest
@@ -10,16 +10,20 @@ from twofold.promotion.gates import Minimum, NonInferior
 
 
 def sliced(sizes, wrong):
-    """Slices a, b, c … of so many images of which so many are answered wrongly, half of each being positive."""
+    """Slices a, b, c … of these sizes and numbers of errors; half of the images are positive."""
     target = [number % 2 for size in sizes for number in range(size)]
     right = [number >= bad for size, bad in zip(sizes, wrong, strict=True) for number in range(size)]
     column = [name for size, name in zip(sizes, "abcdefghij", strict=False) for _ in range(size)]
     return case.predictions(target, case.answered(right, target), {"line": column})
 
 
-def test_every_slice_is_judged_that_has_thirty_images():
+def verdict_of(gate, test, champion=None):
+    return evaluate_gates([gate], case.subject(test), champion)
+
+
+def test_every_slice_of_thirty_images_is_judged():
     test = sliced([30, 40, 29], [3, 12, 29])
-    found = evaluate_gates([Minimum(figure="accuracy", min=0.75, slice="line")], case.subject(test), None)
+    found = verdict_of(Minimum(figure="accuracy", min=0.75, slice="line"), test)
     shown = [(one.slice, one.value, one.n, one.applies, one.passed) for one in found.gates]
     assert shown == [
         ({"line": "a"}, 0.9, 30, True, True),
@@ -28,9 +32,9 @@ def test_every_slice_is_judged_that_has_thirty_images():
     ]
     assert found.gates[2].detail == "shown and not judged: fewer than 30 images"
     assert found.reasons == ("accuracy (line: b) at least 0.75: 0.7000 is below 0.7500",)
-    one = evaluate_gates([Minimum(figure="accuracy", min=0.75, slice={"line": "a"})], case.subject(test), None)
+    one = verdict_of(Minimum(figure="accuracy", min=0.75, slice={"line": "a"}), test)
     assert (len(one.gates), one.passed) == (1, True)
-    few = evaluate_gates([Minimum(figure="accuracy", min=0.75, slice={"line": "c"})], case.subject(test), None)
+    few = verdict_of(Minimum(figure="accuracy", min=0.75, slice={"line": "c"}), test)
     assert not few.passed
     assert "no gate applies" in few.reasons[0]
 
@@ -42,66 +46,64 @@ def test_every_slice_is_judged_that_has_thirty_images():
         ({"line": "z"}, "no test image has the line 'z'; there are: a"),
     ],
 )
-def test_a_slice_that_is_not_there_does_not_pass(wanted, words):
+def test_a_missing_slice_fails(wanted, words):
     test = sliced([40], [0])
     for gate in (
         Minimum(figure="accuracy", min=0.1, slice=wanted),
         NonInferior(figure="accuracy", non_inferior_by=1.0, slice=wanted),
     ):
-        (result,) = evaluate_gates([gate], case.subject(test), case.beside(test, test.probability)).gates
+        (result,) = verdict_of(gate, test, case.beside(test, test.probability)).gates
         assert (result.passed, result.detail) == (False, words)
 
 
-def test_a_slice_without_a_class_has_no_recall_and_does_not_pass():
+def test_a_slice_without_a_class_has_no_recall_and_fails():
     target = [0] * 40 + [0, 1] * 20
     test = case.predictions(target, case.answered([True] * 80, target), {"line": ["a"] * 40 + ["b"] * 40})
-    verdict = evaluate_gates([Minimum(figure="recall", min=0.5, slice="line")], case.subject(test), None)
+    verdict = verdict_of(Minimum(figure="recall", min=0.5, slice="line"), test)
     assert [gate.passed for gate in verdict.gates] == [False, True]
-    assert "figure 'recall' is missing" in verdict.gates[0].detail
+    assert "metric 'recall' is missing" in verdict.gates[0].detail
 
 
-def test_bounds_of_many_slices_hold_together_by_holm():
-    # Two slices of 100: 97 and 95 of 100 right. Alone, the lower ends are .9155 and .8883. Together the first is held
-    # to the level 1 - .05 / 2; once it is proven, the second is to the plain one.
+def test_bounds_of_many_slices_hold_jointly_by_holm():
+    # Two slices: 97 and 95 of 100 are right. Alone, the lower bounds are .9155 and .8883. Together the first is tested
+    # at the level 1 - .05 / 2; once it is proven, the second is tested at the plain level.
     test = sliced([100, 100], [3, 5])
     first, second = wilson(97, 100, level=0.975).low, wilson(95, 100).low
     assert first < wilson(97, 100).low
     gate = Minimum(figure="accuracy", min=0.885, bound="lower", slice="line")
-    found = evaluate_gates([gate], case.subject(test), None)
+    found = verdict_of(gate, test)
     assert [one.bound for one in found.gates] == [pytest.approx(first), pytest.approx(second)]
     assert found.passed
-    # With a limit that neither proves at the stricter level, both stay at it.
-    both = evaluate_gates(
-        [Minimum(figure="accuracy", min=0.914, bound="lower", slice="line")], case.subject(test), None
-    )
+    # If neither is proven at the stricter level, both keep it.
+    both = verdict_of(Minimum(figure="accuracy", min=0.914, bound="lower", slice="line"), test)
     assert [one.bound for one in both.gates] == [pytest.approx(wilson(n, 100, level=0.975).low) for n in (97, 95)]
     assert not both.passed
     alone = Minimum(figure="accuracy", min=0.914, bound="lower", slice={"line": "a"})
-    assert evaluate_gates([alone], case.subject(test), None).passed
+    assert verdict_of(alone, test).passed
 
 
-def test_among_many_slices_one_is_refused_only_if_chance_does_not_explain_it():
-    # Ten slices of 50 with 45 right, one of them 38: below .9 by a plain 95 % interval (.6269 to .8610 alone), but of
-    # ten such slices one may well look so.
+def test_one_of_many_slices_fails_only_if_chance_does_not_explain_it():
+    # Ten slices of 50: in nine 45 are right, in one 40, whose plain 95 % interval is below .9; but among ten slices one
+    # such interval is likely by chance.
     test = sliced([50] * 10, [5] * 9 + [10])
     gate = Minimum(figure="accuracy", min=0.9, bound="upper", slice="line")
     assert wilson(40, 50).high < 0.9
-    verdict = evaluate_gates([gate], case.subject(test), None)
+    verdict = verdict_of(gate, test)
     assert verdict.passed
     assert verdict.gates[-1].bound == pytest.approx(wilson(40, 50, level=0.995).high)
-    plain = evaluate_gates([Minimum(figure="accuracy", min=0.9, slice="line")], case.subject(test), None)
-    assert not plain.passed, "without a bound the figure itself is held to the limit"
-    clear = evaluate_gates([gate], case.subject(sliced([50] * 10, [5] * 9 + [25])), None)
+    plain = verdict_of(Minimum(figure="accuracy", min=0.9, slice="line"), test)
+    assert not plain.passed, "without a bound the metric itself is compared with the limit"
+    clear = verdict_of(gate, sliced([50] * 10, [5] * 9 + [25]))
     assert [one.passed for one in clear.gates] == [True] * 9 + [False]
 
 
-def test_slices_are_compared_with_the_champions_by_pairs():
+def test_slices_are_compared_with_the_champion_by_paired_differences():
     test = sliced([60, 60, 10], [6, 6, 1])
     worse = test.probability.copy()
     rows = np.flatnonzero(test.slices["line"] == "b")[6:30]
     worse[rows] = 1 - worse[rows]  # the champion is wrong there
     gate = NonInferior(figure="accuracy", non_inferior_by=0.1, slice="line")
-    found = evaluate_gates([gate], case.subject(test), case.beside(test, worse))
+    found = verdict_of(gate, test, case.beside(test, worse))
     assert [(one.slice["line"], one.applies, one.passed, one.n) for one in found.gates] == [
         ("a", True, True, 60),
         ("b", True, True, 60),
@@ -109,9 +111,6 @@ def test_slices_are_compared_with_the_champions_by_pairs():
     ]
     assert found.gates[1].bound == pytest.approx(tango(24, 0, 60, level=0.95).low), "proven first, at half the error"
     assert found.gates[0].bound == pytest.approx(tango(0, 0, 60, level=0.95).low)
-    turned = evaluate_gates(
-        [gate],
-        case.subject(case.predictions(test.target, worse, test.slices)),
-        case.beside(case.predictions(test.target, worse, test.slices), test.probability),
-    )
-    assert [one.passed for one in turned.gates] == [True, False, True]
+    swapped = case.predictions(test.target, worse, test.slices)
+    found = verdict_of(gate, swapped, case.beside(swapped, test.probability))
+    assert [one.passed for one in found.gates] == [True, False, True]

@@ -1,4 +1,4 @@
-"""Gates as data: what may be written in params.yaml, and what is refused before anything runs."""
+"""Gates in params.yaml: allowed values, and errors before anything runs."""
 
 import math
 
@@ -22,7 +22,7 @@ LISTED = [
 ]
 
 
-def test_gates_are_data():
+def test_gates_are_parsed():
     section = check_section(Register, "register", SECTION | {"gates": LISTED})
     assert section.gates == [
         Minimum(figure="f1", min=0.0),
@@ -36,7 +36,7 @@ def test_gates_are_data():
     ]
 
 
-def test_gates_are_recorded_as_they_were_written():
+def test_gates_are_dumped_as_they_were_written():
     section = check_section(Register, "register", SECTION | {"gates": LISTED})
     written = section.model_dump(mode="json")
     assert written["gates"] == LISTED
@@ -68,7 +68,7 @@ ONE_OF = "exactly one of 'min', 'max', 'non_inferior_by', 'better_by'"
         ([{"figure": "f1", "non_inferior_by": 0.5, "bound": "lower"}], "bound: unknown key"),
         ([{"figure": "ece_uncalibrated", "non_inferior_by": 0.01}], "found 'ece_uncalibrated'"),
         ([{"figure": "latency_ms", "better_by": 1}], "found 'latency_ms'"),
-        ([{"figure": "ece_uncalibrated", "max": 0.1, "slice": "type"}], "only of accuracy"),
+        ([{"figure": "ece_uncalibrated", "max": 0.1, "slice": "type"}], "needs one of accuracy"),
         ([{"figure": "f1", "min": 0.5, "slice": 3}], "slice: found 3"),
         ([{"figure": "f1", "min": 0.5, "slice": " "}], "slice: found ' '"),
         ([{"figure": "f1", "min": 0.5, "slice": {}}], "slice: found {}"),
@@ -83,12 +83,12 @@ def test_a_wrong_gate_stops_before_anything_runs(gates, message):
 
 
 @pytest.mark.parametrize("since", [0, -1, "1", 1.5, True])
-def test_a_reference_starts_at_a_version(since):
+def test_reference_since_is_a_version_number(since):
     with pytest.raises(ParameterError, match=r"register\.reference_since"):
         check_section(Register, "register", SECTION | {"gates": LISTED, "reference_since": since})
 
 
 @pytest.mark.parametrize("name", ["a/b", "a:b", "it's", " ", "a.b", "x" * 101])
-def test_a_models_name_is_one_that_every_registry_takes(name):
+def test_a_model_name_must_be_valid_in_every_registry(name):
     with pytest.raises(ParameterError, match=r"register\.model_name"):
         check_section(Register, "register", SECTION | {"gates": [{"figure": "f1", "min": 0}], "model_name": name})

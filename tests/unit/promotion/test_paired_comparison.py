@@ -1,4 +1,4 @@
-"""Two models on the same images: what is left out, what has vanished, and who is right where the other is not."""
+"""Two models on the same images: images left out, vanished images, and images that only one gets right."""
 
 import hashlib
 
@@ -21,10 +21,10 @@ def beside(threshold=0.5, own=None, **splits):
     return compare(TEST, 0.5, own or {}, Opponent("4", ModelOutputs(np.array(OTHER), threshold), found))
 
 
-def test_each_answers_at_its_own_threshold():
-    assert beside().figures["accuracy"] == 5 / 6
-    assert beside(threshold=0.15).figures["accuracy"] == 5 / 6  # 001 now, and no more 003
-    assert beside(threshold=0.25).figures["threshold"] == 0.25
+def test_each_model_has_its_own_threshold():
+    assert beside().metrics["accuracy"] == 5 / 6
+    assert beside(threshold=0.15).metrics["accuracy"] == 5 / 6  # now right on 001, wrong on 003
+    assert beside(threshold=0.25).metrics["threshold"] == 0.25
     assert beside().own["accuracy"] == 4 / 6
     assert beside().difference("accuracy") == tango(1, 2, 6)
     assert beside().differences["accuracy"] == tango(1, 2, 6)
@@ -34,44 +34,40 @@ def test_images_that_either_learned_from_are_left_out_and_counted():
     own = {"train": frozenset(["000"]), "validation": frozenset(), "test": frozenset()}
     found = beside(own=own, train=["001", "no test image"], validation=["005"], test=["002"])
     assert found.test.sha256.tolist() == ["002", "003", "004"]
-    assert found.left_out == {
-        "candidate_train": 1,
-        "candidate_validation": 0,
-        "champion_train": 1,
-        "champion_validation": 1,
-    }
+    champion = {"champion_train": 1, "champion_validation": 1}
+    assert found.left_out == {"candidate_train": 1, "candidate_validation": 0} | champion
     assert found.one.probability.tolist() == [0.4, 0.6, 0.2]
     assert found.other.probability.tolist() == [0.9, 0.3, 0.1]
-    assert found.figures["accuracy"] == 1.0
+    assert found.metrics["accuracy"] == 1.0
     assert found.as_json()["n"] == 3
 
 
-def test_where_nothing_is_left_there_is_no_comparison():
+def test_without_common_images_there_is_no_comparison():
     found = beside(train=TEST.sha256.tolist())
     assert "all 6 test images" in found.problem
     assert found.as_json() == {"version": 4, "problem": found.problem}
-    assert (found.own, found.figures, found.differences) == ({}, {}, {})
+    assert (found.own, found.metrics, found.differences) == ({}, {}, {})
 
 
-def test_the_fingerprint_is_of_the_images_that_both_were_judged_on():
+def test_the_fingerprint_is_of_the_compared_images():
     lines = "".join(f"{name:03}\0{'bad' if value else 'good'}\n" for name, value in enumerate(TARGET))
     assert beside().fingerprint == hashlib.sha256(lines.encode()).hexdigest()
     assert beside(train=["001"]).fingerprint != beside().fingerprint
     assert beside().as_json()["test_fingerprint"] == beside().fingerprint
 
 
-def test_the_champions_test_images_that_are_not_here_have_vanished():
+def test_test_images_of_the_champion_that_the_candidate_lacks_have_vanished():
     assert beside(test=["000", "zzz", "abc"]).vanished == ("abc", "zzz")
 
 
-def test_who_alone_is_right_the_surest_first():
+def test_images_that_only_one_gets_right_are_sorted_by_confidence():
     found = beside()
     assert found.test.sha256[found.only_right(True)].tolist() == ["001"]
-    assert found.test.sha256[found.only_right(False)].tolist() == ["002", "003"]  # .9 sure, then .7
+    assert found.test.sha256[found.only_right(False)].tolist() == ["002", "003"]  # confidence .9, then .7
     assert found.as_json()["mcnemar"] == {"candidate_only": 1, "champion_only": 2, "p_value": mcnemar(1, 2)}
 
 
-def test_every_figure_stands_there_with_its_method_and_its_interval_if_there_is_one():
+def test_every_metric_has_its_method_and_its_interval_if_there_is_one():
     shown = beside().as_json()["figures"]
     assert shown["accuracy"] == {
         "candidate": 4 / 6,
@@ -85,13 +81,10 @@ def test_every_figure_stands_there_with_its_method_and_its_interval_if_there_is_
     assert set(shown["f1"]) == {"candidate", "champion", "method"}
 
 
-def test_disagreements_are_listed_and_a_few_of_each_side_are_shown(tmp_path):
+def test_disagreements_are_listed_and_a_few_of_each_model_are_shown(tmp_path):
     found = disagreements.find_disagreements(beside())
-    assert [(row.sha256, row.label, row.right) for row in found] == [
-        ("001", "bad", "candidate"),
-        ("002", "bad", "champion"),
-        ("003", "good", "champion"),
-    ]
+    shown = [(row.sha256, row.label, row.right) for row in found]
+    assert shown == [("001", "bad", "candidate"), ("002", "bad", "champion"), ("003", "good", "champion")]
     disagreements.write_disagreements(tmp_path / "d.csv", found)
     assert (tmp_path / "d.csv").read_text().splitlines() == [
         "sha256,label,right,candidate_probability,champion_probability",
@@ -99,10 +92,8 @@ def test_disagreements_are_listed_and_a_few_of_each_side_are_shown(tmp_path):
         "002,bad,champion,0.4,0.9",
         "003,good,champion,0.6,0.3",
     ]
-    seen = []
-    shown = disagreements.add_pictures(
-        found, lambda sha256: seen.append(sha256) or np.zeros((2, 2, 1), np.uint8), most=1
-    )
-    assert seen == ["001", "002"]
+    requested = []
+    shown = disagreements.add_pictures(found, lambda sha256: requested.append(sha256) or np.zeros((2, 2, 1), "u1"), 1)
+    assert requested == ["001", "002"]
     assert all(row.image.startswith("data:image/png;base64,") and row.size == 2 for row in shown)
     assert [row.image for row in disagreements.add_pictures(found, None)] == [None] * 3

@@ -1,19 +1,18 @@
-"""`twofold models approve`, `reject` and `rollback` on a real MLflow store: what they move and what they refuse."""
+"""`twofold models approve`, `reject` and `rollback` on a real MLflow store: what they change and what they refuse."""
 
 import json
 
 import pytest
 
-from tests.support.models_case import WHY, aliases, entries
+from tests.support.models_case import WHY, aliases, decide_meanwhile, entries
+from twofold.core.artifacts import file_sha256
+from twofold.metrics import temperature_scaling
 from twofold.registry import approval, transitions
+from twofold.registry.transitions import Change
 from twofold.tracking import registry_client
 
 
-def tag(store, version, key, value):
-    store.client.set_model_version_tag("corner", version, key, value)
-
-
-def test_approve_promotes_with_who_when_and_why_after_judging_again(models, models_store):
+def test_approve_evaluates_the_gates_and_records_actor_and_reason(models, models_store):
     status, text = models("approve", "--json", *WHY)
     found = json.loads(text)
     assert (status, found["promoted"], found["version"]) == (0, True, 3)
@@ -28,16 +27,17 @@ def test_approve_promotes_with_who_when_and_why_after_judging_again(models, mode
     assert (status, "version 3 of 'corner' is the champion already" in text) == (1, True)
 
 
-def test_approve_holds_a_version_against_the_champion_of_the_moment(models, models_store):
+def test_approve_compares_a_version_with_the_current_champion(models, models_store):
     assert models("rollback", "1", "--unasked", *WHY)[0] == 0
     assert models("approve", "challenger", *WHY)[0] == 0
     assert entries(models_store)[-1][:3] == ("promote", 3, 1)
     assert models_store.client.get_model_version("corner", "3").tags[registry_client.JUDGED_AGAINST] == "1"
 
 
-def test_approve_says_which_gate_is_not_passed_and_moves_nothing(models, models_store):
+def test_approve_names_the_gate_that_is_not_passed_and_changes_nothing(models, models_store):
     gates = [{"figure": "accuracy", "min": 0.7}, {"figure": "roc_auc", "non_inferior_by": 0.1}]
-    tag(models_store, "3", registry_client.CONDITIONS, json.dumps({"gates": gates, "reference_since": 1}))
+    conditions = json.dumps({"gates": gates, "reference_since": 1})
+    models_store.client.set_model_version_tag("corner", "3", registry_client.CONDITIONS, conditions)
     status, text = models("approve", *WHY)
     assert status == 1
     assert "FAILED          roc_auc worse than the champion by less than 0.1" in text
@@ -47,17 +47,8 @@ def test_approve_says_which_gate_is_not_passed_and_moves_nothing(models, models_
 
 
 @pytest.mark.parametrize("words", [("approve", "3"), ("rollback", "1", "--unasked")])
-def test_a_champion_that_moved_while_it_was_decided_stops_the_decision(models, models_store, monkeypatch, words):
-    opened = approval.open_sealed
-
-    def open_while_someone_acts(*rest):
-        with monkeypatch.context() as patch:
-            patch.setattr(approval, "open_sealed", opened)
-            with transitions.change_under_lock(models_store, "corner") as (held, _):
-                transitions.commit(held, transitions.Change("rollback", None, "bob", "it failed"), expected=2)
-        return opened(*rest)
-
-    monkeypatch.setattr(approval, "open_sealed", open_while_someone_acts)
+def test_a_champion_that_changes_meanwhile_stops_the_decision(models, models_store, monkeypatch, words):
+    decide_meanwhile(monkeypatch, approval, "open_sealed", Change("rollback", None, "bob", "it failed"), expected=2)
     status, text = models(*words, *WHY)
     assert (status, "was version 2 when this model was judged and is version none now" in text) == (1, True)
     assert entries(models_store)[-1] == ("rollback", None, 2, "bob", "it failed")
@@ -72,7 +63,7 @@ def test_a_decision_needs_a_reason(models, models_store, command):
     assert (aliases(models_store), len(entries(models_store))) == ({"champion": 2, "challenger": 3}, 3)
 
 
-def test_reject_takes_the_challenger_off_and_is_not_for_the_champion(models, models_store):
+def test_reject_removes_the_challenger_and_refuses_the_champion(models, models_store):
     status, text = models("reject", *WHY)
     assert (status, "version 3 of 'corner' is rejected" in text) == (0, True)
     assert (aliases(models_store), entries(models_store)[-1]) == ({"champion": 2}, ("reject", 3, 2, "ann", "because"))
@@ -80,47 +71,29 @@ def test_reject_takes_the_challenger_off_and_is_not_for_the_champion(models, mod
     status, text = models("reject", *WHY)
     assert (status, "has no version 'challenger'" in text) == (1, True)
     status, text = models("reject", "champion", *WHY)
-    assert (status, "take it back with `twofold models rollback`" in text) == (1, True)
+    assert (status, "is the champion; use `twofold models rollback` instead" in text) == (1, True)
 
 
-def test_a_version_that_was_approved_in_the_meantime_is_not_rejected(models, models_store, monkeypatch):
-    look = transitions.sound_ledger
-
-    def look_before_someone_approves(store_, name):
-        found = look(store_, name)
-        with transitions.change_under_lock(store_, name) as (held, _):
-            transitions.commit(held, transitions.Change("promote", 3, "bob", "it is good"), expected=2)
-        return found
-
-    monkeypatch.setattr(transitions, "sound_ledger", look_before_someone_approves)
+def test_a_version_that_was_approved_meanwhile_is_not_rejected(models, models_store, monkeypatch):
+    decide_meanwhile(monkeypatch, transitions, "sound_ledger", Change("promote", 3, "bob", "it is good"), expected=2)
     status, text = models("reject", *WHY)
     assert (status, "is version 3 now; someone else has changed it" in text) == (1, True)
     assert (aliases(models_store), entries(models_store)[-1][:2]) == ({"champion": 3}, ("promote", 3))
 
 
-@pytest.mark.parametrize("mine", ["approve", "reject"])
-def test_what_someone_else_has_decided_in_the_meantime_is_not_decided_over(models, models_store, monkeypatch, mine):
-    look = transitions.sound_ledger
-    theirs = {
-        "approve": transitions.Change("reject", 3, "bob", "too slow"),
-        "reject": transitions.Change("challenge", 3, "bob", "again"),
-    }
-
-    def look_before_someone_decides(store_, name):
-        found = look(store_, name)
-        with monkeypatch.context() as patch:
-            patch.setattr(transitions, "sound_ledger", look)
-            with transitions.change_under_lock(store_, name) as (held, _):
-                transitions.commit(held, theirs[mine], expected=2)
-        return found
-
-    monkeypatch.setattr(transitions, "sound_ledger", look_before_someone_decides)
-    status, text = models(mine, "3", *WHY)
-    said = f"version 3 of 'corner' has been decided on meanwhile: {theirs[mine].action} by bob ({theirs[mine].reason})"
-    assert (status, said in text) == (1, True)
-    assert entries(models_store)[-1][:2] == (theirs[mine].action, 3)
-    monkeypatch.setattr(transitions, "sound_ledger", look)
-    assert models(mine, "3", *WHY)[0] == 0
+@pytest.mark.parametrize(
+    ("command", "other"),
+    [("approve", Change("reject", 3, "bob", "too slow")), ("reject", Change("challenge", 3, "bob", "again"))],
+)
+def test_a_version_that_someone_decides_on_meanwhile_is_not_decided_on(
+    models, models_store, monkeypatch, command, other
+):
+    decide_meanwhile(monkeypatch, transitions, "sound_ledger", other, expected=2)
+    status, text = models(command, "3", *WHY)
+    expected = f"version 3 of 'corner' has been decided on meanwhile: {other.action} by bob ({other.reason})"
+    assert (status, expected in text) == (1, True)
+    assert entries(models_store)[-1][:2] == (other.action, 3)
+    assert models(command, "3", *WHY)[0] == 0
 
 
 def test_a_challenger_that_was_deleted_in_mlflow_can_be_rejected(models, models_store):
@@ -129,10 +102,10 @@ def test_a_challenger_that_was_deleted_in_mlflow_can_be_rejected(models, models_
     assert entries(models_store)[-1][:2] == ("reject", 3)
 
 
-def test_rollback_asks_the_old_version_about_its_images_first(models, models_store, models_made):
+def test_rollback_checks_the_golden_samples_first(models, models_store, models_made):
     status, text = models("rollback", *WHY)
     assert status == 1
-    assert "sealed without images to ask it about, only with the SHA-256 of 7 (evaluate.pictures is false)" in text
+    assert "no golden samples are sealed with it, only the SHA-256 of 7 are (evaluate.pictures is false)" in text
     assert aliases(models_store)["champion"] == 2
     status, text = models("rollback", "--data", str(models_made[1]), *WHY)
     assert status == 0
@@ -140,7 +113,7 @@ def test_rollback_asks_the_old_version_about_its_images_first(models, models_sto
     assert (aliases(models_store)["champion"], entries(models_store)[-1]) == (1, ("rollback", 1, 2, "ann", "because"))
 
 
-def test_rollback_without_images_is_possible_and_on_record(models, models_store):
+def test_rollback_without_golden_samples_is_possible_and_recorded(models):
     status, text = models("rollback", "1", "--unasked", *WHY)
     assert (status, "it was asked about no image, by --unasked" in text) == (0, True)
     assert "[its seal and files were checked; it was asked about no image, by --unasked]" in models("history")[1]
@@ -150,23 +123,23 @@ def test_rollback_to_no_model_and_back(models, models_store):
     assert models("rollback", "none", *WHY)[0] == 0
     assert aliases(models_store) == {"challenger": 3}
     status, text = models("rollback", "none", *WHY)
-    assert (status, "has no champion: there is nothing to take back" in text) == (1, True)
+    assert (status, "has no champion: there is nothing to roll back" in text) == (1, True)
     assert models("rollback", "--unasked", *WHY)[0] == 0
     assert aliases(models_store)["champion"] == 2
 
 
-def test_rollback_is_for_what_was_champion(models):
+def test_rollback_refuses_a_version_that_was_never_champion_and_the_champion(models):
     status, text = models("rollback", "3", *WHY)
     assert status == 1
-    assert "version 3 of 'corner' was never its champion (those were: 1)" in text
+    assert "version 3 of 'corner' was never its champion (former champions: 1)" in text
     status, text = models("rollback", "2", *WHY)
     assert (status, "is the champion already" in text) == (1, True)
 
 
 @pytest.mark.parametrize("damage", ["altered", "gone"])
-def test_a_version_whose_files_are_not_what_was_sealed_does_not_come_back(models, models_store, models_made, damage):
-    where = models_store.client.get_model_version("corner", "1").tags[registry_client.SEAL]
-    (folder,) = [path for path in models_made[0].rglob("artifacts/sealed") if sha256(path / "seal.json") == where]
+def test_rollback_refuses_a_version_whose_files_are_not_the_sealed_ones(models, models_store, models_made, damage):
+    seal = models_store.client.get_model_version("corner", "1").tags[registry_client.SEAL]
+    (folder,) = [path for path in models_made[0].rglob("artifacts/sealed") if file_sha256(path / "seal.json") == seal]
     weights = folder / "model.safetensors"
     if damage == "gone":
         weights.unlink()
@@ -177,17 +150,7 @@ def test_a_version_whose_files_are_not_what_was_sealed_does_not_come_back(models
     assert (aliases(models_store)["champion"], len(entries(models_store))) == (2, 3)
 
 
-def sha256(path):
-    from twofold.core.artifacts import file_sha256
-
-    return file_sha256(path)
-
-
-def test_a_version_that_says_something_else_than_it_did_does_not_come_back(
-    models, models_store, models_made, monkeypatch
-):
-    from twofold.metrics import temperature_scaling
-
+def test_rollback_refuses_a_version_whose_predictions_have_changed(models, models_store, models_made, monkeypatch):
     monkeypatch.setattr(
         "twofold.serving.sealed_model.apply_temperature",
         lambda found, by: temperature_scaling.apply_temperature(found, by) * 0.999,
@@ -197,13 +160,11 @@ def test_a_version_that_says_something_else_than_it_did_does_not_come_back(
     assert aliases(models_store)["champion"] == 2
 
 
-def test_approve_comes_to_the_very_verdict_of_register(models):
+def test_approve_comes_to_the_same_verdict_as_register(models):
     registered = json.loads(models("show", "3", "--json")[1])["gates"]
     again = json.loads(models("approve", "--json", *WHY)[1])["gates"]
     assert len(again) == len(registered) == 2
     for one, other in zip(registered, again, strict=True):
-        assert {key: value for key, value in one.items() if not isinstance(value, float)} == {
-            key: value for key, value in other.items() if not isinstance(value, float)
-        }
-        numbers = {key: value for key, value in one.items() if isinstance(value, float)}
-        assert {key: other[key] for key in numbers} == pytest.approx(numbers, abs=1e-6)
+        assert one.keys() == other.keys()
+        for key, value in one.items():
+            assert other[key] == (pytest.approx(value, abs=1e-6) if isinstance(value, float) else value), key

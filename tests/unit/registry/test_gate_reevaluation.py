@@ -1,4 +1,4 @@
-"""Judging again from what was logged: on the images of both, by the recorded gates, or not at all."""
+"""Gates evaluated again from logged predictions: on the images of both models, by the recorded gates, or not at all."""
 
 import json
 from types import SimpleNamespace
@@ -22,11 +22,12 @@ GATES = [{"figure": "accuracy", "min": 0.5}, {"figure": "accuracy", "non_inferio
 
 @pytest.fixture
 def make(tmp_path):
-    """Evidence of a version that is right on these images, and learned from those."""
+    """Make the recorded evaluation of a version that is right on some images and learned from others."""
 
-    def made(number, right, *, names=NAMES, target=TARGET, learned=(), gates=GATES, best=None, metrics=None, since=1):
-        test = predictions(target, answered(right, target))
-        test = test.take(np.arange(len(target)))
+    def evaluation(
+        number, right, *, names=NAMES, target=TARGET, learned=(), gates=GATES, best=None, metrics=None, since=1
+    ):
+        test = predictions(target, answered(right, target)).take(np.arange(len(target)))
         test.sha256[:] = names
         folder = tmp_path / str(number)
         folder.mkdir()
@@ -45,7 +46,7 @@ def make(tmp_path):
             sealed=folder,
         )
 
-    return made
+    return evaluation
 
 
 def first(count):
@@ -53,34 +54,34 @@ def first(count):
     return [number < count for number in range(40)]
 
 
-def judged(candidate, champion, tmp_path, store=None):
-    return reevaluate_gates(store, "corner", candidate, champion, tmp_path)
+def evaluate(candidate, champion, tmp_path):
+    return reevaluate_gates(None, "corner", candidate, champion, tmp_path)
 
 
 def test_without_a_champion_the_absolute_gates_decide(make, tmp_path):
-    found = judged(make(1, first(30)), None, tmp_path)
+    found = evaluate(make(1, first(30)), None, tmp_path)
     assert (found.version, found.verdict.passed, found.champion, found.inherited_best) == (1, True, None, {})
     assert [(gate.value, gate.applies) for gate in found.verdict.gates] == [(0.75, True), (0.75, False)]
-    assert not judged(make(2, first(19)), None, tmp_path).verdict.passed
+    assert not evaluate(make(2, first(19)), None, tmp_path).verdict.passed
 
 
 def test_with_a_champion_the_paired_difference_decides(make, tmp_path):
     champion = make(4, first(32))
-    found = judged(make(5, first(32)), champion, tmp_path)
+    found = evaluate(make(5, first(32)), champion, tmp_path)
     relative = found.verdict.gates[1]
     # Tango's one-sided bound for no disagreement among 40: z^2 / (n + z^2), z = 1.6449.
     assert relative.bound == pytest.approx(-2.7055 / (40 + 2.7055), abs=1e-4)
     assert (relative.value, relative.other, relative.against, relative.passed) == (0.8, 0.8, "4", True)
     assert (found.champion.version, found.champion.left_out["champion_train"]) == ("4", 0)
-    worse = judged(make(6, first(22)), champion, tmp_path).verdict
+    worse = evaluate(make(6, first(22)), champion, tmp_path).verdict
     assert (worse.passed, worse.gates[1].value - worse.gates[1].other) == (False, pytest.approx(-0.25))
 
 
-def test_what_either_learned_from_is_left_out_and_needs_no_answer(make, tmp_path):
-    # The champion was never asked about images 30 to 39: it learned from them.
+def test_images_that_either_model_learned_from_are_left_out_and_need_no_prediction(make, tmp_path):
+    # The champion has no predictions for images 30 to 39: it learned from them.
     champion = make(4, first(30)[:30], names=NAMES[:30], target=TARGET[:30], learned=NAMES[30:])
     candidate = make(5, first(30), learned=NAMES[:2])
-    found = judged(candidate, champion, tmp_path).champion
+    found = evaluate(candidate, champion, tmp_path).champion
     assert len(found.test) == 28
     assert found.left_out == {
         "candidate_train": 2,
@@ -90,82 +91,81 @@ def test_what_either_learned_from_is_left_out_and_needs_no_answer(make, tmp_path
     }
 
 
-def test_an_image_that_the_champion_never_saw_sends_back_to_register(make, tmp_path):
+def test_an_image_unknown_to_the_champion_needs_register(make, tmp_path):
     champion = make(4, first(30)[:38], names=NAMES[:38], target=TARGET[:38], learned=NAMES[38:39])
     with pytest.raises(RegistryError, match=r"1 were not in the test of version 4 .*\(039\); run register again"):
-        judged(make(5, first(30)), champion, tmp_path)
+        evaluate(make(5, first(30)), champion, tmp_path)
 
 
-def test_an_image_whose_label_has_changed_sends_back_to_register(make, tmp_path):
+def test_an_image_whose_label_has_changed_needs_register(make, tmp_path):
     turned = [1 - TARGET[0], *TARGET[1:]]
-    with pytest.raises(
-        RegistryError, match=r"0 were not in the test .* 1 had another label \(000\); run register again"
-    ):
-        judged(make(5, first(30), target=turned), make(4, first(30)), tmp_path)
+    match = r"0 were not in the test .* 1 had another label \(000\); run register again"
+    with pytest.raises(RegistryError, match=match):
+        evaluate(make(5, first(30), target=turned), make(4, first(30)), tmp_path)
 
 
-def test_test_images_of_the_champion_that_are_gone_are_counted_and_gated(make, tmp_path):
+def test_vanished_test_images_of_the_champion_are_counted_and_gated(make, tmp_path):
     gates = [*GATES, {"figure": "vanished_test_images", "max": 1}]
     champion = make(4, first(30))
     for number, kept, passed in ((5, 39, True), (6, 38, False)):
         few = make(number, first(30)[:kept], names=NAMES[:kept], target=TARGET[:kept], gates=gates)
-        last = judged(few, champion, tmp_path).verdict.gates[-1]
+        last = evaluate(few, champion, tmp_path).verdict.gates[-1]
         assert (last.value, last.passed) == (40 - kept, passed)
 
 
-def test_what_register_measured_is_held_to_its_limit(make, tmp_path):
+def test_values_measured_by_register_are_compared_with_their_limits(make, tmp_path):
     gates = [GATES[0], {"figure": "model_bytes", "max": 123}, {"figure": "latency_ms", "max": 5}]
-    fast = judged(make(1, first(30), gates=gates, metrics={"latency_ms": 4.0}), None, tmp_path)
+    fast = evaluate(make(1, first(30), gates=gates, metrics={"latency_ms": 4.0}), None, tmp_path)
     assert (fast.verdict.passed, fast.verdict.gates[1].value) == (True, 123.0)
-    assert not judged(make(2, first(30), gates=gates, metrics={"latency_ms": 6.0}), None, tmp_path).verdict.passed
-    unknown = judged(make(3, first(30), gates=gates), None, tmp_path).verdict
-    assert (unknown.passed, "figure 'latency_ms' is missing" in unknown.reasons[0]) == (False, True)
+    assert not evaluate(make(2, first(30), gates=gates, metrics={"latency_ms": 6.0}), None, tmp_path).verdict.passed
+    unknown = evaluate(make(3, first(30), gates=gates), None, tmp_path).verdict
+    assert (unknown.passed, "metric 'latency_ms' is missing" in unknown.reasons[0]) == (False, True)
 
 
-def test_small_steps_down_are_held_against_the_best_champion_before(make, tmp_path, monkeypatch):
+def test_the_best_champion_before_guards_against_slow_decline(make, tmp_path, monkeypatch):
     best = make(2, first(40))
     monkeypatch.setattr(registry_client, "version", lambda store, name, number: best.version if number == "2" else None)
     monkeypatch.setattr(gate_reevaluation, "fetch_evaluation", lambda store, version, folder: best)
-    monkeypatch.setattr(gate_reevaluation, "require_sound", lambda evidence: evidence)
+    monkeypatch.setattr(gate_reevaluation, "require_sound", lambda evaluation: evaluation)
     champion = make(4, first(33), best={"accuracy": "2"})
     candidate = make(5, first(28))
-    found = judged(candidate, champion, tmp_path)
+    found = evaluate(candidate, champion, tmp_path)
     assert [(gate.against, gate.passed) for gate in found.verdict.gates] == [(None, True), ("4", True), ("2", False)]
     assert found.inherited_best == {"accuracy": "2"}
-    # A reset: champions before version 3 do not count any more.
-    found = judged(make(6, first(28), since=3), champion, tmp_path)
+    # A reset: champions before version 3 no longer count.
+    found = evaluate(make(6, first(28), since=3), champion, tmp_path)
     assert [(gate.against, gate.passed) for gate in found.verdict.gates] == [(None, True), ("4", True)]
     assert found.inherited_best == {"accuracy": "4"}
-    # One that was deleted cannot be held against: refused, with the remedy.
+    # A deleted best champion cannot be compared with: refused, with the remedy.
     champion = make(7, first(33), best={"accuracy": "1"})
-    refused = judged(candidate, champion, tmp_path).verdict
+    refused = evaluate(candidate, champion, tmp_path).verdict
     assert "set register.reference_since above 1, then run register again" in "".join(refused.reasons)
 
 
 def test_a_champion_without_the_lists_of_its_images_is_not_compared(make, tmp_path):
     champion = make(4, first(30))
     (champion.sealed / "splits.json").unlink()
-    verdict = judged(make(5, first(30)), champion, tmp_path).verdict
+    verdict = evaluate(make(5, first(30)), champion, tmp_path).verdict
     assert not verdict.passed
     assert "splits.json: cannot be read" in verdict.reasons[-1]
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"gates": [{"figure": "f1"}], "reference_since": 1}', "null"])
-def test_conditions_that_are_not_recorded_send_back_to_register(make, tmp_path, text):
+def test_missing_conditions_need_register(make, tmp_path, text):
     candidate = make(5, first(30))
     candidate.version.tags[registry_client.CONDITIONS] = text
     with pytest.raises(RegistryError, match=r"version 5: .*run register again"):
-        judged(candidate, None, tmp_path)
+        evaluate(candidate, None, tmp_path)
 
 
-def test_two_versions_are_compared_on_what_both_have_answered(make):
+def test_two_versions_are_compared_on_their_common_test_images(make):
     one = make(1, first(40)[:30], names=NAMES[:30], target=TARGET[:30])
     other = make(2, first(15)[10:], names=NAMES[10:], target=TARGET[10:])
     found = compare_on_common_images(one, other)
     assert found.test.sha256.tolist() == NAMES[10:30]
-    assert (found.own["accuracy"], found.figures["accuracy"]) == (1.0, 5 / 20)
+    assert (found.own["accuracy"], found.metrics["accuracy"]) == (1.0, 5 / 20)
     assert compare_on_common_images(one, make(3, first(40)[30:], names=NAMES[30:], target=TARGET[30:])) is None
     turned = [1 - value for value in TARGET[10:]]
     with pytest.raises(RegistryError, match="20 images have another label"):
         compare_on_common_images(one, make(4, first(15)[10:], names=NAMES[10:], target=turned))
-    assert compare_with(one, make(5, first(30))).figures["accuracy"] == 1.0
+    assert compare_with(one, make(5, first(30))).metrics["accuracy"] == 1.0

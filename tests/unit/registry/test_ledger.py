@@ -1,12 +1,12 @@
-"""The ledger as text in tags: what is changed, replaced or missing shows; what is written says who is champion."""
+"""The ledger in a model's tags: changed, replaced or missing entries are detected, and the entries set the aliases."""
 
 import json
 
 import pytest
 
-from twofold.registry.ledger import HEAD, Ledger, head_text, read
+from twofold.registry.ledger import HEAD, head_text, read
 
-WORDS = {
+TEXTS = {
     "actor": "ann",
     "reason": "because",
     "gates": "",
@@ -14,25 +14,27 @@ WORDS = {
     "note": "",
     "time": "2026-01-01T00:00:00+00:00",
 }
+THREE = (("promote", 1), ("promote", 2), ("challenge", 3))
 
 
-def written(*changes, fence=1):
+def write(*changes, fence=1):
     """The tags after these changes (action, version), each under a lock of its own; and the ledger."""
     ledger, tags = read({}), {}
     for number, (action, version) in enumerate(changes):
-        entry = ledger.next(fence + number, action=action, version=version, **WORDS)
-        tags[entry.key] = entry.text
-        tags[HEAD] = head_text(entry)
-        ledger = ledger.followed_by(entry)
+        entry = ledger.next_entry(fence + number, action=action, version=version, **TEXTS)
+        tags |= {entry.key: entry.text, HEAD: head_text(entry)}
+        ledger = ledger.with_entry(entry)
     return tags, read(tags)
-
-
-THREE = (("promote", 1), ("promote", 2), ("challenge", 3))
 
 
 def key(tags, number):
     (found,) = [name for name in tags if name.startswith(f"{HEAD}.{number:06d}.")]
     return found
+
+
+def forge(entry, **values):
+    """An entry with other values and a valid SHA-256."""
+    return type(entry)(**vars(entry) | values)
 
 
 def test_no_tags_are_an_empty_ledger():
@@ -41,8 +43,8 @@ def test_no_tags_are_an_empty_ledger():
     assert found.aliases == {"champion": None, "challenger": None}
 
 
-def test_what_is_written_is_read_back_in_order():
-    tags, found = written(*THREE)
+def test_entries_are_read_back_in_order():
+    tags, found = write(*THREE)
     assert [(e.number, e.fence, e.action, e.version, e.champion) for e in found.entries] == [
         (1, 1, "promote", 1, None),
         (2, 2, "promote", 2, 1),
@@ -50,7 +52,7 @@ def test_what_is_written_is_read_back_in_order():
     ]
     assert [entry.previous for entry in found.entries] == ["", found.entries[0].sha256, found.entries[1].sha256]
     assert (found.problems, found.void, found.settled, found.fence) == ((), (), True, 3)
-    assert all(set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789_.-") for name in tags), "keys that MLflow takes"
+    assert all(set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789_.-") for name in tags), "keys that MLflow accepts"
 
 
 @pytest.mark.parametrize(
@@ -69,14 +71,14 @@ def test_what_is_written_is_read_back_in_order():
         ([("promote", 1), ("acknowledge", None)], 1, None, []),
     ],
 )
-def test_who_holds_which_alias_follows_from_the_entries(changes, champion, challenger, before):
-    _, found = written(*changes)
+def test_the_entries_determine_the_aliases(changes, champion, challenger, before):
+    _, found = write(*changes)
     assert (found.champion, found.challenger, found.before()) == (champion, challenger, before)
 
 
-def test_what_a_version_has_come_to():
-    _, found = written(("challenge", 1), ("promote", 2), ("challenge", 3), ("reject", 3), ("rollback", None))
-    assert [found.given(version) for version in (1, 2, 3, 4)] == ["challenger", "champion", "rejected", None]
+def test_the_highest_status_of_a_version():
+    _, found = write(("challenge", 1), ("promote", 2), ("challenge", 3), ("reject", 3), ("rollback", None))
+    assert [found.highest_status(version) for version in (1, 2, 3, 4)] == ["challenger", "champion", "rejected", None]
 
 
 @pytest.mark.parametrize(
@@ -84,27 +86,23 @@ def test_what_a_version_has_come_to():
     [("reason", "another"), ("actor", "bob"), ("version", 9), ("champion", 9), ("time", ""), ("gates", "f" * 64)],
 )
 @pytest.mark.parametrize("number", [1, 2, 3])
-def test_a_changed_field_shows(field, value, number):
-    tags, _ = written(*THREE)
-    values = json.loads(tags[key(tags, number)]) | {field: value}
-    tags[key(tags, number)] = json.dumps(values)
+def test_a_changed_field_is_detected(field, value, number):
+    tags, _ = write(*THREE)
+    tags[key(tags, number)] = json.dumps(json.loads(tags[key(tags, number)]) | {field: value})
     (problem,) = read(tags).problems
     assert problem.startswith(f"entry {number} was changed: it does not match its own SHA-256")
 
 
 @pytest.mark.parametrize("number", [1, 2])
-def test_an_entry_that_was_replaced_by_a_sound_one_does_not_fit_the_next(number):
-    tags, found = written(*THREE)
-    values = vars(found.entries[number - 1]) | {"reason": "another"}
-    forged = type(found.entries[0])(**values)
-    tags[key(tags, number)] = forged.text
+def test_a_valid_entry_in_place_of_another_does_not_match_the_next(number):
+    tags, found = write(*THREE)
+    tags[key(tags, number)] = forge(found.entries[number - 1], reason="another").text
     assert read(tags).problems == (f"entry {number + 1} does not follow from entry {number}: one of them was replaced",)
 
 
-def test_the_last_entry_replaced_by_a_sound_one_does_not_fit_the_head():
-    tags, found = written(*THREE)
-    forged = type(found.entries[0])(**vars(found.entries[-1]) | {"version": 9})
-    tags[key(tags, 3)] = forged.text
+def test_a_valid_entry_in_place_of_the_last_one_does_not_match_the_head():
+    tags, found = write(*THREE)
+    tags[key(tags, 3)] = forge(found.entries[-1], version=9).text
     assert read(tags).problems == ("entry 3 is not the one for which the aliases were set: it was replaced",)
 
 
@@ -119,17 +117,16 @@ def test_the_last_entry_replaced_by_a_sound_one_does_not_fit_the_head():
         ([1, 2, 3], "entries 1 to 3 are missing"),
     ],
 )
-def test_a_missing_entry_shows(gone, problem):
-    tags, _ = written(*THREE)
+def test_a_missing_entry_is_detected(gone, problem):
+    tags, _ = write(*THREE)
     for number in gone:
         del tags[key(tags, number)]
     found = read(tags)
-    assert found.problems == (problem,)
-    assert found.end == 3, "its number is not given again"
+    assert (found.problems, found.end) == ((problem,), 3), "its number is not used again"
 
 
-def test_an_entry_without_the_head_after_it_is_one_that_was_not_finished():
-    tags, found = written(*THREE)
+def test_an_entry_that_the_head_does_not_name_yet_is_unfinished():
+    tags, found = write(*THREE)
     tags[HEAD] = head_text(found.entries[1])
     again = read(tags)
     assert (again.settled, again.problems, again.champion) == (False, (), 2)
@@ -138,28 +135,28 @@ def test_an_entry_without_the_head_after_it_is_one_that_was_not_finished():
 
 
 def test_of_two_entries_with_one_number_that_of_the_later_lock_counts():
-    tags, found = written(("promote", 1), fence=5)
-    late = found.next(4, action="promote", version=8, **WORDS)  # by a holder whose lock, 4, had been taken over
-    own = found.next(6, action="promote", version=2, **WORDS)
+    tags, found = write(("promote", 1), fence=5)
+    late = found.next_entry(4, action="promote", version=8, **TEXTS)  # by a holder whose lock was taken over
+    own = found.next_entry(6, action="promote", version=2, **TEXTS)
     tags |= {late.key: late.text, own.key: own.text, HEAD: head_text(own)}
     again = read(tags)
     assert ([entry.version for entry in again.entries], again.champion, again.problems) == ([1, 2], 2, ())
     assert [entry.version for entry in again.void] == [8]
 
 
-def test_what_was_acknowledged_is_no_problem_any_more_but_new_damage_is():
-    tags, _ = written(*THREE)
+def test_an_acknowledged_problem_is_no_problem_any_more_and_a_new_one_is():
+    tags, _ = write(*THREE)
     del tags[key(tags, 2)]
-    damaged: Ledger = read(tags)
-    entry = damaged.next(9, action="acknowledge", version=None, **WORDS | {"note": "\n".join(damaged.problems)})
+    damaged = read(tags)
+    entry = damaged.next_entry(9, action="acknowledge", version=None, **TEXTS | {"note": "\n".join(damaged.problems)})
     tags |= {entry.key: entry.text, HEAD: head_text(entry)}
-    assert (read(tags).problems, read(tags).known) == ((), ("entry 2 is missing",))
+    assert (read(tags).problems, read(tags).acknowledged) == ((), ("entry 2 is missing",))
     tags[key(tags, 1)] = tags[key(tags, 1)].replace("because", "why not")
     assert [problem[:19] for problem in read(tags).problems] == ["entry 1 was changed"]
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", "null", '{"sha256": 1}', "x" * 100])
-def test_something_else_in_the_place_of_an_entry_shows(text):
-    tags, _ = written(*THREE)
+def test_another_text_in_place_of_an_entry_is_detected(text):
+    tags, _ = write(*THREE)
     tags[key(tags, 2)] = text
     assert read(tags).problems[0].startswith("entry 2 was changed")

@@ -1,4 +1,4 @@
-"""Where a version comes from: what DVC and the environment say, and where they say nothing."""
+"""Where a version comes from, according to DVC and the environment."""
 
 from types import SimpleNamespace
 
@@ -9,6 +9,8 @@ from twofold.promotion.judgement import Judgement
 from twofold.registry import lineage as lineages
 from twofold.registry.lineage import collect_lineage, dvc_data, recorded_lineage, sha256_of
 
+DVC = "dvc+https://example.org/data@v1.2:images"
+DVC_TOKEN, DVC_SSH = DVC.replace("//", "//token@"), "dvc+ssh://git@example.org/team/data@v1.2:images"
 LOCK = """schema: '2.0'
 stages:
   ingest:
@@ -27,7 +29,7 @@ stages:
 
 
 @pytest.fixture
-def judged(tmp_path):
+def judgement(tmp_path):
     (tmp_path / "predictions.parquet").write_bytes(b"answers")
     candidate = SimpleNamespace(
         decision={"fingerprint": "data"},
@@ -42,9 +44,9 @@ def judged(tmp_path):
     return Judgement("corner", candidate, None, None, provenance, None)
 
 
-def test_it_says_all_that_it_takes_to_make_it_again(judged, monkeypatch, tmp_path):
+def test_a_lineage_holds_everything_needed_to_make_a_version_again(judgement, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    found = collect_lineage(judged, {"evaluate": {"views": 1}})
+    found = collect_lineage(judgement, {"evaluate": {"views": 1}})
     assert found == {
         "git": {"commit": "c" * 40, "changed": "none"},
         "data": {"fingerprint": "data", "test_fingerprint": "test"},
@@ -63,25 +65,21 @@ def test_it_says_all_that_it_takes_to_make_it_again(judged, monkeypatch, tmp_pat
     }
 
 
-def test_an_image_and_a_pipelines_run_are_named_where_there_is_one(judged, monkeypatch, tmp_path):
+def test_image_and_pipeline_run_are_recorded_if_there_are_any(judgement, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "dvc.lock").write_text(LOCK.format(dep="images", source="images"))
-    assert collect_lineage(judged, {})["data"]["source"] == "images"
-    judged.provenance.update(image="twofold@sha256:1", pipeline_run="run-1")
-    found = collect_lineage(judged, {})
+    assert collect_lineage(judgement, {})["data"]["source"] == "images"
+    judgement.provenance.update(image="twofold@sha256:1", pipeline_run="run-1")
+    found = collect_lineage(judgement, {})
     assert (found["image"], found["pipeline_run"]) == ("twofold@sha256:1", "run-1")
-    assert "source" not in found["data"], "a dvc.lock that lies in the image says nothing of a pipeline's data"
-    judged.provenance["source"] = "dvc+https://token@example.org/data@v1.2:images"
-    assert collect_lineage(judged, {})["data"] == {
-        "fingerprint": "data",
-        "test_fingerprint": "test",
-        "source": "dvc+https://example.org/data@v1.2:images",
-        "dvc_revision": "v1.2",
-    }
-    judged.provenance["source"] = "s3://bucket/images"
-    assert "dvc_revision" not in collect_lineage(judged, {})["data"]
-    judged.provenance.clear()
-    assert collect_lineage(judged, {})["git"] == {"commit": "unknown", "changed": "unknown"}
+    assert "source" not in found["data"], "a dvc.lock in the image says nothing about a pipeline's data"
+    judgement.provenance["source"] = DVC_TOKEN
+    expected = {"fingerprint": "data", "test_fingerprint": "test", "source": DVC, "dvc_revision": "v1.2"}
+    assert collect_lineage(judgement, {})["data"] == expected
+    judgement.provenance["source"] = "s3://bucket/images"
+    assert "dvc_revision" not in collect_lineage(judgement, {})["data"]
+    judgement.provenance.clear()
+    assert collect_lineage(judgement, {})["git"] == {"commit": "unknown", "changed": "unknown"}
 
 
 @pytest.mark.parametrize(
@@ -90,25 +88,17 @@ def test_an_image_and_a_pipelines_run_are_named_where_there_is_one(judged, monke
         ("images", "images", {"source": "images", "dvc_md5": "0123456789abcdef.dir"}),
         ("s3://bucket/x", "s3://bucket/x", {"source": "s3://bucket/x", "dvc_md5": "0123456789abcdef.dir"}),
         ("images", "elsewhere", {"source": "images"}),
-        (
-            "dvc+https://token@example.org/data@v1.2:images",
-            "twofold/data/raw.py",
-            {"source": "dvc+https://example.org/data@v1.2:images", "dvc_revision": "v1.2"},
-        ),
-        (
-            "dvc+ssh://git@example.org/team/data@v1.2:images",
-            "twofold/data/raw.py",
-            {"source": "dvc+ssh://git@example.org/team/data@v1.2:images", "dvc_revision": "v1.2"},
-        ),
+        (DVC_TOKEN, "twofold/data/raw.py", {"source": DVC, "dvc_revision": "v1.2"}),
+        (DVC_SSH, "twofold/data/raw.py", {"source": DVC_SSH, "dvc_revision": "v1.2"}),
     ],
 )
-def test_dvc_lock_says_where_the_images_were_and_in_which_revision(tmp_path, source, dep, expected):
+def test_dvc_lock_names_the_source_of_the_images_and_its_revision(tmp_path, source, dep, expected):
     (tmp_path / "dvc.lock").write_text(LOCK.format(dep=dep, source=source))
     assert dvc_data(tmp_path, tmp_path / "data" / "raw") == expected
-    assert dvc_data(tmp_path, tmp_path / "other" / "raw") == {}, "it speaks of another artifact"
+    assert dvc_data(tmp_path, tmp_path / "other" / "raw") == {}, "dvc.lock describes another artifact"
 
 
-def test_without_a_dvc_lock_nothing_is_known_and_a_broken_one_is_an_error(tmp_path):
+def test_without_a_dvc_lock_the_source_is_unknown_and_a_broken_one_is_an_error(tmp_path):
     raw = tmp_path / "data" / "raw"
     assert dvc_data(tmp_path, raw) == {}
     for text in ("", "schema: '2.0'\n", "stages: {}\n"):
@@ -120,21 +110,21 @@ def test_without_a_dvc_lock_nothing_is_known_and_a_broken_one_is_an_error(tmp_pa
             dvc_data(tmp_path, raw)
 
 
-def test_the_same_parameters_have_the_same_sha256_in_whatever_order():
+def test_equal_parameters_have_the_same_sha256_in_any_order():
     assert sha256_of({"a": 1, "b": {"c": 2.0, "d": "ü"}}) == sha256_of({"b": {"d": "ü", "c": 2.0}, "a": 1})
     assert sha256_of({"a": 1}) != sha256_of({"a": 1.0}) != sha256_of({"a": True})
 
 
-def test_of_very_many_changed_files_the_first_are_named(judged, monkeypatch, tmp_path):
+def test_a_long_list_of_changed_files_is_cut(judgement, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    judged.provenance["git.changed"] = ", ".join(f"{number:06}.py" for number in range(20_000))
-    changed = collect_lineage(judged, {})["git"]["changed"]
+    judgement.provenance["git.changed"] = ", ".join(f"{number:06}.py" for number in range(20_000))
+    changed = collect_lineage(judgement, {})["git"]["changed"]
     # 11 characters a file: 909 of them are 9,997 with the last comma.
     assert changed.endswith("000908.py, and 19091 more")
     assert len(changed) < 10_100
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "1"])
-def test_a_lineage_that_is_none_is_empty(text):
+def test_a_tag_without_a_lineage_gives_an_empty_one(text):
     assert recorded_lineage(SimpleNamespace(tags={lineages.LINEAGE: text})) == {}
     assert recorded_lineage(SimpleNamespace(tags={})) == {}

@@ -1,10 +1,10 @@
-"""The lock on a real MLflow store: one holder at a time, taken over after expiry only, and a late holder is told."""
+"""The lock on a real MLflow store: one holder at a time, takeover after the lease only, and fencing of late holders."""
 
-import multiprocessing
 import os
 import signal
 import threading
 import time
+from multiprocessing import get_context
 
 import pytest
 
@@ -14,13 +14,13 @@ from twofold.registry.lock import locked
 from twofold.tracking import registry_client
 from twofold.tracking import store as tracking
 
+FORK = get_context("fork")
+
 
 @pytest.fixture
 def store(mlflow_store, monkeypatch):
-    monkeypatch.setattr(lock, "LEASE", 1.0)
-    monkeypatch.setattr(lock, "BEAT", 0.1)
-    monkeypatch.setattr(lock, "SHORTEST", 0.01)
-    monkeypatch.setattr(lock, "LONGEST", 0.05)
+    for name, seconds in (("LEASE", 1.0), ("HEARTBEAT", 0.1), ("MIN_PAUSE", 0.01), ("MAX_PAUSE", 0.05)):
+        monkeypatch.setattr(lock, name, seconds)
     return tracking.connect()
 
 
@@ -28,13 +28,13 @@ def names(store):
     return sorted(model.name for model in registry_client.models_named(store, lock.PREFIX))
 
 
-def abandoned(store, model="corner", number=1):
-    """A lock whose holder was killed."""
-    tags = {lock.KIND: "lock", lock.TOKEN: "gone", lock.HOLDER: "bob@there, process 7", lock.BEAT_TAG: "3"}
+def abandon_lock(store, model="corner", number=1):
+    """Make a lock whose holder was killed."""
+    tags = {lock.KIND: "lock", lock.TOKEN: "gone", lock.HOLDER: "bob@there, process 7", lock.HEARTBEAT_TAG: "3"}
     assert registry_client.create_unique(store, f"{lock.PREFIX}{model}.{number}", tags)
 
 
-def test_it_is_a_registered_model_that_says_what_it_is_and_whose(store):
+def test_a_lock_is_a_registered_model_that_names_its_kind_and_holder(store):
     with locked(store, "corner") as held:
         found = registry_client.registered(store, "twofold.lock.corner.1")
         assert (found.tags[lock.KIND], found.tags[lock.TOKEN]) == ("lock", held.token)
@@ -44,7 +44,7 @@ def test_it_is_a_registered_model_that_says_what_it_is_and_whose(store):
     assert lock.RELEASED in registry_client.registered(store, "twofold.lock.corner.1").tags
 
 
-def test_numbers_only_grow_and_one_name_stays(store):
+def test_fencing_numbers_only_grow_and_one_name_stays(store):
     fences = []
     for above in (0, 0, 7, 3):
         with locked(store, "corner", above=above) as held:
@@ -53,9 +53,9 @@ def test_numbers_only_grow_and_one_name_stays(store):
     assert fences == [1, 2, 8, 9]
 
 
-def test_a_released_lock_is_taken_at_once_and_one_of_another_model_is_none(store):
-    abandoned(store, model="corners")
-    abandoned(store, model="corner.2")
+def test_a_released_lock_is_acquired_at_once_and_locks_on_other_models_do_not_count(store):
+    abandon_lock(store, model="corners")
+    abandon_lock(store, model="corner.2")
     with locked(store, "corner"):
         pass
     begin = time.monotonic()
@@ -64,8 +64,8 @@ def test_a_released_lock_is_taken_at_once_and_one_of_another_model_is_none(store
     assert time.monotonic() - begin < lock.LEASE
 
 
-def test_a_killed_holders_lock_is_taken_over_after_the_lease_and_not_before(store):
-    abandoned(store)
+def test_the_lock_of_a_killed_holder_is_taken_over_after_the_lease_and_not_before(store):
+    abandon_lock(store)
     begin = time.monotonic()
     with locked(store, "corner") as held:
         assert time.monotonic() - begin > lock.LEASE
@@ -73,7 +73,7 @@ def test_a_killed_holders_lock_is_taken_over_after_the_lease_and_not_before(stor
         assert names(store) == ["twofold.lock.corner.2"]
 
 
-def test_a_holder_that_lives_keeps_it_longer_than_the_lease(store, monkeypatch):
+def test_heartbeats_keep_a_lock_beyond_the_lease(store, monkeypatch):
     monkeypatch.setattr(lock, "LEASE", 4.0)  # a busy machine may not let a thread run for a second
     order = []
 
@@ -91,8 +91,8 @@ def test_a_holder_that_lives_keeps_it_longer_than_the_lease(store, monkeypatch):
     assert order == ["released", "taken"]
 
 
-def test_a_holder_that_was_silent_too_long_learns_that_it_was_taken_over(store, monkeypatch):
-    monkeypatch.setattr(lock, "BEAT", 60)
+def test_a_holder_without_heartbeats_finds_that_its_lock_was_taken_over(store, monkeypatch):
+    monkeypatch.setattr(lock, "HEARTBEAT", 60)
     with locked(store, "corner") as held, locked(store, "corner") as other:
         assert (held.fence, other.fence) == (1, 2)
         other.check()
@@ -107,19 +107,19 @@ def test_a_waiter_gives_up_and_names_the_holder(store, monkeypatch):
         pytest.raises(RegistryError, match=f"held now by .*process {os.getpid()}"),
         locked(store, "corner"),
     ):
-        raise AssertionError("two hold it")
+        raise AssertionError("two holders")
     assert names(store) == ["twofold.lock.corner.1"]
 
 
-def test_it_is_given_back_when_the_work_fails(store):
+def test_the_lock_is_released_when_the_work_fails(store):
     with pytest.raises(ZeroDivisionError), locked(store, "corner"):
         raise ZeroDivisionError
     assert lock.RELEASED in registry_client.registered(store, "twofold.lock.corner.1").tags
 
 
-def count(address, path, turns):
-    """Raises a number in a file, reading and writing it apart."""
-    lock.SHORTEST, lock.LONGEST = 0.01, 0.05
+def increment(address, path, turns):
+    """Increment a number in a file, with a pause between read and write."""
+    lock.MIN_PAUSE, lock.MAX_PAUSE = 0.01, 0.05
     store = tracking.MlflowStore(tracking._client(address), address, None)
     for _ in range(turns):
         with locked(store, "corner"):
@@ -135,15 +135,10 @@ def hold(address, ready):
         time.sleep(600)
 
 
-@pytest.fixture
-def forking():
-    return multiprocessing.get_context("fork")
-
-
-def test_processes_hold_it_one_after_the_other(store, forking, tmp_path):
+def test_processes_hold_the_lock_one_after_the_other(store, tmp_path):
     path = tmp_path / "number"
     path.write_text("0")
-    workers = [forking.Process(target=count, args=(store.uri, path, 5)) for _ in range(4)]
+    workers = [FORK.Process(target=increment, args=(store.uri, path, 5)) for _ in range(4)]
     for worker in workers:
         worker.start()
     for worker in workers:
@@ -153,9 +148,9 @@ def test_processes_hold_it_one_after_the_other(store, forking, tmp_path):
     assert int(name.rpartition(".")[2]) >= 20
 
 
-def test_a_process_killed_while_it_holds_it_is_recovered_from(store, forking):
-    ready = forking.Event()
-    holder = forking.Process(target=hold, args=(store.uri, ready))
+def test_the_lock_of_a_killed_process_is_taken_over(store):
+    ready = FORK.Event()
+    holder = FORK.Process(target=hold, args=(store.uri, ready))
     holder.start()
     assert ready.wait(60)
     os.kill(holder.pid, signal.SIGKILL)

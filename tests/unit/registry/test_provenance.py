@@ -1,4 +1,4 @@
-"""Provenance: the commit and what differs from it, and what only the environment knows."""
+"""Provenance: the git commit, the files that differ from it, and values from the environment."""
 
 import subprocess
 
@@ -16,8 +16,9 @@ def repository(tmp_path, monkeypatch):
 
 def git(folder, *words):
     identity = ["-c", "user.name=T", "-c", "user.email=t@example.org"]
-    done = subprocess.run(["git", *identity, *words], cwd=folder, check=True, capture_output=True, text=True)
-    return done.stdout.strip()
+    return subprocess.run(
+        ["git", *identity, *words], cwd=folder, check=True, capture_output=True, text=True
+    ).stdout.strip()
 
 
 def commit(folder):
@@ -31,25 +32,25 @@ def commit(folder):
 
 def test_the_commit_and_the_files_that_differ_from_it(repository):
     head = commit(repository)
-    assert provenance.git(repository) == {"git.commit": head, "git.changed": "none"}
+    assert provenance.git_state(repository) == {"git.commit": head, "git.changed": "none"}
     (repository / "params.yaml").write_text("2")
     (repository / "code.py").unlink()
     (repository / "dvc.lock").write_text("2")  # dvc itself is writing it
     (repository / "notes.txt").write_text("not tracked")
     deep = repository / "deep"
     deep.mkdir()
-    assert provenance.git(deep) == {"git.commit": head, "git.changed": "code.py, params.yaml"}
+    assert provenance.git_state(deep) == {"git.commit": head, "git.changed": "code.py, params.yaml"}
 
 
-def test_without_a_commit_without_a_repository_and_without_git_there_is_none(repository, monkeypatch):
-    assert provenance.git(repository) == {}
+def test_the_state_is_empty_without_a_commit_a_repository_or_git(repository, monkeypatch):
+    assert provenance.git_state(repository) == {}
     git(repository, "init", "--quiet")
-    assert provenance.git(repository) == {}
+    assert provenance.git_state(repository) == {}
     monkeypatch.setenv("PATH", str(repository))
-    assert provenance.git(repository) == {}
+    assert provenance.git_state(repository) == {}
 
 
-def test_libraries_hardware_and_what_the_environment_knows(repository, monkeypatch):
+def test_libraries_hardware_and_environment_variables(repository, monkeypatch):
     for name in provenance.ENVIRONMENT.values():
         monkeypatch.delenv(name, raising=False)
     found = provenance.provenance()

@@ -1,10 +1,11 @@
-"""register killed before any of its writes and run again: the same state as if nothing had happened.
+"""register killed before any of its writes and run again: it ends in the same state as an uninterrupted one.
 
-All writes are tried in the slow tests (`-m slow`), the first one of each kind here.
+The slow tests (`-m slow`) kill it before every write, the others before the first write of each kind.
 """
 
 import shutil
-from pathlib import Path
+import sqlite3
+from contextlib import closing
 
 import pytest
 
@@ -13,7 +14,7 @@ from twofold.registry import lock
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def candidates(tmp_path_factory):
     root = tmp_path_factory.mktemp("candidate")
     with pytest.MonkeyPatch.context() as patch:
         case.know_corner(patch)
@@ -22,97 +23,83 @@ def made(tmp_path_factory):
 
 
 @pytest.fixture
-def standing(made, mlflow_store, tmp_path, monkeypatch):
-    """A store with a champion, and a better candidate; locks expire at once."""
+def candidate(candidates, mlflow_store, tmp_path, monkeypatch):
+    """A better candidate than the champion in the store; locks expire at once."""
     case.hurry(monkeypatch)
     monkeypatch.setattr(lock, "LEASE", 0.2)
-    case.run(made[0], tmp_path)
-    return made[1]
+    case.run(candidates[0], tmp_path)
+    return candidates[1]
 
 
-def uninterrupted(candidate, place, monkeypatch):
-    """The writes of one registration, and the state after it."""
+def kill_before_writes(candidate, place, store, monkeypatch, chosen):
+    """Kill before each of the chosen writes, each time from the same state; run again; compare."""
+    start = place / "start"
+    shutil.copytree(store, start)
     with monkeypatch.context() as patch:
         watched = case.watch(patch)
         case.run(candidate, place)
-    return watched.writes, case.state()
-
-
-def kill(candidate, place, number, monkeypatch):
-    with monkeypatch.context() as patch:
-        case.watch(patch, kill_before=number)
-        with pytest.raises(case.Killed):
-            case.run(candidate, place)
-
-
-def every_kill(candidate, place, store, monkeypatch, chosen):
-    """Kill before each of the chosen writes, each time from the same start; run again; compare."""
-    database, artifacts = store / "mlflow.db", store / "mlartifacts"
-    start = place / "start"
-    shutil.copytree(store, start)
-    writes, expected = uninterrupted(candidate, place, monkeypatch)
+    writes, expected = watched.writes, case.state()
     assert {"create_model_version", "set_registered_model_alias", "log_model_artifacts"} <= set(writes)
-    tried = [number for number in range(len(writes)) if chosen(writes, number)]
-    for number in tried:
-        # In the same place, for the database knows its artifacts by their absolute path.
-        shutil.rmtree(artifacts)
-        shutil.copytree(start / "mlartifacts", artifacts)
-        overwrite(start / "mlflow.db", database)
-        kill(candidate, place, number, monkeypatch)
+    numbers = [number for number in range(len(writes)) if chosen(writes, number)]
+    for number in numbers:
+        # In the same folder, because the database holds absolute paths.
+        shutil.rmtree(store / "mlartifacts")
+        shutil.copytree(start / "mlartifacts", store / "mlartifacts")
+        # The database is open, so its content is replaced, not the file.
+        with (
+            closing(sqlite3.connect(start / "mlflow.db")) as before,
+            closing(sqlite3.connect(store / "mlflow.db")) as now,
+        ):
+            before.backup(now)
+        with monkeypatch.context() as patch:
+            case.watch(patch, kill_before=number)
+            with pytest.raises(case.Killed):
+                case.run(candidate, place)
         verdict = case.run(candidate, place)
         assert (verdict["version"], verdict["champion"]) == (2, 2), writes[number]
         assert case.state() == expected, f"killed before write {number}, {writes[number]}"
         assert case.run(candidate, place)["nothing_new"] is True
-    return tried
+    return numbers
 
 
-def overwrite(source: Path, database: Path) -> None:
-    """Put another content into a SQLite file that is open."""
-    import sqlite3
+def test_killed_before_the_first_write_of_each_kind_it_finishes_the_work(
+    candidate, tmp_path, mlflow_store, monkeypatch
+):
+    def is_first(writes, number):
+        return writes.index(writes[number]) == number
 
-    with sqlite3.connect(source) as before, sqlite3.connect(database) as now:
-        before.backup(now)
-    before.close()
-    now.close()
-
-
-def test_killed_before_the_first_write_of_each_kind_it_finishes_the_job(standing, tmp_path, mlflow_store, monkeypatch):
-    tried = every_kill(
-        standing, tmp_path, mlflow_store, monkeypatch, lambda writes, number: writes.index(writes[number]) == number
-    )
-    assert len(tried) >= 10
+    assert len(kill_before_writes(candidate, tmp_path, mlflow_store, monkeypatch, is_first)) >= 10
 
 
 @pytest.mark.slow
-def test_killed_before_any_write_it_finishes_the_job(standing, tmp_path, mlflow_store, monkeypatch):
-    tried = every_kill(standing, tmp_path, mlflow_store, monkeypatch, lambda writes, number: True)
-    assert len(tried) >= 20
+def test_killed_before_any_write_it_finishes_the_work(candidate, tmp_path, mlflow_store, monkeypatch):
+    numbers = kill_before_writes(candidate, tmp_path, mlflow_store, monkeypatch, lambda writes, number: True)
+    assert len(numbers) >= 20
 
 
-def test_killed_when_the_ledger_said_so_and_judged_by_other_gates_it_is_champion(standing, tmp_path, monkeypatch):
+def test_killed_after_the_entry_and_judged_by_other_gates_it_is_champion(candidate, tmp_path, monkeypatch):
+    def kill(*args):
+        raise case.Killed
+
     with monkeypatch.context() as patch:
         watched = case.watch(patch)
-        patch.setattr(watched, "set_registered_model_alias", killed, raising=False)
+        patch.setattr(watched, "set_registered_model_alias", kill, raising=False)
         with pytest.raises(case.Killed):
-            case.run(standing, tmp_path)
-    verdict = case.run(standing, tmp_path, case.REFUSING)
+            case.run(candidate, tmp_path)
+    verdict = case.run(candidate, tmp_path, case.REFUSING)
     assert (verdict["nothing_new"], verdict["passed"], verdict["alias"]) == (True, False, "champion")
     assert (verdict["version"], verdict["champion"]) == (2, 2)
 
 
-def killed(*args):
-    raise case.Killed
-
-
-def test_a_refusal_that_was_killed_is_recorded_when_run_again(standing, tmp_path, monkeypatch):
+def test_a_killed_refusal_is_recorded_when_run_again(candidate, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         watched = case.watch(patch)
-        case.run(standing, tmp_path, case.REFUSING)
+        case.run(candidate, tmp_path, case.REFUSING)
     for last in ("log_batch", "set_terminated"):
         params = case.REFUSING.model_copy(update={"experiment": f"with {last}"})
         with monkeypatch.context() as patch:
             case.watch(patch, kill_before=watched.writes.index(last))
             with pytest.raises(case.Killed):
-                case.run(standing, tmp_path, params)
-        verdict = case.run(standing, tmp_path, params)
+                case.run(candidate, tmp_path, params)
+        verdict = case.run(candidate, tmp_path, params)
         assert (verdict["headline"], verdict["champion"]) == ("Refused", 1)

@@ -1,7 +1,8 @@
-"""Changes of who is champion, on a real MLflow store: on fresh knowledge only, whole or not at all, and repaired."""
+"""Changes of champion on a real MLflow store: refused if stale, complete or not done at all, and repaired."""
 
 import pytest
 
+from tests.support.models_case import aliases
 from twofold.core.errors import ParameterError, RegistryError
 from twofold.registry import ledger as ledgers
 from twofold.registry import lock, transitions
@@ -12,9 +13,9 @@ from twofold.tracking import store as tracking
 
 @pytest.fixture
 def store(mlflow_store, monkeypatch):
-    """A registered model `corner` with versions 1, 2 and 3, of no files."""
+    """A registered model `corner` with versions 1, 2 and 3, without files."""
     monkeypatch.setattr(lock, "LEASE", 0.3)
-    monkeypatch.setattr(lock, "SHORTEST", 0.01)
+    monkeypatch.setattr(lock, "MIN_PAUSE", 0.01)
     found = tracking.connect()
     found.client.create_registered_model("corner")
     for _ in range(3):
@@ -22,13 +23,9 @@ def store(mlflow_store, monkeypatch):
     return found
 
 
-def change(store, action, version, expected, name="corner"):
-    with change_under_lock(store, name) as (held, _):
+def change(store, action, version, expected):
+    with change_under_lock(store, "corner") as (held, _):
         return commit(held, Change(action, version, "ann", "because"), expected=expected)
-
-
-def aliases(store):
-    return {alias: int(number) for alias, number in registry_client.registered(store, "corner").aliases.items()}
 
 
 def ledger(store):
@@ -56,12 +53,11 @@ def test_a_change_is_one_entry_and_the_alias_that_follows_from_it(store):
     assert [entry.fence for entry in found.entries] == [1, 2, 3, 4, 5]
 
 
-def test_on_stale_knowledge_nothing_is_written(store):
+def test_a_decision_against_another_champion_writes_nothing(store):
     change(store, "promote", 1, None)
     for expected, words in ((None, "was version none"), (2, "was version 2")):
-        with pytest.raises(
-            RegistryError, match=f"{words} when this model was judged and is version 1 now.*run it again"
-        ):
+        match = f"{words} when this model was judged and is version 1 now.*run it again"
+        with pytest.raises(RegistryError, match=match):
             change(store, "promote", 3, expected)
     assert (entries(store), aliases(store)) == ([("promote", 1, None)], {"champion": 1})
 
@@ -69,14 +65,14 @@ def test_on_stale_knowledge_nothing_is_written(store):
 @pytest.mark.parametrize(
     ("actor", "reason"), [("", "why"), (" ", "why"), ("ann", ""), ("ann", "\n"), ("ann", "x" * 2001)]
 )
-def test_a_change_needs_who_and_why(store, actor, reason):
+def test_a_change_needs_an_actor_and_a_reason(store, actor, reason):
     with change_under_lock(store, "corner") as (held, _), pytest.raises(ParameterError, match="1 to 2000 characters"):
         commit(held, Change("promote", 1, actor, reason), expected=None)
     assert entries(store) == []
 
 
-@pytest.mark.parametrize("write", ["point", "head"])
-def test_what_was_killed_after_the_entry_is_finished_by_whoever_comes_next(store, monkeypatch, capsys, write):
+@pytest.mark.parametrize("write", ["alias", "head"])
+def test_a_change_killed_after_the_entry_is_finished_by_the_next_process(store, monkeypatch, capsys, write):
     change(store, "promote", 1, None)
     tag_model = registry_client.tag_model
 
@@ -84,25 +80,23 @@ def test_what_was_killed_after_the_entry_is_finished_by_whoever_comes_next(store
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        if write == "point":
+        if write == "alias":
             patch.setattr(registry_client, "set_alias", killed)
         else:
             patch.setattr(registry_client, "tag_model", lambda *w: killed() if w[2] == ledgers.HEAD else tag_model(*w))
         with pytest.raises(KeyboardInterrupt):
             change(store, "promote", 2, 1)
     assert (ledger(store).settled, ledger(store).champion) == (False, 2)
-    assert aliases(store) == {"champion": 1 if write == "point" else 2}
+    assert aliases(store) == {"champion": 1 if write == "alias" else 2}
     found = sound_ledger(store, "corner")
     assert (found.settled or ledger(store).settled, found.champion, aliases(store)) == (True, 2, {"champion": 2})
     assert entries(store) == [("promote", 1, None), ("promote", 2, 1)]
-    told = capsys.readouterr().err
-    assert ("finished what a killed process had begun: 'champion' moved from version 1 to 2" in told) == (
-        write == "point"
-    )
+    printed = "finished the change of a killed process: 'champion' moved from version 1 to 2" in capsys.readouterr().err
+    assert printed == (write == "alias")
 
 
-def test_what_a_late_holder_writes_after_its_lock_was_taken_over_is_void(store, monkeypatch):
-    monkeypatch.setattr(lock, "BEAT", 60)
+def test_an_entry_written_after_the_lock_was_taken_over_is_void(store, monkeypatch):
+    monkeypatch.setattr(lock, "HEARTBEAT", 60)
     change(store, "promote", 1, None)
     tag_model = registry_client.tag_model
     paused = []
@@ -110,7 +104,7 @@ def test_what_a_late_holder_writes_after_its_lock_was_taken_over_is_void(store, 
     def pause(store_, name, key, value):
         if ledgers.KEY.fullmatch(key) and not paused:
             paused.append(key)
-            change(store, "promote", 2, 1)  # another one takes the lock over, and is done
+            change(store, "promote", 2, 1)  # another process takes the lock over and finishes
         tag_model(store_, name, key, value)
 
     monkeypatch.setattr(registry_client, "tag_model", pause)
@@ -123,16 +117,16 @@ def test_what_a_late_holder_writes_after_its_lock_was_taken_over_is_void(store, 
     assert aliases(store) == {"champion": 3}
 
 
-def test_a_late_holder_that_moves_the_alias_back_is_told_and_the_next_one_sets_it_right(store, monkeypatch):
-    monkeypatch.setattr(lock, "BEAT", 60)
-    point = registry_client.set_alias
+def test_an_alias_moved_back_by_a_late_holder_is_set_right_by_the_next_process(store, monkeypatch):
+    monkeypatch.setattr(lock, "HEARTBEAT", 60)
+    set_alias = registry_client.set_alias
     paused = []
 
     def pause(store_, name, alias, number):
         if not paused:
             paused.append(alias)
             change(store, "promote", 2, 1)
-        point(store_, name, alias, number)
+        set_alias(store_, name, alias, number)
 
     monkeypatch.setattr(registry_client, "set_alias", pause)
     with pytest.raises(RegistryError, match="was taken over by"):
@@ -142,21 +136,20 @@ def test_a_late_holder_that_moves_the_alias_back_is_told_and_the_next_one_sets_i
     assert aliases(store) == {"champion": 2}
 
 
-def test_an_alias_moved_by_other_hands_stops_every_change_until_it_is_repaired(store):
+def test_an_alias_moved_outside_twofold_stops_every_change_until_it_is_repaired(store):
     change(store, "promote", 1, None)
     change(store, "promote", 2, 1)
     store.client.set_registered_model_alias("corner", "champion", "3")
     for step in (lambda: sound_ledger(store, "corner"), lambda: change(store, "promote", 1, 2)):
-        with pytest.raises(
-            RegistryError, match=r"'champion' of 'corner' is at version 3, by the ledger at 2.*--repair"
-        ):
+        match = r"'champion' of 'corner' is at version 3, by the ledger at 2.*--repair"
+        with pytest.raises(RegistryError, match=match):
             step()
     assert repair(store, "corner", actor="ann", reason="") == ["'champion' moved from version 3 to 2"]
     assert repair(store, "corner", actor="ann", reason="") == []
     assert (aliases(store), len(entries(store))) == ({"champion": 2}, 2)
 
 
-def test_on_a_damaged_ledger_nothing_moves_until_someone_says_why(store):
+def test_a_damaged_ledger_stops_every_change_until_someone_acknowledges_it(store):
     change(store, "promote", 1, None)
     change(store, "promote", 2, 1)
     (first,) = [key for key in registry_client.registered(store, "corner").tags if ".000001." in key]
@@ -173,7 +166,7 @@ def test_on_a_damaged_ledger_nothing_moves_until_someone_says_why(store):
     assert [entry.action for entry in ledger(store).entries] == ["promote", "acknowledge", "promote"]
 
 
-def test_a_champion_deleted_in_mlflow_is_not_repaired_to_but_rolled_back_from(store):
+def test_a_champion_deleted_in_mlflow_can_be_rolled_back(store):
     change(store, "promote", 1, None)
     change(store, "promote", 2, 1)
     store.client.delete_model_version("corner", "2")
@@ -182,7 +175,7 @@ def test_a_champion_deleted_in_mlflow_is_not_repaired_to_but_rolled_back_from(st
     assert aliases(store) == {"champion": 1}
 
 
-def test_a_version_that_does_not_exist_is_not_made_champion_by_a_repair(store):
+def test_repair_does_not_make_a_deleted_version_champion(store):
     change(store, "promote", 1, None)
     store.client.delete_model_version("corner", "1")
     store.client.set_registered_model_alias("corner", "champion", "2")
@@ -190,13 +183,13 @@ def test_a_version_that_does_not_exist_is_not_made_champion_by_a_repair(store):
         repair(store, "corner", actor="ann", reason="")
 
 
-def test_a_model_that_is_not_there_is_not_repaired_and_no_lock_is_left_for_it(store):
+def test_repair_refuses_an_unknown_model_and_leaves_no_lock(store):
     with pytest.raises(RegistryError, match="there is no registered model 'cornr' in this store"):
         repair(store, "cornr", actor="ann", reason="")
     assert registry_client.models_named(store, lock.PREFIX) == []
 
 
-def test_the_actor_is_as_given_or_gits_user_or_the_login(monkeypatch):
+def test_the_actor_is_the_given_name_or_gits_user_or_the_login(monkeypatch):
     assert transitions.actor("ann") == "ann"
     monkeypatch.setattr(transitions, "run_git", lambda folder, *words: {"user.name": "Ada\n"}.get(words[-1]))
     assert transitions.actor() == "Ada"

@@ -1,4 +1,4 @@
-"""A verdict's gates, kept by their SHA-256: as a tag, or as a file of the run where they are too long for one."""
+"""A verdict stored by its SHA-256: as a tag, or as a file of the run if it is too long for a tag."""
 
 import hashlib
 from dataclasses import replace
@@ -19,7 +19,7 @@ def store(mlflow_store):
     return tracking.connect()
 
 
-def kept(store, verdict):
+def store_verdict(store, verdict):
     run = store.client.create_run(tracking.experiment(store, "e"))
     digest, tags = verdict_store.store_verdict(store, run.info.run_id, verdict)
     registry_client.create_unique(store, "corner", {})
@@ -28,9 +28,9 @@ def kept(store, verdict):
 
 
 @pytest.mark.parametrize("count", [1, 1000])
-def test_they_come_back_as_they_were(store, count):
+def test_a_verdict_is_loaded_as_it_was_stored(store, count):
     verdict = Verdict(tuple(replace(GATE, detail=f"{number} ü") for number in range(count)), ())
-    digest, version = kept(store, verdict)
+    digest, version = store_verdict(store, verdict)
     assert len(version.tags) == (1 if count == 1 else 0)
     assert verdict_store.load_verdict(store, version, digest) == verdict.as_json()
     if count == 1:
@@ -39,8 +39,8 @@ def test_they_come_back_as_they_were(store, count):
 
 
 @pytest.mark.parametrize("count", [1, 1000])
-def test_what_was_changed_or_is_gone_is_an_error(store, count):
-    digest, version = kept(store, Verdict((GATE,) * count, ()))
+def test_a_changed_or_missing_verdict_is_an_error(store, count):
+    digest, version = store_verdict(store, Verdict((GATE,) * count, ()))
     if count == 1:
         (key,) = version.tags
         version.tags[key] = version.tags[key].replace("0.75", "0.99")

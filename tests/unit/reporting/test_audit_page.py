@@ -1,4 +1,4 @@
-"""The audit of a step: written whole, the same bytes every time, safe with other people's names."""
+"""The audit of a step: written atomically, with the same bytes every time, and safe with untrusted names."""
 
 import csv
 import json
@@ -23,7 +23,7 @@ def picture(sha256):
 
 
 def write(directory, checks, figures=None, pixels=picture):
-    write_audit(directory, "ingest", checks, fingerprint="f" * 64, figures=figures or {}, pixels=pixels)
+    write_audit(directory, "ingest", checks, fingerprint="f" * 64, statistics=figures or {}, pixels=pixels)
     return (directory / "audit.html").read_text()
 
 
@@ -32,7 +32,7 @@ def rows(directory):
         return list(csv.DictReader(stream))
 
 
-def test_what_was_found_and_what_was_not(tmp_path):
+def test_checks_with_and_without_findings_are_on_the_page_and_in_the_files(tmp_path):
     figures = {"images": 1234, "classes": {"bad": {"images": 3, "mode": "L"}, "good": {"images": 4}}}
     checks = [
         check("blurred", "warn", 3, value=0.123456789),
@@ -42,8 +42,8 @@ def test_what_was_found_and_what_was_not(tmp_path):
     html = write(tmp_path / "audit", checks, figures)
     assert "3 findings in 1\ncheck" in html
     assert html.count("<img ") == 3
-    assert html.index("Looked for and not found") < html.index("What blank means.")
-    assert "Dark." in html[html.index("Not looked for") :]
+    assert html.index("Checks without findings") < html.index("What blank means.")
+    assert "Dark." in html[html.index("Checks that are turned off") :]
     assert "1,234" in html
     summary = json.loads((tmp_path / "audit" / "audit.json").read_text())
     assert summary["checks"]["blurred"] == {
@@ -68,7 +68,7 @@ def test_the_same_audit_has_the_same_bytes(tmp_path):
         assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
 
 
-def test_pairs_stand_side_by_side_and_many_are_not_all_shown(tmp_path):
+def test_pairs_are_side_by_side_and_only_the_first_are_shown(tmp_path):
     html = write(tmp_path / "audit", [check("near_duplicates", "warn", 40, of="f" * 64)])
     assert html.count("<img ") == 2 * PICTURES
     assert "And 28 more" in html
@@ -76,7 +76,7 @@ def test_pairs_stand_side_by_side_and_many_are_not_all_shown(tmp_path):
     assert len(html) < 500_000
 
 
-def test_names_are_text_on_the_page_and_no_formula_in_the_table(tmp_path):
+def test_names_are_escaped_on_the_page_and_are_no_formula_in_the_csv(tmp_path):
     found = [Issue("blurred", "0" * 64, HOSTILE, HOSTILE, "", HOSTILE), Issue("blurred", "", "", "", "", HOSTILE)]
     html = write(
         tmp_path / "audit", [Check("blurred", "warn", "Blurred", "x", found)], {HOSTILE: {HOSTILE: {HOSTILE: 1}}}
@@ -85,17 +85,17 @@ def test_names_are_text_on_the_page_and_no_formula_in_the_table(tmp_path):
     assert rows(tmp_path / "audit")[0]["key"] == "'" + HOSTILE
 
 
-def test_an_image_that_cannot_be_shown_is_no_error(tmp_path):
+def test_an_image_without_pixels_is_no_error(tmp_path):
     assert "no picture" in write(tmp_path / "audit", [check("blurred", "warn", 1)], pixels=lambda _: None)
 
 
-def test_what_could_not_be_looked_for_is_not_among_what_was_not_found(tmp_path):
+def test_a_check_that_could_not_run_is_not_listed_as_one_without_findings(tmp_path):
     html = write(tmp_path / "audit", [check("blank", "warn", 0)._replace(impossible="There are <4> images.")])
-    assert "There are &lt;4&gt; images." in html[html.index("Could not be looked for") :]
-    assert "Looked for and not found" not in html
+    assert "There are &lt;4&gt; images." in html[html.index("Checks that could not run") :]
+    assert "Checks without findings" not in html
 
 
-def test_the_policy_fail_names_what_was_found(tmp_path):
+def test_the_policy_fail_names_the_findings(tmp_path):
     checks = [check("blurred", "fail", 12), check("blank", "warn", 3), check("dark", "fail", 0)]
     with pytest.raises(DataError) as caught:
         enforce_policies("ingest", checks, tmp_path / "audit.html")
@@ -108,7 +108,7 @@ def test_the_policy_fail_names_what_was_found(tmp_path):
     enforce_policies("ingest", checks[1:], tmp_path / "audit.html")
 
 
-def test_findings_in_a_few_words():
+def test_findings_are_summarized_in_one_line():
     one = Issue("any", "0" * 64, "k", "bad", "", "dark")
     counts = {"under_exposed": 2, "blank": 0, "leaks": 1}
     checks = [Check(name, "warn", "", "", [one] * count) for name, count in counts.items()]

@@ -1,4 +1,4 @@
-"""Pictures: equal bytes, the numbers in them, labels of any kind."""
+"""Charts: equal bytes, correct numbers, labels of any kind."""
 
 import io
 import re
@@ -78,13 +78,13 @@ def test_curves_have_labelled_axes_and_the_point_where_the_model_works():
     roc, trade = texts(pictures["roc"]), texts(pictures["precision_recall"])
     assert {"false alarms (% of good)", "recall (% of bad found)", "at the threshold 0.470"} <= set(roc)
     assert "this model, ROC-AUC 0.812" in roc
-    assert {"recall (% of bad found)", "precision (% of such answers right)", "at the threshold 0.470"} <= set(trade)
+    assert {"recall (% of bad found)", "precision (% of such answers correct)", "at the threshold 0.470"} <= set(trade)
     assert {"100 %", "0 %"} <= set(roc)
     none = charts.draw_precision_recall_curve(
         curves.precision_recall_curve(TARGET, PROBABILITY), 0.8, 0.5, None, LABELS
     )
     assert not any(text.startswith("at the threshold") for text in texts(none))
-    assert "no place on the curve" in none.alt
+    assert "no point on the curve" in none.alt
 
 
 def test_a_bar_across_the_threshold_is_split_into_right_and_wrong(monkeypatch):
@@ -122,11 +122,11 @@ def test_the_reliability_diagram_shows_both_errors_and_a_dot_a_bin(monkeypatch):
     # A bin of nine images at .5, three of them positive; one of one image at 1.
     before, after = reliability_bins([1] * 3 + [0] * 6 + [1], [0.5] * 9 + [1.0]), reliability_bins([1], [1.0])
     picture = reliability_diagram.draw_reliability_diagram(before, after, (0.15, 0.0), "bad")
-    assert {"as the network gave them: ECE 0.150", "calibrated: ECE 0.000", "truly bad"} <= set(texts(picture))
+    assert {"uncalibrated: ECE 0.150", "calibrated: ECE 0.000", "truly bad"} <= set(texts(picture))
     x, y, size = drawn[0]
     assert (x.tolist(), y.tolist()) == ([0.5, 1.0], [1 / 3, 1.0])
     assert size[0] == pytest.approx(9 * size[1])
-    assert "0.150 as the network gave the probabilities and 0.000 after calibration" in picture.alt
+    assert "0.150 before calibration and 0.000 after it" in picture.alt
 
 
 def test_an_empty_class_is_drawn_without_a_division():

@@ -1,4 +1,4 @@
-"""What a model was made from: counts of what lies in the splits, and of what does not and why."""
+"""Counts of the images in the splits, and of the files and images left out, by reason."""
 
 import re
 
@@ -19,7 +19,7 @@ def make(root, refused=(), copies=(), left_out=()):
     return data_summary.summarize_data(root, root, COUNTS, ["bad", "good"])
 
 
-def test_splits_are_counted_by_class_and_what_is_missing_by_reason(tmp_path):
+def test_splits_are_counted_by_class_and_removed_images_by_reason(tmp_path):
     refused = [
         QuarantinedFile("a.png", "bad", "refused", "damaged", ""),
         QuarantinedFile("b.png", "bad", "refused", "damaged", ""),
@@ -33,18 +33,18 @@ def test_splits_are_counted_by_class_and_what_is_missing_by_reason(tmp_path):
     assert re.search(r"train 30\s*1,200\s*1,230", text)
     assert re.search(r"validation 0\s*10\s*10", text)
     assert re.search(r"test 7\s*20\s*27", text)
-    assert "refused or held back: 3 (damaged: 2; blank: 1)" in text
-    assert "taken once: 3 (the same picture: 3)" in text
-    assert "learned from: 1 (train, nearly the same picture as an image of test: 1)" in text
+    assert "Files refused or quarantined: 3 (damaged: 2; blank: 1)" in text
+    assert "one copy is kept: 3 (identical pixels: 3)" in text
+    assert "between the splits: 1 (train, nearly the same picture as an image of test: 1)" in text
 
 
-def test_where_nothing_was_left_out_it_says_none(tmp_path):
+def test_counts_are_zero_if_nothing_was_left_out(tmp_path):
     text, _ = read(html_page.render("x", "data_summary.html", {"data": make(tmp_path)}))
-    assert "refused or held back: 0" in text
-    assert "(" not in text[text.index("refused or held back") : text.index("The images that the audits found")]
+    assert "Files refused or quarantined: 0" in text
+    assert "(" not in text[text.index("Files refused") : text.index("The audit pages show")]
 
 
-def test_many_reasons_are_cut_and_the_rest_is_counted(tmp_path):
+def test_rare_reasons_are_counted_together(tmp_path):
     refused = [QuarantinedFile(f"{n}.png", "bad", "refused", f"reason {n:02}", "") for n in range(12)]
     refused += [QuarantinedFile("x.png", "bad", "refused", "reason 11", "")]
     (_, n, reasons), *_ = make(tmp_path, refused)["removed"]

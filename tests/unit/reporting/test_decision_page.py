@@ -1,4 +1,4 @@
-"""decision.html: verdict and gates first, and what they say is what was judged."""
+"""decision.html: verdict and gates come first, and the page shows what was judged."""
 
 import hashlib
 import json
@@ -47,6 +47,7 @@ RECORDED = {
     "training_runs": {"train_head": "run-2", "finetune_all": "curves logged here"},
 }
 DASH = "\N{EN DASH}"  # no value
+MINUS = "\N{MINUS SIGN}"
 PROMOTED = Outcome(version=4, alias="champion", nothing_new=False, champion=4)
 REFUSED = Outcome(version=None, alias=None, nothing_new=False, champion=3)
 
@@ -57,11 +58,11 @@ def candidate(tmp_path_factory):
 
 
 def beside(candidate, says=CHAMPION, version="3"):
-    """The candidate beside a champion that says this of the test images."""
+    """The candidate compared with a champion of these answers to the test images."""
     grey = {hashlib.sha256(case.image(grey)).hexdigest(): grey for grey in says}
     answers = ModelOutputs(np.array([says[grey[sha256]] for sha256 in candidate.test.sha256]), 0.25)
-    rival = Opponent(version, answers, {"train": frozenset(), "test": frozenset(["a" * 64])})
-    return compare(candidate.test, candidate.decision["threshold"], candidate.splits, rival)
+    opponent = Opponent(version, answers, {"train": frozenset(), "test": frozenset(["a" * 64])})
+    return compare(candidate.test, candidate.decision["threshold"], candidate.splits, opponent)
 
 
 def judged(candidate, champion=CHAMPION, gates=GATES, experiment=None, **more):
@@ -76,44 +77,46 @@ def refused(candidate):
     return read_page(decision_page.render(judged(candidate), REFUSED, RECORDED))
 
 
-def test_verdict_and_reasons_come_first_then_the_gates_then_the_figures(refused):
+def test_verdict_and_reasons_come_first_then_the_gates_then_the_metrics(refused):
     text, elements = refused
     headings = [tag for tag, _ in elements if tag in ("h1", "h2")]
     assert headings[0] == "h1"
-    places = [text.index(words) for words in ("Refused", "The gates are not passed", "The gates Every", "Figures On 7")]
+    places = [
+        text.index(words) for words in ("Refused", "The model did not pass the gates", "Gates Every", "Metrics On 7")
+    ]
     assert places == sorted(places)
     assert "Version 3 stays the champion." in text
     assert "brier at most 0.1: 0.2153 is above 0.1000" in text
 
 
-def test_every_gate_is_there_with_figure_limit_and_verdict(refused):
+def test_every_gate_is_there_with_metric_limit_and_verdict(refused):
     text, _ = refused
-    table = text[text.index("gate figure bound limit images verdict") :]
+    table = text[text.index("gate metric bound limit images verdict") :]
     assert re.search(rf"accuracy at least 0\.7\s+0\.7143\s+{DASH}\s+0\.7000\s+7\s+passed", table)
     assert re.search(rf"brier at most 0\.1\s+0\.2153\s+{DASH}\s+0\.1000\s+7\s+failed", table)
-    assert re.search(rf"<ece> at least 0\.5\s*figure '<ece>' is missing; .*?{DASH}\s+0\.5000\s+7\s+failed", table)
+    assert re.search(rf"<ece> at least 0\.5\s*metric '<ece>' is missing; .*?{DASH}\s+0\.5000\s+7\s+failed", table)
     # Area 10 / 12 beside 9 / 12; bound and limit are of the difference.
     assert re.search(r"less than 0\.5\s+0\.8333\s+-0\.\d{4}\s+-0\.5000\s+7\s+passed", table)
 
 
-def test_figures_have_their_intervals(refused):
+def test_metrics_have_their_intervals(refused):
     text, _ = refused
     assert re.search(r"Accuracy\s+0\.714\s+0\.359 to 0\.918", text)
     assert re.search(rf"Log loss\s+0\.\d{{3}}\s+{DASH}", text), "seven images are too few for a bootstrap"
 
 
-def test_the_candidate_stands_beside_the_champion_on_the_same_images(refused, candidate):
+def test_the_candidate_is_compared_with_the_champion_on_the_same_images(refused, candidate):
     text, _ = refused
-    table = text[text.index("Beside the champion") :]
+    table = text[text.index("Champion and challenger Both") :]
     # Both miss the bad image of 110; the candidate alone takes the good one of 150 for bad.
     held = beside(candidate)
-    assert held.figures["accuracy"] == pytest.approx(6 / 7)
-    assert re.search(r"Accuracy\s+0\.714\s+0\.857\s+-0\.143\s+-0\.513 to \+0\.262", table)
-    assert "Neither has learned from any of them." in table
+    assert held.metrics["accuracy"] == pytest.approx(6 / 7)
+    assert re.search(rf"Accuracy\s+0\.714\s+0\.857\s+{MINUS}0\.143\s+{MINUS}0\.513 to \+0\.262", table)
+    assert "Neither model has learned from any of them." in table
     assert held.fingerprint in table
     assert held.fingerprint == candidate.test_fingerprint
-    assert "This model alone is right on 0 images, the champion alone on 1 image." in table
-    assert "with a probability of 1.000 (McNemar, exact)" in table
+    assert "Only this model is correct on 0 images, only the champion on 1 image." in table
+    assert "with a probability of 1.000 (McNemar's exact test)" in table
 
 
 def test_lineage_names_code_data_model_and_where_it_is_recorded(refused, candidate):
@@ -137,7 +140,7 @@ def test_every_picture_has_words_and_every_table_can_be_scrolled(refused):
     assert all(attributes["tabindex"] == "0" for attributes in regions)
 
 
-def test_its_parts_are_in_the_order_in_which_a_team_decides_and_each_is_linked_from_the_top(refused):
+def test_sections_are_in_order_and_each_is_linked_from_the_top(refused):
     _, elements = refused
     anchors = [attributes["id"] for tag, attributes in elements if tag == "h2" and "id" in attributes]
     order = ["gates", "figures", "champion", "line", "curves", "slices", "robustness", "errors", "data", "training"]
@@ -159,7 +162,7 @@ def test_the_slider_moves_through_the_test_and_its_script_alone_may_run(candidat
     scripts = [attributes for tag, attributes in elements if tag == "script"]
     assert scripts == [{"id": "stops", "type": "application/json"}, {}]
     (policy,) = [a["content"] for tag, a in elements if tag == "meta" and "http-equiv" in a]
-    assert policy == html_page.policy(html_page.text_of(threshold_slider.SCRIPT))
+    assert policy == html_page.content_policy(html_page.read_template(threshold_slider.SCRIPT))
     data = json.loads(re.search(r'<script id="stops" type="application/json">(.*?)</script>', html)[1])
     # All called bad, then one image less at a time, none at the end; the threshold splits no other way.
     assert [stop[1:] for stop in data["stops"]][:2] == [[3, 4], [3, 3]]
@@ -171,15 +174,15 @@ def test_slices_come_with_their_intervals_and_few_images_are_not_judged(refused)
     text, _ = refused
     # Wilson for 3 of 3: 3 / (3 + 1.96^2) = 0.43850
     row = r"mono\s+too few to judge\s+3\s+0\s+100\.0.%\s+43\.9 to 100\.0.%"
-    assert re.search(row, text[text.index("By type") :])
+    assert re.search(row, text[text.index("Metrics by slice: type") :])
 
 
-def test_errors_and_what_the_audits_left_are_there(refused):
+def test_errors_and_data_counts_are_there(refused):
     text, _ = refused
     assert "The 2 most confident errors" in text
-    assert "There are none: pictures are left out" in text
+    assert "There are no maps: pictures are left out" in text
     assert re.search(r"test 3\s+4\s+7", text)
-    assert "Files that were refused or held back: 0" in text
+    assert "Files refused or quarantined: 0" in text
     assert "saved as JPEG of quality 50" in text
 
 
@@ -188,7 +191,7 @@ def test_pictures_and_their_maps_are_shown_where_images_may_leave_the_data(candi
     shown = judged(replace(candidate, explained=explained))
     _, elements = read_page(decision_page.render(shown, REFUSED, RECORDED))
     pictures = [attributes for tag, attributes in elements if tag == "img"]
-    # Two errors and the five right answers, each with its map; the legend.
+    # Two errors and five correct answers, each with its map; the legend.
     assert len(pictures) == (2 + 5) * 2 + 1
     assert all(attributes["src"].startswith("data:image/") and attributes["alt"] for attributes in pictures)
 
@@ -201,15 +204,21 @@ def test_the_same_judgement_gives_the_same_page(candidate):
 @pytest.mark.parametrize(
     ("outcome", "experiment", "champion", "head", "words"),
     [
-        (PROMOTED, None, CHAMPION, "Promoted: version 4 is the champion", "takes the place of version 3 of “parts”"),
+        (PROMOTED, None, CHAMPION, "Promoted: version 4 is the champion", "replaces version 3 of “parts”"),
         (PROMOTED, None, None, "Promoted: version 4 is the champion", "the first champion of “parts”"),
-        (replace(PROMOTED, nothing_new=True), None, CHAMPION, "Nothing new since version 4", "holds this very model"),
+        (
+            replace(PROMOTED, nothing_new=True),
+            None,
+            CHAMPION,
+            "Nothing new since version 4",
+            "already holds this model",
+        ),
         (
             replace(PROMOTED, nothing_new=True, champion=5),
             None,
             CHAMPION,
             "Nothing new since version 4",
-            "the champion is now version 5; register does not bring a model back",
+            "the champion is now version 5; register does not restore a former champion",
         ),
         (
             Outcome(4, "challenger", nothing_new=False, champion=3),
@@ -221,13 +230,13 @@ def test_the_same_judgement_gives_the_same_page(candidate):
         (REFUSED, "lucky", CHAMPION, "An experiment: judged and recorded, nothing registered", "never moves an alias"),
     ],
 )
-def test_what_followed_is_said_in_words(candidate, outcome, experiment, champion, head, words):
+def test_the_outcome_is_described_in_words(candidate, outcome, experiment, champion, head, words):
     judgement = judged(candidate, champion, GATES[:1], experiment)
     text, _ = read_page(decision_page.render(judgement, outcome, RECORDED))
     assert headline(judgement, outcome) == head
     assert head in text
     assert words in text
-    assert "Every gate that applies is passed." in text
+    assert "The model passed every gate that applies." in text
 
 
 def test_without_a_champion_there_is_no_column_for_one(candidate):

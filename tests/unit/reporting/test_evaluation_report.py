@@ -1,4 +1,4 @@
-"""evaluation.html: what it says is what was measured."""
+"""evaluation.html: the page shows what was measured."""
 
 import re
 from html.parser import HTMLParser
@@ -12,7 +12,7 @@ from twofold.reporting.wording import TITLES, Rate, rate_with_interval
 
 
 class Reader(HTMLParser):
-    """Collects the visible text, without the charts', and every element's attributes."""
+    """Collects the visible text, without that of charts, and the attributes of every element."""
 
     def __init__(self):
         super().__init__()
@@ -45,7 +45,7 @@ def all_of(elements, tag):
     return [attributes for name, attributes in elements if name == tag]
 
 
-def test_every_figure_stands_as_it_was_measured():
+def test_every_metric_is_shown_as_it_was_measured():
     findings = make_findings()
     html = evaluation_report.render(findings)
     shown = dict(re.findall(r'data-figure="(\w+)">([^\s<]+)', html))
@@ -54,18 +54,18 @@ def test_every_figure_stands_as_it_was_measured():
     text, _ = read(html)
     metrics = findings.metrics
     right = metrics["true_positive"] + metrics["true_negative"]
-    assert f"On 300 images that it had never seen, the model gave the right answer for {right}:" in text
+    assert f"On 300 images that it had never seen, the model gave the correct answer for {right}:" in text
     # 200 of the 300 are functional.
-    assert "Answering functional every time, without looking, would be right for 66.7 %." in text
+    assert "Always answering functional would be correct for 66.7 %." in text
     assert f"{metrics['true_positive']} of 100 defective images" in text
     assert f"{metrics['false_positive']} of 200 functional images" in text
     found, missed = metrics["true_positive"], metrics["false_negative"]
     assert f"Of 100 defective images, the model found {found} and missed {missed}." in text
     assert "At 0.500 or above it answers defective, below it functional." in text
-    assert "find at least 85 % of the defective images, judged on the 120 images of the validation part" in text
+    assert "find at least 85 % of the defective images, measured on the 120 images of the validation split" in text
 
 
-def test_every_figure_stands_with_its_interval_and_what_it_was_measured_on():
+def test_every_metric_is_shown_with_its_interval_and_what_it_was_measured_on():
     findings = make_findings()
     text, _ = read(evaluation_report.render(findings))
     metrics = findings.metrics
@@ -87,20 +87,20 @@ def test_every_figure_stands_with_its_interval_and_what_it_was_measured_on():
         assert re.search(rf"{re.escape(title)} {re.escape(measured)} {value}", text), title
 
 
-def test_calibration_is_told_in_words():
+def test_calibration_is_explained_in_words():
     findings = make_findings()
     metrics = findings.metrics
     text, _ = read(evaluation_report.render(findings))
-    assert "the temperature, makes the network less sure of itself. It is 1.60, fitted on the 120 images" in text
+    assert "the temperature, makes the network less confident. It is 1.60, fitted on the 120 images" in text
     ends = metrics["intervals"]["ece"]
-    words = f"off by {metrics['ece']:.3f} on average ({ends['low']:.3f} to {ends['high']:.3f})"
-    assert f"{words}; as the network gave them it would be {metrics['ece_uncalibrated']:.3f}" in text
-    assert "no more than chance" not in text  # the scores were drawn at random, and are no probabilities
+    words = f"wrong by {metrics['ece']:.3f} on average ({ends['low']:.3f} to {ends['high']:.3f})"
+    assert f"{words}; without the temperature it would be {metrics['ece_uncalibrated']:.3f}" in text
+    assert "chance alone explains" not in text  # random scores are no calibrated probabilities
     surer, _ = read(evaluation_report.render(make_findings(temperature=0.5, calibrated_on={"at_bound": True})))
-    assert "makes the network surer of itself. It is 0.50" in surer
-    assert "That is as far as it may go: a threshold takes the validation images apart" in surer
+    assert "makes the network more confident. It is 0.50" in surer
+    assert "The temperature is at its bound: a threshold separates the validation images" in surer
     same, _ = read(evaluation_report.render(make_findings(temperature=1.0)))
-    assert "there was nothing to mend: the temperature that was fitted is 1" in same
+    assert "there was nothing to correct: the fitted temperature is 1" in same
     assert f"{metrics['ece']:.3f} on average" in same
 
 
@@ -109,7 +109,7 @@ def test_a_slice_of_few_images_is_shown_as_such():
     html = evaluation_report.render(make_findings(slices={"kind": kinds}))
     text, _ = read(html)
     assert re.search(r"rare too few to judge 29 \d+ ", text)
-    assert "On fewer than 30 images a figure says more about chance than about the model." in text
+    assert "On fewer than 30 images a metric says more about chance than about the model." in text
     assert html.count('<tr class="quiet">') == 1
     enough, _ = read(
         evaluation_report.render(make_findings(slices={"kind": ["rare" if row < 30 else "c" for row in range(300)]}))
@@ -120,7 +120,7 @@ def test_a_slice_of_few_images_is_shown_as_such():
 def test_built_in_slices_are_explained_and_their_bands_rise():
     sizes = [("up to 300 px", "301 to 600 px", "601 px or more")[(row % 7) // 3] for row in range(300)]
     text, _ = read(evaluation_report.render(make_findings(slices={"image size": sizes})))
-    assert "By image size The shorter side of the image as it came." in text
+    assert "Metrics by slice: image size The shorter side of the original image." in text
     places = [text.index(band) for band in ("up to 300 px", "301 to 600 px", "601 px or more")]
     assert places == sorted(places)
 
@@ -128,7 +128,7 @@ def test_built_in_slices_are_explained_and_their_bands_rise():
 def test_slices_and_parts_are_in_tables():
     findings = make_findings()
     text, _ = read(evaluation_report.render(findings))
-    assert "By type" in text
+    assert "Metrics by slice: type" in text
     mono = findings.metrics["slices"]["type"]["mono"]
     alarms = 100 - 100 * mono["specificity"]
     row = rf"mono 150 50 {100 * mono['accuracy']:.1f} % .*?{100 * mono['recall']:.1f} % .*?{alarms:.1f} % "
@@ -138,14 +138,14 @@ def test_slices_and_parts_are_in_tables():
     row = rf"defective 100 {100 * bad['recall']:.1f} % .*?{called} {100 * bad['precision']:.1f} % "
     assert re.search(row + rf".*?{bad['f1']:.3f}", text)
     assert "train the model learned from these 300 600 900" in text
-    assert "validation stopping and threshold were chosen on these 40 80 120" in text
+    assert "validation temperature, threshold and the end of training were chosen on these 40 80 120" in text
 
 
-def test_the_ten_surest_errors_are_shown_with_words_for_who_cannot_see():
+def test_the_ten_most_confident_errors_are_shown_with_text_alternatives():
     html = evaluation_report.render(make_findings())
     _, elements = read(html)
     shown = [attributes for attributes in all_of(elements, "img") if attributes["alt"].startswith("Test image")]
-    assert len(shown) == 10 + 8  # and right answers
+    assert len(shown) == 10 + 8  # and correct answers
     for attributes in shown:
         assert attributes["src"].startswith("data:image/png;base64,")
         assert re.fullmatch(r"Test image [0-9a-f]{12}: labelled \w+, the model says \w+", attributes["alt"])
@@ -160,12 +160,12 @@ def test_pictures_off_leaves_no_picture_of_an_image():
     text, elements = read(html)
     assert all_of(elements, "img") == []
     assert "data:image" not in html
-    assert "There are none: pictures are left out" in text
+    assert "There are no maps: pictures are left out" in text
     assert html.count('<tr class="case">') == 10
     assert len(all_of(elements, "svg")) == 5  # the charts stay
 
 
-def test_a_page_of_its_own_that_asks_for_nothing():
+def test_the_page_is_self_contained_and_the_same_every_time():
     html = evaluation_report.render(make_findings())
     assert "http" not in html.replace("http-equiv", "")
     _, elements = read(html)
@@ -177,7 +177,7 @@ def test_a_page_of_its_own_that_asks_for_nothing():
 def test_a_perfect_model_has_no_errors_to_show():
     text, elements = read(evaluation_report.render(make_findings(perfect=True)))
     assert "The model made no error on the test images." in text
-    assert len(all_of(elements, "img")) == 8 * 2 + 1  # right answers with their maps, and the legend
+    assert len(all_of(elements, "img")) == 8 * 2 + 1  # correct answers with their maps, and the legend
     assert "100.0 %" in text
 
 
@@ -188,15 +188,15 @@ def test_names_of_any_kind_are_shown_and_never_run():
     text, elements = read(html)
     assert len(all_of(elements, "img")) == (10 + 8) * 2 + 1
     assert not [a for _, a in elements if "onerror" in a]
-    assert f"By {evil}" in text
+    assert f"Metrics by slice: {evil}" in text
     assert "{{ 7*7 }}" in text
     assert "Of 100 <b>bad images, the model found" in text
 
 
-def test_a_slice_of_one_class_says_why_a_figure_is_missing():
+def test_a_slice_of_one_class_says_why_a_metric_is_missing():
     kinds = ["rare" if row == 1 else "common" for row in range(300)]  # image 1 is a functional one
     text, _ = read(evaluation_report.render(make_findings(slices={"kind": kinds})))
-    assert "\N{EN DASH} rare: no image of the positive class, so that some figures have no value" in text
+    assert "\N{EN DASH} rare: no image of the positive class, so that some metrics have no value" in text
 
 
 def test_a_slice_of_many_values_is_cut_and_says_so():
@@ -211,7 +211,7 @@ def test_a_slice_of_many_values_is_cut_and_says_so():
 def test_groups_widen_the_intervals_in_words():
     text, _ = read(evaluation_report.render(make_findings(group=[f"g{row // 10}" for row in range(300)])))
     assert "The test images belong to 30 groups" in text
-    assert "groups that stay together" not in read(evaluation_report.render(make_findings()))[0]
+    assert "each group is in one split only" not in read(evaluation_report.render(make_findings()))[0]
 
 
 @pytest.mark.parametrize(
@@ -227,8 +227,8 @@ def test_groups_widen_the_intervals_in_words():
         (1000, 1000, "Of 100 crack images, the model found 100 and missed 0 (exactly: 1,000 and 0 of 1,000)."),
     ],
 )
-def test_shares_are_said_as_people_count(hits, n, sentence):
-    assert evaluation_report.of_hundred(hits, n, "crack image", "", "found", "missed") == sentence
+def test_shares_are_described_as_counts(hits, n, sentence):
+    assert evaluation_report.describe_share(hits, n, "crack image", "found", "missed") == sentence
 
 
 def test_rates_carry_their_interval():

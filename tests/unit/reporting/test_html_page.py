@@ -1,4 +1,4 @@
-"""The shell of the pages: complete in itself, safe with any value, charts in the page's colours."""
+"""The frame of the pages: self-contained, safe with any value, charts in the page's colours."""
 
 import base64
 import hashlib
@@ -14,9 +14,9 @@ from twofold.reporting import charts, html_page
 
 @pytest.fixture
 def render(tmp_path, monkeypatch):
-    """Renders a page whose body, and whose script if it has one, are given as text."""
+    """Renders a page from the text of its body and, if it has one, of its script."""
     for name in ("page.html", "page.css"):
-        (tmp_path / name).write_text(html_page.text_of(name))
+        (tmp_path / name).write_text(html_page.read_template(name))
     monkeypatch.setattr(html_page, "TEMPLATES", tmp_path)
 
     def rendered(title, body, context, script=""):
@@ -31,7 +31,7 @@ def chart(found=3):
     return charts.draw_confusion_matrix(ConfusionMatrix(found, 1, 4, 1), ("good", 'b"<a>d'))
 
 
-def test_a_page_asks_nothing_of_the_network_and_runs_nothing(render):
+def test_a_page_is_self_contained_and_runs_no_script(render):
     html = render("Title", "<h1>{{ x }}</h1>{{ figure(chart) }}", {"x": 1, "chart": chart()})
     assert "http" not in html.replace("http-equiv", "")
     assert "<script" not in html
@@ -50,7 +50,7 @@ def test_values_are_escaped_in_body_title_and_chart(render):
     assert "b&#34;&lt;a&gt;d images" in html
 
 
-def test_a_name_that_the_context_lacks_is_an_error(render):
+def test_a_name_missing_from_the_context_is_an_error(render):
     with pytest.raises(UndefinedError, match="'missing' is undefined"):
         render("Title", "{{ missing }}", {})
 
@@ -77,7 +77,7 @@ def test_charts_take_the_colours_of_the_page_and_do_not_share_names(render):
         (0.8841, "88.4 %"),
         (0.0, "0.0 %"),
         (1.0, "100.0 %"),
-        (0.99999, "99.9 %"),  # not everything
+        (0.99999, "99.9 %"),  # below 1
         (None, "\N{EN DASH}"),
     ],
 )
@@ -99,7 +99,7 @@ def test_number_and_count():
     )
 
 
-def test_a_script_is_let_run_by_its_digest_alone(render):
+def test_a_script_is_allowed_by_its_digest_alone(render):
     script = "document.title = 'moved' // {{ x }} & <b>"
     html = render("Title", "<p>{{ x }}</p>", {"x": "<script>alert(1)</script>"}, script)
     assert re.findall(r"<script>(.*?)</script>", html) == [script]
@@ -127,7 +127,7 @@ def test_every_colour_of_text_stands_out_from_every_ground():
     assert contrast("#777777", "#ffffff") == pytest.approx(4.48, abs=0.005)
     light, dark = (
         dict(re.findall(r"--(\w+):(#\w{6})", part))
-        for part in html_page.text_of("page.css").split("@media screen and (pref")[:2]
+        for part in html_page.read_template("page.css").split("@media screen and (pref")[:2]
     )
     assert set(light) == set(dark) >= {"paper", "soft", "ink", "muted", "right", "wrong", "good", "bad"}
     for colours in (light, dark):

@@ -1,4 +1,4 @@
-"""The model card: the facts of the judgement and no others, in Markdown that nothing in them can break."""
+"""The model card: the facts of the judgement and no others, in Markdown that no value can break."""
 
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -14,17 +14,17 @@ from twofold.tracking import registry_client
 from twofold.training import pretrained_weights
 
 SECTIONS = [
-    "Figures",
+    "Metrics",
     "Gates",
-    "Beside version 3",
+    "Comparison with version 3",
     "Intended use",
     "Caveats",
-    "What the audits found",
-    "Factors",
-    "Calibration and threshold",
+    "Data audit",
+    "Metrics by slice",
+    "Calibration and decision threshold",
     "Data",
     "Model details",
-    "Licences, and what nobody has looked at",
+    "Licences and ethical considerations",
 ]
 
 
@@ -49,36 +49,36 @@ def test_it_has_the_sections_of_a_model_card(card):
     assert [line[3:] for line in card.splitlines() if line.startswith("## ")] == SECTIONS
 
 
-def test_every_figure_has_its_interval_how_it_was_made_and_how_many_images_it_is_about(card):
+def test_every_metric_has_its_interval_its_method_and_its_number_of_images(card):
     # 125, 240 and (wrongly) 150 are called bad; 5 of 7 are right. Wilson's interval of 5 / 7 by hand.
     assert row(card, "accuracy | 0.7143") == ["accuracy", "0.7143", "0.3589 to 0.9178", "7", "Wilson"]
     assert [row(card, name)[3] for name in ("precision", "recall", "specificity", "f1")] == ["3", "3", "4", "4"]
     assert row(card, "roc_auc")[4] == "DeLong"
-    assert row(card, "ece")[0] == "ece (less is better)"
-    assert "On 7 test images (3 bad) that neither" in card
+    assert row(card, "ece")[0] == "ece (lower is better)"
+    assert "On 7 test images (3 bad), which were not used for training" in card
 
 
 def test_the_gates_are_there_with_their_outcome_and_the_reasons_in_front(card, candidate):
-    assert card.index("Refused: ") < card.index("## Figures")
+    assert card.index("Refused: ") < card.index("## Metrics")
     assert "- passed: accuracy at least 0.7: " in card
     assert "- **failed**: brier at most 0.1: " in card
-    assert "- **failed**: &lt;ece&gt; at least 0.5: figure" in card
+    assert "- **failed**: &lt;ece&gt; at least 0.5: metric" in card
     passed = model_card.render(judged(candidate, gates=GATES[:1]))
-    assert "Every gate that applies is passed." in passed
-    assert "Refused" not in passed
+    assert "The model passed every gate that applies." in passed
+    assert "Refused: " not in passed
 
 
-def test_the_champion_is_beside_it_or_is_not(card, candidate):
+def test_the_comparison_with_the_champion_is_there_if_there_is_one(card, candidate):
     # It misses 110 and nothing else; this model misses 110 and 150.
-    assert "This model alone is right on 0 images, version 3 alone on 1 (McNemar: p = 1.000)." in card
+    assert "Only this model is correct on 0 images, only version 3 on 1 (McNemar: p = 1.000)." in card
     assert row(card, "accuracy | 0.8571")[2] == "-0.1429"
-    assert "There was no champion to compare it with." in model_card.render(judged(candidate, None))
+    assert "There was no champion to compare with." in model_card.render(judged(candidate, None))
     broken = replace(beside(candidate), problem="its files are gone")
     text = model_card.render(judged(candidate, broken))
     assert "No comparison: its files are gone." in text
 
 
-def test_slices_have_figures_intervals_and_a_word_where_they_are_too_few(card):
+def test_slices_have_metrics_intervals_and_a_note_where_images_are_too_few(card):
     assert row(card, "mono")[:4] == ["mono", "3, too few to judge", "0", "1.000 (0.439 to 1.000)"]
     assert row(card, "mono")[4:] == ["none", "1.000 (0.439 to 1.000)"]
     assert "Too few test images (below 30) to judge: " in card
@@ -86,7 +86,7 @@ def test_slices_have_figures_intervals_and_a_word_where_they_are_too_few(card):
 
 def test_calibration_threshold_and_data_are_those_of_the_artifacts(card, candidate):
     decision = candidate.decision
-    assert "Temperature 0.5000, fitted on 6 validation images by log loss. It stands at its bound: " in card
+    assert "Temperature 0.5000, fitted on 6 validation images by log loss. It is at its bound: " in card
     assert f"is {candidate.metrics['ece_uncalibrated']:.4f}" in card
     assert f"and {candidate.metrics['ece']:.4f} (" in card
     assert "Threshold 0.4189, chosen on 6 validation images: the one that gets the most images right" in card
@@ -96,15 +96,15 @@ def test_calibration_threshold_and_data_are_those_of_the_artifacts(card, candida
         ["validation", "3", "3"],
         ["test", "3", "4"],
     ]
-    assert "Images left out of a split, so that nothing is tested or validated on what was learned from: 0" in card
+    assert "Images left out of a split to prevent leakage between the splits: 0" in card
     assert f"decision: SHA-256 `{candidate.digests['decision']}`" in card
     assert "git commit `c0ffee`, changed files: params.yaml." in card
 
 
-def test_it_says_what_is_not_known_and_invents_nothing(card, candidate):
-    assert "Licence of the start weights: none were taken." in card
-    assert "What the answer is used for is not known here." in card
-    assert "The data name no groups" in card
+def test_it_says_what_is_unknown_and_invents_nothing(card, candidate):
+    assert "Licence of the initial weights: none were used." in card
+    assert "Twofold does not know what the answer is used for." in card
+    assert "The data have no groups" in card
     text = model_card.render(replace(judged(candidate), provenance={}))
     assert "git commit `unknown`, changed files: unknown." in text
     assert "Libraries" not in text
@@ -117,7 +117,7 @@ def test_many_changed_files_are_counted(candidate):
     assert "changed files: file_0.py, file_1.py, file_2.py, file_3.py, file_4.py and 4 more." in text
 
 
-def test_every_weights_that_can_be_asked_for_has_its_licence():
+def test_all_available_weights_have_a_licence():
     assert set(model_card.LICENCES) == set(pretrained_weights.SOURCES)
 
 

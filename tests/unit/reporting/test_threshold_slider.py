@@ -1,4 +1,4 @@
-"""The slider's stops, held to scikit-learn's confusion matrix; that it moves to them is in tests/slow."""
+"""The slider's stops, compared with scikit-learn's confusion matrix; tests/slow moves the slider in a browser."""
 
 import json
 import re
@@ -14,7 +14,7 @@ TARGET = np.array([0, 0, 1, 0, 1, 1])
 PROBABILITY = np.array([0.1, 0.3, 0.3, 0.5, 0.7, 0.9])
 
 
-def test_every_way_to_split_the_images_is_a_stop_and_the_chosen_threshold_is_one():
+def test_every_split_of_the_images_is_a_stop_and_the_chosen_threshold_is_one():
     found = threshold_slider.stops(TARGET, PROBABILITY, 0.65)
     # All called; without 0.1; without both 0.3; without 0.5, at two places; 0.9 alone; none.
     expected = [(0, 3, 3), (0.2, 3, 2), (0.4, 2, 1), (0.6, 2, 0), (0.65, 2, 0), (0.8, 1, 0), (0.95, 0, 0)]
@@ -42,7 +42,7 @@ def test_the_stops_are_scikit_learns_confusion_matrices(n):
         assert (passed + alarms, missed + hits) == (n - target.sum(), target.sum())
 
 
-def test_without_scripts_the_figures_at_the_chosen_threshold_stand_there():
+def test_without_scripts_the_page_shows_the_metrics_at_the_chosen_threshold():
     names = {"positive": "<b>bad", "negative": "good"}
     html = html_page.render(
         "x", "threshold_slider.html", {"slider": threshold_slider.context(TARGET, PROBABILITY, 0.65), **names}, ""
@@ -57,7 +57,7 @@ def test_without_scripts_the_figures_at_the_chosen_threshold_stand_there():
     }
     shares = {"accuracy": 5 / 6, "recall": 2 / 3, "specificity": 1.0, "precision": 1.0, "f1": 4 / 5}
     assert cells == counts | {name: number_format.percent(value) for name, value in shares.items()}
-    # What only a script can move stays away without one.
+    # Elements that need the script are hidden without it.
     body = html[html.index("<body>") :]
     assert len(re.findall(r'class="[^"]*scripted"\s+hidden', body)) == body.count("scripted")
     assert "<noscript>" in html

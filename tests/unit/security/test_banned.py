@@ -1,4 +1,4 @@
-"""Nothing in the tree reads a file in a way that runs what the file says."""
+"""No source in the repository reads a file in a way that executes code from it."""
 
 from pathlib import Path
 
@@ -7,31 +7,31 @@ import pytest
 from tests.support.banned import banned
 
 ROOT = Path(__file__).resolve().parents[3]
-ROOMS = ("twofold", "components", "pipelines", "bench", "data", "docker", "deploy", "scripts", "examples")
-# file -> what it may do, and no more
-EXCEPT = {
-    # Tries, in a process of its own and with pickles forbidden, what register has packed itself a moment before.
+FOLDERS = ("twofold", "components", "pipelines", "bench", "data", "docker", "deploy", "scripts", "examples")
+# file -> the banned calls that it may make
+EXCEPTIONS = {
+    # Loads what register has just packed itself, in a separate process where unpickling is disabled.
     "twofold/serving/smoke_test_script.py": {"mlflow.pyfunc.load_model"},
 }
 
 
 def sources():
-    return sorted(path for room in ROOMS if (ROOT / room).is_dir() for path in (ROOT / room).rglob("*.py"))
+    return sorted(path for folder in FOLDERS if (ROOT / folder).is_dir() for path in (ROOT / folder).rglob("*.py"))
 
 
 def offences(path):
-    allowed = EXCEPT.get(path.relative_to(ROOT).as_posix(), set())
+    allowed = EXCEPTIONS.get(path.relative_to(ROOT).as_posix(), set())
     return [each for each in banned(path.read_text(encoding="utf-8")) if each.partition(": ")[2] not in allowed]
 
 
-def test_no_source_runs_what_lies_in_a_file():
+def test_no_source_executes_code_from_a_file():
     found = {path.relative_to(ROOT).as_posix(): offences(path) for path in sources()}
     assert len(found) > 100
     assert {name: lines for name, lines in found.items() if lines} == {}
 
 
 def test_every_exception_is_still_needed():
-    for name, allowed in EXCEPT.items():
+    for name, allowed in EXCEPTIONS.items():
         found = {each.partition(": ")[2] for each in banned((ROOT / name).read_text(encoding="utf-8"))}
         assert found == allowed, name
 
@@ -91,7 +91,7 @@ def test_every_exception_is_still_needed():
         "eval(text)",
     ],
 )
-def test_an_offence_is_seen(source):
+def test_a_banned_call_is_found(source):
     assert list(banned(source))
 
 
@@ -112,5 +112,5 @@ def test_an_offence_is_seen(source):
         "text = 'pickle.load(f)'  # pickle.load(f)",
     ],
 )
-def test_what_is_harmless_is_not_taken_for_an_offence(source):
+def test_a_harmless_call_is_not_reported(source):
     assert list(banned(source)) == []

@@ -1,7 +1,7 @@
-"""Names made to lead astray, in a folder and in a labels.csv: refused by name, or handled; nothing written elsewhere.
+"""Hostile file names, in a folder and in labels.csv: rejected by name or accepted; nothing is written elsewhere.
 
-The tables below say how. No file of ours is ever named after one of theirs: shards are numbered and their members bear
-the SHA-256. So what only differs in case, or in how an accent is spelled, is two images wherever `ingest` runs.
+The tables below list the results. Twofold names no file after a source file: shards are numbered, and their members are
+named by SHA-256. So names that differ only in case, or in the encoding of an accent, are two images on every system.
 """
 
 import contextlib
@@ -22,14 +22,14 @@ from twofold.core.errors import DataError
 from twofold.data.raw import RawDataset
 from twofold.sources.local_folder import FolderSource
 
-TAKEN, PASSED_BY = "taken", "passed by without a word"
+ACCEPTED, IGNORED = "accepted", "ignored without a message"
 RENAME = "not printable UTF-8; rename it"
 LEAVES = "a symbolic link that leaves the folder"
 
 
 @pytest.fixture(autouse=True)
 def no_waiting():
-    """A pipe that is read would wait for ever."""
+    """Fail a test that waits, as reading a pipe would wait forever."""
     signal.signal(signal.SIGALRM, _too_long)
     signal.alarm(20)
     yield
@@ -44,7 +44,7 @@ def _too_long(*_):
 def images(tmp_path):
     make_folder(tmp_path / "outside", per_class=1, size=24, seed=7)
     yield make_folder(tmp_path / "images", per_class=4, size=24)
-    # Python's own ways of removing a tree, pytest's among them, go down no 1,000 folders.
+    # Python and pytest cannot remove a tree that is 1,000 folders deep.
     subprocess.run(["rm", "-rf", tmp_path / "images" / "bad"], check=True)
 
 
@@ -53,7 +53,7 @@ def image() -> bytes:
 
 
 def named(name: bytes | str) -> Callable[[Path], None]:
-    """An image of that name in the folder `bad`; a slash makes folders."""
+    """Write an image with this name to the folder `bad`; a slash creates folders."""
 
     def plant(root: Path) -> None:
         path = root / "bad" / os.fsdecode(name)
@@ -64,12 +64,12 @@ def named(name: bytes | str) -> Callable[[Path], None]:
 
 
 def linked(target: str) -> Callable[[Path], None]:
-    """A symbolic link `bad/link.png`."""
+    """Create a symbolic link `bad/link.png`."""
     return lambda root: (root / "bad" / "link.png").symlink_to(target)
 
 
 def deep(levels: int) -> Callable[[Path], None]:
-    """An image under so many folders; made from within, as its path may be longer than the system takes."""
+    """Write an image below this many folders, one by one, as the path may be longer than the system allows."""
 
     def plant(root: Path) -> None:
         here = os.open(root / "bad", os.O_RDONLY)
@@ -86,7 +86,7 @@ def deep(levels: int) -> Callable[[Path], None]:
 
 
 def bound(root: Path) -> None:
-    """A socket; its path must be short."""
+    """Create a socket, from within its folder because its path must be short."""
     with contextlib.chdir(root / "bad"), socket.socket(socket.AF_UNIX) as made:
         made.bind("s.png")
 
@@ -97,7 +97,7 @@ def looped(root: Path) -> None:
 
 
 def collisions(*names: str) -> Callable[[Path], None]:
-    """Names that some file system takes for one; the images differ."""
+    """Write different images with names that are the same name on some file systems."""
 
     def plant(root: Path) -> None:
         for number, name in enumerate(names):
@@ -106,15 +106,15 @@ def collisions(*names: str) -> Callable[[Path], None]:
     return plant
 
 
-# what is planted -> {key as it is shown: what becomes of it}
+# name of the case -> (function that creates it, {printed key: result})
 FOLDER = {
-    "two dots in a name": (named("..x.png"), {"bad/..x.png": PASSED_BY}),
-    "three dots as a folder": (named(".../x.png"), {"bad/.../x.png": PASSED_BY}),
-    "two dots, percent-encoded": (named("%2e%2e/x.png"), {"bad/%2e%2e/x.png": TAKEN}),
-    "a slash, percent-encoded": (named("..%2F..%2Fx.png"), {"bad/..%2F..%2Fx.png": PASSED_BY}),
-    "a slash, percent-encoded, behind a letter": (named("a%2Fx.png"), {"bad/a%2Fx.png": TAKEN}),
-    "backslashes": (named("a\\..\\..\\x.png"), {"bad/a\\..\\..\\x.png": TAKEN}),
-    "a drive": (named("C:\\x.png"), {"bad/C:\\x.png": TAKEN}),
+    "two dots in a name": (named("..x.png"), {"bad/..x.png": IGNORED}),
+    "three dots as a folder": (named(".../x.png"), {"bad/.../x.png": IGNORED}),
+    "two dots, percent-encoded": (named("%2e%2e/x.png"), {"bad/%2e%2e/x.png": ACCEPTED}),
+    "a slash, percent-encoded": (named("..%2F..%2Fx.png"), {"bad/..%2F..%2Fx.png": IGNORED}),
+    "a slash, percent-encoded, behind a letter": (named("a%2Fx.png"), {"bad/a%2Fx.png": ACCEPTED}),
+    "backslashes": (named("a\\..\\..\\x.png"), {"bad/a\\..\\..\\x.png": ACCEPTED}),
+    "a drive": (named("C:\\x.png"), {"bad/C:\\x.png": ACCEPTED}),
     "a line end": (named("a\nb.png"), {"bad/a\\nb.png": RENAME}),
     "a carriage return": (named("a\rb.png"), {"bad/a\\rb.png": RENAME}),
     "a tab": (named("a\tb.png"), {"bad/a\\tb.png": RENAME}),
@@ -127,26 +127,29 @@ FOLDER = {
     "no UTF-8": (named(b"\xff\xfe.png"), {"bad/\\udcff\\udcfe.png": RENAME}),
     "a lone surrogate in UTF-8": (named(b"\xed\xa0\x80.png"), {"bad/\\udced\\udca0\\udc80.png": RENAME}),
     "a folder that does not print": (named("a\nb/x.png"), {"bad/a\\nb/x.png": RENAME}),
-    "255 bytes": (named("x" * 251 + ".png"), {"bad/" + "x" * 251 + ".png": TAKEN}),
-    "folders 1,200 deep": (deep(1200), {"bad/" + "d/" * 1200 + "x.png": TAKEN}),
-    "a folder named like an image": (named("a.png/x.png"), {"bad/a.png/x.png": TAKEN}),
-    "a leading dash": (named("-rf.png"), {"bad/-rf.png": TAKEN}),
+    "255 bytes": (named("x" * 251 + ".png"), {"bad/" + "x" * 251 + ".png": ACCEPTED}),
+    "folders 1,200 deep": (deep(1200), {"bad/" + "d/" * 1200 + "x.png": ACCEPTED}),
+    "a folder named like an image": (named("a.png/x.png"), {"bad/a.png/x.png": ACCEPTED}),
+    "a leading dash": (named("-rf.png"), {"bad/-rf.png": ACCEPTED}),
     "a trailing space": (named("a.png "), {"bad/a.png ": "the extension is not one of"}),
     "a trailing dot": (named("a.png."), {"bad/a.png.": "the extension is not one of"}),
-    "a device of Windows": (named("CON.png"), {"bad/CON.png": TAKEN}),
+    "a device of Windows": (named("CON.png"), {"bad/CON.png": ACCEPTED}),
     "another device of Windows": (named("NUL"), {"bad/NUL": "the extension is not one of"}),
-    "a stream of Windows": (named("a.png:x.png"), {"bad/a.png:x.png": TAKEN}),
-    "the home folder": (named("~root/x.png"), {"bad/~root/x.png": TAKEN}),
-    "a command": (named("$(touch x)`id`;|&.png"), {"bad/$(touch x)`id`;|&.png": TAKEN}),
-    "a formula": (named('=cmd("x"),1.png'), {'bad/=cmd("x"),1.png': TAKEN}),
-    "html": (named("<script>alert(1)<x>.png"), {"bad/<script>alert(1)<x>.png": TAKEN}),
-    "upper and lower case": (collisions("A.png", "a.png"), {"bad/A.png": TAKEN, "bad/a.png": TAKEN}),
+    "a stream of Windows": (named("a.png:x.png"), {"bad/a.png:x.png": ACCEPTED}),
+    "the home folder": (named("~root/x.png"), {"bad/~root/x.png": ACCEPTED}),
+    "a command": (named("$(touch x)`id`;|&.png"), {"bad/$(touch x)`id`;|&.png": ACCEPTED}),
+    "a formula": (named('=cmd("x"),1.png'), {'bad/=cmd("x"),1.png': ACCEPTED}),
+    "html": (named("<script>alert(1)<x>.png"), {"bad/<script>alert(1)<x>.png": ACCEPTED}),
+    "upper and lower case": (collisions("A.png", "a.png"), {"bad/A.png": ACCEPTED, "bad/a.png": ACCEPTED}),
     "two spellings of an accent": (
         collisions("\u00e9.png", "e\u0301.png"),
-        {"bad/\u00e9.png": TAKEN, "bad/e\u0301.png": TAKEN},
+        {"bad/\u00e9.png": ACCEPTED, "bad/e\u0301.png": ACCEPTED},
     ),
-    "prefixes of each other": (collisions("a", "a.png", "a.png.png"), {"bad/a.png": TAKEN, "bad/a.png.png": TAKEN}),
-    "a link to a file inside": (linked("00000.png"), {"bad/link.png": TAKEN}),
+    "prefixes of each other": (
+        collisions("a", "a.png", "a.png.png"),
+        {"bad/a.png": ACCEPTED, "bad/a.png.png": ACCEPTED},
+    ),
+    "a link to a file inside": (linked("00000.png"), {"bad/link.png": ACCEPTED}),
     "a link to a file outside": (linked("../../outside/bad/00000.png"), {"bad/link.png": LEAVES}),
     "a link to a file outside, absolute": (linked("/etc/passwd"), {"bad/link.png": LEAVES}),
     "a link to a sibling whose name begins alike": (linked("../../images-old/x.png"), {"bad/link.png": LEAVES}),
@@ -158,7 +161,7 @@ FOLDER = {
     "a link to a device": (linked("/dev/zero"), {"bad/link.png": LEAVES}),
     "a hard link to a file outside": (
         lambda root: (root / "bad" / "hard.png").hardlink_to(root.parent / "outside" / "bad" / "00000.png"),
-        {"bad/hard.png": TAKEN},
+        {"bad/hard.png": ACCEPTED},
     ),
     "a pipe": (lambda root: os.mkfifo(root / "bad" / "p.png"), {"bad/p.png": "not a regular file"}),
     "a socket": (bound, {"bad/s.png": "not a regular file"}),
@@ -166,7 +169,7 @@ FOLDER = {
 
 
 def surroundings(root: Path) -> set[tuple[str, int]]:
-    """Everything below a folder but what `ingest` may write."""
+    """Everything below a folder except `out`, where `ingest` may write."""
     found = set()
     for place, folders, names in os.walk(root):
         if place == str(root):
@@ -176,16 +179,16 @@ def surroundings(root: Path) -> set[tuple[str, int]]:
 
 
 @pytest.mark.parametrize("name", FOLDER)
-def test_in_a_folder(name, images, tmp_path):
+def test_names_in_a_folder(name, images, tmp_path):
     plant, expected = FOLDER[name]
     plant(images)
-    if "deep" not in name:  # os.walk gives up before that
+    if "deep" not in name:  # too deep for os.walk
         before = surroundings(tmp_path)
     found = outcome(images, tmp_path / "out")
-    assert {key: found.get(key, PASSED_BY) for key in expected}.keys() == expected.keys()
+    assert {key: found.get(key, IGNORED) for key in expected}.keys() == expected.keys()
     for key, how in expected.items():
-        assert how in found.get(key, PASSED_BY)
-    assert set(found) - set(expected) <= {"bad/a"}  # the ordinary images are left out, nothing else is there
+        assert how in found.get(key, IGNORED)
+    assert set(found) - set(expected) <= {"bad/a"}  # apart from the ordinary images
     assert sorted(path.name for path in tmp_path.iterdir()) == ["images", "out", "outside"]
     if "deep" not in name:
         assert surroundings(tmp_path) == before
@@ -193,15 +196,15 @@ def test_in_a_folder(name, images, tmp_path):
 
 
 def outcome(images: Path, out: Path) -> dict[str, str]:
-    """What became of every file that `make_folder` did not make."""
+    """The result of every file that `make_folder` did not write."""
     raw = RawDataset.open(make_raw(images, out / "raw", max_refused_fraction=1.0))
-    found = {one.key: TAKEN for one in raw.images}
-    found |= {row["key"]: TAKEN for row in read_csv(out / "raw" / "duplicates.csv")}
+    found = {one.key: ACCEPTED for one in raw.images}
+    found |= {row["key"]: ACCEPTED for row in read_csv(out / "raw" / "duplicates.csv")}
     found |= {row["key"]: row["reason"] for row in read_csv(out / "raw" / "quarantine.csv")}
     return {key: how for key, how in found.items() if not Path(key).stem.isdigit()}
 
 
-def test_folders_deeper_than_a_path_may_be(images, tmp_path):
+def test_folders_deeper_than_the_longest_path(images, tmp_path):
     deep(2500)(images)
     with pytest.raises(DataError, match="cannot be read: File name too long"):
         make_raw(images, tmp_path / "out" / "raw")
@@ -237,7 +240,7 @@ ROWS = {
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_in_a_table(name, images, tmp_path):
+def test_names_in_labels_csv(name, images, tmp_path):
     path, reason = ROWS[name]
     os.mkfifo(images / "bad" / "p.png")
     (images / "bad" / "out.png").symlink_to(tmp_path / "outside" / "bad" / "00000.png")
@@ -262,8 +265,8 @@ TABLES = {
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_a_table_that_is_none(name, images, tmp_path):
-    """Never taken for a missing one: the labels that it should give would come from the folders."""
+def test_labels_csv_that_is_not_a_regular_file(name, images, tmp_path):
+    """It is an error, not a missing table, whose labels would come from the folders."""
     make, reason = TABLES[name]
     (tmp_path / "outside" / "labels.csv").write_text("path,label\n")
     make(images / "labels.csv")
@@ -271,24 +274,24 @@ def test_a_table_that_is_none(name, images, tmp_path):
         FolderSource(images).listing()
 
 
-def test_a_table_too_large_to_be_one(images, monkeypatch):
-    monkeypatch.setattr("twofold.sources.local_folder.LARGEST_TABLE", 100)
+def test_a_labels_csv_that_is_too_large(images, monkeypatch):
+    monkeypatch.setattr("twofold.sources.labels.LARGEST_TABLE", 100)
     (images / "labels.csv").write_text("path,label\n" + "good/00000.png,good\n" * 10)
     with pytest.raises(DataError, match=r"labels\.csv: more than 100 bytes"):
         FolderSource(images).listing()
 
 
-def test_a_pipe_that_takes_a_files_place_is_not_waited_for(images, monkeypatch):
+def test_a_pipe_that_replaces_a_file_is_not_waited_for(images, monkeypatch):
     folder = FolderSource(images)
     (images / "bad" / "00000.png").unlink()
     os.mkfifo(images / "bad" / "00000.png")
-    monkeypatch.setattr(FolderSource, "problem", lambda self, key: None)  # as if it came after that look
+    monkeypatch.setattr(FolderSource, "problem", lambda self, key: None)  # as if it were replaced after that check
     with pytest.raises(DataError, match="not a regular file"):
         folder.read("bad/00000.png", 1000)
 
 
-def test_csv_files_give_names_back_as_they_are(images, tmp_path):
-    """A formula stays one: the files are data, and a spreadsheet has to be told that their cells are text."""
+def test_csv_files_contain_names_unchanged(images, tmp_path):
+    """Formulas are not escaped: the files are data, and a spreadsheet must import their cells as text."""
     names = ['=cmd("x"),1.txt', "+1.txt", "@sum.txt", '"quoted".txt', "<script>.txt", "-1;2.txt"]
     for name in names:
         (images / name).write_bytes(b"x")

@@ -1,4 +1,4 @@
-"""Poisoned weights and models at every door: nothing that they hold is run, the error names the file, nothing stays."""
+"""Poisoned weights and models: no code in them is executed, the error names the file, and no files are left behind."""
 
 import hashlib
 from contextlib import suppress
@@ -76,7 +76,7 @@ def sealed(root):
 
 
 def forge(folder, leave=()):
-    """Make the seal anew over what lies there but what is to be left out; returns its digest."""
+    """Write a new seal over the folder's files, except those in `leave`; returns its digest."""
     seal = read_json(folder / "seal.json")
     seal["files"] = {
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
@@ -88,7 +88,7 @@ def forge(folder, leave=()):
 
 
 @pytest.mark.parametrize("kind", poison.WITH_CODE)
-def test_the_poison_works_on_a_careless_reader(kind, alone, canary):
+def test_a_careless_reader_executes_the_poison(kind, alone, canary):
     path = published(alone / "given" / FILE)
     poison.plant(kind, path, canary)
     assert not canary.exists()
@@ -114,13 +114,13 @@ def test_pretrained_weights(kind, place, trusted, alone, canary, monkeypatch):
     else:
         with pytest.raises(WeightsError, match=f"{FILE}: {'refused' if trusted else 'its SHA-256 is'}") as caught:
             pretrained_weights.pretrained(*KEY, dropout=0.5)
-        assert "weights_only" not in str(caught.value)  # torch's advice to switch the guard off
+        assert "weights_only" not in str(caught.value)  # torch's advice to disable the protection
     assert not canary.exists()
     assert everything(alone) == before
 
 
 @pytest.mark.parametrize("kind", [kind for kind in poison.KINDS if kind not in ("wrong SHA", "code path")])
-def test_poison_that_has_the_digits_that_are_known_is_neither_recorded_nor_kept(kind, alone, canary, monkeypatch):
+def test_poison_with_the_known_digits_of_the_digest_is_neither_recorded_nor_kept(kind, alone, canary, monkeypatch):
     path = published(alone / "given" / FILE)
     poison.plant(kind, path, canary)
     record(monkeypatch, path, digits=8)
@@ -142,7 +142,7 @@ def test_a_model_folder(kind, alone, canary):
     poison.plant(kind, folder / "model.safetensors", canary)
     before = everything(alone)
     if kind in (*poison.WITH_GOOD_WEIGHTS, "wrong SHA"):
-        # What safetensors cannot see (a flipped bit) the seal does, and `register` by the folder's digest.
+        # safetensors does not detect a flipped bit; the seal does, and `register` does by the folder's digest.
         assert models.load_classifier(folder)[0].state_dict().keys() == expected.keys()
     else:
         with pytest.raises(ArtifactError, match=r"model\.safetensors: cannot be read as a model's weights"):
@@ -163,7 +163,7 @@ def test_a_model_folder(kind, alone, canary):
     ],
     ids=["deep", "list", "null", "backbone", "dropout", "no text"],
 )
-def test_a_meta_json_that_is_something_else(content, alone):
+def test_an_invalid_meta_json(content, alone):
     (trained(alone / "model") / "meta.json").write_text(content, encoding="latin-1")
     with pytest.raises(ArtifactError, match=r"model/meta\.json: "):
         models.load_classifier(alone / "model")
@@ -180,7 +180,7 @@ def test_a_sealed_model(kind, forged, known, alone, canary):
         forge(folder)
     before = everything(alone)
     if forged and not known and kind == "wrong SHA":
-        open_sealed(folder)  # another model under another seal: only a digest known from elsewhere tells
+        open_sealed(folder)  # another model with another seal, which only a known digest reveals
     else:
         with pytest.raises(ArtifactError, match=str(folder)) as caught:
             open_sealed(folder, made.digest if known else None)
@@ -189,7 +189,7 @@ def test_a_sealed_model(kind, forged, known, alone, canary):
     assert everything(alone) == before
 
 
-def test_a_calibrator_that_decision_json_names_is_neither_read_nor_borne(alone, canary):
+def test_a_calibrator_that_decision_json_names_is_rejected_or_ignored(alone, canary):
     folder = sealed(alone).directory / "sealed"
     poison.plant("joblib calibrator", folder / "model.safetensors", canary)
     save_file(models.build_classifier("dot", 0.5).state_dict(), folder / "model.safetensors")
@@ -198,7 +198,7 @@ def test_a_calibrator_that_decision_json_names_is_neither_read_nor_borne(alone, 
         forge(folder, leave=["calibrator.joblib"])
         open_sealed(folder)
     forge(folder)
-    with suppress(ArtifactError):  # listed, it may be borne, but it is not read
+    with suppress(ArtifactError):  # listed in the seal, it may be accepted, but it is not read
         open_sealed(folder)
     (folder / "calibrator.joblib").rename(folder.parent / "calibrator.joblib")
     forge(folder)
@@ -206,7 +206,7 @@ def test_a_calibrator_that_decision_json_names_is_neither_read_nor_borne(alone, 
     assert not canary.exists()
 
 
-def test_a_seal_that_names_a_file_elsewhere_is_no_seal(alone):
+def test_a_seal_that_names_a_file_outside_the_folder_is_invalid(alone):
     folder = sealed(alone).directory / "sealed"
     seal = read_json(folder / "seal.json")
     for name in ("/etc/passwd", "../model/model.safetensors"):
@@ -217,7 +217,7 @@ def test_a_seal_that_names_a_file_elsewhere_is_no_seal(alone):
 
 @pytest.mark.parametrize("content", ["[" * 100_000, "{}", "\x80"], ids=["deep", "empty", "no text"])
 @pytest.mark.parametrize("name", ["seal.json", "decision.json", "preprocessing.json"])
-def test_json_that_is_something_else(name, content, alone):
+def test_invalid_json(name, content, alone):
     folder = sealed(alone).directory / "sealed"
     (folder / name).write_text(content, encoding="latin-1")
     if name != "seal.json":

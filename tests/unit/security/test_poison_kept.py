@@ -1,4 +1,4 @@
-"""Poison in what is kept between runs, checkpoints and the memo: it is not run, and it is done without."""
+"""Poisoned checkpoints and caches: no code in them is executed, and they are ignored."""
 
 import pytest
 import torch
@@ -30,9 +30,9 @@ def test_a_checkpoint(kind, alone, canary, capsys):
         assert torch.equal(state["weights"], torch.arange(3.0))
     else:
         assert state is None
-        said = capsys.readouterr().err
-        assert f"{checkpoint.path.name}: not readable as a checkpoint" in said
-        assert "weights_only" not in said
+        output = capsys.readouterr().err
+        assert f"{checkpoint.path.name}: not readable as a checkpoint" in output
+        assert "weights_only" not in output
     assert not canary.exists()
     assert everything(alone) == before
     checkpoint.save({"weights": torch.zeros(3)})
@@ -40,7 +40,7 @@ def test_a_checkpoint(kind, alone, canary, capsys):
     assert torch.equal(checkpoint.load()["weights"], torch.zeros(3))
 
 
-def test_a_checkpoint_is_not_written_through_a_link_that_someone_has_laid(alone):
+def test_a_checkpoint_is_not_written_through_a_symbolic_link(alone):
     checkpoint = Checkpoint("finetune_all", PARTS)
     checkpoint.save({"a": 1})
     precious = alone / "precious"
@@ -52,20 +52,20 @@ def test_a_checkpoint_is_not_written_through_a_link_that_someone_has_laid(alone)
 
 
 @pytest.mark.parametrize("kind", poison.KINDS)
-def test_the_memos_file(kind, canary, capsys):
+def test_the_cache_file(kind, canary, capsys):
     cache.store([("key", "image", b"value")], "features")
     poison.plant(kind, cache_sqlite.database(), canary)
     found = cache.lookup(["key"])
     assert found in ({}, {"key": b"value"})
     if kind not in (*poison.WITH_GOOD_WEIGHTS, "wrong SHA", "truncated"):
-        assert "not readable as a memo" in capsys.readouterr().err
+        assert "not readable as a cache" in capsys.readouterr().err
     assert not canary.exists()
     cache.store([("key", "image", b"another")], "features")
     assert cache.lookup(["key"]) == {"key": b"another"}
 
 
 @pytest.mark.parametrize("kind", [kind for kind in poison.KINDS if kind not in ("code path", "symlink")])
-def test_a_pack_of_the_memo_in_a_bucket(kind, alone, canary):
+def test_a_cache_pack_in_a_bucket(kind, alone, canary):
     _, whole = cache_packs.pack([("key", "image", b"a value of some length")], "features")
     path = alone / "pack"
     path.write_bytes(whole)
@@ -75,22 +75,22 @@ def test_a_pack_of_the_memo_in_a_bucket(kind, alone, canary):
 
 
 @pytest.mark.parametrize("size", ["[" * 100_000, "1e400", "-1", '"1" * 9', "null"])
-def test_a_pack_whose_first_line_is_made_to_break_the_reader_holds_nothing(size):
+def test_a_pack_with_a_hostile_first_line_gives_no_entries(size):
     assert list(cache_packs.unpack(f'[["key", "image", "{"0" * 64}", {size}]]\nvalue'.encode())) == []
 
 
 @pytest.mark.parametrize("kind", [kind for kind in poison.KINDS if kind not in ("code path", "symlink")])
-def test_what_the_memo_holds_under_a_right_hash_is_not_run_either(kind, alone, canary, prepared, monkeypatch):
+def test_a_poisoned_cache_value_with_a_valid_checksum_is_not_executed(kind, alone, canary, prepared, monkeypatch):
     from twofold.data.prepared import PreparedDataset
     from twofold.training.feature_extraction import extract_features
 
     images, classifier = PreparedDataset.open(prepared), models.build_classifier("dot", 0.5)
     rows = images.rows("train")[:2]
 
-    def seen():
+    def extract():
         return extract_features(classifier, "dot", "base", images, rows, 0)
 
-    expected = seen()
+    expected = extract()
     path = published(alone / "given" / FILE)
     poison.plant(kind, path, canary)
     with cache_sqlite._connect() as file:
@@ -98,5 +98,5 @@ def test_what_the_memo_holds_under_a_right_hash_is_not_run_either(kind, alone, c
         value = path.read_bytes()
         file.execute("UPDATE entries SET value = ?, checksum = ?", (value, xxhash.xxh3_128_digest(value)))
     assert count == 2
-    assert (seen() == expected).all()
+    assert (extract() == expected).all()
     assert not canary.exists()

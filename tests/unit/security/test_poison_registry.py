@@ -1,4 +1,4 @@
-"""Poisoned versions in a real MLflow store, tampered in place: at fetching, at scoring the champion, in register."""
+"""Versions poisoned in place in a real MLflow store: when fetched, when the champion is scored, and in register."""
 
 import hashlib
 import http.server
@@ -37,7 +37,7 @@ def made(known):
 
 @pytest.fixture(scope="module")
 def registered(made, empty_store, tmp_path_factory):
-    """A store with the champion, version 1, and the folder of its sealed files in it."""
+    """A store with a champion, version 1, and the folder of its sealed files."""
     root = tmp_path_factory.mktemp("registered")
     with pytest.MonkeyPatch.context() as patch:
         for name in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_NAME", "DVC_EXP_NAME"):
@@ -52,7 +52,7 @@ def registered(made, empty_store, tmp_path_factory):
 
 @pytest.fixture
 def version(registered, monkeypatch):
-    """The champion; its files are as they were when the test is over."""
+    """The champion; its files are restored after the test."""
     store, folder = registered
     case.hurry(monkeypatch)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store.uri)
@@ -65,7 +65,7 @@ def version(registered, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", poison.KINDS)
-def test_fetching_refuses_it_and_leaves_nothing(kind, registered, version, canary, tmp_path):
+def test_fetching_fails_and_leaves_no_files(kind, registered, version, canary, tmp_path):
     store, folder = registered
     poison.plant(kind, folder / "model.safetensors", canary)
     with pytest.raises(ArtifactError, match=r"altered|added") as caught:
@@ -77,7 +77,7 @@ def test_fetching_refuses_it_and_leaves_nothing(kind, registered, version, canar
 
 
 @pytest.mark.parametrize("kind", [kind for kind in poison.KINDS if kind != "wrong SHA"])
-def test_a_champion_under_a_forged_seal_and_a_forged_tag_is_not_run_either(kind, registered, version, canary, made):
+def test_a_champion_with_a_forged_seal_and_tag_is_not_executed(kind, registered, version, canary, made):
     store, folder = registered
     poison.plant(kind, folder / "model.safetensors", canary)
     version.tags[registry_client.SEAL] = forge(folder)
@@ -88,7 +88,7 @@ def test_a_champion_under_a_forged_seal_and_a_forged_tag_is_not_run_either(kind,
     assert not canary.exists()
 
 
-def test_register_refuses_to_promote_beside_a_poisoned_champion_and_ends_green(
+def test_register_promotes_nothing_over_a_poisoned_champion_and_succeeds(
     registered, version, canary, data, tmp_path, monkeypatch
 ):
     store, folder = registered
@@ -106,7 +106,7 @@ def test_register_refuses_to_promote_beside_a_poisoned_champion_and_ends_green(
     assert not canary.exists()
 
 
-def test_code_beside_the_sealed_files_is_not_even_fetched(registered, version, canary, tmp_path):
+def test_code_next_to_the_sealed_files_is_not_fetched(registered, version, canary, tmp_path):
     store, folder = registered
     model = folder.parent.parent
     served = next(model.rglob("served.py"))
@@ -122,10 +122,10 @@ def test_code_beside_the_sealed_files_is_not_even_fetched(registered, version, c
 
 
 class Listener(http.server.BaseHTTPRequestHandler):
-    """A server that is not the team's, and writes down what it is told."""
+    """A foreign server that records the logins that it receives."""
 
     def do_GET(self):
-        self.server.told.append(self.headers.get("Authorization"))
+        self.server.received.append(self.headers.get("Authorization"))
         self.send_error(404)
 
     def log_message(self, *words):
@@ -133,43 +133,43 @@ class Listener(http.server.BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def stranger():
+def foreign_server():
     with http.server.HTTPServer(("127.0.0.1", 0), Listener) as server:
-        server.told = []
+        server.received = []
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield server
         server.shutdown()
 
 
 @pytest.mark.parametrize("scheme", ["http", "mlflow-artifacts"])
-def test_the_users_password_is_not_told_to_another_server(scheme, registered, version, stranger, tmp_path, monkeypatch):
+def test_the_password_is_not_sent_to_another_server(scheme, registered, version, foreign_server, tmp_path, monkeypatch):
     store, _ = registered
-    at_home = tracking.MlflowStore(store.client, "http://user:word@mlflow.example:5000", None)
-    place = f"{scheme}://127.0.0.1:{stranger.server_address[1]}/api/2.0/mlflow-artifacts/artifacts/1"
+    home = tracking.MlflowStore(store.client, "http://user:word@mlflow.example:5000", None)
+    place = f"{scheme}://127.0.0.1:{foreign_server.server_address[1]}/api/2.0/mlflow-artifacts/artifacts/1"
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "user")
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "the-password")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setattr(store.client, "get_model_version_download_uri", lambda name, number: place)
     with pytest.raises(RegistryError, match=r"which is not the MLflow server http://mlflow\.example:5000") as caught:
-        model_resolver.fetch_sealed(at_home, version, tmp_path)
+        model_resolver.fetch_sealed(home, version, tmp_path)
     assert "word" not in str(caught.value).replace("password", "")
-    assert stranger.told == []
-    # Without the guard it would be told.
+    assert foreign_server.received == []
+    # Without the check it would be sent.
     monkeypatch.setattr(model_resolver, "refuse_foreign_server", lambda store, place: None)
     with pytest.raises(RegistryError, match="cannot be fetched"):
-        model_resolver.fetch_sealed(at_home, version, tmp_path)
-    assert stranger.told
-    assert all(word.startswith("Basic ") for word in stranger.told)
+        model_resolver.fetch_sealed(home, version, tmp_path)
+    assert foreign_server.received
+    assert all(word.startswith("Basic ") for word in foreign_server.received)
 
 
-def test_nothing_is_logged_into_an_experiment_of_another_server(registered, stranger, monkeypatch):
+def test_nothing_is_logged_to_an_experiment_on_another_server(registered, foreign_server, monkeypatch):
     store, _ = registered
-    place = f"http://127.0.0.1:{stranger.server_address[1]}/api/2.0/mlflow-artifacts/artifacts/1"
+    place = f"http://127.0.0.1:{foreign_server.server_address[1]}/api/2.0/mlflow-artifacts/artifacts/1"
     made = Experiment("7", "trying", place, "active")
     monkeypatch.setattr(store.client, "get_experiment_by_name", lambda name: made)
     with pytest.raises(RegistryError, match="nothing is sent there"):
         tracking.experiment(store, "trying")
-    assert stranger.told == []
+    assert foreign_server.received == []
 
 
 @pytest.mark.parametrize(
@@ -187,11 +187,11 @@ def test_nothing_is_logged_into_an_experiment_of_another_server(registered, stra
         ("http://evil/1", "sqlite:////srv/mlflow.db", False),
     ],
 )
-def test_where_files_may_lie(place, home, fine):
+def test_allowed_locations_of_files(place, home, fine):
     assert is_foreign_server(home, place) is not fine
 
 
-def test_the_files_are_as_they_were_for_the_next_test(registered, version, tmp_path):
+def test_the_fixture_restores_the_files(registered, version, tmp_path):
     store, _ = registered
     found = model_resolver.fetch_sealed(store, version, tmp_path)
     assert hashlib.sha256((found / "seal.json").read_bytes()).hexdigest() == version.tags[registry_client.SEAL]

@@ -1,4 +1,4 @@
-"""register in a world that changes under it: files that vanish, aliases that move, clocks that jump back."""
+"""register while something else changes: files disappear, aliases are moved, the clock is set back."""
 
 import shutil
 import time
@@ -21,7 +21,7 @@ REVIEW = case.PARAMS.model_copy(update={"promotion": "review"})
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """Two candidates on the same data that differ in their weights alone."""
+    """Two candidates on the same data that differ only in their weights."""
     root = tmp_path_factory.mktemp("candidates")
     with pytest.MonkeyPatch.context() as patch:
         case.know_corner(patch)
@@ -30,8 +30,8 @@ def made(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def rehearsals(monkeypatch, mlflow_store):
-    """How many images were asked in each rehearsal."""
+def smoke_tests(monkeypatch, mlflow_store):
+    """The number of images in each smoke test."""
     return case.hurry(monkeypatch)
 
 
@@ -46,28 +46,26 @@ def sealed(tmp_path, number="1"):
     return model_resolver.fetch_sealed(tracking.connect(), version, tmp_path / "fetched")
 
 
-def test_what_lost_its_files_while_it_waited_is_sent_and_tried_again_before_it_is_promoted(
-    made, tmp_path, rehearsals, capsys
+def test_a_waiting_version_without_its_files_is_uploaded_and_tested_again_before_promotion(
+    made, tmp_path, smoke_tests, capsys
 ):
     case.run(made["good"], tmp_path, REVIEW)
     shutil.rmtree(logged())
     verdict = case.run(made["good"], tmp_path)
     assert (verdict["version"], verdict["champion"], versions()) == (1, 1, [1])
-    assert len(rehearsals) == 2
-    assert "no longer what was tried" in capsys.readouterr().err
+    assert len(smoke_tests) == 2
+    assert "has changed since its smoke test" in capsys.readouterr().err
     assert sealed(tmp_path).is_dir()
 
 
-def test_what_waited_whole_is_not_tried_again(made, tmp_path, rehearsals, capsys):
+def test_a_waiting_version_with_its_files_is_not_tested_again(made, tmp_path, smoke_tests, capsys):
     case.run(made["good"], tmp_path, REVIEW)
     assert case.run(made["good"], tmp_path)["champion"] == 1
-    assert len(rehearsals) == 1
-    assert "no longer" not in capsys.readouterr().err
+    assert len(smoke_tests) == 1
+    assert "has changed since its smoke test" not in capsys.readouterr().err
 
 
-def test_files_that_vanish_between_sending_and_trying_promote_nothing_and_the_next_run_does(
-    made, tmp_path, monkeypatch
-):
+def test_files_that_disappear_before_the_smoke_test_prevent_promotion_until_the_next_run(made, tmp_path, monkeypatch):
     upload = registry_client.upload
 
     def upload_to_a_store_that_forgets(store, model, packed):
@@ -83,12 +81,12 @@ def test_files_that_vanish_between_sending_and_trying_promote_nothing_and_the_ne
     assert (versions(), len(ledger()), sealed(tmp_path).is_dir()) == ([1], 1, True)
 
 
-def test_a_place_for_files_that_takes_none_is_named_and_nothing_is_promoted(made, tmp_path, mlflow_store):
+def test_file_storage_that_accepts_no_files_is_named_and_nothing_is_promoted(made, tmp_path, mlflow_store):
     case.run(made["good"], tmp_path)
     away = mlflow_store / "away"
     (mlflow_store / "mlartifacts").rename(away)
     (mlflow_store / "mlartifacts").write_text("not mounted")
-    with pytest.raises(RegistryError, match=r"the place where it keeps files did not take them.*run register again"):
+    with pytest.raises(RegistryError, match=r"its file storage did not accept the files.*run register again"):
         case.run(made["better"], tmp_path / "two")
     assert (versions(), champion()) == ([1], 1)
     assert not list((tmp_path / "two").glob("*"))
@@ -97,16 +95,16 @@ def test_a_place_for_files_that_takes_none_is_named_and_nothing_is_promoted(made
     assert case.run(made["better"], tmp_path / "two")["champion"] == champion() == 2
 
 
-def test_an_alias_that_is_moved_by_hand_between_decision_and_promotion_stops_it(made, tmp_path, monkeypatch):
+def test_an_alias_moved_by_hand_after_the_decision_stops_the_promotion(made, tmp_path, monkeypatch):
     case.run(made["good"], tmp_path, REVIEW)
     case.run(made["good"], tmp_path)
     log_model = registration.log_model
 
-    def log_while_someone_points(store, *rest):
+    def log_while_an_alias_moves(store, *rest):
         store.client.delete_registered_model_alias("corner", "champion")
         return log_model(store, *rest)
 
-    monkeypatch.setattr(registration, "log_model", log_while_someone_points)
+    monkeypatch.setattr(registration, "log_model", log_while_an_alias_moves)
     with pytest.raises(RegistryError, match=r"'champion' of 'corner' is at version none, by the ledger at 1.*--repair"):
         case.run(made["better"], tmp_path)
     assert (versions(), [entry.action for entry in ledger()]) == ([1], ["challenge", "promote"])
@@ -130,7 +128,7 @@ def test_a_candidate_that_is_rejected_while_register_runs_is_not_promoted(made, 
     assert [entry.action for entry in ledger()] == ["challenge", "reject"]
 
 
-def test_a_clock_that_jumps_back_changes_the_times_and_nothing_else(made, tmp_path, monkeypatch):
+def test_a_clock_that_is_set_back_changes_only_the_times(made, tmp_path, monkeypatch):
     case.run(made["good"], tmp_path)
     real = time.time
     monkeypatch.setattr(time, "time", lambda: real() - 86400)

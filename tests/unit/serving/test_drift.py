@@ -1,6 +1,7 @@
-"""`twofold drift`: a reference sealed with the model, two tests, and exit codes that a schedule can go by."""
+"""`twofold drift`: a reference sealed with the model, two tests, and exit codes for a schedule."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -14,12 +15,12 @@ from twofold.core.errors import ArtifactError
 from twofold.evaluation import drift_reference
 from twofold.evaluation.drift_reference import REFERENCE, ReferenceSample, first_of_each_group, read, write
 from twofold.serving import drift
-from twofold.serving.model_resolver import resolve_model
+from twofold.serving.sealed_model import open_sealed
 from twofold.sources.unlabelled import list_unlabelled
 
 
 def fill(folder, count, seed, change=None):
-    """A folder of images of the one kind, or changed."""
+    """Write a folder of images, each passed through `change`."""
     folder.mkdir(parents=True)
     for number, data in enumerate(images(count, seed)):
         path = folder / f"{number:03d}.png"
@@ -33,13 +34,12 @@ def fill(folder, count, seed, change=None):
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    """A sealed model whose reference are 60 images."""
+    """A sealed model with a reference of 60 images."""
     root = tmp_path_factory.mktemp("drift")
     bare = sealed_case.make(root / "bare")
     fill(root / "old", 60, seed=1)
-    listed = list_unlabelled(str(root / "old"))
-    with resolve_model(str(bare), str) as picked:
-        sample, refused = drift._look(picked, listed.source, [key for key, _ in listed.images])
+    found = list_unlabelled(str(root / "old"))
+    sample, refused = drift.sample_images(open_sealed(bare), found.source, [key for key, _ in found.images])
     assert (len(sample.scores), refused) == (60, [])
     write(root / REFERENCE, sample)
     return sealed_case.make(root / "whole", further={REFERENCE: root / REFERENCE})
@@ -47,25 +47,26 @@ def model(tmp_path_factory):
 
 @pytest.fixture
 def call(capsys, model):
-    """Runs the command; returns (exit status, output, what it said)."""
+    """Runs the command; returns (exit status, stdout, stderr)."""
 
     def run(*words, model=model):
         with pytest.raises(SystemExit) as caught:
             main.main(["drift", str(model), *map(str, words)])
-        said = capsys.readouterr()
-        return caught.value.code, said.out, said.err
+        return caught.value.code, *capsys.readouterr()
 
     return run
 
 
-def test_images_of_the_same_kind_are_no_drift(call, tmp_path):
+def test_images_of_the_same_kind_show_no_drift(call, tmp_path):
     status, text, _ = call(fill(tmp_path / "new", 50, seed=2))
     assert status == 0
     assert "50 of 50 images compared" in text
-    assert text.splitlines()[-1] == "no drift found (each p is held to 0.025, that is 0.05 over 2 tests)"
+    assert text.splitlines()[-1] == (
+        "no drift found (drift: a p-value of at most 0.025, which is alpha 0.05 over 2 tests)"
+    )
 
 
-def test_other_images_are_drift_and_the_exit_code_says_so(call, tmp_path):
+def test_changed_images_show_drift_and_set_the_exit_code(call, tmp_path):
     folder = fill(tmp_path / "new", 50, seed=2, change=lambda array: array // 2)
     status, text, _ = call(folder)
     assert status == 3
@@ -79,7 +80,7 @@ def test_other_images_are_drift_and_the_exit_code_says_so(call, tmp_path):
     assert call(folder, "--json")[1] == text
 
 
-def test_classes_and_groups_are_no_matter_but_of_a_group_one_counts(call, tmp_path):
+def test_classes_are_ignored_and_one_image_of_a_group_counts(call, tmp_path):
     folder = tmp_path / "new"
     for label, seed in (("good", 3), ("bad", 4)):
         fill(folder / label, 40, seed)
@@ -91,9 +92,9 @@ def test_classes_and_groups_are_no_matter_but_of_a_group_one_counts(call, tmp_pa
     assert (found["offered"], found["new"]) == (80, 40)
 
 
-def test_files_that_are_no_images_are_counted_and_named(call, tmp_path):
+def test_files_that_are_not_images_are_counted_and_named(call, tmp_path):
     folder = fill(tmp_path / "new", 40, seed=5)
-    (folder / "broken.png").write_bytes(b"no picture")
+    (folder / "broken.png").write_bytes(b"not an image")
     status, text, _ = call(folder)
     assert status == 0
     assert "40 of 41 images compared" in text
@@ -101,7 +102,7 @@ def test_files_that_are_no_images_are_counted_and_named(call, tmp_path):
     assert "broken.png: " in text
 
 
-def test_no_more_than_a_part_of_many_is_looked_at_and_the_same_each_time(call, tmp_path, monkeypatch):
+def test_at_most_a_sample_is_compared_and_the_same_each_time(call, tmp_path, monkeypatch):
     folder = fill(tmp_path / "new", 60, seed=6)
     monkeypatch.setattr(drift, "MOST", 35)
     first = json.loads(call(folder, "--json")[1])
@@ -110,7 +111,7 @@ def test_no_more_than_a_part_of_many_is_looked_at_and_the_same_each_time(call, t
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (("few",), r"few: 29 images, at least 30 are needed"),
         (("nothing",), r"nothing: no such folder"),
@@ -120,26 +121,24 @@ def test_no_more_than_a_part_of_many_is_looked_at_and_the_same_each_time(call, t
         (("few", "--alpha", "nan"), r"--alpha: found nan"),
     ],
 )
-def test_what_cannot_be_compared_is_an_error(call, tmp_path, monkeypatch, words, said):
-    import re
-
+def test_a_source_that_cannot_be_compared_is_an_error(call, tmp_path, monkeypatch, words, message):
     monkeypatch.chdir(tmp_path)
     fill(tmp_path / "few", 29, seed=7)
     for path in fill(tmp_path / "broken", 40, seed=8).iterdir():
         path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"no more")
     status, text, err = call(*words)
     assert (status, text) == (1, "")
-    assert re.search(said, err)
+    assert re.search(message, err)
     assert "Traceback" not in err
 
 
-def test_a_model_that_was_sealed_without_a_reference_says_so(call, tmp_path):
+def test_a_model_sealed_without_a_reference_is_an_error(call, tmp_path):
     status, _, err = call(fill(tmp_path / "new", 30, seed=9), model=sealed_case.make(tmp_path / "bare"))
     assert status == 1
     assert f"the model was sealed without {REFERENCE}, by an earlier version; run evaluate and register again" in err
 
 
-def test_of_a_group_the_first_counts_and_of_no_group_everyone():
+def test_the_first_image_of_a_group_counts_and_every_image_without_a_group():
     assert first_of_each_group(["a", None, "b", "a", None, "b"]) == [0, 1, 2, 4]
 
 
@@ -147,7 +146,7 @@ def sample(n=5):
     return ReferenceSample(np.arange(n * 3, dtype=np.float16).reshape(n, 3), np.linspace(0, 1, n, dtype=np.float32))
 
 
-def test_a_reference_comes_back_as_it_was_and_the_same_one_is_the_same_file(tmp_path):
+def test_a_reference_is_read_as_it_was_written_and_equal_ones_are_equal_files(tmp_path):
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         write(tmp_path / name / REFERENCE, sample())
@@ -168,19 +167,19 @@ def test_a_reference_comes_back_as_it_was_and_the_same_one_is_the_same_file(tmp_
         {"features": sample().features.ravel(), "scores": sample().scores},
     ],
 )
-def test_a_reference_that_holds_something_else_is_refused(tmp_path, values):
+def test_a_reference_with_other_tensors_is_refused(tmp_path, values):
     save_file(values, tmp_path / REFERENCE)
     with pytest.raises(ArtifactError, match=REFERENCE):
         read(tmp_path)
 
 
-def test_a_reference_that_is_no_such_file_is_refused(tmp_path):
-    (tmp_path / REFERENCE).write_bytes(b"\x80\x05no tensors")
+def test_a_reference_that_is_not_safetensors_is_refused(tmp_path):
+    (tmp_path / REFERENCE).write_bytes(b"\x80\x05not tensors")
     with pytest.raises(ArtifactError, match=rf"{REFERENCE}: cannot be read"):
         read(tmp_path)
 
 
-def test_features_too_large_for_half_precision_are_held(monkeypatch):
+def test_features_too_large_for_half_precision_are_clipped(monkeypatch):
     import torch
 
     class Loud(torch.nn.Module):

@@ -1,4 +1,4 @@
-"""The images of a model's rehearsal, sealed with it: kept whole, and answered as they were."""
+"""Golden samples: read as they were written, and compared with the model's probabilities."""
 
 import hashlib
 
@@ -10,12 +10,12 @@ from twofold.core.errors import ArtifactError, RegistryError
 from twofold.serving import golden_samples
 
 IMAGES = [b"one", b"two", b"three"]
-SAID = np.array([0.1, 0.2, 0.3])
+PROBABILITY = np.array([0.1, 0.2, 0.3])
 NAMES = [hashlib.sha256(data).hexdigest() for data in IMAGES]
 
 
 class Model:
-    """Says of an image what `answers` has under its first byte."""
+    """Gives each image the probability that `answers` has for its bytes."""
 
     def __init__(self, answers):
         self.answers = answers
@@ -34,30 +34,30 @@ class Model:
 
 def write(folder, *, pictures=True):
     path = folder / golden_samples.GOLDEN_SAMPLES
-    golden_samples.write(path, IMAGES, SAID, pictures=pictures)
+    golden_samples.write(path, IMAGES, PROBABILITY, pictures=pictures)
     return path
 
 
-def test_they_come_back_in_the_order_of_their_names_with_what_was_said_of_each(tmp_path):
+def test_they_are_read_sorted_by_name_with_the_probability_of_each(tmp_path):
     found = golden_samples.read(write(tmp_path))
     assert list(found.images) == sorted(NAMES)
-    assert dict(zip(found.images, found.probability, strict=True)) == dict(zip(NAMES, SAID, strict=True))
+    assert dict(zip(found.images, found.probability, strict=True)) == dict(zip(NAMES, PROBABILITY, strict=True))
     assert {name: found.images[name] for name in NAMES} == dict(zip(NAMES, IMAGES, strict=True))
 
 
-def test_the_same_images_give_the_same_bytes_in_whatever_order(tmp_path):
+def test_the_same_images_give_the_same_bytes_in_any_order(tmp_path):
     write(tmp_path)
     other = tmp_path / "other"
-    golden_samples.write(other, IMAGES[::-1], SAID[::-1], pictures=True)
+    golden_samples.write(other, IMAGES[::-1], PROBABILITY[::-1], pictures=True)
     assert other.read_bytes() == (tmp_path / golden_samples.GOLDEN_SAMPLES).read_bytes()
 
 
-def test_without_pictures_no_byte_of_an_image_is_kept(tmp_path):
+def test_without_pictures_no_byte_of_an_image_is_stored(tmp_path):
     path = write(tmp_path, pictures=False)
     assert not any(data in path.read_bytes() for data in IMAGES)
     found = golden_samples.read(path)
     assert set(found.images.values()) == {None}
-    answers = dict(zip(IMAGES, SAID, strict=True))
+    answers = dict(zip(IMAGES, PROBABILITY, strict=True))
     assert golden_samples.check_golden_samples(Model(answers), found) == (0, 0.0)
     kept = dict(zip(NAMES, IMAGES, strict=True))
     assert golden_samples.check_golden_samples(
@@ -65,19 +65,19 @@ def test_without_pictures_no_byte_of_an_image_is_kept(tmp_path):
     ) == (2, 0.0)
 
 
-def test_an_answer_may_differ_by_what_another_processor_makes_of_it_and_no_more(tmp_path):
+def test_a_probability_may_differ_by_the_tolerance_and_no_more(tmp_path):
     found = golden_samples.read(write(tmp_path))
-    near = dict(zip(IMAGES, SAID + 9e-5, strict=True))
+    near = dict(zip(IMAGES, PROBABILITY + 9e-5, strict=True))
     assert golden_samples.check_golden_samples(Model(near), found) == (3, pytest.approx(9e-5))
-    far = dict(zip(IMAGES, SAID + np.array([0, 2e-4, 0]), strict=True))
-    with pytest.raises(RegistryError, match=r"on 3 images .* differ by up to 0\.0002 .* do not use it"):
+    far = dict(zip(IMAGES, PROBABILITY + np.array([0, 2e-4, 0]), strict=True))
+    with pytest.raises(RegistryError, match=r"on 3 golden samples .* differ by up to 0\.0002 .* do not use it"):
         golden_samples.check_golden_samples(Model(far), found)
     with pytest.raises(RegistryError, match="differ by up to nan"):
         golden_samples.check_golden_samples(Model(dict.fromkeys(IMAGES, float("nan"))), found)
 
 
 @pytest.mark.parametrize(
-    ("tensors", "words"),
+    ("tensors", "message"),
     [
         ({"probability": np.zeros(0)}, "holds 0 images"),
         ({NAMES[0]: np.frombuffer(b"one", np.uint8)}, "holds 1 images and"),
@@ -85,14 +85,14 @@ def test_an_answer_may_differ_by_what_another_processor_makes_of_it_and_no_more(
         ({"probability": np.zeros(1), NAMES[0]: np.frombuffer(b"two", np.uint8)}, "have another SHA-256"),
     ],
 )
-def test_a_file_that_is_not_whole_is_refused(tmp_path, tensors, words):
+def test_an_incomplete_file_is_refused(tmp_path, tensors, message):
     save_file(tensors, tmp_path / "w")
-    with pytest.raises(ArtifactError, match=words):
+    with pytest.raises(ArtifactError, match=message):
         golden_samples.read(tmp_path / "w")
 
 
-def test_no_file_and_no_safetensors_are_refused(tmp_path):
-    with pytest.raises(ArtifactError, match="was sealed without images"):
+def test_a_missing_file_and_other_content_are_refused(tmp_path):
+    with pytest.raises(ArtifactError, match="was sealed without golden samples"):
         golden_samples.read(tmp_path / "w")
     (tmp_path / "w").write_bytes(b"not safetensors")
     with pytest.raises(ArtifactError, match="cannot be read"):

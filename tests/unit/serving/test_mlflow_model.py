@@ -1,4 +1,4 @@
-"""What a model is packed with: its own code under a name of its own, and the packages that it needs."""
+"""The MLflow model: its own code in a package of its own name, and the packages that it needs."""
 
 import shutil
 
@@ -24,7 +24,7 @@ def test_code_that_cannot_be_renamed_is_refused(monkeypatch, tmp_path, line):
             sealed_model_writer.served_code()
 
 
-def test_a_builds_own_mark_is_not_pinned(monkeypatch):
+def test_the_local_version_of_a_build_is_not_pinned(monkeypatch):
     monkeypatch.setattr(mlflow_model.metadata, "version", lambda name: "1.2+cu130")
     assert set(pinned_requirements.__wrapped__()) >= {"torch==1.2", "numpy==1.2"}
 
@@ -39,7 +39,7 @@ def sealed(tmp_path_factory):
 
 @pytest.fixture
 def packed(sealed, tmp_path):
-    """Laid out as MLflow does it."""
+    """The files of an MLflow model."""
     folder = tmp_path / "packed"
     shutil.copytree(sealed.directory / "sealed", folder / "artifacts" / "sealed")
     shutil.copytree(sealed.directory / "code", folder / "code")
@@ -49,22 +49,22 @@ def packed(sealed, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("damage", "said"),
+    ("damage", "message"),
     [
         (shutil.rmtree, "the sealed model is incomplete"),
         (lambda folder: (folder / "artifacts/sealed" / WEIGHTS).unlink(), "no such file"),
         (lambda folder: (folder / "artifacts/sealed" / WEIGHTS).write_text("others"), "altered"),
         (lambda folder: (folder / "artifacts/sealed/more").write_text(""), "added"),
-        (lambda folder: shutil.rmtree(folder / "code"), "is missing or another one"),
+        (lambda folder: shutil.rmtree(folder / "code"), "is missing or differs"),
         (
             lambda folder: next((folder / "code").rglob("sealed_model.py")).write_text("x"),
-            "sealed_model.py is missing or another",
+            "sealed_model.py is missing or",
         ),
-        (lambda folder: (folder / "served.py").write_text("import os"), "served.py is missing or another"),
+        (lambda folder: (folder / "served.py").write_text("import os"), "served.py is missing or differs"),
         (lambda folder: (folder / "MLmodel").unlink(), "MLmodel is missing"),
     ],
 )
-def test_what_a_packed_model_has_lost_or_has_otherwise_is_said(sealed, packed, damage, said):
+def test_a_missing_or_changed_file_is_named(sealed, packed, damage, message):
     assert find_differences(packed, sealed) == ""
     damage(packed)
-    assert said in find_differences(packed, sealed)
+    assert message in find_differences(packed, sealed)

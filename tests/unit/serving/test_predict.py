@@ -1,4 +1,4 @@
-"""`twofold predict`: a row for every file, whatever it is, in order; the model from a folder or from the registry."""
+"""`twofold predict`: one row per file, in order; the model from a folder or from the registry."""
 
 import csv
 import io
@@ -13,6 +13,7 @@ from tests.support.registered_case import images
 from twofold.cli import main
 from twofold.core.errors import DataError, RegistryError
 from twofold.serving import predict
+from twofold.serving.image_loader import TASK_FILES, ImageFile, load_images
 from twofold.serving.sealed_model import open_sealed
 
 FIELDS = ["path", "label", "probability", "threshold", "version", "error"]
@@ -25,14 +26,14 @@ def model(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def expected(model):
-    """{number of the image: probability}"""
+    """The probabilities of the 40 images."""
     sealed = open_sealed(model)
-    return dict(enumerate(sealed.score(sealed.pixels(data) for data in images(40))))
+    return sealed.score(sealed.pixels(data) for data in images(40)).tolist()
 
 
 @pytest.fixture
 def folder(tmp_path):
-    """40 images in two folders, without labels; and what is none."""
+    """40 images in two folders, without labels, and another file."""
     for number, data in enumerate(images(40)):
         path = tmp_path / "parts" / ("a" if number < 20 else "b") / f"{number:03d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -43,39 +44,34 @@ def folder(tmp_path):
 
 @pytest.fixture
 def call(capsys, model):
-    """Runs the command; returns (exit status, rows, what it said)."""
+    """Runs the command; returns (exit status, rows, stderr)."""
 
     def run(*words, model=model):
         with pytest.raises(SystemExit) as caught:
             main.main(["predict", str(model), *map(str, words)])
-        said = capsys.readouterr()
-        rows = [json.loads(line) for line in said.out.splitlines()] if "--csv" not in words else said.out
-        return caught.value.code, rows, said.err
+        out, err = capsys.readouterr()
+        return caught.value.code, out if "--csv" in words else [json.loads(line) for line in out.splitlines()], err
 
     return run
 
 
-def test_every_image_of_a_folder_has_a_row_in_order_whatever_folder_it_is_in(call, folder, model, expected):
-    status, rows, said = call(folder)
+def test_every_image_below_a_folder_has_a_row_in_order(call, folder, model, expected):
+    status, rows, err = call(folder)
     sealed = open_sealed(model)
     assert status == 0
     assert [list(row) for row in rows] == [FIELDS] * 40
-    assert [row["path"] for row in rows] == [
-        f"{folder}/{'a' if number < 20 else 'b'}/{number:03d}.png" for number in range(40)
-    ]
-    assert [row["probability"] for row in rows] == pytest.approx([expected[number] for number in range(40)], abs=1e-6)
-    assert [row["label"] for row in rows] == [
-        "bad" if expected[number] >= sealed.threshold else "good" for number in range(40)
-    ]
+    paths = [f"{folder}/{'a' if number < 20 else 'b'}/{number:03d}.png" for number in range(40)]
+    assert [row["path"] for row in rows] == paths
+    assert [row["probability"] for row in rows] == pytest.approx(expected, abs=1e-6)
+    assert [row["label"] for row in rows] == ["bad" if each >= sealed.threshold else "good" for each in expected]
     assert {row["label"] for row in rows} == {"good", "bad"}
-    assert {(row["threshold"], row["version"], row["error"]) for row in rows} == {
-        (sealed.threshold, f"sealed/{sealed.digest[:12]}", None)
-    }
-    assert "1 other files are left aside" in said
-    assert "40 files, 0 of them without an answer" in said
+    same = (sealed.threshold, f"sealed/{sealed.digest[:12]}", None)
+    assert {(row["threshold"], row["version"], row["error"]) for row in rows} == {same}
+    assert "ignored 1 other files" in err
+    assert "40 files, 0 of them without a prediction" in err
 
 
-def test_a_csv_says_the_same(call, folder):
+def test_a_csv_has_the_same_rows(call, folder):
     _, rows, _ = call(folder / "a")
     status, text, _ = call(folder / "a", "--csv")
     read = list(csv.reader(io.StringIO(text)))
@@ -96,14 +92,14 @@ BAD = {
 }
 
 
-def test_bad_files_are_rows_with_an_error_and_are_counted_and_the_others_have_their_answers(call, folder):
+def test_bad_files_are_counted_and_get_rows_with_an_error(call, folder):
     _, before, _ = call(folder)
     for name, (data, _) in BAD.items():
         (folder / name).write_bytes(data)
     (folder / "b" / "leaves.png").symlink_to("/etc/hostname")
-    status, rows, said = call(folder)
+    status, rows, err = call(folder)
     assert status == 4
-    assert f"47 files, {len(BAD) + 1} of them without an answer" in said
+    assert f"47 files, {len(BAD) + 1} of them without a prediction" in err
     bad = {row["path"].removeprefix(f"{folder}/"): row for row in rows if row["error"]}
     assert set(bad) == {*BAD, "b/leaves.png"}
     assert {row["label"] for row in bad.values()} == {row["probability"] for row in bad.values()} == {None}
@@ -123,7 +119,7 @@ def test_files_globs_and_folders_in_the_order_given(call, folder, monkeypatch):
     assert [row["path"] for row in rows] == ["a/009.png", "a/019.png", "b/029.png", "b/039.png"]
 
 
-def test_a_file_is_what_it_holds_whatever_its_name_and_a_link_is_followed_if_named(call, folder, expected):
+def test_a_named_file_may_have_any_name_or_be_a_link(call, folder, expected):
     (folder / "odd name").write_bytes(images(1)[0])
     (folder.parent / "link").symlink_to(folder / "odd name")
     status, rows, _ = call(folder / "odd name", folder.parent / "link")
@@ -131,26 +127,26 @@ def test_a_file_is_what_it_holds_whatever_its_name_and_a_link_is_followed_if_nam
     assert [row["probability"] for row in rows] == pytest.approx([expected[0]] * 2, abs=1e-6)
 
 
-def test_names_that_do_not_print_are_shown_escaped(call, folder):
+def test_names_that_cannot_be_printed_are_escaped(call, folder):
     (folder / "a\nb.png").write_bytes(images(1)[0])
     status, rows, _ = call(folder / "a\nb.png")
     assert (status, rows[0]["path"]) == (0, f"{folder}/a\\nb.png")
 
 
-def test_an_output_file_is_written_whole(call, folder):
+def test_an_output_file_has_the_same_rows(call, folder):
     status, rows, _ = call(folder, "--to", folder.parent / "rows.jsonl")
     assert (status, rows) == (0, [])
     _, rows, _ = call(folder)
     assert [json.loads(line) for line in (folder.parent / "rows.jsonl").read_text().splitlines()] == rows
 
 
-def test_of_an_output_that_breaks_off_nothing_is_left_and_the_old_one_stays(folder, model, monkeypatch):
+def test_an_interrupted_output_leaves_the_old_file(folder, model, monkeypatch):
     to = folder.parent / "rows.jsonl"
     to.write_text("old")
     real = predict.predict_files
 
-    def breaking(chosen, files):
-        for number, answer in enumerate(real(chosen, files)):
+    def breaking(resolved, files):
+        for number, answer in enumerate(real(resolved, files)):
             if number == 30:
                 raise DataError("the source is gone")
             yield answer
@@ -166,20 +162,18 @@ def test_of_an_output_that_breaks_off_nothing_is_left_and_the_old_one_stays(fold
     ("path", "reason"),
     [
         ("nothing", "nothing: no such file or folder"),
-        ("nothing/*.png", "no image lies there"),
-        ("parts/*.txt", "no image lies there"),
+        ("nothing/*.png", "no image found"),
+        ("parts/*.txt", "no image found"),
         ("http://host/a.png", "an address of kind http"),
         ("s3://a", "found 's3://a'; must be s3://bucket"),
     ],
 )
-def test_a_path_that_leads_to_nothing_is_an_error_before_the_model_is_asked_for(
-    call, folder, monkeypatch, path, reason
-):
+def test_a_path_without_an_image_is_an_error_before_the_model_is_resolved(call, folder, monkeypatch, path, reason):
     monkeypatch.chdir(folder.parent)
-    status, rows, said = call("parts/a", path, model="no model")
+    status, rows, err = call("parts/a", path, model="no model")
     assert (status, rows) == (1, [])
-    assert reason in said
-    assert "ingest.source" not in said
+    assert reason in err
+    assert "ingest.source" not in err
 
 
 def test_an_output_that_cannot_be_written_is_an_error(call, folder):
@@ -188,7 +182,7 @@ def test_an_output_that_cannot_be_written_is_an_error(call, folder):
 
 
 @pytest.mark.parametrize("model", ["no model", "no/model", "models:/a/b", "models:/a@", "1.5"])
-def test_a_model_that_is_none_is_refused_with_what_is_allowed(folder, model):
+def test_an_unknown_form_of_model_is_refused(folder, model):
     with pytest.raises(RegistryError, match="allowed are an alias"):
         predict.predict(model, [str(folder)], name=str, to=None, as_csv=False)
 
@@ -196,25 +190,23 @@ def test_a_model_that_is_none_is_refused_with_what_is_allowed(folder, model):
 def test_an_altered_model_is_refused(call, folder, tmp_path):
     made = sealed_case.make(tmp_path / "own")
     (made / "decision.json").write_text((made / "decision.json").read_text().replace("0.", "0.1", 1))
-    status, _, said = call(folder, model=made)
+    status, _, err = call(folder, model=made)
     assert status == 1
-    assert "decision.json: altered" in said
+    assert "decision.json: altered" in err
 
 
 def test_memory_does_not_grow_with_the_number_of_files(folder, model):
-    """At most the workers' tasks ahead are open: files are taken as rows are asked for."""
-    from twofold.serving.image_loader import TASK_FILES, ImageFile, load_images
-
-    asked = []
+    """Files are read as rows are requested; only the workers' next tasks are open."""
+    requested = []
 
     def files():
         source = predict.list_unlabelled(str(folder)).source
         for number in range(4000):
-            asked.append(number)
+            requested.append(number)
             yield ImageFile("x", source, f"a/{number % 20:03d}.png")
 
     stream = load_images(files(), open_sealed(model).preprocessing)
     for _ in range(3):
         next(stream)
     stream.close()
-    assert len(asked) <= (3 + 2 * 2 + 2) * TASK_FILES + 1
+    assert len(requested) <= (3 + 2 * 2 + 2) * TASK_FILES + 1

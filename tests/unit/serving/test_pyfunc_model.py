@@ -1,14 +1,15 @@
-"""The served model: what it says beside label and probability, and how many images it takes at once."""
+"""The served model: its threshold and version, and its limits for a request."""
 
 from types import SimpleNamespace
 
 import pandas as pd
 import pytest
+from mlflow.exceptions import MlflowException
 
 from tests.support import sealed_case
 from tests.support.registered_case import images
 from twofold.core.errors import DataError
-from twofold.serving.pyfunc_model import MOST, ServedModel, version
+from twofold.serving.pyfunc_model import MOST, ServedModel, image_bytes, version
 from twofold.serving.sealed_model import open_sealed
 
 
@@ -24,7 +25,7 @@ def served(folder):
     return model
 
 
-def test_it_says_its_threshold_and_which_model_it_is(served, folder):
+def test_a_prediction_has_the_threshold_and_the_version(served, folder):
     found = served.predict(None, pd.DataFrame({"image": images(4)}))
     sealed = open_sealed(folder)
     assert list(found) == ["label", "probability", "positive", "threshold", "version"]
@@ -42,26 +43,20 @@ def test_it_says_its_threshold_and_which_model_it_is(served, folder):
         (None, "sealed/0123456789ab"),
     ],
 )
-def test_its_version_is_what_mlflow_fetched_it_as_else_its_seal(tmp_path, meta, expected):
+def test_its_version_is_the_registered_one_or_its_seal(tmp_path, meta, expected):
     if meta is not None:
         (tmp_path / "registered_model_meta").write_text(meta)
     assert version(tmp_path / "artifacts" / "sealed", "0123456789abcdef") == expected
 
 
 @pytest.mark.parametrize("count", [0, MOST + 1])
-def test_too_many_images_and_none_are_refused_before_it_looks_at_them(served, count):
-    from mlflow.exceptions import MlflowException
-
+def test_too_many_images_and_none_are_refused_before_they_are_decoded(served, count):
     with pytest.raises(MlflowException, match=f"found {count} images in one request, allowed are 1 to 256") as caught:
         served.predict(None, pd.DataFrame({"image": [b"no image"] * count}, dtype=object))
     assert caught.value.get_http_status_code() == 400
 
 
 def test_other_columns_and_cells_are_refused():
-    from mlflow.exceptions import MlflowException
-
-    from twofold.serving.pyfunc_model import ServedModel, image_bytes
-
     with pytest.raises(MlflowException, match="expected the one column 'image'") as caught:
         ServedModel().predict(None, pd.DataFrame({"picture": [b""]}))
     assert caught.value.get_http_status_code() == 400

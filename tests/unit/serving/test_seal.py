@@ -1,4 +1,4 @@
-"""What a seal may list beside the files of every model."""
+"""Further files that a seal may list."""
 
 import shutil
 
@@ -12,7 +12,7 @@ from twofold.serving.sealed_model import FILES, open_sealed
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """A sealed model that carries notes.json too."""
+    """A sealed model with a further file, notes.json."""
     root = tmp_path_factory.mktemp("made")
     (root / "notes").write_text("more")
     return sealed_case.make(root, further={"notes.json": root / "notes"})
@@ -23,7 +23,7 @@ def folder(made, tmp_path):
     return shutil.copytree(made, tmp_path / "sealed")
 
 
-def test_a_further_file_is_held_to_its_sha256_like_the_others(folder):
+def test_a_further_file_is_verified_like_the_others(folder):
     assert set(read_json(folder / "seal.json")["files"]) == {*FILES, "notes.json"}
     digest = file_sha256(folder / "seal.json")
     assert open_sealed(folder, digest).digest == digest

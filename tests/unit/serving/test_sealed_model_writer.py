@@ -1,28 +1,34 @@
-"""Sealing and serving: nothing altered is read, nothing is pickled, and each model runs its own code."""
+"""Sealing and serving: altered files are refused, nothing is pickled, and each model runs its own code."""
 
 import base64
 import json
 import shutil
 import sys
 
+import mlflow.pyfunc
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from safetensors.torch import save_file
+from mlflow.exceptions import MlflowException
+from mlflow.pyfunc.scoring_server import invocations
 
+from tests.support import sealed_case
 from tests.support.makers import encode, pixels
-from twofold.core.artifacts import read_json, write_json, write_meta
+from twofold.core.artifacts import read_json, write_json
 from twofold.core.code_digest import ROOT, closure
 from twofold.core.errors import ArtifactError
+from twofold.data.decoding import Limits, decode
+from twofold.data.resizing import resize
 from twofold.model import classifier as models
+from twofold.model.inference import probabilities
 from twofold.serving import sealed_model_writer
 from twofold.serving.mlflow_model import pinned_requirements, write_mlflow_model
 from twofold.serving.sealed_model import FILES, open_sealed
+from twofold.serving.sealed_model_writer import write_sealed_model
 
-LIMITS = {"max_bytes": 1 << 20, "max_pixels": 1 << 20, "min_side": 8}
+LIMITS = sealed_case.LIMITS
 PIXELS = {"image_size": 32, "fit": "squash", "limits": LIMITS}
-BACKBONE = "efficientnet_lite0"
 COLUMNS = ["label", "probability", "positive", "threshold", "version"]
 
 
@@ -30,32 +36,21 @@ COLUMNS = ["label", "probability", "positive", "threshold", "version"]
 def trained(tmp_path_factory, images):
     """A model folder with random weights, and a decision that calls two of the four images bad."""
     root = tmp_path_factory.mktemp("trained")
-    (root / "model").mkdir()
-    torch.manual_seed(0)
-    classifier = models.build_classifier(BACKBONE, 0.5)
-    with torch.no_grad():
-        classifier.head[3].weight.mul_(20)  # probabilities that differ
-    save_file(
-        {name: value.contiguous() for name, value in classifier.state_dict().items()}, root / "model/model.safetensors"
-    )
-    known = models.BACKBONES[BACKBONE]
-    write_meta(root / "model", "model", 1, backbone=BACKBONE, dropout=0.5, mean=list(known.mean), std=list(known.std))
+    sealed_case.save_model(root / "model")
     decision = {"labels": ["good", "bad"], "positive": "bad", "threshold": 0.5, "views": 2}
-    write_json(root / "decision.json", decision)
-    draft = open_sealed(
-        sealed_model_writer.write_sealed_model(root / "model", root / "decision.json", PIXELS, root).directory
-        / "sealed"
-    )
-    middle = float(np.median(draft.score(draft.pixels(data) for data in images)))
-    write_json(root / "decision.json", decision | {"threshold": middle})
+    draft = open_sealed(sealed_case.seal(root, decision, PIXELS, root))
+    median = float(np.median(draft.score(draft.pixels(data) for data in images)))
+    write_json(root / "decision.json", decision | {"threshold": median})
     return root
+
+
+def write_sealed(trained, to, decision=None, pixels=PIXELS):
+    return write_sealed_model(trained / "model", decision or trained / "decision.json", pixels, to)
 
 
 @pytest.fixture(scope="module")
 def seal(trained, tmp_path_factory):
-    return sealed_model_writer.write_sealed_model(
-        trained / "model", trained / "decision.json", PIXELS, tmp_path_factory.mktemp("seal")
-    )
+    return write_sealed(trained, tmp_path_factory.mktemp("seal"))
 
 
 @pytest.fixture(scope="module")
@@ -77,8 +72,6 @@ def served(packed):
     """The model as MLflow loads it, pickles forbidden."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
-        import mlflow.pyfunc
-
         return mlflow.pyfunc.load_model(str(packed))
 
 
@@ -86,11 +79,7 @@ def copied(seal, place):
     return shutil.copytree(seal.directory / "sealed", place / "sealed")
 
 
-def test_a_sealed_model_answers_as_the_model_does(trained, seal, images):
-    from twofold.data.decoding import Limits, decode
-    from twofold.data.resizing import resize
-    from twofold.model.inference import probabilities
-
+def test_a_sealed_model_gives_the_probabilities_of_the_model(trained, seal, images):
     classifier, about = models.load_classifier(trained / "model")
     arrays = [resize(decode(data, Limits(**LIMITS)).pixels, 32, "squash") for data in images]
     colour = np.stack([np.repeat(array, 3, axis=2) if array.shape[2] == 1 else array for array in arrays])
@@ -101,35 +90,27 @@ def test_a_sealed_model_answers_as_the_model_does(trained, seal, images):
     np.testing.assert_allclose(found, expected, atol=1e-7)
 
 
-def test_a_sealed_temperature_calibrates_what_it_answers(trained, seal, images, tmp_path):
-    # At a half, odds are squared; a model that was sealed without one answers as its network does.
+def test_a_sealed_temperature_calibrates_the_probabilities(trained, seal, images, tmp_path):
+    # A temperature of 0.5 squares the odds; without one, probabilities are those of the network.
     decision = read_json(trained / "decision.json")
     assert "temperature" not in decision
     plain = open_sealed(seal.directory / "sealed")
     assert plain.temperature == 1.0
     write_json(tmp_path / "decision.json", decision | {"temperature": 0.5})
-    sharp = open_sealed(
-        sealed_model_writer.write_sealed_model(
-            trained / "model", tmp_path / "decision.json", PIXELS, tmp_path
-        ).directory
-        / "sealed"
-    )
+    sharp = open_sealed(write_sealed(trained, tmp_path, tmp_path / "decision.json").directory / "sealed")
     before = plain.score(plain.pixels(data) for data in images)
     after = sharp.score(sharp.pixels(data) for data in images)
     np.testing.assert_allclose(after / (1 - after), (before / (1 - before)) ** 2, rtol=1e-4)
 
 
 def test_sealing_twice_gives_the_same_seal(trained, seal, tmp_path):
-    again = sealed_model_writer.write_sealed_model(trained / "model", trained / "decision.json", PIXELS, tmp_path)
+    again = write_sealed(trained, tmp_path)
     assert (again.digest, again.package) == (seal.digest, seal.package)
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_a_flipped_byte_in_any_file_is_refused(seal, tmp_path, name):
-    path = copied(seal, tmp_path) / name
-    data = bytearray(path.read_bytes())
-    data[-20] ^= 1
-    path.write_bytes(data)
+    sealed_case.flip_byte(copied(seal, tmp_path) / name)
     with pytest.raises(ArtifactError, match=f"{name}: altered.*do not use this model"):
         open_sealed(tmp_path / "sealed")
 
@@ -149,14 +130,9 @@ def test_a_link_in_the_place_of_a_file_is_refused(seal, tmp_path):
         open_sealed(tmp_path / "sealed")
 
 
-def test_a_seal_made_anew_over_altered_files_is_refused_by_the_digest_known_elsewhere(seal, tmp_path):
-    from twofold.core.artifacts import file_sha256
-
+def test_a_rewritten_seal_is_refused_by_the_expected_digest(seal, tmp_path):
     folder = copied(seal, tmp_path)
-    write_json(folder / "decision.json", read_json(folder / "decision.json") | {"threshold": 0.99})
-    forged = read_json(folder / "seal.json")
-    forged["files"]["decision.json"] = file_sha256(folder / "decision.json")
-    write_json(folder / "seal.json", forged)
+    sealed_case.change_json(folder, "decision.json", {"threshold": 0.99})
     assert open_sealed(folder).threshold == 0.99
     with pytest.raises(ArtifactError, match=r"seal\.json: altered"):
         open_sealed(folder, seal.digest)
@@ -165,37 +141,30 @@ def test_a_seal_made_anew_over_altered_files_is_refused_by_the_digest_known_else
 @pytest.mark.parametrize(
     "content", [b"not json", b"[]", b"{}", json.dumps({"schema_version": 1, "files": {"a": "b"}}).encode()]
 )
-def test_something_else_in_the_place_of_a_seal_is_refused(seal, tmp_path, content):
+def test_other_content_of_a_seal_is_refused(seal, tmp_path, content):
     (copied(seal, tmp_path) / "seal.json").write_bytes(content)
     with pytest.raises(ArtifactError, match=r"seal\.json"):
         open_sealed(tmp_path / "sealed")
 
 
-def test_a_sealed_model_that_lacks_what_it_needs_is_refused(trained, tmp_path):
-    made = sealed_model_writer.write_sealed_model(
-        trained / "model", trained / "decision.json", {"image_size": 32}, tmp_path
-    )
+def test_a_sealed_model_with_missing_keys_is_refused(trained, tmp_path):
+    made = write_sealed(trained, tmp_path, pixels={"image_size": 32})
     with pytest.raises(ArtifactError, match="lacks fit, limits"):
         open_sealed(made.directory / "sealed")
 
 
-def test_the_sealed_code_is_all_that_it_needs_and_imports_no_twofold(seal):
+def test_the_sealed_code_is_complete_and_does_not_import_twofold(seal):
     names = {path.relative_to(ROOT / "twofold").as_posix() for path in closure(sealed_model_writer.SERVED)}
-    modules = (
-        "core/errors data/decoding data/file_validation data/resizing metrics/temperature_scaling model/classifier"
-    )
-    modules += " model/fused_classifier model/inference serving/pyfunc_model serving/sealed_model"
+    modules = "core/errors data/decoding data/file_validation data/resizing metrics/temperature_scaling "
+    modules += "model/classifier model/fused_classifier model/inference serving/pyfunc_model serving/sealed_model"
     assert names == {f"{module}.py" for module in modules.split()}
     home = seal.directory / "code" / seal.package
-    assert {path.relative_to(home).as_posix() for path in home.rglob("*.py")} == names | {
-        "__init__.py",
-        *(f"{wing}/__init__.py" for wing in ("core", "data", "metrics", "model", "serving")),
-    }
-    for path in home.rglob("*.py"):
-        assert "from twofold." not in path.read_text()
+    packages = {f"{wing}/__init__.py" for wing in ("core", "data", "metrics", "model", "serving")} | {"__init__.py"}
+    assert {path.relative_to(home).as_posix() for path in home.rglob("*.py")} == names | packages
+    assert not [path for path in home.rglob("*.py") if "from twofold." in path.read_text()]
 
 
-def test_the_mlflow_model_holds_no_pickle_no_local_path_and_no_megabytes_beside_its_weights(packed, seal):
+def test_the_mlflow_model_has_no_pickle_no_local_path_and_no_large_files_but_its_weights(packed, seal):
     files = [path for path in packed.rglob("*") if path.is_file()]
     assert not [path for path in files if path.suffix in (".pkl", ".pickle", ".pyc", ".joblib")]
     assert sum(path.stat().st_size for path in files if path.name != "model.safetensors") < 100_000
@@ -206,7 +175,7 @@ def test_the_mlflow_model_holds_no_pickle_no_local_path_and_no_megabytes_beside_
     assert "run_id: r-1" in text
 
 
-def test_requirements_are_pinned_to_what_is_installed(packed):
+def test_requirements_are_pinned_to_the_installed_versions(packed):
     lines = (packed / "requirements.txt").read_text().split()
     assert lines == pinned_requirements()
     names = {line.split("==")[0] for line in lines if "==" in line}
@@ -214,25 +183,19 @@ def test_requirements_are_pinned_to_what_is_installed(packed):
     assert f"torch=={torch.__version__.partition('+')[0]}" in lines
 
 
-def answers(frame):
-    return frame["label"].tolist(), frame["probability"].to_numpy(), frame["positive"].tolist()
-
-
-def test_served_it_takes_raw_bytes_and_base64_text(served, seal, images):
+def test_the_served_model_accepts_raw_bytes_and_base64_text(served, seal, images):
     sealed = open_sealed(seal.directory / "sealed")
     expected = sealed.score(sealed.pixels(data) for data in images)
     for column in (images, [base64.b64encode(data).decode() for data in images], [bytearray(d) for d in images]):
-        label, probability, positive = answers(served.predict(pd.DataFrame({"image": column})))
-        np.testing.assert_allclose(probability, expected, atol=1e-7)
-        assert positive == (expected >= sealed.threshold).tolist()
-        assert label == ["bad" if flag else "good" for flag in positive]
-        assert sorted(label) == ["bad", "bad", "good", "good"]
+        found = served.predict(pd.DataFrame({"image": column}))
+        np.testing.assert_allclose(found["probability"], expected, atol=1e-7)
+        assert found["positive"].tolist() == (expected >= sealed.threshold).tolist()
+        assert found["label"].tolist() == ["bad" if flag else "good" for flag in found["positive"]]
+        assert sorted(found["label"]) == ["bad", "bad", "good", "good"]
 
 
 @pytest.mark.parametrize("orient", ["dataframe_split", "dataframe_records"])
-def test_served_it_answers_json_requests_as_mlflows_server_parses_them(served, images, orient):
-    from mlflow.pyfunc.scoring_server import invocations
-
+def test_the_served_model_answers_json_requests_as_mlflows_server_parses_them(served, images, orient):
     texts = [base64.b64encode(data).decode() for data in images]
     records = [{"image": text} for text in texts]
     body = {"columns": ["image"], "data": [[text] for text in texts]} if orient.endswith("split") else records
@@ -253,40 +216,28 @@ def test_served_it_answers_json_requests_as_mlflows_server_parses_them(served, i
         (pd.DataFrame({"image": [encode(np.zeros((4, 4), np.uint8))]}), "row 0: 4x4"),
     ],
 )
-def test_served_it_refuses_what_is_no_image_as_the_clients_error(served, frame, reason):
-    from mlflow.exceptions import MlflowException
-
+def test_a_file_that_is_not_an_image_is_a_client_error(served, frame, reason):
     with pytest.raises(MlflowException, match=reason) as caught:
         served.predict(frame)
     assert caught.value.get_http_status_code() == 400
 
 
-def test_a_served_model_refuses_to_load_when_its_weights_are_altered(packed, tmp_path):
-    import mlflow.pyfunc
-
+def test_a_served_model_with_altered_weights_does_not_load(packed, tmp_path):
     folder = shutil.copytree(packed, tmp_path / "model")
-    path = folder / "artifacts" / "sealed" / "model.safetensors"
-    data = bytearray(path.read_bytes())
-    data[-20] ^= 1
-    path.write_bytes(data)
+    sealed_case.flip_byte(folder / "artifacts" / "sealed" / "model.safetensors")
     with pytest.raises(Exception, match=r"model\.safetensors: altered"):
         mlflow.pyfunc.load_model(str(folder))
 
 
-def test_two_versions_of_the_code_live_side_by_side(trained, served, images, tmp_path, monkeypatch):
-    """The second version turns its answers round; the first one, loaded before, must not notice, nor the reverse."""
-    import mlflow.pyfunc
-
+def test_two_versions_of_the_code_run_in_one_process(trained, served, images, tmp_path, monkeypatch):
+    """The second version inverts its probabilities; the first one, loaded before, must not change, nor the reverse."""
     changed = tmp_path / "source"
     shutil.copytree(ROOT / "twofold", changed / "twofold", ignore=shutil.ignore_patterns("__pycache__"))
     path = changed / "twofold" / "model" / "inference.py"
     path.write_text(path.read_text().replace("softmax(dim=1)[:, 1]", "softmax(dim=1)[:, 0]"))
     monkeypatch.setattr(sealed_model_writer, "ROOT", changed)
     monkeypatch.setattr(sealed_model_writer, "closure", lambda module: closure(module, changed))
-    other = sealed_model_writer.write_sealed_model(
-        trained / "model", trained / "decision.json", PIXELS, tmp_path / "seal"
-    )
-    write_mlflow_model(other, tmp_path / "packed")
+    write_mlflow_model(write_sealed(trained, tmp_path / "seal"), tmp_path / "packed")
     newer = mlflow.pyfunc.load_model(str(tmp_path / "packed"))
     frame = pd.DataFrame({"image": images})
     one, two = served.predict(frame)["probability"], newer.predict(frame)["probability"]

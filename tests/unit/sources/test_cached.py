@@ -1,4 +1,4 @@
-"""Files of a source with ETags are fetched once."""
+"""Files with an ETag are fetched once."""
 
 import pytest
 
@@ -11,7 +11,7 @@ FILES = {"bad/a.png": b"one\nof two lines", "good/b.png": b"", "good/c.png": b"t
 
 
 class Stored:
-    """A store of files in memory that counts what is fetched; a real bucket is in tests/slow/s3."""
+    """A source in memory that counts the files fetched; tests/slow/s3 uses a real bucket."""
 
     name = "mem://store"
 
@@ -23,48 +23,48 @@ class Stored:
     def listing(self):
         return Listing([], [], ())
 
-    def wanted(self, key):
+    def request(self, key):
         return FileRequest(key, len(self.files[key]), f'"{hash(self.files[key])}"' if self.etags else "")
 
-    def fetch(self, wanted, limit):
-        self.fetched += [one.key for one in wanted]
-        if any(one.key not in self.files for one in wanted):
+    def fetch(self, requests, limit):
+        self.fetched += [one.key for one in requests]
+        if any(one.key not in self.files for one in requests):
             raise SourceError("gone")
         return [
             FetchedFile(b"", "too large")
             if one.bytes > limit
             else FetchedFile(self.files[one.key], "", f"v-{one.key}", one.key != "good/c.png")
-            for one in wanted
+            for one in requests
         ]
 
 
 def fetched(store, place="", limit=1000, keys=tuple(FILES)):
     source = CachedSource(store, place)
-    return source.fetch([source.wanted(key) for key in keys], limit)
+    return source.fetch([source.request(key) for key in keys], limit)
 
 
 @pytest.fixture
 def known(alone):
-    """A store, all of whose files are in the memo."""
+    """A source whose files are all in the cache."""
     store = Stored()
     fetched(store)
     store.fetched.clear()
     return store
 
 
-def test_what_is_known_comes_back_as_it_came(known):
-    assert fetched(known) == Stored().fetch([known.wanted(key) for key in FILES], 1000)
+def test_a_cached_file_equals_the_fetched_one(known):
+    assert fetched(known) == Stored().fetch([known.request(key) for key in FILES], 1000)
     assert known.fetched == []
 
 
-def test_what_is_new_or_was_replaced_is_fetched(known):
+def test_new_and_replaced_files_are_fetched(known):
     known.files |= {"good/b.png": b"2", "good/d.png": b"four"}
     found = fetched(known, keys=("good/d.png", *FILES))
     assert [one.data for one in found] == [b"four", b"one\nof two lines", b"2", b"three"]
     assert known.fetched == ["good/d.png", "good/b.png"]
 
 
-def test_another_server_or_source_is_another_question(known):
+def test_server_and_source_are_part_of_the_key(known):
     fetched(known, place="https://other")
     assert len(known.fetched) == 3
     known.name = "mem://other"
@@ -72,13 +72,13 @@ def test_another_server_or_source_is_another_question(known):
     assert len(known.fetched) == 6
 
 
-def test_a_limit_holds_for_what_is_known(known):
+def test_the_size_limit_also_applies_to_cached_files(known):
     found = fetched(known, limit=5)
     assert [one.reason for one in found] == ["too large", "", ""]
     assert known.fetched == ["bad/a.png"]
 
 
-def test_without_an_etag_nothing_is_kept(alone):
+def test_files_without_an_etag_are_not_cached(alone):
     store = Stored(etags=False)
     fetched(store)
     fetched(store)
@@ -87,20 +87,20 @@ def test_without_an_etag_nothing_is_kept(alone):
 
 
 @pytest.mark.parametrize("value", [b"", b"x", b"7\nthree", b'["v"]\nthree', b'["v", 1]\nthree', b"[null, true]\nthree"])
-def test_a_value_that_is_none_is_fetched_again(known, value):
-    key = CachedSource(known)._key(known.wanted("good/c.png"))
+def test_an_invalid_cached_value_is_fetched_again(known, value):
+    key = CachedSource(known)._cache_key(known.request("good/c.png"))
     assert cache.lookup([key]) == {key: b'["v-good/c.png", false]\nthree'}
     cache.store([(key, "a" * 64, value)], "fetched")
     assert fetched(known, keys=("good/c.png",)) == [FetchedFile(b"three", "", "v-good/c.png", False)]
     assert known.fetched == ["good/c.png"]
 
 
-def test_forgetting_an_image_forgets_its_bytes(known):
+def test_forgetting_an_image_removes_its_bytes(known):
     assert cache.forget_image("8b5b9db0c13db24256c829aa364aa90c6d2eba318b9232a4ab9313b954d3555f") == 1
     fetched(known)
     assert known.fetched == ["good/c.png"]
 
 
-def test_an_error_of_the_source_is_its_own(known):
+def test_errors_of_the_source_are_passed_on(known):
     with pytest.raises(SourceError, match="gone"):
         CachedSource(known).fetch([FileRequest("bad/z.png", 1, "e")], 1000)

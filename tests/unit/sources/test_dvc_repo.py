@@ -1,4 +1,4 @@
-"""A version of a DVC repository as the source: whole, held to its MD5s, and never written anywhere but in data/raw."""
+"""A revision of a DVC repository as the source: verified by MD5, and nothing is written outside data/raw."""
 
 import hashlib
 import json
@@ -39,7 +39,7 @@ def files(folder):
 
 
 def objects(place):
-    """Every file of a cache or a remote, by its MD5."""
+    """The files of a cache or a remote, by their MD5."""
     return {path.parent.name + path.name: path for path in (place / "files" / "md5").glob("??/*")}
 
 
@@ -47,17 +47,17 @@ def snapshot(root):
     return {str(path.relative_to(root)) for path in root.rglob("*") if "site" not in path.parts}
 
 
-def test_a_version_gives_the_bytes_that_its_folder_gives(repository, tmp_path, monkeypatch):
+def test_a_revision_has_the_same_bytes_as_its_folder(repository, tmp_path, monkeypatch):
     folder = make_folder(tmp_path / "images", per_class=12, size=24)
     address = f"dvc+{repository}@v1:data/images"
     expected = files(make_raw(folder, tmp_path / "a"))
     shutil.rmtree(repository / "data" / "images")  # nothing is read from the checkout
     monkeypatch.setenv("TWOFOLD_WORKERS", "2")
     assert files(make_raw(address, tmp_path / "b")) == expected
-    shutil.rmtree(repository / ".dvc" / "cache")  # nor must the cache be there
+    shutil.rmtree(repository / ".dvc" / "cache")  # and the cache is not needed
     assert files(make_raw(address, tmp_path / "c")) == expected
     assert len(RawDataset.open(make_raw(f"dvc+{repository}@v2:data/images", tmp_path / "d")).images) == 23
-    # A clone lies elsewhere, so its remote must not be named from where it lies.
+    # A clone is in another folder, so the address of its remote must be absolute.
     command(repository, "dvc", "remote", "modify", "-q", "store", "url", str(tmp_path / "remote"))
     command(repository, "git", "checkout", "-q", "v1", "--", "data/images.dvc")
     command(repository, "git", "commit", "-qam", "the first images again")
@@ -65,7 +65,7 @@ def test_a_version_gives_the_bytes_that_its_folder_gives(repository, tmp_path, m
     assert files(make_raw(elsewhere, tmp_path / "e")) == expected
 
 
-def test_below_an_output_and_above_it(repository):
+def test_a_path_below_or_above_an_output_is_allowed(repository):
     below = open_source(f"dvc+{repository}@v1:data/images/bad").listing()
     assert len(below.ignored) == 12
     above = open_source(f"dvc+{repository}@v1:.").listing()
@@ -73,7 +73,7 @@ def test_below_an_output_and_above_it(repository):
     assert len(above.entries) == 24
 
 
-def test_git_keeps_the_labels_and_dvc_the_images(repository, tmp_path):
+def test_labels_tracked_by_git_and_images_tracked_by_dvc(repository, tmp_path):
     (repository / "set").mkdir()
     rows = ["path,label"]
     for number, label in enumerate(["bad", "good"] * 4):
@@ -122,7 +122,7 @@ def flip(path):
     path.write_bytes(bytes([data[0] ^ 1]) + data[1:])
 
 
-def test_a_damaged_object_is_taken_from_the_remote_or_named(repository, tmp_path):
+def test_a_corrupt_object_is_read_from_the_remote_or_named(repository, tmp_path):
     address = f"dvc+{repository}@v2:data/images"
     expected = files(make_raw(address, tmp_path / "a"))
     _, rows = manifest(repository)
@@ -138,7 +138,7 @@ def test_a_damaged_object_is_taken_from_the_remote_or_named(repository, tmp_path
         make_raw(address, tmp_path / "c")
 
 
-def test_a_damaged_manifest_is_named(repository, tmp_path):
+def test_a_corrupt_manifest_is_an_error_that_names_it(repository, tmp_path):
     path, _ = manifest(repository)
     md5 = path.parent.name + path.name
     flip(path)
@@ -147,10 +147,10 @@ def test_a_damaged_manifest_is_named(repository, tmp_path):
         DvcSource(f"dvc+{repository}@v2:data/images").listing()
 
 
-def test_a_file_above_the_limit_is_refused_wherever_it_lies(repository):
+def test_a_file_above_the_limit_is_refused_from_cache_and_remote(repository):
     for place in ("cache", "remote"):
         source = DvcSource(f"dvc+{repository}@v1:data/images")
-        wanted = [source.wanted(entry.key) for entry in source.listing().entries][:2]
+        wanted = [source.request(entry.key) for entry in source.listing().entries][:2]
         found = source.fetch(wanted, 100)
         if place == "cache":
             assert [len(one.data) for one in found] == [101, 101]
@@ -159,26 +159,26 @@ def test_a_file_above_the_limit_is_refused_wherever_it_lies(repository):
             assert all("allowed are at most 100" in one.reason and not one.data for one in found)
 
 
-def test_what_is_not_there_is_named(repository, tmp_path):
+def test_missing_things_are_errors_that_name_them(repository, tmp_path):
     def failure(address, kind=SourceError):
         with pytest.raises(kind) as caught:
             open_source(address).listing()
         return str(caught.value)
 
     assert "unknown Git revision 'v9'" in failure(f"dvc+{repository}@v9:data/images")
-    assert "no file lies there" in failure(f"dvc+{repository}@v1:data/none")
+    assert "no file found there" in failure(f"dvc+{repository}@v1:data/none")
     assert "No git repository was found" in failure(f"dvc+{tmp_path}/nowhere@v1:data")
     command(repository, "dvc", "remote", "remove", "store")
     shutil.rmtree(repository / ".dvc" / "cache")
     command(repository, "git", "commit", "-qam", "no remote")
-    assert "names no remote" in failure(f"dvc+{repository}@main:data/images")
+    assert "has no remote" in failure(f"dvc+{repository}@main:data/images")
 
 
 @pytest.mark.parametrize(("repository_of", "status"), [("repository", 0), ("nowhere", 1)])
-def test_no_clone_is_left_behind(repository, tmp_path, repository_of, status):
+def test_temporary_clones_are_removed(repository, tmp_path, repository_of, status):
     (tmp_path / "tmp").mkdir()
     command(repository, "dvc", "remote", "modify", "-q", "store", "url", str(tmp_path / "remote"))
-    command(repository, "git", "commit", "-qam", "a remote that a clone finds")
+    command(repository, "git", "commit", "-qam", "an absolute remote")
     listing = f"open_source('dvc+file://{tmp_path}/{repository_of}@main:data/images').listing()"
     done = subprocess.run(
         [sys.executable, "-c", f"from twofold.sources.factory import open_source; {listing}"],

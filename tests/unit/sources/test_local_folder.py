@@ -1,4 +1,4 @@
-"""A local folder as a source: class folders, labels.csv, and everything odd that can lie in them."""
+"""A local folder as a source: class folders, labels.csv, and unusual files in them."""
 
 import os
 
@@ -38,7 +38,7 @@ def test_accepted_extensions_in_any_case(images, name):
     assert f"good/{name}" in [entry.key for entry in FolderSource(images).listing().entries]
 
 
-def test_other_files_are_listed_and_only_pictures_count_as_refused(images):
+def test_other_files_are_ignored_and_only_images_count_as_refused(images):
     for name in ("bad/notes.txt", "bad/scan.GIF", "stray.png", "README.md", ".hidden.png", "bad/.DS_Store"):
         (images / name).write_bytes(b"x")
     for name in ("bad/.cache", "__MACOSX"):
@@ -73,7 +73,7 @@ def test_links(images, tmp_path):
     assert ignored(images) == {"bad/folder": ("a symbolic link to a folder; links are not followed", True)}
 
 
-def test_a_source_that_is_a_link_itself_is_fine(images, tmp_path):
+def test_a_link_to_the_source_folder_is_allowed(images, tmp_path):
     (tmp_path / "link").symlink_to(images)
     folder = FolderSource(tmp_path / "link")
     assert folder.problem(folder.listing().entries[0].key) is None
@@ -90,7 +90,7 @@ def test_pipes_and_unprintable_names(images):
     assert all(counts and "printable" in reason for reason, counts in found.values())
 
 
-def test_reading_stops_just_past_the_limit(images):
+def test_reading_stops_one_byte_after_the_limit(images):
     (images / "bad" / "00000.png").write_bytes(bytes(1000))
     assert len(FolderSource(images).read("bad/00000.png", 100)) == 101
 
@@ -120,7 +120,7 @@ def test_labels_table(images):
     }
 
 
-def test_a_table_of_a_spreadsheet(images):
+def test_a_table_written_by_a_spreadsheet(images):
     text = 'path,label\r\n"bad/00000.png",bad\r\n\r\ngood/00000.png,good\r\n'
     (images / "labels.csv").write_bytes(b"\xef\xbb\xbf" + text.encode())
     assert [entry.key for entry in FolderSource(images).listing().entries] == ["bad/00000.png", "good/00000.png"]
@@ -144,14 +144,14 @@ WRONG_ROWS = {
 
 
 @pytest.mark.parametrize("name", WRONG_ROWS)
-def test_a_wrong_row_is_named_by_its_line(images, name):
+def test_an_error_names_the_line_of_a_wrong_row(images, name):
     row, message = WRONG_ROWS[name]
     (images / "labels.csv").write_text(f"path,label\ngood/00000.png,good\n{row}\n")
     with pytest.raises(DataError, match=message):
         FolderSource(images).listing()
 
 
-def test_a_link_out_of_the_folder_in_a_table(images, tmp_path):
+def test_a_row_with_a_link_out_of_the_folder_is_wrong(images, tmp_path):
     (tmp_path / "x.png").write_bytes(b"x")
     (images / "bad" / "out.png").symlink_to(tmp_path / "x.png")
     write_labels(images, [("bad/out.png", "bad")])
@@ -192,7 +192,7 @@ def test_a_table_that_is_not_utf8(images):
         FolderSource(images).listing()
 
 
-def test_many_problems_are_counted_and_the_first_ten_shown(images):
+def test_an_error_counts_all_problems_and_shows_the_first_ten(images):
     write_labels(images, [(f"none{n}.png", "bad") for n in range(14)])
     with pytest.raises(DataError) as caught:
         FolderSource(images).listing()

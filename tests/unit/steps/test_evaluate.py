@@ -1,4 +1,4 @@
-"""The step evaluate, on a case worked out on paper (see evaluation_case.py)."""
+"""The step evaluate, on a case calculated by hand (see evaluation_case.py)."""
 
 import json
 import re
@@ -29,14 +29,14 @@ from twofold.metrics.decision_threshold import RecallAtLeast
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
-    """Call the step on the paper case, changed as asked; returns (evaluation folder, metrics)."""
+    """A function that runs the step on that case, with changes; it returns (evaluation folder, metrics)."""
     monkeypatch.setenv("TWOFOLD_DEVICE", "cpu")
     known_backbone(monkeypatch)
 
     return partial(run_evaluate, tmp_path)
 
 
-def test_figures_are_those_worked_out_on_paper(run):
+def test_metrics_are_those_calculated_by_hand(run):
     _, metrics = run()
     assert metrics["threshold"] == pytest.approx(THRESHOLD, abs=1e-6)
     assert (metrics["n"], metrics["n_positive"], metrics["n_negative"]) == (7, 3, 4)
@@ -51,7 +51,7 @@ def test_figures_are_those_worked_out_on_paper(run):
     truth = [chance(grey) if target else 1 - chance(grey) for split, grey, target, _ in IMAGES if split == "test"]
     assert metrics["log_loss"] == pytest.approx(-np.log(truth).mean(), abs=1e-6)
     assert metrics["brier"] == pytest.approx(np.square(1 - np.array(truth)).mean(), abs=1e-6)
-    # No two images of a bin lie on different sides of the truth: nothing cancels out, and the distances add up.
+    # In each bin all errors have the same sign, so the ECE is the sum of the distances.
     gaps = [abs(chance(grey) - target) for split, grey, target, _ in IMAGES if split == "test"]
     assert metrics["ece"] == pytest.approx(sum(gaps) / 7, abs=1e-6)
     before = [abs(chance(grey, 1) - target) for split, grey, target, _ in IMAGES if split == "test"]
@@ -78,25 +78,26 @@ def test_predictions_hold_validation_and_test_and_nothing_of_train(run):
     assert table.label.tolist() == [LABELS[target] for target in table.target]
 
 
-def test_every_figure_has_its_interval_and_so_has_every_slice(run):
+def test_every_metric_has_its_interval_in_every_slice_too(run):
     _, metrics = run()
-    ends = metrics["intervals"]
-    # Wilson for 5 of 7: z^2 = 3.8415; middle (.714286 + .274390) / 1.548779 = .638359; reach 1.96 *
+    intervals = metrics["intervals"]
+    # Wilson for 5 of 7: z^2 = 3.8415; centre (.714286 + .274390) / 1.548779 = .638359; half-width 1.96 *
     # sqrt(.204082 / 7 + 3.8415 / 196) / 1.548779 = .279424.
-    assert (ends["accuracy"]["low"], ends["accuracy"]["high"]) == pytest.approx((0.358934, 0.917782), abs=1e-5)
-    assert {name: found["method"] for name, found in ends.items() if name in ("recall", "roc_auc", "ece")} == {
+    accuracy = intervals["accuracy"]
+    assert (accuracy["low"], accuracy["high"]) == pytest.approx((0.358934, 0.917782), abs=1e-5)
+    assert {name: found["method"] for name, found in intervals.items() if name in ("recall", "roc_auc", "ece")} == {
         "recall": "wilson",
         "roc_auc": "delong",
         "ece": "simulation",
     }
-    assert "ece_uncalibrated" in ends
-    for name, found in ends.items():
+    assert "ece_uncalibrated" in intervals
+    for name, found in intervals.items():
         assert found["low"] <= metrics[name] <= found["high"], name
     mono = metrics["slices"]["type"]["mono"]
     assert mono["intervals"]["accuracy"]["low"] < mono["accuracy"] < mono["intervals"]["accuracy"]["high"]
 
 
-def test_the_decision_says_what_a_server_must_do(run, tmp_path):
+def test_the_decision_holds_all_that_serving_needs(run, tmp_path):
     evaluation, _ = run(threshold=RecallAtLeast(policy="recall_at_least", recall=0.5), views=1)
     decision = json.loads((evaluation / "decision.json").read_text())
     calibrated_on = decision.pop("calibrated_on")
@@ -127,8 +128,8 @@ def test_the_decision_says_what_a_server_must_do(run, tmp_path):
     }
 
 
-def test_the_temperature_is_fitted_on_validation_alone_and_changes_no_rank(run):
-    # Two of six on the wrong side, far out: the network is surer than it should be.
+def test_the_temperature_is_fitted_on_validation_only(run):
+    # Two of six are confident errors: the network is overconfident.
     wrong = [(s, g, 1 - t if s == "validation" and g in (20, 220) else t, k) for s, g, t, k in IMAGES]
     evaluation, metrics = run("wrong", images=wrong)
     assert metrics["temperature"] == 10.0
@@ -156,7 +157,7 @@ def test_views_are_averaged(run):
         assert json.loads((evaluation / "decision.json").read_text())["views"] == views
 
 
-def test_csv_files_agree_with_the_figures(run):
+def test_csv_files_agree_with_the_metrics(run):
     evaluation, metrics = run()
     pairs = [(row["actual"], row["predicted"]) for row in rows(evaluation / "confusion.csv")]
     assert len(pairs) == 7
@@ -169,7 +170,7 @@ def test_csv_files_agree_with_the_figures(run):
     assert trade[:4] == [(1 / 3, 1), (1 / 3, 1 / 2), (2 / 3, 2 / 3), (1, 3 / 4)]
     bars = rows(evaluation / "scores.csv")
     assert (sum(int(row["negative"]) for row in bars), sum(int(row["positive"]) for row in bars)) == (4, 3)
-    # A bin an image: 240 is said to be bad at .999, and is.
+    # One image per bin: 240 has probability .999 of bad, and is bad.
     last = rows(evaluation / "reliability.csv")[-1]
     assert (last["low"], last["n"], last["positive"], last["share"]) == (str(14 / 15), "1", "1", "1.0")
     assert float(last["probability"]) == pytest.approx(chance(240), abs=1e-6)
@@ -180,7 +181,7 @@ def test_csv_files_agree_with_the_figures(run):
     assert slices["mono"]["judged"] == "false"
     assert float(slices["mono"]["accuracy"]) == metrics["slices"]["type"]["mono"]["accuracy"]
     assert slices["(not given)"]["roc_auc"] == ""
-    # Four were called good: 10, 50, 90 rightly, and the missed 110.
+    # Four are predicted good: 10, 50 and 90 correctly, and the missed 110.
     good, bad = rows(evaluation / "classes.csv")
     assert (good["class"], good["n"], good["called"], good["correct"], good["precision"]) == (
         "good",
@@ -192,7 +193,7 @@ def test_csv_files_agree_with_the_figures(run):
     assert (bad["class"], bad["n"], bad["called"], bad["correct"]) == ("bad", "3", "3", "2")
 
 
-def test_the_same_work_gives_the_same_bytes_and_no_trace_of_where(run, tmp_path):
+def test_the_same_inputs_give_the_same_bytes_without_local_paths(run, tmp_path):
     first, metrics = run("a")
     second, again = run("b", images=IMAGES[::-1])
     assert artifacts.digest(first) == artifacts.digest(second)
@@ -202,7 +203,7 @@ def test_the_same_work_gives_the_same_bytes_and_no_trace_of_where(run, tmp_path)
         assert str(tmp_path).encode() not in path.read_bytes(), path.name
 
 
-def test_pictures_and_page_are_there_and_readable(run):
+def test_charts_and_page_are_readable(run):
     evaluation, metrics = run()
     names = ("confusion", "roc", "precision_recall", "scores", "reliability")
     for name in names:
@@ -212,25 +213,25 @@ def test_pictures_and_page_are_there_and_readable(run):
     html = (evaluation / "evaluation.html").read_text()
     for key in ("accuracy", "precision", "recall", "f1", "specificity", "roc_auc", "log_loss", "brier", "ece"):
         assert re.search(rf'data-figure="{key}">([\d.]+)', html)[1] == f"{metrics[key]:.3f}"
-    assert html.count("<img") == 7  # the false alarm, the missed one, and the five right answers
+    assert html.count("<img") == 7  # the false alarm, the missed image and five correct answers
     assert "it is not known where the network corner averages its last map" in html
     meta = artifacts.read_meta(evaluation, "evaluation", 3)
     assert meta["params"] == PARAMS.model_dump()
     assert meta["n"] == {"validation": 6, "test": 7}
 
 
-def test_without_pictures_no_pixel_of_an_image_leaves(run):
+def test_without_pictures_no_pixels_are_written(run):
     evaluation, _ = run(pictures=False)
     html = (evaluation / "evaluation.html").read_text()
     assert "<img" not in html
     assert "data:image" not in html
     assert sha256(150)[:12] in html
-    assert "There are none: pictures are left out" in html
+    assert "There are no maps: pictures are left out" in html
     assert "data:image" not in (evaluation / "explanations.json").read_text()
 
 
-def test_a_model_that_calls_nothing_positive_is_reported_openly(run):
-    # The validation labels turned round: calling nothing is the most accurate there.
+def test_a_model_that_predicts_no_positive_has_undefined_metrics(run):
+    # Inverted validation labels: predicting no positive has the highest accuracy there.
     turned = [(s, g, 1 - t if s == "validation" else t, k) for s, g, t, k in IMAGES if g not in (20, 60)]
     turned += [("validation", 230, 0, None), ("validation", 240 - 5, 0, None)]
     evaluation, metrics = run(images=turned)
@@ -238,7 +239,7 @@ def test_a_model_that_calls_nothing_positive_is_reported_openly(run):
     assert metrics["undefined"] == {"precision": "no image was called positive at this threshold"}
     html = (evaluation / "evaluation.html").read_text()
     assert "No value: no image was called positive at this threshold." in html
-    assert "There was no image that it called bad." in html
+    assert "There was no “bad” answer." in html
     assert not re.search(r"\b(nan|None|inf)\b", html)
 
 
@@ -250,7 +251,7 @@ def test_a_model_that_calls_nothing_positive_is_reported_openly(run):
         ({"data_digest": "0" * 64}, "trained on other data than .*, or on other splits; run finetune_all again"),
     ],
 )
-def test_a_model_for_other_data_is_refused_at_the_door(run, tmp_path, about, message):
+def test_a_model_for_other_data_is_refused_before_anything_is_written(run, tmp_path, about, message):
     with pytest.raises(ArtifactError, match=message):
         run(about=about)
     assert not (tmp_path / "evaluation").exists()

@@ -1,4 +1,4 @@
-"""The parameters of the step evaluate: what they take, and what they say of what they do not."""
+"""The parameters of evaluate: allowed values, and errors for others."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from twofold.steps.evaluate import Evaluate
 
 
 @pytest.mark.parametrize(
-    ("threshold", "said"),
+    ("threshold", "message"),
     [
         ({"policy": "best"}, r"evaluate\.threshold: found \{'policy': 'best'\}; .*one of max_accuracy, max_f1"),
         ({"recall": 0.9}, r"evaluate\.threshold: found \{'recall': 0.9\}; a rule has a 'policy'"),
@@ -24,13 +24,13 @@ from twofold.steps.evaluate import Evaluate
         ({"policy": "min_cost", "missed": float("inf"), "false_alarm": 1}, r"evaluate\.threshold\.missed: found inf"),
     ],
 )
-def test_a_rule_has_its_own_numbers_and_no_others(threshold, said):
+def test_a_rule_accepts_its_own_keys_only(threshold, message):
     values = PARAMS.model_dump() | {"threshold": threshold}
-    with pytest.raises(ParameterError, match=said):
+    with pytest.raises(ParameterError, match=message):
         check_section(Evaluate, "evaluate", values)
 
 
-def test_rules_come_as_kubeflow_hands_them_over():
+def test_rules_with_floats_from_kubeflow_are_accepted():
     values = PARAMS.model_dump() | {"threshold": {"policy": "min_cost", "missed": 10.0, "false_alarm": 1}}
     assert check_section(Evaluate, "evaluate", values).model_dump()["threshold"] == {
         "policy": "min_cost",
@@ -39,7 +39,7 @@ def test_rules_come_as_kubeflow_hands_them_over():
     }
 
 
-def test_parameters_are_closed():
+def test_other_values_are_refused():
     values = PARAMS.model_dump()
     assert check_section(Evaluate, "evaluate", values | {"views": 4.0}).views == 4
     with pytest.raises(ParameterError, match=r"evaluate\.views: found 3; .*allowed are 1, 2, 4, 8"):

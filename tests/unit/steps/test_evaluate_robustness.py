@@ -1,4 +1,4 @@
-"""The step evaluate on altered images: a case worked out on paper (see evaluation_case.py)."""
+"""The step evaluate under perturbations, on a case calculated by hand (see evaluation_case.py)."""
 
 from functools import partial
 
@@ -9,17 +9,17 @@ from tests.support.evaluation_case import known_backbone, rows, run_evaluate
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
-    """Call the step on the paper case, changed as asked; returns (evaluation folder, metrics)."""
+    """A function that runs the step on that case, with changes; it returns (evaluation folder, metrics)."""
     monkeypatch.setenv("TWOFOLD_DEVICE", "cpu")
     known_backbone(monkeypatch)
     return partial(run_evaluate, tmp_path)
 
 
-def test_altered_images_are_predicted_as_the_others_at_the_same_temperature_and_threshold(run):
+def test_perturbed_images_are_predicted_with_the_same_temperature_and_threshold(run):
     evaluation, metrics = run(views=4)
     found = metrics["robustness"]
-    # The threshold lies at grey 122. 20 % brighter, the missed 110 is found at 132; 20 % darker, 125 is missed at 100
-    # and the false alarm of 150 is none at 120. Of flat images nothing else changes.
+    # The threshold is at grey 122. 20 % brighter, the missed 110 is detected as 132; 20 % darker, 125 is missed as 100
+    # and the false alarm of 150 disappears as 120. The images are flat, so nothing else changes.
     assert {name: own.get("changed") for name, own in found.items()} == {
         "unaltered": None,
         "jpeg": 0,

@@ -35,7 +35,7 @@ def head(prepared, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def whole(prepared, head, tmp_path_factory):
-    """The model of a training that was never stopped."""
+    """The model of an uninterrupted training."""
     folder = tmp_path_factory.mktemp("whole")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -45,19 +45,19 @@ def whole(prepared, head, tmp_path_factory):
 
 @pytest.fixture
 def scripted(monkeypatch):
-    """Let validation say what the test wants, epoch by epoch."""
+    """Script the validation log loss of each epoch."""
 
     def script(*values):
-        left = iter(values)
-        figures = "twofold.training.history.validation_figures"
+        losses = iter(values)
+        figures = "twofold.training.history.validation_metrics"
         monkeypatch.setattr(
-            figures, lambda targets, probability: {"log_loss": next(left), "roc_auc": 0.5, "accuracy": 0.5}
+            figures, lambda targets, probability: {"log_loss": next(losses), "roc_auc": 0.5, "accuracy": 0.5}
         )
 
     return script
 
 
-def test_the_same_seed_gives_the_same_bytes_and_another_others(prepared, head, whole, alone):
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(prepared, head, whole, alone):
     assert digest(make_finetuned(prepared, head, alone / "again")) == digest(whole)
     assert digest(make_finetuned(prepared, head, alone / "other", seed=1)) != digest(whole)
 
@@ -72,7 +72,7 @@ def test_the_artifact_is_the_whole_model_and_says_what_it_is(prepared, head, who
     assert meta["params"] == FINETUNE
     assert set(meta["validation"]) == {"head_only", "finetuned"}
     assert all(tensor.dtype in (torch.float32, torch.int64) for tensor in classifier.state_dict().values())
-    # No metadata: safetensors writes several keys in any order.
+    # No metadata: safetensors would write its keys in any order.
     header = (whole / "model.safetensors").read_bytes()
     assert b"__metadata__" not in header[: 8 + int.from_bytes(header[:8], "little")]
 
@@ -98,7 +98,7 @@ def test_live_batch_norm_moves_the_statistics(prepared, head, alone, scripted):
     assert not torch.equal(trained.backbone.bn1.running_mean, base.backbone.bn1.running_mean)
 
 
-def test_the_head_alone_is_kept_where_fine_tuning_did_not_beat_it(prepared, head, alone, scripted, capsys):
+def test_the_head_alone_is_kept_if_fine_tuning_is_not_better(prepared, head, alone, scripted, capsys):
     scripted(0.5, 0.6, 0.5)
     model, meta = load_classifier(make_finetuned(prepared, head, alone))
     assert (meta["winner"], meta["best_epoch"]) == ("head_only", 0)
@@ -122,29 +122,29 @@ from tests.support.training_maker import make_finetuned
 steps = 0
 update = optimizer.WeightEMA.update
 
-def dying(self):
+def update_and_die(self):
     global steps
     steps += 1
     update(self)
     if steps == int(sys.argv[4]):
         os.kill(os.getpid(), signal.SIGKILL)
 
-optimizer.WeightEMA.update = dying
+optimizer.WeightEMA.update = update_and_die
 make_finetuned(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]))
 """
 
 
-def test_a_killed_step_run_again_goes_on_and_ends_with_the_same_bytes(prepared, head, whole, alone, capsys):
+def test_a_killed_step_continues_and_ends_with_the_same_bytes(prepared, head, whole, alone, capsys):
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(torch.get_num_threads())}
     train = int(np.sum(list(json.loads((prepared / "meta.json").read_text())["counts"]["train"].values())))
-    an_epoch = -(-train // FINETUNE["batch_size"])
-    arguments = [str(prepared), str(head), str(alone), str(an_epoch + 1)]
+    epoch_steps = -(-train // FINETUNE["batch_size"])
+    arguments = [str(prepared), str(head), str(alone), str(epoch_steps + 1)]
     killed = subprocess.run([sys.executable, "-c", KILLED, *arguments], env=environment, capture_output=True)
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
     assert not (alone / "model").exists()
     assert len(list((alone / ".twofold" / "checkpoints").glob("*.pt"))) == 1
     assert digest(make_finetuned(prepared, head, alone)) == digest(whole)
-    assert "fine-tuning: goes on after epoch 1 of 2" in capsys.readouterr().err
+    assert "fine-tuning: resumes after epoch 1 of 2" in capsys.readouterr().err
     assert list((alone / ".twofold" / "checkpoints").iterdir()) == []
 
 
@@ -157,8 +157,8 @@ def test_a_checkpoint_of_other_parameters_is_refused(prepared, head, whole, alon
         with pytest.raises(KeyboardInterrupt):
             make_finetuned(prepared, head, alone, learning_rate=0.0001)
     assert digest(make_finetuned(prepared, head, alone)) == digest(whole)
-    said = capsys.readouterr().err
-    assert "its finetune_all.learning_rate differ); training starts from scratch" in said
+    errors = capsys.readouterr().err
+    assert "its finetune_all.learning_rate differ); training starts from scratch" in errors
 
 
 def test_a_loss_that_is_not_finite_ends_the_step_and_leaves_no_model(prepared, head, alone, monkeypatch):
@@ -176,7 +176,7 @@ def test_a_loss_that_is_not_finite_ends_the_step_and_leaves_no_model(prepared, h
 
 def test_a_head_of_another_size_or_base_is_refused(prepared, head, alone):
     meta = json.loads((head / "meta.json").read_text())
-    for change, error, said in (
+    for change, error, message in (
         ({"image_size": 64}, ArtifactError, "64 px, .* has 32"),
         ({"base_sha256": "0" * 64}, WeightsError, "fits the base 0000"),
         ({"data_digest": "0" * 64}, ArtifactError, "trained on other data"),
@@ -186,7 +186,7 @@ def test_a_head_of_another_size_or_base_is_refused(prepared, head, alone):
         other.mkdir()
         (other / "head.safetensors").write_bytes((head / "head.safetensors").read_bytes())
         (other / "meta.json").write_text(json.dumps(meta | change))
-        with pytest.raises(error, match=said):
+        with pytest.raises(error, match=message):
             make_finetuned(prepared, other, alone)
 
 
@@ -200,7 +200,7 @@ def test_a_poisoned_head_is_refused_by_its_name_and_not_run(prepared, head, alon
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"views": 3}, r"finetune_all\.views: found 3"),
         ({"views": True}, r"finetune_all\.views: found True"),
@@ -211,12 +211,12 @@ def test_a_poisoned_head_is_refused_by_its_name_and_not_run(prepared, head, alon
         ({"seed": -1}, r"finetune_all\.seed: found -1"),
     ],
 )
-def test_a_wrong_parameter_is_refused(changes, said):
-    with pytest.raises(ParameterError, match=said):
+def test_a_wrong_parameter_is_refused(changes, message):
+    with pytest.raises(ParameterError, match=message):
         check_section(FinetuneAll, "finetune_all", FINETUNE | changes)
 
 
-def test_parameters_as_kubeflow_hands_them_over_are_taken():
+def test_parameters_with_floats_from_kubeflow_are_accepted():
     floats = {name: float(v) if type(v) is int else v for name, v in FINETUNE.items()}
     assert check_section(FinetuneAll, "finetune_all", floats).model_dump() == FINETUNE
     assert HEAD["epochs"] == 4

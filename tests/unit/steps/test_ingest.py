@@ -1,4 +1,4 @@
-"""ingest: what is taken in, what is refused, and that nothing but the images decides the bytes."""
+"""ingest: which files are accepted and refused, and that the bytes depend on the images only."""
 
 import json
 import shutil
@@ -18,7 +18,7 @@ def images(tmp_path):
     return make_folder(tmp_path / "images", per_class=6, size=16)
 
 
-def test_every_image_comes_out_as_it_went_in(images, tmp_path):
+def test_every_image_is_stored_unchanged(images, tmp_path):
     raw = RawDataset.open(make_raw(images, tmp_path / "raw"))
     assert {one.key: raw.read(one) for one in raw.images} == file_bytes(images)
     assert raw.meta["labels"] == ["good", "bad"]
@@ -30,7 +30,7 @@ def test_every_image_comes_out_as_it_went_in(images, tmp_path):
     assert (figures["images"], figures["positive"], figures["refused"], figures["shards"]) == (12, 6, 0, 1)
 
 
-def test_another_place_order_and_number_of_workers_give_the_same_bytes(images, tmp_path, monkeypatch):
+def test_another_folder_order_and_number_of_workers_give_the_same_bytes(images, tmp_path, monkeypatch):
     rows = [(f"{label}/{n:05d}.png", label, f"g{n}") for label in ("bad", "good") for n in range(6)]
     write_labels(images, rows, "path,label,group")
     expected = file_bytes(make_raw(images, tmp_path / "one"))
@@ -39,7 +39,7 @@ def test_another_place_order_and_number_of_workers_give_the_same_bytes(images, t
     write_labels(elsewhere, rows[::-1], "path,label,group")
     for workers in ("1", "3"):
         monkeypatch.setenv("TWOFOLD_WORKERS", workers)
-        monkeypatch.setenv("TWOFOLD_CACHE", str(tmp_path / f"memo{workers}"))  # or the second run would do nothing
+        monkeypatch.setenv("TWOFOLD_CACHE", str(tmp_path / f"cache{workers}"))  # each run computes everything
         assert file_bytes(make_raw(elsewhere, tmp_path / workers)) == expected
     assert (tmp_path / "1.json").read_bytes() == (tmp_path / "one.json").read_bytes()
 
@@ -51,7 +51,7 @@ def test_other_file_names_give_the_same_fingerprint(images, tmp_path):
     assert RawDataset.open(make_raw(images, tmp_path / "after")).meta["fingerprint"] == before
 
 
-def test_what_a_file_holds_decides_not_its_name(images, tmp_path):
+def test_the_content_of_a_file_decides_its_format(images, tmp_path):
     grey = np.arange(256, dtype=np.uint8).reshape(16, 16)
     (images / "good" / "actually-a-jpeg.png").write_bytes(encode(grey, "JPEG"))
     raw = RawDataset.open(make_raw(images, tmp_path / "raw"))
@@ -60,15 +60,15 @@ def test_what_a_file_holds_decides_not_its_name(images, tmp_path):
     assert f"{found.sha256}.jpg".encode() in (tmp_path / "raw" / "images-00000.tar").read_bytes()
 
 
-def flipped(data, place):
-    return data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
+def flip_bit(data, position):
+    return data[:position] + bytes([data[position] ^ 1]) + data[position + 1 :]
 
 
 PNG = encode(np.arange(256, dtype=np.uint8).reshape(16, 16))
-DAMAGED = {
+CORRUPT = {
     "empty.png": (b"", "empty"),
     "cut.png": (PNG[: len(PNG) // 2], "damaged or cut short"),
-    "flipped.png": (flipped(PNG, len(PNG) // 2), "damaged or cut short"),
+    "flipped.png": (flip_bit(PNG, len(PNG) // 2), "damaged or cut short"),
     "text.jpg": (b"hello, world", "not an image of an accepted format"),
     "gif.png": (encode(np.zeros((16, 16), np.uint8), "GIF"), "a GIF file"),
     "bomb.png": (bomb(), "too many pixels"),
@@ -80,31 +80,31 @@ DAMAGED = {
 LIMITS = {"max_bytes": 10_000, "max_pixels": 10_000}
 
 
-def test_damaged_files_go_to_quarantine_with_a_reason(images, tmp_path):
-    for name, (data, _) in DAMAGED.items():
+def test_corrupt_files_go_to_quarantine_with_a_reason(images, tmp_path):
+    for name, (data, _) in CORRUPT.items():
         (images / "bad" / name).write_bytes(data)
     (images / "bad" / "notes.txt").write_text("not meant as an image")
     raw = make_raw(images, tmp_path / "raw", max_refused_fraction=0.5, **LIMITS)
     rows = {row["key"].removeprefix("bad/"): row for row in read_csv(raw / "quarantine.csv")}
-    assert set(rows) == {*DAMAGED, "notes.txt"}
-    for name, (_, reason) in DAMAGED.items():
+    assert set(rows) == {*CORRUPT, "notes.txt"}
+    for name, (_, reason) in CORRUPT.items():
         assert reason in rows[name]["reason"]
         assert rows[name]["kind"] == "refused"
     assert rows["notes.txt"]["kind"] == "ignored"
     assert len(RawDataset.open(raw).images) == 12
-    assert json.loads((tmp_path / "raw.json").read_text())["refused"] == len(DAMAGED)
+    assert json.loads((tmp_path / "raw.json").read_text())["refused"] == len(CORRUPT)
 
 
-@pytest.mark.parametrize("name", DAMAGED)
-def test_one_damaged_file_is_one_too_many_when_none_is_allowed(images, tmp_path, name):
-    data, reason = DAMAGED[name]
+@pytest.mark.parametrize("name", CORRUPT)
+def test_one_corrupt_file_fails_the_step_if_none_is_allowed(images, tmp_path, name):
+    data, reason = CORRUPT[name]
     (images / "bad" / name).write_bytes(data)
     with pytest.raises(DataError, match=f"1 of 13 files are refused.*(?s:.*)bad/{name}: .*{reason}"):
         make_raw(images, tmp_path / "raw", **LIMITS)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["images"]
 
 
-def test_the_error_lists_the_first_ten(images, tmp_path):
+def test_the_error_lists_the_first_ten_refused_files(images, tmp_path):
     for number in range(12):
         (images / "bad" / f"x{number:02d}.png").write_bytes(b"")
     with pytest.raises(DataError) as caught:
@@ -118,7 +118,7 @@ def test_the_error_lists_the_first_ten(images, tmp_path):
 
 
 def test_a_class_needs_enough_different_images(images, tmp_path):
-    with pytest.raises(DataError, match=r"too few different images: 6 of good, 6 of bad; .* asks for 7"):
+    with pytest.raises(DataError, match=r"too few different images: 6 of good, 6 of bad; .* requires 7 of each"):
         make_raw(images, tmp_path / "raw", min_per_class=7)
     shutil.copy(images / "bad" / "00000.png", images / "bad" / "again.png")
     shutil.copy(images / "good" / "00000.png", images / "good" / "again.png")
@@ -161,7 +161,7 @@ def test_a_file_that_occurs_twice_is_kept_once_whatever_the_split_given_to_each(
     ]
 
 
-def reencoded(path):
+def reencode(path):
     from PIL import Image
 
     with Image.open(path) as image:
@@ -170,7 +170,7 @@ def reencoded(path):
 
 
 def test_the_same_pixels_in_another_file_are_listed(images, tmp_path):
-    (images / "bad" / "copy.png").write_bytes(reencoded(images / "bad" / "00000.png"))
+    (images / "bad" / "copy.png").write_bytes(reencode(images / "bad" / "00000.png"))
     raw = make_raw(images, tmp_path / "raw")
     (row,) = read_csv(raw / "duplicates.csv")
     assert (row["key"], row["of"], row["kind"]) == ("bad/copy.png", "bad/00000.png", "pixels")
@@ -181,16 +181,16 @@ def test_the_same_pixels_in_another_file_are_listed(images, tmp_path):
 def test_the_same_content_under_both_labels_is_an_error_that_lists_the_pairs(images, tmp_path, same):
     for number in range(2):
         source = images / "bad" / f"{number:05d}.png"
-        data = source.read_bytes() if same == "bytes" else reencoded(source)
+        data = source.read_bytes() if same == "bytes" else reencode(source)
         (images / "good" / f"wrong{number}.png").write_bytes(data)
     with pytest.raises(DataError) as caught:
         make_raw(images, tmp_path / "raw")
     assert str(caught.value).splitlines()[1:] == [
-        "  The same picture under both labels: 2 found, and ingest.audit.both_labels is fail",
+        "  Conflicting labels of exact duplicates: 2 found, and ingest.audit.both_labels is fail",
         "    bad/00000.png: bad/00000.png (bad) = good/wrong0.png (good)",
         "    bad/00001.png: bad/00001.png (bad) = good/wrong1.png (good)",
     ]
-    # The audit is there to be read, and nothing else is.
+    # Only the audit is written.
     assert sorted(path.name for path in tmp_path.iterdir()) == ["images", "raw.audit"]
     assert str(tmp_path / "raw.audit" / "audit.html") in str(caught.value)
     assert "good/wrong0.png" in (tmp_path / "raw.audit" / "audit.html").read_text()
@@ -219,6 +219,6 @@ def test_slices_and_groups_are_kept(images, tmp_path):
         ("unknown", 1),
     ],
 )
-def test_wrong_parameters_name_themselves(tmp_path, key, value):
+def test_wrong_parameters_are_named(tmp_path, key, value):
     with pytest.raises(ParameterError, match=f"ingest.{key}"):
         make_raw(tmp_path, tmp_path / "raw", **{key: value})

@@ -1,4 +1,4 @@
-"""Dirt planted in generated images: what the audits of ingest and preprocess find of it, one step after the other."""
+"""Planted data issues: what the audits of ingest and preprocess find of them."""
 
 import json
 from collections import defaultdict
@@ -29,7 +29,7 @@ class Source:
             self.add(f"{seed:04}.png", self.picture(seed), seed, group=f"g{seed}")
 
     def picture(self, seed):
-        """A picture of its own, a little darker where the lamp tells the label."""
+        """A picture of its own; if `darker`, the bad ones are darker: a spurious correlation."""
         return (part(seed, 1) * (0.8 if self.darker and label_of(seed) == "bad" else 1)).astype(np.uint8)
 
     def add(self, name, picture, like, *, split="", label="", group=""):
@@ -37,7 +37,7 @@ class Source:
         self.rows[name] = (name, label or label_of(like), split or SPLITS[like % 3], group or f"of {name}")
 
     def run(self):
-        """Ingest and preprocess with the policies that everybody starts with, but for contradictions."""
+        """Ingest and preprocess with the default policies, but with label conflicts quarantined."""
         write_labels(self.root, self.rows.values(), "path,label,split,group")
         policies = PARAMS["ingest"]["audit"] | {"both_labels": "quarantine"}
         raw = make_raw(self.root, self.place / "raw", audit=policies)
@@ -60,7 +60,7 @@ def other(seed):
 
 
 def of_test(number):
-    """The seeds of test, one after the other."""
+    """The seed of a test image."""
     return 3 * number + 2
 
 
@@ -94,7 +94,7 @@ def dirty(tmp_path_factory):
 
 
 def keys_of(source):
-    """The images that are in a split."""
+    """The keys of the images in a split."""
     kept = set(source.prepared.sha256)
     return {image.key for image in RawDataset.open(source.place / "raw").images if image.sha256 in kept}
 
@@ -110,7 +110,7 @@ def test_of_clean_data_at_most_one_percent_is_flagged(clean):
     assert len(clean.prepared) >= 0.99 * COUNT
 
 
-def test_all_exact_repeats_are_found_and_none_of_them_trains(dirty):
+def test_all_exact_duplicates_are_found_and_none_is_in_a_split_beside_its_original(dirty):
     repeated = keys(dirty.found["exact_duplicates"]) | keys(dirty.found["leaks"])
     assert {f"exact{number:02}.png" for number in range(20)} <= repeated
     kept = dict(zip(dirty.prepared.sha256, dirty.prepared.split, strict=True))
@@ -124,11 +124,11 @@ def test_all_exact_repeats_are_found_and_none_of_them_trains(dirty):
         assert row["detail"].startswith("same pixels as an image of test")
 
 
-def test_nineteen_of_twenty_near_repeats_are_found_and_left_out(dirty):
+def test_nineteen_of_twenty_near_duplicates_are_found_and_left_out(dirty):
     planted = {f"near{number:02}.png" for number in range(20)}
     assert len(planted & keys(dirty.found["leaks"])) >= 19
     assert len(planted & dirty.left_out) >= 19
-    assert not [key for key in dirty.left_out if key[0].isdigit()], "what is held back further stays"
+    assert not [key for key in dirty.left_out if key[0].isdigit()], "the image of the test split stays"
 
 
 def test_all_groups_in_two_splits_are_found(dirty):
@@ -137,22 +137,22 @@ def test_all_groups_in_two_splits_are_found(dirty):
     assert planted <= dirty.left_out
 
 
-def test_all_pairs_with_two_labels_are_found(dirty):
-    told = " ".join(row["detail"] for row in dirty.found["both_labels"])
+def test_all_label_conflicts_are_found(dirty):
+    details = " ".join(row["detail"] for row in dirty.found["both_labels"])
     assert len(dirty.found["both_labels"]) == 10
-    assert all(f"torn{number}.png" in told for number in range(10))
+    assert all(f"torn{number}.png" in details for number in range(10))
     conflicts = dirty.found["label_conflicts"]
     assert len(conflicts) == 10
-    told = " ".join(row["key"] + row["detail"] for row in conflicts)
-    assert all(f"conflict{number}.png" in told for number in range(10))
+    details = " ".join(row["key"] + row["detail"] for row in conflicts)
+    assert all(f"conflict{number}.png" in details for number in range(10))
 
 
-def test_a_label_that_can_be_read_from_brightness_is_reported(dirty):
+def test_a_spurious_correlation_with_brightness_is_reported(dirty):
     assert [row for row in dirty.found["readable_label"] if "brightness" in row["detail"]]
 
 
-def test_little_else_is_flagged(dirty):
-    # What was planted, and the other image of each pair.
+def test_at_most_one_percent_of_the_other_images_is_flagged(dirty):
+    # The original image of each planted label conflict.
     expected = {f"{seed:04}.png" for number in range(10) for seed in (3 * (10 + number), 3 * (30 + number))}
     flagged = {row["key"] for rows in dirty.found.values() for row in rows if row["key"]}
     assert len([key for key in flagged - expected if key[0].isdigit()]) <= COUNT // 100

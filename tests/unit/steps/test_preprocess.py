@@ -1,4 +1,4 @@
-"""preprocess: pixels, splits, statistics, and that nothing but the data decides the bytes."""
+"""preprocess: pixels, splits, statistics, and that the bytes depend on the data only."""
 
 import json
 import os
@@ -23,7 +23,7 @@ def raw(tmp_path_factory):
     return make_raw(make_folder(folder / "images", per_class=20, size=48), folder / "raw")
 
 
-def test_pixels_are_those_that_serving_makes_of_the_same_bytes(raw, tmp_path):
+def test_serving_makes_the_same_pixels_from_the_same_bytes(raw, tmp_path):
     prepared = PreparedDataset.open(make_prepared(raw, tmp_path / "data", fit="crop"))
     recipe = prepared.meta["pixels"]
     opened = RawDataset.open(raw)
@@ -38,16 +38,16 @@ def test_pixels_are_those_that_serving_makes_of_the_same_bytes(raw, tmp_path):
 
 def test_the_number_of_workers_changes_no_byte(raw, tmp_path, monkeypatch):
     made = []
-    monkeypatch.setattr(preprocessing, "_TASK_IMAGES", 3)  # tasks enough for their order to differ
+    monkeypatch.setattr(preprocessing, "_TASK_IMAGES", 3)  # enough tasks for another order
     for workers in ("1", "3"):
         monkeypatch.setenv("TWOFOLD_WORKERS", workers)
-        monkeypatch.setenv("TWOFOLD_CACHE", str(tmp_path / f"memo{workers}"))  # or the second run would do nothing
+        monkeypatch.setenv("TWOFOLD_CACHE", str(tmp_path / f"cache{workers}"))  # each run computes everything
         made.append(file_bytes(make_prepared(raw, tmp_path / workers)))
     assert made[0] == made[1]
     assert (tmp_path / "1.json").read_bytes() == (tmp_path / "3.json").read_bytes()
 
 
-def test_tasks_that_run_at_once_lie_far_apart():
+def test_tasks_that_run_at_the_same_time_are_far_apart():
     assert preprocessing._apart(7, 1) == list(range(7))
     assert preprocessing._apart(7, 2) == [0, 4, 1, 5, 2, 6, 3]
     assert preprocessing._apart(2, 5) == [0, 1]
@@ -83,7 +83,7 @@ def test_grey_stays_one_channel_and_is_repeated_beside_colour(tmp_path):
     assert prepared.meta["statistics"]["std"] == pytest.approx(train.std((0, 1, 2)), abs=1e-9)
 
 
-def test_growing_the_data_in_three_steps_gives_the_same_splits_as_taking_it_at_once(tmp_path):
+def test_growing_the_data_in_three_steps_gives_the_same_splits_as_all_at_once(tmp_path):
     found = []
     for count in (14, 22, 40):
         images = make_folder(tmp_path / "images", per_class=count, size=16)
@@ -103,7 +103,7 @@ def test_another_validation_share_leaves_test_alone(raw, tmp_path):
     assert tests[0] == tests[1]
 
 
-def test_a_repeat_of_a_test_image_is_left_out_of_train_and_listed(tmp_path):
+def test_a_duplicate_of_a_test_image_is_left_out_of_train_and_listed(tmp_path):
     images = make_folder(tmp_path / "images", per_class=6, size=16)
     from PIL import Image
 
@@ -152,7 +152,7 @@ def test_parameters_that_leave_nothing_to_train_are_refused(raw, tmp_path):
         make_prepared(raw, tmp_path / "data", fit="stretch")
 
 
-def test_bytes_that_changed_since_ingest_stop_the_step(tmp_path):
+def test_bytes_that_changed_since_ingest_fail_the_step(tmp_path):
     raw = make_raw(make_folder(tmp_path / "images", per_class=8, size=16), tmp_path / "raw")
     shard = raw / "images-00000.tar"
     data = bytearray(shard.read_bytes())
@@ -163,7 +163,7 @@ def test_bytes_that_changed_since_ingest_stop_the_step(tmp_path):
     assert not (tmp_path / "data").exists()
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere workers are not forked, and know nothing of the patch")
+@pytest.mark.skipif(sys.platform != "linux", reason="the patch reaches workers only if they are forked, as on Linux")
 def test_the_file_that_ends_a_worker_is_named(raw, tmp_path, monkeypatch):
     from twofold.data import preprocessing
 
@@ -174,6 +174,6 @@ def test_the_file_that_ends_a_worker_is_named(raw, tmp_path, monkeypatch):
     monkeypatch.setattr(
         preprocessing, "prepare", lambda data, *_: os._exit(3) if data == content else prepare(data, *_)
     )
-    with pytest.raises(DataError, match=rf"these files end theirs too.*\n  {fatal.key}: .*status 3$"):
+    with pytest.raises(DataError, match=rf"files end a process that reads them alone.*\n  {fatal.key}: .*status 3$"):
         make_prepared(raw, tmp_path / "data")
     assert not (tmp_path / "data").exists()

@@ -1,4 +1,4 @@
-"""register from its artifacts to MLflow: what is recorded, what moves, and what must not."""
+"""register, from its artifacts to MLflow: what is recorded, and which aliases move."""
 
 import hashlib
 import json
@@ -20,7 +20,7 @@ REVIEW = case.PARAMS.model_copy(update={"promotion": "review"})
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """Two candidates on the same data: a good one, and one that has it backwards."""
+    """Candidates on the same data: two good ones, and one with inverted predictions."""
     root = tmp_path_factory.mktemp("candidates")
     with pytest.MonkeyPatch.context() as patch:
         case.know_corner(patch)
@@ -30,11 +30,11 @@ def made(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def rehearsals(monkeypatch, mlflow_store):
+def smoke_tests(monkeypatch, mlflow_store):
     return case.hurry(monkeypatch)
 
 
-def test_a_model_that_passes_becomes_version_1_and_champion(made, tmp_path, rehearsals):
+def test_a_model_that_passes_becomes_version_1_and_champion(made, tmp_path, smoke_tests):
     verdict = case.run(made["good"], tmp_path)
     assert (verdict["registered"], verdict["promoted"], verdict["nothing_new"]) == (True, True, False)
     assert (verdict["version"], verdict["champion"], verdict["judged_against"]) == (1, 1, None)
@@ -43,7 +43,7 @@ def test_a_model_that_passes_becomes_version_1_and_champion(made, tmp_path, rehe
         ("roc_auc", 10 / 12, False, True),
     ]
     assert champion() == 1
-    assert rehearsals == [7]  # all test images, there being fewer than 16
+    assert smoke_tests == [7]  # all test images, there being fewer than 16
     version = client().get_model_version("corner", "1")
     card = (tmp_path / "registration" / "model_card.md").read_text()
     assert version.description == registry_client.shorten_description(card)
@@ -99,11 +99,11 @@ def test_live_training_runs_are_linked_by_the_digest_of_what_they_wrote(made, tm
     verdict = case.run(made["good"], tmp_path, params)
     assert verdict["training_runs"]["finetune_all"] == live.run_id
     metrics = client().get_run(verdict["run_id"]).data.metrics
-    assert "finetune_all.validation_log_loss" not in metrics, "it is in the live run"
+    assert "finetune_all.validation_log_loss" not in metrics, "the live run has it"
     assert "train_head.validation_log_loss" in metrics, "there is no live run of it"
 
 
-def test_run_twice_it_writes_nothing_and_says_nothing_new(made, tmp_path, monkeypatch):
+def test_a_second_run_writes_nothing_and_reports_nothing_new(made, tmp_path, monkeypatch):
     first = case.run(made["good"], tmp_path)
     watched = case.watch(monkeypatch)
     second = case.run(made["good"], tmp_path)
@@ -134,17 +134,17 @@ def test_a_model_that_does_not_pass_is_recorded_as_refused(made, tmp_path, monke
     assert watched.writes == [], "refused for the same reasons"
 
 
-def test_a_better_model_takes_the_place_of_the_champion(made, tmp_path):
+def test_a_better_model_replaces_the_champion(made, tmp_path):
     case.run(made["good"], tmp_path)
     verdict = case.run(made["better"], tmp_path)
     assert (verdict["version"], verdict["judged_against"], verdict["champion"]) == (2, 1, 2)
     assert [gate["applies"] for gate in verdict["gates"]] == [True, True]
     assert champion() == 2
     again = case.run(made["better"], tmp_path)
-    assert (again["nothing_new"], again["judged_against"]) == (True, 1), "it is not held against itself"
+    assert (again["nothing_new"], again["judged_against"]) == (True, 1), "it is not compared with itself"
 
 
-def test_other_gates_judge_again(made, tmp_path, rehearsals):
+def test_changed_gates_are_evaluated_again(made, tmp_path, smoke_tests):
     refused = case.run(made["good"], tmp_path, case.REFUSING)
     assert (refused["registered"], versions()) == (False, [])
     passed = case.run(made["good"], tmp_path)
@@ -152,10 +152,10 @@ def test_other_gates_judge_again(made, tmp_path, rehearsals):
     assert passed["run_id"] != refused["run_id"], "parameters of a run do not change"
     strict = case.run(made["good"], tmp_path, case.REFUSING)
     assert (strict["nothing_new"], strict["passed"], strict["champion"]) == (True, False, 1)
-    assert len(rehearsals) == 1, "nor rehearsed twice"
+    assert len(smoke_tests) == 1, "nor tested twice"
 
 
-def test_an_experiment_is_recorded_and_never_moves_an_alias(made, tmp_path, monkeypatch, rehearsals):
+def test_an_experiment_is_recorded_and_never_moves_an_alias(made, tmp_path, monkeypatch, smoke_tests):
     case.run(made["good"], tmp_path)
     monkeypatch.setenv("DVC_EXP_NAME", "lucky-guess")
     watched = case.watch(monkeypatch)
@@ -165,12 +165,12 @@ def test_an_experiment_is_recorded_and_never_moves_an_alias(made, tmp_path, monk
         run = client().get_run(verdict["run_id"])
         assert (run.info.run_name, run.data.metrics["roc_auc"]) == ("lucky-guess", 10 / 12)
     assert not {"set_registered_model_alias", "create_model_version", "create_logged_model"} & set(watched.writes)
-    assert (versions(), champion(), len(rehearsals)) == ([1], 1, 1)
+    assert (versions(), champion(), len(smoke_tests)) == ([1], 1, 1)
     monkeypatch.delenv("DVC_EXP_NAME")
     assert case.run(made["good"], tmp_path)["nothing_new"] is True, "the candidate's own record is untouched"
 
 
-def test_with_review_a_person_has_the_last_word(made, tmp_path):
+def test_with_review_a_person_promotes(made, tmp_path):
     verdict = case.run(made["good"], tmp_path, REVIEW)
     assert (verdict["registered"], verdict["promoted"], verdict["alias"]) == (True, False, "challenger")
     assert champion() is None
@@ -201,7 +201,7 @@ def test_a_champion_that_was_tampered_with_is_not_compared_and_nothing_is_promot
     assert "version 1 could not be scored" in verdict["reasons"][0]
     assert f"{name}: altered" in verdict["reasons"][-1]
     assert "make another version champion with `twofold models rollback" in verdict["reasons"][-1]
-    # The way out that it names is one.
+    # The remedy that it names works.
     approval.rollback(tracking.connect(), "corner", approval.NONE, actor="ann", reason="its files are altered")
     again = case.run(made["better"], tmp_path)
     assert (again["promoted"], again["version"], champion()) == (True, 2, 2)
@@ -215,18 +215,18 @@ def test_a_champion_of_other_classes_is_not_compared(made, tmp_path, monkeypatch
     assert champion() == 1
 
 
-def test_a_model_that_fails_its_rehearsal_is_an_error_and_no_version(made, tmp_path, monkeypatch):
-    def rehearse(*args, **kwargs):
+def test_a_model_that_fails_its_smoke_test_is_an_error_and_no_version(made, tmp_path, monkeypatch):
+    def fail(*args, **kwargs):
         raise RegistryError("the sealed model does not predict what evaluate did")
 
-    monkeypatch.setattr(registration, "run_smoke_test", rehearse)
+    monkeypatch.setattr(registration, "run_smoke_test", fail)
     with pytest.raises(RegistryError, match="does not predict"):
         case.run(made["good"], tmp_path)
     assert (versions(), champion()) == ([], None)
     assert not (tmp_path / "registration").exists()
 
 
-def test_what_the_store_gives_back_must_be_what_was_sent(made, tmp_path, monkeypatch):
+def test_files_that_the_store_altered_are_refused(made, tmp_path, monkeypatch):
     fetch = registry_client.download
 
     def fetch_altered(store, model, folder):
@@ -235,7 +235,7 @@ def test_what_the_store_gives_back_must_be_what_was_sent(made, tmp_path, monkeyp
         return found
 
     monkeypatch.setattr(registry_client, "download", fetch_altered)
-    with pytest.raises(RegistryError, match="gives back other files than were sent"):
+    with pytest.raises(RegistryError, match="returns other files than were uploaded"):
         case.run(made["good"], tmp_path)
     assert champion() is None
 
@@ -252,7 +252,7 @@ def test_artifacts_that_were_not_made_from_each_other_are_refused_before_anythin
 
 
 @pytest.mark.parametrize("figure", ["calibration", "slices"])
-def test_a_gate_on_a_figure_that_is_no_number_refuses(made, tmp_path, figure):
+def test_a_gate_on_a_metric_that_is_no_number_refuses(made, tmp_path, figure):
     gates = [Minimum(figure="accuracy", min=0.0), Maximum(figure=figure, max=1.0)]
     verdict = case.run(made["good"], tmp_path, case.PARAMS.model_copy(update={"gates": gates}))
     assert (verdict["registered"], champion()) == (False, None)

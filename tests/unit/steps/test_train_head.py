@@ -11,7 +11,7 @@ from twofold.core.params import check_section
 from twofold.steps.train_head import TrainHead
 
 
-def test_the_same_seed_gives_the_same_bytes_with_and_without_the_memo(prepared, alone, monkeypatch):
+def test_the_same_seed_gives_the_same_bytes_with_and_without_the_cache(prepared, alone, monkeypatch):
     first = digest(make_head(prepared, alone / "first"))
     assert digest(make_head(prepared, alone / "second")) == first
     monkeypatch.setenv("TWOFOLD_CACHE", str(alone / "empty"))
@@ -44,7 +44,7 @@ def test_the_artifact_says_what_it_is(prepared, alone):
     assert len(lines) == 2 + metrics["epochs"]
 
 
-def test_the_base_sees_every_image_once_and_each_cached_view_of_it_once_more(prepared, alone, monkeypatch):
+def test_the_base_processes_every_image_once_and_each_cached_view_once_more(prepared, alone, monkeypatch):
     from twofold.training import feature_extraction
 
     seen = []
@@ -56,17 +56,17 @@ def test_the_base_sees_every_image_once_and_each_cached_view_of_it_once_more(pre
         ({"flips": True, "orientation_free": True}, {0, 3, 5, 6}),
     ):
         seen.clear()
-        monkeypatch.setenv("TWOFOLD_CACHE", str(alone / f"memo{len(views)}"))
+        monkeypatch.setenv("TWOFOLD_CACHE", str(alone / f"cache{len(views)}"))
         make_head(prepared, alone, epochs=1, **switches)
         meta = json.loads((prepared / "meta.json").read_text())["counts"]
         train, validation, test = (sum(meta[split].values()) for split in ("train", "validation", "test"))
         assert set(seen) == views
-        # The test's are looked at by the audit, whose head is thrown away.
+        # The audit uses the test images too, for a head that is discarded.
         assert len(seen) == train * len(views) + validation + test
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"weights": "imagenet1k_v1"}, r"train_head\.weights: found 'imagenet1k_v1'.*lite0 has packaged"),
         ({"backbone": "vgg"}, r"train_head\.backbone: found 'vgg'"),
@@ -75,12 +75,12 @@ def test_the_base_sees_every_image_once_and_each_cached_view_of_it_once_more(pre
         ({"learning_rate": 0}, r"train_head\.learning_rate: found 0"),
     ],
 )
-def test_a_wrong_parameter_is_refused(changes, said):
-    with pytest.raises(ParameterError, match=said):
+def test_a_wrong_parameter_is_refused(changes, message):
+    with pytest.raises(ParameterError, match=message):
         check_section(TrainHead, "train_head", HEAD | changes)
 
 
-def test_training_leaves_no_other_files(prepared, alone):
+def test_training_writes_no_other_files(prepared, alone):
     make_head(prepared, alone)
     assert sorted(path.name for path in alone.iterdir()) == [".twofold", "audit", "head", "head.json"]
     assert torch.get_num_threads() >= 1

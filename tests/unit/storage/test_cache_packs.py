@@ -1,4 +1,4 @@
-"""Packs: what a name tells, and what comes out of a damaged one."""
+"""Packs: their names, and the entries of a corrupt pack."""
 
 import hashlib
 import json
@@ -13,14 +13,14 @@ IMAGE, OTHER = "a" * 64, "b" * 64
 ENTRIES = [("k1", IMAGE, b"one"), ("k2", OTHER, b""), ("k3", IMAGE, b"three\nlines")]
 
 
-def test_what_goes_in_comes_out():
+def test_a_pack_returns_its_entries():
     name, data = pack(ENTRIES, "features")
     assert list(unpack(data)) == ENTRIES
     assert list(unpack(data, {"k3", "k9"})) == ENTRIES[2:]
     assert pack(ENTRIES, "features") == (name, data)
 
 
-def test_the_name_says_what_is_in_it():
+def test_the_name_lists_the_entries():
     name, data = pack(ENTRIES, "features")
     assert name == "/".join(
         [
@@ -40,26 +40,26 @@ def test_the_name_says_what_is_in_it():
     )
 
 
-def test_a_tag_is_the_beginning_of_a_sha256():
-    assert short_hash("abc") == "ungWv48B"  # SHA-256 of abc begins with ba 78 16 bf 8f 01
+def test_a_tag_is_the_start_of_a_sha256():
+    assert short_hash("abc") == "ungWv48B"  # the SHA-256 of abc starts with ba 78 16 bf 8f 01
 
 
-def test_a_full_pack_has_a_name_that_every_store_takes():
+def test_the_name_of_a_full_pack_is_allowed_by_every_store():
     entries = [(f"k{i}", IMAGE, b"v") for i in range(cache_packs.MOST_ENTRIES)]
     name, _ = pack(entries, "features")
     assert max(map(len, name.split("/"))) <= 255
-    assert len(name) < 700  # of 1,024, the rest is the user's prefix
+    assert len(name) < 700  # of 1,024; the rest is for the user's prefix
     assert parse_name(name, 1, 0.0).keys == tuple(short_hash(key) for key, _, _ in entries)
 
 
 @pytest.mark.parametrize(
     "name", ["", "features", "features/0123456789abcdef", "x/0123456789abcdef/short", "../0123456789abcdef/" + "a" * 16]
 )
-def test_another_name_is_no_packs(name):
+def test_other_names_are_not_parsed(name):
     assert parse_name(name, 1, 0.0) is None
 
 
-def test_damage_costs_what_is_damaged_and_no_more():
+def test_only_corrupt_entries_are_lost():
     _, data = pack(ENTRIES, "features")
     assert list(unpack(data.replace(b"three", b"thrEe"))) == ENTRIES[:2]
     assert list(unpack(data[:-1])) == ENTRIES[:2]
@@ -68,7 +68,7 @@ def test_damage_costs_what_is_damaged_and_no_more():
     assert list(unpack(head + b"\nx")) == []
 
 
-def test_bundles_hold_to_both_limits(monkeypatch):
+def test_batches_respect_both_limits(monkeypatch):
     monkeypatch.setattr(cache_packs, "MOST_ENTRIES", 3)
     monkeypatch.setattr(cache_packs, "MOST_BYTES", 10)
     sizes = [1, 1, 1, 1, 9, 1, 50, 1]
@@ -83,7 +83,7 @@ def test_bundles_hold_to_both_limits(monkeypatch):
     assert list(batches_by_size([])) == []
 
 
-def test_an_index_finds_every_key_and_those_written_last_first():
+def test_an_index_finds_every_key_newest_pack_first():
     listed = [
         parse_name(pack([(f"k{i}", IMAGE, b"v"), ("both", IMAGE, bytes([i]))], "features")[0], 1, float(i))
         for i in range(20)

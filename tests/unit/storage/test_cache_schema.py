@@ -1,4 +1,4 @@
-"""The tables of the cache's file: one of another version is begun again, and the file shrinks."""
+"""Tables of the cache's file: a file of another version is replaced, and compaction shrinks the file."""
 
 import sqlite3
 import subprocess
@@ -7,7 +7,7 @@ from contextlib import closing
 
 import pytest
 
-from tests.unit.storage.test_cache import IMAGE, OTHER, USES, held, put, rows
+from tests.unit.storage.test_cache import IMAGE, OTHER, USES, put, rows, stored_keys
 from twofold.storage import cache, cache_schema, cache_sqlite
 
 ALL = {"x": b"x" * 300, "a": b"a" * 200, "m": b"m" * 100}
@@ -23,53 +23,53 @@ def version():
 
 
 @pytest.mark.parametrize("other", [1, 2, cache_schema.VERSION + 1])
-def test_a_file_of_another_version_is_begun_again_at_the_first_read_and_said_so(filled, other, capsys):
+def test_a_file_of_another_version_is_replaced_at_the_first_read_with_a_message(filled, other, capsys):
     with closing(sqlite3.connect(cache_sqlite.database())) as database, database:
         database.execute(f"PRAGMA user_version = {other}")
     assert cache.lookup(list(ALL)) == {}
     assert f"it is of version {other}, this Twofold writes version {cache_schema.VERSION}" in capsys.readouterr().err
     put([("a", IMAGE, b"again")])
-    assert (version(), held()) == (cache_schema.VERSION, ["a"])
+    assert (version(), stored_keys()) == (cache_schema.VERSION, ["a"])
 
 
-def test_and_so_it_is_at_the_first_write(filled):
+def test_a_file_of_another_version_is_replaced_at_the_first_write(filled):
     with closing(sqlite3.connect(cache_sqlite.database())) as database, database:
         database.execute("PRAGMA user_version = 1")
     put([("b", IMAGE, b"new")])
-    assert (version(), held()) == (cache_schema.VERSION, ["b"])
+    assert (version(), stored_keys()) == (cache_schema.VERSION, ["b"])
 
 
-def test_a_file_from_before_there_were_versions_is_begun_again(alone):
+def test_a_file_without_a_version_is_replaced(alone):
     cache_sqlite.database().parent.mkdir(parents=True)
     with closing(sqlite3.connect(cache_sqlite.database())) as database, database:
         database.execute("CREATE TABLE entries (key TEXT PRIMARY KEY, value BLOB)")
     assert cache.lookup(["k"]) == {}
     put([("k", IMAGE, b"v")])
-    assert held() == ["k"]
+    assert stored_keys() == ["k"]
 
 
-def test_only_keys_are_in_an_order_that_is_as_good_as_random(filled):
+def test_only_keys_have_an_index_in_hash_order(filled):
     found = rows("SELECT name FROM sqlite_master WHERE type = 'index' ORDER BY name")
     assert found == [("by_use",), ("sqlite_autoindex_entries_1",)]
 
 
-def test_uses_stay_with_their_entries_when_the_file_shrinks(filled):
+def test_uses_stay_with_their_entries_after_compaction(filled):
     before = rows(USES)
     cache_sqlite.trim(300)
     cache_sqlite.compact()
-    assert held() == ["a", "m"]
+    assert stored_keys() == ["a", "m"]
     assert rows(USES) == [row for row in before if row[0] != "x"]
 
 
-def test_a_file_shrinks_by_what_was_removed_from_it(alone):
+def test_compaction_frees_the_space_of_removed_entries(alone):
     put((f"k{i}", IMAGE if i % 2 else OTHER, bytes(50_000)) for i in range(40))
     whole = cache_sqlite.database().stat().st_size
     cache_sqlite.trim(500_000)
     cache_sqlite.compact()
-    assert len(held()) == 10
+    assert len(stored_keys()) == 10
     assert cache_sqlite.database().stat().st_size < whole / 3
     put([("k1", IMAGE, b"again")])
-    assert held() == sorted(["k1", *(f"k{i}" for i in range(30, 40))])
+    assert stored_keys() == sorted(["k1", *(f"k{i}" for i in range(30, 40))])
 
 
 TOGETHER = """
@@ -85,9 +85,9 @@ for i in range(5):
 """
 
 
-def test_processes_that_shrink_it_at_once_wait_for_each_other_and_so_do_those_that_use_it(filled):
+def test_processes_that_compact_read_and_write_at_once_wait_for_each_other(filled):
     words = ("shrink", "shrink", "put", "get")
     processes = [subprocess.Popen([sys.executable, "-c", TOGETHER, word], stderr=subprocess.PIPE) for word in words]
     errors = [process.communicate(timeout=120)[1] for process in processes]
     assert (errors, [process.returncode for process in processes]) == ([b""] * 4, [0] * 4)
-    assert held() == ["a", "m", *(f"n{i}" for i in range(5)), "x"]
+    assert stored_keys() == ["a", "m", *(f"n{i}" for i in range(5)), "x"]

@@ -1,4 +1,4 @@
-"""A data set that grew, shrank or was relabelled gives, with a warm memo, the artifacts of a fresh one without it."""
+"""After growth, shrinkage or relabelling, the artifacts made with a warm cache equal those made without one."""
 
 import pytest
 
@@ -10,7 +10,7 @@ AUDIT = dict.fromkeys(UNAUDITED, "quarantine")
 
 
 def run(folder, place):
-    """Every byte of the two artifacts and of the audit of the splits."""
+    """Every byte of the two artifacts and of the splits' audit."""
     place.mkdir()
     data = make_prepared(make_raw(folder, place / "raw"), place / "data", audit=AUDIT)
     assert data.exists()
@@ -24,7 +24,7 @@ def folder(tmp_path):
 
 @pytest.fixture
 def counted(monkeypatch):
-    """How often an image was decoded, in ingest or in preprocess; in this process alone."""
+    """One item per decoded image, in ingest or preprocess; all work runs in this process."""
     monkeypatch.setenv("TWOFOLD_WORKERS", "1")
     calls = []
     for module, name in ((decode_cache, "decode"), (preprocessing, "prepare")):
@@ -50,7 +50,7 @@ def relabel(folder):
 
 
 @pytest.mark.parametrize("change", [grow, shrink, relabel])
-def test_a_changed_data_set_is_the_same_as_a_fresh_one_and_only_new_images_are_decoded(
+def test_a_changed_data_set_equals_a_fresh_one_and_only_new_images_are_decoded(
     change, folder, tmp_path, counted, monkeypatch
 ):
     run(folder, tmp_path / "before")
@@ -63,17 +63,17 @@ def test_a_changed_data_set_is_the_same_as_a_fresh_one_and_only_new_images_are_d
     assert run(folder, tmp_path / "fresh") == changed
 
 
-def test_damaged_entries_are_made_again(folder, tmp_path, counted):
+def test_corrupt_entries_are_computed_again(folder, tmp_path, counted):
     expected = run(folder, tmp_path / "a")
     counted.clear()
-    cache_sqlite.change(lambda file: file.execute("UPDATE entries SET value = zeroblob(9) WHERE rowid % 2"))
+    cache_sqlite.transaction(lambda file: file.execute("UPDATE entries SET value = zeroblob(9) WHERE rowid % 2"))
     assert run(folder, tmp_path / "b") == expected
     assert 30 <= len(counted) < 2 * 60
-    cache_sqlite.database().write_bytes(b"no memo" * 1000)
+    cache_sqlite.database().write_bytes(b"no cache" * 1000)
     assert run(folder, tmp_path / "c") == expected
 
 
-def test_an_entry_of_another_form_is_made_again(folder, tmp_path, counted, monkeypatch):
+def test_an_entry_of_another_format_is_computed_again(folder, tmp_path, counted, monkeypatch):
     expected = run(folder, tmp_path / "a")
     get = cache.lookup
     monkeypatch.setattr(cache, "lookup", lambda keys: {key: value[:-1] for key, value in get(keys).items()})
@@ -82,14 +82,14 @@ def test_an_entry_of_another_form_is_made_again(folder, tmp_path, counted, monke
     assert len(counted) == 2 * 60
 
 
-def test_a_memo_without_room_changes_nothing(folder, tmp_path, monkeypatch):
+def test_a_full_cache_does_not_change_results(folder, tmp_path, monkeypatch):
     expected = run(folder, tmp_path / "a")
     monkeypatch.setenv("TWOFOLD_CACHE", str(tmp_path / "small"))
     monkeypatch.setenv("TWOFOLD_CACHE_LIMIT", "1")
     assert run(folder, tmp_path / "b") == expected
 
 
-def test_what_a_value_depends_on_is_in_its_key(folder, tmp_path, counted):
+def test_the_key_contains_every_parameter_that_changes_the_pixels(folder, tmp_path, counted):
     raw = make_raw(folder, tmp_path / "raw")
     for number, changes in enumerate(({}, {"image_size": 48}, {"fit": "crop"}, {})):
         counted.clear()

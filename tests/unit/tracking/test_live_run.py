@@ -1,4 +1,4 @@
-"""A training's live run in MLflow: what it holds, how it goes on, and what a server that is away costs."""
+"""A training's live run in MLflow: its content, how it resumes, and an unavailable server."""
 
 import os
 import subprocess
@@ -10,7 +10,7 @@ import pytest
 from twofold.tracking import store as tracking
 from twofold.tracking.live_run import PARENT, live_run
 
-FIGURES = {"train_loss": 0.5, "validation_log_loss": 0.6}
+METRICS = {"train_loss": 0.5, "validation_log_loss": 0.6}
 
 
 def test_telemetry_is_off_in_an_empty_home(tmp_path, empty_store):
@@ -44,10 +44,10 @@ def curve(run_id, key="train_loss"):
     return [(point.step, point.value) for point in points]
 
 
-def test_a_live_run_holds_parameters_curves_and_the_digest_of_what_was_trained(mlflow_store, monkeypatch):
+def test_a_live_run_has_parameters_curves_and_the_digest_of_the_artifact(mlflow_store, monkeypatch):
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "my parts / line 2")
     with live_run("train_head", {"epochs": 2, "nested": {"a": 1}}, resume_key="k") as live:
-        live.log(0, FIGURES)
+        live.log(0, METRICS)
         assert found(live.run_id).info.status == "RUNNING"
         live.log(1, {"train_loss": 0.25, "odd": float("nan")})
         live.finish("d" * 64)
@@ -61,23 +61,23 @@ def test_a_live_run_holds_parameters_curves_and_the_digest_of_what_was_trained(m
 
 
 @pytest.mark.parametrize(("end", "status"), [(ValueError, "FAILED"), (KeyboardInterrupt, "KILLED")])
-def test_a_training_that_ended_early_goes_on_in_its_run_without_doubled_points(mlflow_store, end, status):
+def test_an_interrupted_training_resumes_its_run_without_duplicate_points(mlflow_store, end, status):
     with pytest.raises(end), live_run("train_head", {"epochs": 3}, resume_key="k") as first:
-        first.log(0, FIGURES)
-        first.log(1, FIGURES)
+        first.log(0, METRICS)
+        first.log(1, METRICS)
         raise end
     assert found(first.run_id).info.status == status
     with live_run("train_head", {"epochs": 3}, resume_key="k") as second:
         assert found(second.run_id).info.status == "RUNNING"
         for epoch in range(3):
-            second.log(epoch, FIGURES)
+            second.log(epoch, METRICS)
         second.finish("d")
     assert second.run_id == first.run_id
     assert curve(first.run_id) == [(0, 0.5), (1, 0.5), (2, 0.5)]
     assert found(first.run_id).info.status == "FINISHED"
 
 
-def test_a_finished_training_and_one_of_other_data_get_runs_of_their_own(mlflow_store):
+def test_a_finished_training_and_one_on_other_data_get_separate_runs(mlflow_store):
     ids = set()
     for key in ("k", "k", "other"):
         with live_run("train_head", {}, resume_key=key) as live:
@@ -86,7 +86,7 @@ def test_a_finished_training_and_one_of_other_data_get_runs_of_their_own(mlflow_
     assert len(ids) == 3
 
 
-def test_within_a_run_of_a_pipeline_it_is_nested(mlflow_store, monkeypatch):
+def test_a_live_run_is_nested_in_the_pipelines_run(mlflow_store, monkeypatch):
     store = tracking.connect()
     outer = store.client.create_run(tracking.experiment(store, "outer")).info
     monkeypatch.setenv("MLFLOW_RUN_ID", outer.run_id)
@@ -99,18 +99,18 @@ def test_within_a_run_of_a_pipeline_it_is_nested(mlflow_store, monkeypatch):
 def test_live_runs_can_be_switched_off(mlflow_store, monkeypatch):
     monkeypatch.setenv("TWOFOLD_LIVE", "off")
     with live_run("train_head", {}, resume_key="k") as live:
-        live.log(0, FIGURES)
+        live.log(0, METRICS)
         live.finish("d")
     assert live.run_id == ""
     assert [found.name for found in tracking.connect().client.search_experiments()] == ["Default"]
 
 
-def test_a_server_that_is_away_costs_a_warning_and_no_training(monkeypatch, capsys, mlflow_store):
+def test_an_unavailable_server_costs_a_warning_and_no_training(monkeypatch, capsys, mlflow_store):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@127.0.0.1:1")
     epochs = 0
     with live_run("train_head", {}, resume_key="k") as live:
         for epoch in range(3):
-            live.log(epoch, FIGURES)
+            live.log(epoch, METRICS)
             epochs += 1
         live.finish("d")
     assert epochs == 3
@@ -121,18 +121,18 @@ def test_a_server_that_is_away_costs_a_warning_and_no_training(monkeypatch, caps
     assert "MLFLOW_HTTP_REQUEST_MAX_RETRIES" not in os.environ
 
 
-def test_a_server_that_goes_away_leaves_a_run_that_is_not_linked(monkeypatch, capsys, mlflow_store):
+def test_a_run_whose_server_failed_is_not_linked(monkeypatch, capsys, mlflow_store):
     from mlflow.exceptions import MlflowException
 
     def fail(*args, **kwargs):
         raise MlflowException("gone")
 
     with live_run("train_head", {}, resume_key="k") as live:
-        live.log(0, FIGURES)
+        live.log(0, METRICS)
         with monkeypatch.context() as patch:
             patch.setattr(type(live._store.client), "log_batch", fail)
-            live.log(1, FIGURES)
-        live.log(2, FIGURES)
+            live.log(1, METRICS)
+        live.log(2, METRICS)
         live.finish("d")
     assert capsys.readouterr().err.count("gone") == 1
     assert curve(live.run_id) == [(0, 0.5)]

@@ -1,4 +1,4 @@
-"""The registry's single steps: who holds an alias, what is fetched, and that aliases move on fresh knowledge only."""
+"""Registry functions: versions by alias and key, downloads, scoring a champion, metrics and descriptions."""
 
 import pytest
 
@@ -39,24 +39,24 @@ def another(store, version):
     return store.client.create_model_version(version.name, version.source, version.run_id, tags)
 
 
-def test_an_alias_has_a_holder_or_none(store, version):
+def test_an_alias_points_to_a_version_or_none(store, version):
     assert (version.version, registry_client.version_by_alias(store, "corner", "challenger")) == (1, None)
     assert registry_client.version_by_alias(store, "unheard-of") is None
 
 
-def test_a_version_is_found_by_what_it_holds(store, version, monkeypatch):
+def test_a_version_is_found_by_its_candidates_key(store, version, monkeypatch):
     key = version.tags[registry_client.KEY]
     another(store, version)
     assert registry_client.version_of_candidate(store, "unheard-of", key) is None
     assert registry_client.version_of_candidate(store, "corner", key).version == 1
     assert registry_client.version_of_candidate(store, "corner", "0" * 64) is None
-    # A store that does not filter versions by their tags gives all of them.
+    # A store that does not filter versions by tags returns all of them.
     monkeypatch.setattr(store.client, "search_model_versions", lambda words: [another(store, version), version])
     assert registry_client.version_of_candidate(store, "corner", key).version == 1
     assert registry_client.version_of_candidate(store, "corner", "0" * 64) is None
 
 
-def test_a_sealed_model_is_fetched_and_held_to_its_tag(store, version, made, tmp_path):
+def test_a_fetched_sealed_model_is_verified_against_its_tag(store, version, made, tmp_path):
     folder = model_resolver.fetch_sealed(store, version, tmp_path / "one")
     assert read_json(folder / "decision.json") == read_json(made.evaluation / "decision.json")
     version.tags[registry_client.SEAL] = "0" * 64
@@ -67,7 +67,7 @@ def test_a_sealed_model_is_fetched_and_held_to_its_tag(store, version, made, tmp
         model_resolver.fetch_sealed(store, version, tmp_path / "three")
 
 
-def test_a_champion_whose_files_are_gone_is_a_problem_with_a_remedy(store, version, made, mlflow_store):
+def test_a_champion_without_files_is_a_problem_with_a_remedy(store, version, made, mlflow_store):
     for path in mlflow_store.rglob("artifacts/sealed"):
         path.rename(path.with_name("moved"))
     judged = champion_challenger.score_champion(store, version, read_candidate(*made))
@@ -84,23 +84,23 @@ def test_a_champion_is_scored_on_the_same_images_at_its_own_threshold(store, ver
     assert judged.splits == candidate.splits
 
 
-def test_a_champion_that_wants_other_pixels_gets_the_files_decoded_its_way(store, version, made, monkeypatch):
+def test_a_champion_with_other_preprocessing_is_scored_on_decoded_files(store, version, made, monkeypatch):
     candidate = read_candidate(*made)
     expected = champion_challenger.score_champion(store, version, candidate)
-    # Of square images all fits make the same pixels, so the same figures must come out of the raw files.
+    # Square images have the same pixels with every `fit`, so the raw files must give the same metrics.
     monkeypatch.setitem(candidate.prepared.meta, "pixels", {**candidate.prepared.meta["pixels"], "fit": "crop"})
     monkeypatch.setattr(candidate.prepared, "pixels", None)
     found = champion_challenger.score_champion(store, version, candidate)
     assert found.answers.probability.tolist() == expected.answers.probability.tolist()
 
 
-def test_only_what_makes_other_pixels_counts_as_another_preprocessing():
+def test_only_settings_that_change_pixels_count_as_other_preprocessing():
     one = {"image_size": 32, "fit": "squash", "limits": {"max_bytes": 1}}
     assert champion_challenger.same_pixels(one, {**one, "limits": {"max_bytes": 2}})
     assert not champion_challenger.same_pixels(one, {**one, "image_size": 64})
 
 
-def test_a_history_that_is_no_history_is_refused(store, tmp_path):
+def test_an_invalid_history_is_refused(store, tmp_path):
     run = store.client.create_run(tracking.experiment(store, "e"))
     path = tmp_path / "history.csv"
     with pytest.raises(ArtifactError, match="No such file"):
@@ -111,7 +111,7 @@ def test_a_history_that_is_no_history_is_refused(store, tmp_path):
             runs.replay(store, run, "train_head", path)
 
 
-def test_figures_get_names_that_mlflow_takes():
+def test_metrics_get_names_that_mlflow_allows():
     found = runs.numbers({"slices": {"größe/kind": {"n": 3, "why": "text", "ok": True}}, "f1": 0.5})
     assert found == {"slices.gr__e_kind.n": 3.0, "f1": 0.5}
     ends = {"intervals": {"f1": {"low": 0.4, "high": 0.6}}}
@@ -121,7 +121,7 @@ def test_figures_get_names_that_mlflow_takes():
     assert [len(name) for name in runs.numbers({"x" * 300: 1})] == [250]
 
 
-def test_a_description_is_cut_to_what_every_store_keeps():
+def test_a_long_description_is_cut():
     assert registry_client.shorten_description("short") == "short"
     cut = registry_client.shorten_description("x" * 9000)
     assert len(cut) == 5000

@@ -1,4 +1,4 @@
-"""Where MLflow's store is, and the live runs: resumed without a doubled point, and never in a training's way."""
+"""The address of MLflow's store, its experiments and parameters, and its errors."""
 
 import os
 import subprocess
@@ -11,7 +11,7 @@ from twofold.tracking import store as tracking
 
 @pytest.fixture
 def nowhere(tmp_path, monkeypatch):
-    """No address given, and a folder without git."""
+    """No address is set, and the folder is outside git."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     monkeypatch.chdir(tmp_path)
@@ -27,7 +27,7 @@ def test_without_git_the_store_is_in_the_current_folder(nowhere):
     assert tracking.address() == f"sqlite:///{nowhere}/mlflow.db"
 
 
-def test_without_the_git_command_too(nowhere, monkeypatch):
+def test_without_the_git_command_the_store_is_in_the_current_folder(nowhere, monkeypatch):
     monkeypatch.setenv("PATH", str(nowhere))
     assert tracking.main_checkout() == nowhere
 
@@ -56,18 +56,18 @@ def test_a_given_address_is_used(monkeypatch):
     assert tracking.address() == "http://mlflow.example.org"
 
 
-def test_a_database_that_cannot_be_made_is_an_error_at_once(nowhere, monkeypatch):
+def test_a_database_that_cannot_be_created_is_an_error_at_once(nowhere, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{nowhere}/none/mlflow.db")
     with pytest.raises(RegistryError, match="its folder does not exist"):
         tracking.connect()
 
 
-def test_an_address_is_shown_without_its_password():
+def test_credentials_are_removed_from_addresses():
     assert tracking.without_credentials("postgresql://me:secret@db/mlflow") == "postgresql://db/mlflow"
     assert tracking.without_credentials("sqlite:////a@b/mlflow.db") == "sqlite:////a@b/mlflow.db"
 
 
-def test_telemetry_is_off_unless_it_is_asked_for(monkeypatch):
+def test_telemetry_is_off_unless_the_user_enables_it(monkeypatch):
     monkeypatch.delenv("MLFLOW_DISABLE_TELEMETRY", raising=False)
     tracking.silence_mlflow()
     assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
@@ -76,7 +76,7 @@ def test_telemetry_is_off_unless_it_is_asked_for(monkeypatch):
     assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "false"
 
 
-def test_an_experiment_is_made_once_and_a_deleted_one_names_the_ways_out(mlflow_store):
+def test_an_experiment_is_created_once_and_a_deleted_one_is_an_error_with_remedies(mlflow_store):
     store = tracking.connect()
     place = tracking.experiment(store, "twice")
     assert tracking.experiment(store, "twice") == place

@@ -1,4 +1,4 @@
-"""What a server's refusal means, from the texts that MLflow's client gave in 3.17.2 (the server is tried in slow)."""
+"""Explanations of a server's refusals, from messages of MLflow 3.17.2's client (a real server is tested in slow)."""
 
 import pytest
 
@@ -27,12 +27,12 @@ def login(monkeypatch):
         (FILE, "EDIT (MANAGE where", "experiment"),
     ],
 )
-def test_a_refusal_names_the_permission_the_thing_and_the_user(text, need, thing):
-    said = explain_refusal("" if text is FILE else "PERMISSION_DENIED", text)
-    assert said.startswith(f"permission denied: user 'reader' lacks {need}")
-    assert f" on the {thing}" in said
-    assert "docs/mlflow.md" in said
-    assert "the-password" not in said
+def test_a_refusal_names_the_permission_the_object_and_the_user(text, need, thing):
+    message = explain_refusal("" if text is FILE else "PERMISSION_DENIED", text)
+    assert message.startswith(f"permission denied: user 'reader' lacks {need}")
+    assert f" on the {thing}" in message
+    assert "docs/mlflow.md" in message
+    assert "the-password" not in message
 
 
 @pytest.mark.parametrize(
@@ -42,9 +42,9 @@ def test_a_refusal_names_the_permission_the_thing_and_the_user(text, need, thing
         ("", "401 Client Error: UNAUTHORIZED for url: http://mlflow:5000/x"),
     ],
 )
-def test_a_login_that_is_not_taken_names_the_variables(code, text, monkeypatch):
-    said = explain_refusal(code, text)
-    assert "does not take the login of user 'reader': set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD" in said
+def test_a_rejected_login_names_the_variables(code, text, monkeypatch):
+    message = explain_refusal(code, text)
+    assert "rejects the login of user 'reader': set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD" in message
     monkeypatch.delenv("MLFLOW_TRACKING_USERNAME")
     assert "this process (MLFLOW_TRACKING_USERNAME is not set)" in explain_refusal(code, text)
 
@@ -59,5 +59,5 @@ def test_a_login_that_is_not_taken_names_the_variables(code, text, monkeypatch):
         ("", "[Errno 13] Permission denied: '/srv/mlflow'"),
     ],
 )
-def test_what_is_no_refusal_is_left_alone(code, text):
+def test_other_errors_are_not_explained(code, text):
     assert explain_refusal(code, text) is None

@@ -18,13 +18,12 @@ def images():
     return torch.randint(0, 256, (256, 12, 12, 1), dtype=torch.uint8, generator=seeded_generator(7))
 
 
-def ways(images, changed):
+def views(images, changed):
     """Which of the eight views each changed image is."""
     found = []
     for before, after in zip(images[..., 0].float(), changed[..., 0], strict=True):
-        equal = [number for number in range(8) if torch.equal(apply_view(before, number), after)]
-        assert len(equal) == 1
-        found += equal
+        (number,) = (number for number in range(8) if torch.equal(apply_view(before, number), after))
+        found.append(number)
     return found
 
 
@@ -36,29 +35,28 @@ def test_all_switches_off_changes_nothing(images):
     ("switches", "expected"),
     [({"flips": True}, {0, 1}), ({"orientation_free": True}, set(range(8))), ({}, {0})],
 )
-def test_images_are_turned_as_allowed_each_in_its_own_way(images, switches, expected):
-    found = ways(images, augmented(images, replace(OFF, **switches), seeded_generator(0)))
+def test_images_get_the_allowed_views_independently(images, switches, expected):
+    found = views(images, augmented(images, replace(OFF, **switches), seeded_generator(0)))
     assert set(found) == expected
     assert all(found.count(number) > len(found) / len(expected) / 4 for number in expected)
 
 
 @pytest.mark.parametrize("switches", [{"orientation_free": True}, {"crop_min_area": 0.5}, {"brightness": 0.2}])
-def test_the_same_address_gives_the_same_images_and_another_step_others(images, switches):
+def test_images_depend_on_seed_epoch_and_step(images, switches):
     settings = replace(OFF, **switches)
     first = augmented(images, settings, seeded_generator(0, 3, 5))
     assert torch.equal(first, augmented(images, settings, seeded_generator(0, 3, 5)))
-    assert not torch.equal(first, augmented(images, settings, seeded_generator(0, 3, 6)))
-    assert not torch.equal(first, augmented(images, settings, seeded_generator(0, 4, 5)))
-    assert not torch.equal(first, augmented(images, settings, seeded_generator(1, 3, 5)))
+    for address in ((0, 3, 6), (0, 4, 5), (1, 3, 5)):
+        assert not torch.equal(first, augmented(images, settings, seeded_generator(*address)))
 
 
 def test_a_crop_is_a_square_inside_the_image_that_keeps_at_least_the_area():
-    # Two ramps tell where each output pixel came from.
+    # Two ramps show where each output pixel came from.
     size, least = 64, 0.25
     ramp = torch.arange(size).float()
-    picture = torch.stack([ramp.expand(size, size), ramp[:, None].expand(size, size)], dim=-1)
-    pictures = picture.expand(200, -1, -1, -1)
-    crops = augmented(pictures, replace(OFF, crop_min_area=least), seeded_generator(0))
+    image = torch.stack([ramp.expand(size, size), ramp[:, None].expand(size, size)], dim=-1)
+    images = image.expand(200, -1, -1, -1)
+    crops = augmented(images, replace(OFF, crop_min_area=least), seeded_generator(0))
     assert crops.min() >= 0
     assert crops.max() <= size - 1
     inner = slice(8, -8)
@@ -69,7 +67,7 @@ def test_a_crop_is_a_square_inside_the_image_that_keeps_at_least_the_area():
     assert 0.95 < width.max() <= 1.02
 
 
-def test_light_changes_within_reach_and_stays_a_picture():
+def test_light_changes_within_its_limits():
     grey = torch.full((200, 4, 4, 1), 100, dtype=torch.uint8)
     bright = augmented(grey, replace(OFF, brightness=0.2), seeded_generator(0))[:, 0, 0, 0]
     assert 80 <= bright.min() < 85
@@ -84,7 +82,7 @@ def test_light_changes_within_reach_and_stays_a_picture():
     assert augmented(white, replace(OFF, brightness=1.0), seeded_generator(0)).max() == 255
 
 
-def test_looking_pixels_up_is_the_same_as_laying_each_image_down():
+def test_views_of_a_batch_equal_the_views_of_each_image():
     images = torch.randint(0, 256, (8, 6, 6, 3), dtype=torch.uint8, generator=seeded_generator(1))
     found = apply_views(images, torch.arange(8))
     for number in range(8):
@@ -92,8 +90,8 @@ def test_looking_pixels_up_is_the_same_as_laying_each_image_down():
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_a_cpu_lays_images_down_as_looking_their_pixels_up_does(channels):
+def test_views_on_a_cpu_equal_those_of_a_batch(channels):
     images = torch.randint(0, 256, (64, 6, 6, channels), dtype=torch.uint8, generator=seeded_generator(2))
     settings = replace(OFF, orientation_free=True)
     draws = draw_augmentation(64, settings, seeded_generator(3))
-    assert torch.equal(augment(images, settings, draws), apply_views(images, draws.ways))
+    assert torch.equal(augment(images, settings, draws), apply_views(images, draws.views))

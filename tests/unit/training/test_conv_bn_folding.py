@@ -10,7 +10,7 @@ from twofold.training.conv_bn_folding import depthwise_in_float32, folded_batchn
 
 @pytest.fixture(params=BACKBONES)
 def classifier(request):
-    """A network whose batch norms do something, in evaluation mode: frozen statistics."""
+    """A network with non-trivial batch norms in evaluation mode: frozen statistics."""
     torch.manual_seed(0)
     made = build_classifier(request.param, 0.0).eval()
     for module in made.modules():
@@ -31,7 +31,7 @@ def gradients(classifier):
     return logits.detach(), {name: p.grad.clone() for name, p in classifier.named_parameters()}
 
 
-def test_folded_gives_the_logits_and_gradients_of_frozen_batch_norm(classifier):
+def test_folding_keeps_the_logits_and_gradients(classifier):
     logits, plain = gradients(classifier)
     norms = [module for module in classifier.modules() if isinstance(module, nn.BatchNorm2d)]
     with folded_batchnorm(classifier.backbone):
@@ -59,12 +59,12 @@ def test_every_batch_norm_has_the_convolution_before_it(classifier):
     assert len({id(convolution) for convolution, _ in found}) == len(norms)
 
 
-def test_a_batch_norm_without_a_convolution_is_refused():
+def test_a_batch_norm_without_a_convolution_is_an_error():
     with pytest.raises(ValueError, match="no convolution before"):
         conv_bn_pairs(nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.BatchNorm2d(5)))
 
 
-def test_depthwise_convolutions_compute_in_float32_and_hand_on_bfloat16():
+def test_depthwise_convolutions_compute_in_float32_and_return_bfloat16():
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(8, 8, 3, groups=8, bias=False), nn.Conv2d(8, 8, 1, bias=False))
     images = torch.randn(2, 8, 9, 9).bfloat16()

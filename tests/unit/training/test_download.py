@@ -1,4 +1,4 @@
-"""Downloads from servers on this machine: one that answers, one that never does, one that stops half-way."""
+"""Downloads from local servers: one that answers, one that never does, one that stops half-way."""
 
 import hashlib
 import http.server
@@ -43,7 +43,7 @@ def server():
 
 @pytest.fixture
 def silent(monkeypatch):
-    """An address that takes connections and never answers, as behind some firewalls."""
+    """An address that accepts connections and never answers, as behind some firewalls."""
     monkeypatch.setattr(download, "FIRST_BYTE", 0.5)
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
@@ -51,19 +51,19 @@ def silent(monkeypatch):
         yield f"http://127.0.0.1:{listening.getsockname()[1]}/weights.pth"
 
 
-def test_the_bytes_come(alone, server):
+def test_the_bytes_are_returned(alone, server):
     assert download.download(f"{server}/whole", SHA256) == CONTENT
     assert download.download(f"{server}/whole", SHA256[:8]) == CONTENT
 
 
-def test_an_address_that_hangs_gives_up_in_seconds(alone, silent):
+def test_a_silent_server_times_out_in_seconds(alone, silent):
     begin = time.monotonic()
-    with pytest.raises(WeightsError, match="nothing came"):
+    with pytest.raises(WeightsError, match="received nothing"):
         download.download(silent, SHA256)
     assert 0.5 <= time.monotonic() - begin < 3
 
 
-def test_the_real_patience_is_seconds():
+def test_the_real_timeouts_are_short():
     assert download.FIRST_BYTE <= 10
     assert download.STALL <= 30
     assert download.TOTAL <= 1800
@@ -73,14 +73,14 @@ def test_the_real_patience_is_seconds():
     ("path", "sha256", "said"),
     [("/missing", SHA256, "404"), ("/half", SHA256, "expected|Incomplete"), ("/whole", "0" * 64, "expected 0000")],
 )
-def test_what_is_not_the_file_is_refused_and_tried_again(alone, server, path, sha256, said):
+def test_a_wrong_file_is_rejected_and_downloaded_again(alone, server, path, sha256, said):
     for _ in range(2):
         with pytest.raises(WeightsError, match=said):
             download.download(server + path, sha256)
     assert Handler.asked == 2
 
 
-def test_a_file_without_end_is_not_read_to_its_end(alone, server, monkeypatch):
+def test_a_file_that_is_too_large_is_not_read_to_its_end(alone, server, monkeypatch):
     monkeypatch.setattr(download, "LARGEST", 1000)
     with pytest.raises(WeightsError, match="more than 1,000 bytes"):
         download.download(f"{server}/whole", SHA256)

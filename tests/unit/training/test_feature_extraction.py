@@ -27,8 +27,14 @@ def base(alone):
 
 
 @pytest.fixture
+def extract(base, images):
+    classifier, sha256 = base
+    return lambda rows, view=0, base=sha256: extract_features(classifier, NAME, base, images, rows, view)
+
+
+@pytest.fixture
 def seen(monkeypatch):
-    """How many images the base has been run on."""
+    """The batch sizes that the base has been run on."""
     counted = []
     batch = feature_extraction._batch
     monkeypatch.setattr(feature_extraction, "_batch", lambda *a: counted.append(len(a[2])) or batch(*a))
@@ -36,98 +42,91 @@ def seen(monkeypatch):
 
 
 @pytest.mark.parametrize("mixed", [False, True])
-def test_logits_through_the_features_equal_logits_through_the_whole_model(base, images, monkeypatch, mixed):
+def test_logits_through_the_features_equal_logits_through_the_whole_model(base, extract, images, monkeypatch, mixed):
     monkeypatch.setattr("twofold.model.device.has_bf16", lambda where: mixed)
-    classifier, sha256 = base
+    classifier, _ = base
     rows = images.rows("train")
     batch = normalise(torch.from_numpy(images.pixels(rows)), BACKBONES[NAME].mean, BACKBONES[NAME].std)
     for number in (0, 1, 4):
-        vectors = extract_features(classifier, NAME, sha256, images, rows, number)
+        vectors = extract(rows, number)
         with torch.inference_mode():
             through = classifier.head(torch.from_numpy(vectors))
             with autocast(torch.device("cpu")):
                 whole = classifier(apply_view(batch, number))
         torch.testing.assert_close(through, whole.float(), atol=3e-3 if mixed else 1e-5, rtol=0)
-    assert whole.std(dim=0).min() > 1e-3 if not mixed else True  # the images are told apart at all
+    assert whole.std(dim=0).min() > 1e-3 if not mixed else True  # the images differ at all
 
 
-def test_the_base_sees_an_image_once_a_view(base, images, seen):
-    classifier, sha256 = base
+def test_the_base_runs_once_per_image_and_view(extract, images, seen):
     rows = images.rows("train")
-    first = extract_features(classifier, NAME, sha256, images, rows, 0)
-    mirrored = extract_features(classifier, NAME, sha256, images, rows, 1)
+    first = extract(rows)
+    mirrored = extract(rows, 1)
     assert sum(seen) == 2 * len(rows)
-    assert np.array_equal(extract_features(classifier, NAME, sha256, images, rows, 0), first)
-    assert np.array_equal(extract_features(classifier, NAME, sha256, images, rows[::-1], 1), mirrored[::-1])
+    assert np.array_equal(extract(rows), first)
+    assert np.array_equal(extract(rows[::-1], 1), mirrored[::-1])
     assert sum(seen) == 2 * len(rows)
     assert not np.array_equal(first, mirrored)
-    extract_features(classifier, NAME, "another base", images, rows, 0)
+    extract(rows, base="another base")
     assert sum(seen) == 3 * len(rows)
 
 
-def test_growing_data_runs_the_base_on_new_images_only_and_gives_the_same_bytes(base, images, seen, monkeypatch):
-    classifier, sha256 = base
+def test_more_data_runs_the_base_on_new_images_only(extract, images, seen, monkeypatch):
     rows = np.arange(len(images))
-    whole = extract_features(classifier, NAME, sha256, images, rows, 0)
+    whole = extract(rows)
     monkeypatch.setenv("TWOFOLD_CACHE", "other")
-    extract_features(classifier, NAME, sha256, images, rows[:7], 0)
+    extract(rows[:7])
     seen.clear()
-    grown = extract_features(classifier, NAME, sha256, images, rows, 0)
+    grown = extract(rows)
     assert sum(seen) == len(rows) - 7
     assert np.array_equal(grown, whole)
 
 
-def test_features_looked_up_in_pieces_are_the_same(base, images, seen, monkeypatch):
-    classifier, sha256 = base
+def test_features_looked_up_in_parts_are_the_same(extract, images, seen, monkeypatch):
     rows = np.arange(len(images))
-    whole = extract_features(classifier, NAME, sha256, images, rows, 0)
+    whole = extract(rows)
     cache.forget_image(images.sha256[4])
     cache.forget_image(images.sha256[len(images) - 1])
     seen.clear()
-    monkeypatch.setattr(feature_extraction, "_LOOKED_UP", 3)
-    assert np.array_equal(extract_features(classifier, NAME, sha256, images, rows, 0), whole)
+    monkeypatch.setattr(feature_extraction, "_LOOKUP_ROWS", 3)
+    assert np.array_equal(extract(rows), whole)
     assert sum(seen) == 2
 
 
-def test_every_batch_is_whole_so_that_no_image_depends_on_how_many_came_with_it(base, images, monkeypatch):
-    classifier, sha256 = base
+def test_every_batch_has_the_same_size(base, extract, images):
     sizes = []
-    classifier.backbone.register_forward_pre_hook(lambda module, inputs: sizes.append(len(inputs[0])))
+    base[0].backbone.register_forward_pre_hook(lambda module, inputs: sizes.append(len(inputs[0])))
     rows = images.rows("train")
-    assert extract_features(classifier, NAME, sha256, images, rows[:3], 0).shape == (3, 2048)
-    extract_features(classifier, NAME, sha256, images, np.arange(len(images)), 0)
+    assert extract(rows[:3]).shape == (3, 2048)
+    extract(np.arange(len(images)))
     assert set(sizes) == {inference_batch_size(torch.device("cpu"), images.size)}
 
 
-def test_a_damaged_or_forgotten_vector_is_computed_again(base, images, seen):
-    classifier, sha256 = base
+def test_a_damaged_or_forgotten_vector_is_computed_again(extract, images, seen):
     rows = images.rows("train")
-    first = extract_features(classifier, NAME, sha256, images, rows, 0)
+    first = extract(rows)
     with sqlite3.connect(cache_sqlite.database()) as database:
         database.execute("UPDATE entries SET value = zeroblob(8192) WHERE image = ?", (images.sha256[rows[2]],))
     database.close()
     assert cache.forget_image(images.sha256[rows[4]]) == 1
     seen.clear()
-    assert np.array_equal(extract_features(classifier, NAME, sha256, images, rows, 0), first)
+    assert np.array_equal(extract(rows), first)
     assert sum(seen) == 2
 
 
-def test_other_numerics_or_code_are_other_features(base, images, seen, monkeypatch):
-    classifier, sha256 = base
+def test_features_depend_on_numerics_and_code(extract, images, seen, monkeypatch):
     rows = images.rows("train")[:3]
-    extract_features(classifier, NAME, sha256, images, rows, 0)
+    extract(rows)
     monkeypatch.setattr(feature_extraction, "device_description", lambda: {"threads": "99"})
-    extract_features(classifier, NAME, sha256, images, rows, 0)
+    extract(rows)
     assert sum(seen) == 6
     monkeypatch.setattr(feature_extraction, "code_digest", lambda module: "edited")
-    extract_features(classifier, NAME, sha256, images, rows, 0)
+    extract(rows)
     assert sum(seen) == 9
 
 
-def test_features_are_kept_by_what_the_index_says_of_the_pixels_and_by_the_channels(base, images, seen, monkeypatch):
-    classifier, sha256 = base
+def test_features_depend_on_pixels_and_channels(extract, images, seen, monkeypatch):
     rows = images.rows("train")[:4]
-    extract_features(classifier, NAME, sha256, images, rows, 0)
+    extract(rows)
     column = images.column
 
     def changed(name):
@@ -137,8 +136,8 @@ def test_features_are_kept_by_what_the_index_says_of_the_pixels_and_by_the_chann
         return values
 
     monkeypatch.setattr(images, "column", changed)
-    extract_features(classifier, NAME, sha256, images, rows, 0)
+    extract(rows)
     assert sum(seen) == 5
     monkeypatch.setattr(images, "channels", 3)
-    extract_features(classifier, NAME, sha256, images, rows, 0)
+    extract(rows)
     assert sum(seen) == 9

@@ -7,18 +7,13 @@ from torch import nn
 from twofold.model.classifier import BACKBONES, build_classifier
 from twofold.training.optimizer import WeightEMA, layer_decay_groups, lr_factor
 
+RATES = {"learning_rate": 1.0, "head_learning_rate": 3.0, "stage_decay": 0.5, "weight_decay": 0.1}
+
 
 @pytest.fixture(params=BACKBONES)
 def grouped(request):
     classifier = build_classifier(request.param, 0.5)
-    groups = layer_decay_groups(
-        classifier,
-        BACKBONES[request.param].stages,
-        learning_rate=1.0,
-        head_learning_rate=3.0,
-        stage_decay=0.5,
-        weight_decay=0.1,
-    )
+    groups = layer_decay_groups(classifier, BACKBONES[request.param].stages, **RATES)
     by_parameter = {id(p): group for group in groups for p in group["params"]}
     return classifier, groups, {name: by_parameter[id(p)] for name, p in classifier.named_parameters()}
 
@@ -37,7 +32,7 @@ def test_norms_and_biases_do_not_decay_and_kernels_do(grouped):
         assert group["weight_decay"] == (0.0 if stays else 0.1), name
 
 
-def test_the_learning_rate_halves_from_stage_to_stage_downwards_and_the_head_has_its_own(grouped):
+def test_the_learning_rate_decays_by_stage_and_the_head_has_its_own(grouped):
     _, _, group_of = grouped
     rates = {name: group["lr"] for name, group in group_of.items()}
     assert {rate for name, rate in rates.items() if name.startswith("head.")} == {3.0}
@@ -51,19 +46,12 @@ def test_the_learning_rate_halves_from_stage_to_stage_downwards_and_the_head_has
         assert rates[f"backbone.{name}"] == rate, name
 
 
-def test_a_parameter_outside_every_stage_is_refused():
+def test_a_parameter_outside_every_stage_is_an_error():
     with pytest.raises(ValueError, match=r"bn1\.weight: belongs to 0 stages"):
-        layer_decay_groups(
-            build_classifier("resnet50", 0.5),
-            [["conv1.", "layer"]],
-            learning_rate=1,
-            head_learning_rate=1,
-            stage_decay=1,
-            weight_decay=0,
-        )
+        layer_decay_groups(build_classifier("resnet50", 0.5), [["conv1.", "layer"]], **RATES)
 
 
-def test_rate_warms_up_in_a_line_then_falls_in_a_half_cosine():
+def test_the_rate_warms_up_linearly_then_falls_in_a_half_cosine():
     factors = [lr_factor(step, 4, 14) for step in range(14)]
     assert factors[:5] == [0.2, 0.4, 0.6, 0.8, 1.0]
     assert factors[9] == pytest.approx(0.5)
@@ -71,7 +59,7 @@ def test_rate_warms_up_in_a_line_then_falls_in_a_half_cosine():
     assert lr_factor(0, 0, 1) == 1.0
 
 
-def test_the_average_is_the_one_computed_by_hand():
+def test_the_average_by_hand():
     network = nn.Linear(1, 1, bias=False)
     network.weight.data.fill_(1.0)
     average = WeightEMA(network, decay=0.3)

@@ -11,7 +11,8 @@ from twofold.core.params import check_section
 from twofold.model import inference
 from twofold.orchestration.params_file import set_values
 from twofold.steps.finetune_all import FinetuneAll
-from twofold.training.data_loader import ProgressiveResizing, scaled_down
+from twofold.training import data_loader
+from twofold.training.data_loader import ProgressiveResizing, scale_down
 
 ROOT = Path(__file__).resolve().parents[3]
 SMALLER = {"start": 32, "end": 64, "at": 0.5}
@@ -38,9 +39,9 @@ def test_the_first_epochs_are_small_and_the_others_large(epochs, at, small):
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_images_are_scaled_down_as_pillow_does_within_a_level(channels):
+def test_images_are_scale_down_as_pillow_does_within_a_level(channels):
     pixels = np.random.default_rng(0).integers(0, 256, (2, 96, 96, channels), np.uint8)
-    found = scaled_down(torch.from_numpy(pixels), 64)
+    found = scale_down(torch.from_numpy(pixels), 64)
     assert found.shape == (2, 64, 64, channels) and found.dtype == torch.uint8
     for image, small in zip(pixels, found.numpy(), strict=True):
         opened = Image.fromarray(image[:, :, 0] if channels == 1 else image)
@@ -48,33 +49,29 @@ def test_images_are_scaled_down_as_pillow_does_within_a_level(channels):
         assert np.abs(small.astype(int) - expected).max() <= 1
 
 
-def test_images_of_that_size_stay_as_they_are():
+def test_images_of_that_size_stay_unchanged():
     pixels = torch.zeros(2, 64, 64, 1, dtype=torch.uint8)
-    assert scaled_down(pixels, 64) is pixels
+    assert scale_down(pixels, 64) is pixels
 
 
-def test_a_training_sees_small_images_first_and_is_judged_on_whole_ones(larger, alone, monkeypatch):
+def test_training_begins_with_small_images_and_validates_on_full_ones(larger, alone, monkeypatch):
     data, head = larger
-    seen = []
-
-    def watched(pixels, size):
-        seen.append(size)
-        return scaled_down(pixels, size)
-
-    monkeypatch.setattr("twofold.training.data_loader.scaled_down", watched)
-    judged = []
+    trained, validated = [], []
     probabilities = inference.probabilities
 
-    def score(classifier, batches, **how):
-        given = list(batches)
-        judged.extend(batch.shape[1] for batch in given)
-        return probabilities(classifier, given, **how)
+    def record(batches):
+        for batch in batches:
+            validated.append(batch.shape[1])
+            yield batch
 
-    monkeypatch.setattr(inference, "probabilities", score)
+    monkeypatch.setattr(
+        inference, "probabilities", lambda net, batches, **how: probabilities(net, record(batches), **how)
+    )
+    monkeypatch.setattr(data_loader, "scale_down", lambda x, size: trained.append(size) or scale_down(x, size))
     make_finetuned(data, head, alone, image_size=SMALLER)
-    steps = len(seen) // 2
-    assert seen == [32] * steps + [64] * steps
-    assert set(judged) == {64}
+    steps = len(trained) // 2
+    assert trained == [32] * steps + [64] * steps
+    assert set(validated) == {64}
 
 
 def test_the_same_training_gives_the_same_bytes_and_another_size_others(larger, alone):
@@ -86,7 +83,7 @@ def test_the_same_training_gives_the_same_bytes_and_another_size_others(larger, 
     assert made[0] == made[1] != made[2]
 
 
-def test_an_end_that_is_not_the_size_of_the_images_is_refused(larger, alone):
+def test_an_end_that_is_not_the_size_of_the_images_is_an_error(larger, alone):
     data, head = larger
     with pytest.raises(ParameterError, match=r"image_size\.end: found 96; .* has images of 64 px"):
         make_finetuned(data, head, alone, image_size=SMALLER | {"end": 96})
@@ -105,20 +102,18 @@ def test_an_end_that_is_not_the_size_of_the_images_is_refused(larger, alone):
         ("whole", r"finetune_all\.image_size: found 'whole'; Input should be 'prepared'"),
     ],
 )
-def test_a_wrong_schedule_is_refused(value, said):
+def test_a_wrong_schedule_is_an_error(value, said):
     with pytest.raises(ParameterError, match=said):
         check_section(FinetuneAll, "finetune_all", FINETUNE | {"image_size": value})
 
 
-def test_a_schedule_as_kubeflow_hands_it_over_is_taken():
+def test_a_schedule_of_floats_from_kubeflow_is_accepted():
     floats = {"start": 32.0, "end": 64.0, "at": 0.5}
-    assert (
-        check_section(FinetuneAll, "finetune_all", FINETUNE | {"image_size": floats}).model_dump()["image_size"]
-        == SMALLER
-    )
+    section = check_section(FinetuneAll, "finetune_all", FINETUNE | {"image_size": floats})
+    assert section.image_size.model_dump() == SMALLER
 
 
-def test_a_schedule_that_ends_elsewhere_than_the_prepared_size_is_refused_before_anything_runs(tmp_path):
+def test_a_schedule_must_end_at_the_prepared_size(tmp_path):
     path = tmp_path / "params.yaml"
     path.write_text((ROOT / "tests" / "params.yaml").read_text())
     with pytest.raises(ParameterError, match=r"finetune_all\.image_size\.end: found 192; .*which is 224"):

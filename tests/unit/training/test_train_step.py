@@ -1,4 +1,4 @@
-"""The step on a CPU, and what of a GPU's can be shown there."""
+"""The training step on a CPU, including the parts for a GPU that run there."""
 
 import math
 
@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from twofold.training.optimizer import decay_groups
-from twofold.training.train_step import NOBODY, TrainStep, cross_entropy
+from twofold.training.train_step import PADDING, TrainStep, cross_entropy
 
 LOGITS = torch.tensor([[2.0, -1.0], [0.3, 0.4], [-1.0, 0.5], [0.0, 3.0], [9.0, -9.0]])
 TARGETS = torch.tensor([0, 1, 1, 0, 1])
@@ -25,9 +25,9 @@ def test_a_loss_by_hand():
 
 @pytest.mark.parametrize("weights", [None, torch.tensor([0.7, 1.9])])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_what_fills_a_batch_up_counts_in_no_loss_and_in_no_gradient(weights, smoothing):
+def test_padding_counts_in_no_loss_and_in_no_gradient(weights, smoothing):
     filled = TARGETS.clone()
-    filled[3:] = NOBODY
+    filled[3:] = PADDING
     logits = LOGITS.clone().requires_grad_()
     loss = cross_entropy(logits, filled, weights, smoothing, padded=True)
     expected = F.cross_entropy(LOGITS[:3], TARGETS[:3], weights, label_smoothing=smoothing)
@@ -37,19 +37,12 @@ def test_what_fills_a_batch_up_counts_in_no_loss_and_in_no_gradient(weights, smo
     assert logits.grad[:3].any()
 
 
-def test_a_step_moves_by_the_rate_of_its_group_and_tells_loss_and_norm():
+def test_a_step_moves_by_the_learning_rate_and_returns_loss_and_norm():
     network = nn.Linear(2, 2, bias=False)
     network.weight.data.zero_()
-    step = TrainStep(
-        network,
-        network,
-        decay_groups([network.weight], 0.1, 0.0),
-        class_weights=None,
-        label_smoothing=0.0,
-        clip_norm=1e9,
-        mixed_precision=False,
-    )
-    step.rates(0.5)
+    options = {"class_weights": None, "label_smoothing": 0.0, "clip_norm": 1e9, "mixed_precision": False}
+    step = TrainStep(network, network, decay_groups([network.weight], 0.1, 0.0), **options)
+    step.set_lr(0.5)
     loss, norm = step((torch.tensor([[1.0, 0.0]]),), torch.tensor([1]))
     assert loss.item() == pytest.approx(math.log(2))
     assert norm.item() == pytest.approx(math.sqrt(0.5))  # +0.5 and -0.5 in the first column

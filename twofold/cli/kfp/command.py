@@ -1,4 +1,4 @@
-"""The command `python -m pipelines` (or `twofold-pipelines`): compile, run, submit, schedule, doctor."""
+"""The command `twofold-pipelines` (also `python -m pipelines`): compile, run, submit, schedule, doctor."""
 
 import argparse
 import importlib
@@ -6,39 +6,43 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from twofold.core.errors import TwofoldError
+from twofold.core.errors import ParameterError, TwofoldError
 
-# Each command's module, which adds its parser and is imported only when it is the one that is called: `--help` must
-# not wait for kfp.
+# Each command's module adds its parser. Only the called command's module is imported, so that `--help` does not wait
+# for kfp.
 COMMANDS = {
-    "compile": ("twofold.cli.kfp.compile", "write the pipeline as a file that Kubeflow takes"),
+    "compile": ("twofold.cli.kfp.compile", "write the pipeline as a file for Kubeflow"),
     "run": ("twofold.cli.kfp.run", "run the whole pipeline on this machine"),
     "submit": ("twofold.cli.kfp.submit", "start a run on a Kubeflow server"),
     "schedule": ("twofold.cli.kfp.schedule", "recurring runs: apply, list, pause, resume, delete"),
-    "doctor": (
-        "twofold.cli.kfp.doctor",
-        "check server, cluster, secrets and images before a run costs anything",
-    ),
+    "doctor": ("twofold.cli.kfp.doctor", "check server, cluster, secrets and images before a run"),
 }
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse's, without abbreviations, whose messages repeat no value: one that it cannot place may be a token."""
+    """An argparse parser without abbreviations that never prints an unexpected value, which may be a token."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(allow_abbrev=False, **settings)
 
     def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
-        """As argparse's, which would print the words that it does not know, `--tokn SECRET` for one, whole."""
+        """Like argparse's, which would print unknown words completely, such as `--tokn SECRET`."""
         options, rest = self.parse_known_args(args, namespace)
         if rest:
             names = [word.partition("=")[0] if word.startswith("--") else word[:2] for word in rest if word[:1] == "-"]
-            values = "a value that belongs to nothing" if len(names) < len(rest) else ""
-            self.error(f"unrecognized: {', '.join([*names, *filter(None, [values])])} (values are not shown)")
+            names += ["a value without an option"] if len(names) < len(rest) else []
+            self.error(f"unrecognized: {', '.join(names)} (values are not shown)")
         return options
 
+    def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
+        # Report an option's ParameterError as wrong usage.
+        try:
+            return super()._get_value(action, arg_string)
+        except ParameterError as error:
+            raise argparse.ArgumentError(action, str(error)) from None
+
     def _check_value(self, action: argparse.Action, value: Any) -> None:
-        # `--token SECRET submit`: here, the secret is taken for the command.
+        # In `--token SECRET submit`, argparse takes the secret for the command.
         if isinstance(action, argparse._SubParsersAction) and value not in action.choices:
             raise argparse.ArgumentError(action, f"no such command (choose from {', '.join(action.choices)})")
         super()._check_value(action, value)
@@ -47,7 +51,7 @@ class Parser(argparse.ArgumentParser):
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command; a TwofoldError is printed and ends it with exit status 1."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    options = _parser(words[0] if words else "").parse_args(words)
+    options = _create_parser(words[0] if words else "").parse_args(words)
     try:
         status = options.func(options)
     except TwofoldError as error:
@@ -58,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     raise SystemExit(status)
 
 
-def _parser(called: str) -> Parser:
+def _create_parser(called: str) -> Parser:
     parser = Parser(prog="twofold-pipelines", description="The six steps as one Kubeflow pipeline.")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
     for name, (module, help_) in COMMANDS.items():

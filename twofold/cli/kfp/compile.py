@@ -1,15 +1,14 @@
-"""`twofold-pipelines compile`: the pipeline as a file for a Kubeflow server."""
+"""`twofold-pipelines compile`: writes the pipeline as a file for a Kubeflow server."""
 
 import argparse
 from pathlib import Path
 
 from twofold.cli.kfp import options as common
-from twofold.kubeflow.definition.compiler import compile_to
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add `compile` to the command line."""
-    parser = subparsers.add_parser("compile", help="write the pipeline as a file that Kubeflow takes")
+    parser = subparsers.add_parser("compile", help="write the pipeline as a file for Kubeflow")
     parser.add_argument(
         "-o", "--output", type=Path, default=Path("training.yaml"), metavar="FILE", help="(%(default)s)"
     )
@@ -18,12 +17,6 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def _compile(options: argparse.Namespace) -> int:
-    compile_to(
-        options.output,
-        cpu=options.cpu,
-        images=common.images_from(options),
-        resources=common.resources_from(options),
-        params=common.params_from(options),
-    )
+    common.compile_from(options, options.output, common.params_from(options))
     print(options.output)
     return 0

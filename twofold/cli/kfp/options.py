@@ -1,7 +1,6 @@
-"""What the commands have in common on their command line: images, resources, parameters.
+"""Command-line options that several commands share: images, resources, parameters, server.
 
-In: argparse's options. Out: images, resources, sections of parameters and the run's arguments, all checked before
-anything is compiled or sent.
+Adds them to argparse parsers, and turns parsed options into checked values before anything is compiled or sent.
 """
 
 import argparse
@@ -12,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from twofold.kubeflow.definition.images import Images, by_digest, images_named
-from twofold.kubeflow.definition.resources import DEFAULT, Resources, load
+from twofold.kubeflow.definition.compiler import Sections, compile_pipeline
+from twofold.kubeflow.definition.images import Images, has_digest, parse_images
+from twofold.kubeflow.definition.resources import DEFAULT, load_resources
 from twofold.orchestration.params_file import PARAMS, assign, check_all, load_yaml, project_root
 
 if TYPE_CHECKING:
@@ -27,10 +27,10 @@ def add_compile_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--cpu",
         action="store_true",
-        help="ask the cluster for nothing: no GPU, node, volume, secret, security context or retry. For a cluster "
+        help="request nothing from the cluster: no GPU, node, volume, secret, security context or retry. For a cluster "
         "without GPUs, give a --resources without them instead",
     )
-    group.add_argument("--resources", type=Path, metavar="FILE", help=f"where the tasks run ({DEFAULT})")
+    group.add_argument("--resources", type=Path, metavar="FILE", help=f"what each task requests ({DEFAULT})")
     add_params_option(group)
 
 
@@ -41,18 +41,17 @@ def add_image_option(group: argparse._ActionsContainer) -> None:
         action="append",
         default=[],
         metavar="data=NAME | train=NAME",
-        help="an image by tag or, better, by digest (twofold-data and twofold-train, tagged with the git commit, as "
-        "`make images` builds them); may be given twice",
+        help="an image by tag or, better, by digest; may be given twice (twofold-data and twofold-train, tagged with "
+        "the git commit, as `make images` builds them)",
     )
 
 
 def add_params_option(group: argparse._ActionsContainer) -> None:
-    """`--params`."""
     group.add_argument("--params", type=Path, metavar="FILE", help=f"the parameters ({PARAMS} of the project)")
 
 
 def add_argument_options(parser: argparse.ArgumentParser) -> None:
-    """`-p` and `--force`: what one run is given."""
+    """`-p` and `--force`: the arguments of one run."""
     group = parser.add_argument_group("this run")
     group.add_argument(
         "-p",
@@ -61,25 +60,25 @@ def add_argument_options(parser: argparse.ArgumentParser) -> None:
         default=[],
         dest="assignments",
         metavar="SECTION.KEY=VALUE",
-        help="a parameter for this run, checked before anything starts; may be given many times",
+        help="a parameter for this run, checked before anything starts; may be repeated",
     )
     group.add_argument(
         "--force",
         default="",
         metavar="TEXT",
-        help="part of every cache key: a text not used before (a date, a ticket) makes every step run again",
+        help="part of every cache key: a new text (a date, a ticket) makes every step run again",
     )
 
 
 def add_connection_options(parser: argparse.ArgumentParser) -> None:
-    """`--host` and how to be let in, named as kfp's own command line and kfp.Client name them."""
+    """`--host` and the credentials, named as in kfp's own command line and kfp.Client."""
     group = parser.add_argument_group("the server")
     address = os.environ.get("KF_PIPELINES_ENDPOINT")
     group.add_argument(
         "--host",
         "--endpoint",
         metavar="URL",
-        type=_address,
+        type=_parse_address,
         default=address,
         required=not address,
         help="Kubeflow Pipelines' API or UI, with http:// or https:// (KF_PIPELINES_ENDPOINT)",
@@ -87,24 +86,24 @@ def add_connection_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--ui-host",
         metavar="URL",
-        type=_address,
+        type=_parse_address,
         default=os.environ.get("KF_PIPELINES_UI_ENDPOINT"),
-        help="where a browser finds the UI, for links (KF_PIPELINES_UI_ENDPOINT; else --host)",
+        help="address of the UI for links (KF_PIPELINES_UI_ENDPOINT, otherwise --host)",
     )
-    group.add_argument("-n", "--namespace", metavar="NAME", help="your namespace, where the server has many users")
+    group.add_argument("-n", "--namespace", metavar="NAME", help="your namespace on a multi-user server")
     token = group.add_mutually_exclusive_group()
     token.add_argument(
         "--token-file",
         type=Path,
         metavar="FILE",
-        help="holds the bearer token; read at every call, so that one that is renewed stays good",
+        help="holds the bearer token; read at every call, so a renewed token is used",
     )
     token.add_argument(
         "--token",
         "--existing-token",
         metavar="TOKEN",
-        help="the bearer token itself; everyone on this machine can see it in the list of processes: use --token-file "
-        "or the variable KFP_TOKEN instead (a session's cookies go into KFP_COOKIES)",
+        help="the bearer token itself, visible to everyone in this machine's process list: prefer --token-file or the "
+        "variable KFP_TOKEN (a session's cookies go into KFP_COOKIES)",
     )
     group.add_argument(
         "--client-id",
@@ -117,68 +116,69 @@ def add_connection_options(parser: argparse.ArgumentParser) -> None:
         "--ssl-ca-cert",
         type=Path,
         metavar="FILE",
-        help="certificate of the authority that signed the host's",
+        help="certificate of the authority that signed the host's certificate",
     )
 
 
 def images_from(options: argparse.Namespace) -> Images:
-    """The two images; a warning is printed for one without a digest.
+    """The two images; prints a warning for each without a digest.
 
     Raises:
-        ParameterError: as `images_named`.
+        ParameterError: as for `parse_images`.
     """
-    images = images_named(options.image)
+    images = parse_images(options.image)
     for name in images:
-        if not by_digest(name):
+        if not has_digest(name):
             print(
-                f"warning: {name} is named by its tag, which can be moved to other content without the cache noticing; "
-                "name it by digest (NAME@sha256:...)",
+                f"warning: {name} is named by its tag, which can be moved to other content without Kubeflow's cache "
+                "noticing; name it by digest (NAME@sha256:...)",
                 file=sys.stderr,
             )
     return images
 
 
-def resources_from(options: argparse.Namespace) -> Resources:
-    """The file of --resources, checked."""
-    return load(options.resources)
-
-
 def params_from(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
     """Every section of --params as plain values, checked: the defaults of the compiled pipeline."""
-    values = load_yaml(_params_file(options))
-    return {name: section.model_dump(mode="json") for name, section in check_all(values).items()}
+    sections = check_all(load_yaml(_params_file(options)))
+    return {name: section.model_dump(mode="json") for name, section in sections.items()}
 
 
 def overrides_from(options: argparse.Namespace) -> dict[str, Any]:
-    """The arguments of a run: every section that `-p` changes, whole; and `force`.
+    """The arguments of a run: each section that `-p` changes, complete, and `force`.
 
     Raises:
-        ParameterError: an unknown section or key, or a value of another type or out of range.
+        ParameterError: an unknown section or key, or a value of the wrong type or out of range.
     """
     path = _params_file(options)
     values = load_yaml(path)
     changed = assign(values, options.assignments, path)
     sections = check_all(values)
-    found: dict[str, Any] = {name: sections[name].model_dump(mode="json") for name in changed}
-    return found | ({"force": options.force} if options.force else {})
+    overrides: dict[str, Any] = {name: sections[name].model_dump(mode="json") for name in changed}
+    return overrides | ({"force": options.force} if options.force else {})
 
 
 def connection_from(options: argparse.Namespace) -> "Connection":
-    """The server that the connection options name."""
-    from twofold.kubeflow.server.connection import Connection  # kfp takes a while to import
+    from twofold.kubeflow.server.connection import Connection  # importing kfp takes long
 
-    return Connection(**{each.name: getattr(options, each.name) for each in fields(Connection)})
+    return Connection(**{field.name: getattr(options, field.name) for field in fields(Connection)})
+
+
+def compile_from(options: argparse.Namespace, path: Path, params: Sections) -> None:
+    """Compile the pipeline into a file."""
+    images = images_from(options)
+    resources = load_resources(options.resources)  # checked even if --cpu then ignores it
+    compile_pipeline(path, images=images, resources=None if options.cpu else resources, params=params)
 
 
 def _params_file(options: argparse.Namespace) -> Path:
     return options.params or project_root() / PARAMS
 
 
-def _address(text: str) -> str:
+def _parse_address(text: str) -> str:
     parts = urlsplit(text)
     if parts.username or parts.password:
         raise argparse.ArgumentTypeError("credentials in the address would be printed with it; use --token-file")
-    # The text is not repeated: what was meant may have been user:password@host.
+    # Not repeating the text, which may be meant as user:password@host.
     if parts.scheme not in ("http", "https") or not parts.netloc or parts.query or parts.fragment:
-        raise argparse.ArgumentTypeError("no address; write http://HOST:PORT or https://HOST/PATH")
+        raise argparse.ArgumentTypeError("not an address; write http://HOST:PORT or https://HOST/PATH")
     return text.rstrip("/")

@@ -1,4 +1,4 @@
-"""`twofold-pipelines run`: the whole pipeline on this machine, in processes or in containers."""
+"""`twofold-pipelines run`: runs the whole pipeline on this machine, in processes or in containers."""
 
 import argparse
 from pathlib import Path
@@ -20,10 +20,10 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         choices=("subprocess", "docker"),
         default="subprocess",
         help="subprocess: in this environment, recorded in its MLflow store; docker: in the images, as non-root, with "
-        "an MLflow server of its own (%(default)s)",
+        "its own MLflow server (%(default)s)",
     )
     parser.add_argument(
-        "--root", type=Path, default=ROOT, metavar="DIR", help="where the runs' files go, a folder a run (%(default)s)"
+        "--root", type=Path, default=ROOT, metavar="DIR", help="folder for the runs' files (%(default)s)"
     )
     common.add_image_option(parser)
     common.add_params_option(parser)
@@ -38,7 +38,7 @@ def _run(options: argparse.Namespace) -> int:
     try:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise TwofoldError(f"{root}: cannot be made ({error.strerror}); name another folder with --root") from None
+        raise TwofoldError(f"{root}: cannot be created ({error.strerror}); name another folder with --root") from None
     if options.runner == "docker":
         from twofold.kubeflow.local.docker_runner import run_in_containers
 

@@ -1,7 +1,4 @@
-"""The names of the two images that the tasks run in.
-
-In: names as a person writes them. Out: the same, if they say which images are meant.
-"""
+"""Parses and checks the names of the two container images that the tasks run in."""
 
 import re
 import subprocess
@@ -23,58 +20,53 @@ class Images(NamedTuple):
     train: str
 
 
-def image(name: str) -> str:
-    """The name itself.
+def check_image(name: str) -> str:
+    """Return the name if it identifies one image.
 
     Raises:
-        ParameterError: it is no image's name, has neither tag nor digest, or the tag `latest`.
+        ParameterError: not an image name, neither tag nor digest, or the tag `latest`.
     """
-    found = _NAME.match(name)
-    if not found:
+    match = _NAME.match(name)
+    if not match:
         raise ParameterError(
             f"image {name!r}: not a name like registry.example/twofold-train:1a2b3c or NAME@sha256:..."
         )
-    if found["digest"]:
-        return name
-    if found["tag"] in (None, "latest"):
+    if not match["digest"] and match["tag"] in (None, "latest"):
+        found = "the tag latest" if match["tag"] else "no tag, which means latest"
         raise ParameterError(
-            f"image {name}: {'no tag, which means latest' if found['tag'] is None else 'the tag latest'} names other "
-            "content every week, and Kubeflow's cache would not notice; give a tag that stays, or better a digest"
+            f"image {name}: {found}; its content changes and Kubeflow's cache does not notice; use a fixed tag or, "
+            "better, a digest"
         )
     return name
 
 
-def images_named(words: Sequence[str]) -> Images:
-    """The images that `--image` names; those that it does not are ours, tagged with the git commit.
-
-    Args:
-        words: `data=NAME` or `train=NAME`.
+def parse_images(words: Sequence[str]) -> Images:
+    """Parse `data=NAME` and `train=NAME`; an image that is not given is ours, tagged with the git commit.
 
     Raises:
-        ParameterError: an unknown target, no tag, or the tag `latest`.
+        ParameterError: an unknown target, or as for `check_image`.
     """
     given: dict[str, str] = {}
     for word in words:
         target, equals, name = word.partition("=")
         if not equals or target not in Images._fields:
             raise ParameterError(f"--image {word}: write it as data=NAME or train=NAME")
-        given[target] = image(name)
+        given[target] = check_image(name)
     if len(given) < len(Images._fields):
-        commit = _commit()
+        commit = _git_commit()
         given = {target: f"twofold-{target}:{commit}" for target in Images._fields} | given
     return Images(**given)
 
 
-def by_digest(image: str) -> bool:
-    """Whether the name can mean one content only."""
+def has_digest(image: str) -> bool:
     return "@sha256:" in image
 
 
-def _commit() -> str:
+def _git_commit() -> str:
     try:
         done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
     except (FileNotFoundError, subprocess.CalledProcessError):
         raise ParameterError(
-            "no git commit here by which images are tagged; give --image data=... --image train=..."
+            "found no git commit to name the default images by; give --image data=... --image train=..."
         ) from None
     return done.stdout.strip()

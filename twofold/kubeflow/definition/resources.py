@@ -1,7 +1,6 @@
-"""Where the tasks run: the typed form of `pipelines/resources.yaml`.
+"""Typed model of `pipelines/resources.yaml`: what each task requests from the cluster, and what all tasks share.
 
-In: that file. Out: for each task CPU, memory, GPU, node, time and retries; for all of them the security context,
-secrets, volumes, labels. What is left out is not asked for.
+Reads and checks that file; returns `Resources`. Optional keys that are left out are not set on the pods.
 """
 
 from pathlib import Path
@@ -15,49 +14,49 @@ from twofold.core.errors import ParameterError
 from twofold.orchestration.params_file import STEPS, project_root
 
 TASKS = (*STEPS, "notify")  # the steps in their order, and the exit task
-WITH_GPU = ("train_head", "finetune_all", "evaluate", "register")  # tasks that may ask for one
+WITH_GPU = ("train_head", "finetune_all", "evaluate", "register")  # tasks that may request one
 DEFAULT = Path("pipelines/resources.yaml")  # in the project's folder
 
 Task = Literal["ingest", "preprocess", "train_head", "finetune_all", "evaluate", "register", "notify"]
 Cpu = Annotated[str, Field(pattern=r"^([1-9][0-9]*(\.[0-9]+)?|0\.[0-9]*[1-9]|[1-9][0-9]*m)$")]
 Bytes = Annotated[str, Field(pattern=r"^[1-9][0-9]*(Ki|Mi|Gi|Ti)$")]
 Duration = Annotated[str, Field(pattern=r"^[1-9][0-9]*[smh]$")]
-Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$")]  # of an object in Kubernetes
-Key = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$", max_length=253)]  # of a secret's entry
+Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$")]  # of a Kubernetes object
+Key = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$", max_length=253)]  # in a secret
 Label = Annotated[str, Field(pattern=r"^([a-z0-9.-]{1,253}/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$")]
 LabelValue = Annotated[str, Field(pattern=r"^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$")]
 Variable = Annotated[str, Field(pattern=r"^[A-Z_][A-Z0-9_]*$")]
 MountPath = Annotated[str, Field(pattern=r"^/[^:\s]+$")]
 
 
-class Part(BaseModel):
-    """A piece of the file: strict, frozen, closed to unknown keys."""
+class StrictModel(BaseModel):
+    """A section of the file: strict types, frozen, unknown keys forbidden."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-class Gpu(Part):
-    type: Label = Field(description="resource name of the GPU on its nodes, such as nvidia.com/gpu")
-    count: int = Field(description="1: more is refused until a step uses more")
+class Gpu(StrictModel):
+    type: Label = Field(description="resource name of the GPU, such as nvidia.com/gpu")
+    count: int = Field(description="number of GPUs; must be 1, because no step uses more")
 
     @field_validator("count")
     @classmethod
-    def _one(cls, count: int) -> int:
+    def _check_count(cls, count: int) -> int:
         if count != 1:
-            raise ValueError("must be 1: no step uses more than one GPU yet, and the others would be paid for idle")
+            raise ValueError("must be 1: no step uses more than one GPU yet, and the others would be idle")
         return count
 
 
-class Toleration(Part):
-    key: Label | None = Field(default=None, description="of the taint; without it (and operator Exists) every taint")
-    operator: Literal["Equal", "Exists"] = Field(default="Equal", description="how key and value are compared")
-    value: LabelValue | None = Field(default=None, description="of the taint, for Equal")
+class Toleration(StrictModel):
+    key: Label | None = Field(default=None, description="key of the taint; if left out, all taints (with Exists)")
+    operator: Literal["Equal", "Exists"] = Field(default="Equal", description="how the taint is matched")
+    value: LabelValue | None = Field(default=None, description="value of the taint, with operator Equal only")
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(
-        default=None, description="of the taint; without it every effect"
+        default=None, description="effect of the taint; if left out, all effects"
     )
 
     @model_validator(mode="after")
-    def _as_kubernetes_takes_it(self) -> "Toleration":
+    def _check_as_kubernetes_does(self) -> "Toleration":
         if self.operator == "Equal" and self.key is None:
             raise ValueError("without a key the operator must be Exists")
         if self.operator == "Exists" and self.value is not None:
@@ -65,91 +64,91 @@ class Toleration(Part):
         return self
 
 
-class Retries(Part):
-    count: int = Field(description="tries after the first one, 0 to 20", ge=0, le=20)
+class Retries(StrictModel):
+    count: int = Field(description="number of retries, 0 to 20", ge=0, le=20)
     backoff: Duration = Field(description="wait before the first retry, such as 60s")
-    factor: int = Field(description="by which the wait grows from retry to retry, 1 to 10", ge=1, le=10)
+    factor: int = Field(description="factor by which the wait grows with each retry, 1 to 10", ge=1, le=10)
 
     @model_validator(mode="after")
-    def _within_a_day(self) -> "Retries":
-        last = seconds(self.backoff) * self.factor ** max(self.count - 1, 0)
+    def _check_last_wait(self) -> "Retries":
+        last = parse_duration(self.backoff) * self.factor ** max(self.count - 1, 0)
         if last > 24 * 3600:
-            raise ValueError(f"the wait before retry {self.count} would be {last} seconds; a day (86400) at most")
+            raise ValueError(f"the wait before retry {self.count} would be {last} seconds; at most 86400 (a day)")
         return self
 
 
-class Step(Part):
-    cpu: Cpu = Field(description="cores asked for and allowed, such as 4 or 500m, as text")
-    memory: Bytes = Field(description="memory asked for and allowed, such as 16Gi")
-    gpu: Gpu | None = Field(default=None, description="for train_head, finetune_all, evaluate and register")
-    shm: Bytes | None = Field(default=None, description="size of /dev/shm, in memory; counts against `memory`")
+class Step(StrictModel):
+    cpu: Cpu = Field(description="CPU request and limit, such as 4 or 500m, as text")
+    memory: Bytes = Field(description="memory request and limit, such as 16Gi")
+    gpu: Gpu | None = Field(default=None, description="GPU request of train_head, finetune_all, evaluate, register")
+    shm: Bytes | None = Field(default=None, description="size of /dev/shm, in memory; counts towards `memory`")
     node_selector: dict[Label, LabelValue] = Field(
         default_factory=dict, description="labels that the node must have, such as nvidia.com/gpu.product"
     )
-    tolerations: list[Toleration] = Field(default_factory=list, description="taints of nodes that are no obstacle")
-    timeout: Duration = Field(description="after which a try is stopped, such as 6h")
-    retries: Retries = Field(description="tries after a failure, with growing waits")
+    tolerations: list[Toleration] = Field(default_factory=list, description="taints that the pod tolerates")
+    timeout: Duration = Field(description="time limit of each try, such as 6h")
+    retries: Retries = Field(description="retries after a failure, with exponential backoff")
 
 
-class Security(Part):
-    run_as_user: int = Field(description="user id of the process, 1 or more: never root", ge=1)
+class Security(StrictModel):
+    run_as_user: int = Field(description="user id of the process, 1 or more (never root)", ge=1)
     run_as_group: int = Field(description="group id of the process, 1 or more", ge=1)
 
 
-class Secret(Part):
-    name: Name = Field(description="of the Kubernetes secret, in the namespace of the runs")
-    keys: dict[Key, Variable] = Field(description="which of its keys becomes which environment variable", min_length=1)
-    tasks: list[Task] = Field(description="that get it", min_length=1)
-    optional: bool = Field(default=False, description="whether the tasks run without it, too")
+class Secret(StrictModel):
+    name: Name = Field(description="name of the Kubernetes secret, in the namespace of the runs")
+    keys: dict[Key, Variable] = Field(description="environment variable for each key of the secret", min_length=1)
+    tasks: list[Task] = Field(description="tasks that get it", min_length=1)
+    optional: bool = Field(default=False, description="whether the tasks may start without it")
 
 
-class Volume(Part):
-    claim: Name = Field(description="name of the persistent volume claim, which must exist")
+class Volume(StrictModel):
+    claim: Name = Field(description="name of an existing persistent volume claim")
     path: MountPath = Field(description="where it is mounted")
-    tasks: list[Task] = Field(description="that get it", min_length=1)
-    variable: Variable | None = Field(default=None, description="environment variable that gets the path")
+    tasks: list[Task] = Field(description="tasks that get it", min_length=1)
+    variable: Variable | None = Field(default=None, description="environment variable that holds the path")
 
 
-class Resources(Part):
+class Resources(StrictModel):
     """The whole file."""
 
-    steps: dict[Task, Step] = Field(description="what each task asks of the cluster")
-    security: Security = Field(description="who the process in the pod is; that it is not root is always set")
+    steps: dict[Task, Step] = Field(description="what each task requests from the cluster")
+    security: Security = Field(description="user of the process in the pod; runAsNonRoot is always set")
     secrets: dict[Literal["s3", "mlflow", "webhook"], Secret] = Field(
         default_factory=dict, description="Kubernetes secrets that become environment variables"
     )
     image_pull_secrets: list[Name] = Field(default_factory=list, description="secrets for pulling the images")
-    labels: dict[Label, LabelValue] = Field(default_factory=dict, description="of every pod")
+    labels: dict[Label, LabelValue] = Field(default_factory=dict, description="labels of every pod")
     environment: dict[Variable, str] = Field(
-        default_factory=dict, description="plain variables of every task; nothing secret"
+        default_factory=dict, description="environment variables of every task; not for secrets"
     )
-    volumes: list[Volume] = Field(default_factory=list, description="claims that are mounted")
+    volumes: list[Volume] = Field(default_factory=list, description="persistent volume claims that are mounted")
 
     @field_validator("steps")
     @classmethod
-    def _all_of_them(cls, steps: dict[Task, Step]) -> dict[Task, Step]:
+    def _check_tasks(cls, steps: dict[Task, Step]) -> dict[Task, Step]:
         missing = [name for name in TASKS if name not in steps]
         if missing:
             raise ValueError(f"missing: {', '.join(missing)}")
         wrong = [name for name, step in steps.items() if step.gpu and name not in WITH_GPU]
         if wrong:
-            raise ValueError(f"{', '.join(wrong)}: uses no GPU; these may ask for one: {', '.join(WITH_GPU)}")
+            raise ValueError(f"{', '.join(wrong)}: uses no GPU; these may request one: {', '.join(WITH_GPU)}")
         return steps
 
 
-def seconds(duration: str) -> int:
-    """`90s`, `10m` or `6h` in seconds."""
-    return int(duration[:-1]) * {"s": 1, "m": 60, "h": 3600}[duration[-1]]
+def parse_duration(text: str) -> int:
+    """Seconds of `90s`, `10m` or `6h`."""
+    return int(text[:-1]) * {"s": 1, "m": 60, "h": 3600}[text[-1]]
 
 
-def load(path: Path | None = None) -> Resources:
-    """The file, checked.
+def load_resources(path: Path | None = None) -> Resources:
+    """Read and check the file.
 
     Args:
         path: None for the project's own, `pipelines/resources.yaml`.
 
     Raises:
-        ParameterError: it is missing or no YAML, or values are wrong, missing or unknown; all of them are listed.
+        ParameterError: missing file, invalid YAML, or wrong, missing or unknown values; all of them are listed.
     """
     path = path or project_root() / DEFAULT
     try:
@@ -161,12 +160,9 @@ def load(path: Path | None = None) -> Resources:
     try:
         return Resources.model_validate(values)
     except ValidationError as error:
-        lines = [f"{'.'.join(map(str, p['loc'])) or 'the file'}: {_told(p)}" for p in error.errors()]
-        raise ParameterError(f"{path}:\n  " + "\n  ".join(lines)) from None
-
-
-def _told(problem: object) -> str:
-    assert isinstance(problem, dict)  # noqa: S101  (pydantic's own form)
-    if problem["type"] == "missing":
-        return "missing"
-    return f"found {problem['input']!r}; {problem['msg']}"
+        problems = [
+            f"{'.'.join(map(str, each['loc'])) or 'the file'}: "
+            + ("missing" if each["type"] == "missing" else f"found {each['input']!r}; {each['msg']}")
+            for each in error.errors()
+        ]
+        raise ParameterError("\n  ".join([f"{path}:", *problems])) from None

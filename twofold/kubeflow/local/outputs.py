@@ -1,6 +1,6 @@
-"""What a local run must have left behind: every task's every output, whole.
+"""Checks that a local run wrote every output of every task.
 
-In: a run's folder (`<task>/<output>`) and the pipeline. Out: nothing, or an error that names what is missing.
+Reads a run's folder (`<task>/<output>`) and the pipeline; raises an error that names what is missing.
 """
 
 from pathlib import Path
@@ -12,54 +12,53 @@ from twofold.core.artifacts import digest, read_json
 from twofold.core.errors import ArtifactError
 from twofold.orchestration.run_summary import Files
 
-EXECUTED = "executor_output.json"  # in which kfp's executor keeps what a task returned
-WITHOUT_FILE = "system.ClassificationMetrics"  # lives in the metadata alone
-NAMED = {"ingest": "raw", "preprocess": "data", "train-head": "model", "finetune-all": "model"} | {
-    "evaluate": "evaluation",
-    "register": "registration",
-}  # the output of a task whose bytes its digest is made of
+EXECUTOR_OUTPUT = "executor_output.json"  # in which kfp's executor records what a task returned
+WITHOUT_FILE = "system.ClassificationMetrics"  # stored in the metadata only
+# The output of each task that its parameter `digest` is computed from.
+DIGESTED = {"ingest": "raw", "preprocess": "data", "train-head": "model", "finetune-all": "model"}
+DIGESTED |= {"evaluate": "evaluation", "register": "registration"}
 
 
 def check_outputs(folder: Path, pipeline: Any) -> None:
-    """Hold a run's folder to what the pipeline's tasks say they write.
+    """Check a run's folder against the outputs that the pipeline's tasks declare.
 
     Raises:
-        ArtifactError: listing every output that is missing or empty, or that is not what its task has named.
+        ArtifactError: listing every output that is missing or empty, or that differs from its task's digest.
     """
-    spec = MessageToDict(pipeline.pipeline_spec)
     problems: list[str] = []
-    for component in spec["components"].values():
-        if "executorLabel" not in component:
-            continue
-        task = component["executorLabel"].removeprefix("exec-")
-        problems += [f"{task}: {problem}" for problem in _problems(folder / task, task, component)]
+    for component in MessageToDict(pipeline.pipeline_spec)["components"].values():
+        if "executorLabel" in component:
+            task = component["executorLabel"].removeprefix("exec-")
+            problems += [f"{task}: {problem}" for problem in _find_problems(folder / task, task, component)]
     if problems:
-        raise ArtifactError(f"{folder}: the run is not whole:\n  " + "\n  ".join(problems))
+        raise ArtifactError(f"{folder}: the run is incomplete:\n  " + "\n  ".join(problems))
 
 
-def _problems(folder: Path, task: str, component: dict[str, Any]) -> list[str]:
+def _find_problems(folder: Path, task: str, component: dict[str, Any]) -> list[str]:
     outputs = component.get("outputDefinitions", {})
-    if not (folder / EXECUTED).is_file():
-        return ["has not run to its end"]
-    told = read_json(folder / EXECUTED)
-    found = []
+    if not (folder / EXECUTOR_OUTPUT).is_file():
+        return ["did not finish"]
+    returned = read_json(folder / EXECUTOR_OUTPUT)
+    problems = []
     for name, artifact in outputs.get("artifacts", {}).items():
         path = folder / name
         if artifact["artifactType"]["schemaTitle"] == WITHOUT_FILE:
-            shown = told["artifacts"][name]["artifacts"][0].get("metadata")
-            found += [] if shown else [f"{name} shows nothing"]
+            if not returned["artifacts"][name]["artifacts"][0].get("metadata"):
+                problems.append(f"{name} holds no metadata")
         elif not path.exists() or not (any(path.iterdir()) if path.is_dir() else path.stat().st_size):
-            found.append(f"{name} is missing or empty ({path})")
+            problems.append(f"{name} is missing or empty ({path})")
     for name in outputs.get("parameters", {}):
-        if not told.get("parameterValues", {}).get(name):
-            found.append(f"{name} was not returned")
-    if not found and task in NAMED and told["parameterValues"]["digest"] != digest(folder / NAMED[task]):
-        found.append(f"{NAMED[task]} is not what the task has named by its digest")
-    return found
+        if not returned.get("parameterValues", {}).get(name):
+            problems.append(f"{name} was not returned")
+    if not problems and task in DIGESTED:
+        output = DIGESTED[task]
+        if returned["parameterValues"]["digest"] != digest(folder / output):
+            problems.append(f"{output} differs from the digest that the task returned")
+    return problems
 
 
 def summary_files(folder: Path) -> Files:
-    """What the summary reads, in a run's folder."""
+    """The files of a run's folder that the run's summary reads."""
     return Files(
         ingest=folder / "ingest" / "metrics",
         preprocess=folder / "preprocess" / "metrics",

@@ -1,7 +1,7 @@
-"""The pipeline on this machine through one of kfp's local runners, in processes here.
+"""Runs the pipeline on this machine with one of kfp's local runners.
 
-In: parameters, and the images where the tasks run in containers. Out: a folder a task below the run's folder. Whether a
-run succeeded is judged by the files that it wrote, never by what the runner says.
+Takes parameters and, for containers, images; returns the run's folder, with one folder per task. A run has succeeded if
+all its files are there, whatever the runner reports.
 """
 
 import os
@@ -14,17 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from twofold.core.errors import TwofoldError
-from twofold.kubeflow.definition.compiler import Sections, build
+from twofold.kubeflow.definition.compiler import Sections, build_pipeline
 from twofold.kubeflow.definition.images import Images
 from twofold.kubeflow.local.outputs import check_outputs
 
 
 def run_in_processes(root: Path, params: Sections, arguments: Mapping[str, Any]) -> Path:
-    """Run every task as a process in this environment and this folder; returns the run's folder.
-
-    Raises:
-        TwofoldError: a task failed, or an expected output is missing.
-    """
+    """Run every task as a process in this environment and the current folder; see `run_pipeline`."""
     from kfp.local import SubprocessRunner
 
     return run_pipeline(root / "runs", SubprocessRunner(use_venv=False), None, params, arguments)
@@ -33,55 +29,54 @@ def run_in_processes(root: Path, params: Sections, arguments: Mapping[str, Any])
 def run_pipeline(
     root: Path, runner: Any, images: Images | None, params: Sections, arguments: Mapping[str, Any]
 ) -> Path:
-    """Run the pipeline with one of kfp's local runners and look at what it wrote.
+    """Run the pipeline and check its outputs.
 
     Args:
-        root: gets a folder for this run, which is all that the runner is shown of it.
-        runner: kfp's.
-        images: of the tasks; None where the runner has no use for them.
-        params: every section, checked.
-        arguments: of this run.
+        root: gets a folder for this run, the only one that the runner sees.
+        runner: one of kfp's local runners.
+        images: None for a runner without containers.
 
     Returns:
-        The folder that holds a folder a task.
+        The run's folder, which holds one folder per task.
 
     Raises:
         TwofoldError: a task failed, or an expected output is missing.
     """
     from kfp import local
 
-    pipeline = build(images, None, params=params)
+    pipeline = build_pipeline(images, None, params=params)
     root.mkdir(parents=True, exist_ok=True)
-    # Another run may be under way beside this one, and an earlier one's files are no business of a container.
-    own = Path(tempfile.mkdtemp(prefix=f"{datetime.now().astimezone():%Y-%m-%d-%H-%M-%S}-", dir=root))
-    # Whoever the process in an image is has to write here, and nobody may remove another one's files.
-    own.chmod(0o1777 if images else 0o755)
+    # A folder of its own: other runs may be active, and a container must not see their files.
+    run_root = Path(tempfile.mkdtemp(prefix=f"{datetime.now().astimezone():%Y-%m-%d-%H-%M-%S}-", dir=root))
+    # Any user of an image must be able to write here, but (sticky bit) not to remove other users' files.
+    run_root.chmod(0o1777 if images else 0o755)
     failure = ""
-    with tempfile.TemporaryDirectory() as scratch, _quiet_environment():
-        # kfp deletes its workspace: it gets an empty folder of its own, never one with data in it.
-        local.init(runner=runner, pipeline_root=str(own), workspace_root=str(Path(scratch) / "workspace"))
+    with tempfile.TemporaryDirectory() as scratch, _unbuffered_tasks():
+        # kfp deletes its workspace, so it gets an empty folder, never one with data in it.
+        local.init(runner=runner, pipeline_root=str(run_root), workspace_root=str(Path(scratch) / "workspace"))
         try:
             pipeline(**arguments)
         except (RuntimeError, ValueError, OSError) as error:
-            # A task that failed; an output that is not there; an engine that has no such image.
+            # A failed task, a missing output, or an image that the engine does not have.
             failure = str(error) or type(error).__name__
-    made = sorted(own.iterdir())
-    if failure or len(made) != 1:
-        raise TwofoldError(f"the pipeline failed: {failure or 'it left no folder'}; see the lines above, and {own}")
-    check_outputs(made[0], pipeline)
-    return made[0]
+    folders = sorted(run_root.iterdir())
+    if failure or len(folders) != 1:
+        raise TwofoldError(
+            f"the pipeline failed: {failure or 'it left no folder'}; see the lines above, and {run_root}"
+        )
+    check_outputs(folders[0], pipeline)
+    return folders[0]
 
 
 @contextmanager
-def _quiet_environment() -> Iterator[None]:
-    """Tasks whose lines appear as they are written."""
+def _unbuffered_tasks() -> Iterator[None]:
+    """Let tasks print their lines immediately."""
     before = os.environ.get("PYTHONUNBUFFERED")
     os.environ["PYTHONUNBUFFERED"] = "1"
     sys.stdout.flush()
     try:
         yield
     finally:
-        if before is None:
-            del os.environ["PYTHONUNBUFFERED"]
-        else:
+        del os.environ["PYTHONUNBUFFERED"]
+        if before is not None:
             os.environ["PYTHONUNBUFFERED"] = before

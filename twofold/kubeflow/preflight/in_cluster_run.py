@@ -1,7 +1,8 @@
-"""`doctor --in-cluster`: the checks as a short run, in two pods placed as `ingest` and `finetune_all` are.
+"""`doctor --in-cluster`: runs the checks in two pods, placed like those of `ingest` and `finetune_all`.
 
-In: a server, images, resources, sections. Out: the findings of the pods. Kubeflow's API gives no task's output; it is
-their log that is read, from Kubernetes where the kubeconfig reaches it, else through Kubeflow's own addresses.
+Takes a server, images, resources and parameters; returns the pods' findings. Kubeflow's API does not give a task's
+output, so the findings are read from the pods' logs: from Kubernetes if the kubeconfig allows it, otherwise through
+Kubeflow's own log addresses.
 """
 
 import contextlib
@@ -24,25 +25,24 @@ from urllib3.exceptions import HTTPError
 
 from twofold.core.errors import ServerError
 from twofold.core.progress import say
-from twofold.kubeflow.definition.compiler import project_module
+from twofold.kubeflow.definition.compiler import import_project_module
 from twofold.kubeflow.definition.images import Images
 from twofold.kubeflow.definition.placement import place
 from twofold.kubeflow.definition.resources import Resources, Retries, Task
-from twofold.kubeflow.preflight.cluster_checks import PATIENCE, ClusterLocation
+from twofold.kubeflow.preflight.cluster_checks import TIMEOUT, ClusterLocation
 from twofold.kubeflow.server.kfp_client import Client
-from twofold.kubeflow.server.run_watcher import retry_until_answered
+from twofold.kubeflow.server.run_watcher import END_STATES, retry_until_answered
 from twofold.orchestration.preflight_findings import Finding, failure, from_log, ok
 
 NAME = "twofold-doctor"
 TASKS: tuple[Task, ...] = ("ingest", "finetune_all")
-ENDED = ("SUCCEEDED", "SKIPPED", "FAILED", "CANCELED")
-EVERY = 5.0  # seconds between two looks at the run
-# The names that Argo's templates have in Kubeflow's workflows are part of a pod's name: workflow-template-number.
+POLL_INTERVAL = 5.0  # seconds
+# A pod's name is workflow-template-number. These are Argo's templates in Kubeflow's workflows.
 TEMPLATES = ("system-container-impl", "metadata-0-{labels}-system-container-impl")
 
 
 class ClusterRunRequest(NamedTuple):
-    """What the pods are told to look at."""
+    """What the pods check."""
 
     images: Images
     resources: Resources | None  # None: `--cpu`
@@ -53,69 +53,68 @@ class ClusterRunRequest(NamedTuple):
 
 
 def run_in_cluster(
-    client: Client, cluster: ClusterLocation, asked: ClusterRunRequest, patience: float
+    client: Client, cluster: ClusterLocation, request: ClusterRunRequest, timeout: float
 ) -> list[Finding]:
     """Start the run, wait for it, and read its pods' findings.
 
     Args:
         cluster: where the pods' logs may be read.
-        patience: seconds, after which the run is stopped.
+        timeout: seconds after which the run is stopped.
     """
-    run_id = _start(client, cluster.namespace, asked)
+    run_id = _start(client, cluster.namespace, request)
     link = f"{client.link}/#/runs/details/{run_id}"
     say(f"{NAME}: {link}")
     begin = time.monotonic()
-    run = _wait(client, run_id, link, begin + patience)
+    run = _wait(client, run_id, link, begin + timeout)
     spent = time.monotonic() - begin
-    state = str(run.state) if run.state in ENDED else f"still {run.state or 'PENDING'} after {patience:.0f} s: stopped"
-    labels = len(asked.resources.labels) if asked.resources else 0
-    found, whys = _findings(client, cluster, run, labels)
-    lost = [task for task in TASKS if not any(each.check.startswith(f"{task}: ") for each in found)]
-    check, seen = "run in the cluster", f"{state} in {spent:.0f} s, {link}"
+    ended = run.state in END_STATES
+    state = str(run.state) if ended else f"still {run.state or 'PENDING'} after {timeout:.0f} s: stopped"
+    labels = len(request.resources.labels) if request.resources else 0
+    findings, reasons = _read_findings(client, cluster, run, labels)
+    missing = [task for task in TASKS if not any(each.check.startswith(f"{task}: ") for each in findings)]
+    check, text = "run in the cluster", f"{state} in {spent:.0f} s, {link}"
     if run.state != "SUCCEEDED":
-        remedy = (
-            "see the pods' events in Kubeflow's page or with `kubectl describe pod`: no node, image or claim, mostly"
-        )
-        return [*found, failure(check, seen, remedy)]
-    if lost:
-        seen = f"{seen}; nothing to be read of {', '.join(lost)} ({'; '.join(whys)})"
-        return [*found, failure(check, seen, "open the link: each task's page (Markdown) has its lines")]
-    return [*found, ok(check, seen)]
+        remedy = "see the pods' events (Kubeflow UI, `kubectl describe pod`); often a node, image or claim is missing"
+        return [*findings, failure(check, text, remedy)]
+    if missing:
+        text += f"; found no findings of {', '.join(missing)} ({'; '.join(reasons)})"
+        return [*findings, failure(check, text, "open the link: each task's Markdown page shows its findings")]
+    return [*findings, ok(check, text)]
 
 
-def pipeline(asked: ClusterRunRequest) -> Callable[..., Any]:
-    """The two tasks, each with its step's image and place, tried once and for ten minutes at most."""
-    component = project_module("components.doctor").doctor
-    resources = _once(asked.resources) if asked.resources else None
+def pipeline(request: ClusterRunRequest) -> Callable[..., Any]:
+    """Build the two tasks, each with its step's image and placement, no retries and a limit of ten minutes."""
+    component = import_project_module("components.doctor").doctor
+    resources = _without_retries(request.resources) if request.resources else None
 
     @dsl.pipeline(name=NAME, description="What the steps would find in their pods")  # type: ignore[untyped-decorator]
     def checks() -> None:
         for name in TASKS:
-            step = asked.resources.steps[name] if asked.resources else None
+            step = request.resources.steps[name] if request.resources else None
             task = component(
                 promise={
                     "task": name,
                     "gpus": step.gpu.count if step and step.gpu else 0,
                     "shm": int(parse_quantity(step.shm)) if step and step.shm else 0,
                     "checkpoints": resources is not None,
-                    "source": asked.source,
-                    "bucket": asked.bucket,
-                    "backbone": asked.backbone,
-                    "weights": asked.weights,
+                    "source": request.source,
+                    "bucket": request.bucket,
+                    "backbone": request.backbone,
+                    "weights": request.weights,
                 }
             )
             task.set_display_name(f"{name}-pod").set_caching_options(False)
-            task.set_container_image(asked.images.data if name == "ingest" else asked.images.train)
+            task.set_container_image(request.images.data if name == "ingest" else request.images.train)
             if resources is not None:
                 place(task, name, resources)
 
     return checks  # type: ignore[no-any-return]
 
 
-def _once(resources: Resources) -> Resources:
-    once = {"retries": Retries(count=0, backoff="1s", factor=1), "timeout": "10m"}
-    steps = {name: step.model_copy(update=once) for name, step in resources.steps.items()}
-    # What finetune_all has no use for, register and the others on its image have.
+def _without_retries(resources: Resources) -> Resources:
+    changes = {"retries": Retries(count=0, backoff="1s", factor=1), "timeout": "10m"}
+    steps = {name: step.model_copy(update=changes) for name, step in resources.steps.items()}
+    # finetune_all's pod also checks the secrets of register and the other tasks on its image.
     secrets = {
         name: secret.model_copy(update={"tasks": sorted({*secret.tasks, "finetune_all"})})
         for name, secret in resources.secrets.items()
@@ -124,87 +123,88 @@ def _once(resources: Resources) -> Resources:
     return resources.model_copy(update={"steps": steps, "secrets": secrets})
 
 
-def _start(client: Client, namespace: str, asked: ClusterRunRequest) -> str:
-    with tempfile.TemporaryDirectory() as scratch, contextlib.redirect_stdout(io.StringIO()):
-        # kfp prints links of its own meanwhile.
-        path = Path(scratch) / "doctor.yaml"
-        Compiler().compile(pipeline(asked), str(path))
-        started = client.create_run_from_pipeline_package(
+def _start(client: Client, namespace: str, request: ClusterRunRequest) -> str:
+    # kfp prints links of its own.
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+        path = Path(folder) / "doctor.yaml"
+        Compiler().compile(pipeline(request), str(path))
+        run = client.create_run_from_pipeline_package(
             str(path),
             run_name=f"{NAME} {time.strftime('%Y-%m-%d %H:%M:%S')}",
             experiment_name=NAME,
             namespace=namespace if client.multi_user else None,
             enable_caching=False,
         )
-    return str(started.run_id)
+    return str(run.run_id)
 
 
-def _wait(client: Client, run_id: str, link: str, until: float) -> Any:
+def _wait(client: Client, run_id: str, link: str, deadline: float) -> Any:
     last = ""
     while True:
         run = retry_until_answered(lambda: client.get_run(run_id), link)
-        if (run.state or "PENDING") != last:
-            last = run.state or "PENDING"
-            say(f"{NAME}: {last}")
-        if run.state in ENDED:
+        state = run.state or "PENDING"
+        if state != last:
+            last = state
+            say(f"{NAME}: {state}")
+        if state in END_STATES:
             return run
-        if time.monotonic() > until:
-            # A pod that finds no node would wait for one for ever, and keep the claims.
+        if time.monotonic() > deadline:
+            # A pod without a suitable node would wait forever and keep the claims.
             client.terminate_run(run_id)
             return run
-        time.sleep(EVERY)
+        time.sleep(POLL_INTERVAL)
 
 
-def _findings(client: Client, cluster: ClusterLocation, run: Any, labels: int) -> tuple[list[Finding], list[str]]:
-    """What the pods' logs hold, by the first way that gives any; and why the ways before it gave none."""
-    ways: dict[str, Callable[[], Iterator[str]]] = {
-        "Kubernetes": lambda: _from_kubernetes(cluster, run.run_id),
-        "Kubeflow": lambda: _from_kubeflow(client, cluster, run, labels),
+def _read_findings(client: Client, cluster: ClusterLocation, run: Any, labels: int) -> tuple[list[Finding], list[str]]:
+    """The findings from the first source of logs that has any, and why the sources before it had none."""
+    sources = {
+        "Kubernetes": _logs_from_kubernetes(cluster, run.run_id),
+        "Kubeflow": _logs_from_kubeflow(client, cluster, run, labels),
     }
-    whys: list[str] = []
-    for name, texts in ways.items():
-        found: list[Finding] = []
+    reasons: list[str] = []
+    for name, logs in sources.items():
+        findings: list[Finding] = []
         try:
-            for text in texts():
-                found += [each for each in from_log(text) if each not in found]
-            why = "no log of these pods"
+            for text in logs:
+                findings += [each for each in from_log(text) if each not in findings]
+            reason = "no log of these pods"
         except (ConfigException, KubernetesError, ServerError, HTTPError, OSError) as error:
-            why = client.redacted(str(getattr(error, "reason", None) or error).splitlines()[0])
-        if found:
-            return found, whys
-        whys.append(f"{name}: {why}")
-    return [], whys
+            reason = client.without_secrets(str(getattr(error, "reason", None) or error).splitlines()[0])
+        if findings:
+            return findings, reasons
+        reasons.append(f"{name}: {reason}")
+    return [], reasons
 
 
-def _from_kubernetes(cluster: ClusterLocation, run_id: str) -> Iterator[str]:
+def _logs_from_kubernetes(cluster: ClusterLocation, run_id: str) -> Iterator[str]:
     api = CoreV1Api(cluster.connect())
     selector = f"pipeline/runid={run_id}"
-    pods = api.list_namespaced_pod(cluster.namespace, label_selector=selector, _request_timeout=PATIENCE)
+    pods = api.list_namespaced_pod(cluster.namespace, label_selector=selector, _request_timeout=TIMEOUT)
     for pod in pods.items:
         try:
             yield api.read_namespaced_pod_log(
-                pod.metadata.name, cluster.namespace, container="main", _request_timeout=PATIENCE
+                pod.metadata.name, cluster.namespace, container="main", _request_timeout=TIMEOUT
             )
         except KubernetesError as error:
-            if error.status not in (400, 404):  # a pod that has not begun, or is gone
+            if error.status not in (400, 404):  # the pod has not started, or is gone
                 raise
 
 
-def _from_kubeflow(client: Client, cluster: ClusterLocation, run: Any, labels: int) -> Iterator[str]:
-    """Through the API server's address for logs, and that of the UI's server, whichever --host is."""
+def _logs_from_kubeflow(client: Client, cluster: ClusterLocation, run: Any, labels: int) -> Iterator[str]:
+    """Try the log addresses of both the API server and the UI's server: `--host` may be either."""
     for pod in _pod_names(run, labels):
-        yield _text(client, f"/apis/v1alpha1/runs/{run.run_id}/nodes/{quote(pod)}/log")
+        yield _get_text(client, f"/apis/v1alpha1/runs/{run.run_id}/nodes/{quote(pod)}/log")
         query = urlencode({"podname": pod, "podnamespace": cluster.namespace, "runid": run.run_id})
-        yield _text(client, f"/k8s/pod/logs?{query}")
+        yield _get_text(client, f"/k8s/pod/logs?{query}")
 
 
-def _text(client: Client, path: str) -> str:
-    """An address of the server that kfp has no call for, with the same credentials; nothing where it has no answer."""
+def _get_text(client: Client, path: str) -> str:
+    """Get a path for which kfp has no call, with the client's credentials; return "" if the server refuses."""
     api = client._healthz_api.api_client
     headers = dict(api.default_headers) | ({"Cookie": api.cookie} if api.cookie else {})
     api.update_params_for_auth(headers, [], ["Bearer"])
     try:
-        answer = api.rest_client.GET(api.configuration.host + path, headers=headers, _request_timeout=PATIENCE)
+        answer = api.rest_client.GET(api.configuration.host + path, headers=headers, _request_timeout=TIMEOUT)
     except ApiException:
         return ""
     return answer.data.decode("utf-8", "replace") if isinstance(answer.data, bytes) else str(answer.data)

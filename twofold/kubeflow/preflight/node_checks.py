@@ -1,7 +1,7 @@
-"""Whether a task finds a node: labels, taints, GPU, cores, memory, one condition after the other.
+"""Checks whether any node can take a task's pod: labels, GPU, taints, readiness, cores, memory.
 
-In: what `resources.yaml` asks for a task, and the cluster's nodes. Out: a finding that names the condition at which the
-last node was lost. What other pods use at the moment is not counted: a busy node comes free.
+Takes the task's resources and the cluster's nodes; returns a finding that names the condition which no node meets.
+Resources in use by other pods are not subtracted, because a busy node becomes free again.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,97 +12,94 @@ from kubernetes.utils.quantity import parse_quantity
 from twofold.kubeflow.definition.resources import Step, Toleration
 from twofold.orchestration.preflight_findings import Finding, failure, ok
 
-Condition = tuple[str, str, Callable[[V1Node], bool]]  # what it asks, what to do where none has it, the test
-SCALES = "or, where a group of nodes grows from zero, see with --in-cluster"
+Condition = tuple[str, str, Callable[[V1Node], bool]]  # text, remedy if no node meets it, test
+AUTOSCALING = "or, if a node group scales up from zero, check with --in-cluster"
 
 
-def node_for(task: str, step: Step, nodes: Sequence[V1Node]) -> Finding:
-    """Whether any node could take the task's pod."""
+def check_nodes(task: str, step: Step, nodes: Sequence[V1Node]) -> Finding:
+    """Check whether any node could take the task's pod."""
     check, left = f"node for {task}", list(nodes)
     if not left:
-        return failure(check, "the cluster has no nodes", f"add one, {SCALES}")
-    for wanted, remedy, holds in conditions(step):
+        return failure(check, "the cluster has no nodes", f"add one, {AUTOSCALING}")
+    for text, remedy, holds in _conditions(step):
         fitting = [node for node in left if holds(node)]
         if not fitting:
-            lost = ", ".join(f"{node.metadata.name} ({_state(node, step)})" for node in left[:3])
+            last = ", ".join(f"{node.metadata.name} ({_describe(node, step)})" for node in left[:3])
             more = f" and {len(left) - 3} more" if len(left) > 3 else ""
-            return failure(check, f"of {len(nodes)} nodes none left that {wanted}; last were {lost}{more}", remedy)
+            return failure(check, f"of {len(nodes)} nodes none is left that {text}; the last were {last}{more}", remedy)
         left = fitting
     gpu = f", {step.gpu.count} {step.gpu.type}" if step.gpu else ""
     names = ", ".join(node.metadata.name for node in left[:3]) + (" …" if len(left) > 3 else "")
     return ok(check, f"{step.cpu} cores, {step.memory}{gpu}: {len(left)} of {len(nodes)} nodes could take it ({names})")
 
 
-def conditions(step: Step) -> list[Condition]:
-    """What a node must have, in the order in which a person would look."""
+def _conditions(step: Step) -> list[Condition]:
+    """What a node must have, in the order in which a person would check it."""
+    conditions: list[Condition] = []
     labels = step.node_selector
-    found: list[Condition] = []
     if labels:
-        wanted = ", ".join(f"{key}={value}" for key, value in labels.items())
-        remedy = f"label a node, or correct node_selector in resources.yaml, {SCALES}"
-        found.append((f"has the labels {wanted}", remedy, lambda node: has_labels(node, labels)))
+        text = ", ".join(f"{key}={value}" for key, value in labels.items())
+        remedy = f"label a node, or correct node_selector in resources.yaml, {AUTOSCALING}"
+        conditions.append(
+            (f"has the labels {text}", remedy, lambda node: labels.items() <= (node.metadata.labels or {}).items())
+        )
     if step.gpu:
         type_, count = step.gpu.type, step.gpu.count
-        remedy = f"install the GPU operator or device plugin, correct gpu.type, {SCALES}"
-        found.append((f"offers {count} {type_}", remedy, lambda node: amount(node, type_) >= count))
+        remedy = f"install the GPU operator or device plugin, correct gpu.type, {AUTOSCALING}"
+        conditions.append((f"offers {count} {type_}", remedy, lambda node: _allocatable(node, type_) >= count))
     cpu, memory = parse_quantity(step.cpu), parse_quantity(step.memory)
     return [
-        *found,
+        *conditions,
         (
             "has only taints that the task tolerates",
             "add the taint to the task's tolerations in resources.yaml",
-            lambda node: not blocking(node, step.tolerations),
+            lambda node: not _blocking_taints(node, step.tolerations),
         ),
         (
-            "is ready and takes new pods",
+            "is ready and accepts new pods",
             "see `kubectl describe node`; `kubectl uncordon` it",
-            lambda node: is_ready(node) and not node.spec.unschedulable,
+            lambda node: _is_ready(node) and not node.spec.unschedulable,
         ),
         (
-            f"has {step.cpu} cores and {step.memory} in all",
-            "ask for less in resources.yaml, or add a larger node",
-            lambda node: amount(node, "cpu") >= cpu and amount(node, "memory") >= memory,
+            f"has {step.cpu} cores and {step.memory} in total",
+            "request less in resources.yaml, or add a larger node",
+            lambda node: _allocatable(node, "cpu") >= cpu and _allocatable(node, "memory") >= memory,
         ),
     ]
 
 
-def has_labels(node: V1Node, wanted: dict[str, str]) -> bool:
-    labels = node.metadata.labels or {}
-    return all(labels.get(key) == value for key, value in wanted.items())
-
-
-def amount(node: V1Node, resource: str) -> float:
+def _allocatable(node: V1Node, resource: str) -> float:
     """How much of a resource the node has for pods."""
     return float(parse_quantity((node.status.allocatable or {}).get(resource, "0")))
 
 
-def is_ready(node: V1Node) -> bool:
+def _is_ready(node: V1Node) -> bool:
     return any(condition.type == "Ready" and condition.status == "True" for condition in node.status.conditions or [])
 
 
-def blocking(node: V1Node, tolerations: Sequence[Toleration]) -> list[str]:
+def _blocking_taints(node: V1Node, tolerations: Sequence[Toleration]) -> list[str]:
     """The node's taints that keep the pod away, as kubectl writes them."""
     return [
         f"{taint.key}{'=' + taint.value if taint.value else ''}:{taint.effect}"
         for taint in node.spec.taints or []
-        if taint.effect in ("NoSchedule", "NoExecute") and not any(tolerates(each, taint) for each in tolerations)
+        if taint.effect in ("NoSchedule", "NoExecute") and not any(_tolerates(each, taint) for each in tolerations)
     ]
 
 
-def tolerates(toleration: Toleration, taint: V1Taint) -> bool:
-    """Kubernetes' rule: no effect means every effect, Exists without a key means every taint."""
+def _tolerates(toleration: Toleration, taint: V1Taint) -> bool:
+    """Apply Kubernetes' rule: no effect means all effects, Exists without a key means all taints."""
     if toleration.effect not in (None, taint.effect) or toleration.key not in (None, taint.key):
         return False
     return toleration.operator == "Exists" or (toleration.value or "") == (taint.value or "")
 
 
-def _state(node: V1Node, step: Step) -> str:
-    said = [f"{amount(node, 'cpu'):g} cores", f"{amount(node, 'memory') / 2**30:.0f} GiB"]
+def _describe(node: V1Node, step: Step) -> str:
+    facts = [f"{_allocatable(node, 'cpu'):g} cores", f"{_allocatable(node, 'memory') / 2**30:.0f} GiB"]
     if step.gpu:
-        said.append(f"{amount(node, step.gpu.type):g} {step.gpu.type}")
-    said += [f"taint {taint}" for taint in blocking(node, step.tolerations)]
-    if not is_ready(node):
-        said.append("not ready")
+        facts.append(f"{_allocatable(node, step.gpu.type):g} {step.gpu.type}")
+    facts += [f"taint {taint}" for taint in _blocking_taints(node, step.tolerations)]
+    if not _is_ready(node):
+        facts.append("not ready")
     if node.spec.unschedulable:
-        said.append("cordoned")
-    return ", ".join(said)
+        facts.append("cordoned")
+    return ", ".join(facts)

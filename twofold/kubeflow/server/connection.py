@@ -1,7 +1,7 @@
-"""The connection to a Kubeflow Pipelines server.
+"""Connects to a Kubeflow Pipelines server.
 
-In: an address and credentials, and the environment that kfp.Client reads. Out: a client of a server that is there,
-lets us in and is not too old.
+Takes an address, credentials, and the environment that kfp.Client reads; returns a client of a server that answers,
+accepts the credentials and is new enough.
 """
 
 import os
@@ -14,49 +14,39 @@ from google.auth.exceptions import GoogleAuthError
 from kfp.client.token_credentials_base import TokenCredentialsBase
 
 from twofold.core.errors import ServerError
-from twofold.kubeflow.server.kfp_client import Client, redact, secrets_of
+from twofold.kubeflow.server.kfp_client import Client, find_secrets, redact
 
 
 @dataclass(frozen=True)
 class Connection:
-    """How to reach a server and be let in.
+    """Address and credentials of a server."""
 
-    Attributes:
-        host: address of the API or the UI, without a slash at its end.
-        ui_host: where a browser finds the UI; None for the same.
-        namespace: of the user, where the server has many; None for none given.
-        token_file: holds the bearer token, and is read at every call.
-        token: the bearer token itself.
-        client_id: of Google's Identity-Aware Proxy.
-        ca_cert: certificate of the authority that signed the host's.
-    """
-
-    host: str
-    ui_host: str | None = None
-    namespace: str | None = None
-    token_file: Path | None = None
-    token: str | None = None
-    client_id: str | None = None
-    ca_cert: Path | None = None
+    host: str  # address of the API or the UI, without a trailing slash
+    ui_host: str | None = None  # address of the UI for browsers; None if it is the same
+    namespace: str | None = None  # of the user, on a multi-user server
+    token_file: Path | None = None  # holds the bearer token; read at every call
+    token: str | None = None  # the bearer token itself
+    client_id: str | None = None  # of Google's Identity-Aware Proxy
+    ca_cert: Path | None = None  # certificate of the authority that signed the host's certificate
 
 
 def connect(server: Connection) -> Client:
-    """A client of a server that is there, lets us in, and is not too old.
+    """Open a client and check that the server accepts us and is new enough.
 
     Raises:
-        ServerError: in every other case; what to do about it is in the message.
+        ServerError: it does not; the message says what to do.
     """
     client = open_client(server)
     warning = client.check_version()
     if warning:
         print(f"warning: {warning}", file=sys.stderr)
     if client.multi_user and not client.get_user_namespace():
-        raise ServerError(f"{server.host} has many users, each with a namespace; give yours with --namespace")
+        raise ServerError(f"{server.host} is a multi-user server; give your namespace with --namespace")
     return client
 
 
 def open_client(server: Connection) -> Client:
-    """A client of the server, of whatever version."""
+    """Open a client without checking the server's version."""
     if server.ca_cert and not server.ca_cert.is_file():
         raise ServerError(f"--ca-cert {server.ca_cert}: no such file")
     cookies = os.environ.get("KFP_COOKIES") or None
@@ -64,35 +54,34 @@ def open_client(server: Connection) -> Client:
         "host": server.host,
         "ui_host": server.ui_host,
         "client_id": server.client_id,
-        # "kubeflow" is kfp.Client's word for none given.
+        # kfp.Client treats "kubeflow" as "not given".
         "namespace": server.namespace or "kubeflow",
         "ssl_ca_cert": str(server.ca_cert) if server.ca_cert else None,
-        "cookies": _visible(cookies, "KFP_COOKIES", " ") if cookies else None,
+        "cookies": _check_header(cookies, "KFP_COOKIES", allowed=" ") if cookies else None,
     }
     if server.token_file:
         settings["credentials"] = TokenFile(server.token_file)
         settings["credentials"].read()
-    elif server.token or os.environ.get("KFP_TOKEN"):
-        name = "--token" if server.token else "KFP_TOKEN"
-        settings["existing_token"] = _visible(server.token or os.environ["KFP_TOKEN"], name)
+    elif token := server.token or os.environ.get("KFP_TOKEN"):
+        settings["existing_token"] = _check_header(token, "--token" if server.token else "KFP_TOKEN")
     try:
         client = Client(settings)
     except (OSError, ValueError, GoogleAuthError) as error:
-        # What kfp.Client reads by itself: ~/.config/kfp, service accounts, Google's credentials.
-        raise ServerError(f"no connection to {server.host}: {redact(str(error), secrets_of(settings))}") from None
+        # From what kfp.Client reads by itself: ~/.config/kfp, service accounts, Google's credentials.
+        raise ServerError(f"no connection to {server.host}: {redact(str(error), find_secrets(settings))}") from None
     client.given_namespace = server.namespace or ""
     return client
 
 
 class TokenFile(TokenCredentialsBase):  # type: ignore[misc]  # kfp has no types
-    """A token in a file that somebody renews."""
+    """A bearer token in a file that is renewed from outside."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def read(self) -> str:
         try:
-            return _visible(self.path.read_text(encoding="utf-8"), f"--token-file {self.path}")
+            return _check_header(self.path.read_text(encoding="utf-8"), f"--token-file {self.path}")
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not text"
             raise ServerError(f"--token-file {self.path}: {reason}") from None
@@ -101,11 +90,11 @@ class TokenFile(TokenCredentialsBase):  # type: ignore[misc]  # kfp has no types
         config.api_key["authorization"] = self.read()
 
 
-def _visible(text: str, name: str, also: str = "") -> str:
-    """A header's value; one that HTTP cannot carry would be quoted in the error that http.client raises."""
+def _check_header(text: str, name: str, allowed: str = "") -> str:
+    """Return the stripped text if HTTP can carry it in a header; http.client's own error would quote the secret."""
     text = text.strip()
-    if not text or not all("!" <= letter <= "~" or letter in also for letter in text):
-        raise ServerError(
-            f"{name}: {'empty' if not text else 'holds characters that no token has (spaces, line ends)'}"
-        )
+    if not text:
+        raise ServerError(f"{name}: empty")
+    if not all("!" <= letter <= "~" or letter in allowed for letter in text):
+        raise ServerError(f"{name}: contains characters that no token has (spaces, line breaks, non-ASCII)")
     return text

@@ -1,6 +1,6 @@
-"""kfp.Client with an end to waiting, plain errors and no secrets in them.
+"""A kfp.Client with timeouts, readable errors, and no secrets in its messages.
 
-In: settings of kfp.Client. Out: a kfp.Client whose every call answers, or raises a ServerError that says what to do.
+Takes the settings of kfp.Client; every call returns an answer or raises a ServerError that says what to do.
 """
 
 import json
@@ -8,24 +8,28 @@ import re
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import kfp
 import urllib3
 from kfp_server_api import ApiException
 
 from twofold.core.errors import ServerError
+from twofold.core.progress import say
 
-# The first server that heeds `run_as_non_root` of a compiled pipeline (kfp-kubernetes 2.16.0 brought it): an older one
-# drops it without a word and runs the pods as they are.
+# The first server that obeys `run_as_non_root` of a compiled pipeline (new in kfp-kubernetes 2.16.0). Older ones
+# silently ignore it.
 OLDEST = (2, 16)
-TIMEOUT = (10, 60)  # seconds to connect, and between two bytes of an answer; kfp.Client itself waits for ever
-SHORTEST = 8  # characters of a cookie that lets somebody in
-PAUSES = (0.5, 2.0)  # seconds before a question (GET) is put again
+REQUIRED = f"{'.'.join(map(str, OLDEST))} or newer is required (the SDK here is {kfp.__version__})"
+TIMEOUT = (10, 60)  # seconds to connect, and between two bytes of an answer; kfp.Client itself has no timeout
+MIN_SECRET_LENGTH = 8  # characters; shorter cookie values are not redacted
+PAUSES = (0.5, 2.0)  # seconds before each retry of a GET request
+
+T = TypeVar("T")
 
 
 class NoAnswerError(ServerError):
-    """No answer came: whether what was asked has been done is not known."""
+    """No answer came: it is unknown whether the request was carried out."""
 
 
 class TooOldError(ServerError):
@@ -33,7 +37,7 @@ class TooOldError(ServerError):
 
 
 class RefusedError(ServerError):
-    """The server answered that it will not."""
+    """The server answered with an error."""
 
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
@@ -41,69 +45,75 @@ class RefusedError(ServerError):
 
 
 class Client(kfp.Client):  # type: ignore[misc]  # kfp has no types
-    """kfp.Client with an end to waiting, plain errors, and nothing written into the home folder."""
+    """kfp.Client with timeouts and readable errors, which writes nothing into the home folder."""
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         self._settings = settings
         self.given_namespace = ""
         self.health: dict[str, Any] = {}
         with warnings.catch_warnings():
-            # Says to everyone that servers of before 2.0 will not do; check_version says it to those who have one.
+            # kfp warns every user that it does not support servers before 2.0; check_version warns those who have one.
             warnings.simplefilter("ignore", FutureWarning)
             super().__init__(**settings)
-        self._guard()
+        self._wrap_requests()
 
     @property
     def link(self) -> str:
-        """Where a browser finds the UI."""
+        """Address of the UI for browsers."""
         return str(self._settings["ui_host"] or self._settings["host"]).rstrip("/")
 
     @property
     def multi_user(self) -> bool:
         return bool(self.health.get("multi_user"))
 
+    @property
+    def namespace(self) -> str | None:
+        """The user's namespace; None without one."""
+        return self.get_user_namespace() or None
+
     def get_user_namespace(self) -> str:
-        """As kfp.Client's, which takes the namespace `kubeflow` for none given, and then uses one of ~/.config/kfp."""
+        """Like kfp.Client's, which ignores the given namespace if it is `kubeflow` and reads ~/.config/kfp instead."""
         return self.given_namespace if self.given_namespace and self.multi_user else str(super().get_user_namespace())
 
     def set_user_namespace(self, namespace: str) -> None:
-        """For this client; kfp.Client would write it into ~/.config/kfp, for every server there is."""
+        """Set it for this client only; kfp.Client would write it into ~/.config/kfp, for all servers."""
         self._context_setting["namespace"] = namespace
 
     def get_kfp_healthz(self, sleep_duration: int = 5) -> Any:
-        """As kfp.Client's, which would print five tracebacks in 25 seconds where the server refuses.
+        """Like kfp.Client's, which would print five tracebacks in 25 seconds if the server refuses.
 
         Raises:
-            ServerError: no answer, or none of the API that this client speaks.
+            ServerError: no answer, or not the API that this client speaks.
         """
-        self._guard()
+        self._wrap_requests()  # kfp.Client's constructor calls this method
+        host = self._settings["host"]
         try:
             answer = self._healthz_api.healthz_service_get_healthz()
         except RefusedError as refusal:
             if refusal.status != 404:
                 raise
             raise ServerError(
-                f"{self._settings['host']}: no API v2beta1 here. Either this is not the address of Kubeflow Pipelines, "
-                f"or its version ({self._first_version()}) is too old: {_needed()}"
+                f"{host}: no API v2beta1 here. Either this is not the address of Kubeflow Pipelines, or its version "
+                f"({self._v1_version()}) is too old: {REQUIRED}"
             ) from None
         # kfp's model of the answer leaves out the version.
         self.health = json.loads(self._api.last_response.data)
         if self.health.get("apiServerReady") is False:
-            # The UI's server is well by itself, and answers 200.
+            # The UI's server itself is healthy and answers 200.
             raise NoAnswerError(
-                f"{self._settings['host']}: Kubeflow's UI answers, but the API server behind it does not. Wait for its "
-                "pods: kubectl get pods -l app=ml-pipeline"
+                f"{host}: the Kubeflow UI answers, but the API server behind it does not. Wait for its pods: kubectl "
+                "get pods -l app=ml-pipeline"
             )
         return answer
 
     @property
     def version(self) -> str:
-        """As the server says it, such as 2.17.0; "unknown" if it does not."""
-        # The API server says tag_name; the UI's server, which may stand before it, words it in its own way.
+        """As the server reports it, such as 2.17.0; "unknown" if it does not."""
+        # The API server calls it tag_name, the UI's server in front of it apiServerTagName.
         return str(self.health.get("tag_name") or self.health.get("apiServerTagName") or "unknown")
 
     def check_version(self) -> str:
-        """A warning where the server is older than the SDK or does not say its version, else nothing.
+        """Return a warning if the server is older than the SDK or does not report its version, otherwise "".
 
         Raises:
             ServerError: the server is too old.
@@ -112,17 +122,17 @@ class Client(kfp.Client):  # type: ignore[misc]  # kfp has no types
         host = self._settings["host"]
         found = re.match(r"v?(\d+)\.(\d+)", self.version)
         if not found:
-            return f"{host} does not say its version ({self.version!r}); {_needed()}"
+            return f"{host} does not report its version ({self.version!r}); {REQUIRED}"
         version = (int(found[1]), int(found[2]))
         if version < OLDEST:
             raise TooOldError(
-                f"{host} is Kubeflow Pipelines {self.version}, too old: {_needed()}. An older server drops "
-                "parts of the pipeline without a word, such as that its pods do not run as root"
+                f"{host} runs Kubeflow Pipelines {self.version}, too old: {REQUIRED}. Older servers drop "
+                "parts of the pipeline silently, such as that its pods must not run as root"
             )
         if version < tuple(map(int, kfp.__version__.split(".")[:2])):
             return (
-                f"{host} is Kubeflow Pipelines {self.version}, older than the SDK here ({kfp.__version__}): it may not "
-                "know all that it is sent"
+                f"{host} runs Kubeflow Pipelines {self.version}, older than the SDK here ({kfp.__version__}): it may "
+                "not support everything that it is sent"
             )
         return ""
 
@@ -130,103 +140,89 @@ class Client(kfp.Client):  # type: ignore[misc]  # kfp has no types
     def _api(self) -> Any:
         return self._healthz_api.api_client
 
-    def _first_version(self) -> str:
-        """What a server of the API before this one says of itself."""
+    def _v1_version(self) -> str:
+        """The version that a server with only the API v1beta1 reports."""
         try:
-            answer = self._api.call_api(
-                "/apis/v1beta1/healthz",
-                "GET",
-                response_type="object",
-                auth_settings=["Bearer"],
-                _return_http_data_only=True,
-            )
+            kind = {"response_type": "object", "_return_http_data_only": True}
+            answer = self._api.call_api("/apis/v1beta1/healthz", "GET", auth_settings=["Bearer"], **kind)
         except ServerError:
             return "unknown"
         return str(answer.get("tag_name", "unknown")) if isinstance(answer, dict) else "unknown"
 
-    def _guard(self) -> None:
-        """Let every call of this client pass through `_ask`: all of kfp's API objects share one ApiClient."""
+    def _wrap_requests(self) -> None:
+        """Route every call of this client through `_request`: all of kfp's API objects share one ApiClient."""
         api = self._api
         if "request" in vars(api):
             return
-        # A redirect leads to a login page, which answers 200 to everything; retries are `_ask`'s.
+        # Follow no redirect: it leads to a login page, which answers 200 to everything. `_request` does the retries.
         api.rest_client.pool_manager.connection_pool_kw["retries"] = urllib3.Retry(0, raise_on_redirect=False)
-        plain = api.request
+        original = api.request
 
         def request(method: str, url: str, **arguments: Any) -> Any:
-            return self._ask(plain, method, url, arguments)
+            arguments["_request_timeout"] = arguments.get("_request_timeout") or TIMEOUT
+            for pause in PAUSES if method == "GET" else ():
+                try:
+                    return self._request(original, method, url, arguments)
+                except NoAnswerError:
+                    time.sleep(pause)
+            return self._request(original, method, url, arguments)
 
         api.request = request
 
-    def _ask(self, plain: Any, method: str, url: str, arguments: dict[str, Any]) -> Any:
-        arguments["_request_timeout"] = arguments.get("_request_timeout") or TIMEOUT
-        for pause in PAUSES if method == "GET" else ():
-            try:
-                return self._once(plain, method, url, arguments)
-            except NoAnswerError:
-                time.sleep(pause)
-        return self._once(plain, method, url, arguments)
-
-    def _once(self, plain: Any, method: str, url: str, arguments: dict[str, Any]) -> Any:
+    def _request(self, original: Any, method: str, url: str, arguments: dict[str, Any]) -> Any:
         host = self._settings["host"]
         try:
-            response = plain(method, url, **arguments)
+            response = original(method, url, **arguments)
         except ApiException as error:
-            raise self._plain(error) from None
+            raise self._translate(error) from None
         except urllib3.exceptions.HTTPError as error:
             reason = getattr(error, "reason", None) or error
             if isinstance(reason, urllib3.exceptions.SSLError):
-                words = f"{host}: its certificate is not accepted ({reason}); name its authority's with --ca-cert FILE"
-                raise ServerError(self.redacted(words)) from None
-            words = f"{host}: no answer ({type(reason).__name__}: {reason}). Is the address right, and the server up"
-            raise NoAnswerError(self.redacted(words + " (or the port-forward)?")) from None
+                text = f"{host}: its certificate is not accepted ({reason}); name its authority's file with --ca-cert"
+                raise ServerError(self.without_secrets(text)) from None
+            text = f"{host}: no answer ({type(reason).__name__}: {reason}). Check the address, server and port-forward"
+            raise NoAnswerError(self.without_secrets(text)) from None
         kind = response.getheader("content-type") or ""
         if "json" not in kind:
             raise ServerError(
-                f"{host} answered with {kind or 'something'} instead of JSON, which is what a login page does. Give a "
-                "token (--token-file, KFP_TOKEN), a session's cookies (KFP_COOKIES) or --client-id; or the path of the "
-                "API is missing in the address (often /pipeline)"
+                f"{host} answered with {kind or 'an unknown type'} instead of JSON, as a login page does. Give a token "
+                "(--token-file, KFP_TOKEN), a session's cookies (KFP_COOKIES) or --client-id; or add the API's path to "
+                "the address (often /pipeline)"
             )
         return response
 
-    def _plain(self, error: ApiException) -> ServerError:
+    def _translate(self, error: ApiException) -> ServerError:
         host, status = self._settings["host"], int(error.status or 0)
-        text = self.redacted(_words(error))  # before it is shortened: half a token is a token's half
+        text = self.without_secrets(_server_message(error))  # before it is shortened: half a token is a secret too
         text = text if len(text) <= 400 else text[:400] + "…"
         if status in (502, 503, 504):
             return NoAnswerError(f"{host}: no answer from behind the proxy ({status}): {text}")
         if status in (301, 302, 303, 307, 308):
-            to = self.redacted(str((error.headers or {}).get("Location", "elsewhere")))
+            to = self.without_secrets(str((error.headers or {}).get("Location", "elsewhere")))
             return RefusedError(
-                f"{host} sends us on to {to} ({status}), which is where one logs in, or the server's right address. "
-                "Give a token (--token-file, KFP_TOKEN), cookies (KFP_COOKIES) or --client-id, or that address",
+                f"{host} redirects to {to} ({status}), which is a login page or the server's right address. Give a "
+                "token (--token-file, KFP_TOKEN), cookies (KFP_COOKIES) or --client-id, or that address",
                 status,
             )
         advice = {
-            401: "Give a token with --token-file FILE or the variable KFP_TOKEN (or --client-id for Google's "
-            "proxy). If you gave one, it has run out, or it is for another server",
-            403: "You are known there, but may not do this; is --namespace right? Its owner or an administrator can "
-            "allow it",
+            401: ". Give a token with --token-file FILE or the variable KFP_TOKEN (or --client-id for Google's proxy). "
+            "If you gave one, it has expired or belongs to another server",
+            403: ". You are logged in but not allowed to do this; check --namespace, or ask its owner or an "
+            "administrator for access",
         }
-        name = {401: "not authenticated", 403: "forbidden", 404: "not found", 409: "there is one already"}
-        words = f"{host}: {name.get(status, 'refused')} ({status}): {text}"
-        return RefusedError(f"{words}. {advice[status]}" if status in advice else words, status)
+        name = {401: "not authenticated", 403: "forbidden", 404: "not found", 409: "already exists"}
+        return RefusedError(f"{host}: {name.get(status, 'refused')} ({status}): {text}{advice.get(status, '')}", status)
 
-    def redacted(self, text: str) -> str:
-        """The text without anything that lets somebody in."""
-        secrets = secrets_of(self._settings) | set(self._existing_config.api_key.values())
+    def without_secrets(self, text: str) -> str:
+        secrets = find_secrets(self._settings) | set(self._existing_config.api_key.values())
         return redact(text, {str(secret) for secret in secrets})
 
 
-def _needed() -> str:
-    return f"{'.'.join(map(str, OLDEST))} or newer is needed (the SDK here is {kfp.__version__})"
-
-
-def secrets_of(settings: Mapping[str, Any]) -> set[str]:
+def find_secrets(settings: Mapping[str, Any]) -> set[str]:
+    """The token, the cookies and their values. Short values, such as `lang=en`, are not secret and are common words."""
     cookies = str(settings.get("cookies") or "")
-    parts = {part.partition("=")[2].strip() for part in cookies.split(";")}
-    # `lang=en` is no secret, and without every "en" no message can be read.
-    long = {part for part in parts if len(part) >= SHORTEST}
+    values = {part.partition("=")[2].strip() for part in cookies.split(";")}
+    long = {value for value in values if len(value) >= MIN_SECRET_LENGTH}
     return {text for text in {cookies, str(settings.get("existing_token") or ""), *long} if text}
 
 
@@ -236,8 +232,8 @@ def redact(text: str, secrets: set[str]) -> str:
     return re.sub(r"(?i)\b(bearer|basic)\s+[\w.~+/=*-]+", r"\1 ***", text)
 
 
-def _words(error: ApiException) -> str:
-    """The server's own words, on one line."""
+def _server_message(error: ApiException) -> str:
+    """The server's own error message, on one line."""
     body = error.body.decode("utf-8", "replace") if isinstance(error.body, bytes) else str(error.body or "")
     try:
         answer = json.loads(body)
@@ -248,7 +244,7 @@ def _words(error: ApiException) -> str:
 
 
 def list_all(call: Callable[..., Any], field: str, **query: Any) -> Iterator[Any]:
-    """Everything that a list call has, page by page."""
+    """Everything that a list call returns, over all pages."""
     token = ""
     while True:
         answer = call(page_token=token, page_size=100, **query)
@@ -259,8 +255,33 @@ def list_all(call: Callable[..., Any], field: str, **query: Any) -> Iterator[Any
 
 
 def list_named(call: Callable[..., Any], field: str, name: str, **query: Any) -> list[Any]:
-    """Those with this display name, oldest first."""
+    """The objects with this display name, oldest first."""
     predicate = {"operation": "EQUALS", "key": "display_name", "stringValue": name}
     found = list_all(call, field, filter=json.dumps({"predicates": [predicate]}), sort_by="created_at asc", **query)
-    # Databases compare names without regard to case; two schedules may differ in nothing else.
-    return [one for one in found if one.display_name == name]
+    # Databases compare names case-insensitively; two schedules may differ in nothing else.
+    return [each for each in found if each.display_name == name]
+
+
+def create_once(create: Callable[[], T], find: Callable[[], T | None], kind: str, failure: str) -> T:
+    """Create one object and never two: if the answer is lost, look for the object before trying once more.
+
+    Args:
+        kind: of the object, for the messages.
+        failure: what to say if it was not created.
+
+    Raises:
+        ServerError: the object was not created.
+    """
+    for last in (False, True):
+        try:
+            return create()
+        except NoAnswerError as lost:
+            say(f"connection lost while the {kind} was being created ({lost}); checking whether it exists")
+            found = find()
+            if found is not None:
+                say("it exists")
+                return found
+            if last:
+                raise ServerError(f"{failure}: {lost}") from None
+            say("it does not exist; trying once more")
+    raise AssertionError("unreachable")

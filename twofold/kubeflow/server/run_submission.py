@@ -1,7 +1,4 @@
-"""One run created on a Kubeflow server, and no second one where the answer to the call is lost.
-
-In: a client, a pipeline version, an experiment, arguments. Out: the server's run.
-"""
+"""Creates one run on a Kubeflow server, and never a second one if the answer to the call is lost."""
 
 import time
 import uuid
@@ -10,11 +7,10 @@ from typing import Any
 from kfp_server_api import V2beta1PipelineVersionReference, V2beta1Run, V2beta1RuntimeConfig
 
 from twofold.core.errors import ServerError
-from twofold.core.progress import say
-from twofold.kubeflow.server.kfp_client import Client, NoAnswerError, list_named
+from twofold.kubeflow.server.kfp_client import Client, create_once, list_named
 from twofold.kubeflow.server.uploads import Version
 
-LOOKS = (0.0, 2.0, 5.0, 10.0)  # seconds before each look for a run that may or may not have been created
+SEARCH_DELAYS = (0.0, 2.0, 5.0, 10.0)  # seconds before each search for a run that may have been created
 
 
 def submit_run(
@@ -26,11 +22,11 @@ def submit_run(
     arguments: dict[str, Any],
     service_account: str | None,
 ) -> Any:
-    """One run. Where the answer is lost, the run is looked for by a mark of its own before it is tried once more."""
+    """Create a run and return it; if the answer is lost, search for the run's mark before trying once more."""
     mark = uuid.uuid4().hex
     body = V2beta1Run(
         display_name=display_name,
-        # kfp.Client's own call takes no description, and a name need not be unique.
+        # kfp.Client cannot set a description, and display names need not be unique.
         description=f"submitted by twofold-pipelines, {mark}",
         experiment_id=experiment_id,
         pipeline_version_reference=V2beta1PipelineVersionReference(
@@ -39,31 +35,24 @@ def submit_run(
         runtime_config=V2beta1RuntimeConfig(parameters=arguments),
         service_account=service_account,
     )
-    for last in (False, True):
-        try:
-            return client.runs.run_service_create_run(run=body)
-        except NoAnswerError as lost:
-            say(f"connection lost while the run was being created ({lost}); looking whether it was")
-            found = _find(client, experiment_id, display_name, mark)
-            if found is not None:
-                say("it was")
-                return found
-            if last:
-                raise ServerError(f"the run was not created: {lost}") from None
-            say("it was not; trying once more")
-    raise AssertionError("unreachable")
+    return create_once(
+        lambda: client.runs.run_service_create_run(run=body),
+        lambda: _find_run(client, experiment_id, display_name, mark),
+        "run",
+        "the run was not created",
+    )
 
 
-def _find(client: Client, experiment_id: str, name: str, mark: str) -> Any | None:
-    """The run that bears the mark; a server that was slow to answer may be slow to show it."""
+def _find_run(client: Client, experiment_id: str, name: str, mark: str) -> Any | None:
+    """Search for the run with the mark, several times: a slow server may list it late."""
     try:
-        for wait in LOOKS:
-            time.sleep(wait)
+        for delay in SEARCH_DELAYS:
+            time.sleep(delay)
             for run in list_named(client.runs.run_service_list_runs, "runs", name, experiment_id=experiment_id):
                 if mark in (run.description or ""):
                     return run
     except ServerError as error:
         raise ServerError(
-            f"{error}\nWhether the run {name!r} was created is not known: look for it in the UI before submitting again"
+            f"{error}\nunknown whether the run {name!r} was created: check the Kubeflow UI before submitting it again"
         ) from None
     return None

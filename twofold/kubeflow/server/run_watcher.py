@@ -1,6 +1,6 @@
-"""A run, watched: in comes a client and a run, out go lines as its steps come along, and in the end its state.
+"""Follows a run: prints a line whenever a step changes, and returns whether the run succeeded.
 
-A lost connection is borne for ten minutes; nothing that happens here starts, stops or repeats anything.
+Survives a lost connection for ten minutes. Never starts, stops or repeats anything on the server.
 """
 
 import time
@@ -14,19 +14,19 @@ from twofold.kubeflow.server.cron import format_interval
 from twofold.kubeflow.server.kfp_client import Client, NoAnswerError, RefusedError
 from twofold.orchestration.params_file import STEPS
 
-POLL = 5.0  # seconds between two looks at a run
-PATIENCE = 600.0  # seconds without an answer until it is given up
-BACKOFF = (1.0, 30.0)  # seconds before the first try again, and at most
-OVER = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
+POLL_INTERVAL = 5.0  # seconds
+CONNECTION_TIMEOUT = 600.0  # seconds without an answer before giving up
+BACKOFF = (1.0, 30.0)  # seconds before the first retry, and at most
+END_STATES = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
 
 T = TypeVar("T")
 
 
 def watch_run(client: Client, run_id: str, link: str, timeout: int | None) -> int:
-    """Print a line at every change of a step until the run is over; 0 if it succeeded, else 1.
+    """Print a line at every change of a step until the run ends; return 0 if it succeeded, 1 otherwise.
 
     Raises:
-        ServerError: the time is up, or the server refuses or has been silent for too long; the run goes on.
+        ServerError: the time is up, or the server refuses or does not answer for too long; the run continues.
     """
     begin = time.monotonic()
     shown: dict[str, str] = {}
@@ -36,33 +36,31 @@ def watch_run(client: Client, run_id: str, link: str, timeout: int | None) -> in
         for step, line in step_states(details).items():
             if shown.get(step) != line:
                 shown[step] = line
-                say(f"{_clock()}  {step:<13} {line}")
-        if run.state in OVER:
-            return _result(run, shown, link)
+                _say_with_time(f"{step:<13} {line}")
+        if run.state in END_STATES:
+            return _report_result(run, shown, link)
         if timeout is not None and time.monotonic() - begin >= timeout:
-            raise ServerError(
-                f"timeout: the run is {str(run.state or 'PENDING').lower()} after {format_interval(timeout)}, and goes on: {link}"
-            )
-        time.sleep(POLL)
+            state = str(run.state or "PENDING").lower()
+            raise ServerError(f"timeout: after {format_interval(timeout)} the run is {state} and continues: {link}")
+        time.sleep(POLL_INTERVAL)
 
 
 def step_states(details: list[Any]) -> dict[str, str]:
-    """What is to be said of each step that has begun, in their order.
+    """State and duration of each step that has started, in the order of the pipeline.
 
-    The server lists every node of the workflow: for a step `train-head` also `train-head-driver` and `executor`. That
-    a result came from the cache it does not tell: such a step succeeds in no time.
+    The server lists every node of the workflow: for a step `train-head` also `train-head-driver` and `executor`. It
+    does not say that a result came from the cache; such a step succeeds immediately.
     """
-    found: dict[str, str] = {}
+    states: dict[str, str] = {}
     for detail in details:
         step = str(detail.display_name or "").replace("-", "_")
-        if step not in STEPS or detail.state in (None, "PENDING", "RUNTIME_STATE_UNSPECIFIED"):
-            continue
-        found[step] = str(detail.state).lower() + _duration(detail.start_time, detail.end_time)
-    return {step: found[step] for step in STEPS if step in found}
+        if step in STEPS and detail.state not in (None, "PENDING", "RUNTIME_STATE_UNSPECIFIED"):
+            states[step] = str(detail.state).lower() + _format_duration(detail.start_time, detail.end_time)
+    return {step: states[step] for step in STEPS if step in states}
 
 
-def retry_until_answered(ask: Callable[[], T], link: str) -> T:
-    """The answer, however often the connection is lost on the way.
+def retry_until_answered(call: Callable[[], T], link: str) -> T:
+    """Repeat the call while the connection is lost or the server is overloaded, and return its answer.
 
     Raises:
         ServerError: no answer for ten minutes, or the server refuses.
@@ -71,43 +69,39 @@ def retry_until_answered(ask: Callable[[], T], link: str) -> T:
     pause = BACKOFF[0]
     while True:
         try:
-            answer = ask()
+            answer = call()
         except (NoAnswerError, RefusedError) as error:
             if isinstance(error, RefusedError) and error.status != 429 and error.status < 500:
-                raise ServerError(f"{error}\nno longer followed: {link}") from None
+                raise ServerError(f"{error}\nno longer following the run: {link}") from None
             now = time.monotonic()
+            limit = format_interval(int(CONNECTION_TIMEOUT))
             if lost is None:
                 lost = now
-                say(
-                    f"{_clock()}  connection lost, trying again for {format_interval(int(PATIENCE))}; the run goes on ({error})"
-                )
-            if now - lost >= PATIENCE:
-                raise ServerError(
-                    f"{error}\nno answer for {format_interval(int(PATIENCE))}; the run goes on: {link}"
-                ) from None
+                _say_with_time(f"connection lost, retrying for {limit}; the run continues ({error})")
+            if now - lost >= CONNECTION_TIMEOUT:
+                raise ServerError(f"{error}\nno answer for {limit}; the run continues: {link}") from None
             time.sleep(pause)
             pause = min(pause * 2, BACKOFF[1])
         else:
             if lost is not None:
-                say(f"{_clock()}  connected again")
+                _say_with_time("connected again")
             return answer
 
 
-def _result(run: Any, shown: Mapping[str, str], link: str) -> int:
-    took = _duration(run.created_at, run.finished_at)
-    say(f"{_clock()}  {'run':<13} {run.state.lower()}{took}")
+def _report_result(run: Any, shown: Mapping[str, str], link: str) -> int:
+    _say_with_time(f"{'run':<13} {run.state.lower()}{_format_duration(run.created_at, run.finished_at)}")
     if run.state == "SUCCEEDED":
         return 0
     failed = [step for step, line in shown.items() if line.startswith(("failed", "canceled"))]
     if failed:
-        say(f"{', '.join(failed)} did not succeed; the logs: {link}")
+        say(f"{', '.join(failed)} did not succeed; see the logs: {link}")
     if run.error and run.error.message:
-        say(f"the server says: {run.error.message}")
+        say(f"error message of the server: {run.error.message}")
     return 1
 
 
-def _duration(start: datetime | None, end: datetime | None) -> str:
-    # Times that have not come are given as 1970.
+def _format_duration(start: datetime | None, end: datetime | None) -> str:
+    # The server writes 1970 for a time that is not known yet.
     if start is None or end is None or min(start.year, end.year) <= 1970:
         return ""
     seconds = max(0, round((end - start).total_seconds()))
@@ -117,5 +111,5 @@ def _duration(start: datetime | None, end: datetime | None) -> str:
     return f" in {minutes} min {seconds % 60} s" if minutes else f" in {seconds} s"
 
 
-def _clock() -> str:
-    return datetime.now(UTC).astimezone().strftime("%H:%M:%S")
+def _say_with_time(text: str) -> None:
+    say(f"{datetime.now(UTC).astimezone():%H:%M:%S}  {text}")

@@ -1,10 +1,11 @@
-"""What a run needs on the server: the pipeline, its version, an experiment. Each is found by its name, or made.
+"""Finds or creates what a run needs on the server: the pipeline, its version, an experiment.
 
-In: a client and the compiled file. Out: their identities. The same bytes are the same version, however often they come.
+Takes a client and the compiled file; returns their ids. The same file always maps to the same version.
 """
 
 import hashlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,70 +16,57 @@ from twofold.kubeflow.server.kfp_client import Client, NoAnswerError, RefusedErr
 
 
 class Version(NamedTuple):
-    """A pipeline version; the identities are None where the server has it not."""
+    """A pipeline version; an id is None if the server does not have the object."""
 
     name: str
     pipeline_id: str | None
     version_id: str | None
 
 
-def version_name(pipeline: str, package: Path) -> str:
-    """By content; and with the pipeline's name before it, as one namespace of Kubernetes may hold many pipelines."""
-    return f"{pipeline}-{hashlib.sha256(package.read_bytes()).hexdigest()[:16]}"
-
-
 def find_version(client: Client, pipeline: str, package: Path) -> Version:
-    """Look, and change nothing."""
-    name = version_name(pipeline, package)
-    found = _pipeline(client, pipeline)
-    if found is None:
-        return Version(name, None, None)
-    version = _version(client, found.pipeline_id, name)
-    return Version(name, found.pipeline_id, version.pipeline_version_id if version else None)
+    """Look the version up without changing anything."""
+    name, _ = _name_by_content(pipeline, package)
+    pipeline_id = find_pipeline_id(client, pipeline)
+    version = _find_version(client, pipeline_id, name) if pipeline_id else None
+    return Version(name, pipeline_id, version.pipeline_version_id if version else None)
 
 
 def ensure_version(client: Client, pipeline: str, package: Path) -> tuple[Version, bool]:
-    """The version, and whether it is new.
+    """Find the version or upload it; return it and whether it is new.
 
     Raises:
-        ServerError: the server does not take it, or does not answer.
+        ServerError: the server refuses or does not answer.
     """
-    body = V2beta1Pipeline(display_name=pipeline, namespace=_space(client))
+    body = V2beta1Pipeline(display_name=pipeline, namespace=client.namespace)
     parent, _ = _ensure(
-        lambda: _pipeline(client, pipeline),
+        lambda: _find_pipeline(client, pipeline),
         lambda: client.pipelines.pipeline_service_create_pipeline(pipeline=body),
     )
-    name = version_name(pipeline, package)
+    name, sha256 = _name_by_content(pipeline, package)
     version, new = _ensure(
-        lambda: _version(client, parent.pipeline_id, name),
+        lambda: _find_version(client, parent.pipeline_id, name),
         lambda: client.pipeline_uploads.upload_pipeline_version(
-            str(package),
-            name=name,
-            pipelineid=parent.pipeline_id,
-            description=f"sha256 {hashlib.sha256(package.read_bytes()).hexdigest()}",
+            str(package), name=name, pipelineid=parent.pipeline_id, description=f"sha256 {sha256}"
         ),
     )
     return Version(name, parent.pipeline_id, version.pipeline_version_id), new
 
 
 def find_experiment(client: Client, name: str) -> Any | None:
-    """The experiment of that name.
+    """Find the experiment by its name.
 
     Raises:
-        ServerError: it is archived, and so takes no runs.
+        ServerError: it is archived, so it accepts no runs.
     """
-    found = list_named(
-        client.experiments.experiment_service_list_experiments, "experiments", name, namespace=_space(client)
-    )
+    call = client.experiments.experiment_service_list_experiments
+    found = list_named(call, "experiments", name, namespace=client.namespace)
     if found and found[0].storage_state == "ARCHIVED":
-        raise ServerError(
-            f"experiment {name!r} is archived and takes no runs; restore it, or give another --experiment"
-        )
+        raise ServerError(f"experiment {name!r} is archived and accepts no runs; restore it or name another one")
     return found[0] if found else None
 
 
 def ensure_experiment(client: Client, name: str) -> Any:
-    body = V2beta1Experiment(display_name=name, namespace=_space(client))
+    body = V2beta1Experiment(display_name=name, namespace=client.namespace)
     return _ensure(
         lambda: find_experiment(client, name),
         lambda: client.experiments.experiment_service_create_experiment(experiment=body),
@@ -86,29 +74,28 @@ def ensure_experiment(client: Client, name: str) -> Any:
 
 
 def find_pipeline_id(client: Client, name: str) -> str | None:
-    found = _pipeline(client, name)
+    found = _find_pipeline(client, name)
     return found.pipeline_id if found else None
 
 
-def _pipeline(client: Client, name: str) -> Any | None:
-    found = list_named(client.pipelines.pipeline_service_list_pipelines, "pipelines", name, namespace=_space(client))
-    return found[0] if found else None
+def _name_by_content(pipeline: str, package: Path) -> tuple[str, str]:
+    """The version's name and the file's SHA-256. One Kubernetes namespace may hold many pipelines' versions."""
+    sha256 = hashlib.sha256(package.read_bytes()).hexdigest()
+    return f"{pipeline}-{sha256[:16]}", sha256
 
 
-def _version(client: Client, pipeline_id: str, name: str) -> Any | None:
-    def call(**query: Any) -> Any:
-        return client.pipelines.pipeline_service_list_pipeline_versions(pipeline_id, **query)
-
-    found = list_named(call, "pipeline_versions", name)
-    return found[0] if found else None
+def _find_pipeline(client: Client, name: str) -> Any | None:
+    call = client.pipelines.pipeline_service_list_pipelines
+    return next(iter(list_named(call, "pipelines", name, namespace=client.namespace)), None)
 
 
-def _space(client: Client) -> str | None:
-    return client.get_user_namespace() or None
+def _find_version(client: Client, pipeline_id: str, name: str) -> Any | None:
+    call = partial(client.pipelines.pipeline_service_list_pipeline_versions, pipeline_id)
+    return next(iter(list_named(call, "pipeline_versions", name)), None)
 
 
 def _ensure(find: Callable[[], Any | None], create: Callable[[], Any]) -> tuple[Any, bool]:
-    """What `find` finds or `create` makes, and whether it is new; whoever makes it meanwhile, there will be one."""
+    """Find the object or create it, also if somebody else creates it meanwhile; return it and whether it is new."""
     for last in (False, True):
         found = find()
         if found is not None:
@@ -117,7 +104,7 @@ def _ensure(find: Callable[[], Any | None], create: Callable[[], Any]) -> tuple[
             return create(), True
         except RefusedError as refusal:
             if refusal.status != 409 or last:
-                raise  # the second time, the name is taken by something that is not ours to see
+                raise  # at the second 409, an object that we may not see has the name
         except NoAnswerError:
             if last:
                 raise

@@ -4,10 +4,10 @@
   const slider = document.getElementById("threshold");
   const share = (part, whole) => {
     if (!whole) return "\u2013";
-    // Halves go to the even digit, as where the page was made.
+    // Round half to even, as Python does.
     const tenths = 10 * (100 * (part / whole));
     const text = (tenths % 1 === 0.5 ? 2 * Math.round(tenths / 2) / 10 : tenths / 10).toFixed(1);
-    // What is not quite everything never shows as 100.
+    // A share below 1 is never shown as 100 %.
     return (part < whole && text === "100.0" ? "99.9" : text) + "\u202f%";
   };
   const move = () => {

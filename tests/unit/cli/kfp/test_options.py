@@ -6,7 +6,7 @@ import pytest
 
 from twofold.cli.kfp import options as common
 from twofold.core.errors import ParameterError
-from twofold.kubeflow.definition.images import image, images_named
+from twofold.kubeflow.definition.images import check_image, parse_images
 
 DIGEST = "sha256:" + 64 * "0"
 
@@ -34,8 +34,8 @@ def at_the_root(monkeypatch, request):
         f"ghcr.io/team/twofold-data:latest@{DIGEST}",
     ],
 )
-def test_a_name_that_says_which_image_is_meant(name):
-    assert image(name) == name
+def test_a_name_that_identifies_one_image(name):
+    assert check_image(name) == name
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_a_name_that_says_which_image_is_meant(name):
 )
 def test_a_name_that_does_not(name, message):
     with pytest.raises(ParameterError, match=message):
-        image(name)
+        check_image(name)
 
 
 def test_two_images_by_digest_need_no_warning_and_one_by_tag_does(capsys):
@@ -63,7 +63,7 @@ def test_two_images_by_digest_need_no_warning_and_one_by_tag_does(capsys):
     warning = capsys.readouterr().err
     assert "a/train:1 is named by its tag" in warning
     assert "a/data" not in warning
-    images_named([f"data=a/data@{DIGEST}", "train=a/train:1"])
+    parse_images([f"data=a/data@{DIGEST}", "train=a/train:1"])
     assert capsys.readouterr().err == ""
 
 
@@ -80,14 +80,10 @@ def test_an_unknown_image_is_refused(word):
 
 def test_the_arguments_of_a_run_are_whole_sections_and_force():
     assert common.overrides_from(parsed()) == {}
-    found = common.overrides_from(
-        parsed(
-            "-p", "train_head.epochs=3", "-p", "train_head.dropout=0.25", "-p", "ingest.source=s3://b/x", "--force", "a"
-        )
-    )
+    words = "-p train_head.epochs=3 -p train_head.dropout=0.25 -p ingest.source=s3://b/x --force a"
+    found = common.overrides_from(parsed(*words.split()))
     assert set(found) == {"train_head", "ingest", "force"}
-    expected = common.params_from(parsed())["train_head"] | {"epochs": 3, "dropout": 0.25}
-    assert found["train_head"] == expected
+    assert found["train_head"] == common.params_from(parsed())["train_head"] | {"epochs": 3, "dropout": 0.25}
     assert found["ingest"]["source"] == "s3://b/x"
 
 
@@ -132,12 +128,8 @@ def test_help_is_quick_and_every_command_has_one():
 
 @pytest.mark.parametrize("command", ["compile", "run", "submit", "schedule", "doctor"])
 def test_a_commands_help(command):
-    done = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "pipelines", command, "--help"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    words = [sys.executable, "-X", "importtime", "-m", "pipelines", command, "--help"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     assert "usage: twofold-pipelines" in done.stdout
     imported = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines()}

@@ -3,67 +3,63 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tests.support.kfp_server.case import only, positions
+from tests.support.kfp_server.case import assert_in_order, only
 from tests.support.kfp_server.server import Fault
 from twofold.kubeflow.server import recurring_runs
 
 APPLY = ("schedule", "apply", "nightly")
 CRON = (*APPLY, "--cron", "0 3 * * 1-5")
+EVERY = (*APPLY, "--every", "24h")
 
 
 def double(server):
-    """A second one of the same name, as KFP allows."""
-    first = next(iter(server.recurring.values()))
-    return server._add(server.recurring, "recurring_run_id", {**first})
+    """Add a second recurring run with the same name, as KFP allows."""
+    return server._add(server.recurring, "recurring_run_id", next(iter(server.recurring.values())))
 
 
-def test_a_schedule_is_made_as_the_server_needs_it(server, cli):
+def test_a_schedule_is_created_as_the_server_needs_it(server, cli):
     out = cli(*CRON, "-p", "finetune_all.epochs=2").out
-    made = only(server.recurring)
-    assert made["trigger"] == {"cron_schedule": {"cron": "0 0 3 * * 1-5"}}
-    assert made["no_catchup"] is True
-    assert made["max_concurrency"] == "1"
-    assert made["status"] == "ENABLED"
-    assert made["display_name"] == "nightly"
-    assert made["runtime_config"]["parameters"]["finetune_all"]["epochs"] == 2
-    assert made["pipeline_version_reference"]["pipeline_version_id"] == only(server.versions)["pipeline_version_id"]
-    assert "schedule nightly: made, enabled" in out
+    created = only(server.recurring)
+    assert created["trigger"] == {"cron_schedule": {"cron": "0 0 3 * * 1-5"}}
+    assert created["no_catchup"] is True
+    assert created["max_concurrency"] == "1"
+    assert created["status"] == "ENABLED"
+    assert created["display_name"] == "nightly"
+    assert created["runtime_config"]["parameters"]["finetune_all"]["epochs"] == 2
+    assert created["pipeline_version_reference"]["pipeline_version_id"] == only(server.versions)["pipeline_version_id"]
+    assert "schedule nightly: created, enabled" in out
 
 
-def test_what_will_be_is_said_before_anything_is_changed(server, cli):
+def test_the_next_runs_are_printed_before_anything_is_changed(server, cli):
     server.faults = [Fault("POST", status=403, times=9)]
-    said = cli(*CRON, status=1)
-    parts = [
-        "for KFP: 0 0 3 * * 1-5 (seconds first), read by the server in UTC",
-        "CRON_SCHEDULE_TIMEZONE",
-        "next runs:",
-    ]
-    assert positions(said.out, parts) == sorted(positions(said.out, parts))
-    times = re.findall(r"(\w{3} \d{4}-\d\d-\d\d \d\d:\d\d) UTC, here ", said.out)
+    output = cli(*CRON, status=1)
+    cron = "for KFP: 0 0 3 * * 1-5 (seconds first), read by the server in UTC"
+    assert_in_order(output.out, cron, "CRON_SCHEDULE_TIMEZONE", "next runs:")
+    times = re.findall(r"(\w{3} \d{4}-\d\d-\d\d \d\d:\d\d) UTC, here ", output.out)
     assert len(times) == 3
     for text in times:
         time = datetime.strptime(text, "%a %Y-%m-%d %H:%M").replace(tzinfo=UTC)
         assert time > datetime.now(UTC)
         assert (time.hour, time.minute) == (3, 0)
         assert time.isoweekday() <= 5
-    assert "forbidden (403)" in said.err
+    assert "forbidden (403)" in output.err
 
 
-def test_times_are_given_for_the_zone_that_the_server_reads_cron_in(cli):
+def test_next_runs_are_computed_in_the_servers_time_zone(cli):
     out = cli(*APPLY, "--cron", "30 12 * * *", "--server-timezone", "Asia/Kolkata", "--dry-run").out
     assert "read by the server in Asia/Kolkata" in out
     assert len(re.findall(r" 07:00 UTC, here", out)) == 3
     assert "CRON_SCHEDULE_TIMEZONE" not in out
 
 
-def test_every_is_a_period_in_seconds(server, cli):
+def test_every_is_an_interval_in_seconds(server, cli):
     out = cli(*APPLY, "--every", "7d", "--end", "2099-01-01T00:00+01:00").out
     schedule = only(server.recurring)["trigger"]["periodic_schedule"]
     assert schedule == {"interval_second": "604800", "end_time": "2098-12-31T23:00:00+00:00"}
     assert "every 1w, until 2098-12-31 23:00 UTC" in out
 
 
-def test_applied_again_it_is_left_alone(server, cli):
+def test_applied_again_it_is_unchanged(server, cli):
     cli(*CRON)
     before, calls = dict(server.recurring), len(server.changes())
     assert "schedule nightly: unchanged\n" in cli(*CRON).out
@@ -75,7 +71,7 @@ def test_applied_again_it_is_left_alone(server, cli):
     "words",
     [
         (*APPLY, "--cron", "0 4 * * 1-5"),
-        (*APPLY, "--every", "24h"),
+        EVERY,
         (*CRON, "-p", "finetune_all.epochs=2"),
         (*CRON, "--force", "again"),
         (*CRON, "--experiment", "another"),
@@ -84,7 +80,7 @@ def test_applied_again_it_is_left_alone(server, cli):
         (*CRON, "--cpu"),
     ],
 )
-def test_any_change_replaces_it_first_the_new_one_then_the_old(server, cli, words):
+def test_any_change_creates_a_new_one_and_then_deletes_the_old_one(server, cli, words):
     cli(*CRON)
     old, calls = only(server.recurring), len(server.changes())
     assert "schedule nightly: replaced, enabled" in cli(*words).out
@@ -95,7 +91,7 @@ def test_any_change_replaces_it_first_the_new_one_then_the_old(server, cli, word
     assert "unchanged" in cli(*words).out
 
 
-def test_a_version_that_was_removed_meanwhile_is_uploaded_again(server, cli):
+def test_a_version_that_was_deleted_is_uploaded_again(server, cli):
     cli(*CRON)
     server.versions.clear()
     assert "replaced" in cli(*CRON).out
@@ -108,26 +104,25 @@ def test_a_version_that_was_removed_meanwhile_is_uploaded_again(server, cli):
 def test_a_paused_schedule_stays_paused_when_it_is_replaced(server, cli):
     cli(*CRON)
     cli("schedule", "pause", "nightly")
-    out = cli(*APPLY, "--every", "24h").out
+    out = cli(*EVERY).out
     assert "replaced, paused" in out
-    assert "next runs, were it resumed now:" in out
+    assert "next runs if it were resumed now:" in out
     assert only(server.recurring)["status"] == "DISABLED"
-    assert "unchanged, paused" in cli(*APPLY, "--every", "24h").out
+    assert "unchanged, paused" in cli(*EVERY).out
 
 
-def test_duplicates_are_removed_and_that_is_said(server, cli):
+def test_duplicates_are_removed_and_reported(server, cli):
     cli(*CRON)
     double(server)
     double(server)
-    out = cli(*CRON).out
-    assert "duplicates removed, enabled (2 of that name before)" in out or "duplicates removed, enabled" in out
+    assert "duplicates removed, enabled (2 with that name before)" in cli(*CRON).out
     assert len(server.recurring) == 1
     double(server)
-    assert "replaced, enabled (2 of that name before)" in cli(*APPLY, "--every", "24h").out
+    assert "replaced, enabled (2 with that name before)" in cli(*EVERY).out
     assert len(server.recurring) == 1
 
 
-def test_of_duplicates_the_one_that_runs_is_kept(server, cli):
+def test_of_duplicates_the_enabled_one_is_kept(server, cli):
     cli(*CRON)
     cli("schedule", "pause", "nightly")
     running = double(server)
@@ -141,22 +136,21 @@ def test_one_of_another_pipeline_is_never_touched(server, cli):
     stranger = double(server)
     stranger["pipeline_version_reference"] = {"pipeline_id": "x", "pipeline_version_id": "y"}
     before = len(server.changes())
+    message = f"does not run twofold-training (recurring run {stranger['recurring_run_id']})"
     for words in (CRON, ("schedule", "delete", "nightly"), ("schedule", "pause", "nightly")):
-        assert (
-            f"does not run twofold-training (recurring run {stranger['recurring_run_id']})" in cli(*words, status=1).err
-        )
+        assert message in cli(*words, status=1).err
     assert len(server.changes()) == before
 
 
-@pytest.mark.parametrize("words", [CRON, (*APPLY, "--every", "24h")])
+@pytest.mark.parametrize("words", [CRON, EVERY])
 def test_a_dry_run_changes_nothing(server, cli, words):
-    assert "would be made, enabled; nothing done (--dry-run)" in cli(*words, "--dry-run").out
+    assert "would be created, enabled; nothing changed (--dry-run)" in cli(*words, "--dry-run").out
     assert server.changes() == []
     cli(*CRON)
     before = len(server.changes())
     cli(*words, "--dry-run")
     for word in ("pause", "delete"):
-        assert "nothing done (--dry-run)" in cli("schedule", word, "nightly", "--dry-run").out
+        assert "nothing changed (--dry-run)" in cli("schedule", word, "nightly", "--dry-run").out
     assert len(server.changes()) == before
 
 
@@ -164,59 +158,57 @@ def test_a_failure_before_the_new_one_leaves_the_old_one(server, cli):
     cli(*CRON)
     old = only(server.recurring)
     server.faults = [Fault("POST /recurringruns$", lose="before", times=9)]
-    assert "not made, what was there stays" in cli(*APPLY, "--every", "24h", status=1).err
+    assert "not created; existing recurring runs are unchanged" in cli(*EVERY, status=1).err
     server.faults = [Fault("POST /recurringruns$", status=500)]
-    cli(*APPLY, "--every", "24h", status=1)
+    cli(*EVERY, status=1)
     assert only(server.recurring) == old
     assert old["status"] == "ENABLED"
 
 
-def test_a_failure_after_the_new_one_says_that_both_may_run_and_the_next_time_clears_up(server, cli):
+def test_a_failure_after_the_new_one_says_that_both_may_run_and_the_next_call_cleans_up(server, cli):
     cli(*CRON)
     server.faults = [Fault("DELETE", status=500)]
-    err = cli(*APPLY, "--every", "24h", status=1).err
-    assert "1 of that name that should go may still run; do it again" in err
+    assert "may still run: 1; repeat the command" in cli(*EVERY, status=1).err
     assert len(server.recurring) == 2
-    assert "duplicates removed" in cli(*APPLY, "--every", "24h").out
+    assert "duplicates removed" in cli(*EVERY).out
     assert "periodic_schedule" in only(server.recurring)["trigger"]
 
 
 def test_a_lost_answer_makes_no_second_schedule(server, cli):
     server.faults = [Fault("POST /recurringruns$", lose="after")]
-    err = cli(*CRON).err
-    assert "it was\n" in err
+    assert "it exists\n" in cli(*CRON).err
     assert only(server.recurring)["status"] == "ENABLED"
     server.faults = [Fault("POST /recurringruns$", lose="before"), Fault("DELETE", lose="after")]
-    assert "it was not; trying once more" in cli(*APPLY, "--every", "24h").err
+    assert "it does not exist; trying once more" in cli(*EVERY).err
     assert "periodic_schedule" in only(server.recurring)["trigger"]
 
 
 def test_pause_resume_and_delete_by_name(server, cli):
     cli(*CRON)
-    made = only(server.recurring)
+    created = only(server.recurring)
     assert cli("schedule", "pause", "nightly").out == "schedule nightly: paused\n"
-    assert made["status"] == "DISABLED"
+    assert created["status"] == "DISABLED"
     assert cli("schedule", "pause", "nightly").out == "schedule nightly: already paused\n"
     assert cli("schedule", "resume", "nightly").out == "schedule nightly: enabled\n"
-    assert made["status"] == "ENABLED"
+    assert created["status"] == "ENABLED"
     double(server)
-    assert cli("schedule", "delete", "nightly").out == "schedule nightly: deleted (2 of that name)\n"
+    assert cli("schedule", "delete", "nightly").out == "schedule nightly: deleted (2 with that name)\n"
     assert server.recurring == {}
 
 
-def test_pause_stops_all_of_a_name_and_resume_refuses_to_start_them_all(server, cli):
+def test_pause_pauses_all_with_a_name_and_resume_refuses_to_enable_several(server, cli):
     cli(*CRON)
     double(server)
     cli("schedule", "pause", "nightly")
     assert {one["status"] for one in server.recurring.values()} == {"DISABLED"}
-    assert "2 of that name would run" in cli("schedule", "resume", "nightly", status=1).err.replace(" all", "")
+    assert "2 with that name would all run" in cli("schedule", "resume", "nightly", status=1).err
 
 
 @pytest.mark.parametrize("word", ["pause", "resume", "delete"])
-def test_a_name_that_is_not_there_is_an_error_with_those_that_are(server, cli, word):
-    assert "schedule nightli: there is none; nor any other" in cli("schedule", word, "nightli", status=1).err
+def test_an_unknown_name_is_an_error_that_lists_the_existing_names(server, cli, word):
+    assert "schedule nightli: not found; existing schedules: none" in cli("schedule", word, "nightli", status=1).err
     cli(*CRON)
-    assert "there is none; there are nightly" in cli("schedule", word, "nightli", status=1).err
+    assert "not found; existing schedules: nightly" in cli("schedule", word, "nightli", status=1).err
     assert len(server.recurring) == 1
 
 
@@ -227,54 +219,54 @@ def test_the_list_shows_all_pages_of_this_pipelines_schedules(server, cli):
     cli("schedule", "pause", "weekly")
     for _ in range(120):
         double(server)["pipeline_version_reference"] = {"pipeline_id": "x", "pipeline_version_id": "y"}
-    said = cli("schedule", "list")
-    head, *rows = said.out.splitlines()
-    assert head.split() == ["NAME", "STATE", "WHEN", "MADE", "ID"]
+    output = cli("schedule", "list")
+    head, *rows = output.out.splitlines()
+    assert head.split() == ["NAME", "STATE", "WHEN", "CREATED", "ID"]
     assert [re.split(r"  +", row)[:3] for row in rows] == [
         ["nightly", "enabled", "cron 0 3 * * 1-5"],
         ["weekly", "paused", "every 1w"],
     ]
-    assert "2 of twofold-training; 120 of others not shown" in said.err
+    assert "2 of twofold-training; 120 of other pipelines are not shown" in output.err
 
 
-def test_many_users_have_schedules_of_their_own(server, cli):
+def test_on_a_multi_user_server_each_namespace_has_its_own_schedules(server, cli):
     server.multi_user = True
     cli(*CRON, "-n", "one")
     cli(*CRON, "-n", "two")
-    assert [made["namespace"] for made in server.recurring.values()] == ["one", "two"]
+    assert [created["namespace"] for created in server.recurring.values()] == ["one", "two"]
     cli("schedule", "delete", "nightly", "-n", "one")
     assert only(server.recurring)["namespace"] == "two"
 
 
-def test_a_period_whose_start_is_past_would_run_at_once_and_is_refused(server, cli):
+def test_an_interval_whose_start_is_past_is_refused_because_it_would_run_at_once(server, cli):
     words = (*APPLY, "--every", "24h", "--start", "2020-01-01T00:00Z")
-    assert "--start 2020-01-01T00:00Z is past" in cli(*words, status=1).err
+    assert "--start 2020-01-01T00:00Z is in the past" in cli(*words, status=1).err
     assert server.changes() == []
 
 
 @pytest.mark.parametrize(
-    ("words", "says"),
+    ("words", "message"),
     [
         (APPLY, "one of the arguments --cron --every is required"),
         ((*CRON, "--every", "1h"), "not allowed with"),
         ((*APPLY, "--cron", "0 0 3 * * 1"), "leave out the '0'"),
         ((*APPLY, "--every", "often"), "30m, 24h or 7d"),
-        ((*CRON, "--end", "2099-01-01"), "in which time zone?"),
+        ((*CRON, "--end", "2099-01-01"), "no time zone; write 2099-01-01Z for UTC"),
         ((*CRON, "--end", "soon"), "write it as"),
-        ((*CRON, "--server-timezone", "Mars/Base"), "no time zone known here"),
+        ((*CRON, "--server-timezone", "Mars/Base"), "unknown time zone"),
     ],
 )
-def test_wrong_usage_ends_with_2_and_reaches_no_server(server, cli, words, says):
-    assert says in cli(*words, status=2).err
+def test_wrong_usage_ends_with_2_and_reaches_no_server(server, cli, words, message):
+    assert message in cli(*words, status=2).err
     assert server.calls == []
 
 
 def test_an_end_before_the_first_run_is_refused(server, cli):
-    assert "not one run before --end" in cli(*CRON, "--end", "2020-01-01T00:00Z", status=1).err
+    assert "no run would start before --end" in cli(*CRON, "--end", "2020-01-01T00:00Z", status=1).err
     assert server.calls == []
 
 
-def test_a_schedule_somebody_made_by_hand_is_shown_as_it_is(server, cli):
+def test_a_schedule_created_by_other_means_is_listed_as_it_is(server, cli):
     cli(*CRON)
     only(server.recurring)["trigger"] = {"cron_schedule": {"cron": "30 0 3 * * 1-5"}}
     assert "KFP's cron 30 0 3 * * 1-5" in cli("schedule", "list").out

@@ -4,31 +4,39 @@ import pytest
 from ruamel.yaml import YAML
 
 from twofold.core.errors import ParameterError
-from twofold.kubeflow.definition.resources import DEFAULT, TASKS, WITH_GPU, Part, load, seconds
+from twofold.kubeflow.definition import resources
+from twofold.kubeflow.definition.resources import DEFAULT, TASKS, StrictModel
 
 
 @pytest.fixture
 def values():
-    """A file that says everything; the project's own may say what it likes."""
+    """A file that sets every key, independent of the project's own."""
     text = (DEFAULT.parent.parent / "tests" / "golden" / "resources.yaml").read_text()
     return json.loads(json.dumps(YAML(typ="safe").load(text)))
 
 
 @pytest.fixture
-def refused(tmp_path):
-    def check(values, match):
-        path = tmp_path / "resources.yaml"
-        with path.open("w") as stream:
+def load_values(tmp_path):
+    def load(values):
+        with (tmp_path / "resources.yaml").open("w") as stream:
             YAML(typ="safe").dump(values, stream)
+        return resources.load_resources(tmp_path / "resources.yaml")
+
+    return load
+
+
+@pytest.fixture
+def refused(load_values):
+    def check(values, match):
         with pytest.raises(ParameterError, match=match):
-            load(path)
+            load_values(values)
 
     return check
 
 
 @pytest.mark.parametrize("path", [DEFAULT, DEFAULT.with_name("resources-cpu.yaml")])
 def test_the_projects_own_files_are_valid_and_name_every_task(path):
-    found = load(path)
+    found = resources.load_resources(path)
     assert set(found.steps) == set(TASKS)
     assert found.security.run_as_user > 0
     assert path == DEFAULT or not any(step.gpu or step.shm or step.tolerations for step in found.steps.values())
@@ -39,17 +47,15 @@ def test_more_than_one_gpu_is_refused_until_it_is_used(values, refused):
     refused(values, r"steps\.finetune_all\.gpu\.count: found 2; .*must be 1")
 
 
-@pytest.mark.parametrize("task", [task for task in TASKS if task not in WITH_GPU])
-def test_a_task_that_uses_no_gpu_may_not_ask_for_one(values, refused, task):
+@pytest.mark.parametrize("task", [task for task in TASKS if task not in resources.WITH_GPU])
+def test_a_task_that_uses_no_gpu_may_not_request_one(values, refused, task):
     values["steps"][task]["gpu"] = {"type": "nvidia.com/gpu", "count": 1}
     refused(values, f"{task}: uses no GPU")
 
 
-def test_register_may_ask_for_one(values, tmp_path):
+def test_register_may_request_one(values, load_values):
     values["steps"]["register"]["gpu"] = {"type": "amd.com/gpu", "count": 1}
-    with (tmp_path / "r.yaml").open("w") as stream:
-        YAML(typ="safe").dump(values, stream)
-    assert load(tmp_path / "r.yaml").steps["register"].gpu.type == "amd.com/gpu"
+    assert load_values(values).steps["register"].gpu.type == "amd.com/gpu"
 
 
 @pytest.mark.parametrize(
@@ -81,7 +87,7 @@ def test_register_may_ask_for_one(values, tmp_path):
         ("colour", "red"),
     ],
 )
-def test_what_is_wrong_is_named(values, refused, place, value):
+def test_a_wrong_value_is_named(values, refused, place, value):
     *path, last = place.split(".")
     holder = values
     for key in path:
@@ -90,34 +96,33 @@ def test_what_is_wrong_is_named(values, refused, place, value):
     refused(values, rf"resources\.yaml:\n  .*{place.split('.')[0]}")
 
 
-def test_all_that_is_wrong_is_named_at_once(values, refused):
+def test_all_wrong_values_are_named_at_once(values, refused):
     values["steps"]["ingest"]["cpu"] = 1
     values["labels"] = {"-": "x"}
     del values["security"]
     refused(values, r"(?s)steps\.ingest\.cpu.*security: missing.*labels")
 
 
-def test_a_task_that_is_left_out(values, refused):
+def test_a_missing_task_is_named(values, refused):
     del values["steps"]["notify"]
     refused(values, "steps: .*missing: notify")
 
 
-def test_no_file_and_no_yaml(tmp_path):
-    with pytest.raises(ParameterError, match="No such file"):
-        load(tmp_path / "none.yaml")
-    (tmp_path / "bad.yaml").write_text("a: [")
-    with pytest.raises(ParameterError, match="not YAML"):
-        load(tmp_path / "bad.yaml")
-    (tmp_path / "empty.yaml").write_text("")
-    with pytest.raises(ParameterError, match="the file: found None"):
-        load(tmp_path / "empty.yaml")
+@pytest.mark.parametrize(
+    ("text", "match"), [(None, "No such file"), ("a: [", "not YAML"), ("", "the file: found None")]
+)
+def test_no_file_and_no_yaml(tmp_path, text, match):
+    if text is not None:
+        (tmp_path / "file.yaml").write_text(text)
+    with pytest.raises(ParameterError, match=match):
+        resources.load_resources(tmp_path / "file.yaml")
 
 
 def test_durations():
-    assert [seconds(text) for text in ("90s", "10m", "6h")] == [90, 600, 21600]
+    assert [resources.parse_duration(text) for text in ("90s", "10m", "6h")] == [90, 600, 21600]
 
 
 def test_every_key_has_a_description():
-    for model in (Part, *Part.__subclasses__()):
+    for model in (StrictModel, *StrictModel.__subclasses__()):
         for name, field in model.model_fields.items():
             assert field.description, f"{model.__name__}.{name}"

@@ -20,15 +20,11 @@ from twofold.kubeflow.server.connection import connect
 @pytest.mark.parametrize("how", ["option", "variable", "file"])
 def test_a_token_reaches_the_server_and_nobody_else(server, how, tmp_path, monkeypatch, capfd):
     server.token = SECRET
-    words = []
-    if how == "option":
-        words = ["--token", SECRET]
-    elif how == "file":
-        (tmp_path / "token").write_text(SECRET + "\n")
-        words = ["--token-file", str(tmp_path / "token")]
-    else:
+    (tmp_path / "token").write_text(SECRET + "\n")
+    words = {"option": ["--token", SECRET], "file": ["--token-file", str(tmp_path / "token")]}
+    if how == "variable":
         monkeypatch.setenv("KFP_TOKEN", SECRET)
-    client = connect(options(server, *words))
+    client = connect(options(server, *words.get(how, [])))
     assert client.list_experiments().experiments[0].display_name == "Default"
     assert {call["authorization"] for call in server.headers} == {f"Bearer {SECRET}"}
     assert SECRET not in "".join(capfd.readouterr())
@@ -47,7 +43,7 @@ def test_a_token_file_is_read_again_at_every_call(server, tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "two words", "a\nb", "é"])
-def test_what_can_be_no_token_is_refused_without_being_shown(server, text, tmp_path):
+def test_an_invalid_token_is_refused_without_being_shown(server, text, tmp_path):
     (tmp_path / "token").write_text(text, encoding="utf-8")
     message = fails(server, "--token-file", str(tmp_path / "token"))
     assert f"--token-file {tmp_path}" in message
@@ -60,17 +56,15 @@ def test_a_wrong_token_is_a_401_that_says_what_to_do_and_shows_no_token(server):
     message = fails(server, "--token", SECRET)
     assert "(401)" in message
     assert "--token-file" in message
-    assert "***" in message, "the server's words, which repeat the token, are given without it"
+    assert "***" in message, "the server's message, which repeats the token, is redacted"
     assert len(server.calls) == 1, "kfp.Client alone would ask five times, five seconds apart"
 
 
 def test_no_output_of_any_failure_holds_the_token(server, cli, monkeypatch):
     monkeypatch.setenv("KFP_TOKEN", SECRET)
     monkeypatch.setenv("KFP_COOKIES", f"session={SECRET}")
-    long = "x" * 390 + SECRET  # where it is cut off, half a token would be left
-    faults = [
-        Fault("", status=status, message=f"{long} {SECRET}") for status in (400, 401, 403, 404, 409, 429, 500, 503)
-    ]
+    message = "x" * 390 + f"{SECRET} {SECRET}"  # messages are cut here: half a token must not be left
+    faults = [Fault("", status=status, message=message) for status in (400, 401, 403, 404, 409, 429, 500, 503)]
     faults += [Fault("", status=302, location=f"https://login.example/?token={SECRET}"), Fault("", page=SECRET)]
     faults += [Fault("", lose="before"), Fault("", lose="after")]
     for fault in faults:
@@ -100,8 +94,8 @@ def test_no_output_of_any_failure_holds_the_token(server, cli, monkeypatch):
         ("submit", "--ui-host", f"http://host/?token={SECRET}"),
     ],
 )
-def test_no_complaint_of_the_command_line_repeats_the_token(server, cli, words):
-    err = cli(*words, status=2).err  # which looks for the whole of it
+def test_no_usage_error_repeats_the_token(server, cli, words):
+    err = cli(*words, status=2).err  # which checks that the complete token is not in the output
     assert SECRET[:8] not in err
     assert "error: " in err
 
@@ -114,7 +108,7 @@ def test_the_help_shows_no_secret_of_the_environment(server, capfd, monkeypatch)
     assert SECRET not in "".join(capfd.readouterr())
 
 
-def test_the_namespace_that_is_given_counts_even_if_it_is_called_kubeflow(server, tmp_path, monkeypatch):
+def test_a_given_namespace_takes_precedence_even_if_it_is_called_kubeflow(server, tmp_path, monkeypatch):
     context = tmp_path / "context.json"
     context.write_text('{"namespace": "from-a-file"}')
     monkeypatch.setattr("kfp.Client._LOCAL_KFP_CONTEXT", str(context))
@@ -132,21 +126,23 @@ def test_cookies_are_sent_and_not_shown(server, monkeypatch):
     assert "no such session: ***" in fails(server)
     monkeypatch.setenv("KFP_COOKIES", f"authservice_session={SECRET}; lang=en; a=b")
     server.faults = [Fault("", status=403, message="no such bench")]
-    assert "forbidden (403): no such bench. You" in fails(server), "a short value is no secret, and may be in any word"
+    assert "forbidden (403): no such bench. You" in fails(server), (
+        "a short value is not secret, and may be part of any word"
+    )
 
 
-def test_a_403_speaks_of_rights(server):
+def test_a_403_explains_access(server):
     server.faults = [Fault("", status=403, message="User 'x' is not authorized")]
     message = fails(server)
     assert "forbidden (403): User 'x' is not authorized." in message
     assert "--namespace" in message
 
 
-def test_a_login_page_is_no_answer_of_the_api(server):
+def test_a_login_page_is_not_an_answer_of_the_api(server):
     server.faults = [Fault("", page="<html>log in</html>")]
     assert "login page" in fails(server)
     server.faults = [Fault("", status=302, location="https://login.example/auth")]
-    assert "sends us on to https://login.example/auth (302)" in fails(server)
+    assert "redirects to https://login.example/auth (302)" in fails(server)
 
 
 def test_googles_proxy_gets_the_token_that_kfp_finds(server, monkeypatch):
@@ -157,7 +153,7 @@ def test_googles_proxy_gets_the_token_that_kfp_finds(server, monkeypatch):
     assert "*** is of no use" in fails(server, "--client-id", "id.apps.example")
 
 
-def test_googles_credentials_that_are_not_there_are_no_traceback(server, monkeypatch):
+def test_missing_google_credentials_are_no_traceback(server, monkeypatch):
     def missing(*_):
         raise GoogleAuthError("credentials were not found")
 
@@ -170,7 +166,7 @@ def self_signed(path):
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     now = datetime.now(UTC)
-    made = (
+    certificate = (
         x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
         .not_valid_before(now - timedelta(days=1))
         .not_valid_after(now + timedelta(days=1))
@@ -178,11 +174,11 @@ def self_signed(path):
         .sign(key, hashes.SHA256())
     )
     secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    path.write_bytes(made.public_bytes(Encoding.PEM) + secret)
+    path.write_bytes(certificate.public_bytes(Encoding.PEM) + secret)
     return path
 
 
-def test_a_certificate_of_ones_own_authority_is_accepted_once_it_is_named(server, tmp_path):
+def test_a_certificate_of_a_private_authority_is_accepted_once_it_is_named(server, tmp_path):
     certificate = tmp_path / "certificate.pem"
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(self_signed(certificate))
@@ -191,5 +187,5 @@ def test_a_certificate_of_ones_own_authority_is_accepted_once_it_is_named(server
         assert connect(options(secure, "--ca-cert", str(certificate))).version == secure.version
 
 
-def test_a_certificate_that_is_not_there_is_named(server, tmp_path):
+def test_a_missing_certificate_is_named(server, tmp_path):
     assert "no such file" in fails(server, "--ca-cert", str(tmp_path / "ca.pem"))

@@ -6,19 +6,17 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from twofold.core.errors import ParameterError
-from twofold.kubeflow.server.cron import Timing, format_interval, parse, parse_interval
+from twofold.kubeflow.server.cron import Timing, format_interval, parse_cron, parse_interval
 
 START = datetime(2026, 1, 31, 12, 34, 56, tzinfo=UTC)
 BOUNDS = ((0, 59), (0, 59), (0, 23), (1, 31), (1, 12), (0, 6))
-NAMES = {name: number for names in (
-    "jan feb mar apr may jun jul aug sep oct nov dec",
-) for number, name in enumerate(names.split(), 1)} | {
-    name: number for number, name in enumerate(["sun", "mon", "tue", "wed", "thu", "fri", "sat"])
-}  # fmt: skip
+MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
+DAYS = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"]
+NAMES = {name: number for number, name in enumerate(MONTHS, 1)} | {name: number for number, name in enumerate(DAYS)}
 
 
 def robfig(text):
-    """What the server's parser (github.com/robfig/cron v1, Parse) makes of six fields: sets, and which hold a star."""
+    """Parse six fields like the server (github.com/robfig/cron v1, Parse); a set and `star` per field."""
     parsed = []
     for field, (low, high) in zip(text.split(), BOUNDS, strict=True):
         values, star = set(), False
@@ -38,17 +36,17 @@ def robfig(text):
 
 
 def times_by_robfig(text, after, count, zone=UTC):
-    """The same by looking at every minute."""
+    """The next times, by checking every minute."""
     second, minute, hour, dom, month, dow = robfig(text)
     assert second == ({0}, False)
     time, found = after.replace(second=0, microsecond=0) + timedelta(minutes=1), []
     while len(found) < count:
-        there = time.astimezone(zone)
-        in_dom, in_dow = there.day in dom[0], there.isoweekday() % 7 in dow[0]
+        local = time.astimezone(zone)
+        in_dom, in_dow = local.day in dom[0], local.isoweekday() % 7 in dow[0]
         day = in_dom and in_dow if dom[1] or dow[1] else in_dom or in_dow
-        if there.month not in month[0] or not day:
-            time = (there.replace(hour=0, minute=0) + timedelta(days=1)).astimezone(UTC)
-        elif there.hour in hour[0] and there.minute in minute[0]:
+        if local.month not in month[0] or not day:
+            time = (local.replace(hour=0, minute=0) + timedelta(days=1)).astimezone(UTC)
+        elif local.hour in hour[0] and local.minute in minute[0]:
             found.append(time)
             time += timedelta(minutes=1)
         else:
@@ -73,7 +71,7 @@ def times_by_robfig(text, after, count, zone=UTC):
     ],
 )
 def test_five_fields_become_kfps_six(text, kfp):
-    assert parse(text).kfp == kfp
+    assert parse_cron(text).kfp == kfp
     robfig(kfp)
 
 
@@ -91,7 +89,7 @@ def test_five_fields_become_kfps_six(text, kfp):
     ],
 )
 def test_the_next_times_are_the_servers(text):
-    cron = parse(text)
+    cron = parse_cron(text)
     assert list(islice(cron.times(START), 4)) == times_by_robfig(cron.kfp, START, 4)
 
 
@@ -100,17 +98,16 @@ def test_the_next_times_are_the_servers_for_many_expressions():
 
     def field(low, high):
         first, second = sorted(draw.sample(range(low, high + 1), 2))
-        return draw.choice(
-            ["*", "*", str(first), f"{first}-{second}", f"{first},{second}", f"{first}-{second}/2", f"{first}/3"]
-        )
+        span = f"{first}-{second}"
+        return draw.choice(["*", "*", str(first), span, f"{first},{second}", f"{span}/2", f"{first}/3"])
 
     for _ in range(60):
-        cron = parse(" ".join([str(draw.randrange(60)), field(0, 23), field(1, 28), field(1, 12), field(0, 7)]))
+        cron = parse_cron(" ".join([str(draw.randrange(60)), field(0, 23), field(1, 28), field(1, 12), field(0, 7)]))
         assert list(islice(cron.times(START), 3)) == times_by_robfig(cron.kfp, START, 3), cron.text
 
 
-def test_times_are_those_of_the_servers_zone_and_follow_its_clock():
-    times = islice(parse("0 3 28-30 3 *").times(START, ZoneInfo("Europe/Berlin")), 3)
+def test_times_follow_the_servers_time_zone():
+    times = islice(parse_cron("0 3 28-30 3 *").times(START, ZoneInfo("Europe/Berlin")), 3)
     assert [f"{time:%d %H:%M}" for time in times] == ["28 02:00", "29 01:00", "30 01:00"]
 
 
@@ -118,27 +115,27 @@ def test_times_are_those_of_the_servers_zone_and_follow_its_clock():
     ("text", "words"),
     [
         ("0 0 3 * * 1", "leave out the '0'"),
-        ("0 3 * *", "4 fields, but it takes five"),
+        ("0 3 * *", "4 fields, expected five"),
         ("", "0 fields"),
         ("@every 1h", "use --every 1h"),
         ("@reboot", "known are @yearly"),
-        ("60 * * * *", "'60' is no minute; allowed are 0 to 59"),
-        ("0 0 0 * *", "'0' is no day of month"),
-        ("0 0 * * 8", "'8' is no day of week; allowed are 0 to 7 or sun to sat"),
-        ("0 0 * foo *", "'foo' is no month"),
-        ("0 0 L * *", "'L' is no day of month"),
-        ("0 0 * * 1#2", "is nothing that KFP's cron has"),
-        ("0 0 15W * *", "'15W' is no day of month"),
+        ("60 * * * *", "'60' is not a minute; allowed are 0 to 59"),
+        ("0 0 0 * *", "'0' is not a day of month"),
+        ("0 0 * * 8", "'8' is not a day of week; allowed are 0 to 7 or sun to sat"),
+        ("0 0 * foo *", "'foo' is not a month"),
+        ("0 0 L * *", "'L' is not a day of month"),
+        ("0 0 * * 1#2", "is not supported by KFP's cron"),
+        ("0 0 15W * *", "'15W' is not a day of month"),
         ("0 0 * * fri-mon", "ends before it begins"),
         ("*/0 * * * *", "a step of 0"),
-        ("0 0 */2 * 1", "crons disagree"),
-        ("0 0 1 * */2", "crons disagree"),
-        ("0 0 30 2 *", "never comes up"),
+        ("0 0 */2 * 1", "cron implementations disagree"),
+        ("0 0 1 * */2", "cron implementations disagree"),
+        ("0 0 30 2 *", "never matches"),
     ],
 )
 def test_what_the_server_would_refuse_or_misread_is_refused(text, words):
     with pytest.raises(ParameterError) as caught:
-        parse(text)
+        parse_cron(text)
     assert words in str(caught.value)
     assert f"cron {text!r}" in str(caught.value)
 
@@ -149,13 +146,13 @@ def test_an_interval_is_read(text, seconds):
 
 
 @pytest.mark.parametrize("text", ["0h", "5", "h", "1h30m", "-1h", "1.5h", "30s", "1y"])
-def test_an_interval_written_otherwise_is_refused(text):
+def test_an_interval_in_another_format_is_refused(text):
     with pytest.raises(ParameterError, match="30m, 24h or 7d"):
         parse_interval(text)
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(5400, "90m"), (86400, "1d"), (90, "90s"), (1209600, "2w")])
-def test_an_interval_is_spelled_in_its_largest_unit(seconds, text):
+def test_an_interval_is_written_in_its_largest_unit(seconds, text):
     assert format_interval(seconds) == text
 
 
@@ -163,33 +160,31 @@ def upcoming(timing, now=START, **more):
     return [f"{time:%d %H:%M}" for time in islice(timing.upcoming(now, UTC, **more), 3)]
 
 
-def test_every_counts_from_its_start_or_from_when_it_was_made():
+def test_every_counts_from_its_start_or_from_its_creation():
     assert upcoming(Timing(every=3600)) == ["31 13:34", "31 14:34", "31 15:34"]
-    assert upcoming(Timing(every=3600), made=START - timedelta(minutes=90)) == ["31 13:04", "31 14:04", "31 15:04"]
+    assert upcoming(Timing(every=3600), created=START - timedelta(minutes=90)) == ["31 13:04", "31 14:04", "31 15:04"]
     assert upcoming(Timing(every=86400, start=START + timedelta(days=2))) == ["03 12:34", "04 12:34", "05 12:34"]
 
 
 def test_nothing_comes_after_the_end_or_before_the_start():
     end = START + timedelta(hours=26)
     assert upcoming(Timing(every=43200, end=end)) == ["01 00:34", "01 12:34"]
-    assert upcoming(Timing(cron=parse("0 3 * * *"), end=end)) == ["01 03:00"]
-    assert upcoming(Timing(cron=parse("0 3 * * *"), start=end)) == ["02 03:00", "03 03:00", "04 03:00"]
+    assert upcoming(Timing(cron=parse_cron("0 3 * * *"), end=end)) == ["01 03:00"]
+    assert upcoming(Timing(cron=parse_cron("0 3 * * *"), start=end)) == ["02 03:00", "03 03:00", "04 03:00"]
 
 
 @pytest.mark.parametrize(
     "text", ["30 2 * * *", "30 2,3 * * *", "*/30 2 * * *", "0 * * * *", "0 2 * * *", "30 0-3 * * 0"]
 )
 @pytest.mark.parametrize("after", ["2027-03-27T12:00+00:00", "2027-10-30T12:00+00:00"])
-def test_where_the_clock_is_changed_a_time_that_is_not_there_is_left_out_and_one_that_is_there_twice_runs_twice(
-    text, after
-):
+def test_when_the_clock_changes_a_skipped_time_is_left_out_and_a_repeated_one_runs_twice(text, after):
     berlin, begin = ZoneInfo("Europe/Berlin"), datetime.fromisoformat(after)
-    cron = parse(text)
+    cron = parse_cron(text)
     expected, time = [], begin
-    while len(expected) < 6:  # every minute, with no thought of how a scheduler gets there
+    while len(expected) < 6:  # check every minute
         time += timedelta(minutes=1)
-        there = time.astimezone(berlin)
-        values = (there.minute, there.hour, there.day, there.month, there.isoweekday() % 7)
+        local = time.astimezone(berlin)
+        values = (local.minute, local.hour, local.day, local.month, local.isoweekday() % 7)
         if all(value in field.values for value, field in zip(values, cron.fields, strict=True)):
             expected.append(time)
     assert list(islice(cron.times(begin, berlin), 6)) == expected

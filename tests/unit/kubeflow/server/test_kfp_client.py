@@ -23,14 +23,14 @@ def test_a_server_too_old_is_refused_with_its_version_and_the_sdks(server, versi
 
 
 @pytest.mark.parametrize("version", ["2.17.0", "v2.17.3", "2.18.0-rc.1", "3.0.0"])
-def test_a_server_as_new_as_the_sdk_is_taken_without_a_word(server, version, capfd):
+def test_a_server_as_new_as_the_sdk_is_accepted_silently(server, version, capfd):
     server.version = version
     connect(options(server))
     assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("version", ["2.16.0", "unknown", ""])
-def test_a_server_that_may_not_do_is_taken_with_a_warning(server, version, capfd):
+def test_a_server_that_may_be_too_old_is_accepted_with_a_warning(server, version, capfd):
     server.version = version
     connect(options(server))
     out, err = capfd.readouterr()
@@ -38,7 +38,7 @@ def test_a_server_that_may_not_do_is_taken_with_a_warning(server, version, capfd
     assert err.startswith(f"warning: {server.host}")
 
 
-def test_the_uis_server_tells_the_version_in_its_own_words(server):
+def test_the_version_is_read_from_the_uis_server_too(server):
     server.behind_ui = True
     server.ready = False
     assert "the API server behind it does not" in fails(server)
@@ -47,7 +47,7 @@ def test_the_uis_server_tells_the_version_in_its_own_words(server):
     assert "2.15.0, too old" in fails(server)
 
 
-def test_a_question_is_put_again_where_no_answer_comes_and_a_change_is_not(server):
+def test_a_get_without_an_answer_is_retried_and_a_change_is_not(server):
     client = connect(options(server))
     server.faults = [Fault("GET /experiments", lose="before", times=2)]
     assert client.list_experiments().experiments
@@ -57,14 +57,13 @@ def test_a_question_is_put_again_where_no_answer_comes_and_a_change_is_not(serve
     assert len(server.changes()) == 1
 
 
-def test_a_server_that_is_not_there(server):
-    asked = replace(options(server), host="http://127.0.0.1:9")
+def test_a_server_that_is_down(server):
     with pytest.raises(ServerError, match=r"no answer .*Connection refused") as caught:
-        connect(asked)
+        connect(replace(options(server), host="http://127.0.0.1:9"))
     assert "0x" not in str(caught.value)
 
 
-def test_a_slow_server_is_not_waited_for_without_an_end(server, monkeypatch):
+def test_a_slow_server_times_out(server, monkeypatch):
     client = connect(options(server))
     monkeypatch.setattr("twofold.kubeflow.server.kfp_client.TIMEOUT", (1, 0.05))
     server.faults = [Fault("GET", wait=0.3, times=9)]
@@ -82,7 +81,7 @@ def test_a_proxys_504_is_no_answer_and_a_500_is_one(server):
         client.disable_recurring_run("x")
 
 
-def test_many_users_need_a_namespace(server, tmp_path, monkeypatch):
+def test_a_multi_user_server_needs_a_namespace(server, tmp_path, monkeypatch):
     server.multi_user = True
     monkeypatch.setattr("kfp.Client._NAMESPACE_PATH", str(tmp_path / "namespace"))
     assert "--namespace" in fails(server)
@@ -94,11 +93,11 @@ def test_nothing_is_written_into_the_home_folder(server, tmp_path, monkeypatch):
     (tmp_path / "namespace").write_text("team")
     monkeypatch.setattr("kfp.Client._NAMESPACE_PATH", str(tmp_path / "namespace"))
     monkeypatch.setattr("kfp.Client._LOCAL_KFP_CONTEXT", str(tmp_path / "kfp" / "context.json"))
-    assert connect(options(server)).get_user_namespace() == "team", "the one of the pod, in a cluster"
+    assert connect(options(server)).get_user_namespace() == "team", "the pod's own, in a cluster"
     assert not (tmp_path / "kfp").exists()
 
 
-def test_kfps_own_context_file_is_heeded_and_a_broken_one_named(server, tmp_path, monkeypatch):
+def test_kfps_own_context_file_is_used_and_a_broken_one_named(server, tmp_path, monkeypatch):
     context = tmp_path / "context.json"
     monkeypatch.setattr("kfp.Client._LOCAL_KFP_CONTEXT", str(context))
     context.write_text(json.dumps({"namespace": "mine"}))
@@ -108,7 +107,7 @@ def test_kfps_own_context_file_is_heeded_and_a_broken_one_named(server, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("words", "says"),
+    ("words", "message"),
     [
         ([], "required: --host"),
         (["--host", "server:8080"], "write http://HOST:PORT"),
@@ -116,7 +115,7 @@ def test_kfps_own_context_file_is_heeded_and_a_broken_one_named(server, tmp_path
         (["--host", "http://server", "--token", "a", "--token-file", "b"], "not allowed with"),
     ],
 )
-def test_wrong_usage_ends_with_2(words, says, monkeypatch, capsys):
+def test_wrong_usage_ends_with_2(words, message, monkeypatch, capsys):
     quick(monkeypatch)
     parser = argparse.ArgumentParser()
     add_connection_options(parser)
@@ -124,7 +123,7 @@ def test_wrong_usage_ends_with_2(words, says, monkeypatch, capsys):
         parser.parse_args(words)
     assert caught.value.code == 2
     err = capsys.readouterr().err
-    assert says in err
+    assert message in err
     assert SECRET not in err
 
 
@@ -135,10 +134,11 @@ def test_the_host_may_come_from_kfps_variable(server, monkeypatch):
     assert open_client(connection_from(parser.parse_args([]))).link == server.host
 
 
-def test_lists_are_read_to_their_end(server, monkeypatch):
+def test_lists_are_read_over_all_pages(server, monkeypatch):
     client = connect(options(server))
-    for number in range(230):
-        server.create_experiment({"display_name": f"e{number % 115}" if number < 115 else f"E{number % 115}"})
+    for letter in "eE":
+        for number in range(115):
+            server.create_experiment({"display_name": f"{letter}{number}"})
     call = client.experiments.experiment_service_list_experiments
     assert len(list(list_all(call, "experiments"))) == 231
     assert sum(call == "GET /experiments" for call in server.calls) == 3

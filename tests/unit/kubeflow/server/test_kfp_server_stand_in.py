@@ -1,11 +1,10 @@
-"""The stand-in refuses what the real server would not understand: otherwise the tests that use it prove nothing."""
+"""The stand-in refuses what the real server would not accept; otherwise the tests that use it would prove nothing."""
 
-import json
-import urllib.error
-import urllib.request
+import inspect
 
 import kfp_server_api
 import pytest
+import urllib3
 
 from tests.support.kfp_server.server import ROOT, KfpServer
 from tests.support.kfp_server.shape import Refused, check
@@ -31,38 +30,33 @@ def server():
         yield server
 
 
-def ask(server, method, path, body=None):
-    """(status, answer) as any client would get it."""
-    data = json.dumps(body).encode() if body is not None else None
-    request = urllib.request.Request(server.host + path, data, method=method)  # noqa: S310
-    try:
-        with urllib.request.urlopen(request) as response:  # noqa: S310
-            return response.status, json.load(response)
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, json.load(error)
+def ask(server, method, path):
+    """Send a request; return (status, answer)."""
+    with urllib3.PoolManager() as pool:
+        answer = pool.request(method, server.host + path)
+        return answer.status, answer.json()
 
 
 @pytest.mark.parametrize(
-    ("body", "says"),
+    ("body", "message"),
     [
         ({"nane": "x"}, "has no field nane"),
         ({"display_name": 3}, "expected str"),
         ({"max_concurrency": 1.5}, "expected str"),
-        ({"mode": "ENABLED"}, "is none of"),
+        ({"mode": "ENABLED"}, "expected one of"),
         ({"no_catchup": "true"}, "expected bool"),
         ({"trigger": {"cron_schedule": {"start_time": "tomorrow"}}}, "RFC 3339"),
         ({"trigger": {"cron": "0 0 * * * *"}}, "has no field cron"),
         ({"runtime_config": {"parameters": []}}, "expected an object"),
     ],
 )
-def test_a_body_that_is_not_the_apis_is_refused(body, says):
-    with pytest.raises(Refused, match=says) as caught:
+def test_a_body_that_does_not_fit_the_api_is_refused(body, message):
+    with pytest.raises(Refused, match=message) as caught:
         check(body, "V2beta1RecurringRun", "recurring_run")
     assert caught.value.status == 400
 
 
-def test_a_body_that_is_the_apis_is_taken():
+def test_a_body_that_fits_the_api_is_accepted():
     body = {"max_concurrency": 1, "mode": "ENABLE", "trigger": {"periodic_schedule": {"interval_second": 60}}}
     taken = check(body, "V2beta1RecurringRun", "recurring_run")
     assert taken["max_concurrency"] == "1", "as protobuf writes 64 bits"
@@ -70,13 +64,13 @@ def test_a_body_that_is_the_apis_is_taken():
 
 
 @pytest.mark.parametrize("package", [b"a: [", b"name: x", b"", SPEC.replace(b"pipelineInfo", b"pipelineInfos")])
-def test_what_is_no_pipeline_is_refused(package):
+def test_a_package_without_a_pipeline_is_refused(package):
     with pytest.raises(Refused, match="Failed to parse the PipelineSpec"):
         parse(package)
 
 
 @pytest.mark.parametrize(
-    ("parameters", "says"),
+    ("parameters", "message"),
     [
         ({"force": "", "other": 1}, "other is not found"),
         ({"force": "", "ingest": "x"}, "requires type STRUCT"),
@@ -84,25 +78,22 @@ def test_what_is_no_pipeline_is_refused(package):
         ({}, "force is required"),
     ],
 )
-def test_parameters_that_the_pipeline_does_not_take_are_refused(parameters, says):
-    with pytest.raises(Refused, match=says):
+def test_parameters_that_the_pipeline_does_not_take_are_refused(parameters, message):
+    with pytest.raises(Refused, match=message):
         check_parameters(parse(SPEC), parameters)
 
 
 def test_the_calls_are_the_published_ones(server):
-    # What is served is looked up in the generated client, not in what was typed here.
-    import inspect
-
-    source = "".join(
-        inspect.getsource(getattr(kfp_server_api, name)) for name in dir(kfp_server_api) if "ServiceApi" in name
-    )
-    for path in ("pipelines", "pipelines/upload", "pipelines/upload_version", "experiments", "runs", "recurringruns"):
+    # The generated client is the reference, not the stand-in's own text.
+    apis = [getattr(kfp_server_api, name) for name in dir(kfp_server_api) if "ServiceApi" in name]
+    source = "".join(map(inspect.getsource, apis))
+    for path in ("pipelines", "pipelines/upload_version", "experiments", "runs", "recurringruns"):
         assert f"'{ROOT}/{path}'" in source
     assert ask(server, "GET", f"{ROOT}/nothing")[0] == 404
     assert ask(server, "DELETE", f"{ROOT}/runs")[0] == 404
 
 
-def test_answers_leave_out_what_is_empty_and_give_1970_for_what_has_not_come(server):
+def test_answers_leave_out_empty_fields_and_give_1970_for_unknown_times(server):
     assert ask(server, "GET", f"{ROOT}/recurringruns") == (200, {})
     identity = server._add(server.runs, "run_id", {"display_name": "x"})["run_id"]
     server._frames[identity] = [Frame("RUNNING", {"ingest": "RUNNING"})]
@@ -113,7 +104,7 @@ def test_answers_leave_out_what_is_empty_and_give_1970_for_what_has_not_come(ser
     assert task["end_time"] == NEVER
 
 
-def test_a_page_token_belongs_to_its_question(server):
+def test_a_page_token_belongs_to_its_query(server):
     for number in range(3):
         server.create_experiment({"display_name": f"e{number}"})
     _, first = ask(server, "GET", f"{ROOT}/experiments?page_size=2")

@@ -1,4 +1,4 @@
-"""Schedules that are applied by two at once, and runs that KFP would make up for."""
+"""Schedules that two people apply at once, and missed runs that KFP would make up for."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -12,88 +12,78 @@ APPLY = ("schedule", "apply", "nightly")
 CRON = (*APPLY, "--cron", "0 3 * * *")
 
 
-def meanwhile(monkeypatch, server, *, first):
-    """Somebody else makes one of that name, just before or just after ours is made."""
-    plain = recurring_runs.create
-
-    def make(client, wanted, *rest, **more):
-        if first:
-            theirs(server)
-        made = plain(client, wanted, *rest, **more)
-        if not first:
-            theirs(server)
-        return made
-
-    monkeypatch.setattr(recurring_runs, "create", make)
+def add_foreign(server):
+    """Add a recurring run with the same name, as if somebody else had created it."""
+    server._add(
+        server.recurring, "recurring_run_id", {**next(iter(server.recurring.values())), "description": "theirs"}
+    )
 
 
-def theirs(server):
-    some = next(iter(server.recurring.values()))
-    server._add(server.recurring, "recurring_run_id", {**some, "description": "theirs"})
+def around_create(monkeypatch, before=lambda: None, after=lambda: None):
+    """Run something just before or just after our recurring run is created."""
+    original = recurring_runs.create
+
+    def create(*words, **more):
+        before()
+        created = original(*words, **more)
+        after()
+        return created
+
+    monkeypatch.setattr(recurring_runs, "create", create)
 
 
 @pytest.mark.parametrize("first", [True, False])
-def test_of_two_who_apply_at_once_the_later_ones_stays_and_the_other_is_told(server, cli, monkeypatch, first):
+def test_of_two_concurrent_applies_the_later_one_is_kept_and_the_other_is_told(server, cli, monkeypatch, first):
     cli(*CRON)
-    meanwhile(monkeypatch, server, first=first)
-    said = cli(*APPLY, "--every", "24h", status=int(not first))
+    around_create(monkeypatch, **{"before" if first else "after": lambda: add_foreign(server)})
+    output = cli(*APPLY, "--every", "24h", status=int(not first))
     assert (only(server.recurring)["description"] == "theirs") is not first
-    assert ("theirs stays" in said.err) is not first
-    assert ("replaced" in said.out) is first
+    assert ("their version is kept" in output.err) is not first
+    assert ("replaced" in output.out) is first
 
 
-def test_one_that_the_server_does_not_show_yet_is_not_taken_for_removed(server, cli, monkeypatch):
+def test_one_that_the_server_does_not_list_yet_is_not_mistaken_for_deleted(server, cli, monkeypatch):
     cli(*CRON)
-    plain, old = recurring_runs.find_by_name, list(server.recurring)
-    monkeypatch.setattr(
-        recurring_runs, "find_by_name", lambda *words: [one for one in plain(*words) if one.recurring_run_id in old]
-    )
+    find, old = recurring_runs.find_by_name, list(server.recurring)
+    find_old = lambda *words: [each for each in find(*words) if each.recurring_run_id in old]  # noqa: E731
+    monkeypatch.setattr(recurring_runs, "find_by_name", find_old)
     assert "replaced" in cli(*APPLY, "--every", "24h").out
     assert "periodic_schedule" in only(server.recurring)["trigger"]
 
 
-def test_a_break_after_the_new_one_is_made_says_that_the_old_one_may_run(server, cli, monkeypatch):
+def test_an_error_after_the_creation_says_that_the_old_one_may_run(server, cli, monkeypatch):
     cli(*CRON)
-    plain = recurring_runs.create
-
-    def make(*words, **more):
-        made = plain(*words, **more)
-        server.faults = [Fault("GET /recurringruns", status=500)]
-        return made
-
-    monkeypatch.setattr(recurring_runs, "create", make)
+    around_create(monkeypatch, after=lambda: server.faults.append(Fault("GET /recurringruns", status=500)))
     err = cli(*APPLY, "--every", "24h", status=1).err
-    assert "the new one is made, 1 of that name that should go may still run; do it again" in err
+    assert "created; obsolete recurring runs that may still run: 1; repeat the command" in err
     assert len(server.recurring) == 2
-    monkeypatch.undo()
 
 
 @pytest.mark.parametrize("when", [("--cron", "0 3 * * *"), ("--every", "24h")])
-def test_a_start_since_which_a_time_was_missed_is_refused(server, cli, when):
+def test_a_start_after_which_a_run_was_missed_is_refused(server, cli, when):
     past = datetime.now(UTC) - timedelta(days=2)
     err = cli(*APPLY, *when, "--start", f"{past:%Y-%m-%dT%H:%MZ}", status=1).err
-    assert "is past: KFP would run at once" in err
+    assert "is in the past: KFP would run at once" in err
     assert server.changes() == []
 
 
-def test_a_start_since_which_none_was_missed_is_taken(server, cli):
+def test_a_start_after_which_no_run_was_missed_is_accepted(server, cli):
     past = datetime.now(UTC) - timedelta(hours=1)
     cli(*APPLY, "--every", "24h", "--start", f"{past:%Y-%m-%dT%H:%MZ}")
     assert len(server.recurring) == 1
 
 
-def test_that_a_paused_one_makes_up_for_the_latest_run_it_missed_is_said(server, cli):
+def test_that_a_paused_one_makes_up_for_its_latest_missed_run_is_printed(server, cli):
     cli(*CRON)
     cli("schedule", "pause", "nightly")
-    out = cli(*APPLY, "--every", "24h").out
-    assert "at once, if one was missed while it was paused" in out
+    assert "at once if it missed a run while paused" in cli(*APPLY, "--every", "24h").out
 
 
-def test_stopping_it_between_the_two_says_that_both_may_run(server, cli, monkeypatch):
+def test_an_interrupt_between_creation_and_deletion_says_that_both_may_run(server, cli, monkeypatch):
     cli(*CRON)
 
     def stopped(*_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(recurring_runs, "keep_newest", stopped)
-    assert "more than one of that name may run: do it again" in cli(*APPLY, "--every", "24h", status=130).err
+    assert "more than one with that name may run: repeat the command" in cli(*APPLY, "--every", "24h", status=130).err

@@ -94,11 +94,14 @@ def test_every_answer_stands_beside_its_map_with_words_for_both():
     assert [a["alt"] for a in pictures[1:3]] == ["Test image aa: labelled good, the model says bad", "map of aa"]
     assert html.count('<div class="pair">') == 5
     assert "The 3 most confident errors" in text
-    assert "Some right answers, to compare with" in text
+    assert "Correct answers, for comparison" in text
     assert "It has 3 by 3 positions" in text
-    assert "their rank correlation with those above is 0.12 (" in text
-    assert "a mean over" not in text
-    assert "The answer is a mean over 4 ways to turn and mirror the picture" in render(make(), 4)[1]
+    assert "their rank correlation with the maps above is 0.12 (" in text
+    assert "The answer is the mean over" not in text
+    assert (
+        "The answer is the mean over 4 views of test-time augmentation (the picture as it is, and mirrored or rotated)"
+        in render(make(), 4)[1]
+    )
 
 
 def test_without_pictures_there_is_none_and_the_reason():
@@ -106,8 +109,8 @@ def test_without_pictures_there_is_none_and_the_reason():
     assert all_of(elements, "img") == []
     assert "data:image/" not in html
     assert html.count('<tr class="case">') == 3
-    assert "There are none: pictures are left out." in text
-    assert "Some right answers" not in text
+    assert "There are no maps: pictures are left out." in text
+    assert "Correct answers, for comparison" not in text
 
 
 def test_a_model_without_an_error_is_said_to_have_none_and_its_hits_are_shown():
@@ -124,10 +127,10 @@ def test_robustness_is_a_table_in_which_only_what_is_clear_is_coloured():
     minus = "\N{MINUS SIGN}"
     assert f"13 0.850 {minus}0.050 {minus}0.090 to {minus}0.010" in re.sub(r"\s+", " ", text)
     assert [cell.get("tone") for cell in rows[1]["cells"]] == ["bad", "good", "", None]
-    assert "Of 200 test images" in text
+    assert "perturbed copies of 200 test images" in text
     assert "0.000 0.000 to +0.020" in text  # -0.0004 is shown without a sign
 
 
 def test_what_was_not_measured_has_no_part():
     assert sections.robustness_rows(None) == []
-    assert "pictures change" not in html_page.render("x", "robustness.html", {"robustness": []})
+    assert "Robustness" not in html_page.render("x", "robustness.html", {"robustness": []})
