@@ -1,14 +1,14 @@
-# `make help` lists what there is. Everything runs in .venv, made from requirements.lock on first use.
+# `make help` lists the targets. They run in .venv, which is made from requirements.lock on first use.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.made-from-lock
-# Test files at a time, in the order of their names, in which those that take longest (tests/pipeline) come first: else
-# one of them would run alone in the end.
+# Test files run at once, in the order of their names, so that the slowest ones (tests/pipeline) start first and none of
+# them runs alone at the end.
 JOBS ?= 2
 
 export PATH := $(CURDIR)/$(BIN):$(PATH)
-# Nothing reports home unless you ask for it: MLflow here, DVC in .dvc/config.
+# No telemetry by default: MLflow is set here, DVC in .dvc/config.
 export MLFLOW_DISABLE_TELEMETRY ?= true
 export DO_NOT_TRACK ?= true
 export DVC_NO_ANALYTICS ?= true
@@ -16,7 +16,7 @@ export DVC_NO_ANALYTICS ?= true
 .DEFAULT_GOAL := help
 .PHONY: help setup demo ui register test test-slow soak lint format bench bench-long quality readme lock images push test-containers
 
-help: ## this list
+help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | awk -F '\t' '{printf "  make %-15s %s\n", $$1, $$2}'
 
 setup: $(STAMP) ## make the environment .venv (Python 3.11) from requirements.lock
@@ -24,58 +24,59 @@ setup: $(STAMP) ## make the environment .venv (Python 3.11) from requirements.lo
 $(STAMP): requirements.lock pyproject.toml scripts/setup
 	@scripts/setup "$(PYTHON)" $(VENV) $(STAMP)
 
-demo: $(STAMP) ## sample data, all six steps, a promoted model, and a summary
+demo: $(STAMP) ## run all six steps on the sample data, promote the model, print a summary
 	@scripts/demo
 
-ui: $(STAMP) ## MLflow's page on the runs and models of this checkout
+ui: $(STAMP) ## open the MLflow UI on the runs and models of this checkout
 	@scripts/ui
 
-register: $(STAMP) ## judge the trained model again, against the champion of this moment
+register: $(STAMP) ## judge the trained model again, against the current champion
 	dvc repro --force --single-item register
 
-test: $(STAMP) ## the tests, two files at a time (JOBS=4: four): minutes, no network
+test: $(STAMP) ## run the tests, two files at once (JOBS=4: four): minutes, no network
 	python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "not slow"
 
-test-slow: $(STAMP) ## the tests that take minutes: a browser, memory at 20,000 images
+test-slow: $(STAMP) ## run the slow tests: a browser, servers, memory at 20,000 images, containers
 	scripts/install-test-tools
-	python -m pytest -m slow
+	python -m pytest -n $(JOBS) --dist loadfile -m "slow and not containers"
+	python -m pytest -m containers
 
-soak: $(STAMP) ## the full counts: 10,000 image files changed at random, each decoded twice or refused; 16 processes racing
+soak: $(STAMP) ## run two tests with full counts: 10,000 randomly changed images, 16 racing processes
 	scripts/install-test-tools
 	TWOFOLD_SOAK=10000 python -m pytest -s tests/slow/test_mutations.py
 	TWOFOLD_RACES=16x10x5 python -m pytest -s tests/slow/test_promotion_races.py
 
-test-containers: $(STAMP) ## of those, the ones in containers: images built, all six steps run in them
+test-containers: $(STAMP) ## run the slow tests that build the images and run all six steps in containers
 	python -m pytest -m containers
 
-lint: $(STAMP) ## ruff, the formatter, the type checker
+lint: $(STAMP) ## check with ruff, its formatter and mypy
 	ruff check .
 	ruff format --check .
 	mypy
 
-format: $(STAMP) ## let ruff put the code in order
+format: $(STAMP) ## format the code with ruff
 	ruff check --fix .
 	ruff format .
 
-bench: $(STAMP) ## speed beside a peer on the same work (15 minutes): make bench, or make bench B="B3 B5"
+bench: $(STAMP) ## compare the speed with other tools (15 minutes): make bench, or make bench B="B3 B5"
 	python -m bench $(B)
 	python -m bench.harness.results_page
 
-bench-long: $(STAMP) ## those that take long, one to three rounds each (hours)
+bench-long: $(STAMP) ## run the long benchmarks, one to three rounds each (hours)
 	python -m bench --long
 	python -m bench.harness.results_page
 
-quality: $(STAMP) ## five seeds on the sample data beside the published figures (an hour)
+quality: $(STAMP) ## train five seeds on the sample data, compare with published metrics (an hour)
 	python -m bench.studies.model_quality
 
 readme: $(STAMP) ## write the tables of parameters and resources into README.md and docs/kubeflow.md
 	python -m scripts.reference_tables
 
-lock: ## resolve pyproject.toml anew into requirements.lock and docker/*.lock (needs uv)
+lock: ## resolve pyproject.toml into requirements.lock and docker/*.lock (requires uv)
 	scripts/lock
 
-images: ## the container images, tagged with the git commit (docker or podman)
+images: ## build the container images, tagged with the git commit (docker or podman)
 	@scripts/images
 
-push: ## push them: make push REGISTRY=ghcr.io/team
+push: ## push the images: make push REGISTRY=ghcr.io/team
 	@scripts/push
