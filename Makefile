@@ -3,8 +3,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.made-from-lock
-# Test files run at once, in the order of their names, so that the slowest ones (tests/pipeline) start first and none of
-# them runs alone at the end.
+# Test files run at once, in the order of their names, so that the slowest ones (tests/pipeline, tests/slow/s3) start first
+# and none of them runs alone at the end.
 JOBS ?= 2
 
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -38,7 +38,7 @@ test: $(STAMP) ## run the tests, two files at once (JOBS=4: four): minutes, no n
 
 test-slow: $(STAMP) ## run the slow tests: a browser, servers, memory at 20,000 images, containers
 	scripts/install-test-tools
-	python -m pytest -n $(JOBS) --dist loadfile -m "slow and not containers"
+	python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "slow and not containers"
 	python -m pytest -m containers
 
 soak: $(STAMP) ## run two tests with full counts: 10,000 randomly changed images, 16 racing processes

@@ -5,13 +5,27 @@ import shutil
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 # Set before torch is imported, as in a step's command, so that waiting threads do not spin.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 _cache_numbers = count()
+
+
+class _LoadScheduling(LoadFileScheduling):
+    def _split_scope(self, nodeid: str) -> str:
+        file = str(super()._split_scope(nodeid))
+        return "tests/pipeline" if file.startswith("tests/pipeline/") else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling:
+    """Give a file to one worker, and so all of tests/pipeline, which share a project that takes a minute to make."""
+    return _LoadScheduling(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)

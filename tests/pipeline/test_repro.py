@@ -73,6 +73,7 @@ def test_a_wrong_parameter_of_the_last_step_stops_the_first_one(project):
     project.run("dvc", "checkout")
 
 
+@pytest.mark.slow
 def test_the_same_seed_twice_gives_the_same_bytes(project):
     before = project.digests(*PURE)
     commands = YAML(typ="safe").load((project.root / "dvc.yaml").read_text())["stages"]
@@ -112,6 +113,7 @@ def test_register_judges_again_and_finds_nothing_new(project):
     assert second["nothing_new"] is True
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", ["finetune_all.epochs"])
 def test_an_experiment_shows_up_and_moves_no_alias(project, key):
     before = verdict(project)
