@@ -9,10 +9,9 @@ import platform
 import re
 import sys
 import time
-from pathlib import Path
 from typing import Any, TypeVar
 
-from twofold.model.device import device, has_bf16
+from twofold.model.device import device, has_bf16, processor_name
 from twofold.registry.provenance import provenance
 
 T = TypeVar("T")
@@ -37,14 +36,13 @@ def short_gpu_name(name: str) -> str:
 
 def describe_machine() -> dict[str, Any]:
     """Hardware, versions and commit; packages that are not installed are left out."""
-    model, flags = _processor()
     facts = provenance()
     gpu = device().type == "cuda"
     return {
         "hardware": hardware_name(),
         "gpu": _gpu_name() if gpu else None,
-        "processor": model,
-        "bf16": has_bf16(device()) if gpu else bool(flags & {"avx512_bf16", "amx_bf16"}),
+        "processor": processor_name(),
+        "bf16": has_bf16(device()),
         "threads": len(os.sched_getaffinity(0)),
         "commit": facts.get("git.commit"),
         "changed": has_changes(facts.get("git.changed", "none")),
@@ -97,19 +95,6 @@ def _gpu_name() -> str:
     import torch
 
     return str(torch.cuda.get_device_name(device()))
-
-
-def _processor() -> tuple[str, set[str]]:
-    """The model's name and the flags, from /proc/cpuinfo where there is one."""
-    model, flags = platform.processor(), set[str]()
-    cpuinfo = Path("/proc/cpuinfo")
-    for line in cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []:
-        key, _, value = line.partition(":")
-        if key.strip() == "model name":
-            model = value.strip()
-        if key.strip() == "flags":
-            flags = set(value.split())
-    return model, flags
 
 
 def _versions() -> dict[str, str]:

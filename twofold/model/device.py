@@ -77,22 +77,24 @@ def make_deterministic() -> None:
 def device_description() -> dict[str, str]:
     """Everything besides code and input that the last bits of a result depend on."""
     where = device()
+    cpu = f"{processor_name()} {torch.backends.cpu.get_cpu_capability()}"
     compiler = f"triton {compiler_version()}, {COMPILE} {os.environ.get(COMPILE, 'auto')}"
     return {
         **({"compiler": compiler} if where.type == "cuda" else {}),
         "torch": str(torch.__version__),
         "device": where.type,
-        "processor": torch.cuda.get_device_name(where) if where.type == "cuda" else _processor(),
+        "processor": torch.cuda.get_device_name(where) if where.type == "cuda" else cpu,
         "threads": str(torch.get_num_threads()),
         "precision": "bfloat16" if has_bf16(where) else "float32",
     }
 
 
-def _processor() -> str:
+def processor_name() -> str:
+    """The model of the CPU, from /proc/cpuinfo if there is one."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.processor()} {torch.backends.cpu.get_cpu_capability()}"
+    return names[0] if names else platform.processor()
 
 
 @cache

@@ -89,7 +89,7 @@ def evaluate(sealed: SealedModel, file: Path, prepared: PreparedDataset, calibra
         "changed_calls": int(((from_file >= sealed.threshold) != (from_model >= sealed.threshold)).sum()),
         "test_fingerprint": fingerprint(prepared.sha256[rows], prepared.column("label")[rows]),
         "calibration": {"split": "train", "n": calibrated, "method": METHOD},
-        "processor": _processor(),
+        "processor": _cpu_features(),
     }
 
 
@@ -137,7 +137,7 @@ def run_onnx(file: Path, batches: Iterable[NDArray[np.uint8]]) -> NDArray[np.flo
     return np.concatenate([np.asarray(session.run(None, {"pixels": batch})[0], np.float64) for batch in batches])
 
 
-def _processor() -> dict[str, Any]:
+def _cpu_features() -> dict[str, Any]:
     capabilities = torch.cpu.get_capabilities()
     vnni = bool(capabilities.get("avx512_vnni") or capabilities.get("avx_vnni"))
     return {"architecture": capabilities.get("architecture", platform.machine()), "vnni": vnni}
