@@ -62,6 +62,7 @@ def kill_before_writes(candidate, place, store, monkeypatch, chosen):
     return numbers
 
 
+@pytest.mark.slow
 def test_killed_before_the_first_write_of_each_kind_it_finishes_the_work(
     candidate, tmp_path, mlflow_store, monkeypatch
 ):
