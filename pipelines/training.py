@@ -5,7 +5,7 @@ and `force`, a text that is part of every task's cache key.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from kfp import dsl
 
@@ -15,13 +15,14 @@ from components.ingest import ingest as ingest_component
 from components.notify import notify as notify_component
 from components.preprocess import preprocess as preprocess_component
 from components.register import register as register_component
+from components.source_version import source_version as source_version_component
 from components.train_head import train_head as train_head_component
 from twofold.kubeflow.definition.images import Images
 from twofold.kubeflow.definition.placement import place
 from twofold.kubeflow.definition.resources import Resources, Task
 
 NAME = "twofold-training"
-ON_DATA_IMAGE = ("ingest", "preprocess")  # the others need torch or MLflow
+ON_DATA_IMAGE = ("source_version", "ingest", "preprocess")  # the others need torch or MLflow
 
 
 def pipeline(
@@ -36,12 +37,13 @@ def pipeline(
     """
     defaults = {name: dict(section) for name, section in params.items()}
 
-    def put(task: Any, name: Task, *, cached: bool) -> Any:
+    def put(task: Any, name: Task | Literal["source_version"], *, cached: bool) -> Any:
         task.set_caching_options(cached)
         if images is not None:
             image = images.data if name in ON_DATA_IMAGE else images.train
             task.set_container_image(image).set_env_variable("TWOFOLD_IMAGE", image)
-        return task if resources is None else place(task, name, resources)
+        # source_version reads what ingest reads: with its volumes and secrets, on its nodes.
+        return task if resources is None else place(task, "ingest" if name == "source_version" else name, resources)
 
     @dsl.pipeline(name=NAME, description="From a folder of images to a judged, registered classifier")
     def training(
@@ -56,19 +58,12 @@ def pipeline(
         run = dsl.PIPELINE_JOB_ID_PLACEHOLDER
         exit_task = put(notify_component(register=register, run=run), "notify", cached=False)
         with dsl.ExitHandler(exit_task, name="steps"):
+            sections = {"ingest": ingest, "preprocess": preprocess, "train_head": train_head}
+            sections |= {"finetune_all": finetune_all, "evaluate": evaluate, "register": register}
             # Never cached: the images may change while their address stays the same.
+            first = put(source_version_component(**sections), "source_version", cached=False).outputs
             ingested = put(
-                ingest_component(
-                    params=ingest,
-                    preprocess=preprocess,
-                    train_head=train_head,
-                    finetune_all=finetune_all,
-                    evaluate=evaluate,
-                    register=register,
-                    force=force,
-                ),
-                "ingest",
-                cached=False,
+                ingest_component(params=ingest, version=first["version"], force=force), "ingest", cached=True
             ).outputs
             prepared = put(
                 preprocess_component(
@@ -79,7 +74,7 @@ def pipeline(
             ).outputs
             data = {"data": prepared["data"], "data_digest": prepared["digest"]}
             head = put(
-                train_head_component(params=train_head, experiment=ingested["experiment"], force=force, **data),
+                train_head_component(params=train_head, experiment=first["experiment"], force=force, **data),
                 "train_head",
                 cached=True,
             ).outputs
@@ -89,7 +84,7 @@ def pipeline(
             audits |= {f"{step}_audit_digest": task["audit_digest"] for step, task in audited.items()}
             tuned = put(
                 finetune_all_component(
-                    params=finetune_all, experiment=ingested["experiment"], force=force, **data, **start
+                    params=finetune_all, experiment=first["experiment"], force=force, **data, **start
                 ),
                 "finetune_all",
                 cached=True,
@@ -104,7 +99,7 @@ def pipeline(
                     params=register,
                     force=force,
                     run=run,
-                    source=ingested["source"],
+                    source=first["source"],
                     raw=ingested["raw"],
                     raw_digest=ingested["digest"],
                     evaluation=judged["evaluation"],

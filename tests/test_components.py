@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from tests.support.makers import make_folder
 from tests.test_contract import ROOT, imports_of, step_function
 from twofold.core.code_digest import closure
 from twofold.orchestration.params_file import STEPS
@@ -69,19 +70,26 @@ def test_the_modules_of_the_components_are_no_dependency_of_a_step():
         assert not modules & set(closure(f"twofold.steps.{step}"))
 
 
-def test_the_component_of_ingest_runs_in_the_data_image():
+def test_the_components_of_source_version_and_ingest_run_in_the_data_image(tmp_path):
+    source = make_folder(tmp_path / "images", per_class=1)
     missing = ["torch", "torchvision", "mlflow", "timm", "matplotlib", "safetensors", "pandas", "cleanlab"]
     code = (
         f"import sys; sys.modules |= dict.fromkeys({missing})\n"
         "from pathlib import Path\n"
         "from twofold.orchestration.kfp_display import read_metrics\n"
         "from twofold.orchestration.params_file import load_yaml\n"
-        "from twofold.orchestration.task import check_all_sections, run_step\n"
+        "from twofold.orchestration.task import check_parameters_and_source, run_step\n"
         "from twofold.steps.preprocess import preprocess\n"
-        "print(check_all_sections(**load_yaml(Path('tests/params.yaml'))))"
+        "sections = load_yaml(Path('tests/params.yaml'))\n"
+        f"sections['ingest']['source'] = {str(source)!r}\n"
+        "print(check_parameters_and_source(**sections)[1])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
-    assert (done.stdout, done.stderr) == ("twofold\n", "")
+    assert (done.stdout, done.stderr.startswith("source_version: "), len(done.stderr.splitlines())) == (
+        "twofold\n",
+        True,
+        1,
+    )
 
 
 @pytest.mark.parametrize(

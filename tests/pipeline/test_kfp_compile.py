@@ -21,7 +21,8 @@ OPTIONS = (
     "--params tests/params.yaml --resources tests/golden/resources.yaml "
     f"--image data=registry.example/twofold-data:1a2b@{DIGEST} --image train=registry.example/twofold-train@{DIGEST}"
 )
-TASKS = (*STEPS, "notify")
+INSIDE = ("source_version", *STEPS)
+TASKS = (*INSIDE, "notify")
 WITH_GPU = ("train_head", "finetune_all", "evaluate")
 
 
@@ -87,7 +88,7 @@ def test_the_files_fit_kubeflows_schema(golden, bare):
             ParseDict(pod, KubernetesExecutorConfig())
 
 
-def test_the_pipeline_has_six_tasks_in_order_and_an_exit_task(golden):
+def test_the_pipeline_has_source_version_and_the_six_steps_in_order_and_an_exit_task(golden):
     spec, _ = golden
     tasks = steps_of(spec)
     done = []
@@ -99,7 +100,7 @@ def test_the_pipeline_has_six_tasks_in_order_and_an_exit_task(golden):
         ]
         assert len(ready) == 1, "the steps run one after the other"
         done += ready
-    assert done == [dashed(step) for step in STEPS]
+    assert done == [dashed(task) for task in INSIDE]
     outer = spec["root"]["dag"]["tasks"]
     assert set(outer) == {"exit-handler-1", "notify"}
     assert outer["notify"]["triggerPolicy"] == {"strategy": "ALL_UPSTREAM_TASKS_COMPLETED"}
@@ -114,16 +115,32 @@ def test_one_argument_a_section_and_force_with_the_defaults_of_the_parameter_fil
     assert arguments["force"]["defaultValue"] == ""
 
 
-def test_ingest_register_and_notify_are_never_cached_and_the_others_are(golden):
+def test_only_tasks_that_nothing_with_artifacts_follows_are_never_cached(golden):
     spec, _ = golden
     options = {**steps_of(spec), "notify": spec["root"]["dag"]["tasks"]["notify"]}
-    cached = {name for name, task in options.items() if task.get("cachingOptions", {}).get("enableCache")}
-    assert cached == {"preprocess", "train-head", "finetune-all", "evaluate"}
+    uncached = {name for name, task in options.items() if not task.get("cachingOptions", {}).get("enableCache")}
+    assert uncached == {"source-version", "register", "notify"}
+    assert "artifacts" not in spec["components"]["comp-source-version"]["outputDefinitions"]
+    readers = [name for name, task in options.items() if "register" in task.get("dependentTasks", [])]
+    assert readers == []
+
+
+def test_ingest_depends_on_its_own_parameters_and_the_sources_version_only(golden):
+    inputs = steps_of(golden[0])["ingest"]["inputs"]["parameters"]
+    found = {key: value.get("componentInputParameter") or value for key, value in inputs.items()}
+    version = {"taskOutputParameter": {"outputParameterKey": "version", "producerTask": "source-version"}}
+    assert found == {
+        "params": "pipelinechannel--ingest",
+        "force": "pipelinechannel--force",
+        "version": version,
+    }
 
 
 def test_every_cache_key_holds_force_and_the_digest_of_every_artifact_that_is_read(golden):
-    """Kubeflow's key contains the names of artifacts, not their bytes, and the values of parameters."""
-    for name, task in steps_of(golden[0]).items():
+    """Kubeflow's key contains the ids of artifacts, not their bytes, and the values of parameters."""
+    tasks = steps_of(golden[0])
+    del tasks["source-version"]
+    for name, task in tasks.items():
         inputs = task["inputs"]
         parameters = inputs["parameters"]
         assert "force" in parameters, name
@@ -151,7 +168,7 @@ def test_nothing_is_installed_when_a_pod_starts(containers):
 
 def test_images_by_step(containers):
     for name, container in containers.items():
-        target = "data" if name in ("ingest", "preprocess") else "train"
+        target = "data" if name in ("source_version", "ingest", "preprocess") else "train"
         assert f"/twofold-{target}" in container["image"], name
         assert {"name": "TWOFOLD_IMAGE", "value": container["image"]} in container["env"]
 
@@ -202,6 +219,7 @@ def test_secrets_become_variables_in_the_tasks_that_need_them(pods):
     }
     s3, mlflow = {"s3-login": {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}}, {"mlflow-login": {"MLFLOW_TRACKING_URI"}}
     assert given == {
+        "source_version": s3,
         "ingest": s3,
         "preprocess": {},
         "train_head": mlflow,
@@ -222,7 +240,7 @@ def test_a_retry_of_finetune_all_finds_its_checkpoint(pods, containers):
         for name, pod in pods.items()
     }
     assert mounts["finetune_all"] == [("checkpoints", "/checkpoints")]
-    assert mounts["ingest"] == [("images", "/data")]
+    assert mounts["ingest"] == mounts["source_version"] == [("images", "/data")]
     assert {"name": "TWOFOLD_CHECKPOINTS", "value": "/checkpoints"} in containers["finetune_all"]["env"]
 
 

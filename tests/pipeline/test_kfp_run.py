@@ -13,7 +13,7 @@ from twofold.core.artifacts import digest
 from twofold.core.errors import ArtifactError
 from twofold.kubeflow.local.outputs import check_outputs, summary_files
 
-TASKS = ("ingest", "preprocess", "train-head", "finetune-all", "evaluate", "register", "notify")
+TASKS = ("source-version", "ingest", "preprocess", "train-head", "finetune-all", "evaluate", "register", "notify")
 PLACES = dict(
     zip(
         WRITTEN,
@@ -189,7 +189,12 @@ def test_a_task_that_fails_halfway_fails_the_run_and_sends_a_message(broken, tmp
     assert "disk full" in failed.stdout
     assert "the pipeline failed" in failed.stderr
     ended = newest(broken)
-    assert {path.name for path in ended.iterdir() if any(path.iterdir())} == {"ingest", "notify", "preprocess"}
+    assert {path.name for path in ended.iterdir() if any(path.iterdir())} == {
+        "source-version",
+        "ingest",
+        "notify",
+        "preprocess",
+    }
     # The audit is written first, so that it can be read after a policy has ended the step.
     assert {path.name for path in (ended / "preprocess").iterdir()} == {"audit"}
     assert len(webhook.texts) == 1

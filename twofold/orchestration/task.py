@@ -15,8 +15,11 @@ from typing import Any
 from twofold.core.artifacts import digest, write_bytes
 from twofold.core.errors import ArtifactError, RegistryError, TwofoldError
 from twofold.core.params import check_section
+from twofold.core.progress import say
 from twofold.orchestration.params_file import check_all, section_model
 from twofold.orchestration.step_cli import signature
+from twofold.sources.factory import open_source
+from twofold.sources.version import read_source_version
 from twofold.tracking.urls import recorded_address
 
 TRACKED = ("train_head", "finetune_all", "register")  # steps that write to MLflow
@@ -49,12 +52,7 @@ def run_step(
         section = check_section(section_model(name), name, params)
         _require_tracking_server(name)
         for argument, expected in digests.items():
-            found = digest(Path(paths[argument]))
-            if found != expected:
-                raise ArtifactError(
-                    f"{argument} ({paths[argument]}): its digest is {found}, but the task that wrote it returned "
-                    f"{expected}; it was changed or cut short since: run that task again (--force)"
-                )
+            _check_input(argument, Path(paths[argument]), expected)
         step(section, **{argument: Path(path) for argument, path in paths.items()})
         missing = [argument for argument in writes if not Path(paths[argument]).exists()]
         if missing:
@@ -67,19 +65,21 @@ def digest_of(path: str) -> str:
     return digest(Path(path))
 
 
-def check_all_sections(**sections: Mapping[str, Any]) -> str:
-    """Check all sections in the first task: a mistake in the last one must not cost the hours of the first ones.
+def check_parameters_and_source(**sections: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Check all sections, and read the version of the source, in the first task of a run.
+
+    A mistake in the last section must not cost the hours of the first ones.
 
     Returns:
-        The MLflow experiment, which the training steps need but which is no parameter of theirs.
+        The version of the source; the MLflow experiment, which the training steps need but which is no parameter of
+        theirs; and the source's address without credentials, for register, which records it.
     """
-    with exit_with_message("ingest"):
-        return str(check_all(sections)["register"].experiment)  # type: ignore[attr-defined]
-
-
-def recorded_source(params: Mapping[str, Any]) -> str:
-    """Return the source in ingest's section without credentials, for register, which records it."""
-    return recorded_address(str(params["source"]))
+    with exit_with_message("source_version"):
+        checked: Mapping[str, Any] = check_all(sections)
+        ingest = checked["ingest"]
+        version = read_source_version(open_source(ingest.source), ingest.max_bytes)
+        say(f"source_version: {version[:12]} of {recorded_address(ingest.source)}")
+        return version, str(checked["register"].experiment), recorded_address(ingest.source)
 
 
 def copy_output(source: str, target: str) -> None:
@@ -104,6 +104,17 @@ def exit_with_message(name: str) -> Iterator[None]:
     except TwofoldError as error:
         print(f"twofold {name}: error: {error}", file=sys.stderr)
         raise SystemExit(1) from None
+
+
+def _check_input(argument: str, path: Path, expected: str) -> None:
+    remedy = "run again with --force and a new text, which takes nothing from the cache"
+    if not path.exists():
+        raise ArtifactError(f"{argument} ({path}): deleted since an earlier run wrote it into the cache; {remedy}")
+    if (found := digest(path)) != expected:
+        raise ArtifactError(
+            f"{argument} ({path}): its digest is {found}, but the task that wrote it returned {expected}; it was "
+            f"changed or cut short since: {remedy}"
+        )
 
 
 def _require_tracking_server(name: str) -> None:

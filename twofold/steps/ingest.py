@@ -8,6 +8,7 @@ Later steps get only files that were decoded here within the limits. A file that
 that occurs under both labels is not kept.
 """
 
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +17,7 @@ from pydantic import Field
 from twofold.audit.checks import PAGE, describe_findings, enforce_policies
 from twofold.audit.ingest_checks import Audit, files_to_quarantine, run_ingest_checks
 from twofold.core.artifacts import publish, write_csv, write_json
-from twofold.core.errors import DataError, listed
+from twofold.core.errors import DataError, SourceError, listed
 from twofold.core.params import Fraction, Integer, Section, Text
 from twofold.core.progress import say, track
 from twofold.data.decoding import FORMATS, Limits, decode
@@ -29,6 +30,7 @@ from twofold.data.source_reader import ReadFile, read_files
 from twofold.reporting.audit_page import write_audit
 from twofold.sources.base import Entry, Listing, Source
 from twofold.sources.factory import open_source
+from twofold.sources.version import version_of
 
 _MAX_LISTED = 10  # refused files, or classes, in an error
 
@@ -72,7 +74,12 @@ def ingest(params: Ingest, *, raw: Path, metrics: Path, audit: Path) -> None:
     labels = _class_labels(listing, params, source)
     limits = Limits(params.max_bytes, params.max_pixels, params.min_side)
     with publish(raw) as draft:
-        copies, statistics, quarantined, arrivals = _store(source, listing, params, limits, draft)
+        copies, statistics, quarantined, arrivals, version = _store(source, listing, params, limits, draft)
+        if os.environ.get("TWOFOLD_SOURCE_VERSION", version) != version:
+            raise SourceError(
+                f"{source.name}: changed after this run had started (task source_version); run again when nobody "
+                "writes there"
+            )
         quarantined += [
             QuarantinedFile(item.key, item.label, "refused" if item.counts else "ignored", item.reason, "")
             for item in listing.ignored
@@ -155,12 +162,12 @@ def _class_labels(listing: Listing, params: Ingest, source: Source) -> tuple[str
 
 def _store(
     source: Source, listing: Listing, params: Ingest, limits: Limits, draft: Path
-) -> tuple[list[ImageRecord], dict[str, ImageStatistics], list[QuarantinedFile], list[Arrival]]:
+) -> tuple[list[ImageRecord], dict[str, ImageStatistics], list[QuarantinedFile], list[Arrival], str]:
     """Write every accepted file once.
 
     Returns:
-        A record of every accepted file, duplicates included; the image statistics by SHA-256; the refused files; and
-        how each accepted file arrived.
+        A record of every accepted file, duplicates included; the image statistics by SHA-256; the refused files; how
+        each accepted file arrived; and the version of the source, by what was read.
     """
     files = read_files(source, listing.entries, limits, params.require_checksum)
     files = track(files, "ingest", len(listing.entries))
@@ -169,9 +176,11 @@ def _store(
     statistics: dict[str, ImageStatistics] = {}
     quarantined: list[QuarantinedFile] = []
     arrivals: list[Arrival] = []
+    contents: list[str] = []
     shards = ShardWriter(draft)
     for entry, file in zip(listing.entries, files, strict=True):
         decoded = file.seen
+        contents.append(decoded.sha256)
         if decoded.reason:
             quarantined.append(QuarantinedFile(file.key, entry.label, "refused", decoded.reason, decoded.sha256))
             continue
@@ -181,7 +190,8 @@ def _store(
         images.append(_image_record(entry, file, locations[decoded.sha256]))
         arrivals.append(Arrival(file.key, file.version, file.verified))
     shards.close()
-    return images, statistics, quarantined, arrivals
+    version = version_of(listing, [source.request(entry.key) for entry in listing.entries], contents)
+    return images, statistics, quarantined, arrivals, version
 
 
 def _read_pixels(image: ImageRecord | None, draft: Path, limits: Limits) -> Pixels | None:

@@ -15,6 +15,7 @@ from twofold.core.artifacts import read_csv
 from twofold.core.errors import DataError, SourceError
 from twofold.sources.factory import open_source
 from twofold.sources.s3 import S3Source
+from twofold.sources.version import read_source_version
 
 pytestmark = pytest.mark.slow
 
@@ -32,6 +33,32 @@ def test_a_bucket_has_the_same_bytes_as_a_folder(store, tmp_path):
     for name in "bc":
         assert {p.name: p.read_bytes() for p in (tmp_path / name / "raw").iterdir()} == files
     assert json.loads((tmp_path / "b" / "raw.json").read_text())["unverified"] == 0
+
+
+def test_the_version_of_a_bucket_changes_with_its_objects(store, tmp_path, monkeypatch):
+    folder = make_folder(tmp_path / "images", per_class=12, size=24)
+    fill(store, "looked", folder)
+
+    def version():
+        return read_source_version(open_source("s3://looked"), LIMIT)
+
+    first = version()
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        between(store.meta.endpoint_url, lambda handler, *answer: answer[1:], patch) as proxy,
+    ):
+        assert version() == first
+        assert proxy.calls == 2  # two listings, and no object
+    path = folder / "bad" / "00000.png"
+    monkeypatch.setenv("TWOFOLD_SOURCE_VERSION", first)
+    run("s3://looked", tmp_path)
+    store.put_object(Bucket="looked", Key="bad/00000.png", Body=png(1))
+    assert version() != first
+    (tmp_path / "later").mkdir()
+    with pytest.raises(DataError, match=r"s3://looked: changed after this run had started"):
+        run("s3://looked", tmp_path / "later")
+    store.put_object(Bucket="looked", Key="bad/00000.png", Body=path.read_bytes())
+    assert version() == first
 
 
 def test_labels_in_a_table_and_versions(store, tmp_path):

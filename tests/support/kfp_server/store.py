@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.support.kfp_server.cache import TaskCache
 from tests.support.kfp_server.listing import page
 from tests.support.kfp_server.shape import Refused, check
 from tests.support.kfp_server.specs import check_parameters, check_spec, parse
@@ -33,6 +34,8 @@ class Store:
         self.nodes: dict[str, str] = {}  # a task's display name -> the id of its node in Argo
         self.on_start: Callable[[str], None] = lambda run_id: None  # what else happens when a run starts
         self.stopped: list[str] = []  # ids of terminated runs
+        self.cache = TaskCache()
+        self.ran: dict[str, list[str]] = {}  # a run's id -> the tasks that were not taken from the cache
         self.pipelines: dict[str, Resource] = {}
         self.versions: dict[str, Resource] = {}
         self.experiments: dict[str, Resource] = {}
@@ -121,6 +124,9 @@ class Store:
         run.pop("namespace", None)
         run = self._add(self.runs, "run_id", {**run, "storage_state": "AVAILABLE", "state": "PENDING"})
         self._frames[run["run_id"]] = list(self.script)
+        version = self.versions.get(run.get("pipeline_version_reference", {}).get("pipeline_version_id"), run)
+        arguments = run.get("runtime_config", {}).get("parameters", {})
+        self.ran[run["run_id"]] = self.cache.run(version["pipeline_spec"], arguments)
         self.on_start(run["run_id"])
         return run
 

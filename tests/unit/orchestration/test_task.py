@@ -2,19 +2,15 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from tests.support.makers import make_folder
+from tests.support.makers import encode, make_folder, pixels
 from twofold.core.artifacts import digest
 from twofold.orchestration.params_file import load_yaml
-from twofold.orchestration.task import (
-    check_all_sections,
-    copy_output,
-    digest_of,
-    recorded_source,
-    run_step,
-    write_output,
-)
+from twofold.orchestration.task import check_parameters_and_source, copy_output, digest_of, run_step, write_output
+from twofold.sources.local_folder import FolderSource
+from twofold.sources.version import read_source_version
 from twofold.steps.ingest import Ingest, ingest
 from twofold.steps.register import register
 from twofold.steps.train_head import train_head
@@ -49,7 +45,7 @@ def as_kubeflow_sends_it(values):
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch):
-    for name in ("KUBERNETES_SERVICE_HOST", "MLFLOW_TRACKING_URI", "TWOFOLD_PIPELINE_RUN", "SOME_VARIABLE"):
+    for name in ("KUBERNETES_SERVICE_HOST", "MLFLOW_TRACKING_URI", "TWOFOLD_SOURCE_VERSION", "SOME_VARIABLE"):
         # Set, then removed, so that monkeypatch restores what a task sets.
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
@@ -63,14 +59,9 @@ def test_a_step_runs_on_whole_numbers_that_came_as_floats_and_returns_its_digest
     assert json.loads(Path(places["metrics"]).read_text())["images"] == 20
 
 
-def test_the_audit_has_a_digest_and_the_source_is_recorded_without_a_token(section, places, audit):
+def test_the_audit_has_a_digest(section, places, audit):
     run_step(ingest, section, {}, {}, **places, audit=audit)
     assert digest_of(audit) == digest(Path(audit))
-    assert recorded_source(section) == section["source"]
-    token = {"source": "dvc+https://token@example.org/data@v1.2:images"}
-    assert recorded_source(token) == "dvc+https://example.org/data@v1.2:images"
-    ssh = {"source": "dvc+ssh://git@example.org/data@v1.2:images"}
-    assert recorded_source(ssh) == ssh["source"]
 
 
 @pytest.mark.parametrize("value", [50_000_000.5, "50000000", True, float("nan"), None])
@@ -112,6 +103,15 @@ def test_an_input_that_changed_since_it_was_written_is_refused(section, places, 
     with pytest.raises(SystemExit):
         run_step(step, section, {"source": before}, {}, source=str(alone / "read"), **places)
     assert f"the task that wrote it returned {before}" in capsys.readouterr().err
+    # The cache of Kubeflow does not notice that an artifact was deleted.
+    (alone / "read" / "file").unlink()
+    (alone / "read").rmdir()
+    with pytest.raises(SystemExit):
+        run_step(step, section, {"source": before}, {}, source=str(alone / "read"), **places)
+    assert capsys.readouterr().err == (
+        f"twofold ingest: error: source ({alone / 'read'}): deleted since an earlier run wrote it into the cache; run "
+        "again with --force and a new text, which takes nothing from the cache\n"
+    )
 
 
 def test_a_step_that_does_not_write_every_output_fails(section, places, capsys):
@@ -158,14 +158,58 @@ def test_ingest_needs_no_mlflow_in_a_pod(section, places, audit, monkeypatch):
 
 def test_a_mistake_in_the_last_section_fails_the_first_task(sections, capsys):
     sent = as_kubeflow_sends_it(sections)
-    assert check_all_sections(**sent) == sections["register"]["experiment"]
     sent["register"]["gates"] = []
     sent["finetune_all"]["epochs"] = 0.0
     with pytest.raises(SystemExit):
-        check_all_sections(**sent)
+        check_parameters_and_source(**sent)
     errors = capsys.readouterr().err
+    assert "twofold source_version: error: params.yaml:" in errors
     assert "register.gates" in errors
     assert "finetune_all.epochs" in errors
+
+
+def test_the_first_task_returns_the_sources_version_the_experiment_and_the_address(sections, section, capsys):
+    sent = as_kubeflow_sends_it(sections | {"ingest": section})
+    version, experiment, source = check_parameters_and_source(**sent)
+    assert version == read_source_version(FolderSource(Path(section["source"])), 10**6)
+    assert (experiment, source) == (sections["register"]["experiment"], section["source"])
+    assert f"source_version: {version[:12]} of {source}" in capsys.readouterr().err
+
+
+def test_a_source_that_cannot_be_read_fails_the_first_task(sections, section, capsys):
+    with pytest.raises(SystemExit):
+        check_parameters_and_source(**(sections | {"ingest": section | {"source": "/nowhere"}}))
+    assert "twofold source_version: error: /nowhere: no such folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("change", ["label", "content", "new", "gone"])
+def test_a_source_that_changes_before_ingest_reads_it_fails_the_run(section, places, audit, alone, capsys, change):
+    folder = Path(section["source"])
+    first = folder / "bad" / "00000.png"
+    version = read_source_version(FolderSource(folder), section["max_bytes"])
+    if change == "label":
+        first.rename(folder / "good" / "other.png")
+    elif change == "gone":
+        first.unlink()
+    else:
+        before = first.stat()
+        (first if change == "content" else folder / "bad" / "new.png").write_bytes(
+            encode(255 - pixels(np.random.default_rng(1), 64, bad=True))
+        )
+        os.utime(first, ns=(before.st_atime_ns, before.st_mtime_ns))
+    with pytest.raises(SystemExit):
+        run_step(ingest, section, {}, {"TWOFOLD_SOURCE_VERSION": version}, **places, audit=audit)
+    assert f"error: {folder}: changed after this run had started" in capsys.readouterr().err
+    assert not (alone / "out" / "raw").exists()
+
+
+def test_an_unchanged_source_is_ingested_refused_files_included(section, places, audit):
+    folder = Path(section["source"])
+    (folder / "bad" / "broken.png").write_bytes(b"no image")
+    (folder / "bad" / "large.png").write_bytes(bytes(2_000_000))
+    section |= {"max_bytes": 1_000_000, "max_refused_fraction": 0.5}
+    version = read_source_version(FolderSource(folder), section["max_bytes"])
+    assert run_step(ingest, section, {}, {"TWOFOLD_SOURCE_VERSION": version}, **places, audit=audit)
 
 
 def test_pages_are_copied_whole_or_not_at_all(alone, capsys):

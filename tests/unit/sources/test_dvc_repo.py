@@ -16,6 +16,7 @@ from twofold.core.errors import DataError, SourceError
 from twofold.data.raw import RawDataset
 from twofold.sources.dvc_repo import DvcSource
 from twofold.sources.factory import open_source
+from twofold.sources.version import read_source_version
 
 
 @pytest.fixture(scope="module")
@@ -219,3 +220,18 @@ def test_wrong_addresses(address):
 def test_addresses(address, parts):
     source = open_source(address)
     assert (source.url, source.rev, source.path) == parts
+
+
+def test_the_version_follows_a_branch_and_is_that_of_the_same_data_in_any_commit(repository):
+    def version(revision):
+        return read_source_version(DvcSource(f"dvc+{repository}@{revision}:data/images"), 10**6)
+
+    first = version("main")
+    (repository / "notes.txt").write_text("a commit without other data")
+    command(repository, "git", "add", "notes.txt")
+    command(repository, "git", "commit", "-q", "-m", "notes")
+    assert version("main") == version("v2") == first
+    assert version("v1") != first
+    shutil.copy(next(repository.glob("data/images/bad/*.png")), repository / "data" / "images" / "good" / "new.png")
+    keep(repository, "v3")
+    assert version("main") == version("v3") != first

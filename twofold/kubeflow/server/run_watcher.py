@@ -18,6 +18,7 @@ POLL_INTERVAL = 5.0  # seconds
 CONNECTION_TIMEOUT = 600.0  # seconds without an answer before giving up
 BACKOFF = (1.0, 30.0)  # seconds before the first retry, and at most
 END_STATES = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
+TASKS = ("source_version", *STEPS)
 
 T = TypeVar("T")
 
@@ -54,9 +55,9 @@ def step_states(details: list[Any]) -> dict[str, str]:
     states: dict[str, str] = {}
     for detail in details:
         step = str(detail.display_name or "").replace("-", "_")
-        if step in STEPS and detail.state not in (None, "PENDING", "RUNTIME_STATE_UNSPECIFIED"):
+        if step in TASKS and detail.state not in (None, "PENDING", "RUNTIME_STATE_UNSPECIFIED"):
             states[step] = str(detail.state).lower() + _format_duration(detail.start_time, detail.end_time)
-    return {step: states[step] for step in STEPS if step in states}
+    return {step: states[step] for step in TASKS if step in states}
 
 
 def retry_until_answered(call: Callable[[], T], link: str) -> T:
