@@ -18,7 +18,7 @@ from components.register import register as register_component
 from components.source_version import source_version as source_version_component
 from components.train_head import train_head as train_head_component
 from twofold.kubeflow.definition.images import Images
-from twofold.kubeflow.definition.placement import place
+from twofold.kubeflow.definition.placement import place, run_limits
 from twofold.kubeflow.definition.resources import Resources, Task
 
 NAME = "twofold-training"
@@ -45,7 +45,7 @@ def pipeline(
         # source_version reads what ingest reads: with its volumes and secrets, on its nodes.
         return task if resources is None else place(task, "ingest" if name == "source_version" else name, resources)
 
-    @dsl.pipeline(name=NAME, description="From a folder of images to a judged, registered classifier")
+    @dsl.pipeline(name=NAME, description="From images to a judged classifier", pipeline_config=run_limits(resources))
     def training(
         ingest: dict = defaults["ingest"],
         preprocess: dict = defaults["preprocess"],

@@ -17,6 +17,9 @@ from twofold.orchestration.params_file import describe
 ROOT = Path(__file__).resolve().parent.parent
 NESTED: Mapping[str, tuple[str, type[StrictModel]]] = {  # a key of the resources: what follows it in a path, its model
     "steps": (".<task>", models.Step),
+    "node_affinity": ("[]", models.NodeAffinityTerm),
+    "match_expressions": ("[]", models.NodeRequirement),
+    "pipeline": ("", models.RunLimits),
     "security": ("", models.Security),
     "secrets": (".<s3, mlflow or webhook>", models.Secret),
     "volumes": ("[]", models.Volume),

@@ -190,13 +190,20 @@ def test_gpu_cpu_and_memory(containers):
 def test_nodes_and_shared_memory(pods):
     for name, pod in pods.items():
         if name not in WITH_GPU:
-            assert not {"tolerations", "nodeSelector", "emptyDirMounts"} & set(pod), name
+            assert not {"tolerations", "nodeSelector", "nodeAffinity", "emptyDirMounts"} & set(pod), name
             continue
         assert pod["tolerations"] == [
             {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"},
             {"key": "team", "operator": "Equal", "value": "vision", "effect": "NoExecute"},
         ]
         assert pod["nodeSelector"]["labels"] == {"nvidia.com/gpu.product": "NVIDIA-H200"}
+        required, preferred = pod["nodeAffinity"]
+        assert required["matchExpressions"] == [
+            {"key": "nvidia.com/gpu.product", "operator": "In", "values": ["NVIDIA-H200", "NVIDIA-H100"]},
+            {"key": "nvidia.com/gpu.memory", "operator": "Gt", "values": ["80000"]},
+        ]
+        assert preferred == {"matchExpressions": [{"key": "spot", "operator": "DoesNotExist"}], "weight": 50}
+        assert "weight" not in required
         shm = {"volumeName": "shm", "mountPath": "/dev/shm", "medium": "Memory", "sizeLimit": "2Gi"}
         assert pod["emptyDirMounts"] == [shm]
 
@@ -245,7 +252,9 @@ def test_a_retry_of_finetune_all_finds_its_checkpoint(pods, containers):
 
 
 def test_time_and_retries(golden, pods):
-    spec, _ = golden
+    spec, platform = golden
+    limits = {"activeDeadlineSeconds": 172800, "resourceTtlOnSuccess": 3600, "resourceTtlOnFailure": 43200}
+    assert platform["platforms"]["kubernetes"]["pipelineConfig"] == limits
     assert {name: pod["activeDeadlineSeconds"] for name, pod in pods.items()}["preprocess"] == "5400"
     policies = {name: task.get("retryPolicy") for name, task in steps_of(spec).items()}
     assert policies["finetune-all"] == {

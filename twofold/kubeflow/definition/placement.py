@@ -1,14 +1,24 @@
-"""Applies the resources file to one KFP task: CPU, memory, GPU, node, timeout, retries, secrets, volumes."""
+"""Applies the resources file: to a task CPU, memory, GPU, node, timeout, retries, secrets, volumes; to a run limits."""
 
 from typing import Any
 
-from kfp import kubernetes
+from kfp import dsl, kubernetes
 
 from twofold.kubeflow.definition.resources import Resources, Task, parse_duration
 
 # KFP's `backoff_max_duration` counts from the start of the first try and forbids retries after it. Its default, one
 # hour, would leave a training that fails in its second hour without a retry.
 NO_RETRY_DEADLINE = f"{365 * 24 * 3600}s"
+
+
+def run_limits(resources: Resources | None) -> dsl.PipelineConfig:
+    """The limits of a whole run; what the resources file leaves out is not set."""
+    seconds = {key: parse_duration(limit) for key, limit in (resources.pipeline if resources else ()) if limit}
+    return dsl.PipelineConfig(
+        active_deadline_seconds=seconds.get("timeout"),
+        ttl_seconds_after_success=seconds.get("ttl_after_success"),
+        ttl_seconds_after_failure=seconds.get("ttl_after_failure"),
+    )
 
 
 def place(task: Any, name: Task, resources: Resources) -> Any:
@@ -23,6 +33,8 @@ def place(task: Any, name: Task, resources: Resources) -> Any:
         kubernetes.empty_dir_mount(task, "shm", "/dev/shm", medium="Memory", size_limit=step.shm)  # noqa: S108
     for key, value in step.node_selector.items():
         kubernetes.add_node_selector(task, key, value)
+    for term in step.node_affinity:
+        kubernetes.add_node_affinity(task, [each.model_dump() for each in term.match_expressions], weight=term.weight)
     for toleration in step.tolerations:
         kubernetes.add_toleration(task, **toleration.model_dump(exclude_none=True))
     kubernetes.set_timeout(task, parse_duration(step.timeout))

@@ -20,7 +20,7 @@ DEFAULT = Path("pipelines/resources.yaml")  # in the project's folder
 Task = Literal["ingest", "preprocess", "train_head", "finetune_all", "evaluate", "register", "notify"]
 Cpu = Annotated[str, Field(pattern=r"^([1-9][0-9]*(\.[0-9]+)?|0\.[0-9]*[1-9]|[1-9][0-9]*m)$")]
 Bytes = Annotated[str, Field(pattern=r"^[1-9][0-9]*(Ki|Mi|Gi|Ti)$")]
-Duration = Annotated[str, Field(pattern=r"^[1-9][0-9]*[smh]$")]
+Duration = Annotated[str, Field(pattern=r"^([1-9][0-9]{0,8}s|[1-9][0-9]{0,6}m|[1-9][0-9]{0,4}h)$")]  # below 2^31 s
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$")]  # of a Kubernetes object
 Key = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$", max_length=253)]  # in a secret
 Label = Annotated[str, Field(pattern=r"^([a-z0-9.-]{1,253}/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$")]
@@ -64,6 +64,25 @@ class Toleration(StrictModel):
         return self
 
 
+class NodeRequirement(StrictModel):
+    key: Label = Field(description="label of the node")
+    operator: Literal["In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"] = Field(description="how it is compared")
+    values: list[LabelValue] = Field(default_factory=list, description="values to compare it with, as text")
+
+    @model_validator(mode="after")
+    def _check_as_kubernetes_does(self) -> "NodeRequirement":
+        one_number = len(self.values) == 1 and self.values[0].isdecimal()
+        fits = {"In": self.values, "NotIn": self.values, "Gt": one_number, "Lt": one_number}
+        if not fits.get(self.operator, not self.values):
+            raise ValueError("In and NotIn take values, Gt and Lt one integer, Exists and DoesNotExist none")
+        return self
+
+
+class NodeAffinityTerm(StrictModel):
+    match_expressions: list[NodeRequirement] = Field(description="conditions that must all hold", min_length=1)
+    weight: int | None = Field(default=None, description="1 to 100: preferred instead of required", ge=1, le=100)
+
+
 class Retries(StrictModel):
     count: int = Field(description="number of retries, 0 to 20", ge=0, le=20)
     backoff: Duration = Field(description="wait before the first retry, such as 60s")
@@ -85,9 +104,16 @@ class Step(StrictModel):
     node_selector: dict[Label, LabelValue] = Field(
         default_factory=dict, description="labels that the node must have, such as nvidia.com/gpu.product"
     )
+    node_affinity: list[NodeAffinityTerm] = Field(default_factory=list, description="terms of which one must hold")
     tolerations: list[Toleration] = Field(default_factory=list, description="taints that the pod tolerates")
     timeout: Duration = Field(description="time limit of each try, such as 6h")
     retries: Retries = Field(description="retries after a failure, with exponential backoff")
+
+
+class RunLimits(StrictModel):
+    timeout: Duration | None = Field(default=None, description="time limit of the run, all waits included, such as 48h")
+    ttl_after_success: Duration | None = Field(default=None, description="how long its pods stay if it succeeds")
+    ttl_after_failure: Duration | None = Field(default=None, description="how long its pods stay if it fails")
 
 
 class Security(StrictModel):
@@ -113,6 +139,7 @@ class Resources(StrictModel):
     """The whole file."""
 
     steps: dict[Task, Step] = Field(description="what each task requests from the cluster")
+    pipeline: RunLimits = Field(default_factory=RunLimits, description="limits of a whole run; none by default")
     security: Security = Field(description="user of the process in the pod; runAsNonRoot is always set")
     secrets: dict[Literal["s3", "mlflow", "webhook"], Secret] = Field(
         default_factory=dict, description="Kubernetes secrets that become environment variables"

@@ -1,4 +1,4 @@
-"""Checks whether any node can take a task's pod: labels, GPU, taints, readiness, cores, memory.
+"""Checks whether any node can take a task's pod: labels, affinity, GPU, taints, readiness, cores, memory.
 
 Takes the task's resources and the cluster's nodes; returns a finding that names the condition which no node meets.
 Resources in use by other pods are not subtracted, because a busy node becomes free again.
@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from kubernetes.client import V1Node, V1Taint
 from kubernetes.utils.quantity import parse_quantity
 
-from twofold.kubeflow.definition.resources import Step, Toleration
+from twofold.kubeflow.definition.resources import NodeRequirement, Step, Toleration
 from twofold.orchestration.preflight_findings import Finding, failure, ok
 
 Condition = tuple[str, str, Callable[[V1Node], bool]]  # text, remedy if no node meets it, test
@@ -36,13 +36,18 @@ def check_nodes(task: str, step: Step, nodes: Sequence[V1Node]) -> Finding:
 def _conditions(step: Step) -> list[Condition]:
     """What a node must have, in the order in which a person would check it."""
     conditions: list[Condition] = []
+    remedy = f"label a node, or correct node_selector or node_affinity in resources.yaml, {AUTOSCALING}"
     labels = step.node_selector
     if labels:
         text = ", ".join(f"{key}={value}" for key, value in labels.items())
-        remedy = f"label a node, or correct node_selector in resources.yaml, {AUTOSCALING}"
         conditions.append(
             (f"has the labels {text}", remedy, lambda node: labels.items() <= (node.metadata.labels or {}).items())
         )
+    terms = [term.match_expressions for term in step.node_affinity if term.weight is None]
+    if terms:
+        texts = [[" ".join([each.key, each.operator, *each.values]) for each in term] for term in terms]
+        text = " or ".join(map(", ".join, texts))
+        conditions.append((f"meets the node affinity {text}", remedy, lambda node: _meets(terms, node)))
     if step.gpu:
         type_, count = step.gpu.type, step.gpu.count
         remedy = f"install the GPU operator or device plugin, correct gpu.type, {AUTOSCALING}"
@@ -66,6 +71,20 @@ def _conditions(step: Step) -> list[Condition]:
             lambda node: _allocatable(node, "cpu") >= cpu and _allocatable(node, "memory") >= memory,
         ),
     ]
+
+
+def _meets(terms: Sequence[Sequence[NodeRequirement]], node: V1Node) -> bool:
+    """Apply Kubernetes' rule: one term is enough, and all of its requirements must hold."""
+    return any(all(_holds(each, (node.metadata.labels or {}).get(each.key)) for each in term) for term in terms)
+
+
+def _holds(requirement: NodeRequirement, found: str | None) -> bool:
+    operator, values = requirement.operator, requirement.values
+    if operator in ("Gt", "Lt"):
+        sign = 1 if operator == "Gt" else -1
+        return found is not None and found.isdecimal() and sign * int(found) > sign * int(values[0])
+    holds = found in values if values else found is not None
+    return holds == (operator in ("In", "Exists"))
 
 
 def _allocatable(node: V1Node, resource: str) -> float:

@@ -75,6 +75,22 @@ def test_register_may_request_one(values, load_values):
         ("steps.train_head.tolerations", [{"operator": "Equal"}]),
         ("steps.train_head.tolerations", [{"key": "a", "operator": "Exists", "value": "b"}]),
         ("steps.train_head.node_selector", {"a b": "c"}),
+        ("steps.train_head.node_affinity", [{"weight": 50}]),
+        ("steps.train_head.node_affinity", [{"match_expressions": [], "weight": 50}]),
+        ("steps.train_head.node_affinity", [{"match_expressions": [{"key": "a", "operator": "Exists"}], "weight": 0}]),
+        ("steps.train_head.node_affinity", [{"match_expressions": [{"key": "a", "operator": "In"}]}]),
+        (
+            "steps.train_head.node_affinity",
+            [{"match_expressions": [{"key": "a", "operator": "Exists", "values": ["b"]}]}],
+        ),
+        ("steps.train_head.node_affinity", [{"match_expressions": [{"key": "a", "operator": "Gt", "values": ["b"]}]}]),
+        (
+            "steps.train_head.node_affinity",
+            [{"match_expressions": [{"key": "a", "operator": "Lt", "values": ["1", "2"]}]}],
+        ),
+        ("pipeline.timeout", "2d"),
+        ("pipeline.timeout", "596524h"),  # more seconds than fit in 32 bits
+        ("pipeline.ttl_after_finished", "1h"),
         ("security.run_as_user", 0),
         ("security.run_as_non_root", False),
         ("secrets.s3.name", "Not A Name"),

@@ -7,7 +7,7 @@ import pytest
 from kubernetes.client import ApiClient
 
 from tests.support.kube_server.objects import node
-from twofold.kubeflow.definition.resources import Toleration, load_resources
+from twofold.kubeflow.definition.resources import NodeAffinityTerm, Toleration, load_resources
 from twofold.kubeflow.preflight.node_checks import check_nodes
 
 STEPS = load_resources().steps
@@ -94,6 +94,56 @@ def test_a_preferred_taint_and_a_matching_label_do_not_block():
     thing = node("gpu-1", gpus=1, taints=("team=other:PreferNoSchedule",), **{"nvidia.com/gpu.product": "H200"})
     step = changed(node_selector={"nvidia.com/gpu.product": "H200"}, tolerations=[])
     assert check_nodes("finetune_all", step, nodes(thing)).level == "ok"
+
+
+LABELS = {"nvidia.com/gpu.product": "H200", "nvidia.com/gpu.memory": "143771"}
+
+
+def affinity(*terms):
+    """Node affinity; each requirement is written as `key operator value …`."""
+    split = [[text.split() for text in term] for term in terms]
+    return [
+        NodeAffinityTerm(match_expressions=[{"key": key, "operator": how, "values": rest} for key, how, *rest in term])
+        for term in split
+    ]
+
+
+@pytest.mark.parametrize(
+    ("terms", "level"),
+    [
+        ([["nvidia.com/gpu.product In H100 H200"]], "ok"),
+        ([["nvidia.com/gpu.product In H100"]], "failure"),
+        ([["nvidia.com/gpu.product NotIn H100"]], "ok"),
+        ([["nvidia.com/gpu.product NotIn H200"]], "failure"),
+        ([["spot NotIn true"]], "ok"),  # as Kubernetes does for a node without the label
+        ([["spot In true"]], "failure"),
+        ([["nvidia.com/gpu.product Exists"]], "ok"),
+        ([["spot Exists"]], "failure"),
+        ([["spot DoesNotExist"]], "ok"),
+        ([["nvidia.com/gpu.product DoesNotExist"]], "failure"),
+        ([["nvidia.com/gpu.memory Gt 80000"]], "ok"),
+        ([["nvidia.com/gpu.memory Gt 143771"]], "failure"),
+        ([["nvidia.com/gpu.memory Lt 200000"]], "ok"),
+        ([["nvidia.com/gpu.memory Lt 80000"]], "failure"),
+        ([["nvidia.com/gpu.product Gt 1"]], "failure"),
+        ([["spot Lt 1"]], "failure"),
+        ([["spot DoesNotExist", "spot Exists"]], "failure"),  # all requirements of a term
+        ([["spot Exists"], ["spot DoesNotExist"]], "ok"),  # one term of several
+    ],
+)
+def test_required_node_affinity_is_applied_by_kubernetes_rule(terms, level):
+    step = changed(node_affinity=affinity(*terms))
+    found = check_nodes("finetune_all", step, nodes(gpu_node(**LABELS)))
+    assert found.level == level, found
+    if level == "failure":
+        assert f"meets the node affinity {terms[0][0]}" in found.seen
+        assert "node_affinity" in found.remedy
+
+
+def test_preferred_node_affinity_does_not_block():
+    (term,) = affinity(["spot Exists"])
+    step = changed(node_affinity=[term.model_copy(update={"weight": 1})])
+    assert check_nodes("finetune_all", step, nodes(gpu_node())).level == "ok"
 
 
 def test_a_step_without_a_gpu_needs_none():
