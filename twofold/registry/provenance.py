@@ -11,8 +11,6 @@ import subprocess
 from importlib import metadata
 from pathlib import Path
 
-from twofold.model.device import device_description
-
 LIBRARIES = ("twofold", "torch", "torchvision", "timm", "numpy", "pillow", "safetensors", "mlflow", "dvc")
 ENVIRONMENT = {
     "image": "TWOFOLD_IMAGE",
@@ -24,6 +22,8 @@ ENVIRONMENT = {
 
 def provenance() -> dict[str, str]:
     """Collect `git.*`, `library.*`, `hardware.*` and the keys of ENVIRONMENT whose variables are set."""
+    from twofold.model.device import device_description  # imports torch, which git_state does not need
+
     found = git_state(Path.cwd())
     if not found and os.environ.get("TWOFOLD_COMMIT", "unknown") != "unknown":
         found["git.commit"] = os.environ["TWOFOLD_COMMIT"]

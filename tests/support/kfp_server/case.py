@@ -12,7 +12,7 @@ from twofold.cli.kfp import options as cli_options
 from twofold.cli.kfp.command import main
 from twofold.core.errors import ServerError
 from twofold.kubeflow.definition.compiler import compile_pipeline
-from twofold.kubeflow.server import kfp_client, run_submission, run_watcher
+from twofold.kubeflow.server import commits, kfp_client, run_submission, run_watcher
 from twofold.kubeflow.server.connection import Connection, connect
 
 PARAMS = Path(__file__).resolve().parents[2] / "params.yaml"
@@ -72,6 +72,12 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kfp.Client._LOCAL_KFP_CONTEXT", "/nonexistent/kfp/context.json")
     for name in ("KF_PIPELINES_ENDPOINT", "KF_PIPELINES_UI_ENDPOINT", "KFP_TOKEN", "KFP_COOKIES"):
         monkeypatch.delenv(name, raising=False)
+
+
+def check_out(monkeypatch: pytest.MonkeyPatch, commit: str | None, changed: str = "none") -> None:
+    """Let the project be at a commit, with changed files, or in no git repository."""
+    state = {"git.commit": commit, "git.changed": changed} if commit else {}
+    monkeypatch.setattr(commits, "git_state", lambda _: state)
 
 
 def _compile_once(path: Path, **inputs: Any) -> None:

@@ -2,6 +2,7 @@
 
 import datetime
 import itertools
+import json
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -90,7 +91,11 @@ class Store:
         name = query.get("display_name") or query.get("name") or "pipeline.yaml"
         values = {"pipeline_id": pipeline["pipeline_id"], "display_name": name}
         self._unique(self.versions, "pipeline version", **values)
-        described = {"description": query["description"]} if query.get("description") else {}
+        described: Resource = {"description": query["description"]} if query.get("description") else {}
+        if query.get("tags"):
+            described["tags"] = check(json.loads(query["tags"]), "dict(str, str)", "tags")
+            if any(len(text) > 63 for text in itertools.chain(*described["tags"].items())):
+                raise Refused(400, "a tag's key and value must not be longer than 63 characters")
         version = {**values, **described, "name": name, "pipeline_spec": parse(package)}
         return self._add(self.versions, "pipeline_version_id", version)
 

@@ -16,6 +16,7 @@ from twofold.kubeflow.preflight.local_checks import (
     failure_of,
     findings_left_to_pods,
     image_findings,
+    schedule_findings,
     server_finding,
     service_findings,
     source_finding,
@@ -58,7 +59,8 @@ def _doctor(options: argparse.Namespace) -> int:
     images, findings = image_findings(options.image)
     server, namespace = server_finding(common.connection_from(options))
     place = ClusterLocation(namespace, options.kubeconfig, options.context)
-    findings = [server, *findings, *cluster_findings(place, resources, images)]
+    schedules = [] if server.level == "failure" else schedule_findings(common.connection_from(options))
+    findings = [server, *schedules, *findings, *cluster_findings(place, resources, images)]
     findings += [source_finding(sections["ingest"]["source"], resources), *service_findings(options.bucket, sections)]
     if options.in_cluster:
         if images is None or server.level == "failure":

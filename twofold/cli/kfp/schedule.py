@@ -20,6 +20,7 @@ from twofold.core.errors import ParameterError, ServerError
 from twofold.core.progress import say
 from twofold.kubeflow.definition.compiler import pipeline_name
 from twofold.kubeflow.server import recurring_runs
+from twofold.kubeflow.server.commits import compare
 from twofold.kubeflow.server.connection import connect
 from twofold.kubeflow.server.cron import Timing, parse_cron, parse_interval
 from twofold.kubeflow.server.recurring_runs import RecurringRunSpec
@@ -151,11 +152,11 @@ def _print_next_runs(timing: Timing, now: datetime, zone: ZoneInfo, keep: Any | 
 
 def _list(options: argparse.Namespace) -> int:
     ours, others = recurring_runs.list_of_pipeline(connect(common.connection_from(options)))
-    rows = [("NAME", "STATE", "WHEN", "CREATED", "ID")] if ours else []
+    rows = [("NAME", "STATE", "WHEN", "CREATED", "COMMIT", "ID")] if ours else []
     for each in ours:
         state = "enabled" if recurring_runs.is_enabled(each) else "paused"
-        when = recurring_runs.describe_trigger(each)
-        rows.append((each.display_name, state, when, f"{each.created_at:%F %R} UTC", each.recurring_run_id))
+        when, (commit, _) = recurring_runs.describe_trigger(each), compare(each.description)
+        rows.append((each.display_name, state, when, f"{each.created_at:%F %R} UTC", commit, each.recurring_run_id))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())

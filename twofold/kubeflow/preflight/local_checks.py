@@ -13,8 +13,10 @@ from typing import Any
 from twofold.core.errors import ParameterError, ServerError
 from twofold.kubeflow.definition.images import Images, has_digest, parse_images
 from twofold.kubeflow.definition.resources import Resources
-from twofold.kubeflow.server.connection import Connection, open_client
+from twofold.kubeflow.server.commits import compare
+from twofold.kubeflow.server.connection import Connection, connect, open_client
 from twofold.kubeflow.server.kfp_client import TooOldError
+from twofold.kubeflow.server.recurring_runs import list_of_pipeline
 from twofold.orchestration.preflight import bucket_of
 from twofold.orchestration.preflight_findings import Finding, failure, not_checked, ok, warning
 from twofold.orchestration.preflight_services import mlflow, s3
@@ -49,6 +51,21 @@ def server_finding(server: Connection) -> tuple[Finding, str]:
     if outdated:
         return warning(check, outdated, "update the server, or use the SDK of its version"), namespace
     return ok(check, f"{client.version} at {server.host}, SDK {kfp.__version__}"), namespace
+
+
+def schedule_findings(server: Connection) -> list[Finding]:
+    """Compare the commit that each schedule of this pipeline was applied from with the checkout."""
+    try:
+        schedules = list_of_pipeline(connect(server))[0]
+    except ServerError as error:
+        return [not_checked("schedules", str(error), "see `twofold-pipelines schedule list`")]
+    findings, remedy = [], "apply it again (it stays unchanged if the compiled pipeline is the same)"
+    for each in schedules:
+        commit, differs = compare(each.description)
+        check, seen = f"schedule {each.display_name}", f"runs commit {commit}"
+        report = warning if differs else not_checked
+        findings.append(ok(check, seen) if differs is False else report(check, seen, remedy))
+    return findings
 
 
 def failure_of(check: str, error: ServerError) -> Finding:

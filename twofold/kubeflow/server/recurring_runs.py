@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from twofold.core.errors import ServerError
 from twofold.kubeflow.definition.compiler import pipeline_name
+from twofold.kubeflow.server.commits import describe
 from twofold.kubeflow.server.cron import Timing, format_interval
 from twofold.kubeflow.server.kfp_client import Client, NoAnswerError, RefusedError, create_once, list_all, list_named
 from twofold.kubeflow.server.uploads import find_pipeline_id
@@ -98,7 +99,7 @@ def create(client: Client, spec: RecurringRunSpec, version: Any, experiment_id: 
         created = client.create_recurring_run(
             experiment_id=experiment_id,
             job_name=spec.name,
-            description=f"applied by twofold-pipelines, {spec.mark}",
+            description=describe("applied", spec.mark),
             start_time=timing.start.isoformat() if timing.start else None,
             end_time=timing.end.isoformat() if timing.end else None,
             interval_second=timing.every,

@@ -7,6 +7,7 @@ from typing import Any
 from kfp_server_api import V2beta1PipelineVersionReference, V2beta1Run, V2beta1RuntimeConfig
 
 from twofold.core.errors import ServerError
+from twofold.kubeflow.server.commits import describe
 from twofold.kubeflow.server.kfp_client import Client, create_once, list_named
 from twofold.kubeflow.server.uploads import Version
 
@@ -27,7 +28,7 @@ def submit_run(
     body = V2beta1Run(
         display_name=display_name,
         # kfp.Client cannot set a description, and display names need not be unique.
-        description=f"submitted by twofold-pipelines, {mark}",
+        description=describe("submitted", mark),
         experiment_id=experiment_id,
         pipeline_version_reference=V2beta1PipelineVersionReference(
             pipeline_id=version.pipeline_id, pipeline_version_id=version.version_id

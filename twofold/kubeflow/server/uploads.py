@@ -4,6 +4,7 @@ Takes a client and the compiled file; returns their ids. The same file always ma
 """
 
 import hashlib
+import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any, NamedTuple
 from kfp_server_api import V2beta1Experiment, V2beta1Pipeline
 
 from twofold.core.errors import ServerError
+from twofold.kubeflow.server.commits import checkout_commit
 from twofold.kubeflow.server.kfp_client import Client, NoAnswerError, RefusedError, list_named
 
 
@@ -43,10 +45,11 @@ def ensure_version(client: Client, pipeline: str, package: Path) -> tuple[Versio
         lambda: client.pipelines.pipeline_service_create_pipeline(pipeline=body),
     )
     name, sha256 = _name_by_content(pipeline, package)
+    described = {"description": f"sha256 {sha256}", "tags": json.dumps({"commit": checkout_commit() or "unknown"})}
     version, new = _ensure(
         lambda: _find_version(client, parent.pipeline_id, name),
         lambda: client.pipeline_uploads.upload_pipeline_version(
-            str(package), name=name, pipelineid=parent.pipeline_id, description=f"sha256 {sha256}"
+            str(package), name=name, pipelineid=parent.pipeline_id, **described
         ),
     )
     return Version(name, parent.pipeline_id, version.pipeline_version_id), new

@@ -3,6 +3,7 @@
 import pytest
 
 from tests.support.doctor_case import ROOT, case, line
+from tests.support.kfp_server.case import check_out
 from tests.support.kfp_server.server import Fault
 from tests.support.kube_server.objects import NAMESPACE, claim, namespace, pull_secret, secret
 from tests.support.kube_server.server import kubeconfig
@@ -76,6 +77,37 @@ def test_if_the_server_refuses_or_does_not_answer_the_other_checks_still_run(clu
 def test_a_server_that_reports_its_version_but_refuses_the_credentials_fails(cluster):
     cluster.kfp.faults = [Fault("GET /experiments", status=401)]
     assert "401" in line(cluster.run(status=1), "Kubeflow Pipelines")[1]
+
+
+def add_schedule(server, name, description, pipeline="twofold-training"):
+    owned = {"display_name": pipeline, "namespace": NAMESPACE}
+    made = [each for each in server.pipelines.values() if each["display_name"] == pipeline]
+    reference = {"pipeline_id": (made or [server.create_pipeline(owned)])[0]["pipeline_id"]}
+    values = owned | {"display_name": name, "description": description, "pipeline_version_reference": reference}
+    server._add(server.recurring, "recurring_run_id", values)
+
+
+def test_a_schedule_that_runs_another_commit_than_the_checkout_warns(cluster, monkeypatch):
+    check_out(monkeypatch, 40 * "a")
+    for name, commit in (("same", 40 * "a"), ("other", 40 * "b"), ("changed", f"{40 * 'a'}-dirty")):
+        add_schedule(cluster.kfp, name, f"applied by twofold-pipelines, commit {commit}, 0123456789abcdef")
+    add_schedule(cluster.kfp, "old", "applied by twofold-pipelines, 0123456789abcdef")
+    add_schedule(cluster.kfp, "foreign", "", pipeline="theirs")
+    printed = cluster.run()
+    assert line(printed, "schedule same") == ("ok", f"runs commit {12 * 'a'}", "")
+    for name, commit in (("other", 12 * "b"), ("changed", f"{12 * 'a'}-dirty")):
+        level, text, remedy = line(printed, f"schedule {name}")
+        assert (level, text) == ("warning", f"runs commit {commit} (the checkout differs)")
+        assert "apply it again" in remedy
+    assert line(printed, "schedule old")[:2] == ("not checked from here", "runs commit unknown")
+    assert "foreign" not in printed
+
+
+def test_schedules_that_may_not_be_listed_are_not_checked(cluster):
+    add_schedule(cluster.kfp, "nightly", "")
+    cluster.kfp.faults = [Fault("GET /recurringruns", status=403)]
+    level, text, _ = line(cluster.run(), "schedules")
+    assert (level, "forbidden (403)" in text) == ("not checked from here", True)
 
 
 @pytest.mark.parametrize(

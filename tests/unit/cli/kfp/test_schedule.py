@@ -221,7 +221,7 @@ def test_the_list_shows_all_pages_of_this_pipelines_schedules(server, cli):
         double(server)["pipeline_version_reference"] = {"pipeline_id": "x", "pipeline_version_id": "y"}
     output = cli("schedule", "list")
     head, *rows = output.out.splitlines()
-    assert head.split() == ["NAME", "STATE", "WHEN", "CREATED", "ID"]
+    assert head.split() == ["NAME", "STATE", "WHEN", "CREATED", "COMMIT", "ID"]
     assert [re.split(r"  +", row)[:3] for row in rows] == [
         ["nightly", "enabled", "cron 0 3 * * 1-5"],
         ["weekly", "paused", "every 1w"],

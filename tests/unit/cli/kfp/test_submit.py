@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from tests.support.kfp_server.case import assert_in_order, only
+from tests.support.kfp_server.case import assert_in_order, check_out, only
 from tests.support.kfp_server.server import Fault
 from tests.support.kfp_server.store import Frame
 from twofold.kubeflow.server import run_watcher
@@ -34,6 +34,18 @@ def test_the_version_is_named_by_its_content_and_uploaded_once(server, cli):
     assert "platform_spec" in with_places
     assert list(with_places["pipeline_spec"]["root"]["inputDefinitions"]["parameters"]) == sorted([*STEPS, "force"])
     assert without != with_places
+
+
+def test_the_commit_is_in_the_runs_description_and_a_tag_of_the_version_that_it_first_made(server, cli, monkeypatch):
+    for commit, changed in ((40 * "a", "params.yaml"), (40 * "b", "none"), (None, "none")):
+        check_out(monkeypatch, commit, changed)
+        cli("submit")
+    found = [
+        re.search(r"^submitted by twofold-pipelines, commit (\S+), \w{32}$", run["description"])[1]
+        for run in server.runs.values()
+    ]
+    assert found == [40 * "a" + "-dirty", 40 * "b", "unknown"]
+    assert only(server.versions)["tags"] == {"commit": 40 * "a" + "-dirty"}
 
 
 def test_parameters_are_the_runs_own_and_no_new_version(server, cli):
