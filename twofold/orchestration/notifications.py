@@ -82,17 +82,20 @@ def notify(*, state: str, message: str, register: Mapping[str, Any], run: str) -
 
 def _read_outcome(experiment: str, run: str) -> dict[str, Any]:
     from twofold.tracking import store as tracking
+    from twofold.tracking.live_run import joined_run
 
     store = tracking.connect()
     key = f"{TAG}.{run}"
     with tracking.readable_errors(store.uri):
-        if joined := os.environ.get("MLFLOW_RUN_ID"):
-            candidates = [store.client.get_run(joined)]
-        else:
-            candidates = store.client.search_runs([tracking.experiment(store, experiment)], f"tags.`{key}` LIKE '%'")
-    for candidate in candidates:
-        if key in candidate.data.tags:
-            return dict(json.loads(candidate.data.tags[key]))
+        places = {os.environ.get("MLFLOW_EXPERIMENT_ID")}
+        if joined := joined_run(store):
+            places.add(joined.info.experiment_id)
+        if named := store.client.get_experiment_by_name(experiment):
+            places.add(named.experiment_id)
+        known = sorted(str(place) for place in places if place)
+        found = store.client.search_runs(known, f"tags.`{key}` LIKE '%'") if known else []
+    if found:
+        return dict(json.loads(found[0].data.tags[key]))
     raise RegistryError(
         f"pipeline run {run} succeeded, but MLflow at {tracking.without_credentials(store.uri)} holds no verdict of it "
         f"in the experiment '{experiment}'; check that register ran in it"

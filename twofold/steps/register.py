@@ -129,23 +129,22 @@ def _record(
     from twofold.reporting.model_card import render
     from twofold.tracking import runs
     from twofold.tracking import store as tracking
+    from twofold.tracking.live_run import joined_run
     from twofold.tracking.registry_client import CHALLENGER, CHAMPION
 
     alias = CHAMPION if params.promotion == "auto" else CHALLENGER
     sections = {**judgement.candidate.params, "register": params.model_dump(mode="json")}
-    joined = os.environ.get("MLFLOW_RUN_ID")
-    if joined:
-        experiment_id = str(store.client.get_run(joined).info.experiment_id)
-    else:
-        experiment_id = tracking.experiment(store, params.experiment)
+    joined = joined_run(store)
+    experiment_id = str(joined.info.experiment_id) if joined else tracking.experiment(store, params.experiment)
     # A DVC experiment gets a run of its own, even if its model is that of a candidate.
     parts = [judgement.candidate.key, sections, judgement.dvc_experiment]
     run_key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-    found = runs.find_run(store, experiment_id, run_key, joined)
+    found = joined or next(iter(tracking.runs_with(store, experiment_id, runs.RUN_KEY, run_key)), None)
     outcome = registering.known_outcome(state, judgement, alias)
     if outcome and found and found.data.tags.get(runs.OUTCOME) == digest(as_json(judgement, outcome)):
         return _write(store, found, judgement, outcome, params, folder)
-    if outcome and outcome.nothing_new and found and runs.OUTCOME not in found.data.tags:
+    begun = found is not None and found.data.tags.get(runs.RUN_KEY) == run_key and runs.OUTCOME not in found.data.tags
+    if outcome and outcome.nothing_new and begun:
         # An earlier register promoted it and was killed before it recorded that, so this run reports the promotion.
         outcome = replace(outcome, nothing_new=False)
 

@@ -1,6 +1,6 @@
 """Live runs of the two trainings: curves in MLflow while a training runs.
 
-Environment: MLFLOW_EXPERIMENT_NAME, MLFLOW_RUN_ID (the parent run), TWOFOLD_LIVE=off (no live runs). A training never
+Environment: MLFLOW_EXPERIMENT_NAME, MLFLOW_RUN_ID (see `joined_run`), TWOFOLD_LIVE=off (no live runs). A training never
 fails because the tracking server is unavailable.
 """
 
@@ -10,16 +10,20 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twofold.core.errors import RegistryError
 from twofold.core.progress import say
 from twofold.tracking import store as tracking
 from twofold.tracking.store import DIGEST, MlflowStore, without_credentials
 
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
 RESUME = "twofold.resume_key"  # tag of a training run, by which an interrupted step finds it again
 STEP = "twofold.step"
 PARENT = "mlflow.parentRunId"
+OF_KUBEFLOW = "kfp.pipeline_run_id"  # tag of the run that Kubeflow's MLflow plugin opens for a pipeline run
 
 
 class LiveRun:
@@ -88,19 +92,37 @@ def live_run(step: str, params: Mapping[str, Any], *, resume_key: str) -> Iterat
     run.end("FINISHED")
 
 
+def joined_run(store: MlflowStore) -> "Run | None":
+    """Return the run that MLFLOW_RUN_ID says to record in; None if it is not set.
+
+    Kubeflow's MLflow plugin opens a run for a pipeline run, nested runs for its tasks, and gives each task its own. One
+    candidate is one run, so the pipeline run's is returned then. The parent of anybody else's run is left alone.
+    """
+    joined = os.environ.get("MLFLOW_RUN_ID")
+    if not joined:
+        return None
+    first = run = store.client.get_run(joined)
+    for _ in range(5):  # the plugin's runs are nested at most four deep
+        if OF_KUBEFLOW in run.data.tags:
+            return run
+        if not (parent := run.data.tags.get(PARENT)):
+            break
+        run = store.client.get_run(parent)
+    return first
+
+
 def _open(step: str, params: Mapping[str, Any], resume_key: str) -> LiveRun:
     store = tracking.connect()
     client = store.client
-    parent = os.environ.get("MLFLOW_RUN_ID")
-    if parent:
-        experiment_id = client.get_run(parent).info.experiment_id
-    else:
-        experiment_id = tracking.experiment(store, os.environ.get("MLFLOW_EXPERIMENT_NAME") or "twofold")
+    parent = joined_run(store)
+    nesting = {PARENT: parent.info.run_id} if parent else {}
+    name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or "twofold"
+    experiment_id = parent.info.experiment_id if parent else tracking.experiment(store, name)
     runs = tracking.runs_with(store, experiment_id, RESUME, resume_key)
     run = next((found for found in runs if DIGEST not in found.data.tags), None)
     if run is None:
         tags = {STEP: step, RESUME: resume_key, "mlflow.source.name": f"twofold.steps.{step}"}
-        run = client.create_run(experiment_id, tags=tags | ({PARENT: parent} if parent else {}), run_name=step)
+        run = client.create_run(experiment_id, tags=tags | nesting, run_name=step)
     else:
         client.update_run(run.info.run_id, status="RUNNING")
     tracking.log_params(store, run, tracking.flatten(params))

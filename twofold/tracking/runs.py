@@ -27,13 +27,6 @@ MOST_VALUES = 50  # keys of a nested metric that is logged
 LONGEST_NAME = 250  # characters that MLflow keeps
 
 
-def find_run(store: MlflowStore, experiment_id: str, run_key: str, joined: str | None) -> Run | None:
-    """Return the run of this judgement, if there is one; `joined` is a run to use instead (MLFLOW_RUN_ID)."""
-    if joined:
-        return store.client.get_run(joined)
-    return next(iter(runs_with(store, experiment_id, RUN_KEY, run_key)), None)
-
-
 def open_run(store: MlflowStore, experiment_id: str, found: Run | None, name: str, tags: Mapping[str, str]) -> Run:
     """Create the run, or open the one that was found, with these tags."""
     if found is None:

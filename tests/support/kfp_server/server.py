@@ -44,7 +44,6 @@ class KfpServer(Store):
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         super().__init__()
-        self.version = "2.17.0"
         self.token = ""  # if set, required in every call
         self.v1_only = False  # a server without v2beta1
         self.ready = True  # whether the UI's server, if called, finds the API server
@@ -115,6 +114,7 @@ class KfpServer(Store):
             "GET /runs": lambda: self.listed(self.runs, "runs", query, experiment_id=experiment),
             "POST /runs": lambda: self.create_run(body),
             "GET /runs/ID": lambda: self.show_run(identity),
+            "GET /apis/v1beta1/runs/ID": lambda: self.show_workflow(path.rpartition("/")[2]),
             "POST /runs/ID:terminate": lambda: self.terminate_run(identity),
             "GET /recurringruns": lambda: self.listed(self.recurring, "recurringRuns", query, **both),
             "POST /recurringruns": lambda: self.create_recurring(body),

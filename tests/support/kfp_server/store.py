@@ -10,6 +10,7 @@ from typing import Any
 
 from tests.support.kfp_server.cache import TaskCache
 from tests.support.kfp_server.listing import page
+from tests.support.kfp_server.mlflow_plugin import MlflowPlugin
 from tests.support.kfp_server.shape import Refused, check
 from tests.support.kfp_server.specs import check_parameters, check_spec, parse
 
@@ -19,11 +20,17 @@ NEVER = "1970-01-01T00:00:00Z"  # what the API gives for unknown times
 
 @dataclass
 class Frame:
-    """A run at one moment: its state, and the state of its tasks by display name."""
+    """A run at one moment: its state, and the state of its tasks by display name.
+
+    While the exit task runs, the run is RUNNING, or CANCELING if it was terminated. A task is FAILED in Argo's phases
+    Failed and Error alike; one that never began because another failed is RUNTIME_STATE_UNSPECIFIED (Argo: Omitted).
+    """
 
     state: str | None
     tasks: dict[str, str] = field(default_factory=dict)
     error: str = ""
+    pods: dict[str, list[tuple[str, str]]] = field(default_factory=dict)  # of each try: Argo's phase and message
+    limits: dict[str, int] = field(default_factory=dict)  # seconds that a pod of the task may run
 
 
 class Store:
@@ -31,6 +38,8 @@ class Store:
 
     def __init__(self) -> None:
         self.multi_user = False
+        self.version = "2.17.0"
+        self.plugin: MlflowPlugin | None = None
         self.script: Sequence[Frame] = [Frame("SUCCEEDED")]
         self.nodes: dict[str, str] = {}  # a task's display name -> the id of its node in Argo
         self.on_start: Callable[[str], None] = lambda run_id: None  # what else happens when a run starts
@@ -111,6 +120,8 @@ class Store:
         """Check what runs and recurring runs need: an experiment, a pipeline version or spec, its parameters."""
         if not resource.get("display_name"):
             raise Refused(400, "Run name is empty. Please specify a valid name")
+        if "plugins_input" in resource and self.version < "2.17":
+            raise Refused(400, f"{self.version} has no field plugins_input")
         experiment = self._get(self.experiments, resource.get("experiment_id", ""))
         if experiment["storage_state"] != "AVAILABLE":
             raise Refused(400, f"experiment {experiment['experiment_id']} is not AVAILABLE")
@@ -132,6 +143,8 @@ class Store:
         version = self.versions.get(run.get("pipeline_version_reference", {}).get("pipeline_version_id"), run)
         arguments = run.get("runtime_config", {}).get("parameters", {})
         self.ran[run["run_id"]] = self.cache.run(version["pipeline_spec"], arguments)
+        if self.plugin is not None:
+            self.plugin.start(run)
         self.on_start(run["run_id"])
         return run
 
@@ -152,10 +165,29 @@ class Store:
         for name, state in frame.tasks.items():
             # Argo's nodes: the driver's, the task's own, and the executor's.
             task = self._task(run, name, state, known.get(name))
-            nodes += [{**task, "display_name": f"{name}-driver", "state": "SUCCEEDED"}, task]
-            nodes += [{**task, "display_name": "executor"}]
+            tries = [{**task, "display_name": f"{name}({turn})"} for turn in range(len(frame.pods.get(name, ())))]
+            nodes += [*({**one, "state": "FAILED"} for one in tries), task]
+            if f"{name}-driver" not in frame.tasks and not name.endswith("-driver"):
+                nodes.insert(-1, {**task, "display_name": f"{name}-driver", "state": "SUCCEEDED"})
+                nodes.append({**task, "display_name": "executor"})
         run["run_details"] = {"task_details": nodes}
         return run
+
+    def show_workflow(self, identity: str) -> Resource:
+        """A run as v1beta1 shows it: with Argo's workflow, whose nodes have messages, which v2beta1 leaves out."""
+        self._get(self.runs, identity)
+        frame, nodes = self._frames[identity][0], {}
+        for name, tries in frame.pods.items():
+            path = f"twofold-training-x7k2p.root.exit-handler-1.{name}"
+            nodes[name] = {"name": path, "type": "Retry", "phase": tries[-1][0], "message": "No more retries left"}
+            patch = json.dumps({"activeDeadlineSeconds": frame.limits[name]} if name in frame.limits else {})
+            inputs = {"parameters": [{"name": "pod-spec-patch", "value": patch}]}
+            for turn, (phase, message) in enumerate(tries):
+                node = {"type": "Pod", "phase": phase, "message": message, "finishedAt": f"2026-01-05T00:0{turn}:00Z"}
+                nodes[f"{name}{turn}"] = node | {"name": f"{path}({turn}).executor(0)", "inputs": inputs}
+        spec = {"activeDeadlineSeconds": 0} if frame.state == "CANCELING" else {}
+        manifest = json.dumps({"spec": spec, "status": {"phase": "Running", "nodes": nodes}})
+        return {"run": {"id": identity}, "pipeline_runtime": {"workflow_manifest": manifest}}
 
     def _task(self, run: Resource, name: str, state: str, before: Resource | None) -> Resource:
         """A task as a real server writes it: with 1970 for unknown times, children by node id, and no `pod_name`."""

@@ -7,6 +7,7 @@ import pytest
 
 from tests.support import registration_case as case
 from tests.support.corner_store import champion, client, ledger, versions
+from tests.support.kfp_server.mlflow_plugin import MlflowPlugin
 from twofold.core.artifacts import read_json, write_json
 from twofold.core.errors import ArtifactError, RegistryError
 from twofold.promotion.gates import Maximum, Minimum
@@ -189,6 +190,22 @@ def test_a_run_that_was_opened_by_someone_else_is_joined(made, tmp_path, monkeyp
     assert (verdict["run_id"], verdict["promoted"]) == (outer, True)
     run = client().get_run(outer)
     assert (run.info.status, run.data.metrics["accuracy"]) == ("RUNNING", 5 / 7)
+
+
+def test_with_kubeflows_mlflow_plugin_one_candidate_is_the_pipeline_runs_run(made, tmp_path, monkeypatch):
+    plugin = MlflowPlugin(tracking.connect())
+    for pipeline_run, nothing_new in (("7", False), ("7", True), ("8", True)):
+        if pipeline_run not in plugin.parents:
+            plugin.start({"run_id": pipeline_run, "display_name": "run"})
+        monkeypatch.setenv("MLFLOW_RUN_ID", plugin.environment(pipeline_run, "register")["MLFLOW_RUN_ID"])
+        verdict = case.run(made["good"], tmp_path)
+        parent = plugin.parents[pipeline_run][1]
+        assert (verdict["run_id"], verdict["nothing_new"]) == (parent, nothing_new)
+        assert client().get_run(parent).info.status == "RUNNING", "Kubeflow ends it"
+        plugin.end(pipeline_run, "SUCCEEDED")
+        assert client().get_run(parent).info.status == "FINISHED"
+        client().update_run(parent, status="RUNNING")
+    assert (versions(), champion()) == ([1], 1)
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "decision.json", "seal.json"])

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.kfp_server.mlflow_plugin import MlflowPlugin
 from twofold.tracking import store as tracking
-from twofold.tracking.live_run import PARENT, live_run
+from twofold.tracking.live_run import PARENT, joined_run, live_run
 
 METRICS = {"train_loss": 0.5, "validation_log_loss": 0.6}
 
@@ -94,6 +95,28 @@ def test_a_live_run_is_nested_in_the_pipelines_run(mlflow_store, monkeypatch):
         live.finish("d")
     run = found(live.run_id)
     assert (run.info.experiment_id, run.data.tags[PARENT]) == (outer.experiment_id, outer.run_id)
+
+
+def test_with_kubeflows_mlflow_plugin_it_is_nested_in_the_pipeline_runs_run(mlflow_store, monkeypatch):
+    plugin = MlflowPlugin(tracking.connect())
+    plugin.start({"run_id": "7", "display_name": "run", "plugins_input": {"mlflow": {"experiment_name": "cells"}}})
+    for name, value in plugin.environment("7", "train-head", within=("exit-handler-1",)).items():
+        monkeypatch.setenv(name, value)
+    with live_run("train_head", {}, resume_key="k") as live:
+        live.finish("d")
+    run = found(live.run_id)
+    assert (run.info.experiment_id, run.data.tags[PARENT]) == plugin.parents["7"]
+    plugin.end("7", "SUCCEEDED")
+
+
+def test_the_parent_of_a_sweep_is_not_joined(mlflow_store, monkeypatch):
+    store = tracking.connect()
+    place = tracking.experiment(store, "sweep")
+    sweep = store.client.create_run(place).info.run_id
+    monkeypatch.setenv("MLFLOW_RUN_ID", store.client.create_run(place, tags={PARENT: sweep}).info.run_id)
+    joined = joined_run(store)
+    assert joined is not None
+    assert joined.info.run_id == os.environ["MLFLOW_RUN_ID"]
 
 
 def test_live_runs_can_be_switched_off(mlflow_store, monkeypatch):

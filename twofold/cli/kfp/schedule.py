@@ -91,11 +91,12 @@ def _apply(options: argparse.Namespace) -> int:
     if next(timing.upcoming(now, options.server_timezone), None) is None:
         raise ParameterError(f"{title}: no run would start before --end")
     with tempfile.TemporaryDirectory() as folder:
-        package, arguments, experiment_name = compile_for_server(options, Path(folder))
+        package, arguments, experiment_name, mlflow_experiment = compile_for_server(options, Path(folder))
         client = connect(common.connection_from(options))
         version, experiment = find_version(client, pipeline, package), find_experiment(client, experiment_name)
         existing = recurring_runs.find_by_name(client, options.name)
-        spec = RecurringRunSpec(options.name, timing, experiment_name, version.name, arguments, options.service_account)
+        described = (version.name, arguments, options.service_account, mlflow_experiment)
+        spec = RecurringRunSpec(options.name, timing, experiment_name, *described)
         paused = bool(existing) and not any(map(recurring_runs.is_enabled, existing))
         experiment_id = experiment.experiment_id if experiment else None
         same = [

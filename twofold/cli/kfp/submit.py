@@ -60,21 +60,21 @@ def add_run_options(group: argparse._ActionsContainer) -> None:
     group.add_argument("--service-account", metavar="NAME", help="of the run's pods (the server's default)")
 
 
-def compile_for_server(options: argparse.Namespace, folder: Path) -> tuple[Path, dict[str, Any], str]:
-    """Return the compiled file in `folder`, the run's arguments, and the experiment's name."""
+def compile_for_server(options: argparse.Namespace, folder: Path) -> tuple[Path, dict[str, Any], str, str]:
+    """Return the compiled file in `folder`, the run's arguments, and the experiments of Kubeflow and MLflow."""
     # Local errors first, before anything is sent.
     arguments = common.overrides_from(options)
     params = common.params_from(options)
     package = folder / "training.yaml"
     common.compile_from(options, package, params)
-    experiment = options.experiment or (params | arguments)["register"]["experiment"]
-    return package, arguments, experiment
+    experiment = (params | arguments)["register"]["experiment"]
+    return package, arguments, options.experiment or experiment, experiment
 
 
 def _submit(options: argparse.Namespace) -> int:
     pipeline = pipeline_name()
     with tempfile.TemporaryDirectory() as folder:
-        package, arguments, experiment_name = compile_for_server(options, Path(folder))
+        package, arguments, experiment_name, mlflow_experiment = compile_for_server(options, Path(folder))
         client = connect(common.connection_from(options))
         version, new = ensure_version(client, pipeline, package)
     say(f"pipeline {pipeline}, version {version.name} ({'uploaded' if new else 'already on the server'})")
@@ -84,6 +84,7 @@ def _submit(options: argparse.Namespace) -> int:
         client,
         display_name=name,
         experiment_id=experiment.experiment_id,
+        mlflow_experiment=mlflow_experiment,
         version=version,
         arguments=arguments,
         service_account=options.service_account,

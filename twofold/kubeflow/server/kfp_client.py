@@ -119,11 +119,9 @@ class Client(kfp.Client):  # type: ignore[misc]  # kfp has no types
             ServerError: the server is too old.
         """
         self.get_kfp_healthz()
-        host = self._settings["host"]
-        found = re.match(r"v?(\d+)\.(\d+)", self.version)
-        if not found:
+        host, version = self._settings["host"], self._numbers
+        if not version:
             return f"{host} does not report its version ({self.version!r}); {REQUIRED}"
-        version = (int(found[1]), int(found[2]))
         if version < OLDEST:
             raise TooOldError(
                 f"{host} runs Kubeflow Pipelines {self.version}, too old: {REQUIRED}. Older servers drop "
@@ -135,6 +133,15 @@ class Client(kfp.Client):  # type: ignore[misc]  # kfp has no types
                 "not support everything that it is sent"
             )
         return ""
+
+    def plugins_input(self, experiment: str) -> dict[str, Any] | None:
+        """What makes KFP's MLflow plugin, if there is one, record a run in this experiment; None before KFP 2.17."""
+        return {"mlflow": {"experiment_name": experiment}} if self._numbers >= (2, 17) else None
+
+    @property
+    def _numbers(self) -> tuple[int, ...]:
+        found = re.match(r"v?(\d+)\.(\d+)", self.version)
+        return tuple(map(int, found.groups())) if found else ()
 
     @property
     def _api(self) -> Any:

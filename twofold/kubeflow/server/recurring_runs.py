@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
+import kfp_server_api as api
+
 from twofold.core.errors import ServerError
 from twofold.kubeflow.definition.compiler import pipeline_name
 from twofold.kubeflow.server.commits import describe
 from twofold.kubeflow.server.cron import Timing, format_interval
 from twofold.kubeflow.server.kfp_client import Client, NoAnswerError, RefusedError, create_once, list_all, list_named
-from twofold.kubeflow.server.uploads import find_pipeline_id
+from twofold.kubeflow.server.uploads import Version, find_pipeline_id
 
 T = TypeVar("T")
 
@@ -31,6 +33,7 @@ class RecurringRunSpec:
     version: str  # of the pipeline: its name, which is derived from its content
     arguments: dict[str, Any]
     service_account: str | None
+    mlflow_experiment: str  # register.experiment; not in the mark, because it is in the version or in the arguments
 
     @property
     def mark(self) -> str:
@@ -90,28 +93,30 @@ def list_of_pipeline(client: Client) -> tuple[list[Any], int]:
     return ours, len(found) - len(ours)
 
 
-def create(client: Client, spec: RecurringRunSpec, version: Any, experiment_id: str, *, enabled: bool) -> str:
+def create(client: Client, spec: RecurringRunSpec, version: Version, experiment_id: str, *, enabled: bool) -> str:
     """Create a recurring run and return its id."""
     timing = spec.timing
     before = {each.recurring_run_id for each in find_by_name(client, spec.name)}
+    limits = {"start_time": timing.start, "end_time": timing.end}
+    cron = api.V2beta1CronSchedule(cron=timing.cron.kfp, **limits) if timing.cron else None
+    interval = None if cron else api.V2beta1PeriodicSchedule(interval_second=timing.every, **limits)
+    # kfp.Client.create_recurring_run cannot set plugins_input.
+    body = api.V2beta1RecurringRun(
+        experiment_id=experiment_id,
+        display_name=spec.name,
+        description=describe("applied", spec.mark),
+        trigger=api.V2beta1Trigger(cron_schedule=cron, periodic_schedule=interval),
+        max_concurrency=1,
+        no_catchup=True,
+        runtime_config=api.V2beta1RuntimeConfig(parameters=spec.arguments),
+        pipeline_version_reference=api.V2beta1PipelineVersionReference(version.pipeline_id, version.version_id),
+        mode=api.RecurringRunMode.ENABLE if enabled else api.RecurringRunMode.DISABLE,
+        service_account=spec.service_account,
+        plugins_input=client.plugins_input(spec.mlflow_experiment),
+    )
 
     def create_one() -> str:
-        created = client.create_recurring_run(
-            experiment_id=experiment_id,
-            job_name=spec.name,
-            description=describe("applied", spec.mark),
-            start_time=timing.start.isoformat() if timing.start else None,
-            end_time=timing.end.isoformat() if timing.end else None,
-            interval_second=timing.every,
-            cron_expression=timing.cron.kfp if timing.cron else None,
-            max_concurrency=1,
-            no_catchup=True,
-            params=spec.arguments,
-            pipeline_id=version.pipeline_id,
-            version_id=version.version_id,
-            enabled=enabled,
-            service_account=spec.service_account,
-        )
+        created = client.recurring_runs.recurring_run_service_create_recurring_run(recurring_run=body)
         return str(created.recurring_run_id)
 
     def find_new() -> str | None:

@@ -19,6 +19,7 @@ def submit_run(
     *,
     display_name: str,
     experiment_id: str,
+    mlflow_experiment: str,
     version: Version,
     arguments: dict[str, Any],
     service_account: str | None,
@@ -35,6 +36,7 @@ def submit_run(
         ),
         runtime_config=V2beta1RuntimeConfig(parameters=arguments),
         service_account=service_account,
+        plugins_input=client.plugins_input(mlflow_experiment),
     )
     return create_once(
         lambda: client.runs.run_service_create_run(run=body),

@@ -30,6 +30,17 @@ def test_a_schedule_is_created_as_the_server_needs_it(server, cli):
     assert "schedule nightly: created, enabled" in out
 
 
+def test_another_mlflow_experiment_is_another_schedule(server, cli):
+    """Its name is in the version or the arguments; the experiment in Kubeflow may stay the same."""
+    for name in ("cells", "theirs"):
+        cli(*CRON, "--experiment", "mine", "-p", f"register.experiment={name}")
+        assert only(server.recurring)["plugins_input"] == {"mlflow": {"experiment_name": name}}
+    server.version = "2.16.0"
+    cli("schedule", "delete", "nightly")
+    cli(*CRON)
+    assert "plugins_input" not in only(server.recurring)
+
+
 def test_the_next_runs_are_printed_before_anything_is_changed(server, cli):
     server.faults = [Fault("POST", status=403, times=9)]
     output = cli(*CRON, status=1)

@@ -3,10 +3,12 @@ import re
 import pytest
 
 from tests.support.kfp_server.case import assert_in_order, check_out, only
+from tests.support.kfp_server.mlflow_plugin import MlflowPlugin
 from tests.support.kfp_server.server import Fault
 from tests.support.kfp_server.store import Frame
 from twofold.kubeflow.server import run_watcher
 from twofold.orchestration.params_file import STEPS
+from twofold.tracking import store as tracking
 
 LINK = r"http://127\.0\.0\.1:\d+/#/runs/details/[0-9a-f-]{36}\n"
 
@@ -149,6 +151,29 @@ def test_a_failed_run_names_its_step_and_exits_with_1(server, cli):
         err, "preprocess    failed", "run           failed", "preprocess did not succeed; see the logs: http"
     )
     assert "error message of the server: the pod was evicted" in err
+
+
+def test_a_run_that_was_terminated_names_the_step_that_was_killed(server, cli):
+    tasks = {"ingest": "SUCCEEDED", "preprocess": "FAILED", "train-head": "RUNTIME_STATE_UNSPECIFIED"}
+    server.script = [Frame("CANCELING", {"ingest": "SUCCEEDED", "preprocess": "RUNNING"}), Frame("CANCELED", tasks)]
+    err = cli("submit", "--wait", status=1).err
+    assert_in_order(err, "preprocess    running", "preprocess    failed", "run           canceled")
+    assert "preprocess did not succeed" in err
+    assert "train_head" not in err
+
+
+def test_the_mlflow_experiment_is_sent_to_servers_that_know_plugins(server, cli, mlflow_store):
+    server.plugin = MlflowPlugin(tracking.connect())
+    cli("submit", "--experiment", "mine", "-p", "register.experiment=theirs")
+    assert only(server.runs)["plugins_input"] == {"mlflow": {"experiment_name": "theirs"}}
+    entries = only(server.runs)["plugins_output"]["mlflow"]["entries"]
+    assert entries["experiment_id"]["value"] == tracking.experiment(tracking.connect(), "theirs")
+    server.plugin = None
+    for version in ("2.16.1", "unknown"):
+        server.runs.clear()
+        server.version = version
+        cli("submit")
+        assert "plugins_input" not in only(server.runs)
 
 
 @pytest.mark.parametrize("state", ["CANCELED", "SKIPPED"])
