@@ -2,7 +2,7 @@
 
 `tag_run_outcome` stores the verdict of register in MLflow under the pipeline run's id. `notify` reads it back when the
 run has ended, and sends one POST of `{"text": ...}`, which Slack, Mattermost and Teams workflows accept. The webhook's
-address is a secret in TWOFOLD_WEBHOOK.
+address is a secret in TWOFOLD_WEBHOOK. KF_PIPELINES_UI_ENDPOINT (the Kubeflow UI for browsers) adds a link.
 """
 
 import http.client
@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from twofold.core.artifacts import read_json
 from twofold.core.errors import RegistryError, TwofoldError
 from twofold.core.progress import say
+from twofold.orchestration.run_ending import describe_ending
 from twofold.orchestration.task import exit_with_message
 from twofold.tracking.urls import NoRedirects
 
@@ -63,7 +64,9 @@ def notify(*, state: str, message: str, register: Mapping[str, Any], run: str) -
     """
     with exit_with_message("notify"):
         if state not in SUCCESS:
-            _post(f"Twofold: pipeline run {run} ended as {state or 'unknown'}. {message}".strip())
+            ui = os.environ.get("KF_PIPELINES_UI_ENDPOINT", "").rstrip("/")
+            link = f" {ui}/#/runs/details/{run}" if ui else ""
+            _post(f"Twofold: pipeline run {run} {describe_ending(run, state, message)}.{link}")
             return
         # By default MLflow retries for longer than this task may run.
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")

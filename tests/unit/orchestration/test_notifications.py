@@ -5,6 +5,7 @@ from kfp.dsl import PipelineTaskFinalStatus
 
 from components.notify import notify as notify_component
 from tests.support.channel import SECRET, channel
+from tests.support.kfp_server.mlflow_plugin import MlflowPlugin
 from twofold.orchestration.notifications import TAG, notify, tag_run_outcome
 from twofold.tracking.store import connect, experiment
 
@@ -57,13 +58,6 @@ def end(run, state="SUCCEEDED", message=""):
     notify(state=state, message=message, register={"experiment": "cells"}, run=run)
 
 
-def test_a_failed_run_is_reported_without_mlflow(webhook, monkeypatch, capsys):
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
-    notify(state="FAILED", message="train-head: out of memory", register={}, run="7")
-    assert webhook.texts == ["Twofold: pipeline run 7 ended as FAILED. train-head: out of memory"]
-    assert SECRET not in "".join(capsys.readouterr())
-
-
 def test_a_refused_model_is_reported_with_its_reasons(webhook, judged):
     judged("run-a")
     end("run-a")
@@ -112,10 +106,32 @@ def test_every_name_of_success_is_recognized(webhook, judged, state, messages):
     assert len(webhook.texts) == messages
 
 
-def test_the_run_in_mlflow_run_id_is_searched(webhook, judged, monkeypatch):
-    monkeypatch.setenv("MLFLOW_RUN_ID", judged("run-a"))
+def test_the_experiment_of_the_run_in_mlflow_run_id_is_searched(webhook, judged, monkeypatch):
+    judged("run-a")
+    other = connect().client.create_run(experiment(connect(), "cells")).info.run_id
+    monkeypatch.setenv("MLFLOW_RUN_ID", other)
     notify(state="SUCCEEDED", message="", register={"experiment": "elsewhere"}, run="run-a")
     assert len(webhook.texts) == 1
+    assert connect().client.get_experiment_by_name("elsewhere") is None, "notify creates nothing"
+
+
+@pytest.mark.parametrize("variables", [["MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID"], ["MLFLOW_EXPERIMENT_ID"]])
+def test_kubeflows_mlflow_plugin_gives_notify_a_run_of_its_own_and_the_verdict_is_found(
+    webhook, mlflow_store, monkeypatch, tmp_path, variables
+):
+    run, plugin = "run-a", MlflowPlugin(connect())
+    plugin.start({"run_id": run, "display_name": "run", "plugins_input": {"mlflow": {"experiment_name": "of KFP"}}})
+    tagged = plugin.environment(run, "register", within=("exit-handler-1",))["MLFLOW_RUN_ID"]
+    path = tmp_path / "verdict"
+    path.write_text(json.dumps(VERDICT | {"run_id": tagged}))
+    tag_run_outcome(str(path), run)
+    given = plugin.environment(run, "notify")
+    assert given["MLFLOW_RUN_ID"] != tagged
+    for name in variables:
+        monkeypatch.setenv(name, given[name])
+    end(run, "COMPLETE")
+    assert len(webhook.texts) == 1
+    assert "cells: Refused" in webhook.texts[0]
 
 
 def test_a_run_that_succeeded_without_a_verdict_is_an_error(webhook, judged, capsys):
