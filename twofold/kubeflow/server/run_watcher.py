@@ -12,14 +12,12 @@ from twofold.core.errors import ServerError
 from twofold.core.progress import say
 from twofold.kubeflow.server.cron import format_interval
 from twofold.kubeflow.server.kfp_client import Client, NoAnswerError, RefusedError
-from twofold.orchestration.params_file import STEPS
+from twofold.orchestration.run_ending import TASKS
 
 POLL_INTERVAL = 5.0  # seconds
 CONNECTION_TIMEOUT = 600.0  # seconds without an answer before giving up
 BACKOFF = (1.0, 30.0)  # seconds before the first retry, and at most
 END_STATES = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
-TASKS = ("source_version", *STEPS)
-
 T = TypeVar("T")
 
 
