@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from twofold.core.artifacts import read_json
 from twofold.core.errors import RegistryError, TwofoldError
 from twofold.core.progress import say
+from twofold.orchestration.kept_audit import find_audit
 from twofold.orchestration.run_ending import describe_ending
 from twofold.orchestration.task import exit_with_message
 from twofold.tracking.urls import NoRedirects
@@ -65,8 +66,9 @@ def notify(*, state: str, message: str, register: Mapping[str, Any], run: str) -
     with exit_with_message("notify"):
         if state not in SUCCESS:
             ui = os.environ.get("KF_PIPELINES_UI_ENDPOINT", "").rstrip("/")
-            link = f" {ui}/#/runs/details/{run}" if ui else ""
-            _post(f"Twofold: pipeline run {run} {describe_ending(run, state, message)}.{link}")
+            text = f"Twofold: pipeline run {run} {describe_ending(run, state, message)}."
+            text += f" Audit page: {page}" if (page := find_audit(run)) else ""
+            _post(text + (f" {ui}/#/runs/details/{run}" if ui else ""))
             return
         # By default MLflow retries for longer than this task may run.
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
