@@ -32,7 +32,7 @@ def pipeline(
 
     Args:
         images: None to run the tasks as processes on this machine.
-        resources: what each task requests from the cluster; None for no requests.
+        resources: what each task requests from the cluster; None to run the tasks on this machine.
         params: every section; they become the defaults of the pipeline's arguments.
     """
     defaults = {name: dict(section) for name, section in params.items()}

@@ -38,8 +38,8 @@ def compiled(output, *words, **env):
 
 
 def documents(path):
-    spec, *platform = yaml.safe_load_all(path.read_text())
-    return spec, platform[0] if platform else {}
+    spec, platform = yaml.safe_load_all(path.read_text())
+    return spec, platform
 
 
 @pytest.fixture(scope="module")
@@ -83,8 +83,7 @@ def test_the_files_fit_kubeflows_schema(golden, bare):
     for spec, platform in (golden, bare):
         assert ParseDict(spec, PipelineSpec()).pipeline_info.name == "twofold-training"
         ParseDict(platform, PlatformSpec())
-        pods = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"] if platform else {}
-        for pod in pods.values():
+        for pod in platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"].values():
             ParseDict(pod, KubernetesExecutorConfig())
 
 
@@ -262,15 +261,18 @@ def test_time_and_retries(golden, pods):
     assert spec["root"]["dag"]["tasks"]["notify"]["retryPolicy"]["maxRetryCount"] == 1
 
 
-def test_cpu_requests_nothing_of_the_cluster(bare):
+def test_cpu_requests_no_hardware_volume_or_secret_and_keeps_the_rest(golden, bare, pods):
     spec, platform = bare
-    assert platform == {}
-    tasks = {**steps_of(spec), "notify": spec["root"]["dag"]["tasks"]["notify"]}
-    assert set(tasks) == {dashed(name) for name in TASKS}
-    assert not any("retryPolicy" in task for task in tasks.values())
-    for name, executor in spec["deploymentSpec"]["executors"].items():
-        assert "resources" not in executor["container"], name
-        assert [variable["name"] for variable in executor["container"]["env"]] == ["TWOFOLD_IMAGE"]
+    kept = {"securityContext", "podMetadata", "imagePullSecret", "activeDeadlineSeconds"}
+    executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    for name in TASKS:
+        pod = executors[f"exec-{dashed(name)}"]
+        assert pod == {key: value for key, value in pods[name].items() if key in kept}, name
+        assert set(pod) == kept, name
+        container = spec["deploymentSpec"]["executors"][f"exec-{dashed(name)}"]["container"]
+        assert "resources" not in container, name
+        assert {variable["name"] for variable in container["env"]} == {"TWOFOLD_IMAGE", "TWOFOLD_WORKERS"}, name
+    assert (spec["root"], spec["components"]) == (golden[0]["root"], golden[0]["components"]), "retries and cache"
 
 
 @pytest.mark.parametrize(

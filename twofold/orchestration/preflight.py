@@ -21,8 +21,8 @@ from pydantic import Field
 from twofold.core.artifacts import file_sha256, write_bytes
 from twofold.core.errors import DataError, WeightsError, first_line
 from twofold.core.params import Integer, Section, check_section
-from twofold.orchestration.preflight_findings import Finding, failure, in_log, markdown, ok, warning
-from twofold.orchestration.preflight_services import mlflow, s3
+from twofold.orchestration.preflight_findings import Finding, failed, failure, in_log, markdown, ok, warning
+from twofold.orchestration.preflight_services import mlflow, mlflow_files, s3_buckets
 
 MIN_FREE = 2 << 30  # bytes: several times a checkpoint of ResNet-50 with its optimizer state
 
@@ -33,7 +33,8 @@ class Expectations(Section):
     shm: Integer = Field(description="size requested for /dev/shm, bytes; 0: none was requested", ge=0)
     checkpoints: bool = Field(description="whether a volume for checkpoints was requested")
     source: str = Field(description="ingest.source: a folder that the pods see, s3://bucket/… or dvc+…@…:…")
-    bucket: str = Field(description="the bucket to check; empty: that of ingest.source")
+    bucket: str = Field(description="a bucket to check besides, as NAME or NAME/PREFIX; may be empty")
+    experiment: str = Field(description="register.experiment")
     backbone: str = Field(description="train_head.backbone")
     weights: str = Field(description="train_head.weights")
 
@@ -62,8 +63,11 @@ def _checks(expected: Expectations) -> Iterator[Finding]:
         if expected.checkpoints:
             yield check_checkpoints()
         yield check_weights(expected.backbone, expected.weights)
-        yield from mlflow()
-    yield s3(expected.bucket or bucket_of(expected.source))
+        server = mlflow()
+        yield from server
+        if not failed(server):
+            yield mlflow_files(expected.experiment, create=True)
+    yield from s3_buckets(expected.source, expected.bucket, os.environ.get("TWOFOLD_CACHE", ""))
 
 
 def bucket_of(address: str) -> str | None:

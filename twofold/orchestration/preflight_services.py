@@ -1,26 +1,37 @@
-"""Checks that S3 and MLflow answer and accept this process's credentials.
+"""Checks that S3 and MLflow answer, accept this process's credentials, and take files where a run writes them.
 
-Reads the addresses and credentials from the environment, as boto3 and the MLflow client do, and returns findings.
-Nothing is written to either service. No credential is ever part of a finding, or sent to where a server redirects.
+Reads the addresses and credentials from the environment, as boto3 and the MLflow client do, and returns findings. What
+is written is one small object with a name of its own, and it is deleted. No credential is ever part of a finding, or
+sent to where a server redirects.
 """
 
 import base64
 import json
 import os
+import re
 import ssl
 import urllib.error
 import urllib.request
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from http.client import HTTPException
 from importlib.metadata import PackageNotFoundError, version
-from typing import NamedTuple
+from typing import Any, NamedTuple
+from urllib.parse import quote, urlsplit
 
-from twofold.core.errors import first_line
+from twofold.core.errors import DataError, RegistryError, first_line
 from twofold.orchestration.preflight_findings import Finding, failure, not_checked, ok, warning
+from twofold.tracking import store as tracking
 from twofold.tracking.store import without_credentials
 from twofold.tracking.urls import NoRedirects
 
 TIMEOUT = 10.0  # seconds for an answer
+FILE_TIMEOUT = 60.0  # seconds for an answer about a file: MLflow's server first asks its own storage, several times
+CONTENT = b"written by twofold-pipelines doctor; may be deleted"
 SEARCH = "/api/2.0/mlflow/experiments/search?max_results=1"  # the cheapest call that requires a login
+FILES = "/api/2.0/mlflow-artifacts/artifacts"
 S3_ERRORS = {  # by HTTP status: what it means, what to do
     301: ("the bucket is in another region", "set AWS_DEFAULT_REGION to the bucket's region"),
     400: (
@@ -33,6 +44,10 @@ S3_ERRORS = {  # by HTTP status: what it means, what to do
     ),
     404: ("no such bucket", "create the bucket, or correct its name"),
 }
+NO_ROOM = (
+    "see the log of the storage server. SeaweedFS answers HTTP 500 if it has no volume left for this bucket: use a "
+    "prefix of an existing bucket, or raise its -volume.max (docs/cluster.md, step 6)"
+)
 
 
 class Response(NamedTuple):
@@ -40,31 +55,61 @@ class Response(NamedTuple):
     text: str
 
 
-def s3(bucket: str | None) -> Finding:
-    """Check that the bucket exists for this process's credentials, with a HEAD request; nothing is read."""
-    if not bucket:
-        return not_checked("S3", "ingest.source names no bucket", "name one to check: --bucket NAME")
-    import boto3
-    from botocore.config import Config
+def s3_buckets(source: str, bucket: str, cache: str) -> list[Finding]:
+    """Check what is in S3: the source, which is only read, a bucket (NAME or NAME/PREFIX), and TWOFOLD_CACHE."""
+    addresses = {source: False, f"s3://{bucket}" if bucket else "": True, cache: True}
+    found = [s3(address, write=write) for address, write in addresses.items() if address.startswith("s3://")]
+    return found or [not_checked("S3", "ingest.source names no bucket", "name one to check: --bucket NAME")]
+
+
+def s3(address: str, *, write: bool = False) -> Finding:
+    """Check that the bucket exists, with a HEAD request; with `write`, also write, read and delete an object."""
     from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
 
-    from twofold.storage.s3_client import endpoint
+    from twofold.storage.s3_client import create_client, endpoint, parse_address
 
-    check, address = f"S3 bucket {bucket}", endpoint()
-    server = without_credentials(address) if address else "AWS"
-    config = Config(connect_timeout=TIMEOUT / 2, read_timeout=TIMEOUT, retries={"total_max_attempts": 2})
+    check, server = f"S3 {without_credentials(address)}", without_credentials(endpoint() or "AWS")
     try:
-        boto3.Session().client("s3", endpoint_url=address, config=config).head_bucket(Bucket=bucket)
+        bucket, prefix = parse_address(address, "address")
+        client = create_client(2)
+        client.head_bucket(Bucket=bucket)
+        if write:
+            place = {"Bucket": bucket, "Key": f"{prefix}twofold-doctor-{uuid.uuid4().hex}"}
+            _write_read_delete(
+                lambda: client.put_object(**place, Body=CONTENT),
+                lambda: client.get_object(**place)["Body"].read(),
+                lambda: client.delete_object(**place),
+            )
     except (NoCredentialsError, PartialCredentialsError):
         keys = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         return failure(check, "no credentials in this process's environment", f"set {keys} in the secret for S3")
     except ClientError as error:
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-        reason, remedy = S3_ERRORS.get(status, ("refused", "see the S3 server's log"))
-        return failure(check, f"{server}: {reason} (HTTP {status})", remedy)
-    except (BotoCoreError, ValueError) as error:
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        if error.operation_name == "HeadBucket":
+            reason, remedy = S3_ERRORS.get(status, ("refused", "see the S3 server's log"))
+            return failure(check, f"{server}: {reason} (HTTP {status})", remedy)
+        answer = f"{error.operation_name}: HTTP {status} {error.response['Error'].get('Message', '')}"
+        remedy = f"allow s3:{error.operation_name} below this address" if status == 403 else NO_ROOM
+        return failure(check, f"{server}: the bucket exists, an object in it is refused ({answer})", remedy)
+    except (BotoCoreError, DataError, OSError, ValueError) as error:
         return failure(check, f"{server}: {first_line(error)}", "correct AWS_ENDPOINT_URL, or open the network to it")
+    if write:
+        return ok(check, f"{server}: an object was written, read and deleted")
     return ok(check, f"{server}: the bucket exists, the credentials are accepted")
+
+
+def _write_read_delete(put: Callable[[], Any], get: Callable[[], bytes], delete: Callable[[], Any]) -> None:
+    """Write, read and delete an object; the error of the first call that fails is raised, and nothing is left."""
+    delete()  # whoever may not delete writes nothing
+    try:
+        put()
+        if get() != CONTENT:
+            raise ValueError("what was read is not what was written")
+    except Exception:
+        with suppress(Exception):
+            delete()
+        raise
+    delete()
 
 
 def mlflow() -> list[Finding]:
@@ -75,7 +120,7 @@ def mlflow() -> list[Finding]:
         seen = f"MLFLOW_TRACKING_URI is {address!r}, not an http address" if url else "MLFLOW_TRACKING_URI is not set"
         return [failure("MLflow", seen, "set it to the server's http address in the secret for MLflow")]
     try:
-        health, server_version, search = (_get(url + path) for path in ("/health", "/version", SEARCH))
+        health, server_version, search = (_request(url + path) for path in ("/health", "/version", SEARCH))
     except (OSError, HTTPException, ValueError) as error:
         remedy = "correct MLFLOW_TRACKING_URI, start the server, or open the network policy to it"
         return [failure("MLflow", f"{address}: {without_credentials(first_line(error))}", remedy)]
@@ -83,6 +128,45 @@ def mlflow() -> list[Finding]:
         remedy = "correct the address if it is not an MLflow server; otherwise see the server's log"
         return [failure("MLflow", f"{address}/health: HTTP {health.status}", remedy)]
     return [_check_version(server_version), _check_login(search, address)]
+
+
+def mlflow_files(experiment: str, *, create: bool) -> Finding:
+    """Write, read and delete a file where those of the experiment go; with `create`, first create it as a run would."""
+    check = "MLflow's file storage"
+    try:
+        store = tracking.connect()
+        with tracking.readable_errors(store.uri):
+            if not create and store.client.get_experiment_by_name(experiment) is None:
+                seen = f"the experiment '{experiment}' does not exist yet: the first run creates it"
+                return not_checked(check, seen, "use --in-cluster")
+            place = store.client.get_experiment(tracking.experiment(store, experiment)).artifact_location
+    except RegistryError as error:
+        return failure(check, first_line(error), "see docs/mlflow.md")
+    where = urlsplit(place)
+    if where.scheme == "s3":
+        return replace(s3(place, write=True), check=check)
+    if where.scheme in ("", "file"):
+        seen = f"{place}: a folder, which each pod would have for itself"
+        return failure(check, seen, "start MLflow's server with --artifacts-destination, and use a new experiment")
+    if where.scheme not in ("mlflow-artifacts", "http", "https"):
+        return not_checked(check, f"{without_credentials(place)}: only S3 and MLflow's server are tried", "run once")
+    folder = place if where.scheme != "mlflow-artifacts" else store.uri.rstrip("/") + FILES + quote(where.path)
+    url = f"{folder}/twofold-doctor-{uuid.uuid4().hex}"
+
+    def send(method: str, data: bytes | None = None) -> bytes:
+        response = _request(url, method, data, FILE_TIMEOUT)
+        if response.status != 200:
+            text = " ".join(re.sub(r"<[^>]*>", " ", response.text).split())  # an error may come as a web page
+            raise ValueError(f"HTTP {response.status} to {method}: {text[:200]}")
+        return response.text.encode()
+
+    try:
+        _write_read_delete(lambda: send("PUT", CONTENT), lambda: send("GET"), lambda: send("DELETE"))
+    except (OSError, HTTPException, ValueError) as error:
+        denied = "give the user EDIT on the experiment, and MANAGE for the deletion (docs/mlflow.md)"
+        remedy = denied if first_line(error).startswith("HTTP 403") else NO_ROOM
+        return failure(check, without_credentials(f"{place}: {first_line(error)}"), remedy)
+    return ok(check, f"{without_credentials(place)}: a file was written, read and deleted")
 
 
 def _check_version(response: Response) -> Finding:
@@ -116,11 +200,12 @@ def _check_login(response: Response, address: str) -> Finding:
     return failure(check, f"{answer} to a search", "see the server's log; usually its database is the cause")
 
 
-def _get(url: str) -> Response:
-    request = urllib.request.Request(url, headers=_authorization())  # noqa: S310  (checked to be http or https)
+def _request(url: str, method: str = "GET", data: bytes | None = None, timeout: float = TIMEOUT) -> Response:
+    headers = _authorization()
+    request = urllib.request.Request(url, data, headers, method=method)  # noqa: S310  (checked to be http or https)
     opener = urllib.request.build_opener(NoRedirects(), urllib.request.HTTPSHandler(context=_tls()))
     try:
-        with opener.open(request, timeout=TIMEOUT) as response:
+        with opener.open(request, timeout=timeout) as response:
             return Response(response.status, response.read(4096).decode("utf-8", "replace"))
     except urllib.error.HTTPError as error:
         with error:

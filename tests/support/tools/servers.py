@@ -71,8 +71,11 @@ def answers(url: str) -> bool:
 
 
 @contextmanager
-def s3(folder: Path) -> Iterator[str]:
-    """Run SeaweedFS with the user KEY, who may do everything, and the user LISTER, who may only list."""
+def s3(folder: Path, volumes: int = 200) -> Iterator[str]:
+    """Run SeaweedFS with the user KEY, who may do everything, and the user LISTER, who may only list.
+
+    Each bucket takes one to seven of the volumes; a bucket that finds none left exists, and refuses every object.
+    """
     folder.mkdir(parents=True)
     rights = {KEY: ["Admin", "Read", "Write", "List", "Tagging"], LISTER: ["List"]}
     identities = [
@@ -86,8 +89,7 @@ def s3(folder: Path) -> Iterator[str]:
     words = [weed, "server", f"-dir={folder}", "-ip=127.0.0.1", "-s3", f"-s3.config={folder / 'identities.json'}"]
     words += [f"-{name}.port={port}" for name, port in ports.items()]
     words += ["-s3.port.iceberg=0", "-s3.port.lance=0"]  # off: their fixed ports would collide with a second server's
-    # Each bucket takes several volumes, and the default is eight.
-    words += ["-master.volumeSizeLimitMB=64", "-volume.max=200"]
+    words += ["-master.volumeSizeLimitMB=64", f"-volume.max={volumes}"]
     address = f"http://127.0.0.1:{ports['s3']}"
     with running(words, folder, lambda: answers(f"{address}/status")):
         yield address

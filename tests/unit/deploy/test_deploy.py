@@ -166,14 +166,16 @@ def pods_of(path):
         yield name, settings, {"containers": [container], "volumes": volumes}
 
 
-@pytest.fixture(scope="module")
-def compiled(tmp_path_factory):
+@pytest.fixture(scope="module", params=[RESOURCES, RESOURCES.without_requests()], ids=["resources.yaml", "--cpu"])
+def compiled(tmp_path_factory, request):
     path = tmp_path_factory.mktemp("compiled") / "training.yaml"
     params = {name: each.model_dump(mode="json") for name, each in check_all(load_yaml(ROOT / "params.yaml")).items()}
     images = Images("registry.example/twofold-data:1", "registry.example/twofold-train:1")
-    compile_pipeline(path, images=images, resources=RESOURCES, params=params)
-    request = in_cluster_run.ClusterRunRequest(images, RESOURCES, "/data/parts", "", "resnet50", "imagenet1k_v1")
-    Compiler().compile(in_cluster_run.pipeline(request), str(path.with_name("doctor.yaml")))
+    compile_pipeline(path, images=images, resources=request.param, params=params)
+    checks = in_cluster_run.ClusterRunRequest(
+        images, request.param, "/data/parts", "", "twofold", "resnet50", "imagenet1k_v1"
+    )
+    Compiler().compile(in_cluster_run.pipeline(checks), str(path.with_name("doctor.yaml")))
     return [*pods_of(path), *pods_of(path.with_name("doctor.yaml"))]
 
 

@@ -20,6 +20,7 @@ EXPECTATIONS = {
     "checkpoints": True,
     "source": "/nowhere",
     "bucket": "",
+    "experiment": "of-the-runs",
     "backbone": "resnet50",
     "weights": "random",
 }

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from twofold.cli.kfp import options as common
 from twofold.core.errors import ServerError
 from twofold.kubeflow.definition.images import Images
-from twofold.kubeflow.definition.resources import Resources, load_resources
+from twofold.kubeflow.definition.resources import Resources
 from twofold.kubeflow.preflight.local_checks import (
     failure_of,
     findings_left_to_pods,
@@ -39,7 +39,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     group = parser.add_argument_group("the cluster")
     group.add_argument("--kubeconfig", type=Path, metavar="FILE", help="(the one that kubectl uses)")
     group.add_argument("--context", metavar="NAME", help="of the kubeconfig (its current one)")
-    group.add_argument("--bucket", default="", metavar="NAME", help="an S3 bucket to check (that of ingest.source)")
+    text_of_bucket = "another S3 bucket to check: an object is written, read and deleted"
+    group.add_argument("--bucket", default="", metavar="NAME[/PREFIX]", help=text_of_bucket)
     group.add_argument(
         "--in-cluster", action="store_true", help="also check from inside: a run of two pods, about a minute, one GPU"
     )
@@ -54,14 +55,15 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def _doctor(options: argparse.Namespace) -> int:
     from twofold.kubeflow.preflight.cluster_checks import ClusterLocation, cluster_findings
 
-    resources = None if options.cpu else load_resources(options.resources)
+    resources = common.resources_from(options)
     sections = common.params_from(options) | common.overrides_from(options)
     images, findings = image_findings(options.image)
     server, namespace = server_finding(common.connection_from(options))
     place = ClusterLocation(namespace, options.kubeconfig, options.context)
     schedules = [] if server.level == "failure" else schedule_findings(common.connection_from(options))
     findings = [server, *schedules, *findings, *cluster_findings(place, resources, images)]
-    findings += [source_finding(sections["ingest"]["source"], resources), *service_findings(options.bucket, sections)]
+    findings.append(source_finding(sections["ingest"]["source"], resources))
+    findings += service_findings(options.bucket, sections, resources)
     if options.in_cluster:
         if images is None or server.level == "failure":
             reason = "not started because of the failures above"
@@ -78,12 +80,14 @@ def _doctor(options: argparse.Namespace) -> int:
 
 
 def _check_in_cluster(
-    options: argparse.Namespace, place: "ClusterLocation", images: Images, resources: Resources | None, sections: Any
+    options: argparse.Namespace, place: "ClusterLocation", images: Images, resources: Resources, sections: Any
 ) -> list[Finding]:
     from twofold.kubeflow.preflight.in_cluster_run import ClusterRunRequest, run_in_cluster
 
-    source, head = sections["ingest"]["source"], sections["train_head"]
-    request = ClusterRunRequest(images, resources, source, options.bucket, head["backbone"], head["weights"])
+    source, head, experiment = sections["ingest"]["source"], sections["train_head"], sections["register"]["experiment"]
+    request = ClusterRunRequest(
+        images, resources, source, options.bucket, experiment, head["backbone"], head["weights"]
+    )
     try:
         return run_in_cluster(connect(common.connection_from(options)), place, request, options.patience)
     except ServerError as error:

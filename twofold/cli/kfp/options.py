@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from twofold.kubeflow.definition.compiler import Sections, compile_pipeline
 from twofold.kubeflow.definition.images import Images, has_digest, parse_images
-from twofold.kubeflow.definition.resources import DEFAULT, load_resources
+from twofold.kubeflow.definition.resources import DEFAULT, Resources, load_resources
 from twofold.orchestration.params_file import PARAMS, assign, check_all, load_yaml, project_root
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ def add_compile_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--cpu",
         action="store_true",
-        help="request nothing from the cluster: no GPU, node, volume, secret, security context or retry. For a cluster "
-        "without GPUs, give a --resources without them instead",
+        help="for a first try on a cluster without GPUs, secrets and claims: of --resources, leave out GPUs, /dev/shm, "
+        "nodes, tolerations, CPU, memory, volumes and secrets, and keep the rest",
     )
     group.add_argument("--resources", type=Path, metavar="FILE", help=f"what each task requests ({DEFAULT})")
     add_params_option(group)
@@ -157,6 +157,12 @@ def overrides_from(options: argparse.Namespace) -> dict[str, Any]:
     return overrides | ({"force": options.force} if options.force else {})
 
 
+def resources_from(options: argparse.Namespace) -> Resources:
+    """What each task requests from the cluster, reduced by `--cpu`."""
+    resources = load_resources(options.resources)
+    return resources.without_requests() if options.cpu else resources
+
+
 def connection_from(options: argparse.Namespace) -> "Connection":
     from twofold.kubeflow.server.connection import Connection  # importing kfp takes long
 
@@ -165,9 +171,7 @@ def connection_from(options: argparse.Namespace) -> "Connection":
 
 def compile_from(options: argparse.Namespace, path: Path, params: Sections) -> None:
     """Compile the pipeline into a file."""
-    images = images_from(options)
-    resources = load_resources(options.resources)  # checked even if --cpu then ignores it
-    compile_pipeline(path, images=images, resources=None if options.cpu else resources, params=params)
+    compile_pipeline(path, images=images_from(options), resources=resources_from(options), params=params)
 
 
 def _params_file(options: argparse.Namespace) -> Path:

@@ -21,7 +21,7 @@ _DEFAULT_COMMENT = re.compile(rb"^(#    \w+: dict) \[Default: .*\]$", re.MULTILI
 Sections = Mapping[str, Mapping[str, Any]]
 
 
-def compile_pipeline(path: Path, *, images: Images, resources: Resources | None, params: Sections) -> None:
+def compile_pipeline(path: Path, *, images: Images, resources: Resources, params: Sections) -> None:
     """Compile the pipeline into a file; the file is written completely or not at all.
 
     Args:
@@ -48,7 +48,7 @@ def build_pipeline(images: Images | None, resources: Resources | None, *, params
 
     Args:
         images: None to run the tasks as processes on this machine.
-        resources: None to compile a pipeline without any resource requests.
+        resources: None to run the tasks on this machine.
         params: every section, checked.
     """
     pipeline: Callable[..., Any] = import_project_module("pipelines.training").pipeline(images, resources, params)

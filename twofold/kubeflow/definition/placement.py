@@ -24,8 +24,10 @@ def run_limits(resources: Resources | None) -> dsl.PipelineConfig:
 def place(task: Any, name: Task, resources: Resources) -> Any:
     """Set on a task everything that the resources file says about it, and return the task."""
     step = resources.steps[name]
-    task.set_cpu_request(step.cpu).set_cpu_limit(step.cpu)
-    task.set_memory_request(step.memory).set_memory_limit(step.memory)
+    if step.cpu:
+        task.set_cpu_request(step.cpu).set_cpu_limit(step.cpu)
+    if step.memory:
+        task.set_memory_request(step.memory).set_memory_limit(step.memory)
     if step.gpu:
         # KFP ignores the limit unless the type is set too.
         task.set_accelerator_type(step.gpu.type).set_accelerator_limit(step.gpu.count)

@@ -97,8 +97,12 @@ class Retries(StrictModel):
 
 
 class Step(StrictModel):
-    cpu: Cpu = Field(description="CPU request and limit, such as 4 or 500m, as text")
-    memory: Bytes = Field(description="memory request and limit, such as 16Gi")
+    cpu: Cpu | None = Field(
+        default=None, description="CPU request and limit, such as 4 or 500m, as text; if left out, what is free"
+    )
+    memory: Bytes | None = Field(
+        default=None, description="memory request and limit, such as 16Gi; if left out, what is free"
+    )
     gpu: Gpu | None = Field(default=None, description="GPU request of train_head, finetune_all, evaluate, register")
     shm: Bytes | None = Field(default=None, description="size of /dev/shm, in memory; counts towards `memory`")
     node_selector: dict[Label, LabelValue] = Field(
@@ -161,6 +165,11 @@ class Resources(StrictModel):
         if wrong:
             raise ValueError(f"{', '.join(wrong)}: uses no GPU; these may request one: {', '.join(WITH_GPU)}")
         return steps
+
+    def without_requests(self) -> "Resources":
+        """Return what `--cpu` compiles: a copy that asks the cluster for no hardware, node, volume or secret."""
+        steps = {name: Step(timeout=step.timeout, retries=step.retries) for name, step in self.steps.items()}
+        return self.model_copy(update={"steps": steps, "secrets": {}, "volumes": []})
 
 
 def parse_duration(text: str) -> int:

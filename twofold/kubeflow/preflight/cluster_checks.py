@@ -51,11 +51,10 @@ class ClusterLocation(NamedTuple):
         return ApiClient(client.configuration)
 
 
-def cluster_findings(place: ClusterLocation, resources: Resources | None, images: Images | None) -> list[Finding]:
+def cluster_findings(place: ClusterLocation, resources: Resources, images: Images | None) -> list[Finding]:
     """Check everything that the Kubernetes API shows; one finding if the API cannot be used from here.
 
     Args:
-        resources: None if the pipeline requests nothing (`--cpu`).
         images: None if their names are invalid.
     """
     try:
@@ -64,12 +63,10 @@ def cluster_findings(place: ClusterLocation, resources: Resources | None, images
         reason = f"no kubeconfig: {error}".splitlines()[0]
         return [not_checked("cluster", reason, "name one with --kubeconfig and --context, or use --in-cluster")]
     cluster = _Cluster(CoreV1Api(client), place.namespace)
-    checks: list[Callable[[], Iterator[Finding]]] = [partial(cluster.check_namespace, resources)]
-    if resources:
-        checks.append(partial(cluster.check_nodes, resources))
-        checks += [partial(cluster.check_secret, secret) for secret in resources.secrets.values()]
-        checks += [partial(cluster.check_claim, volume) for volume in resources.volumes]
-        checks.append(partial(cluster.check_pull_secrets, resources.image_pull_secrets, images))
+    checks: list[Callable[[], Iterator[Finding]]] = [cluster.check_namespace, partial(cluster.check_nodes, resources)]
+    checks += [partial(cluster.check_secret, secret) for secret in resources.secrets.values()]
+    checks += [partial(cluster.check_claim, volume) for volume in resources.volumes]
+    checks.append(partial(cluster.check_pull_secrets, resources.image_pull_secrets, images))
     findings: list[Finding] = []
     for check in checks:
         try:
@@ -117,7 +114,7 @@ class _Cluster:
             remedy = "log in again" if error.status == 401 else ASK_ADMIN
             raise _UnreadableError(not_checked(check, f"{reason} (HTTP {error.status})", remedy)) from None
 
-    def check_namespace(self, resources: Resources | None) -> Iterator[Finding]:
+    def check_namespace(self) -> Iterator[Finding]:
         check = f"namespace {self.namespace}"
         found = self._read(check, self.api.read_namespace, self.namespace)
         if found is None:
@@ -130,9 +127,6 @@ class _Cluster:
         if level != "restricted":
             remedy = f"kubectl label namespace {self.namespace} {LEVEL}=restricted (first with --dry-run=server)"
             yield warning(check, f"the namespace enforces {f'`{level}`' if level else 'nothing'}", remedy)
-        elif resources is None:
-            text = "the namespace enforces `restricted`, which pods compiled with --cpu do not meet"
-            yield failure(check, text, "leave out --cpu; give a --resources without GPUs instead")
         else:
             yield ok(check, "the namespace enforces `restricted`, which the pods meet")
 

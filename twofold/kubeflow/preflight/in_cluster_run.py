@@ -45,9 +45,10 @@ class ClusterRunRequest(NamedTuple):
     """What the pods check."""
 
     images: Images
-    resources: Resources | None  # None: `--cpu`
+    resources: Resources
     source: str
     bucket: str
+    experiment: str
     backbone: str
     weights: str
 
@@ -69,8 +70,7 @@ def run_in_cluster(
     spent = time.monotonic() - begin
     ended = run.state in END_STATES
     state = str(run.state) if ended else f"still {run.state or 'PENDING'} after {timeout:.0f} s: stopped"
-    labels = len(request.resources.labels) if request.resources else 0
-    findings, reasons = _read_findings(client, cluster, run, labels)
+    findings, reasons = _read_findings(client, cluster, run, len(request.resources.labels))
     missing = [task for task in TASKS if not any(each.check.startswith(f"{task}: ") for each in findings)]
     check, text = "run in the cluster", f"{state} in {spent:.0f} s, {link}"
     if run.state != "SUCCEEDED":
@@ -85,28 +85,28 @@ def run_in_cluster(
 def pipeline(request: ClusterRunRequest) -> Callable[..., Any]:
     """Build the two tasks, each with its step's image and placement, no retries and a limit of ten minutes."""
     component = import_project_module("components.doctor").doctor
-    resources = _without_retries(request.resources) if request.resources else None
+    resources = _without_retries(request.resources)
 
     @dsl.pipeline(name=NAME, description="What the steps would find in their pods")  # type: ignore[untyped-decorator]
     def checks() -> None:
         for name in TASKS:
-            step = request.resources.steps[name] if request.resources else None
+            step = resources.steps[name]
             task = component(
                 promise={
                     "task": name,
-                    "gpus": step.gpu.count if step and step.gpu else 0,
-                    "shm": int(parse_quantity(step.shm)) if step and step.shm else 0,
-                    "checkpoints": resources is not None,
+                    "gpus": step.gpu.count if step.gpu else 0,
+                    "shm": int(parse_quantity(step.shm)) if step.shm else 0,
+                    "checkpoints": bool(resources.volumes),
                     "source": request.source,
                     "bucket": request.bucket,
+                    "experiment": request.experiment,
                     "backbone": request.backbone,
                     "weights": request.weights,
                 }
             )
             task.set_display_name(f"{name}-pod").set_caching_options(False)
             task.set_container_image(request.images.data if name == "ingest" else request.images.train)
-            if resources is not None:
-                place(task, name, resources)
+            place(task, name, resources)
 
     return checks  # type: ignore[no-any-return]
 

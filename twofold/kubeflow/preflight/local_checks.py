@@ -18,8 +18,8 @@ from twofold.kubeflow.server.connection import Connection, connect, open_client
 from twofold.kubeflow.server.kfp_client import TooOldError
 from twofold.kubeflow.server.recurring_runs import list_of_pipeline
 from twofold.orchestration.preflight import bucket_of
-from twofold.orchestration.preflight_findings import Finding, failure, not_checked, ok, warning
-from twofold.orchestration.preflight_services import mlflow, s3
+from twofold.orchestration.preflight_findings import Finding, failed, failure, not_checked, ok, warning
+from twofold.orchestration.preflight_services import mlflow, mlflow_files, s3_buckets
 
 USE_IN_CLUSTER = "use --in-cluster"
 
@@ -88,7 +88,7 @@ def image_findings(words: Sequence[str]) -> tuple[Images | None, list[Finding]]:
     ]
 
 
-def source_finding(address: str, resources: Resources | None) -> Finding:
+def source_finding(address: str, resources: Resources) -> Finding:
     """Check whether the pods can reach the source's address; only they can tell whether it holds images."""
     check = "ingest.source"
     remedy = (
@@ -101,33 +101,36 @@ def source_finding(address: str, resources: Resources | None) -> Finding:
     elif bucket_of(address) is None:
         if not address.startswith("/"):
             return failure(check, f"{address}: a folder of this project, which no pod sees", remedy)
-        mounted = [volume.path for volume in (resources.volumes if resources else []) if "ingest" in volume.tasks]
+        mounted = [volume.path for volume in resources.volumes if "ingest" in volume.tasks]
         if not any(Path(address).is_relative_to(path) for path in mounted):
             text = f"{address}: not on a volume of ingest ({', '.join(mounted) or 'it has none'})"
             return failure(check, text, remedy)
     return not_checked(check, f"whether the pods find images at {address}", USE_IN_CLUSTER)
 
 
-def service_findings(bucket: str, sections: Mapping[str, Mapping[str, Any]]) -> list[Finding]:
+def service_findings(bucket: str, sections: Mapping[str, Mapping[str, Any]], resources: Resources) -> list[Finding]:
     """Check S3 and MLflow if this machine's environment names them. The pods have their own environment."""
-    findings = []
-    bucket = bucket or bucket_of(sections["ingest"]["source"]) or ""
-    if bucket and ("AWS_ACCESS_KEY_ID" in os.environ or "AWS_PROFILE" in os.environ):
-        findings.append(s3(bucket))
+    findings: list[Finding] = []
+    if "AWS_ACCESS_KEY_ID" in os.environ or "AWS_PROFILE" in os.environ:
+        cache = resources.environment.get("TWOFOLD_CACHE", "")
+        findings += s3_buckets(sections["ingest"]["source"], bucket, cache)
     if os.environ.get("MLFLOW_TRACKING_URI", "").startswith("http"):
         findings += mlflow()
+        if not failed(findings[-2:]):
+            # An experiment that were created here would belong to this user, not to that of the runs.
+            findings.append(mlflow_files(sections["register"]["experiment"], create=False))
     return [replace(finding, check=f"this machine: {finding.check}") for finding in findings]
 
 
-def findings_left_to_pods(sections: Mapping[str, Mapping[str, Any]], resources: Resources | None) -> list[Finding]:
+def findings_left_to_pods(sections: Mapping[str, Mapping[str, Any]], resources: Resources) -> list[Finding]:
     """What only a pod can check."""
     head = sections["train_head"]
     checks = {
-        "S3 from the pods": "whether it answers there and accepts the secret's keys",
-        "MLflow from the pods": "whether it answers there, in which version, and accepts the secret's credentials",
+        "S3 from the pods": "whether it answers there, accepts the secret's keys and takes objects",
+        "MLflow from the pods": "whether it answers there, in which version, and takes the secret's login and files",
         f"weights {head['backbone']} {head['weights']}": "whether they are in the image or can be downloaded there",
         "user and folders": "whether the pods can write where they must, and do not run as root",
     }
-    if resources and any(step.gpu for step in resources.steps.values()):
+    if any(step.gpu for step in resources.steps.values()):
         checks["GPU in the pod"] = "whether torch sees it, and the node's driver is new enough"
     return [not_checked(check, why, USE_IN_CLUSTER) for check, why in checks.items()]

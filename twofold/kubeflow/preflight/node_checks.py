@@ -28,9 +28,10 @@ def check_nodes(task: str, step: Step, nodes: Sequence[V1Node]) -> Finding:
             more = f" and {len(left) - 3} more" if len(left) > 3 else ""
             return failure(check, f"of {len(nodes)} nodes none is left that {text}; the last were {last}{more}", remedy)
         left = fitting
-    gpu = f", {step.gpu.count} {step.gpu.type}" if step.gpu else ""
+    wanted = [f"{step.cpu} cores" if step.cpu else "", step.memory or "", f"1 {step.gpu.type}" if step.gpu else ""]
+    text = ", ".join(filter(None, wanted)) or "no requests"
     names = ", ".join(node.metadata.name for node in left[:3]) + (" …" if len(left) > 3 else "")
-    return ok(check, f"{step.cpu} cores, {step.memory}{gpu}: {len(left)} of {len(nodes)} nodes could take it ({names})")
+    return ok(check, f"{text}: {len(left)} of {len(nodes)} nodes could take it ({names})")
 
 
 def _conditions(step: Step) -> list[Condition]:
@@ -52,21 +53,22 @@ def _conditions(step: Step) -> list[Condition]:
         type_, count = step.gpu.type, step.gpu.count
         remedy = f"install the GPU operator or device plugin, correct gpu.type, {AUTOSCALING}"
         conditions.append((f"offers {count} {type_}", remedy, lambda node: _allocatable(node, type_) >= count))
-    cpu, memory = parse_quantity(step.cpu), parse_quantity(step.memory)
+    cpu, memory = parse_quantity(step.cpu or "0"), parse_quantity(step.memory or "0")
     return [
         *conditions,
-        (
-            "has only taints that the task tolerates",
-            "add the taint to the task's tolerations in resources.yaml",
-            lambda node: not _blocking_taints(node, step.tolerations),
-        ),
+        # Before the taints: Kubernetes taints a node that is not ready or is cordoned, and nobody should tolerate that.
         (
             "is ready and accepts new pods",
             "see `kubectl describe node`; `kubectl uncordon` it",
             lambda node: _is_ready(node) and not node.spec.unschedulable,
         ),
         (
-            f"has {step.cpu} cores and {step.memory} in total",
+            "has only taints that the task tolerates",
+            "add the taint to the task's tolerations in resources.yaml",
+            lambda node: not _blocking_taints(node, step.tolerations),
+        ),
+        (
+            f"has {step.cpu or 0} cores and {step.memory or 0} in total",
             "request less in resources.yaml, or add a larger node",
             lambda node: _allocatable(node, "cpu") >= cpu and _allocatable(node, "memory") >= memory,
         ),

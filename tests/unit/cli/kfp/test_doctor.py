@@ -5,7 +5,7 @@ import pytest
 from tests.support.doctor_case import ROOT, case, line
 from tests.support.kfp_server.case import check_out
 from tests.support.kfp_server.server import Fault
-from tests.support.kube_server.objects import NAMESPACE, claim, namespace, pull_secret, secret
+from tests.support.kube_server.objects import NAMESPACE, claim, namespace, node, pull_secret, secret
 from tests.support.kube_server.server import kubeconfig
 from twofold.cli.kfp.command import main
 from twofold.kubeflow.definition.resources import load_resources
@@ -180,11 +180,14 @@ def test_a_namespace_that_does_not_enforce_the_restricted_standard_warns(cluster
     assert line(cluster.run(), "pod security")[0] == found
 
 
-def test_a_restricted_namespace_refuses_the_pods_of_a_pipeline_compiled_with_cpu(cluster):
-    printed = cluster.run("--cpu", status=1)
-    assert "--cpu" in line(printed, "pod security")[2]
-    assert "node for" not in printed
-    assert "secret " not in printed
+def test_with_cpu_the_pods_need_no_gpu_secret_or_claim_and_meet_the_restricted_standard(cluster):
+    cluster.kube.objects.clear()
+    cluster.kube.add(namespace(NAMESPACE))
+    cluster.kube.add(node("cpu-1"))
+    printed = cluster.run("--cpu", "-p", "ingest.source=s3://parts/2026")
+    assert line(printed, "pod security")[:2] == ("ok", "the namespace enforces `restricted`, which the pods meet")
+    assert line(printed, "node for finetune_all")[1] == "no requests: 1 of 1 nodes could take it (cpu-1)"
+    assert not [word for word in ("failure", "secret twofold", "claim", "GPU") if word in printed], printed
 
 
 def test_without_the_namespace_nothing_in_it_is_checked(cluster):

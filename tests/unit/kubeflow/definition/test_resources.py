@@ -134,6 +134,17 @@ def test_no_file_and_no_yaml(tmp_path, text, match):
         resources.load_resources(tmp_path / "file.yaml")
 
 
+def test_without_requests_the_user_the_labels_and_the_retries_stay(values, load_values):
+    full = load_values(values)
+    bare = full.without_requests()
+    assert (bare.secrets, bare.volumes) == ({}, [])
+    for name, step in bare.steps.items():
+        kept = {"timeout": full.steps[name].timeout, "retries": full.steps[name].retries.model_dump()}
+        assert step.model_dump(exclude_defaults=True) == kept, name
+    for field in ("security", "labels", "environment", "image_pull_secrets"):
+        assert getattr(bare, field) == getattr(full, field), field
+
+
 def test_durations():
     assert [resources.parse_duration(text) for text in ("90s", "10m", "6h")] == [90, 600, 21600]
 

@@ -124,14 +124,24 @@ def test_no_run_is_started_if_the_server_or_the_images_fail(cluster):
     assert cluster.kfp.runs == {}
 
 
-def test_the_two_tasks_have_their_steps_images_and_placement_and_no_retries(tmp_path):
-    resources = load_resources()
+def compiled(folder, resources):
     request = in_cluster_run.ClusterRunRequest(
-        Images(*IMAGES), resources, "/data/parts", "", "resnet50", "imagenet1k_v1"
+        Images(*IMAGES), resources, "/data/parts", "", "of-the-runs", "resnet50", "imagenet1k_v1"
     )
     with redirect_stdout(io.StringIO()):
-        Compiler().compile(in_cluster_run.pipeline(request), str(tmp_path / "doctor.yaml"))
-    spec, platform = yaml.safe_load_all((tmp_path / "doctor.yaml").read_text())
+        Compiler().compile(in_cluster_run.pipeline(request), str(folder / "doctor.yaml"))
+    spec, platform = yaml.safe_load_all((folder / "doctor.yaml").read_text())
+    tasks = spec["root"]["dag"]["tasks"].values()
+    return spec, platform, [task["inputs"]["parameters"]["promise"]["runtimeValue"]["constant"] for task in tasks]
+
+
+def test_with_cpu_the_pods_expect_no_gpu_and_no_checkpoints(tmp_path):
+    _, _, promises = compiled(tmp_path, load_resources().without_requests())
+    assert [(each["gpus"], each["shm"], each["checkpoints"]) for each in promises] == [(0, 0, False)] * 2
+
+
+def test_the_two_tasks_have_their_steps_images_and_placement_and_no_retries(tmp_path):
+    spec, platform, promises = compiled(tmp_path, load_resources())
     executors = spec["deploymentSpec"]["executors"]
     assert [executor["container"]["image"] for executor in executors.values()] == list(IMAGES)
     ingest, finetune = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"].values()
@@ -144,6 +154,6 @@ def test_the_two_tasks_have_their_steps_images_and_placement_and_no_retries(tmp_
     tasks = spec["root"]["dag"]["tasks"].values()
     assert [task["taskInfo"]["name"] for task in tasks] == ["ingest-pod", "finetune_all-pod"]
     assert not any("retryPolicy" in task or task["cachingOptions"] for task in tasks)
-    promises = [task["inputs"]["parameters"]["promise"]["runtimeValue"]["constant"] for task in tasks]
     expected = [("ingest", 0, 0), ("finetune_all", 1, 4 << 30)]
     assert [(each["task"], each["gpus"], each["shm"]) for each in promises] == expected
+    assert {(each["experiment"], each["checkpoints"]) for each in promises} == {("of-the-runs", True)}

@@ -30,6 +30,9 @@ def gpu_node(name="gpu-1", **more):
 CORDONED, NOT_READY = gpu_node(), gpu_node()
 CORDONED["spec"]["unschedulable"] = True
 NOT_READY["status"]["conditions"][0]["status"] = "Unknown"
+# As Kubernetes taints them.
+CORDONED["spec"]["taints"].append({"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"})
+NOT_READY["spec"]["taints"].append({"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"})
 
 
 def test_a_node_that_meets_all_conditions_is_named():
@@ -146,5 +149,7 @@ def test_preferred_node_affinity_does_not_block():
     assert check_nodes("finetune_all", step, nodes(gpu_node())).level == "ok"
 
 
-def test_a_step_without_a_gpu_needs_none():
+def test_a_step_without_a_gpu_or_a_request_needs_none():
     assert check_nodes("ingest", STEPS["ingest"], nodes(node("cpu-1"))).level == "ok"
+    found = check_nodes("ingest", changed(cpu=None, gpu=None, memory="2Gi"), nodes(node("cpu-1")))
+    assert found.seen == "2Gi: 1 of 1 nodes could take it (cpu-1)"
