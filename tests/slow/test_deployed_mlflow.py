@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.support.deployed_case import ADMIN, ADMINS_PASSWORD, authorization, deployed
-from tests.support.tools.servers import KEY, SECRET, s3
+from tests.support.tools.servers import KEY, SECRET, mlflow, s3
 from twofold.orchestration import preflight_services
 
 pytestmark = pytest.mark.slow
@@ -21,12 +21,18 @@ CLUSTER = Path(__file__).resolve().parents[2] / "docs" / "cluster.md"
 
 @pytest.fixture(scope="module")
 def bucket(tmp_path_factory):
-    """The address of an S3 with the bucket of the manifest, and a client."""
+    """The address of an S3 like Kubeflow's, all of whose 8 volumes are taken, and a client.
+
+    It has the bucket of the manifest, and another one, `late`, that has no volume.
+    """
     import boto3
 
-    with s3(tmp_path_factory.mktemp("servers") / "s3") as address:
+    with s3(tmp_path_factory.mktemp("servers") / "s3", volumes=8) as address:
         client = boto3.Session(KEY, SECRET, region_name="us-east-1").client("s3", endpoint_url=address)
-        client.create_bucket(Bucket="mlflow")
+        for name in ("mlpipeline", "second"):
+            client.create_bucket(Bucket=name)
+            client.put_object(Bucket=name, Key="taken", Body=b"of Kubeflow")
+        client.create_bucket(Bucket="late")
         yield address, client
 
 
@@ -49,9 +55,52 @@ def pod(server, bucket, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", ADMINS_PASSWORD)
 
 
-def test_mlflow_and_s3_pass_the_checks(pod):
+def keys_of(bucket, name="mlpipeline"):
+    return [each["Key"] for each in bucket[1].list_objects_v2(Bucket=name).get("Contents", [])]
+
+
+def test_mlflow_and_s3_pass_the_checks_and_nothing_is_left_behind(pod, bucket):
     assert [each.level for each in preflight_services.mlflow()] == ["ok", "ok"]
-    assert preflight_services.s3("mlflow").level == "ok"
+    before = keys_of(bucket)
+    assert preflight_services.s3("s3://mlpipeline/team", write=True).level == "ok"
+    found = preflight_services.mlflow_files("of-the-admin", create=False)
+    assert (found.level, "does not exist yet" in found.seen) == ("not checked from here", True), found
+    for create in (True, False):
+        found = preflight_services.mlflow_files("of-the-admin", create=create)
+        assert (found.level, "written, read and deleted" in found.seen) == ("ok", True), found
+    assert keys_of(bucket) == before
+
+
+def test_a_bucket_that_exists_and_refuses_every_object_fails(pod, bucket):
+    assert preflight_services.s3("s3://late").level == "ok", "the bucket is there"
+    found = preflight_services.s3("s3://late/team", write=True)
+    assert (found.level, "PutObject: HTTP 500" in found.seen) == ("failure", True), found
+    assert "-volume.max" in found.remedy
+    assert "docs/cluster.md, step 6" in found.remedy
+
+
+def test_mlflow_on_such_a_bucket_fails_although_it_accepts_the_login(pod, bucket, tmp_path, monkeypatch):
+    with mlflow(tmp_path / "server", "--artifacts-destination", "s3://late/mlflow") as address:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+        assert [each.level for each in preflight_services.mlflow()] == ["ok", "ok"]
+        found = preflight_services.mlflow_files("of-the-runs", create=True)
+    assert (found.level, "HTTP 500 to PUT" in found.seen) == ("failure", True), found
+    assert "-volume.max" in found.remedy
+
+
+def test_a_user_who_may_not_delete_in_the_experiment_writes_nothing(pod, bucket, server, monkeypatch):
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="starlette.middleware.wsgi is deprecated")
+        from mlflow.server import get_app_client
+
+        get_app_client("basic-auth", server).create_user("someone", "w0rd/of:the@someone%")
+    preflight_services.mlflow_files("of-the-admin", create=True)
+    before = keys_of(bucket)
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "someone")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "w0rd/of:the@someone%")
+    found = preflight_services.mlflow_files("of-the-admin", create=False)
+    assert (found.level, "HTTP 403 to DELETE" in found.seen, "MANAGE" in found.remedy) == ("failure", True, True), found
+    assert keys_of(bucket) == before
 
 
 @pytest.mark.parametrize(("name", "value"), [("USERNAME", ""), ("PASSWORD", "another")])
@@ -86,9 +135,9 @@ def test_a_host_name_that_is_not_allowed_fails_although_the_server_is_healthy(po
 
 
 def test_s3_refuses_another_bucket_and_another_key(pod, monkeypatch):
-    assert "no such bucket" in preflight_services.s3("another").seen
+    assert "no such bucket" in preflight_services.s3("s3://another").seen
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another")
-    found = preflight_services.s3("mlflow")
+    found = preflight_services.s3("s3://mlpipeline")
     assert (found.level, "refused" in found.seen) == ("failure", True), found
 
 
@@ -176,5 +225,5 @@ def test_a_clients_files_reach_the_bucket_through_the_server(server, bucket, tmp
     )
     assert done.returncode == 0, done.stderr
     assert "mlflow-artifacts:/" in done.stdout
-    keys = [each["Key"] for each in bucket[1].list_objects_v2(Bucket="mlflow")["Contents"]]
-    assert any(key.startswith("artifacts/") and key.endswith("/page.md") for key in keys), keys
+    keys = keys_of(bucket)
+    assert any(key.startswith("mlflow/") and key.endswith("/page.md") for key in keys), keys

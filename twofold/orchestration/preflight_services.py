@@ -100,7 +100,7 @@ def s3(address: str, *, write: bool = False) -> Finding:
 
 def _write_read_delete(put: Callable[[], Any], get: Callable[[], bytes], delete: Callable[[], Any]) -> None:
     """Write, read and delete an object; the error of the first call that fails is raised, and nothing is left."""
-    delete()  # whoever may not delete writes nothing
+    delete()  # first, so that nothing is written with credentials that may not delete it
     try:
         put()
         if get() != CONTENT:

@@ -89,7 +89,7 @@ def test_its_versions_are_those_of_the_sdk_and_of_the_client():
 
 def test_the_bucket_and_the_addresses_are_those_of_the_manifests():
     config = (ROOT / "deploy" / "mlflow" / "mlflow.yaml").read_text()
-    (bucket,) = re.findall(r"create_bucket\(Bucket='(\w+)'\)", TEXT)
-    assert f"s3://{bucket}/" in config
+    (place,) = re.findall(r"they go to `(s3://[\w/]+)`", TEXT)
+    assert f"MLFLOW_ARTIFACTS_DESTINATION: {place}\n" in config
     assert "--from-literal=tracking_uri=http://mlflow.twofold.svc:5000" in TEXT
     assert "mlflow.twofold.svc:*" in config

@@ -255,6 +255,7 @@ def test_every_image_has_a_fixed_tag():
 def test_the_resources_for_kind_differ_in_requests_only():
     small = load_resources(DEPLOY / "kind" / "resources.yaml")
     assert not any(step.gpu or step.tolerations or step.node_selector for step in small.steps.values())
+    assert not any(step.cpu for step in small.steps.values()), "a node of two cores has no free core"
     for field in ("security", "secrets", "volumes", "labels"):
         assert getattr(small, field) == getattr(RESOURCES, field), field
 

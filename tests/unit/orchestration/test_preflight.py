@@ -9,7 +9,7 @@ import pytest
 from tests.support.dvc_case import make_repository
 from twofold.core.errors import ParameterError
 from twofold.orchestration import preflight
-from twofold.orchestration.preflight_findings import from_log
+from twofold.orchestration.preflight_findings import failure, from_log, ok
 from twofold.training import pretrained_weights
 from twofold.training.pretrained_weights import WeightsSource
 
@@ -50,6 +50,19 @@ def test_every_finding_is_printed_and_is_on_the_page(place, capsys, monkeypatch)
     assert all(each.check in page for each in found)
     assert found[5].level == "failure"
     assert "MLFLOW_TRACKING_URI is not set" in found[5].seen
+
+
+def test_files_are_tried_where_the_run_writes_them_if_mlflow_accepts_the_login(place, capsys, monkeypatch):
+    tried = []
+    monkeypatch.setenv("TWOFOLD_CACHE", "s3://cache/team")
+    monkeypatch.setattr(preflight, "mlflow", lambda: [ok("MLflow", "answers")])
+    monkeypatch.setattr(preflight, "mlflow_files", lambda *words, **named: tried.append((words, named)) or ok("a", "b"))
+    monkeypatch.setattr(preflight, "s3_buckets", lambda *words: tried.append(words) or [])
+    preflight.run_preflight(EXPECTATIONS | {"bucket": "parts/a"}, str(place / "page.md"))
+    assert tried == [(("of-the-runs",), {"create": True}), ("/nowhere", "parts/a", "s3://cache/team")]
+    monkeypatch.setattr(preflight, "mlflow", lambda: [failure("MLflow", "refuses", "log in")])
+    preflight.run_preflight(EXPECTATIONS, str(place / "page.md"))
+    assert tried[2:] == [("/nowhere", "", "s3://cache/team")]
 
 
 def test_the_checks_of_the_data_image_need_no_torch(place, capsys, monkeypatch):

@@ -115,9 +115,10 @@ def service_findings(bucket: str, sections: Mapping[str, Mapping[str, Any]], res
         cache = resources.environment.get("TWOFOLD_CACHE", "")
         findings += s3_buckets(sections["ingest"]["source"], bucket, cache)
     if os.environ.get("MLFLOW_TRACKING_URI", "").startswith("http"):
-        findings += mlflow()
-        if not failed(findings[-2:]):
-            # An experiment that were created here would belong to this user, not to that of the runs.
+        server = mlflow()
+        findings += server
+        if not failed(server):
+            # An experiment created from here would belong to this user, not to that of the runs.
             findings.append(mlflow_files(sections["register"]["experiment"], create=False))
     return [replace(finding, check=f"this machine: {finding.check}") for finding in findings]
 

@@ -9,6 +9,8 @@ from tests.support.kube_server.objects import NAMESPACE, claim, namespace, node,
 from tests.support.kube_server.server import kubeconfig
 from twofold.cli.kfp.command import main
 from twofold.kubeflow.definition.resources import load_resources
+from twofold.kubeflow.preflight import local_checks
+from twofold.orchestration.preflight_findings import failure, ok
 
 SECRETS = load_resources().secrets
 FORBIDDEN = {
@@ -188,6 +190,24 @@ def test_with_cpu_the_pods_need_no_gpu_secret_or_claim_and_meet_the_restricted_s
     assert line(printed, "pod security")[:2] == ("ok", "the namespace enforces `restricted`, which the pods meet")
     assert line(printed, "node for finetune_all")[1] == "no requests: 1 of 1 nodes could take it (cpu-1)"
     assert not [word for word in ("failure", "secret twofold", "claim", "GPU") if word in printed], printed
+
+
+def test_this_machines_own_services_are_tried_without_creating_the_experiment(cluster, monkeypatch):
+    tried = []
+    resources = cluster.folder / "resources.yaml"
+    text = (ROOT / "pipelines" / "resources.yaml").read_text()
+    resources.write_text(text.replace("environment: {}", "environment: {TWOFOLD_CACHE: s3://cache/team}"))
+    for name in ("AWS_ACCESS_KEY_ID", "MLFLOW_TRACKING_URI"):
+        monkeypatch.setenv(name, "http://mlflow.example")
+    monkeypatch.setattr(local_checks, "mlflow", lambda: [ok("MLflow", "answers")])
+    monkeypatch.setattr(local_checks, "s3_buckets", lambda *words: tried.append(words) or [ok("S3", "there")])
+    monkeypatch.setattr(local_checks, "mlflow_files", lambda name, create: tried.append((name, create)) or ok("a", "b"))
+    printed = cluster.run("--resources", str(resources), "--bucket", "team/a")
+    assert tried == [("/data/parts", "team/a", "s3://cache/team"), ("twofold", False)]
+    assert line(printed, "this machine: S3")[0] == "ok"
+    monkeypatch.setattr(local_checks, "mlflow", lambda: [failure("MLflow", "refuses", "log in")])
+    cluster.run(status=1)
+    assert len(tried) == 3, "no file where the login is refused"
 
 
 def test_without_the_namespace_nothing_in_it_is_checked(cluster):
