@@ -1,10 +1,30 @@
-"""Errors with messages for users; each one ends a command with exit status 1."""
+"""Errors with messages for users; each one ends a command with exit status 1.
+
+Errors of boto3, requests, MLflow and urllib are recognised by their names, because this floor imports none of them.
+"""
 
 from collections.abc import Sequence
 
+# HTTP: a request that took too long, too many requests, a server or a gateway that fails.
+TRANSIENT_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
+_CODES = frozenset({"SlowDown", "RequestTimeout", "Throttling", "ThrottlingException", "RequestLimitExceeded"})  # of S3
+_CONNECTION_ERRORS = frozenset(
+    {"ConnectionError", "Timeout", "TimeoutError", "HTTPClientError", "ProtocolError", "RetryError", "gaierror"}
+    | {"IncompleteRead", "ChunkedEncodingError"}
+)
+_WRONG_SERVER = ("CERTIFICATE_VERIFY_FAILED", "WRONG_VERSION_NUMBER")
+
 
 class TwofoldError(Exception):
-    """A message that names the file or key, the value found, and the values allowed."""
+    """A message that names the file or key, the value found, and the values allowed.
+
+    Attributes:
+        transient: whether the same work may succeed in a minute, so that a task of a pipeline tries it again.
+    """
+
+    def __init__(self, message: str = "", *, transient: bool = False) -> None:
+        super().__init__(message)
+        self.transient = transient
 
 
 class ParameterError(TwofoldError):
@@ -37,6 +57,26 @@ class RegistryError(TwofoldError):
 
 class ServerError(TwofoldError):
     """The Kubeflow server: connection, authentication, refused requests."""
+
+
+def is_transient(error: BaseException | None) -> bool:
+    """Whether an error, or one that caused it, is a failed connection, a timeout, or an answer that may change.
+
+    A refusal, a wrong address and a certificate that is not valid are none.
+    """
+    if error is None or any(text in str(error) for text in _WRONG_SERVER):
+        return False
+    answer = getattr(error, "response", None)
+    if isinstance(answer, dict):  # of boto3
+        status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        return status in TRANSIENT_STATUSES or answer.get("Error", {}).get("Code") in _CODES
+    status = getattr(answer, "status_code", getattr(error, "code", None))  # of requests, of urllib
+    if isinstance(status, int):
+        return status in TRANSIENT_STATUSES
+    if _CONNECTION_ERRORS & {kind.__name__ for kind in type(error).__mro__}:
+        return True
+    cause = getattr(error, "reason", None)  # of urllib's URLError
+    return is_transient(cause if isinstance(cause, Exception) else error.__cause__ or error.__context__)
 
 
 def first_line(error: BaseException) -> str:

@@ -20,7 +20,7 @@ from twofold.core.errors import RegistryError, TwofoldError
 from twofold.core.progress import say
 from twofold.orchestration.kept_audit import find_audit
 from twofold.orchestration.run_ending import describe_ending
-from twofold.orchestration.task import exit_with_message
+from twofold.orchestration.task import exit_with_message, retry_transient
 from twofold.tracking.urls import NoRedirects
 
 TAG = "twofold.pipeline_run"  # followed by the pipeline run's id; its value is the verdict as JSON
@@ -50,8 +50,12 @@ def tag_run_outcome(verdict: str, run: str) -> None:
             "open": found["open"],
         }
         store = tracking.connect()
-        with tracking.readable_errors(store.uri):
-            store.client.set_tag(found["run_id"], f"{TAG}.{run}", json.dumps(value, sort_keys=True))
+
+        def tag() -> None:
+            with tracking.readable_errors(store.uri):
+                store.client.set_tag(found["run_id"], f"{TAG}.{run}", json.dumps(value, sort_keys=True))
+
+        retry_transient("register", tag)
 
 
 def notify(*, state: str, message: str, register: Mapping[str, Any], run: str) -> None:

@@ -2,27 +2,36 @@
 
 `run_step` takes a step, its section of parameters as Kubeflow passes it, paths, and the digests of the inputs. It
 returns the digest of the step's output, by which the next task knows whether anything changed. A task that fails with a
-TwofoldError prints it in one line and exits with status 1.
+TwofoldError prints it in one line and exits with status 1; if the error is transient, it first tries again.
 """
 
+import gc
+import itertools
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from twofold.core.artifacts import digest, write_bytes
-from twofold.core.errors import ArtifactError, RegistryError, TwofoldError
+from twofold.core.errors import ArtifactError, RegistryError, TrainingError, TwofoldError, first_line
 from twofold.core.params import check_section
 from twofold.core.progress import say
+from twofold.orchestration.kept_audit import keep_audit
 from twofold.orchestration.params_file import check_all, section_model
 from twofold.orchestration.step_cli import signature
 from twofold.sources.factory import open_source
 from twofold.sources.version import read_source_version
 from twofold.tracking.urls import recorded_address
 
+T = TypeVar("T")
 TRACKED = ("train_head", "finetune_all", "register")  # steps that write to MLflow
+TRIES = 5  # of work that ends with a transient error
+PAUSE = 10.0  # seconds before the second try, doubled before each further one
+# MLflow's client would try for minutes without a word, where `retry_transient` says what it waits for.
+_MLFLOW = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "60"}
 
 
 def run_step(
@@ -46,18 +55,64 @@ def run_step(
     """
     name, writes = step.__name__, signature(step).writes
     with exit_with_message(name):
-        for key, value in {"OMP_WAIT_POLICY": "PASSIVE", **environment}.items():
+        for key, value in {"OMP_WAIT_POLICY": "PASSIVE", **_MLFLOW, **environment}.items():
             if value:
                 os.environ.setdefault(key, value)
         section = check_section(section_model(name), name, params)
         _require_tracking_server(name)
+        if name in TRACKED:
+            from twofold.tracking.store import report_first_answers
+
+            report_first_answers()
         for argument, expected in digests.items():
             _check_input(argument, Path(paths[argument]), expected)
-        step(section, **{argument: Path(path) for argument, path in paths.items()})
+        try:
+            retry_transient(name, lambda: step(section, **{argument: Path(path) for argument, path in paths.items()}))
+        except TwofoldError:
+            if "audit" in paths:
+                keep_audit(paths["audit"], name)
+            raise
         missing = [argument for argument in writes if not Path(paths[argument]).exists()]
         if missing:
             raise ArtifactError(f"{name} ended without having written {', '.join(missing)}")
         return digest(Path(paths[writes[0]]))
+
+
+def retry_transient(name: str, work: Callable[[], T]) -> T:
+    """Return the result of `work`, which may be called again: after each transient error but the last of TRIES.
+
+    Each further try is announced on stderr, with the error before it, and begins after a growing pause.
+    """
+    for attempt in itertools.count(1):
+        try:
+            with _readable_memory_errors():
+                return work()
+        except TwofoldError as error:
+            if not error.transient:
+                raise
+            if attempt == TRIES:
+                raise TwofoldError(f"after {TRIES} tries: {error}") from None
+            reason = first_line(error)
+        pause = PAUSE * 2 ** (attempt - 1)
+        following = f"trying again in {pause:.0f} s (try {attempt + 1} of {TRIES})"
+        print(f"twofold {name}: {reason}; {following}", file=sys.stderr, flush=True)
+        gc.collect()  # frees what the failed try held on the GPU
+        if torch := sys.modules.get("torch"):
+            torch.cuda.empty_cache()
+        time.sleep(pause)
+    raise AssertionError("unreachable")
+
+
+@contextmanager
+def _readable_memory_errors() -> Iterator[None]:
+    """Turn a full GPU, recognised without importing torch, into a transient TrainingError."""
+    try:
+        yield
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError" and "CUDA error: out of memory" not in str(error):
+            raise
+        remedy = "free it, lower batch_size or image_size, or ask for a larger one"
+        raise TrainingError(f"the GPU's memory is full: {first_line(error)}; {remedy}", transient=True) from None
 
 
 def digest_of(path: str) -> str:
@@ -77,7 +132,8 @@ def check_parameters_and_source(**sections: Mapping[str, Any]) -> tuple[str, str
     with exit_with_message("source_version"):
         checked: Mapping[str, Any] = check_all(sections)
         ingest = checked["ingest"]
-        version = read_source_version(open_source(ingest.source), ingest.max_bytes)
+        source = open_source(ingest.source)
+        version = retry_transient("source_version", lambda: read_source_version(source, ingest.max_bytes))
         say(f"source_version: {version[:12]} of {recorded_address(ingest.source)}")
         return version, str(checked["register"].experiment), recorded_address(ingest.source)
 

@@ -113,6 +113,8 @@ def score_champion(store: MlflowStore, version: ModelVersion, candidate: Candida
             splits = sealed_splits(folder)
             probability = probabilities(sealed, candidate)
     except TwofoldError as error:
+        if error.transient:
+            raise  # a store that does not answer says nothing about the champion, and must not fail a gate
         return unscored(name, f"{error}; make it readable, or {ANOTHER}")
     return Opponent(name, ModelOutputs(probability, sealed.threshold), splits)
 

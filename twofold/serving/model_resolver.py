@@ -26,8 +26,8 @@ from twofold.model.device import device, make_deterministic, warn_if_emulated
 from twofold.serving.sealed_model import SEAL as SEAL_FILE
 from twofold.serving.sealed_model import SealedModel, check_seal, open_sealed
 from twofold.tracking import registry_client
-from twofold.tracking.registry_client import SEAL, refuse_foreign_server
-from twofold.tracking.store import MlflowStore, connect, permission_error, readable_errors, without_credentials
+from twofold.tracking.registry_client import SEAL, fetch_error, refuse_foreign_server
+from twofold.tracking.store import MlflowStore, connect, readable_errors, without_credentials
 
 DIGITS = 12  # of a seal's SHA-256, where it stands for a version, as in twofold/serving/pyfunc_model.py
 _ADDRESS = re.compile(r"models:/(?P<name>[^/@]+)(?:/(?P<number>\d+)|@(?P<alias>[^/@]+))")
@@ -105,8 +105,7 @@ def fetch_sealed(store: MlflowStore, version: ModelVersion, folder: Path) -> Pat
         try:
             files = Path(download_artifacts(f"{place}/artifacts/sealed", dst_path=draft, tracking_uri=store.uri))
         except (MlflowException, OSError, BotoCoreError, ClientError) as error:
-            reason = without_credentials(permission_error(error) or str(error))
-            raise RegistryError(f"its files cannot be fetched from {without_credentials(place)}: {reason}") from error
+            raise fetch_error("its files", place, error) from error
         check_seal(files, seal)
         return files.rename(folder / files.name)
 

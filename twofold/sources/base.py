@@ -94,4 +94,4 @@ def retry_corrupted(what: str, work: Callable[[], T]) -> T:
             return work()
         except CorruptionError as error:
             last = error
-    raise SourceError(f"{what}: {last} (tried {TRIES} times)") from None
+    raise SourceError(f"{what}: {last} (tried {TRIES} times)", transient=True) from None

@@ -8,6 +8,8 @@ import io
 import os
 from typing import Any, NamedTuple
 
+from botocore.exceptions import NoCredentialsError, PartialCredentialsError
+
 from twofold.core.errors import SourceError, first_line
 from twofold.sources.base import CorruptionError, FetchedFile, retry_corrupted
 
@@ -72,7 +74,7 @@ class DvcObjectStore(NamedTuple):
             data = connection.fs.cat_file(path)
         except FileNotFoundError:
             raise SourceError(f"{what} (md5 {md5}) is not in the DVC remote {self.remote}; dvc push it") from None
-        except PermissionError as error:
+        except (PermissionError, NoCredentialsError, PartialCredentialsError) as error:
             raise SourceError(f"{what}: the DVC remote {self.remote} denies access: {first_line(error)}") from None
         except Exception as error:  # each kind of remote raises its own errors
             raise CorruptionError(f"the DVC remote {self.remote}: {first_line(error)}") from None

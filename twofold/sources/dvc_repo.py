@@ -25,7 +25,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
-from twofold.core.errors import DataError, SourceError, first_line
+from twofold.core.errors import DataError, SourceError, first_line, is_transient
 from twofold.core.progress import say
 from twofold.sources.base import FetchedFile, FileRequest, IgnoredFile, Listing
 from twofold.sources.dvc_objects import DvcObjectStore
@@ -126,7 +126,8 @@ class DvcSource:
                         requests += self._list_output(repo, out)
                 return requests
         except DvcException as error:
-            raise SourceError(f"{self.name}: {first_line(error)}{_format_causes(error)}") from None
+            reason = f"{first_line(error)}{_format_causes(error)}"
+            raise SourceError(f"{self.name}: {reason}", transient=is_transient(error)) from None
 
     def _request(self, path: str, etag: str) -> list[FileRequest]:
         """Return the request for a path of the repository; nothing if it is not below the source's path."""

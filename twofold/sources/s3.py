@@ -24,7 +24,7 @@ from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, 
 from botocore.httpchecksum import StreamingChecksumBody
 from urllib3.exceptions import HTTPError
 
-from twofold.core.errors import SourceError, first_line
+from twofold.core.errors import SourceError, first_line, is_transient
 from twofold.sources.base import CorruptionError, FetchedFile, FileRequest, IgnoredFile, Listing, retry_corrupted
 from twofold.sources.labels import LABELS, is_hidden, list_labelled, refuse_name
 from twofold.storage.s3_client import create_client, explain_error, map_in_threads, parse_address
@@ -162,13 +162,13 @@ class S3Source:
         try:
             return retry_corrupted(what, work)
         except ClientError as error:
-            raise SourceError(f"{what}: {explain_error(error)}") from None
+            raise SourceError(f"{what}: {explain_error(error)}", transient=is_transient(error)) from None
         except (NoCredentialsError, PartialCredentialsError):
             keys = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
             raise SourceError(f"{what}: no credentials for S3 in the environment; set {keys}") from None
         except (BotoCoreError, HTTPError, OSError, ValueError) as error:
-            # botocore has already retried where that could help.
-            raise SourceError(f"{what}: {first_line(error)}") from None
+            # botocore has already retried for some seconds where that could help.
+            raise SourceError(f"{what}: {first_line(error)}", transient=is_transient(error)) from None
 
     def _client(self) -> Any:
         # One per process: processes that share a connection would mix up their responses.

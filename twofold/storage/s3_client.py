@@ -14,7 +14,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from twofold.core.errors import DataError, SourceError
+from twofold.core.errors import DataError, SourceError, is_transient
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -101,4 +101,5 @@ def explain_error(error: ClientError) -> str:
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
     if status == 412 or code in ("PreconditionFailed", "412"):
         return "replaced while it was read; run again when nobody writes there"
-    return f"{_EXPLANATIONS.get(code, 'refused by the server')} ({code or 'no code'}, HTTP {status})"
+    unknown = "the server failed or is overloaded" if is_transient(error) else "refused by the server"
+    return f"{_EXPLANATIONS.get(code, unknown)} ({code or 'no code'}, HTTP {status})"

@@ -22,7 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from twofold.core.errors import RegistryError
 from twofold.tracking.runs import Run, readable_file_errors
-from twofold.tracking.store import MlflowStore, permission_error, without_credentials
+from twofold.tracking.store import MlflowStore, explain_error, may_pass, without_credentials
 from twofold.tracking.urls import is_foreign_server
 
 KEY = "twofold.key"  # of a candidate: digest of model, decision and test images
@@ -92,10 +92,13 @@ def download(store: MlflowStore, model: LoggedModel, folder: Path) -> Path:
     try:
         return Path(download_artifacts(place, dst_path=str(folder), tracking_uri=store.uri))
     except (MlflowException, OSError, BotoCoreError, ClientError) as error:
-        reason = without_credentials(permission_error(error) or str(error))
-        raise RegistryError(
-            f"the files of logged model {model.model_id} cannot be fetched from {without_credentials(place)}: {reason}"
-        ) from error
+        raise fetch_error(f"the files of logged model {model.model_id}", place, error) from error
+
+
+def fetch_error(what: str, place: str, error: Exception) -> RegistryError:
+    """Return the error that files cannot be fetched from their location."""
+    message = f"{what} cannot be fetched from {without_credentials(place)}: {explain_error(error)}"
+    return RegistryError(message, transient=may_pass(error))
 
 
 def refuse_foreign_server(store: MlflowStore, place: str) -> None:

@@ -19,7 +19,15 @@ from requests import RequestException
 
 from twofold.core.errors import ArtifactError, RegistryError
 from twofold.tracking.live_run import PARENT
-from twofold.tracking.store import DIGEST, MlflowStore, log_metrics, permission_error, runs_with, without_credentials
+from twofold.tracking.store import (
+    DIGEST,
+    MlflowStore,
+    explain_error,
+    log_metrics,
+    may_pass,
+    runs_with,
+    without_credentials,
+)
 
 RUN_KEY = "twofold.run_key"  # digest of the model's key and of all parameters
 OUTCOME = "twofold.outcome"  # digest of the verdict; set last, so a run that has it is complete
@@ -113,7 +121,8 @@ def fetch_file(store: MlflowStore, run_id: str, path: str, folder: Path) -> Path
     try:
         return Path(store.client.download_artifacts(run_id, path, str(folder)))
     except (MlflowException, OSError, BotoCoreError, ClientError) as error:
-        raise RegistryError(f"{path} of run {run_id} cannot be fetched: {error}") from error
+        message = f"{path} of run {run_id} cannot be fetched: {error}"
+        raise RegistryError(message, transient=may_pass(error)) from error
 
 
 def log_folder(store: MlflowStore, run: Run, folder: Path, name: str) -> None:
@@ -130,10 +139,10 @@ def readable_file_errors(store: MlflowStore) -> Iterator[None]:
     except RequestException:
         raise  # from MLflow's own server; `store.readable_errors` explains it better
     except (OSError, BotoCoreError, ClientError, Boto3Error) as error:
-        reason = without_credentials(permission_error(error) or str(error))
         raise RegistryError(
-            f"MLflow at {without_credentials(store.uri)}: its file storage did not accept the files: {reason}; once it "
-            "does, run register again: it continues from here"
+            f"MLflow at {without_credentials(store.uri)}: its file storage did not accept the files: "
+            f"{explain_error(error)}; once it does, run register again: it continues from here",
+            transient=may_pass(error),
         ) from error
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from twofold.core.errors import RegistryError
+from twofold.core.errors import TRANSIENT_STATUSES, RegistryError, is_transient
 from twofold.tracking.urls import is_foreign_server
 from twofold.tracking.urls import without_credentials as without_credentials
 
@@ -33,6 +33,12 @@ _OBJECTS = {
 }
 _READS = {"get", "get-by-name", "get-download-uri", "get-history", "get-latest-versions", "list", "search"}
 _ENDPOINT = re.compile(r"/mlflow(?:-artifacts)?/([a-z-]+)(?:/([a-z-]+)(?=[\s?]|$))?")
+# In messages of MLflow's client, which may report several files at once: an answer's status, a server's own failure
+# (but no answer that MLflow did not write), and a request without an answer.
+_STATUS = re.compile(r"error code (\d{3}) != |\b(\d{3}) (?:Client|Server) Error|too many (\d{3}) error responses")
+_FAILURE = re.compile(r"(?:INTERNAL_ERROR|TEMPORARILY_UNAVAILABLE|RE\w+_(?:EXCEEDED|EXHAUSTED)): (?!Response: )")
+_NO_ANSWER = re.compile(r"Max retries exceeded|Read timed out|Connection aborted")
+_PAGE = re.compile(r"<(?:!doctype )?html.*?<title>\s*(.*?)\s*</title>.*", re.IGNORECASE | re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -90,6 +96,15 @@ def silence_mlflow() -> None:
     os.environ.setdefault("MLFLOW_UV_AUTO_DETECT", "false")
 
 
+def report_first_answers() -> None:
+    """Let MLflow's client report a server's error answer at once, where it asks again for minutes and then hides it."""
+    silence_mlflow()
+    from mlflow.utils import request_utils, rest_utils
+
+    send, codes = rest_utils.http_request, request_utils._TRANSIENT_FAILURE_RESPONSE_CODES
+    send.__defaults__ = tuple(frozenset() if value is codes else value for value in send.__defaults__ or ())
+
+
 def _client(uri: str) -> "MlflowClient":
     from mlflow import MlflowClient
 
@@ -107,7 +122,22 @@ def readable_errors(uri: str) -> Iterator[None]:
         yield
     # MLflow sends files with requests and does not wrap the errors of these transfers.
     except (MlflowException, RequestException, SQLAlchemyError) as error:
-        raise RegistryError(without_credentials(f"MLflow at {uri}: {permission_error(error) or error}")) from error
+        message = f"MLflow at {without_credentials(uri)}: {explain_error(error)}"
+        raise RegistryError(message, transient=may_pass(error)) from error
+
+
+def explain_error(error: Exception) -> str:
+    """Return what an error of MLflow, or of the bucket behind it, says, in one line and without credentials."""
+    return without_credentials(permission_error(error) or " ".join(_PAGE.sub(r"\1", str(error)).split()))
+
+
+def may_pass(error: Exception) -> bool:
+    """Whether an error of MLflow, or of the bucket behind it, is transient; a refusal is not."""
+    text = str(error)
+    statuses = {int(number) for match in _STATUS.findall(text) for number in match if number}
+    if statuses:
+        return statuses <= TRANSIENT_STATUSES
+    return bool(_FAILURE.match(text)) or is_transient(ConnectionError(text) if _NO_ANSWER.search(text) else error)
 
 
 def experiment(store: MlflowStore, name: str) -> str:

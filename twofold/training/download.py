@@ -9,7 +9,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 
-from twofold.core.errors import WeightsError
+from twofold.core.errors import WeightsError, is_transient
 from twofold.core.progress import EVERY, say
 
 FIRST_BYTE = 8.0  # seconds, including name lookup and handshakes
@@ -31,7 +31,8 @@ def download(url: str, sha256: str) -> bytes:
         if not found.startswith(sha256):
             raise OSError(f"received {len(content):,} bytes with SHA-256 {found}, expected {sha256}; not kept")
     except (OSError, http.client.HTTPException) as error:
-        raise WeightsError(f"{url}: could not be downloaded: {error or type(error).__name__}") from None
+        reason = f"could not be downloaded: {error or type(error).__name__}"
+        raise WeightsError(f"{url}: {reason}", transient=is_transient(error)) from None
     return content
 
 
@@ -69,7 +70,9 @@ def _read(url: str, chunks: "queue.Queue[bytes | Exception]") -> None:
         chunks.put(b"")
     except urllib.error.HTTPError as error:
         error.close()
-        chunks.put(OSError(f"the server answered {error.code} {error.reason}"))
+        refused = OSError(f"the server answered {error.code} {error.reason}")
+        refused.__cause__ = error
+        chunks.put(refused)
     except (OSError, http.client.HTTPException) as error:
         chunks.put(error)
     except ValueError as error:

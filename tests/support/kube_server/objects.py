@@ -48,6 +48,14 @@ def claim(name: str, phase: str = "Bound") -> dict[str, Any]:
     return create("PersistentVolumeClaim", name, spec=spec, status=status)
 
 
+def controller_settings(policy: str | None) -> dict[str, Any]:
+    """Argo's settings as KFP 2.17 writes them; without a policy, none is set for templates."""
+    defaults = f"spec:\n  templateDefaults:\n    retryStrategy: {{limit: '2', retryPolicy: {policy}}}\n"
+    data = {"executor": "imagePullPolicy: IfNotPresent\n"} | ({"workflowDefaults": defaults} if policy else {})
+    made = create("ConfigMap", "workflow-controller-configmap", data=data)
+    return made | {"metadata": made["metadata"] | {"namespace": "kubeflow"}}
+
+
 def pod(name: str, **labels: str) -> dict[str, Any]:
     """A pod; `__` in a label's name stands for `/`."""
     container = {"name": "main", "image": "registry.example/twofold-train:1"}
@@ -58,6 +66,7 @@ def pod(name: str, **labels: str) -> dict[str, Any]:
 def fill(kube: Kube, resources: Resources) -> None:
     """Put everything that the pipeline needs into a cluster."""
     kube.add(namespace(NAMESPACE))
+    kube.add(controller_settings("OnError"))
     kube.add(node("cpu-1"))
     kube.add(node("gpu-1", gpus=2, taints=("nvidia.com/gpu=present:NoSchedule",)))
     for each in resources.secrets.values():

@@ -18,7 +18,7 @@ import kubernetes_validate
 SCHEMA = "1.33"
 TOKEN = "token-of-the-cluster"
 PLURALS = {"Node": "nodes", "Namespace": "namespaces", "Secret": "secrets", "Pod": "pods"}
-PLURALS |= {"PersistentVolumeClaim": "persistentvolumeclaims"}
+PLURALS |= {"PersistentVolumeClaim": "persistentvolumeclaims", "ConfigMap": "configmaps"}
 CLUSTER_SCOPED = ("Node", "Namespace")
 
 

@@ -111,7 +111,7 @@ class Step(StrictModel):
     node_affinity: list[NodeAffinityTerm] = Field(default_factory=list, description="terms of which one must hold")
     tolerations: list[Toleration] = Field(default_factory=list, description="taints that the pod tolerates")
     timeout: Duration = Field(description="time limit of each try, such as 6h")
-    retries: Retries = Field(description="retries after a failure, with exponential backoff")
+    retries: Retries = Field(description="retries of a lost pod, by Argo; a step that fails is not tried again")
 
 
 class RunLimits(StrictModel):

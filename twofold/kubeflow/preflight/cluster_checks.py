@@ -15,7 +15,7 @@ from kubernetes import config
 from kubernetes.client import ApiClient, ApiException, CoreV1Api
 from kubernetes.config import ConfigException
 from urllib3.exceptions import HTTPError
-from yaml import YAMLError
+from yaml import YAMLError, safe_load
 
 from twofold.kubeflow.definition.images import Images
 from twofold.kubeflow.definition.resources import Resources, Secret, Volume
@@ -25,6 +25,7 @@ from twofold.orchestration.preflight_findings import Finding, failure, not_check
 TIMEOUT = 10  # seconds for an answer
 LEVEL = "pod-security.kubernetes.io/enforce"
 ASK_ADMIN = "ask the cluster's administrator, or use --in-cluster"
+CONTROLLER = ("workflow-controller-configmap", "kubeflow")  # Argo's settings, and KFP's own namespace
 
 
 class ClusterLocation(NamedTuple):
@@ -63,7 +64,8 @@ def cluster_findings(place: ClusterLocation, resources: Resources, images: Image
         reason = f"no kubeconfig: {error}".splitlines()[0]
         return [not_checked("cluster", reason, "name one with --kubeconfig and --context, or use --in-cluster")]
     cluster = _Cluster(CoreV1Api(client), place.namespace)
-    checks: list[Callable[[], Iterator[Finding]]] = [cluster.check_namespace, partial(cluster.check_nodes, resources)]
+    checks: list[Callable[[], Iterator[Finding]]] = [cluster.check_namespace, cluster.check_retries]
+    checks.append(partial(cluster.check_nodes, resources))
     checks += [partial(cluster.check_secret, secret) for secret in resources.secrets.values()]
     checks += [partial(cluster.check_claim, volume) for volume in resources.volumes]
     checks.append(partial(cluster.check_pull_secrets, resources.image_pull_secrets, images))
@@ -129,6 +131,30 @@ class _Cluster:
             yield warning(check, f"the namespace enforces {f'`{level}`' if level else 'nothing'}", remedy)
         else:
             yield ok(check, "the namespace enforces `restricted`, which the pods meet")
+
+    def check_retries(self) -> Iterator[Finding]:
+        """Which of the retries in the resources file will happen: Argo's settings decide."""
+        check = "retries"
+        found = self._read(check, self.api.read_namespaced_config_map, *CONTROLLER)
+        if found is None:
+            yield not_checked(check, f"no {CONTROLLER[0]} in the namespace {CONTROLLER[1]}", ASK_ADMIN)
+            return
+        try:
+            values = safe_load((found.data or {}).get("workflowDefaults", "")) or {}
+            for key in ("spec", "templateDefaults", "retryStrategy"):
+                values = values.get(key, {})
+            policy = values.get("retryPolicy", "OnFailure")  # Argo's own default
+        except (YAMLError, AttributeError):
+            policy = "unknown"
+        if policy == "OnError":
+            yield ok(check, "a lost pod is tried again; a step that fails or exceeds its time limit is not")
+            return
+        happens = {
+            "Always": "failed steps are tried again too, bad data included, and tries multiply over the nested DAGs",
+            "OnFailure": "failed steps are tried again, bad data included; a lost pod is not",
+        }
+        text = f"{CONTROLLER[0]}: retryPolicy is {policy}: {happens.get(policy, 'a lost pod may end the run')}"
+        yield warning(check, text, "set OnError in workflowDefaults: spec.templateDefaults.retryStrategy, as KFP does")
 
     def check_nodes(self, resources: Resources) -> Iterator[Finding]:
         found = self._read("nodes", self.api.list_node)

@@ -5,7 +5,15 @@ import pytest
 from tests.support.doctor_case import ROOT, case, line
 from tests.support.kfp_server.case import check_out
 from tests.support.kfp_server.server import Fault
-from tests.support.kube_server.objects import NAMESPACE, claim, namespace, node, pull_secret, secret
+from tests.support.kube_server.objects import (
+    NAMESPACE,
+    claim,
+    controller_settings,
+    namespace,
+    node,
+    pull_secret,
+    secret,
+)
 from tests.support.kube_server.server import kubeconfig
 from twofold.cli.kfp.command import main
 from twofold.kubeflow.definition.resources import load_resources
@@ -18,6 +26,7 @@ FORBIDDEN = {
     "secrets": "secret twofold-s3",
     "persistentvolumeclaims": "claim twofold-data",
     "namespaces": f"namespace {NAMESPACE}",
+    "configmaps": "retries",
 }
 
 
@@ -39,7 +48,7 @@ def test_in_a_complete_cluster_nothing_fails_and_what_a_laptop_cannot_check_is_n
     for check in ("S3 from the pods", "MLflow from the pods", "ingest.source", "user and folders", "GPU in the pod"):
         assert line(printed, check)[0] == "not checked from here", check
         assert "--in-cluster" in line(printed, check)[2]
-    assert printed.splitlines()[-1] == "17 ok, 7 not checked from here"
+    assert printed.splitlines()[-1] == "18 ok, 7 not checked from here"
 
 
 def test_no_secret_is_printed_and_secrets_are_read_by_name_only(cluster, monkeypatch):
@@ -215,6 +224,32 @@ def test_without_the_namespace_nothing_in_it_is_checked(cluster):
     printed = cluster.run(status=1)
     assert line(printed, f"namespace {NAMESPACE}")[0] == "failure"
     assert "claim" not in printed
+
+
+@pytest.mark.parametrize(
+    ("policy", "level", "text"),
+    [
+        ("OnError", "ok", "a lost pod is tried again; a step that fails or exceeds its time limit is not"),
+        (None, "warning", "retryPolicy is OnFailure: failed steps are tried again, bad data included"),
+        ("OnFailure", "warning", "a lost pod is not"),
+        ("Always", "warning", "tries multiply over the nested DAGs"),
+        ("OnTransientError", "warning", "retryPolicy is OnTransientError: a lost pod may end the run"),
+        ("[", "warning", "retryPolicy is unknown"),
+    ],
+)
+def test_which_retries_happen_depends_on_the_settings_of_argo(cluster, policy, level, text):
+    cluster.kube.add(controller_settings(policy))
+    printed = cluster.run()
+    found = line(printed, "retries")
+    assert found[0] == level
+    assert text in found[1]
+    assert ("OnError" in found[2]) == (level == "warning")
+
+
+def test_without_kubeflows_own_namespace_the_retries_are_not_checked(cluster):
+    cluster.kube.remove("ConfigMap", "workflow-controller-configmap")
+    level, text, _ = line(cluster.run(), "retries")
+    assert (level, text) == ("not checked from here", "no workflow-controller-configmap in the namespace kubeflow")
 
 
 @pytest.mark.parametrize(("plural", "check"), FORBIDDEN.items())
