@@ -38,7 +38,7 @@ _ENDPOINT = re.compile(r"/mlflow(?:-artifacts)?/([a-z-]+)(?:/([a-z-]+)(?=[\s?]|$
 _STATUS = re.compile(r"error code (\d{3}) != |\b(\d{3}) (?:Client|Server) Error|too many (\d{3}) error responses")
 _FAILURE = re.compile(r"(?:INTERNAL_ERROR|TEMPORARILY_UNAVAILABLE|RE\w+_(?:EXCEEDED|EXHAUSTED)): (?!Response: )")
 _NO_ANSWER = re.compile(r"Max retries exceeded|Read timed out|Connection aborted")
-_PAGE = re.compile(r"<(?:!doctype )?html.*?<title>\s*(.*?)\s*</title>.*", re.IGNORECASE | re.DOTALL)
+_PAGE = re.compile(r"<(?:!doctype )?html.*?<title>\s*(.*?)\s*</title>[^']*", re.IGNORECASE | re.DOTALL)
 
 
 @dataclass(frozen=True)

@@ -67,6 +67,8 @@ def _read(url: str, chunks: "queue.Queue[bytes | Exception]") -> None:
                 if received > LARGEST:
                     raise OSError(f"more than {LARGEST:,} bytes")
                 chunks.put(chunk)
+            if response.length:
+                raise http.client.IncompleteRead(b"", response.length)
         chunks.put(b"")
     except urllib.error.HTTPError as error:
         error.close()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.support.s3_case import LIMIT, png, tree
-from tests.support.tools.s3_faults import ERROR, Faults, between
+from tests.support.tools.faulty_proxy import ERROR, Faults, between
 from twofold.core.errors import SourceError
 from twofold.sources import s3 as module
 from twofold.sources.s3 import S3Source

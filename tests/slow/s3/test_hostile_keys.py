@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.makers import file_bytes, make_folder
 from tests.support.s3_case import fill, png, run
-from tests.support.tools.s3_faults import XML, between
+from tests.support.tools.faulty_proxy import XML, between
 from twofold.core.artifacts import read_csv
 from twofold.core.errors import DataError, SourceError
 from twofold.sources.factory import open_source

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.makers import file_bytes, make_folder
 from tests.support.s3_case import LIMIT, fill, png, run
-from tests.support.tools.s3_faults import between
+from tests.support.tools.faulty_proxy import between
 from tests.support.tools.servers import LISTER, SECRET
 from twofold.core.artifacts import read_csv
 from twofold.core.errors import DataError, SourceError

@@ -4,9 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from tests.support.makers import encode, make_folder, pixels
 from twofold.core.artifacts import digest
+from twofold.core.errors import SourceError
+from twofold.orchestration import task
 from twofold.orchestration.params_file import load_yaml
 from twofold.orchestration.task import check_parameters_and_source, copy_output, digest_of, run_step, write_output
 from twofold.sources.local_folder import FolderSource
@@ -45,7 +48,8 @@ def as_kubeflow_sends_it(values):
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch):
-    for name in ("KUBERNETES_SERVICE_HOST", "MLFLOW_TRACKING_URI", "TWOFOLD_SOURCE_VERSION", "SOME_VARIABLE"):
+    own = ("TWOFOLD_SOURCE_VERSION", "SOME_VARIABLE", "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT")
+    for name in ("KUBERNETES_SERVICE_HOST", "MLFLOW_TRACKING_URI", *own):
         # Set, then removed, so that monkeypatch restores what a task sets.
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
@@ -210,6 +214,79 @@ def test_an_unchanged_source_is_ingested_refused_files_included(section, places,
     section |= {"max_bytes": 1_000_000, "max_refused_fraction": 0.5}
     version = read_source_version(FolderSource(folder), section["max_bytes"])
     assert run_step(ingest, section, {}, {"TWOFOLD_SOURCE_VERSION": version}, **places, audit=audit)
+
+
+def failing(errors):
+    """A step that raises one error after the other, then succeeds; and the seconds that it was waited for."""
+
+    def step(params, *, raw, metrics):
+        """Fail, or write something."""
+        if errors:
+            raise errors.pop(0)
+        raw.parent.mkdir()
+        raw.write_text("there")
+        metrics.write_text("{}")
+
+    step.__name__ = "ingest"
+    return step
+
+
+@pytest.fixture
+def waits(monkeypatch):
+    seconds = []
+    monkeypatch.setattr(task.time, "sleep", seconds.append)
+    return seconds
+
+
+FULL = "CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has a total capacity of 79.25 GiB."
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (SourceError("s3://images: it is busy\nlook there", transient=True), "s3://images: it is busy"),
+        (torch.OutOfMemoryError(FULL), f"the GPU's memory is full: {FULL}; free it"),
+        (
+            RuntimeError("CUDA error: out of memory\nCompile with"),
+            "the GPU's memory is full: CUDA error: out of memory;",
+        ),
+    ],
+)
+def test_a_transient_error_is_told_and_the_step_is_tried_again(section, places, capsys, waits, error, message):
+    expected = run_step(failing([]), section, {}, {}, **places)
+    for path in places.values():
+        Path(path).unlink()
+    Path(places["raw"]).parent.rmdir()
+    assert run_step(failing([error, error]), section, {}, {}, **places) == expected
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.startswith(f"twofold ingest: {message}") for line in lines] == [True, True]
+    assert lines[0].endswith("; trying again in 10 s (try 2 of 5)")
+    assert lines[1].endswith("; trying again in 20 s (try 3 of 5)")
+    assert waits == [10, 20]
+
+
+def test_after_five_tries_a_transient_error_ends_the_task(section, places, capsys, waits):
+    errors = [SourceError("s3://images: it is busy", transient=True)] * 6
+    with pytest.raises(SystemExit) as failed:
+        run_step(failing(errors), section, {}, {}, **places)
+    assert failed.value.code == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[-1] == "twofold ingest: error: after 5 tries: s3://images: it is busy"
+    assert (len(lines), len(errors), waits) == (5, 1, [10, 20, 40, 80])
+
+
+@pytest.mark.parametrize("error", [SourceError("s3://images: no such bucket"), RuntimeError("a bug")])
+def test_another_error_is_not_tried_again(section, places, waits, error):
+    with pytest.raises((SystemExit, RuntimeError)):
+        run_step(failing([error]), section, {}, {}, **places)
+    assert waits == []
+
+
+def test_what_a_failed_try_held_on_the_gpu_is_freed_before_the_next(section, places, monkeypatch, waits):
+    freed = []
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: freed.append(len(waits)))
+    run_step(failing([torch.OutOfMemoryError(FULL)]), section, {}, {}, **places)
+    assert freed == [0]
 
 
 def test_pages_are_copied_whole_or_not_at_all(alone, capsys):

@@ -1,8 +1,10 @@
 """Explanations of a server's refusals, from messages of MLflow 3.17.2's client (a real server is tested in slow)."""
 
 import pytest
+from mlflow.exceptions import MlflowException, RestException
+from requests import HTTPError
 
-from twofold.tracking.store import explain_refusal
+from twofold.tracking.store import explain_error, explain_refusal, may_pass
 
 API = "API request to endpoint /api/2.0/mlflow/{} failed with error code 403 != 200. Response body: 'Permission denied'"
 FILE = "403 Client Error: FORBIDDEN for url: http://mlflow:5000/api/2.0/mlflow-artifacts/artifacts/1/a/page.html"
@@ -61,3 +63,39 @@ def test_a_rejected_login_names_the_variables(code, text, monkeypatch):
 )
 def test_other_errors_are_not_explained(code, text):
     assert explain_refusal(code, text) is None
+
+
+ENDPOINT = "API request to endpoint /api/2.0/mlflow/runs/get failed with error code {} != 200. Response body: 'no'"
+LOST = "API request to http://mlflow:5000/x failed with exception Pool: Max retries exceeded with url: /x ({})"
+SEVERAL = "The following failures occurred while downloading one or more artifacts from x:\n##### File a #####\n{}\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "transient"),
+    [
+        (MlflowException(ENDPOINT.format(502)), True),
+        (MlflowException(ENDPOINT.format(413)), False),
+        (MlflowException(LOST.format("Caused by NewConnectionError: Connection refused")), True),
+        (MlflowException(LOST.format("Caused by ResponseError('too many 503 error responses')")), True),
+        (MlflowException(LOST.format("Caused by SSLError: CERTIFICATE_VERIFY_FAILED")), False),
+        (MlflowException(SEVERAL.format("500 Server Error: no for url: x")), True),
+        (MlflowException(SEVERAL.format("500 Server Error: no for url: x\n404 Client Error: no for url: y")), False),
+        (MlflowException("the model has no flavor"), False),
+        (HTTPError("503 Server Error: no for url: x"), True),
+        (HTTPError("403 Client Error: FORBIDDEN for url: x"), False),
+        (RestException({"error_code": "INTERNAL_ERROR", "message": "the database is away"}), True),
+        (RestException({"error_code": "REQUEST_LIMIT_EXCEEDED", "message": "slowly"}), True),
+        (RestException({"error_code": "RESOURCE_DOES_NOT_EXIST", "message": "no run"}), False),
+        (RestException({"error_code": "PERMISSION_DENIED", "message": "Permission denied"}), False),
+        (RestException({"detail": "Not Found"}), False),
+    ],
+    ids=str,
+)
+def test_a_server_that_fails_or_is_busy_may_pass_and_a_refusal_may_not(error, transient):
+    assert may_pass(error) == transient
+
+
+def test_a_page_of_html_becomes_its_title_in_one_line():
+    page = "<!doctype html>\n<html lang=en>\n<title>500 Internal Server Error</title>\n<h1>Internal</h1>\n<p>Either."
+    error = MlflowException(f"error code 500 != 200. Response body: '{page}'\n")
+    assert explain_error(error) == "error code 500 != 200. Response body: '500 Internal Server Error'"

@@ -20,8 +20,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):
         type(self).asked += 1
-        if self.path == "/missing":
-            self.send_error(404)
+        if self.path in ("/missing", "/busy"):
+            self.send_error(404 if self.path == "/missing" else 503)
             return
         self.send_response(200)
         self.send_header("Content-Length", str(len(CONTENT)))
@@ -58,8 +58,9 @@ def test_the_bytes_are_returned(alone, server):
 
 def test_a_silent_server_times_out_in_seconds(alone, silent):
     begin = time.monotonic()
-    with pytest.raises(WeightsError, match="received nothing"):
+    with pytest.raises(WeightsError, match="received nothing") as caught:
         download.download(silent, SHA256)
+    assert caught.value.transient
     assert 0.5 <= time.monotonic() - begin < 3
 
 
@@ -70,13 +71,19 @@ def test_the_real_timeouts_are_short():
 
 
 @pytest.mark.parametrize(
-    ("path", "sha256", "said"),
-    [("/missing", SHA256, "404"), ("/half", SHA256, "expected|Incomplete"), ("/whole", "0" * 64, "expected 0000")],
+    ("path", "sha256", "said", "transient"),
+    [
+        ("/missing", SHA256, "404", False),
+        ("/busy", SHA256, "the server answered 503", True),
+        ("/half", SHA256, "Incomplete", True),
+        ("/whole", "0" * 64, "expected 0000", False),
+    ],
 )
-def test_a_wrong_file_is_rejected_and_downloaded_again(alone, server, path, sha256, said):
+def test_a_wrong_file_is_rejected_and_downloaded_again(alone, server, path, sha256, said, transient):
     for _ in range(2):
-        with pytest.raises(WeightsError, match=said):
+        with pytest.raises(WeightsError, match=said) as caught:
             download.download(server + path, sha256)
+        assert caught.value.transient == transient
     assert Handler.asked == 2
 
 

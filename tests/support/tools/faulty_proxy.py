@@ -1,4 +1,4 @@
-"""A proxy between boto3 and an S3 server that injects faults of networks and object stores."""
+"""A proxy in front of an S3 or MLflow server that injects faults of networks and servers."""
 
 import http.client
 import http.server
@@ -17,15 +17,19 @@ class Proxy(http.server.BaseHTTPRequestHandler):
     def log_message(self, *_):
         pass
 
-    def do_GET(self):
+    def pass_on(self):
         self.server.calls += 1
+        sent = self.read_body()
         address = urlsplit(self.server.behind)
         onward = http.client.HTTPConnection(address.hostname, address.port)
         # Keep the Host header: the signature covers it.
-        onward.putrequest("GET", self.path, skip_host=True, skip_accept_encoding=True)
+        onward.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
         for name, value in self.headers.items():
-            onward.putheader(name, value)
-        onward.endheaders()
+            if name.lower() != "transfer-encoding":
+                onward.putheader(name, value)
+        if "Transfer-Encoding" in self.headers:
+            onward.putheader("Content-Length", len(sent))
+        onward.endheaders(sent)
         answer = onward.getresponse()
         headers = {k.lower(): v for k, v in answer.getheaders() if k.lower() not in ("connection", "transfer-encoding")}
         status, body = answer.status, answer.read()
@@ -45,6 +49,16 @@ class Proxy(http.server.BaseHTTPRequestHandler):
         if int(headers["content-length"]) != len(body):
             self.close_connection = True
 
+    def read_body(self):
+        if "Transfer-Encoding" not in self.headers:
+            return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        body = b""
+        while size := int(self.rfile.readline(), 16):
+            body += self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+        return body
+
     def handle_one_request(self):
         try:
             super().handle_one_request()
@@ -52,14 +66,18 @@ class Proxy(http.server.BaseHTTPRequestHandler):
             self.close_connection = True
 
 
+for method in ("GET", "HEAD", "PUT", "POST", "PATCH", "DELETE"):
+    setattr(Proxy, f"do_{method}", Proxy.pass_on)
+
+
 @contextmanager
-def between(behind, fault, monkeypatch):
-    """Run a proxy with a fault, and put its address into the environment."""
+def between(behind, fault, monkeypatch, variable="AWS_ENDPOINT_URL"):
+    """Run a proxy with a fault, and put its address into an environment variable."""
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Proxy)
     server.daemon_threads = True
     server.behind, server.fault, server.calls = behind, fault, 0
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setenv(variable, f"http://127.0.0.1:{server.server_port}")
     try:
         yield server
     finally:
