@@ -1,19 +1,25 @@
 """Transient errors of real servers, behind a proxy that fails: tried again by the task; permanent ones are not."""
 
-import functools
-import re
-import time
-from contextlib import contextmanager
-
 import boto3
 import pytest
 from mlflow import MlflowClient
 
 from tests.support import registration_case as case
 from tests.support.makers import UNJUDGED, make_folder
+from tests.support.outage_case import (
+    MLFLOW_KINDS,
+    S3_KINDS,
+    TRIES,
+    Counted,
+    Outage,
+    assert_given_up,
+    assert_permanent,
+    assert_told_once,
+    failing,
+    told,
+)
 from tests.support.s3_case import fill
-from tests.support.tools.faulty_proxy import ERROR, XML, between
-from tests.support.tools.servers import KEY, LISTER, SECRET, free_port, mlflow, s3
+from tests.support.tools.servers import KEY, LISTER, SECRET, mlflow, s3
 from twofold.core.artifacts import read_json
 from twofold.orchestration import task
 from twofold.registry import lock
@@ -23,73 +29,6 @@ from twofold.steps.register import register
 from twofold.storage import s3_client
 
 pytestmark = pytest.mark.slow
-TRIES = 3
-JSON, HTML = {"content-type": "application/json"}, {"content-type": "text/html"}
-GATEWAY = b"<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>nginx</body>\r\n</html>\r\n"
-S3_KINDS = {
-    "500": (500, XML, ERROR.format("InternalError").encode()),
-    "503": (503, XML, ERROR.format("SlowDown").encode()),
-    "429": (429, XML, ERROR.format("TooManyRequests").encode()),
-    "RequestTimeout": (400, XML, ERROR.format("RequestTimeout").encode()),
-}
-MLFLOW_KINDS = {
-    "500": (500, JSON, b'{"error_code": "INTERNAL_ERROR", "message": "the database is full"}'),
-    "502": (502, HTML, GATEWAY),
-    "503": (503, JSON, b'{"error_code": "TEMPORARILY_UNAVAILABLE", "message": "the database is away"}'),
-    "429": (429, {}, b"slow down, please"),
-    "upload": (500, {}, b"Internal Server Error"),
-    "401": (401, {}, b"You are not authenticated"),
-    "403": (403, {}, b"Permission denied"),
-    "400": (400, JSON, b'{"error_code": "INVALID_PARAMETER_VALUE", "message": "no"}'),
-}
-
-
-class Outage:
-    """An outage that begins with the first request that matches; `only` these requests fail, or all later ones."""
-
-    def __init__(self, kind, begin="", only=False):
-        self.kind, self.begin, self.only = kind, begin, only
-        self.began = self.ended = False
-
-    def __call__(self, handler, listing, status, headers, body):
-        matches = bool(re.search(self.begin, f"{handler.command} {handler.path}"))
-        self.began = self.began or matches
-        if self.ended or not (matches if self.only else self.began):
-            return status, headers, body
-        if isinstance(self.kind, tuple):
-            return self.kind
-        if self.kind == "stall":
-            time.sleep(2.5)  # longer than the timeouts
-        elif self.kind == "reset":
-            handler.wfile.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % (2 * len(body) + 2) + body)
-        return None
-
-    def end(self):
-        self.ended = True
-
-
-@contextmanager
-def failing(behind, outage, monkeypatch, variable):
-    """Put an outage in front of a server, and the address into an environment variable."""
-    with between(behind, outage, monkeypatch, variable):
-        if outage.kind == "refused":
-            monkeypatch.setenv(variable, f"http://127.0.0.1:{free_port()}")
-            outage.end = functools.partial(monkeypatch.setenv, variable, behind)
-        yield
-
-
-class Counted:
-    """A step that counts its calls; at the second one, the outage ends."""
-
-    def __init__(self, step, end=lambda: None):
-        functools.update_wrapper(self, step)
-        self.step, self.end, self.calls = step, end, 0
-
-    def __call__(self, *arguments, **more):
-        self.calls += 1
-        if self.calls == 2:
-            self.end()
-        return self.step(*arguments, **more)
 
 
 @pytest.fixture(autouse=True)
@@ -97,8 +36,7 @@ def hurry(monkeypatch):
     monkeypatch.setattr(task, "PAUSE", 0.0)
     monkeypatch.setattr(task, "TRIES", TRIES)
     monkeypatch.setattr(base, "PAUSE", 0.0)
-    for name, value in (("ATTEMPTS", 1), ("READ_TIMEOUT", 1), ("CONNECT_TIMEOUT", 1)):
-        monkeypatch.setattr(s3_client, name, value)
+    monkeypatch.setattr(s3_client, "ATTEMPTS", 1)
     for name, seconds in (("LEASE", 0.5), ("HEARTBEAT", 0.1), ("MIN_PAUSE", 0.01), ("MAX_PAUSE", 0.05)):
         monkeypatch.setattr(lock, name, seconds)
     case.hurry(monkeypatch)
@@ -160,24 +98,6 @@ def judge(step, folder, candidate, **changes):
     return read_json(folder / "verdict")
 
 
-def told(capfd):
-    """The lines of the task on stderr, without the progress of the step."""
-    lines = [line for line in capfd.readouterr().err.splitlines() if re.match(r"twofold \w+: |Traceback", line)]
-    assert not any(line.startswith("Traceback") for line in lines)
-    return lines
-
-
-def assert_told_once(lines, pattern):
-    assert [bool(re.search(pattern, line)) for line in lines] == [True], lines
-    assert lines[0].endswith(f"; trying again in 0 s (try 2 of {TRIES})")
-
-
-def assert_given_up(lines, pattern):
-    assert [bool(re.search(pattern, line)) for line in lines] == [True] * TRIES, lines
-    assert f": error: after {TRIES} tries: " in lines[-1]
-    assert all("; trying again in 0 s (try " in line for line in lines[:-1])
-
-
 S3_OUTAGES = [
     ("500", "list-type", r"s3://images: the server failed or is overloaded \(InternalError, HTTP 500\)"),
     ("503", "list-type", r"s3://images: .*\(SlowDown, HTTP 503\)"),
@@ -233,8 +153,6 @@ MLFLOW_OUTAGES = [
 def test_an_outage_of_mlflow_that_passes_changes_no_result(
     server, candidates, tmp_path, monkeypatch, capfd, kind, begin, message
 ):
-    if kind == "stall":
-        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "2")
     outage = Outage(MLFLOW_KINDS.get(kind, kind), begin, only=kind == "upload")
     step = Counted(register)
     with failing(server, outage, monkeypatch, "MLFLOW_TRACKING_URI"):
@@ -254,8 +172,6 @@ def test_an_outage_of_mlflow_that_passes_changes_no_result(
 def test_an_outage_of_mlflow_that_stays_ends_with_one_line(
     server, candidates, tmp_path, monkeypatch, capfd, kind, begin, message
 ):
-    if kind == "stall":
-        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "2")
     step = Counted(register)
     outage = Outage(MLFLOW_KINDS.get(kind, kind), "" if kind == "503" else begin, only=kind == "upload")
     with failing(server, outage, monkeypatch, "MLFLOW_TRACKING_URI"), pytest.raises(SystemExit):
@@ -312,12 +228,3 @@ def test_errors_of_s3_that_stay_are_not_tried_again(bucket, tmp_path, monkeypatc
 def test_a_refusal_of_mlflow_is_not_tried_again(server, candidates, tmp_path, monkeypatch, capfd, kind, message):
     with failing(server, Outage(MLFLOW_KINDS[kind]), monkeypatch, "MLFLOW_TRACKING_URI"):
         assert_permanent(Counted(register), capfd, message, lambda step: judge(step, tmp_path, candidates[0]))
-
-
-def assert_permanent(step, capfd, message, run):
-    capfd.readouterr()
-    with pytest.raises(SystemExit):
-        run(step)
-    (line,) = told(capfd)
-    assert step.calls == 1
-    assert re.search(f"^twofold {step.__name__}: error: (?!after).*{message}", line), line

@@ -24,6 +24,7 @@ from twofold.orchestration.params_file import check_all, section_model
 from twofold.orchestration.step_cli import signature
 from twofold.sources.factory import open_source
 from twofold.sources.version import read_source_version
+from twofold.tracking.store import report_first_answers
 from twofold.tracking.urls import recorded_address
 
 T = TypeVar("T")
@@ -61,8 +62,6 @@ def run_step(
         section = check_section(section_model(name), name, params)
         _require_tracking_server(name)
         if name in TRACKED:
-            from twofold.tracking.store import report_first_answers
-
             report_first_answers()
         for argument, expected in digests.items():
             _check_input(argument, Path(paths[argument]), expected)
