@@ -5,15 +5,8 @@ import pytest
 from tests.support.doctor_case import ROOT, case, line
 from tests.support.kfp_server.case import check_out
 from tests.support.kfp_server.server import Fault
-from tests.support.kube_server.objects import (
-    NAMESPACE,
-    claim,
-    controller_settings,
-    namespace,
-    node,
-    pull_secret,
-    secret,
-)
+from tests.support.kube_server import objects
+from tests.support.kube_server.objects import NAMESPACE, claim, namespace, node, pull_secret, secret
 from tests.support.kube_server.server import kubeconfig
 from twofold.cli.kfp.command import main
 from twofold.kubeflow.definition.resources import load_resources
@@ -238,7 +231,7 @@ def test_without_the_namespace_nothing_in_it_is_checked(cluster):
     ],
 )
 def test_which_retries_happen_depends_on_the_settings_of_argo(cluster, policy, level, text):
-    cluster.kube.add(controller_settings(policy))
+    cluster.kube.add(objects.controller_settings(policy))
     printed = cluster.run()
     found = line(printed, "retries")
     assert found[0] == level
