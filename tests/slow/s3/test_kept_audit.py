@@ -1,5 +1,7 @@
 """A step that ends by an audit policy on Kubeflow leaves its page in the cache's bucket, and notify names it."""
 
+from pathlib import Path
+
 import pytest
 
 from tests.support.channel import channel
@@ -9,6 +11,7 @@ from twofold.orchestration.params_file import load_yaml
 from twofold.orchestration.task import run_step
 from twofold.steps.ingest import ingest
 
+ROOT = Path(__file__).resolve().parents[3]
 pytestmark = pytest.mark.slow
 RUN = "0b5e1c6e-0d1f-4f6e-9f62-0c7a64e7a0f1"
 
@@ -18,7 +21,7 @@ def test_the_page_of_a_failed_ingest_is_kept_and_its_address_is_told(store, tmp_
     monkeypatch.setenv("TWOFOLD_CACHE", "s3://kept/team")
     folder = make_folder(tmp_path / "images", per_class=10)
     (folder / "bad" / "copy.png").write_bytes((folder / "good" / "00000.png").read_bytes())
-    section = load_yaml("tests/params.yaml")["ingest"] | {"source": str(folder), "positive": "bad"}
+    section = load_yaml(ROOT / "tests" / "params.yaml")["ingest"] | {"source": str(folder), "positive": "bad"}
     section["audit"] = section["audit"] | {"both_labels": "fail"}
     place = tmp_path / "v2" / "twofold-training" / RUN / "ingest" / "9a1b"
     with pytest.raises(SystemExit):
