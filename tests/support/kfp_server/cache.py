@@ -1,7 +1,7 @@
 """Which tasks of a run a server takes from its cache, by the key that a real one was seen to use.
 
-The key holds parameters, image, command, environment, volume claims, and the *id* of each input artifact. A task that
-runs gives its artifacts new ids; a hit hands on the old ones. What a task writes is a function of what it reads, and
+The key holds parameters, image, command, volume claims, and the *id* of each input artifact; no environment variable
+(kubeflow/pipelines#14339). A task that runs gives its artifacts new ids; a hit hands on the old ones. What a task writes is a function of what it reads, and
 for `source_version` and `ingest` also of `content`, which stands for the images.
 """
 
@@ -64,7 +64,7 @@ class TaskCache:
     def _key(self, component: Resource, reads: Resource) -> str:
         label = component["executorLabel"]
         container = self._spec["deploymentSpec"]["executors"][label]["container"]
-        words = [container.get(word) for word in ("image", "command", "args", "env")]
+        words = [container.get(word) for word in ("image", "command", "args")]
         claims = [mount["constant"] for mount in self._pods.get(label, {}).get("pvcMount", [])]
         ids = {name: identity for name, (identity, _) in reads[ARTIFACT].items()}
         return _hash(component.get("outputDefinitions"), words, claims, reads[VALUE], ids)
