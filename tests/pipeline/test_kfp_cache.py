@@ -1,6 +1,6 @@
 """What is taken from kfp.local's cache, whose key holds the addresses of artifacts, which are new in each run.
 
-The key of a server holds their ids, which are new in the same cases: tests/unit/cli/kfp/test_submit.py.
+The key of a server holds their ids, which are new in the same cases: tests/unit/kubeflow/server/test_run_submission.py.
 """
 
 import json

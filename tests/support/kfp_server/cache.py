@@ -1,8 +1,12 @@
-"""Which tasks of a run a server takes from its cache, by the key that a real one was seen to use.
+"""Which tasks of a run a server takes from its cache, and which ones it tries again, as a real one was seen to do.
 
 The key holds parameters, image, command, volume claims, and the *id* of each input artifact; no environment variable
-(kubeflow/pipelines#14339). A task that runs gives its artifacts new ids; a hit hands on the old ones. What a task writes is a function of what it reads, and
-for `source_version` and `ingest` also of `content`, which stands for the images.
+(kubeflow/pipelines#14339). A task that runs gives its artifacts new ids; a hit hands on the old ones. What a task
+writes is a function of what it reads, and for `source_version` and `ingest` also of `content`, which stands for the
+images.
+
+KFP's own settings of Argo give every template the retry policy OnError: a pod that is lost is tried again, as often as
+the task says, and a step that fails is not.
 """
 
 import hashlib
@@ -23,6 +27,9 @@ class TaskCache:
 
     def __init__(self) -> None:
         self.content = "images"
+        self.retry_policy = "OnError"  # "OnFailure": Argo's, without KFP's settings
+        self.endings: dict[str, list[str]] = {}  # by task, how its next tries end: "lost" or "failed"
+        self.tries: dict[str, int] = {}  # of each task in the last run
         self._entries: dict[str, Resource] = {}
         self._ids = 0
 
@@ -31,6 +38,7 @@ class TaskCache:
         spec = specs.get("pipeline_spec", specs)
         platform = specs.get("platform_spec", {}).get("platforms", {}).get("kubernetes", {})
         self._spec, self._pods = spec, platform.get("deploymentSpec", {}).get("executors", {})
+        self.tries, self._failed = {}, False
         root = spec.get("root", {})
         defaults = root.get("inputDefinitions", {}).get(VALUE, {})
         values = {name: given.get("defaultValue") for name, given in defaults.items()} | arguments
@@ -55,11 +63,27 @@ class TaskCache:
                 continue
             key = self._key(component, reads)
             hit = self._entries.get(key) if task.get("cachingOptions", {}).get("enableCache") else None
-            outputs[name] = hit or self._write(name, component, reads)
-            if hit is None:
+            always = task.get("triggerPolicy", {}).get("strategy") == "ALL_UPSTREAM_TASKS_COMPLETED"
+            outputs[name] = hit or {}
+            if hit is None and (always or not self._failed):
                 ran.append(name)
-                self._entries[key] = outputs[name]
+                if self._try(name, task.get("retryPolicy", {}).get("maxRetryCount", 0)):
+                    self._entries[key] = outputs[name] = self._write(name, component, reads)
         return outputs, ran
+
+    def _try(self, name: str, retries: int) -> bool:
+        """Whether one of the tries of a task succeeds."""
+        retried = {"OnError": "lost", "OnFailure": "failed"}[self.retry_policy]
+        endings = self.endings.get(name, [])
+        for attempt in range(1, 2 + retries):
+            self.tries[name] = attempt
+            ending = endings.pop(0) if endings else ""
+            if not ending:
+                return True
+            if ending != retried:
+                break
+        self._failed = True
+        return False
 
     def _key(self, component: Resource, reads: Resource) -> str:
         label = component["executorLabel"]
@@ -91,5 +115,5 @@ def _find(found: Resource, inputs: Resource, outputs: Resource) -> Any:
         if outer := found.get(f"componentInput{word}"):
             return inputs[kind][outer]
         if other := found.get(f"taskOutput{word}"):
-            return outputs[other["producerTask"]][kind][other[f"output{word}Key"]]
+            return outputs[other["producerTask"]].get(kind, {}).get(other[f"output{word}Key"], (0, ""))
     return found.get("runtimeValue", {}).get("constant", "the run's status")

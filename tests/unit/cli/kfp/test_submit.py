@@ -63,28 +63,6 @@ def test_parameters_are_the_runs_own_and_no_new_version(server, cli):
     assert len(server.versions) == 1
 
 
-def test_unchanged_work_is_taken_from_the_cache_and_changed_work_runs_from_there_on(server, cli):
-    """As the server does: a task that runs gives its artifacts new ids, which are part of the keys behind it."""
-
-    def ran(*words):
-        cli("submit", *words)
-        return server.ran[list(server.runs)[-1]]
-
-    every = ["source-version", *(step.replace("_", "-") for step in STEPS), "notify"]
-    always = ["source-version", "register", "notify"]
-    assert ran() == every
-    assert ran() == always
-    assert ran("-p", "finetune_all.epochs=2") == ["source-version", "finetune-all", "evaluate", "register", "notify"]
-    assert ran("-p", "register.promotion=review") == always
-    assert ran("--force", "again") == every
-    assert ran("--force", "again") == always
-    server.cache.content = "images and one more"
-    assert ran() == every
-    assert ran() == always
-    server.cache.content = "images"
-    assert ran() == always
-
-
 def test_a_wrong_parameter_reaches_no_server(server, cli):
     assert "finetune_all.epochs" in cli("submit", "-p", "finetune_all.epochs=none", status=1).err
     assert server.calls == []
