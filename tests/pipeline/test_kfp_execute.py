@@ -72,7 +72,8 @@ def test_a_register_that_fails_fails_its_task_and_leaves_no_verdict(
     project, params, tmp_path, monkeypatch, capsys, altered
 ):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'nowhere' / 'mlflow.db'}")
-    for name in ("TWOFOLD_PIPELINE_RUN", "TWOFOLD_SOURCE"):
+    limits = ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT")
+    for name in ("TWOFOLD_PIPELINE_RUN", "TWOFOLD_SOURCE", *limits):
         # Set, then removed, so that monkeypatch restores what the task sets.
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)

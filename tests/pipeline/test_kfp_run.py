@@ -198,7 +198,7 @@ def test_a_task_that_fails_halfway_fails_the_run_and_sends_a_message(broken, tmp
     # The audit is written first, so that it can be read after a policy has ended the step.
     assert {path.name for path in (ended / "preprocess").iterdir()} == {"audit"}
     assert len(webhook.texts) == 1
-    assert "ended as FAILED" in webhook.texts[0]
+    assert " failed; which step ended it is unknown: " in webhook.texts[0]
     assert SECRET not in failed.stdout + failed.stderr
     assert (broken.root / "data" / "images" / "bad" / "00000.png").exists()
 

@@ -35,8 +35,7 @@ def describe_ending(run: str, state: str, message: str) -> str:
         state: in KFP's final status: FAILED if a step reported its failure, RUNNING if nothing was reported.
         message: KFP's error message, if there is one.
     """
-    told, step, failed = _one_line(message), "", False
-    pod: dict[str, Any] = {}
+    told, step, failed, pod = _one_line(message), "", False, dict[str, Any]()
     try:
         answer = _ask(f"apis/v2beta1/runs/{run}")
         step, failed = _find_step(answer)
@@ -46,7 +45,8 @@ def describe_ending(run: str, state: str, message: str) -> str:
     except (ServerError, LookupError, ValueError, TypeError, AttributeError) as problem:
         say(f"notify: the Kubeflow server does not say how the run ended: {problem!r}")
     if not step:
-        return "did not finish; which step ended it is unknown" + (f": {told}" if told else "")
+        how = "failed" if state == "FAILED" else "did not finish"
+        return f"{how}; which step ended it is unknown" + (f": {told}" if told else "")
     reason = _one_line(str(pod.get("message") or ""))
     if "longer than the specified deadline" in reason:
         why = f"its time limit{pod['limit']} was exceeded"

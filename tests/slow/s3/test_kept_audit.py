@@ -19,6 +19,8 @@ RUN = "0b5e1c6e-0d1f-4f6e-9f62-0c7a64e7a0f1"
 def test_the_page_of_a_failed_ingest_is_kept_and_its_address_is_told(store, tmp_path, monkeypatch, capsys):
     store.create_bucket(Bucket="kept")
     monkeypatch.setenv("TWOFOLD_CACHE", "s3://kept/team")
+    for name in ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT"):
+        monkeypatch.setenv(name, "1")  # a task would set them for the tests after this one
     folder = make_folder(tmp_path / "images", per_class=10)
     (folder / "bad" / "copy.png").write_bytes((folder / "good" / "00000.png").read_bytes())
     section = load_yaml(ROOT / "tests" / "params.yaml")["ingest"] | {"source": str(folder), "positive": "bad"}

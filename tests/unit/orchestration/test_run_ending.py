@@ -168,7 +168,7 @@ def test_on_this_machine_no_server_is_asked(webhook, kubeflow, monkeypatch, caps
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST")
     end("7", "FAILED", "train-head: out of memory")
     assert webhook.texts == [
-        "Twofold: pipeline run 7 did not finish; which step ended it is unknown: train-head: out of memory."
+        "Twofold: pipeline run 7 failed; which step ended it is unknown: train-head: out of memory."
     ]
     assert "this is no pod" in capsys.readouterr().err
     assert kubeflow.calls == []
