@@ -2,11 +2,17 @@
 
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 
 import pytest
+from docker.types import Mount
+from kfp import dsl, local
 
+from components.ingest import ingest
+from components.preprocess import preprocess
+from components.source_version import source_version
 from tests.pipeline.conftest import make_project
 from tests.support.tools.engine import RESTRICTED, ROOT
 from twofold.core.artifacts import digest, read_json
@@ -80,3 +86,40 @@ def test_the_pipeline_in_containers_gives_the_same_outputs(engine, images, proje
     owners = {path.stat().st_uid for path in run.rglob("*") if path.is_file()}
     assert owners == {10001}
     assert not [line for line in done.stdout.splitlines() if "pip install" in line or "Collecting " in line]
+
+
+def test_what_is_unchanged_is_taken_from_kfp_locals_cache_in_containers(engine, images, project, tmp_path, monkeypatch):
+    """For the data steps; tests/pipeline/test_kfp_cache.py does the same for the whole pipeline in processes."""
+    monkeypatch.setenv("DOCKER_HOST", engine.env["DOCKER_HOST"])
+    monkeypatch.chdir(ROOT)
+    folder = shutil.copytree(project.root / "data" / "images", tmp_path / "images")
+    params = load_yaml(project.root / "params.yaml")
+    params["ingest"]["source"] = str(folder)
+    root = tmp_path / "root"
+    root.mkdir()
+    root.chmod(0o1777)  # for the user of the containers
+    runner = local.DockerRunner(
+        network_mode="host", mounts=[Mount(str(folder), str(folder), type="bind", read_only=True)]
+    )
+    local.init(runner, str(root), str(tmp_path / "workspace"), enable_caching=True)
+
+    def in_image(task, cached=True):
+        return task.set_caching_options(cached).set_container_image(images["data"]).outputs
+
+    @dsl.pipeline(name="data-steps")
+    def data_steps():
+        first = in_image(source_version(**params), cached=False)
+        raw = in_image(ingest(params=params["ingest"], version=first["version"], force=""))
+        in_image(preprocess(params=params["preprocess"], force="", raw=raw["raw"], raw_digest=raw["digest"]))
+
+    def run():
+        before = set(root.glob("data-steps-*"))
+        data_steps()
+        (made,) = set(root.glob("data-steps-*")) - before
+        return {path.parent.name for path in made.glob("*/executor_output.json")}
+
+    every = {"source-version", "ingest", "preprocess"}
+    assert run() == every
+    assert run() == {"source-version"}
+    shutil.copy(folder / "bad" / "00000.png", folder / "bad" / "copy.png")
+    assert run() == every

@@ -17,8 +17,8 @@ RUN = "0b5e1c6e-0d1f-4f6e-9f62-0c7a64e7a0f1"
 
 
 def test_the_page_of_a_failed_ingest_is_kept_and_its_address_is_told(store, tmp_path, monkeypatch, capsys):
-    store.create_bucket(Bucket="kept")
-    monkeypatch.setenv("TWOFOLD_CACHE", "s3://kept/team")
+    store.create_bucket(Bucket="audit-pages")
+    monkeypatch.setenv("TWOFOLD_CACHE", "s3://audit-pages/team")
     for name in ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT"):
         monkeypatch.setenv(name, "1")  # a task would set them for the tests after this one
     folder = make_folder(tmp_path / "images", per_class=10)
@@ -28,9 +28,9 @@ def test_the_page_of_a_failed_ingest_is_kept_and_its_address_is_told(store, tmp_
     place = tmp_path / "v2" / "twofold-training" / RUN / "ingest" / "9a1b"
     with pytest.raises(SystemExit):
         run_step(ingest, section, {}, {}, **{name: str(place / name) for name in ("raw", "metrics", "audit")})
-    address = f"s3://kept/team/audits/{RUN}/ingest.html"
+    address = f"s3://audit-pages/team/audits/{RUN}/ingest.html"
     assert f"ingest: its audit page is {address}" in capsys.readouterr().err
-    found = store.get_object(Bucket="kept", Key=f"team/audits/{RUN}/ingest.html")
+    found = store.get_object(Bucket="audit-pages", Key=f"team/audits/{RUN}/ingest.html")
     assert found["Body"].read() == (place / "audit" / "audit.html").read_bytes()
     assert found["ContentType"].startswith("text/html")
     with channel() as webhook:
