@@ -1,142 +1,232 @@
-"""`python -m bench.studies.gate_error_rates`: error rates and power of the gates, from simulated pairs of models.
+"""`python -m bench.studies.gate_error_rates [--draws N]`: error rates and power of the gates against another model.
 
-Each pair answers 656 test images, a third of them positive. The score of an image is the sum of its class, a part that
-both models share, and a part of each model's own, so that the answers are as similar as those of two trainings of one
-network. Every pair is judged by the gates. Of equally good models, at most the share alpha may pass `better_by: 0`; so
-may models that are worse by exactly the margin pass `non_inferior_by`. The power is how often a gain of three points
-passes.
+Simulates pairs of models on test sets and asks the interval that a relative gate uses. At the boundary of a gate
+(equally good models for `better_by: 0`; a candidate that is worse by exactly the margin for `non_inferior_by`), a pass
+is an error, and 5 % may pass. The grid: 60, 200 and 656 test images, 3, 10 and 30 % of them positive, a true area under
+the ROC curve of .80, .95 and .995 of the champion and .03 less of the worse candidate; the margin of every other metric
+is the true difference of that metric. The scores of the two models correlate by 0, .5 and .8 within a class. Further
+tables: images in groups, and the power. Exits with 1 if a limit is missed by more than two standard errors.
 """
 
+import argparse
 import math
 import sys
-from statistics import NormalDist
-from typing import Any, NamedTuple
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from itertools import product
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from twofold.evaluation.predictions import Predictions, build_predictions
-from twofold.metrics.bootstrap import ModelOutputs
-from twofold.metrics.classification import classification_metrics
-from twofold.promotion.gate_evaluation import evaluate_gates
-from twofold.promotion.gates import Better, NonInferior
-from twofold.promotion.paired_comparison import Opponent, compare
-from twofold.promotion.verdict import GateInputs
+from bench.studies.simulated_models import (
+    AREAS,
+    CORRELATIONS,
+    SHARES,
+    SIZES,
+    THRESHOLD,
+    Model,
+    draw,
+    group_numbers,
+    targets,
+    true_metrics,
+)
+from bench.studies.tables import markdown, save
+from twofold.metrics.influence import ModelOutputs
+from twofold.metrics.metric_intervals import METHODS, metric_difference
+from twofold.promotion.gate_evaluation import ONE_SIDED
+from twofold.promotion.gates import LESS_IS_BETTER
 
-N, PREVALENCE, PAIRS = 656, 1 / 3, 1000
-ALPHA, MARGIN = 0.05, 0.03  # the margin is also the gain of which the power is measured
-SHARED = 0.8  # of the score's variance within a class, the share that both models have in common
-QUALITY = {"accuracy": 0.885, "roc_auc": 0.94, "f1": 0.82}  # of the better model of a pair
+SEED, DRAWS, SLOW_DRAWS, SLOW = 0, 10_000, 1_000, ("ece",)
+MARGIN = 0.03
+INDEPENDENT, CLUSTERED = 0.060, 0.065  # the largest share of wrong passes
+GROUPS = ((4, 0.3), (8, 0.7))  # images of a group, and the share of the variance that they have in common
+N, PREVALENCE, AREA = 656, 1 / 3, 0.94  # of the tables of groups and power
 
 
-class Row(NamedTuple):
-    """Number of pairs that passed each gate.
+class Case(NamedTuple):
+    """A pair of models on a test, and the gate that is asked.
 
     Attributes:
-        false_better: equally good ones that passed `better_by: 0`.
-        false_non_inferior: ones worse by the margin that passed `non_inferior_by`.
-        power_better: ones better by the margin that passed `better_by: 0`.
-        power_non_inferior: equally good ones that passed `non_inferior_by`.
+        candidate, champion: their true areas under the ROC curve.
+        gate: `better_by` (by 0) or `non_inferior_by` (by the true difference, or by `margin`).
+        group, icc: images of a group, and the share of the variance that they have in common.
+        margin: of `non_inferior_by`; None for the true difference.
     """
 
+    n: int
+    share: float
+    candidate: float
+    champion: float
+    gate: str
+    correlation: float
+    group: int = 1
+    icc: float = 0.0
+    margin: float | None = None
+
+
+class Passes(NamedTuple):
+    """How many pairs were judged by a metric, how many had an interval, and how many passed."""
+
+    case: Case
     metric: str
     pairs: int
-    false_better: int
-    false_non_inferior: int
-    power_better: int
-    power_non_inferior: int
+    given: int
+    passed: int
+
+    @property
+    def rate(self) -> float:
+        return self.passed / self.pairs
+
+    def exceeds(self, limit: float) -> bool:
+        """Whether more passed than the limit allows, beyond two standard errors."""
+        return self.rate - 2 * math.sqrt(self.rate * (1 - self.rate) / self.pairs) > limit
 
 
-def bound(pairs: int) -> int:
-    """The largest number of false passes that chance explains: the 99.9 % quantile of the binomial distribution."""
-    from scipy.stats import binom
+def count(case: Case, metrics: list[str], draws: int) -> list[Passes]:
+    """Judge pairs by the gate and count the passes for each metric."""
+    candidate, champion = Model.of_area(case.candidate), Model.of_area(case.champion)
+    target = targets(case.n, case.share)
+    groups = group_numbers(target, case.group) if case.group > 1 else None
+    names = None if groups is None else groups.tolist()
+    own, others = (true_metrics(model, float(target.mean())) for model in (candidate, champion))
+    limit = dict.fromkeys(metrics, 0.0)
+    if case.gate == "non_inferior_by":
+        limit = {
+            metric: -abs(own[metric] - others[metric]) if case.margin is None else -case.margin for metric in metrics
+        }
+    numbers = [
+        SEED,
+        case.n,
+        *(round(1000 * value) for value in case[1:4]),
+        len(case.gate),
+        round(10 * case.correlation),
+    ]
+    random = np.random.default_rng([*numbers, case.group])
+    counts = {metric: np.zeros(3, int) for metric in metrics}
+    for number in range(draws):
+        one, other = (
+            ModelOutputs(probability, THRESHOLD)
+            for probability in draw(random, [candidate, champion], target, case.correlation, groups, case.icc)
+        )
+        for metric in metrics if number < SLOW_DRAWS else [metric for metric in metrics if metric not in SLOW]:
+            found = metric_difference(metric, target, one, other, ONE_SIDED, names)
+            low = found and (-found.high if metric in LESS_IS_BETTER else found.low)
+            counts[metric] += [1, low is not None, low is not None and low > limit[metric]]
+    return [Passes(case, metric, *counts[metric].tolist()) for metric in metrics]
 
-    return int(binom.ppf(0.999, pairs, ALPHA))
+
+def boundary_cases() -> list[Case]:
+    """Both gates at their boundary over the grid."""
+    return [
+        Case(n, share, area - (MARGIN if gate == "non_inferior_by" else 0), area, gate, correlation)
+        for n, share, area, gate, correlation in product(
+            SIZES, SHARES, AREAS, ("better_by", "non_inferior_by"), CORRELATIONS
+        )
+    ]
 
 
-def run(metric: str, pairs: int = PAIRS, seed: int = 0) -> Row:
-    """Evaluate the gates on simulated pairs and count the passes."""
-    high = separation(metric, QUALITY[metric])
-    low = separation(metric, QUALITY[metric] - MARGIN)
-    better = Better(figure=metric, better_by=0.0)
-    not_worse = NonInferior(figure=metric, non_inferior_by=MARGIN)
-    counts = np.zeros(4, int)
-    for number in range(pairs):
-        draws = np.random.default_rng([seed, number])
-        equal, worse, gain = (_pair(draws, one, other) for one, other in ((high, high), (low, high), (high, low)))
-        counts += [_passes(better, equal), _passes(not_worse, worse), _passes(better, gain), _passes(not_worse, equal)]
-    return Row(metric, pairs, *counts.tolist())
+def group_cases() -> list[Case]:
+    """Both gates at their boundary with images in groups."""
+    return [
+        case._replace(correlation=correlation, group=group, icc=icc)
+        for case in (
+            Case(N, PREVALENCE, AREA, AREA, "better_by", 0),
+            Case(N, PREVALENCE, AREA - MARGIN, AREA, "non_inferior_by", 0),
+        )
+        for correlation, (group, icc) in product(CORRELATIONS, GROUPS)
+    ]
 
 
-def separation(metric: str, value: float) -> float:
-    """The distance of the classes, in standard deviations of a score, at which the metric has this value."""
-    low, high = 0.1, 8.0
-    for _ in range(60):
+def power_cases(metric: str) -> list[Case]:
+    """Models that are truly better by the margin, and equal ones under `non_inferior_by` the margin."""
+    better, worse = (
+        _area_of(metric, value) for value in ({"accuracy": 0.885, "roc_auc": AREA}[metric] - gap for gap in (0, MARGIN))
+    )
+    return [
+        Case(N, PREVALENCE, better, worse if gate == "better_by" else better, gate, correlation, margin=MARGIN)
+        for gate, correlation in product(("better_by", "non_inferior_by"), CORRELATIONS)
+    ]
+
+
+def _area_of(metric: str, value: float) -> float:
+    """The area under the ROC curve of the model whose metric has this value."""
+    low, high = 0.5, 0.9999
+    for _ in range(30):
         middle = (low + high) / 2
-        low, high = (middle, high) if expected_value(metric, middle) < value else (low, middle)
+        found = true_metrics(Model.of_area(middle), PREVALENCE)[metric]
+        low, high = (middle, high) if found < value else (low, middle)
     return low
 
 
-def expected_value(metric: str, separation: float) -> float:
-    """The metric over infinitely many images, with the decision threshold halfway between the classes."""
-    if metric == "roc_auc":
-        return NormalDist().cdf(separation / math.sqrt(2))
-    hit = NormalDist().cdf(separation / 2)
-    found, alarms = PREVALENCE * hit, (1 - PREVALENCE) * (1 - hit)
-    return hit if metric == "accuracy" else 2 * found / (PREVALENCE + found + alarms)
+def boundary_table(results: list[Passes], limit: float) -> str:
+    """The largest share of wrong passes of each gate over the cases, as Markdown."""
+    rows = []
+    for metric, gate in product(METHODS, ("better_by", "non_inferior_by")):
+        chosen = [each for each in results if each.metric == metric and each.case.gate == gate]
+        if chosen:
+            worst = max(chosen, key=lambda each: each.rate)
+            case = worst.case
+            where = f"n {case.n}, {case.share:.0%}, AUC {case.champion:g}, correlation {case.correlation:g}"
+            where += f", groups of {case.group}" if case.group > 1 else ""
+            refused = 1 - sum(each.given for each in chosen) / sum(each.pairs for each in chosen)
+            missed = sum(each.exceeds(limit) for each in chosen)
+            rows.append(
+                [
+                    metric,
+                    METHODS[metric].paired,
+                    f"`{gate}`",
+                    f"{refused:.0%}",
+                    f"{worst.rate:.3f}",
+                    where,
+                    f"{missed} of {len(chosen)}",
+                ]
+            )
+    return markdown(
+        ["metric", "method", "gate", "refused", f"most wrong passes (at most {limit:.3f})", "where", "cells missed"],
+        rows,
+    )
 
 
-def _pair(draws: np.random.Generator, one: float, other: float) -> tuple[Predictions, NDArray[np.float64]]:
-    """A test with the answers of a candidate and those of a champion, at these separations."""
-    target = (draws.random(N) < PREVALENCE).astype(int)
-    shared = math.sqrt(SHARED) * draws.normal(size=N)
-    scores = [
-        separation * (target - 0.5) + shared + math.sqrt(1 - SHARED) * draws.normal(size=N)
-        for separation in (one, other)
+def power_table(results: list[Passes]) -> str:
+    """The share that passed, as Markdown."""
+    rows = [
+        [
+            each.metric,
+            "better by 0.03, `better_by: 0`" if each.case.gate == "better_by" else "equal, `non_inferior_by: 0.03`",
+            f"{each.case.correlation:g}",
+            f"{each.rate:.3f}",
+        ]
+        for each in results
     ]
-    candidate, champion = (1 / (1 + np.exp(-score)) for score in scores)
-    columns: dict[str, Any] = {
-        "sha256": [f"{number:03}" for number in range(N)],
-        "split": ["test"] * N,
-        "label": ["bad" if value else "good" for value in target],
-        "target": target,
-        "probability": candidate,
-        "predicted": (candidate >= 0.5).astype(int),
-        "group": [None] * N,
-    }
-    return build_predictions(columns, {}), champion
-
-
-def _passes(gate: Better | NonInferior, pair: tuple[Predictions, NDArray[np.float64]]) -> bool:
-    test, champion = pair
-    comparison = compare(test, 0.5, {}, Opponent("1", ModelOutputs(champion, 0.5), {}))
-    inputs = GateInputs(classification_metrics(test.target, test.probability, 0.5), test, 0.5)
-    return evaluate_gates([gate], inputs, comparison).passed
-
-
-def table(rows: list[Row]) -> str:
-    """The rows as Markdown."""
-    header = [
-        f"{rows[0].pairs} pairs, {N} images, one-sided alpha {ALPHA}: chance explains at most {bound(rows[0].pairs)} "
-        "false passes",
-        "",
-        "| metric | equal, passed `better_by: 0` | worse by 0.03, passed `non_inferior_by: 0.03` | better by 0.03, "
-        "passed `better_by: 0` | equal, passed `non_inferior_by: 0.03` |",
-        "|---|---|---|---|---|",
-    ]
-    lines = [
-        f"| {row.metric} | {row.false_better} | {row.false_non_inferior} | {row.power_better / row.pairs:.1%} | "
-        f"{row.power_non_inferior / row.pairs:.1%} |"
-        for row in rows
-    ]
-    return "\n".join(header + lines)
+    return markdown(["metric", "candidate and gate", "correlation", "passed"], rows)
 
 
 def main() -> None:
-    """Print the table; exit with 1 if a gate has too many false passes."""
-    rows = [run(metric) for metric in QUALITY]
-    print(table(rows))
-    sys.exit(int(any(max(row.false_better, row.false_non_inferior) > bound(row.pairs) for row in rows)))
+    """Print the tables; exit with 1 if a limit is missed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--draws", type=int, default=DRAWS)
+    parser.add_argument("--metrics", nargs="+", default=list(METHODS), choices=list(METHODS))
+    parser.add_argument("--only", choices=("grid", "groups", "power"))
+    chosen = parser.parse_args()
+    texts, failed = [], False
+    with ProcessPoolExecutor() as pool:
+        for name, cases, limit in (("grid", boundary_cases(), INDEPENDENT), ("groups", group_cases(), CLUSTERED)):
+            if chosen.only in (None, name):
+                found = pool.map(partial(count, metrics=chosen.metrics, draws=chosen.draws), cases)
+                results = [each for part in found for each in part]
+                texts.append(boundary_table(results, limit))
+                for each in results:
+                    if each.exceeds(limit):
+                        print(f"missed: {each}")
+                failed |= any(each.exceeds(limit) for each in results)
+        if chosen.only in (None, "power"):
+            tasks = [(case, [metric]) for metric in ("accuracy", "roc_auc") for case in power_cases(metric)]
+            found = pool.map(partial(count, draws=chosen.draws), *zip(*tasks, strict=True))
+            texts.append(power_table([each for part in found for each in part]))
+    text = "\n\n".join(texts)
+    print(text)
+    save("gate_error_rates", text)
+    sys.exit(int(failed))
 
 
 if __name__ == "__main__":

@@ -122,6 +122,7 @@ def make_data(folder: Path, images=IMAGES, pixels=None) -> Path:
         "target": pa.array([target for _, _, target, _ in rows], pa.int8()),
         "split": pa.array([split for split, _, _, _ in rows], pa.string()),
         "group": pa.nulls(n, pa.string()),
+        "unit": pa.nulls(n, pa.string()),
         "width": pa.array([SIZE] * n, pa.int32()),
         "height": pa.array([SIZE] * n, pa.int32()),
         "mode": pa.array(["L"] * n, pa.string()),

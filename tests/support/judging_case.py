@@ -3,8 +3,8 @@
 import numpy as np
 
 from twofold.evaluation.predictions import Predictions, build_predictions
-from twofold.metrics.bootstrap import ModelOutputs
 from twofold.metrics.classification import metrics_summary
+from twofold.metrics.influence import ModelOutputs
 from twofold.promotion.paired_comparison import Opponent, PairedComparison, compare
 from twofold.promotion.verdict import GateInputs
 

@@ -145,6 +145,45 @@ def near_duplicate_issues(
     return LeakageResult([Check(name, policies[name], *TITLES[name], rows) for name, rows in found.items()], excluded)
 
 
+def sampling_units(
+    images: Sequence[ImageRecord],
+    splits: Sequence[str],
+    pairs: Sequence[NearDuplicate],
+    left_out: Iterable[int],
+) -> list[str | None]:
+    """The name that images share which count as one sample: of one group, or near duplicates within a split.
+
+    Chains count as one: near duplicates join their groups. None for an image that is a sample of its own.
+
+    Args:
+        images, pairs: as in `near_duplicate_issues`.
+        left_out: indices of images that join nothing, as they are excluded.
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    excluded = set(left_out)
+    first_of: dict[str | None, int] = {}
+    links = [
+        (pair.first, pair.second)
+        for pair in pairs
+        if splits[pair.first] == splits[pair.second] and not excluded & {pair.first, pair.second}
+    ]
+    links += [
+        (first_of.setdefault(image.group, index), index)
+        for index, image in enumerate(images)
+        if image.group is not None and index not in excluded
+    ]
+    starts, ends = zip(*links, strict=True) if links else ((), ())
+    graph = coo_array(([1] * len(links), (starts, ends)), shape=(len(images), len(images)))
+    component = connected_components(graph, directed=False)[1].tolist()
+    names: dict[int, str] = {}
+    for image, number in sorted(zip(images, component, strict=True), key=lambda row: row[0].sha256):
+        names.setdefault(number, image.group or f"near duplicates of {image.sha256}")
+    sizes = Counter(component)
+    return [names[number] if sizes[number] > 1 else None for number in component]
+
+
 def split_statistics(
     images: Sequence[ImageRecord], splits: Sequence[str], classes: Sequence[str], slices: Sequence[str]
 ) -> dict[str, Any]:

@@ -4,7 +4,8 @@ The folder contains
 
 - `part-00000.npy`…: uint8 (N, S, S, C); C is 1 in parts of grey images and 3 in parts of colour images;
 - `index.parquet`: one row for each image, sorted by sha256: sha256, label, target (1 is the positive class), split,
-  group, width, height, mode, brightness (0 to 1, see `preprocessing.brightness`), source (see
+  group, unit (the name that images of one group, and near duplicates within a split, share; or null), width, height,
+  mode, brightness (0 to 1, see `preprocessing.brightness`), source (see
   `prepared_writer.image_sources`), part, row, channels, pixels (`decode_cache.pixel_digest` of the resized image), and
   each slice column as `slice.<name>`;
 - `left_out.csv`: images that are in no split, and why;
@@ -24,7 +25,7 @@ from numpy.typing import NDArray
 from twofold.core.artifacts import read_meta
 from twofold.core.errors import ArtifactError
 
-KIND, VERSION = "prepared", 3
+KIND, VERSION = "prepared", 4
 INDEX, LEFT_OUT = "index.parquet", "left_out.csv"
 
 

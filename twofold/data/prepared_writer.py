@@ -115,10 +115,18 @@ def write_index(
     splits: Sequence[str],
     places: Sequence[PartLocation],
     seen: Sequence[Measurements],
+    units: Sequence[str | None],
     meta: Mapping[str, Any],
 ) -> None:
-    """Write `index.parquet`, sorted by sha256; `meta`: that of the raw data, with `positive` and `slices`."""
-    rows = sorted(zip(images, splits, places, seen, image_sources(images), strict=True), key=lambda row: row[0].sha256)
+    """Write `index.parquet`, sorted by sha256.
+
+    Args:
+        units: see `split_leakage.sampling_units`.
+        meta: that of the raw data, with `positive` and `slices`.
+    """
+    rows = sorted(
+        zip(images, splits, places, seen, units, image_sources(images), strict=True), key=lambda row: row[0].sha256
+    )
     columns: dict[str, pa.Array] = {
         "sha256": pa.array([image.sha256 for image, *_ in rows], pa.string()),
         "label": pa.array([image.label for image, *_ in rows], pa.string()),
@@ -128,12 +136,13 @@ def write_index(
         "width": pa.array([image.width for image, *_ in rows], pa.int32()),
         "height": pa.array([image.height for image, *_ in rows], pa.int32()),
         "mode": pa.array([image.mode for image, *_ in rows], pa.string()),
-        "brightness": pa.array([measured.brightness for *_, measured, _ in rows], pa.float64()),
+        "unit": pa.array([unit for *_, unit, _ in rows], pa.string()),
+        "brightness": pa.array([measured.brightness for _, _, _, measured, *_ in rows], pa.float64()),
         "source": pa.array([source for *_, source in rows], pa.string()),
         "part": pa.array([place.part for _, _, place, *_ in rows], pa.int32()),
         "row": pa.array([place.row for _, _, place, *_ in rows], pa.int32()),
         "channels": pa.array([place.channels for _, _, place, *_ in rows], pa.int8()),
-        "pixels": pa.array([measured.content for *_, measured, _ in rows], pa.string()),
+        "pixels": pa.array([measured.content for _, _, _, measured, *_ in rows], pa.string()),
     }
     for number, name in enumerate(meta["slices"]):
         columns[f"slice.{name}"] = pa.array([image.slices[number] for image, *_ in rows], pa.string())

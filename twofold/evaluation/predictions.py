@@ -1,8 +1,9 @@
 """The model's predictions on every validation and test image: columns in memory, predictions.parquet on disk.
 
 One row per image, ordered by (split, sha256): sha256, split (test | validation), label (the true class), target
-(0 | 1), probability (of the positive class, float64), predicted (0 | 1 at the decision threshold), group (or null) and
-each slice column as `slice.<name>` (text or null).
+(0 | 1), probability (of the positive class, float64), predicted (0 | 1 at the decision threshold), group (or null),
+unit (the name that images of one sample share, see `twofold.data.prepared`, or null) and each slice column as
+`slice.<name>` (text or null).
 """
 
 import hashlib
@@ -28,12 +29,13 @@ COLUMNS = {
     "probability": pa.float64(),
     "predicted": pa.int8(),
     "group": pa.string(),
+    "unit": pa.string(),
 }
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """Columns of equal length; text columns are object arrays, and `group` and the slices may hold None."""
+    """Columns of equal length; text columns are object arrays; `group`, `unit` and the slices may hold None."""
 
     sha256: NDArray[np.object_]
     split: NDArray[np.object_]
@@ -42,6 +44,7 @@ class Predictions:
     probability: NDArray[np.float64]
     predicted: NDArray[np.int64]
     group: NDArray[np.object_]
+    unit: NDArray[np.object_]
     slices: Mapping[str, NDArray[np.object_]]
 
     def __len__(self) -> int:
@@ -66,7 +69,8 @@ def fingerprint(sha256: Iterable[str], label: Iterable[str]) -> str:
 def build_predictions(
     columns: Mapping[str, Sequence[Any] | NDArray[Any]], slices: Mapping[str, Sequence[Any] | NDArray[Any]]
 ) -> Predictions:
-    """Build predictions from columns by name, sorted by (split, sha256)."""
+    """Build predictions from columns by name, sorted by (split, sha256); without units, groups are the units."""
+    columns = {"unit": columns["group"], **columns}
     numeric = {"target": np.int64, "predicted": np.int64, "probability": np.float64}
     table = Predictions(
         **{name: np.asarray(columns[name], dtype=numeric.get(name, object)) for name in COLUMNS},
@@ -94,6 +98,8 @@ def read(path: Path) -> Predictions:
         table = pq.read_table(path)
     except (OSError, pa.ArrowException) as error:
         raise ArtifactError(f"{path}: cannot be read as Parquet: {error}; run evaluate again") from None
+    if "unit" not in table.column_names and "group" in table.column_names:  # written before there were units
+        table = table.append_column("unit", table["group"])
     for name, kind in COLUMNS.items():
         if name not in table.column_names or table.schema.field(name).type != kind:
             raise ArtifactError(f"{path}: needs the column '{name}' of type {kind}; found {table.schema.names}")

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from twofold.evaluation.error_analysis import to_image
-from twofold.metrics.bootstrap import ModelOutputs
 from twofold.metrics.classification import classification_metrics, confusion_matrix
+from twofold.metrics.influence import ModelOutputs
 from twofold.metrics.metric_intervals import METHODS, metric_difference
 
 Pixels = NDArray[np.uint8]  # (N, S, S, C), C 1 or 3
@@ -118,6 +118,7 @@ def measure_robustness(
     target: NDArray[np.int64],
     probability: NDArray[np.float64],
     threshold: float,
+    units: Sequence[object],
     predict: Predict,
     batch: int,
 ) -> dict[str, dict[str, Any]]:
@@ -128,6 +129,7 @@ def measure_robustness(
         target: (N,) 0 or 1.
         probability: (N,) of the positive class, for the unperturbed images.
         threshold: an image is called positive when its probability is at or above it.
+        units: (N,) name of the sample that each image belongs to, or None.
         predict: the function that made `probability` from batches of images; it also receives the perturbation's name.
         batch: images perturbed and predicted at once.
 
@@ -145,7 +147,7 @@ def measure_robustness(
         result["intervals"] = {}
         for metric in METRICS:
             outputs = (ModelOutputs(perturbed, threshold), ModelOutputs(probability, threshold))
-            if (change := metric_difference(metric, target, *outputs)) is not None:
+            if (change := metric_difference(metric, target, *outputs, groups=units)) is not None:
                 interval = {"low": change.low, "high": change.high, "method": METHODS[metric].paired}
                 result[metric + CHANGE] = change.estimate
                 result["intervals"][metric + CHANGE] = interval

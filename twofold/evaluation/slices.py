@@ -11,7 +11,7 @@ for another test; up to three different values are a band each. A built-in colum
 only one value in it, and `source` also if they have more than MOST_SOURCES.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -73,7 +73,11 @@ def _band_names(values: NDArray[np.int64], highest: list[int], unit: str) -> Col
 
 
 def slice_metrics(
-    target: ArrayLike, probability: ArrayLike, threshold: float, slices: Mapping[str, Iterable[str | None]]
+    target: ArrayLike,
+    probability: ArrayLike,
+    threshold: float,
+    slices: Mapping[str, Iterable[str | None]],
+    units: Sequence[object],
 ) -> dict[str, dict[str, dict[str, Any]]]:
     """Metrics with counts and intervals for every value of every slice column, and whether the value is `judged`.
 
@@ -82,6 +86,7 @@ def slice_metrics(
         probability: (N,) of the positive class.
         threshold: an image is called positive when its probability is at or above it.
         slices: columns of text; an image without a value counts under NOT_GIVEN.
+        units: (N,) name of the sample that each image belongs to, or None.
     """
     targets, probabilities = checked_arrays(target, probability)
     result: dict[str, dict[str, dict[str, Any]]] = {}
@@ -95,6 +100,8 @@ def slice_metrics(
             result[name][value] = {
                 **metrics_summary(*scored),
                 "judged": judged,
-                "intervals": metric_intervals(*scored),
+                "intervals": metric_intervals(
+                    *scored, [unit for unit, chosen in zip(units, rows, strict=True) if chosen]
+                ),
             }
     return result

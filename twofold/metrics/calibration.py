@@ -19,11 +19,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from twofold.metrics.confidence_intervals import LEVEL, Difference, Interval
+from twofold.metrics.confidence_intervals import LEVEL, Interval
 from twofold.metrics.curves import bin_numbers, checked_arrays
 
 BINS = 15
-METHOD, PAIRED = "simulation", "mover"  # of one model's interval, and of the difference of two
+METHOD, PAIRED = "test_inversion", "mover"  # of one model's interval, and of the difference of two
 _SIMULATIONS = 1000  # of the test at each setting
 _SEED = 20170806
 _MAX_SETTING = 8.0  # 0: the true shares are the model's probabilities; 1: about the observed shares
@@ -67,8 +67,8 @@ def expected_calibration_error(target: ArrayLike, probability: ArrayLike) -> flo
     return float((bins.n * np.abs(bins.probability - bins.share)).sum() / bins.n.sum())
 
 
-def ece_interval(target: ArrayLike, probability: ArrayLike, level: float = LEVEL) -> Interval:
-    """The interval of the ECE, which always holds the measured one."""
+def ece_interval(target: ArrayLike, probability: ArrayLike, level: float = LEVEL, inflation: float = 1.0) -> Interval:
+    """The interval of the ECE, which always holds the measured one; `inflation` is of the variance by groups."""
     bins = reliability_bins(target, probability)
     total, n = bins.probability * bins.n, int(bins.n.sum())
     measured = float(np.abs(total - bins.positive).sum() / n)
@@ -79,7 +79,9 @@ def ece_interval(target: ArrayLike, probability: ArrayLike, level: float = LEVEL
         return np.clip(bins.probability + setting * (observed - bins.probability), 0, 1)
 
     def simulated_ece(setting: float, quantile: float) -> float:
-        positive = np.random.default_rng(_SEED).binomial(bins.n, true_shares(setting), (_SIMULATIONS, len(bins.n)))
+        share = true_shares(setting)
+        drawn = np.random.default_rng(_SEED).binomial(bins.n, share, (_SIMULATIONS, len(bins.n)))
+        positive = bins.n * share + math.sqrt(inflation) * (drawn - bins.n * share)
         return float(np.quantile(np.abs(total - positive).sum(axis=1) / n, quantile))
 
     def true_ece(setting: float) -> float:
@@ -89,21 +91,6 @@ def ece_interval(target: ArrayLike, probability: ArrayLike, level: float = LEVEL
     low = _lowest_setting(lambda setting: simulated_ece(setting, 1 - tail) >= measured, 1.0)
     high = _lowest_setting(lambda setting: simulated_ece(setting, tail) >= measured, _MAX_SETTING)
     return Interval(min(true_ece(low), measured), max(true_ece(high), measured))
-
-
-def ece_difference(target: ArrayLike, one: ArrayLike, other: ArrayLike, level: float = LEVEL) -> Difference:
-    """The ECE of `one` minus that of `other` on the same images.
-
-    Zou and Donner 2008, "Construction of confidence limits about effect measures" (the method of variance estimates
-    recovery, MOVER), from the two intervals. It takes the two errors to be independent; on the same images they are
-    positively correlated, so the interval is rather too wide than too narrow.
-    """
-    first, second = expected_calibration_error(target, one), expected_calibration_error(target, other)
-    of_one, of_other = ece_interval(target, one, level), ece_interval(target, other, level)
-    estimate = first - second
-    low = estimate - math.hypot(first - of_one.low, of_other.high - second)
-    high = estimate + math.hypot(of_one.high - first, second - of_other.low)
-    return Difference(estimate, max(low, -1.0), min(high, 1.0))
 
 
 def _lowest_setting(holds: Callable[[float], bool], most: float) -> float:

@@ -1,17 +1,32 @@
 """The confidence interval of every metric, from targets and a model's outputs.
 
-This module alone maps each metric to its method, for one model and for two models on the same images.
+This module alone maps each metric to its method, for one model and for two models on the same images, and says with how
+few images or groups a method does not hold. The limits are those at which `bench/studies/interval_coverage.py` found
+every interval to cover what it says.
 """
 
+import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from twofold.metrics import calibration
-from twofold.metrics.bootstrap import ModelOutputs, bca_difference, bca_interval
-from twofold.metrics.confidence_intervals import LEVEL, Difference, Interval, delong, delong_difference, tango, wilson
+from twofold.metrics.confidence_intervals import (
+    LEVEL,
+    ROUNDING,
+    Difference,
+    Interval,
+    mover,
+    quantile,
+    rate_interval,
+    tango,
+)
 from twofold.metrics.curves import checked_arrays
+from twofold.metrics.design_effect import MIN_GROUPS, Groups, design_effect, sampling_units, student_inflation
+from twofold.metrics.influence import Influence, ModelOutputs, hits_and_counted, influence
+from twofold.metrics.roc_auc_interval import roc_auc_interval
 
 
 class Methods(NamedTuple):
@@ -22,63 +37,206 @@ class Methods(NamedTuple):
 
 
 METHODS = {
-    "accuracy": Methods("wilson", "tango"),
-    "precision": Methods("wilson", "bca"),
-    "recall": Methods("wilson", "tango"),
-    "f1": Methods("bca", "bca"),
-    "specificity": Methods("wilson", "tango"),
-    "roc_auc": Methods("delong", "delong"),
-    "average_precision": Methods("bca", "bca"),
-    "log_loss": Methods("bca", "bca"),
-    "brier": Methods("bca", "bca"),
+    "accuracy": Methods("wilson_or_exact", "tango"),
+    "precision": Methods("wilson_or_exact", "mover"),
+    "recall": Methods("wilson_or_exact", "tango"),
+    "f1": Methods("wilson_or_exact", "mover"),
+    "specificity": Methods("wilson_or_exact", "tango"),
+    "roc_auc": Methods("score", "mover"),
+    "average_precision": Methods("logit", "mover"),
+    "log_loss": Methods("log", "mover"),
+    "brier": Methods("log", "mover"),
     "ece": Methods(calibration.METHOD, calibration.PAIRED),
 }
+LOSSES = ("log_loss", "brier")
+# Images of each class below which a method does not hold; the others hold with one image.
+MIN_IMAGES = {"average_precision": 30, "log_loss": 100, "brier": 100}
+_CLASSES = {
+    "recall": (1,),
+    "specificity": (0,),
+    "roc_auc": (0, 1),
+    "average_precision": (1,),
+    **dict.fromkeys(LOSSES, (0, 1)),
+}
+_NAMES = ("negative", "positive")
 
 
-def metric_interval(metric: str, target: ArrayLike, outputs: ModelOutputs, level: float = LEVEL) -> Interval | None:
-    """The two-sided interval of a metric, a key of METHODS; None if it has no value or there are too few images."""
+def why_no_interval(
+    metric: str, target: ArrayLike, outputs: ModelOutputs, groups: Sequence[object] | None = None
+) -> str:
+    """Why a metric has no interval on these images, in words; "" if it has one."""
     targets, probability = checked_arrays(target, outputs.probability)
-    if metric == "roc_auc":
-        return delong(targets, probability, level)
-    if metric == "ece":
-        return calibration.ece_interval(targets, probability, level)
-    if METHODS[metric].single == "bca":
-        return bca_interval(metric, targets, outputs, level)
-    positive, called = targets == 1, probability >= outputs.threshold
-    # Which images are hits, and which of them count.
-    hit, counted = {
-        "accuracy": (positive == called, np.ones_like(positive)),
-        "precision": (positive, called),
-        "recall": (called, positive),
-        "specificity": (~called, ~positive),
-    }[metric]
-    return wilson(int((hit & counted).sum()), int(counted.sum()), level)
+    return _refusal(metric, targets, outputs.threshold, probability, _units(groups, targets))
+
+
+def metric_interval(
+    metric: str,
+    target: ArrayLike,
+    outputs: ModelOutputs,
+    level: float = LEVEL,
+    groups: Sequence[object] | None = None,
+) -> Interval | None:
+    """The two-sided interval of a metric; None if it has no value, or too few images or groups (`why_no_interval`).
+
+    Args:
+        metric: a key of METHODS.
+        target: (N,) 0 or 1.
+        outputs: of the model on the same images.
+        level: share of intervals that hold the true value.
+        groups: (N,) name of each image's group, the sampling unit; None for an image without one. Without `groups`,
+            images are independent.
+    """
+    targets, probability = checked_arrays(target, outputs.probability)
+    units = _units(groups, targets)
+    if _refusal(metric, targets, outputs.threshold, probability, units):
+        return None
+    of = influence(metric, targets, outputs)
+    return _interval(
+        metric, targets, probability, of, _inflation(metric, targets, of.images, of.counted, units, level), level
+    )
 
 
 def metric_difference(
-    metric: str, target: ArrayLike, one: ModelOutputs, other: ModelOutputs, level: float = LEVEL
+    metric: str,
+    target: ArrayLike,
+    one: ModelOutputs,
+    other: ModelOutputs,
+    level: float = LEVEL,
+    groups: Sequence[object] | None = None,
 ) -> Difference | None:
     """The metric of `one` minus that of `other` on the same images, each at its own threshold; or None, as above."""
     targets, first = checked_arrays(target, one.probability)
     second = checked_arrays(target, other.probability)[1]
-    if metric == "roc_auc":
-        return delong_difference(targets, first, second, level)
-    if metric == "ece":
-        return calibration.ece_difference(targets, first, second, level)
-    if METHODS[metric].paired == "bca":
-        return bca_difference(metric, targets, one, other, level)
-    positive = targets == 1
-    counted = {"accuracy": np.ones_like(positive), "recall": positive, "specificity": ~positive}[metric]
-    one_right, other_right = (first >= one.threshold) == positive, (second >= other.threshold) == positive
-    one_only, other_only = one_right & ~other_right & counted, other_right & ~one_right & counted
-    return tango(int(one_only.sum()), int(other_only.sum()), int(counted.sum()), level)
+    units = _units(groups, targets)
+    if any(
+        _refusal(metric, targets, threshold, probability, units)
+        for threshold, probability in ((one.threshold, first), (other.threshold, second))
+    ):
+        return None
+    of_one, of_other = influence(metric, targets, one), influence(metric, targets, other)
+    own, others = (_inflation(metric, targets, of.images, of.counted, units, level) for of in (of_one, of_other))
+    both = _inflation(metric, targets, of_one.images - of_other.images, of_one.counted, units, level)
+    if METHODS[metric].paired == "tango":
+        right, other_right = (
+            hits_and_counted(metric, targets == 1, probability >= threshold)[0]
+            for threshold, probability in ((one.threshold, first), (other.threshold, second))
+        )
+        one_only, other_only = (
+            (each & of_one.counted).sum() / both for each in (right & ~other_right, other_right & ~right)
+        )
+        return tango(one_only, other_only, of_one.counted.sum() / both, level)
+    sums = [np.bincount(units.number, weights=of.images) for of in (of_one, of_other)]
+    value, other_value = (_as_metric(metric, of.value) for of in (of_one, of_other))
+    if metric not in LOSSES and np.abs(sums[0] - sums[1]).max() < ROUNDING and value == other_value:
+        # Both models rank or call all images alike; few images do not prove that they always do.
+        alike = tango(0, 0, 1 / (of_one.error * both), level)
+        reach = value - _as_metric(metric, max(of_one.value + alike.low, 0.0)) if alike else 0.0
+        return Difference(0.0, -reach, reach) if reach else None
+    of_first = _interval(metric, targets, first, of_one, own, level)
+    of_second = _interval(metric, targets, second, of_other, others, level)
+    # How the errors of two calibrations are correlated is not known; on the same images they are positively, so that 0
+    # errs towards a wider interval.
+    spread = 0.0 if metric == "ece" else math.sqrt(float(np.square(sums[0]).sum() * np.square(sums[1]).sum()))
+    correlation = float((sums[0] * sums[1]).sum()) / spread if spread > ROUNDING**2 else 0.0
+    return mover(value, of_first, other_value, of_second, correlation)
 
 
-def metric_intervals(target: ArrayLike, probability: ArrayLike, threshold: float) -> dict[str, dict[str, Any]]:
+def metric_intervals(
+    target: ArrayLike, probability: ArrayLike, threshold: float, groups: Sequence[object] | None = None
+) -> dict[str, dict[str, Any]]:
     """The 95 % interval of every metric that has one: {metric: {"low": …, "high": …, "method": …}}."""
     outputs = ModelOutputs(probability, threshold)
     return {
         metric: {**interval._asdict(), "method": methods.single}
         for metric, methods in METHODS.items()
-        if (interval := metric_interval(metric, target, outputs)) is not None
+        if (interval := metric_interval(metric, target, outputs, groups=groups)) is not None
     }
+
+
+def effective_images(target: ArrayLike, outputs: ModelOutputs, groups: Sequence[object]) -> tuple[int, float]:
+    """The number of sampling units, and of the independent images that would tell as much about the accuracy."""
+    targets = checked_arrays(target, outputs.probability)[0]
+    units = sampling_units(groups)
+    of = influence("accuracy", targets, outputs)
+    return units.count(of.counted), len(targets) / design_effect(of.images, of.counted, units)
+
+
+def _interval(
+    metric: str,
+    target: NDArray[np.int64],
+    probability: NDArray[np.float64],
+    of: Influence,
+    inflation: float,
+    level: float,
+) -> Interval:
+    """The interval of a metric whose variance is inflated by groups or by a small number of them."""
+    positive = int(target.sum())
+    variance = float(np.square(of.images).sum())
+    if metric == "roc_auc":
+        return roc_auc_interval(of.value, variance, positive, len(target) - positive, inflation, level)
+    if metric == "ece":
+        return calibration.ece_interval(target, probability, level, inflation)
+    if metric in LOSSES:
+        # The logarithm of a mean of losses is less skewed than the mean.
+        reach = quantile(level) * math.sqrt(variance * inflation) / of.value
+        return Interval(of.value * math.exp(-reach), of.value * math.exp(reach))
+    if metric == "average_precision" and 1 - of.value > ROUNDING:
+        # Boyd, Eng and Page (2013), "Area under the precision-recall curve: point estimates and confidence intervals":
+        # the logit with the binomial variance of as many trials as positive images, or with its own if that is larger.
+        uncertain = of.value * (1 - of.value)
+        reach = quantile(level) * math.sqrt(max(variance, uncertain / positive) * inflation) / uncertain
+        middle = math.log(of.value / (1 - of.value))
+        return Interval(*(1 / (1 + math.exp(-min(max(middle + side * reach, -700), 700))) for side in (-1, 1)))
+    n = positive if metric == "average_precision" else int(of.counted.sum())
+    rate = rate_interval(round(of.value * n) / inflation, n / inflation, level) or Interval(0.0, 1.0)
+    return Interval(*(_as_metric(metric, bound) for bound in rate))
+
+
+def _inflation(
+    metric: str,
+    target: NDArray[np.int64],
+    images: NDArray[np.float64],
+    counted: NDArray[np.bool_],
+    units: Groups,
+    level: float,
+) -> float:
+    """By how much groups, and a small number of them, inflate the variance of a metric or of a difference."""
+    effect = design_effect(images, counted, units)
+    if not units.clustered and METHODS[metric].single not in ("score", "logit", "log"):
+        return effect
+    return effect * student_inflation(min(_unit_counts(metric, target, counted, units)), level)
+
+
+def _unit_counts(metric: str, target: NDArray[np.int64], counted: NDArray[np.bool_], units: Groups) -> list[int]:
+    """The number of sampling units of each class that a metric is about, or of all images that it counts."""
+    classes = _CLASSES.get(metric, ())
+    return [units.count(target == value) for value in classes] or [units.count(counted)]
+
+
+def _refusal(
+    metric: str, target: NDArray[np.int64], threshold: float, probability: NDArray[np.float64], units: Groups
+) -> str:
+    for value in _CLASSES.get(metric, ()):
+        n, least = int((target == value).sum()), MIN_IMAGES.get(metric, 1)
+        if n < least:
+            return f"{n} images of the {_NAMES[value]} class are too few for an interval of {metric}: it needs {least}"
+    if metric in LOSSES and not influence(metric, target, ModelOutputs(probability, threshold)).value:
+        return f"{metric} is 0, and how it varies cannot be told from its images"
+    counted = np.ones_like(target, dtype=bool)
+    if metric in ("precision", "f1"):
+        counted = hits_and_counted(metric, target == 1, probability >= threshold)[1]
+        if not counted.any():
+            return f"no image counts for {metric}: none was called positive at this threshold"
+    n = min(_unit_counts(metric, target, counted, units))
+    if units.clustered and n < MIN_GROUPS:
+        return f"the images come from {n} groups, too few for an interval of {metric}: it needs {MIN_GROUPS}"
+    return ""
+
+
+def _as_metric(metric: str, value: float) -> float:
+    """F1 from the share of hits among the images that are positive or called positive; other metrics as they are."""
+    return 2 * value / (1 + value) if metric == "f1" else value
+
+
+def _units(groups: Sequence[object] | None, target: NDArray[np.int64]) -> Groups:
+    return Groups(np.arange(len(target)), False) if groups is None else sampling_units(groups)

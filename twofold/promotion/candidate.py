@@ -26,10 +26,10 @@ from twofold.evaluation.explanations import EXPLANATIONS, Explanations
 from twofold.evaluation.explanations import read as read_explanations
 from twofold.evaluation.predictions import PREDICTIONS, Predictions, fingerprint
 from twofold.evaluation.predictions import read as read_predictions
-from twofold.metrics.bootstrap import ModelOutputs
 from twofold.metrics.classification import classification_metrics
 from twofold.metrics.confidence_intervals import Interval
 from twofold.metrics.decision_threshold import DECISION
+from twofold.metrics.influence import ModelOutputs
 from twofold.metrics.metric_intervals import METHODS, metric_interval
 
 KINDS = {
@@ -83,7 +83,8 @@ class Candidate:
     def intervals(self) -> dict[str, Interval]:
         """The 95 % interval of every metric that has one."""
         outputs = ModelOutputs(self.test.probability, float(self.decision["threshold"]))
-        found = {metric: metric_interval(metric, self.test.target, outputs) for metric in METHODS}
+        units = self.test.unit.tolist()
+        found = {metric: metric_interval(metric, self.test.target, outputs, groups=units) for metric in METHODS}
         return {metric: interval for metric, interval in found.items() if interval is not None}
 
     @property

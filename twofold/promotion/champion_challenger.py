@@ -18,8 +18,8 @@ from twofold.core.errors import TwofoldError
 from twofold.core.progress import track
 from twofold.data.prepared import LEFT_OUT
 from twofold.data.raw import RawDataset
-from twofold.metrics.bootstrap import ModelOutputs
 from twofold.metrics.decision_threshold import DECISION
+from twofold.metrics.influence import ModelOutputs
 from twofold.model.classifier import load_classifier
 from twofold.promotion import best_champion
 from twofold.promotion.candidate import Candidate, sample_files

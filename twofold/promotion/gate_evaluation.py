@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from twofold.evaluation.slice_names import FEWEST
-from twofold.metrics.bootstrap import ModelOutputs
 from twofold.metrics.classification import classification_metrics
 from twofold.metrics.confidence_intervals import LEVEL, Interval
+from twofold.metrics.influence import ModelOutputs
 from twofold.metrics.metric_intervals import METHODS, metric_interval
 from twofold.promotion.gate_slices import TestSubset, holm_procedure, test_subsets, too_few_images
 from twofold.promotion.gates import LESS_IS_BETTER, MEASURED, VANISHED, Better, Gate, Maximum, Minimum, NonInferior
@@ -129,7 +129,8 @@ class _AbsoluteGate:
             return None
         if metric in METHODS:
             outputs = ModelOutputs(self.test.probability[rows], self.subject.threshold)
-            return metric_interval(metric, self.test.target[rows], outputs, level) if len(rows) else None
+            units = self.test.unit[rows].tolist()
+            return metric_interval(metric, self.test.target[rows], outputs, level, units) if len(rows) else None
         recorded = self.subject.metrics.get("intervals")
         found = recorded.get(metric) if isinstance(recorded, Mapping) else None
         low, high = (finite_number(found, key)[0] if isinstance(found, Mapping) else None for key in ("low", "high"))

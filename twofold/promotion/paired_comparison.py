@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twofold.evaluation.predictions import Predictions, fingerprint
-from twofold.metrics.bootstrap import ModelOutputs
 from twofold.metrics.classification import METRICS, classification_metrics
 from twofold.metrics.confidence_intervals import LEVEL, Difference, mcnemar
+from twofold.metrics.influence import ModelOutputs
 from twofold.metrics.metric_intervals import METHODS, metric_difference
 
 Splits = Mapping[str, frozenset[str]]  # the SHA-256 of a model's images, by split
@@ -87,7 +87,9 @@ class PairedComparison:
         one, other = (
             ModelOutputs(np.asarray(model.probability)[chosen], model.threshold) for model in (self.one, self.other)
         )
-        return metric_difference(metric, self.test.target[chosen], one, other, level) if len(chosen) else None
+        if not len(chosen):
+            return None
+        return metric_difference(metric, self.test.target[chosen], one, other, level, self.test.unit[chosen].tolist())
 
     @cached_property
     def differences(self) -> dict[str, Difference]:

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from twofold.core.errors import ArtifactError, RegistryError, TwofoldError, shortened
 from twofold.core.params import Integer, Section
 from twofold.evaluation.predictions import Predictions
-from twofold.metrics.bootstrap import ModelOutputs
+from twofold.metrics.influence import ModelOutputs
 from twofold.promotion import best_champion
 from twofold.promotion.champion_challenger import unscored
 from twofold.promotion.gate_evaluation import evaluate_gates

@@ -24,6 +24,7 @@ from twofold.serving.sealed_model import ARCHITECTURE, DECISION, open_sealed
 from twofold.tracking.registry_client import SEAL, ModelVersion
 from twofold.tracking.store import MlflowStore, flatten
 
+EARLIER_METHODS = ("wilson", "delong", "bca", "simulation")  # of intervals that earlier versions have recorded
 # All texts of checks are part of the `--json` output, which stays the same across versions.
 SAME, DIFFERS, UNCHECKED = "as recorded", "DIFFERS", "not checked"
 
@@ -169,16 +170,25 @@ def _find_failed_gates(store: MlflowStore, version: ModelVersion, entry: Entry) 
 
 
 def _compare_intervals(evaluation: RecordedEvaluation) -> list[str]:
-    """Compare the interval of every metric with that recomputed from the logged predictions."""
-    recomputed = metric_intervals(evaluation.test.target, evaluation.test.probability, evaluation.threshold)
+    """Compare the interval of every metric with that recomputed from the logged predictions.
+
+    An interval by a method of an earlier version, which its name tells, is not recomputed.
+    """
+    test = evaluation.test
+    recomputed = metric_intervals(test.target, test.probability, evaluation.threshold, test.unit.tolist())
     logged = evaluation.metrics.get("intervals")
     if not isinstance(logged, Mapping):
         raise RegistryError("metrics.json has no intervals")
+    earlier = {name for name, found in logged.items() if _method(found) in EARLIER_METHODS}
     return [
         f"{metric} is {logged.get(metric)}, the logged predictions give {interval}"
         for metric, interval in recomputed.items()
-        if not _is_close(logged.get(metric), interval)
+        if metric not in earlier and not _is_close(logged.get(metric), interval)
     ]
+
+
+def _method(found: Any) -> Any:
+    return found.get("method") if isinstance(found, Mapping) else None
 
 
 def _is_close(found: Any, interval: Mapping[str, Any]) -> bool:

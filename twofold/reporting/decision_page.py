@@ -16,7 +16,7 @@ from twofold.promotion.judgement import Judgement, Outcome, headline, reasons
 from twofold.promotion.verdict import GateResult
 from twofold.reporting import charts, comparison_section, data_summary, html_page, plots, sections, threshold_slider
 from twofold.reporting.html_page import Picture, code_markup
-from twofold.reporting.wording import TITLES
+from twofold.reporting.wording import METHODS, TITLES
 
 STEPS = {"train_head": "The head, on the frozen base", "finetune_all": "The whole network"}
 
@@ -43,6 +43,9 @@ def render(judgement: Judgement, outcome: Outcome, recorded: Mapping[str, Any]) 
         "negative": negative,
         "n": metrics["n"],
         "n_positive": metrics["n_positive"],
+        "units": metrics["n_units"] if metrics["n_units"] < metrics["n"] else None,
+        "effective": round(metrics["n_effective"]),
+        "methods": METHODS,
         "consequence": _consequence(judgement, outcome),
         "reasons": reasons(judgement, outcome),
         "gates": [_gate(gate) for gate in judgement.verdict.gates],

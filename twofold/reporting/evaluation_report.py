@@ -11,11 +11,20 @@ from twofold.evaluation.explanations import Explanations
 from twofold.evaluation.predictions import Predictions
 from twofold.metrics import number_format
 from twofold.metrics.classification import ConfusionMatrix, metrics_by_class
+from twofold.metrics.confidence_intervals import rate_interval
 from twofold.metrics.decision_threshold import describe_rule
 from twofold.metrics.temperature_scaling import WHY
 from twofold.reporting import html_page, sections
 from twofold.reporting.html_page import Picture
-from twofold.reporting.wording import ARITHMETIC, METHODS, TITLES, count_images, interval_text, rate_with_interval
+from twofold.reporting.wording import (
+    ARITHMETIC,
+    METHODS,
+    TITLES,
+    count_images,
+    interval_text,
+    rate_with_interval,
+    recorded_interval,
+)
 
 
 @dataclass(frozen=True)
@@ -53,11 +62,11 @@ def render(findings: Findings) -> str:
         "positive": positive,
         "c": counts,
         "images": count_images,
-        "accuracy": rate_with_interval(counts.correct, counts.n),
+        "accuracy": rate_with_interval(counts.correct, counts.n, recorded_interval(metrics, "accuracy")),
         "prevalence": prevalence,
         "baseline": max(prevalence, 1 - prevalence),
         "common": positive if prevalence > 0.5 else negative,
-        "tiles": _tiles(counts, negative, positive),
+        "tiles": _tiles(metrics, counts, negative, positive),
         "sentences": [
             describe_share(hits, counts.positive, f"{positive} image", "found", "missed"),
             describe_share(passed, counts.negative, f"{negative} image", "correctly passed", "raised a false alarm on"),
@@ -65,14 +74,15 @@ def render(findings: Findings) -> str:
         ],
         "charts": findings.charts,
         "splits": _splits(findings.splits),
-        "groups": len({group for group in findings.test.group if group is not None}),
+        "units": metrics["n_units"] if metrics["n_units"] < counts.n else None,
+        "effective": round(metrics["n_effective"]),
         "threshold": decision["threshold"],
         "rule": describe_rule(dict(decision)),
         "chosen_on": decision["chosen_on"],
         "views": decision["views"],
         "calibration": _calibration(metrics, decision),
         "rows": _rows(metrics, counts, negative, positive),
-        "classes": _classes(counts, negative, positive),
+        "classes": _classes(metrics, counts, negative, positive),
         "slices": sections.slice_tables(metrics["slices"]),
         "robustness": sections.robustness_rows(metrics.get("robustness")),
         "explained": findings.explained,
@@ -95,14 +105,17 @@ def describe_share(hits: int, n: int, noun: str, hit: str, miss: str) -> str:
     return f"Of 100 {noun}s, the model {hit} {part} and {miss} {100 - part}{exactly}."
 
 
-def _tiles(counts: ConfusionMatrix, negative: str, positive: str) -> list[dict[str, Any]]:
+def _tiles(metrics: Mapping[str, Any], counts: ConfusionMatrix, negative: str, positive: str) -> list[dict[str, Any]]:
     tiles = (
-        ("Correct answers", counts.correct, counts.n, "images"),
-        ("Found", counts.true_positive, counts.positive, f"{positive} images"),
-        ("False alarms", counts.false_positive, counts.negative, f"{negative} images"),
-        (f"Correct when it says {positive}", counts.true_positive, counts.called, "such answers"),
+        ("Correct answers", counts.correct, counts.n, "images", "accuracy", False),
+        ("Found", counts.true_positive, counts.positive, f"{positive} images", "recall", False),
+        ("False alarms", counts.false_positive, counts.negative, f"{negative} images", "specificity", True),
+        (f"Correct when it says {positive}", counts.true_positive, counts.called, "such answers", "precision", False),
     )
-    return [{"title": title, "rate": rate_with_interval(hits, n), "of": of} for title, hits, n, of in tiles]
+    return [
+        {"title": title, "rate": rate_with_interval(hits, n, recorded_interval(metrics, key, complement)), "of": of}
+        for title, hits, n, of, key, complement in tiles
+    ]
 
 
 def _splits(splits: Mapping[str, tuple[int, int]]) -> list[dict[str, Any]]:
@@ -129,7 +142,7 @@ def _calibration(metrics: Mapping[str, Any], decision: Mapping[str, Any]) -> dic
         "after": metrics["ece"],
         "after_interval": interval_text(metrics, "ece"),
         # An interval that reaches down to 0 means that chance alone explains an error of this size.
-        "chance": metrics["intervals"]["ece"]["low"] == 0,
+        "chance": metrics["intervals"].get("ece", {}).get("low") == 0,
     }
 
 
@@ -154,14 +167,22 @@ def _rows(metrics: Mapping[str, Any], counts: ConfusionMatrix, negative: str, po
     ]
 
 
-def _classes(counts: ConfusionMatrix, negative: str, positive: str) -> list[dict[str, Any]]:
+def _classes(metrics: Mapping[str, Any], counts: ConfusionMatrix, negative: str, positive: str) -> list[dict[str, Any]]:
+    independent = metrics["n_units"] == counts.n
+    intervals = {
+        positive: (recorded_interval(metrics, "recall"), recorded_interval(metrics, "precision")),
+        negative: (
+            recorded_interval(metrics, "specificity"),
+            rate_interval(counts.true_negative, counts.n - counts.called) if independent else None,
+        ),
+    }
     return [
         {
             "label": label,
             "n": own["n"],
             "called": own["called"],
-            "recall": rate_with_interval(int(own["correct"]), int(own["n"])),
-            "precision": rate_with_interval(int(own["correct"]), int(own["called"])),
+            "recall": rate_with_interval(int(own["correct"]), int(own["n"]), intervals[label][0]),
+            "precision": rate_with_interval(int(own["correct"]), int(own["called"]), intervals[label][1]),
             "f1": own.get("f1"),
         }
         for label, own in reversed(metrics_by_class(counts, (negative, positive)).items())

@@ -80,22 +80,22 @@ def _intended_use(judgement: Judgement) -> list[str]:
 
 def _caveats(judgement: Judgement) -> list[str]:
     candidate = judgement.candidate
+    metrics = candidate.metrics
     few = [
         f"{text(column)} {text(value)}"
         for column, values in candidate.metrics["slices"].items()
         for value, own in values.items()
         if not own["judged"]
     ]
-    groups = {group for group in candidate.test.group if group is not None}
     items = [
         "The metrics hold for images of the kind that the model was tested on: the same source, the same cameras, the "
         "same way of labelling. They measure agreement with the labels, which may be wrong.",
-        "The intervals assume independent images"
-        + (
-            f"; the test images come from {len(groups)} groups, which makes the true intervals wider."
-            if groups
-            else ". The data have no groups; where several images show the same object, the true intervals are wider."
-        ),
+        f"The {metrics['n']} test images come from {metrics['n_units']} samples (images of one group, and near "
+        f"duplicates, are one): the accuracy is as certain as on {metrics['n_effective']:.0f} independent images. The "
+        "intervals allow for that."
+        if metrics["n_units"] < metrics["n"]
+        else "The intervals assume independent images. The data have no groups; where several images show the same "
+        "object, the true intervals are wider.",
         "If models are changed again and again until they do well on this test, its metrics become too optimistic.",
     ]
     if few:

@@ -13,7 +13,13 @@ from twofold.promotion.judgement import Judgement
 from twofold.reporting.markdown import bullets, code, table, text
 
 MOST_VALUES = 10  # values of a slice column that the card lists; slices.csv has all
-_METHOD_NAMES = {"wilson": "Wilson", "delong": "DeLong", "bca": "BCa bootstrap", "simulation": "simulation"}
+_METHOD_NAMES = {
+    "wilson_or_exact": "Wilson or Clopper-Pearson",
+    "score": "score",
+    "logit": "logit",
+    "log": "logarithm",
+    "test_inversion": "simulation",
+}
 
 
 def format_metrics(judgement: Judgement) -> list[str]:

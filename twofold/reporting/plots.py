@@ -15,7 +15,7 @@ from twofold.evaluation.robustness import robustness_table
 from twofold.metrics import curves
 from twofold.metrics.calibration import reliability_bins
 from twofold.metrics.classification import METRICS, ConfusionMatrix, metrics_by_class
-from twofold.metrics.confidence_intervals import wilson
+from twofold.metrics.confidence_intervals import rate_interval
 from twofold.reporting import charts, reliability_diagram
 from twofold.reporting.html_page import Picture
 
@@ -68,7 +68,7 @@ def write_tables(
     header = ("low", "high", "n", "positive", "probability", "share", "share_low", "share_high")
     for name, probability in (("reliability", test.probability), ("reliability_uncalibrated", uncalibrated)):
         bins = reliability_bins(test.target, probability)
-        intervals = [wilson(hits, n) or (None, None) for hits, n in _rows(bins.positive, bins.n)]
+        intervals = [rate_interval(hits, n) or (None, None) for hits, n in _rows(bins.positive, bins.n)]
         rows = (
             (*row, share, *interval)
             for row, share, interval in zip(_rows(*bins), bins.share.tolist(), intervals, strict=True)

@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from twofold.metrics.calibration import Reliability
-from twofold.metrics.confidence_intervals import wilson
+from twofold.metrics.confidence_intervals import rate_interval
 from twofold.reporting.charts import new_figure, render_figure, set_percent_axes, shorten_label
 from twofold.reporting.html_page import INK, MUTED, RIGHT, WRONG, Picture
 
@@ -39,7 +39,7 @@ def draw_reliability_diagram(
 def _draw_panel(axes: Axes, bins: Reliability, colour: str, title: str) -> None:
     set_percent_axes(axes)
     axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
-    bounds = np.array([wilson(int(hits), int(n)) for hits, n in zip(bins.positive, bins.n, strict=True)])
+    bounds = np.array([rate_interval(int(hits), int(n)) for hits, n in zip(bins.positive, bins.n, strict=True)])
     axes.vlines(bins.probability, bounds[:, 0], bounds[:, 1], color=colour, linewidth=1.2, alpha=0.55)
     size = np.clip(LARGEST * np.sqrt(bins.n / bins.n.max()), SMALLEST, LARGEST)
     axes.scatter(bins.probability, bins.share, s=size**2, color=colour, clip_on=False, zorder=3)

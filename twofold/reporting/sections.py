@@ -6,7 +6,7 @@ from typing import Any
 from twofold.evaluation.robustness import CHANGE, METRICS, PERTURBATIONS, PLAIN, describe_perturbation
 from twofold.evaluation.slice_names import FEWEST, in_order
 from twofold.metrics.classification import ConfusionMatrix
-from twofold.reporting.wording import EXPLAINED, interval_text, rate_with_interval
+from twofold.reporting.wording import EXPLAINED, interval_text, rate_with_interval, recorded_interval
 
 MOST_VALUES = 20  # values of a slice column that a page shows; slices.csv has all
 
@@ -65,9 +65,11 @@ def _table(name: str, values: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]
                 "judged": own["judged"],
                 "n": counts.n,
                 "positive": counts.positive,
-                "accuracy": rate_with_interval(counts.correct, counts.n),
-                "recall": rate_with_interval(counts.true_positive, counts.positive),
-                "alarms": rate_with_interval(counts.false_positive, counts.negative),
+                "accuracy": rate_with_interval(counts.correct, counts.n, recorded_interval(own, "accuracy")),
+                "recall": rate_with_interval(counts.true_positive, counts.positive, recorded_interval(own, "recall")),
+                "alarms": rate_with_interval(
+                    counts.false_positive, counts.negative, recorded_interval(own, "specificity", complement=True)
+                ),
                 "roc_auc": own.get("roc_auc"),
                 "roc_auc_interval": interval_text(own, "roc_auc"),
             }

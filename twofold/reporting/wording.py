@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from twofold.evaluation.slice_names import BRIGHTNESS, SIZE, SOURCE
 from twofold.metrics import number_format
-from twofold.metrics.confidence_intervals import wilson
+from twofold.metrics.confidence_intervals import Interval
 
 # Of each metric: its title, and what it says.
 TITLES = {
@@ -41,8 +41,9 @@ ARITHMETIC = {
     "bfloat16": "16-bit floating point (bfloat16), the last dense layers in 32 bits; the same when serving",
 }
 METHODS = (
-    "95 %: Wilson for rates, DeLong for ROC-AUC, BCa bootstrap for F1, average precision, log loss and Brier score, "
-    "simulation for the calibration error; all assume independent images"
+    "95 %: Wilson, or Clopper-Pearson below 40 hits or misses, for rates and F1; a score interval for ROC-AUC; by the "
+    "logit for average precision, by the logarithm for log loss and Brier score; simulation for the calibration error. "
+    "Groups of images and near duplicates count as one sample each"
 )
 EXPLAINED = {
     SIZE: "The shorter side of the original image. The bands are thirds of the training images.",
@@ -61,12 +62,19 @@ class Rate(NamedTuple):
     interval: str | None
 
 
-def rate_with_interval(hits: int, n: int) -> Rate:
+def rate_with_interval(hits: int, n: int, interval: Interval | None) -> Rate:
     """A rate with its 95 % interval, "85.9 to 90.8 %"."""
-    interval = wilson(hits, n)
+    words = interval and f"{100 * interval.low:.1f} to {number_format.percent(interval.high)}"
+    return Rate(hits, n, hits / n if n else None, words)
+
+
+def recorded_interval(metrics: Mapping[str, Any], key: str, complement: bool = False) -> Interval | None:
+    """The interval of a metric of metrics.json, or of 1 minus the metric; None if it has none."""
+    interval = metrics["intervals"].get(key)
     if interval is None:
-        return Rate(hits, n, None, None)
-    return Rate(hits, n, hits / n, f"{100 * interval.low:.1f} to {number_format.percent(interval.high)}")
+        return None
+    low, high = interval["low"], interval["high"]
+    return Interval(1 - high, 1 - low) if complement else Interval(low, high)
 
 
 def interval_text(metrics: Mapping[str, Any], key: str) -> str | None:

@@ -179,7 +179,7 @@ def _prediction_table(prepared: "PreparedDataset", probability: Mapping[str, Any
 
     rows = np.concatenate([prepared.rows(split) for split in SPLITS])
     joined = np.concatenate([probability[split] for split in SPLITS])
-    columns = {name: prepared.column(name)[rows] for name in ("sha256", "split", "label", "group")}
+    columns = {name: prepared.column(name)[rows] for name in ("sha256", "split", "label", "group", "unit")}
     columns |= {"target": prepared.target[rows], "probability": joined, "predicted": joined >= threshold}
     return predictions.build_predictions(columns, slices.slice_columns(prepared, rows))
 
@@ -189,17 +189,21 @@ def _compute_metrics(test: "Predictions", uncalibrated: Any, decision: Mapping[s
     from twofold.evaluation.slices import slice_metrics
     from twofold.metrics import calibration
     from twofold.metrics.classification import metrics_summary
-    from twofold.metrics.metric_intervals import metric_intervals
+    from twofold.metrics.influence import ModelOutputs
+    from twofold.metrics.metric_intervals import effective_images, metric_intervals
 
-    answers = (test.target, test.probability, decision["threshold"])
-    before = {**calibration.ece_interval(test.target, uncalibrated)._asdict(), "method": calibration.METHOD}
+    answers, unit = (test.target, test.probability, decision["threshold"]), test.unit.tolist()
+    before = metric_intervals(test.target, uncalibrated, decision["threshold"], unit).get("ece")
+    units, effective = effective_images(test.target, ModelOutputs(*answers[1:]), unit)
     return {
         **metrics_summary(*answers),
+        "n_units": units,
+        "n_effective": effective,
         "ece_uncalibrated": calibration.expected_calibration_error(test.target, uncalibrated),
         "temperature": decision["temperature"],
         "threshold": decision["threshold"],
-        "intervals": {**metric_intervals(*answers), "ece_uncalibrated": before},
-        "slices": slice_metrics(*answers, test.slices),
+        "intervals": metric_intervals(*answers, unit) | ({"ece_uncalibrated": before} if before else {}),
+        "slices": slice_metrics(*answers, test.slices, unit),
     }
 
 
@@ -221,6 +225,7 @@ def _measure_robustness(
         test.target[sample],
         test.probability[sample],
         decision["threshold"],
+        test.unit[sample].tolist(),
         predict_perturbed,
         params.batch_size,
     )

@@ -108,11 +108,12 @@ def preprocess(params: Preprocess, raw: Path, *, data: Path, metrics: Path, audi
         thumbnails = [one.thumbnail for one in measured if one.thumbnail is not None]
         pairs = find_near_duplicates(thumbnails) if policies != {"ignore"} else []
         near = split_leakage.near_duplicate_issues(images, splits, pairs, params.audit.model_dump())
+        units = split_leakage.sampling_units(images, splits, pairs, near.left_out)
         if near.left_out:
             kept = [row for row in range(len(images)) if row not in near.left_out]
             locations, shapes = repack(draft, images, locations, shapes, kept, params.image_size)
             images, splits = [images[row] for row in kept], [splits[row] for row in kept]
-            measured = [measured[row] for row in kept]
+            measured, units = [measured[row] for row in kept], [units[row] for row in kept]
         excluded = sorted([*left_out.values(), *near.left_out.values()])
         checks = _ordered_checks(near, groups, across, within)
         summary = {"images": len(images), "left out": len(excluded)}
@@ -124,7 +125,7 @@ def preprocess(params: Preprocess, raw: Path, *, data: Path, metrics: Path, audi
         enforce_policies("preprocess", checks, audit / PAGE)
         counts = check_splits([image.label for image in images], splits, classes)
         write_csv(draft / LEFT_OUT, ExcludedImage._fields, excluded)
-        write_index(draft, images, splits, locations, measured, source.meta)
+        write_index(draft, images, splits, locations, measured, units, source.meta)
         write_meta(draft, KIND, VERSION, **_meta(params, source, counts, shapes, measured))
     results = {f"{split}_{label}": count for split in SPLITS for label, count in counts[split].items()}
     results |= {split: sum(counts[split].values()) for split in SPLITS}

@@ -12,7 +12,7 @@ import pytest
 from tests.support import registration_case as case
 from tests.support import report_case
 from tests.unit.reporting.test_evaluation_report import read as read_page
-from twofold.metrics.bootstrap import ModelOutputs
+from twofold.metrics.influence import ModelOutputs
 from twofold.promotion.candidate import read_candidate
 from twofold.promotion.gate_evaluation import evaluate_gates
 from twofold.promotion.gates import Maximum, Minimum, NonInferior
