@@ -24,6 +24,7 @@ from twofold.model.classifier import load_classifier
 from twofold.promotion import best_champion
 from twofold.promotion.candidate import Candidate, sample_files
 from twofold.promotion.gate_evaluation import evaluate_gates
+from twofold.promotion.gate_slices import MetricKey
 from twofold.promotion.gates import LATENCY, SIZE, VANISHED, Gate
 from twofold.promotion.paired_comparison import ANOTHER, NO_ANSWERS, Opponent, PairedComparison, compare
 from twofold.promotion.verdict import GateInputs, Verdict
@@ -41,8 +42,8 @@ class Assessment(NamedTuple):
 
     verdict: Verdict
     champion: PairedComparison | None
-    best: Mapping[str, PairedComparison]
-    inherited_best: Mapping[str, str]
+    best: Mapping[MetricKey, PairedComparison]
+    inherited_best: Mapping[MetricKey, str]
     vanished: Mapping[str, str]
     measured: Mapping[str, float]
 
@@ -57,8 +58,8 @@ def assess_candidate(
         since: `register.reference_since`.
     """
     threshold = float(candidate.decision["threshold"])
-    tag = None if current is None else current.tags.get(best_champion.BEST)
-    before = best_champion.best_champions_before(tag, gates, since)
+    tags = {} if current is None else current.tags
+    before = best_champion.best_champions_before(tags, gates, since, candidate.test)
     versions = {} if current is None else {str(current.version): current}
     comparisons: dict[str, PairedComparison] = {}
     for number in [*versions, *sorted(set(before.values()) - versions.keys(), key=int)]:
@@ -71,7 +72,7 @@ def assess_candidate(
             opponent = unscored(number, f"it has been deleted in MLflow; {remedy}")
         comparisons[number] = compare(candidate.test, threshold, candidate.splits, opponent)
     champion = None if current is None else comparisons[str(current.version)]
-    best = {metric: comparisons[number] for metric, number in before.items() if comparisons[number] is not champion}
+    best = {key: comparisons[number] for key, number in before.items() if comparisons[number] is not champion}
     vanished = locate_images(candidate, {image for each in comparisons.values() for image in each.vanished})
     measured = {SIZE: float(model_size(candidate))}
     if champion is not None:
@@ -83,7 +84,7 @@ def assess_candidate(
         verdict=evaluate_gates(gates, inputs, champion, best),
         champion=champion,
         best=best,
-        inherited_best=best_champion.inherited_best(tag, gates, since, champion, best),
+        inherited_best=best_champion.inherited_best(tags, since, champion, best),
         vanished=vanished,
         measured=measured,
     )

@@ -5,22 +5,23 @@ Returns the verdict: for each gate the metric, what was compared with the limit,
 gate fails if its metric is missing, not a number, based on one image or one class, or not comparable.
 
 An absolute gate with `bound` compares a bound of the metric's 95 % interval, the interval reported everywhere else. A
-gate against another model compares the one-sided 95 % bound of the paired difference. Over the values of a slice column
-Holm's procedure widens the bounds, so that they hold jointly.
+gate against another model compares the one-sided 95 % bound of the paired difference. Over the values of a slice
+column, a gate that asks for proof tests each at the full level: all must be proven, so a bad value passes no more often
+than if it were alone (Berger 1982, "Multiparameter hypothesis testing and acceptance sampling"). A gate that refuses on
+proof of harm may refuse for any value, so Holm's procedure widens its bounds to hold jointly.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from twofold.evaluation.slice_names import FEWEST
 from twofold.metrics.classification import classification_metrics
 from twofold.metrics.confidence_intervals import LEVEL, Interval
 from twofold.metrics.influence import ModelOutputs
 from twofold.metrics.metric_intervals import METHODS, metric_interval
-from twofold.promotion.gate_slices import TestSubset, holm_procedure, test_subsets, too_few_images
+from twofold.promotion.gate_slices import MetricKey, TestSubset, holm_procedure, test_subsets, too_few_images
 from twofold.promotion.gates import LESS_IS_BETTER, MEASURED, VANISHED, Better, Gate, Maximum, Minimum, NonInferior
 from twofold.promotion.paired_comparison import PairedComparison
 from twofold.promotion.verdict import GateInputs, GateResult, Verdict, finite_number
@@ -34,7 +35,7 @@ def evaluate_gates(
     gates: Sequence[Gate],
     subject: GateInputs,
     champion: PairedComparison | None,
-    best: Mapping[str, PairedComparison] | None = None,
+    best: Mapping[MetricKey, PairedComparison] | None = None,
 ) -> Verdict:
     """Evaluate every gate and return the verdict.
 
@@ -42,7 +43,7 @@ def evaluate_gates(
         subject: the candidate.
         champion: the candidate compared with the champion; None if there is none: relative gates then do not apply, and
             at least one absolute gate on a metric of the test must.
-        best: by metric, the candidate compared with the best former champion, if that is not the champion itself.
+        best: by metric and slice, the candidate compared with the best former champion, if that is not the champion.
     """
     results = tuple(result for gate in gates for result in _evaluate(gate, subject, champion, best or {}))
     reasons = [f"{result.name}: {result.detail}" for result in results if not result.passed]
@@ -60,42 +61,56 @@ def evaluate_gates(
 
 
 def _evaluate(
-    gate: Gate, subject: GateInputs, champion: PairedComparison | None, best: Mapping[str, PairedComparison]
+    gate: Gate, subject: GateInputs, champion: PairedComparison | None, best: Mapping[MetricKey, PairedComparison]
 ) -> list[GateResult]:
     if isinstance(gate, Minimum | Maximum):
         absolute = _AbsoluteGate(gate, subject, champion)
         return [absolute.judge_measured()] if gate.figure in MEASURED else _evaluate_subsets(absolute)
     if champion is None:
         value = finite_number(subject.metrics, gate.figure)[0] if gate.slice is None else None
-        name = _relative_name(gate, "", CHAMPION)
+        name = _relative_name(gate, gate.figure, CHAMPION)
         return [GateResult(name, gate.figure, value, None, applies=False, passed=True, detail=_NO_CHAMPION)]
     results = _evaluate_subsets(_RelativeGate(gate, champion, CHAMPION))
-    if isinstance(gate, NonInferior) and gate.figure in best:
-        results += _evaluate_subsets(_RelativeGate(gate, best[gate.figure], BEST))
+    for comparison in {each.version: each for key, each in best.items() if asks(gate, key)}.values():
+        own = [key for key, each in best.items() if each is comparison]
+        results += _evaluate_subsets(_RelativeGate(gate, comparison, BEST), own)
     return results
 
 
-def _evaluate_subsets(evaluator: "_AbsoluteGate | _RelativeGate") -> list[GateResult]:
-    """Evaluate a gate on all test images or, if it has a slice, on every subset that has enough images."""
-    subsets, problem = test_subsets(evaluator.gate.slice, evaluator.test)
+def asks(gate: Gate, key: MetricKey) -> bool:
+    """Whether a gate compares this metric, on this slice or all values of its column, with the best former champion."""
+    return isinstance(gate, NonInferior) and gate.figure == key.metric and gate.slice in (key.slice, key.column)
+
+
+def _evaluate_subsets(
+    evaluator: "_AbsoluteGate | _RelativeGate", only: Collection[MetricKey] | None = None
+) -> list[GateResult]:
+    """Evaluate a gate on all test images or, if it has a slice, on every subset it applies to, or on some of them."""
+    metric, test = evaluator.gate.figure, evaluator.test
+    subsets, problem = test_subsets(evaluator.gate.slice, test)
     problem = evaluator.problem or problem
     if problem:
         return [_result(evaluator, None, False, problem)]
-    judged, small = ([subset for subset in subsets if subset.judged is enough] for enough in (True, False))
-    intervals = holm_procedure(judged, evaluator.level, evaluator.interval, evaluator.proves)
-    results = [evaluator.judge(subset, *pair) for subset, pair in zip(judged, intervals, strict=True)]
-    detail = f"shown and not judged: fewer than {FEWEST} images"
+    subsets = [subset for subset in subsets if only is None or subset.key(metric) in only]
+    judged = [subset for subset in subsets if not subset.why_not_judged(metric, test)]
+    results: list[GateResult] = []
+    # Claims that must all be proven are tested one by one, each at the full level.
+    for group in [judged] if evaluator.refuses_on_proof else [[subset] for subset in judged]:
+        tested = holm_procedure(group, evaluator.level, evaluator.interval, evaluator.proves)
+        results += [evaluator.judge(subset, *pair) for subset, pair in zip(group, tested, strict=True)]
     return results + [
-        _result(evaluator, subset, True, detail, applies=False, **evaluator.values(subset)[0]) for subset in small
+        _result(evaluator, subset, True, reason, applies=False, **evaluator.values(subset)[0])
+        for subset in subsets
+        if (reason := subset.why_not_judged(metric, test))
     ]
 
 
 def _result(
     evaluator: "_AbsoluteGate | _RelativeGate", subset: TestSubset | None, passed: bool, detail: str, **fields: Any
 ) -> GateResult:
-    words, slice_ = (subset.words, subset.slice) if subset else ("", None)
-    fields = {"value": None, "applies": True, "slice": slice_} | evaluator.common_fields | fields
-    name, figure = evaluator.name(words), evaluator.gate.figure
+    figure = evaluator.gate.figure
+    fields = {"value": None, "applies": True, "slice": subset and subset.slice} | evaluator.common_fields | fields
+    name = evaluator.name(str(subset.key(figure)) if subset else figure)
     return GateResult(name, figure, limit=evaluator.limit, passed=passed, detail=detail, **fields)
 
 
@@ -109,10 +124,12 @@ class _AbsoluteGate:
         self.at_most = isinstance(gate, Maximum)
         self.limit = gate.max if isinstance(gate, Maximum) else gate.min
         self.common_fields: dict[str, Any] = {}
+        # A conservative bound proves that the model is good enough; the other bound, that it is not.
+        self.refuses_on_proof = bool(gate.bound) and (gate.bound == "upper") != self.at_most
 
-    def name(self, subset: str) -> str:
+    def name(self, metric: str) -> str:
         bound = f", {self.gate.bound} bound," if self.gate.bound else ""
-        return f"{self.gate.figure}{subset}{bound} at {'most' if self.at_most else 'least'} {self.limit:g}"
+        return f"{metric}{bound} at {'most' if self.at_most else 'least'} {self.limit:g}"
 
     def values(self, subset: TestSubset) -> tuple[dict[str, Any], str]:
         """Return the metric and the number of images as fields of the result, and why the metric has no value."""
@@ -137,9 +154,7 @@ class _AbsoluteGate:
         return None if low is None or high is None else Interval(low, high)
 
     def proves(self, interval: Interval) -> bool:
-        # A conservative bound proves that the model is good enough; the other bound, that it is not.
-        conservative = (self.gate.bound == "upper") == self.at_most
-        return self._compare(self._bound(interval))[0] == conservative
+        return self._compare(self._bound(interval))[0] != self.refuses_on_proof
 
     def judge(self, subset: TestSubset, proven: bool, interval: Interval | None) -> GateResult:
         fields, problem = self.values(subset)
@@ -184,7 +199,7 @@ class _AbsoluteGate:
 class _RelativeGate:
     """A gate on the candidate compared with another model."""
 
-    level = ONE_SIDED
+    level, refuses_on_proof = ONE_SIDED, False
 
     def __init__(self, gate: NonInferior | Better, comparison: PairedComparison, opponent: str) -> None:
         self.gate, self.comparison, self.opponent, self.test = gate, comparison, opponent, comparison.test
@@ -198,8 +213,8 @@ class _RelativeGate:
             fingerprint = comparison.fingerprint
         self.common_fields = {"against": comparison.version, "test_fingerprint": fingerprint}
 
-    def name(self, subset: str) -> str:
-        return _relative_name(self.gate, subset, self.opponent)
+    def name(self, metric: str) -> str:
+        return _relative_name(self.gate, metric, self.opponent)
 
     def values(self, subset: TestSubset) -> tuple[dict[str, Any], str]:
         """Return both metrics and the number of images as fields of the result, and why a metric has no value."""
@@ -235,7 +250,7 @@ class _RelativeGate:
         return _result(self, subset, proven, detail, bound=interval.low, **fields)
 
 
-def _relative_name(gate: NonInferior | Better, subset: str, opponent: str) -> str:
+def _relative_name(gate: NonInferior | Better, metric: str, opponent: str) -> str:
     if isinstance(gate, Better):
-        return f"{gate.figure}{subset} better than {opponent} by more than {gate.better_by:g}"
-    return f"{gate.figure}{subset} worse than {opponent} by less than {gate.non_inferior_by:g}"
+        return f"{metric} better than {opponent} by more than {gate.better_by:g}"
+    return f"{metric} worse than {opponent} by less than {gate.non_inferior_by:g}"

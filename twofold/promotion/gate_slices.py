@@ -1,7 +1,7 @@
 """The test subsets that a gate is evaluated on, and Holm's procedure over several of them.
 
-Reads a test's predictions and the slices of a gate; returns the rows of each subset, and for intervals of several
-subsets, which of them prove their claim at a joint level.
+Reads a test's predictions and the slices of a gate; returns the rows of each subset and why it is not judged, and for
+intervals of several subsets, which of them prove their claim at a joint level.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +15,25 @@ from twofold.evaluation.slice_names import FEWEST, NOT_GIVEN
 from twofold.metrics.confidence_intervals import Interval
 
 CLASSES = ("negative", "positive")
+# The classes without which a metric has no value, or has the same value for every model.
+_OF_POSITIVES = ("precision", "recall", "f1", "average_precision")
+ABOUT = {"specificity": (0,), "roc_auc": (0, 1)} | dict.fromkeys(_OF_POSITIVES, (1,))
+
+
+class MetricKey(NamedTuple):
+    """A metric on all test images, or on those of one value of a slice column."""
+
+    metric: str
+    column: str | None = None
+    value: str | None = None
+
+    @property
+    def slice(self) -> dict[str, str] | None:
+        """The slice as {column: value}; None for all test images."""
+        return None if self.column is None or self.value is None else {self.column: self.value}
+
+    def __str__(self) -> str:
+        return self.metric if self.column is None else f"{self.metric} ({self.column}: {self.value})"
 
 
 class TestSubset(NamedTuple):
@@ -28,10 +47,16 @@ class TestSubset(NamedTuple):
         """Whether the subset has enough images; the whole test is always judged."""
         return self.slice is None or len(self.rows) >= FEWEST
 
-    @property
-    def words(self) -> str:
-        """The slice in brackets, as in "recall (type: mono)"; "" for the whole test."""
-        return "".join(f" ({column}: {value})" for column, value in (self.slice or {}).items())
+    def key(self, metric: str) -> MetricKey:
+        """The key of a metric on these images; its text is as in "recall (type: mono)"."""
+        return MetricKey(metric, *next(iter((self.slice or {}).items()), ()))
+
+    def why_not_judged(self, metric: str, test: Predictions) -> str:
+        """Return why a gate on a metric does not apply to the subset; "" if it does, as for the whole test."""
+        if not self.judged:
+            return f"shown and not judged: fewer than {FEWEST} images"
+        missing = [CLASSES[c] for c in ABOUT.get(metric, ()) if not (test.target[self.rows] == c).any()]
+        return f"does not apply: no image of the {missing[0]} class" if self.slice and missing else ""
 
 
 def test_subsets(selector: Any, test: Predictions) -> tuple[list[TestSubset], str]:
@@ -73,8 +98,8 @@ def holm_procedure(
 ) -> list[tuple[bool, Interval | None]]:
     """Return for each subset whether its claim is proven, all claims at a joint level, and the interval used.
 
-    Holm (1979), "A simple sequentially rejective multiple test procedure": with m unproven claims, each interval has an
-    m-th of the error rate. A single claim is tested with the plain interval.
+    For claims any of which decides alone. Holm (1979), "A simple sequentially rejective multiple test procedure": with
+    m unproven claims, each interval has an m-th of the error rate. A single claim is tested with the plain interval.
 
     Args:
         subsets: one claim each.

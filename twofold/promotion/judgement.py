@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from twofold.promotion.candidate import Candidate
+from twofold.promotion.gate_slices import MetricKey
 from twofold.promotion.paired_comparison import PairedComparison
 from twofold.promotion.verdict import Verdict
 from twofold.tracking.registry_client import CHALLENGER, CHAMPION, REJECTED
@@ -27,8 +28,8 @@ class Judgement:
         champion: the candidate compared with the champion; None if there was none.
         provenance: see `twofold.registry.provenance`.
         dvc_experiment: name of a DVC experiment, which is judged but not registered; None if it is not one.
-        best: by metric, the candidate compared with the best former champion, if that is not the champion.
-        inherited_best: by metric, the former champion that stays the best if the candidate is promoted.
+        best: by metric and slice, the candidate compared with the best former champion, if that is not the champion.
+        inherited_best: by metric and slice, the former champion that stays the best if the candidate is promoted.
         vanished: test images of these champions that the candidate's test lacks, by SHA-256, and where they are now.
         measured: metrics that register measured itself.
     """
@@ -39,8 +40,8 @@ class Judgement:
     champion: PairedComparison | None
     provenance: Mapping[str, str]
     dvc_experiment: str | None
-    best: Mapping[str, PairedComparison] = field(default_factory=dict)
-    inherited_best: Mapping[str, str] = field(default_factory=dict)
+    best: Mapping[MetricKey, PairedComparison] = field(default_factory=dict)
+    inherited_best: Mapping[MetricKey, str] = field(default_factory=dict)
     vanished: Mapping[str, str] = field(default_factory=dict)
     measured: Mapping[str, float] = field(default_factory=dict)
 
@@ -123,7 +124,7 @@ def as_json(judgement: Judgement, outcome: Outcome) -> dict[str, Any]:
         "reasons": reasons(judgement, outcome),
         "gates": judgement.verdict.as_json(),
         "comparison": None if champion is None else champion.as_json(),
-        "best_before": {metric: comparison.as_json() for metric, comparison in judgement.best.items()},
+        "best_before": {str(key): comparison.as_json() for key, comparison in judgement.best.items()},
         "vanished_test_images": len(judgement.vanished),
         "measured": dict(judgement.measured),
         "dvc_experiment": judgement.dvc_experiment,

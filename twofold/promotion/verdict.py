@@ -30,7 +30,7 @@ class GateResult:
     Attributes:
         name: the condition in words.
         figure, value: the metric; the value is None if it is not a number.
-        applies: False without a champion, and for a slice of fewer than FEWEST images.
+        applies: False without a champion, and for a slice of too few images or without a class that the metric needs.
         passed: True for a gate that does not apply; such a gate decides nothing.
         bound: what was compared with the limit, if not the value: a bound of the metric's interval, or the lower bound
             of the gain over the other model.

@@ -12,7 +12,6 @@ from pathlib import Path
 from twofold.core.errors import ArtifactError, RegistryError
 from twofold.data.raw import RawDataset
 from twofold.promotion import best_champion
-from twofold.promotion.best_champion import BEST
 from twofold.registry import transitions, verdict_store
 from twofold.registry.gate_reevaluation import Reevaluation, reevaluate_gates, require_sound
 from twofold.registry.ledger import Entry, Ledger
@@ -82,7 +81,7 @@ def approve(
         transitions.require_undecided(name, number, ledger, current)
         gates, tags = verdict_store.store_verdict(store, candidate.run.info.run_id, evaluated.verdict)
         against = "" if champion is None else str(champion.number)
-        tags |= {JUDGED_AGAINST: against, BEST: best_champion.as_tag(evaluated.inherited_best)}
+        tags |= {JUDGED_AGAINST: against, **best_champion.as_tags(evaluated.inherited_best, version.tags)}
         registry_client.tag_version(store, version, tags)
         basis = f"held against version {against}" if against else "there was no champion to hold it against"
         change = transitions.Change(

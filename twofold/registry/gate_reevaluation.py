@@ -21,6 +21,7 @@ from twofold.metrics.influence import ModelOutputs
 from twofold.promotion import best_champion
 from twofold.promotion.champion_challenger import unscored
 from twofold.promotion.gate_evaluation import evaluate_gates
+from twofold.promotion.gate_slices import MetricKey
 from twofold.promotion.gates import LATENCY, SIZE, VANISHED, Gate
 from twofold.promotion.paired_comparison import LEARNED_FROM, Opponent, PairedComparison, compare
 from twofold.promotion.verdict import GateInputs, Verdict
@@ -53,7 +54,7 @@ class Reevaluation:
     version: int
     verdict: Verdict
     champion: PairedComparison | None
-    inherited_best: Mapping[str, str]
+    inherited_best: Mapping[MetricKey, str]
 
 
 def reevaluate_gates(
@@ -70,17 +71,15 @@ def reevaluate_gates(
     """
     conditions = _conditions(candidate)
     gates, since = conditions.gates, conditions.reference_since
-    tag = None if champion is None else champion.version.tags.get(best_champion.BEST)
-    best_before = best_champion.best_champions_before(tag, gates, since)
+    tags = {} if champion is None else champion.version.tags
+    best_before = best_champion.best_champions_before(tags, gates, since, candidate.test)
     with_champion = None if champion is None else compare_with(candidate, champion)
     comparisons = {} if with_champion is None else {with_champion.version: with_champion}
     for number in sorted(set(best_before.values()), key=int):
         if number not in comparisons:
             comparisons[number] = _compare_with_version(store, name, number, candidate, folder)
     with_best = {
-        metric: comparisons[number]
-        for metric, number in best_before.items()
-        if comparisons[number] is not with_champion
+        key: comparisons[number] for key, number in best_before.items() if comparisons[number] is not with_champion
     }
     measured = {
         SIZE: float(sum((candidate.sealed / part).stat().st_size for part in (WEIGHTS, ARCHITECTURE, DECISION)))
@@ -94,7 +93,7 @@ def reevaluate_gates(
         version=candidate.number,
         verdict=evaluate_gates(gates, inputs, with_champion, with_best),
         champion=with_champion,
-        inherited_best=best_champion.inherited_best(tag, gates, since, with_champion, with_best),
+        inherited_best=best_champion.inherited_best(tags, since, with_champion, with_best),
     )
 
 

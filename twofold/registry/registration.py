@@ -17,7 +17,6 @@ from twofold.core.progress import say
 from twofold.evaluation.drift_reference import REFERENCE
 from twofold.metrics.decision_threshold import DECISION
 from twofold.promotion import best_champion
-from twofold.promotion.best_champion import BEST
 from twofold.promotion.candidate import Candidate, sample_files
 from twofold.promotion.judgement import Judgement, Outcome
 from twofold.promotion.paired_comparison import ANOTHER
@@ -225,7 +224,7 @@ def _make_version(
     gates, verdict_tags = verdict_store.store_verdict(store, run.info.run_id, judgement.verdict)
     tags = {
         JUDGED_AGAINST: "" if judgement.champion is None else judgement.champion.version,
-        BEST: best_champion.as_tag(judgement.inherited_best),
+        **best_champion.as_tags(judgement.inherited_best, existing.tags if existing else {}),
         CONDITIONS: canonical({key: params["register"][key] for key in ("gates", "reference_since")}),
         **verdict_tags,
     }

@@ -7,6 +7,7 @@ import pytest
 from tests.support import judging_case as case
 from twofold.metrics.confidence_intervals import tango, wilson
 from twofold.promotion.gate_evaluation import evaluate_gates
+from twofold.promotion.gate_slices import MetricKey
 from twofold.promotion.gates import Better, Maximum, Minimum, NonInferior
 from twofold.promotion.verdict import GateInputs, finite_number
 
@@ -215,19 +216,22 @@ def test_a_measured_metric_has_no_bound_and_fails_if_it_is_missing():
 def test_the_best_former_champion_has_a_gate_result_too():
     gate = NonInferior(figure="accuracy", non_inferior_by=0.1)
     better = case.beside(TEST, case.answered([True] * 100, TARGET), version="2")
-    verdict = evaluate_gates([gate, Better(figure="accuracy", better_by=0.0)], SUBJECT, CHAMPION, {"accuracy": better})
+    verdict = evaluate_gates(
+        [gate, Better(figure="accuracy", better_by=0.0)], SUBJECT, CHAMPION, {MetricKey("accuracy"): better}
+    )
     shown = [(one.name, one.against, one.passed) for one in verdict.gates]
     assert shown == [
         ("accuracy worse than the champion by less than 0.1", "4", True),
         ("accuracy worse than the best champion before by less than 0.1", "2", False),
         ("accuracy better than the champion by more than 0", "4", False),
     ]
-    assert evaluate_gates([gate], SUBJECT, CHAMPION, {"f1": better}).passed, "of another metric"
+    assert evaluate_gates([gate], SUBJECT, CHAMPION, {MetricKey("f1"): better}).passed, "of another metric"
+    assert evaluate_gates([gate], SUBJECT, CHAMPION, {MetricKey("accuracy", "line", "a"): better}).passed, "of a slice"
 
 
 def test_a_best_former_champion_that_cannot_be_scored_fails_the_gate():
     gone = case.broken(TEST, "it has been deleted in MLflow", version="2")
     gate = NonInferior(figure="accuracy", non_inferior_by=1.0)
-    verdict = evaluate_gates([gate], SUBJECT, CHAMPION, {"accuracy": gone})
+    verdict = evaluate_gates([gate], SUBJECT, CHAMPION, {MetricKey("accuracy"): gone})
     assert not verdict.passed
     assert verdict.gates[1].detail == "version 2 could not be scored: it has been deleted in MLflow"

@@ -6,7 +6,8 @@ import pytest
 from tests.support import judging_case as case
 from twofold.metrics.confidence_intervals import tango, wilson
 from twofold.promotion.gate_evaluation import evaluate_gates
-from twofold.promotion.gates import Minimum, NonInferior
+from twofold.promotion.gate_slices import MetricKey
+from twofold.promotion.gates import Maximum, Minimum, NonInferior
 
 
 def sliced(sizes, wrong):
@@ -56,30 +57,54 @@ def test_a_missing_slice_fails(wanted, words):
         assert (result.passed, result.detail) == (False, words)
 
 
-def test_a_slice_without_a_class_has_no_recall_and_fails():
-    target = [0] * 40 + [0, 1] * 20
+@pytest.mark.parametrize(
+    ("metric", "missing"),
+    [
+        ("accuracy", ""),
+        ("brier", ""),
+        *((metric, "positive") for metric in ("precision", "recall", "f1", "average_precision", "roc_auc")),
+        *((metric, "negative") for metric in ("specificity", "roc_auc")),
+    ],
+)
+def test_a_gate_does_not_apply_to_a_slice_without_an_image_that_its_metric_is_about(metric, missing):
+    only = 1 if missing == "negative" else 0
+    target = [only] * 40 + [0, 1] * 20
     test = case.predictions(target, case.answered([True] * 80, target), {"line": ["a"] * 40 + ["b"] * 40})
-    verdict = verdict_of(Minimum(figure="recall", min=0.5, slice="line"), test)
-    assert [gate.passed for gate in verdict.gates] == [False, True]
-    assert "metric 'recall' is missing" in verdict.gates[0].detail
+    gate = Minimum(figure=metric, min=0.0, slice="line")
+    relative = NonInferior(figure=metric, non_inferior_by=1.0, slice="line")
+    verdict = evaluate_gates([gate, relative], case.subject(test), case.beside(test, test.probability))
+    assert verdict.passed
+    found = {(one.name.split(")")[0][-1], one.applies) for one in verdict.gates}
+    assert found == {("a", not missing), ("b", True)}
+    if missing:
+        left = next(one for one in verdict.gates if not one.applies)
+        assert left.detail == f"does not apply: no image of the {missing} class"
+        alone = verdict_of(Minimum(figure=metric, min=0.0, slice={"line": "a"}), test)
+        assert "no gate applies" in alone.reasons[0]
+        whole = verdict_of(Minimum(figure=metric, min=0.0), test.take(np.arange(40)))
+        assert not whole.passed, "the whole test is always judged"
 
 
-def test_bounds_of_many_slices_hold_jointly_by_holm():
-    # Two slices: 97 and 95 of 100 are right. Alone, the lower bounds are .9155 and .8883. Together the first is tested
-    # at the level 1 - .05 / 2; once it is proven, the second is tested at the plain level.
+def test_a_slice_in_which_nothing_is_called_positive_has_no_precision_and_fails():
+    target = [0, 1] * 40
+    called = [0.1] * 40 + [0.9] * 40
+    test = case.predictions(target, called, {"line": ["a"] * 40 + ["b"] * 40})
+    verdict = verdict_of(Minimum(figure="precision", min=0.1, slice="line"), test)
+    assert [(one.applies, one.passed) for one in verdict.gates] == [(True, False), (True, True)]
+    assert "metric 'precision' is missing" in verdict.gates[0].detail
+
+
+def test_each_slice_is_proven_at_the_full_level_because_all_must_be():
     test = sliced([100, 100], [3, 5])
-    first, second = wilson(97, 100, level=0.975).low, wilson(95, 100).low
-    assert first < wilson(97, 100).low
-    gate = Minimum(figure="accuracy", min=0.885, bound="lower", slice="line")
-    found = verdict_of(gate, test)
-    assert [one.bound for one in found.gates] == [pytest.approx(first), pytest.approx(second)]
+    found = verdict_of(Minimum(figure="accuracy", min=0.885, bound="lower", slice="line"), test)
+    assert [one.bound for one in found.gates] == [pytest.approx(wilson(hits, 100).low) for hits in (97, 95)]
     assert found.passed
-    # If neither is proven at the stricter level, both keep it.
     both = verdict_of(Minimum(figure="accuracy", min=0.914, bound="lower", slice="line"), test)
-    assert [one.bound for one in both.gates] == [pytest.approx(wilson(n, 100, level=0.975).low) for n in (97, 95)]
+    assert [one.passed for one in both.gates] == [True, False]
     assert not both.passed
-    alone = Minimum(figure="accuracy", min=0.914, bound="lower", slice={"line": "a"})
-    assert verdict_of(alone, test).passed
+    loss = Maximum(figure="brier", max=0.1, bound="upper", slice={"line": "b"})
+    together = verdict_of(Maximum(figure="brier", max=0.1, bound="upper", slice="line"), test)
+    assert together.gates[1].bound == verdict_of(loss, test).gates[0].bound
 
 
 def test_one_of_many_slices_fails_only_if_chance_does_not_explain_it():
@@ -109,8 +134,34 @@ def test_slices_are_compared_with_the_champion_by_paired_differences():
         ("b", True, True, 60),
         ("c", False, True, 10),
     ]
-    assert found.gates[1].bound == pytest.approx(tango(24, 0, 60, level=0.95).low), "proven first, at half the error"
-    assert found.gates[0].bound == pytest.approx(tango(0, 0, 60, level=0.95).low)
+    assert found.gates[1].bound == pytest.approx(tango(24, 0, 60, level=0.90).low), "at the full level"
+    assert found.gates[0].bound == pytest.approx(tango(0, 0, 60, level=0.90).low)
     swapped = case.predictions(test.target, worse, test.slices)
     found = verdict_of(gate, swapped, case.beside(swapped, test.probability))
     assert [one.passed for one in found.gates] == [True, False, True]
+
+
+def test_a_slice_is_compared_with_its_own_best_champion_too():
+    test = sliced([60, 60], [6, 6])
+    half = case.beside(test, case.answered([False] * 120, test.target), version="2")
+    better = case.beside(test, case.answered([True] * 120, test.target), version="1")
+    gate = NonInferior(figure="accuracy", non_inferior_by=0.05, slice="line")
+    best = {MetricKey("accuracy", "line", "b"): better, MetricKey("accuracy", "line", "a"): half}
+    found = evaluate_gates([gate], case.subject(test), case.beside(test, test.probability), best)
+    assert [(one.slice["line"], one.against, one.passed) for one in found.gates] == [
+        ("a", "4", True),
+        ("b", "4", True),
+        ("b", "1", False),
+        ("a", "2", True),
+    ]
+    assert found.gates[2].name == "accuracy (line: b) worse than the best champion before by less than 0.05"
+    alone = NonInferior(figure="accuracy", non_inferior_by=0.05, slice={"line": "a"})
+    assert evaluate_gates([alone], case.subject(test), case.beside(test, test.probability), best).passed
+    gone = {MetricKey("accuracy", "line", "c"): better}
+    assert evaluate_gates([gate], case.subject(test), case.beside(test, test.probability), gone).passed
+    broken = case.broken(test, "it is gone", version="1")
+    both = dict.fromkeys(best, broken)
+    refused = evaluate_gates([gate], case.subject(test), case.beside(test, test.probability), both)
+    assert refused.reasons == (
+        "accuracy worse than the best champion before by less than 0.05: version 1 could not be scored: it is gone",
+    )

@@ -16,13 +16,13 @@ def test_approve_evaluates_the_gates_and_records_actor_and_reason(models, models
     status, text = models("approve", "--json", *WHY)
     found = json.loads(text)
     assert (status, found["promoted"], found["version"]) == (0, True, 3)
-    assert [gate["passed"] for gate in found["gates"]] == [True, True]
+    assert [(gate["passed"], gate["against"]) for gate in found["gates"]] == [(True, None), (True, "2"), (True, "1")]
     assert found["comparison"]["version"] == 2
     assert aliases(models_store) == {"champion": 3}
     assert entries(models_store)[-1] == ("promote", 3, 2, "ann", "because")
     version = models_store.client.get_model_version("corner", "3")
     assert version.tags[registry_client.JUDGED_AGAINST] == "2"
-    assert json.loads(version.tags["twofold.best"]) == {}
+    assert json.loads(version.tags["twofold.best"])["accuracy"] == "1", "it was not proven to be better"
     status, text = models("approve", "3", *WHY)
     assert (status, "version 3 of 'corner' is the champion already" in text) == (1, True)
 
@@ -163,7 +163,7 @@ def test_rollback_refuses_a_version_whose_predictions_have_changed(models, model
 def test_approve_comes_to_the_same_verdict_as_register(models):
     registered = json.loads(models("show", "3", "--json")[1])["gates"]
     again = json.loads(models("approve", "--json", *WHY)[1])["gates"]
-    assert len(again) == len(registered) == 2
+    assert len(again) == len(registered) == 3
     for one, other in zip(registered, again, strict=True):
         assert one.keys() == other.keys()
         for key, value in one.items():

@@ -10,6 +10,7 @@ from tests.support.judging_case import answered, predictions
 from twofold.core.artifacts import write_json
 from twofold.core.errors import RegistryError
 from twofold.metrics.classification import metrics_summary
+from twofold.promotion.gate_slices import MetricKey
 from twofold.registry import gate_reevaluation
 from twofold.registry.gate_reevaluation import compare_on_common_images, compare_with, reevaluate_gates
 from twofold.registry.recorded_evaluation import RecordedEvaluation
@@ -131,11 +132,11 @@ def test_the_best_champion_before_guards_against_slow_decline(make, tmp_path, mo
     candidate = make(5, first(28))
     found = evaluate(candidate, champion, tmp_path)
     assert [(gate.against, gate.passed) for gate in found.verdict.gates] == [(None, True), ("4", True), ("2", False)]
-    assert found.inherited_best == {"accuracy": "2"}
+    assert found.inherited_best[MetricKey("accuracy")] == "2"
     # A reset: champions before version 3 no longer count.
     found = evaluate(make(6, first(28), since=3), champion, tmp_path)
     assert [(gate.against, gate.passed) for gate in found.verdict.gates] == [(None, True), ("4", True)]
-    assert found.inherited_best == {"accuracy": "4"}
+    assert found.inherited_best[MetricKey("accuracy")] == "4"
     # A deleted best champion cannot be compared with: refused, with the remedy.
     champion = make(7, first(33), best={"accuracy": "1"})
     refused = evaluate(candidate, champion, tmp_path).verdict
