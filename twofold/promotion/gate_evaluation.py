@@ -72,7 +72,7 @@ def _evaluate(
         return [GateResult(name, gate.figure, value, None, applies=False, passed=True, detail=_NO_CHAMPION)]
     results = _evaluate_subsets(_RelativeGate(gate, champion, CHAMPION))
     for comparison in {each.version: each for key, each in best.items() if asks(gate, key)}.values():
-        own = [key for key, each in best.items() if each is comparison]
+        own = [key for key, each in best.items() if each.version == comparison.version]
         results += _evaluate_subsets(_RelativeGate(gate, comparison, BEST), own)
     return results
 

@@ -182,7 +182,11 @@ def _compare_with_version(
     if version is None:
         problem = f"it has been deleted in MLflow; set register.reference_since above {number}, then {AGAIN}"
         return compare(candidate.test, candidate.threshold, candidate.splits, unscored(number, problem))
-    return compare_with(candidate, require_sound(fetch_evaluation(store, version, folder)))
+    try:
+        return compare_with(candidate, require_sound(fetch_evaluation(store, version, folder)))
+    except RegistryError as error:
+        remedy = f"set register.reference_since above {number}, so that this former champion no longer counts"
+        raise RegistryError(f"{error}, or {remedy}", transient=error.transient) from error
 
 
 def _conditions(candidate: RecordedEvaluation) -> Conditions:

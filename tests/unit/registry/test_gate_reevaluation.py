@@ -137,6 +137,13 @@ def test_the_best_champion_before_guards_against_slow_decline(make, tmp_path, mo
     found = evaluate(make(6, first(28), since=3), champion, tmp_path)
     assert [(gate.against, gate.passed) for gate in found.verdict.gates] == [(None, True), ("4", True)]
     assert found.inherited_best[MetricKey("accuracy")] == "4"
+    # The best champion was tested on fewer images: the error names the remedy.
+    more = make(8, [True] * 41, names=[*NAMES, "040"], target=[*TARGET, 0])
+    new = make(9, [True] * 41, names=[*NAMES, "040"], target=[*TARGET, 0], best={"accuracy": "2"})
+    with pytest.raises(
+        RegistryError, match=r"version 2: .*run register again.*, or set register\.reference_since above 2"
+    ):
+        evaluate(more, new, tmp_path)
     # A deleted best champion cannot be compared with: refused, with the remedy.
     champion = make(7, first(33), best={"accuracy": "1"})
     refused = evaluate(candidate, champion, tmp_path).verdict
