@@ -16,8 +16,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from twofold.metrics.bootstrap import ModelOutputs
 from twofold.metrics.confidence_intervals import LEVEL, Interval
+from twofold.metrics.influence import ModelOutputs
 from twofold.metrics.metric_intervals import metric_difference, metric_interval
 from twofold.promotion.gate_evaluation import ONE_SIDED
 from twofold.promotion.gate_slices import TestSubset, holm_procedure

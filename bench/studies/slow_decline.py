@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twofold.evaluation.predictions import Predictions, build_predictions
-from twofold.metrics.bootstrap import ModelOutputs
+from twofold.metrics.influence import ModelOutputs
 from twofold.promotion.best_champion import as_tags, best_champions_before, inherited_best
 from twofold.promotion.gate_evaluation import evaluate_gates
 from twofold.promotion.gates import Minimum, NonInferior
