@@ -59,7 +59,7 @@ def _add_params(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     set_ = commands.add_parser("set", help="set values, all or none, and print the difference")
     get = commands.add_parser("get", help="print one value")
-    check = commands.add_parser("check", help="check every section, and print nothing if all are valid")
+    check = commands.add_parser("check", help="check every section, and warn of gates that no model can pass")
     for command, run in ((set_, _run_set), (get, _run_get), (check, _run_check)):
         command.add_argument("--params", type=Path, default=Path("params.yaml"), help="the file (%(default)s)")
         command.set_defaults(run=run)
@@ -106,9 +106,13 @@ def _run_get(options: argparse.Namespace) -> int:
 
 
 def _run_check(options: argparse.Namespace) -> int:
+    from twofold.core.progress import say
     from twofold.orchestration.params_file import read
+    from twofold.promotion.attainable_gates import find_in_prepared
 
-    read(options.params)
+    sections = read(options.params)
+    for found in find_in_prepared(options.params.parent / "data" / "prepared", sections):
+        say(f"twofold: warning: {found}")
     return 0
 
 

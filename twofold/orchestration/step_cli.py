@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from twofold.core.errors import TwofoldError
 from twofold.orchestration.params_file import read
@@ -29,8 +29,11 @@ def signature(step: Callable[..., None]) -> Signature:
     return Signature(tuple(a.name for a in arguments if a.name not in writes), writes)
 
 
-def main(step: Callable[..., None], arguments: Sequence[str] | None = None) -> None:
-    """Check every section of params.yaml, then run one step on the given paths; exit with status 1 on an error."""
+def main(step: Callable[..., None], arguments: Sequence[str] | None = None) -> tuple[dict[str, Any], dict[str, Path]]:
+    """Check every section of params.yaml, then run one step on the given paths; exit with status 1 on an error.
+
+    Returns the sections, and the paths by argument.
+    """
     name = step.__name__
     parser = argparse.ArgumentParser(
         prog=f"python -m twofold.steps.{name}",
@@ -51,6 +54,7 @@ def main(step: Callable[..., None], arguments: Sequence[str] | None = None) -> N
         # No parameter of the training steps: like the tracking address, it must not decide whether they run again.
         os.environ.setdefault("MLFLOW_EXPERIMENT_NAME", sections["register"].experiment)  # type: ignore[attr-defined]
         step(sections[name], **options)
+        return sections, options
     except TwofoldError as error:
         print(f"twofold {name}: error: {error}", file=sys.stderr)
         raise SystemExit(1) from None

@@ -22,6 +22,7 @@ from twofold.metrics.decision_threshold import DECISION
 from twofold.metrics.influence import ModelOutputs
 from twofold.model.classifier import load_classifier
 from twofold.promotion import best_champion
+from twofold.promotion.attainable_gates import explain_refusal
 from twofold.promotion.candidate import Candidate, sample_files
 from twofold.promotion.gate_evaluation import evaluate_gates
 from twofold.promotion.gate_slices import MetricKey
@@ -80,8 +81,9 @@ def assess_candidate(
     if any(gate.figure == LATENCY for gate in gates):
         measured[LATENCY] = _latency(store, candidate)
     inputs = GateInputs({**candidate.metrics, **measured}, candidate.test, threshold)
+    verdict = evaluate_gates(gates, inputs, champion, best)
     return Assessment(
-        verdict=evaluate_gates(gates, inputs, champion, best),
+        verdict=explain_refusal(verdict, gates, candidate.test, champion),
         champion=champion,
         best=best,
         inherited_best=best_champion.inherited_best(tags, since, champion, best),

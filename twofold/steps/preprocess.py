@@ -202,5 +202,9 @@ def _read_pixels(sha256: str, source: RawDataset) -> resizing.Pixels | None:
 
 if __name__ == "__main__":
     from twofold.orchestration.step_cli import main
+    from twofold.promotion.attainable_gates import find_in_prepared
 
-    main(preprocess)
+    sections, paths = main(preprocess)
+    # Told by the command, not by the step: the gates must not decide whether the data are made again.
+    for unattainable in find_in_prepared(paths["data"], sections):
+        say(f"preprocess: warning: {unattainable}")

@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from twofold.cli import main
+from twofold.promotion import attainable_gates
+from twofold.promotion.attainable_gates import UnattainableGate
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -41,6 +43,16 @@ def test_an_error_is_printed_and_the_exit_status_is_1(params, capsys):
 def test_params_check_prints_nothing_if_all_sections_are_valid(params, capsys):
     assert call("params", "check", "--params", params) == 0
     assert capsys.readouterr() == ("", "")
+
+
+def test_params_check_warns_of_gates_that_the_prepared_test_cannot_prove(params, tmp_path, monkeypatch, capsys):
+    def find(data, sections):
+        assert data == tmp_path / "data" / "prepared"
+        return [UnattainableGate(gate.figure, "seen", "add images") for gate in sections["register"].gates[:1]]
+
+    monkeypatch.setattr(attainable_gates, "find_in_prepared", find)
+    assert call("params", "check", "--params", params) == 0
+    assert capsys.readouterr() == ("", "twofold: warning: roc_auc: seen; add images\n")
 
 
 def test_a_summary_before_any_run_names_the_missing_file(tmp_path, capsys):

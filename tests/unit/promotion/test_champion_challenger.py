@@ -57,6 +57,12 @@ def test_the_splits_are_sealed_with_the_model(made, tmp_path, mlflow_store):
     assert read_json(path.with_name("seal.json"))["files"]["splits.json"] == sha256(path)
 
 
+def test_the_reasons_of_a_refusal_say_that_seven_images_cannot_prove_as_much(made, tmp_path):
+    refused = case.run(made["good"], tmp_path, gated([ANY, Minimum(figure="accuracy", min=0.9, bound="lower")]))
+    assert "below 0.9000; even a perfect model fails this on 7 test images (4 good, 3 bad): " in refused["reasons"][0]
+    assert "would be enough" in refused["gates"][1]["detail"]
+
+
 def test_images_that_the_champion_learned_from_are_left_out_and_vanished_ones_are_named(made, tmp_path):
     case.run(made["good"], tmp_path)
     gates = [*LOOSE, Maximum(figure="vanished_test_images", max=2)]

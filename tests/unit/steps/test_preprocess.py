@@ -2,12 +2,14 @@
 
 import json
 import os
+import subprocess
 import sys
 
 import numpy as np
 import pytest
 
 from tests.support.makers import encode, file_bytes, make_folder, make_prepared, make_raw, pixels, write_labels
+from tests.test_contract import ROOT
 from twofold.core.artifacts import read_csv
 from twofold.core.errors import ArtifactError, DataError, ParameterError
 from twofold.data import preprocessing
@@ -143,6 +145,15 @@ def test_index_and_meta(tmp_path):
     assert set(prepared.column("width")) == {16}
     assert prepared.meta["counts"]["test"] == {"good": 2, "bad": 2}
     assert prepared.meta["fingerprint"] == RawDataset.open(raw).meta["fingerprint"]
+
+
+def test_the_command_warns_of_gates_that_the_test_cannot_prove(raw, tmp_path):
+    outputs = [f"--{name}={tmp_path / name}" for name in ("data", "metrics", "audit")]
+    command = [sys.executable, "-m", "twofold.steps.preprocess", "--params=tests/params.yaml", f"--raw={raw}", *outputs]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    said = done.stderr[done.stderr.index("preprocess: train ") :].splitlines()
+    assert said[1].startswith("preprocess: warning: roc_auc, lower bound, at least 0.85: even a perfect model fails")
+    assert "would be enough: add images, raise preprocess.test_fraction" in said[1]
 
 
 def test_parameters_that_leave_nothing_to_train_are_refused(raw, tmp_path):

@@ -15,6 +15,7 @@ from twofold.kubeflow.definition.resources import Resources
 from twofold.kubeflow.preflight.local_checks import (
     failure_of,
     findings_left_to_pods,
+    gate_findings,
     image_findings,
     schedule_findings,
     server_finding,
@@ -63,6 +64,7 @@ def _doctor(options: argparse.Namespace) -> int:
     schedules = [] if server.level == "failure" else schedule_findings(common.connection_from(options))
     findings = [server, *schedules, *findings, *cluster_findings(place, resources, images)]
     findings.append(source_finding(sections["ingest"]["source"], resources))
+    findings += gate_findings(common.params_file(options).parent, sections)
     findings += service_findings(options.bucket, sections, resources)
     if options.in_cluster:
         if images is None or server.level == "failure":

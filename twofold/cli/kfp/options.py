@@ -139,7 +139,7 @@ def images_from(options: argparse.Namespace) -> Images:
 
 def params_from(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
     """Every section of --params as plain values, checked: the defaults of the compiled pipeline."""
-    sections = check_all(load_yaml(_params_file(options)))
+    sections = check_all(load_yaml(params_file(options)))
     return {name: section.model_dump(mode="json") for name, section in sections.items()}
 
 
@@ -149,7 +149,7 @@ def overrides_from(options: argparse.Namespace) -> dict[str, Any]:
     Raises:
         ParameterError: an unknown section or key, or a value of the wrong type or out of range.
     """
-    path = _params_file(options)
+    path = params_file(options)
     values = load_yaml(path)
     changed = assign(values, options.assignments, path)
     sections = check_all(values)
@@ -174,7 +174,8 @@ def compile_from(options: argparse.Namespace, path: Path, params: Sections) -> N
     compile_pipeline(path, images=images_from(options), resources=resources_from(options), params=params)
 
 
-def _params_file(options: argparse.Namespace) -> Path:
+def params_file(options: argparse.Namespace) -> Path:
+    """The parameter file: --params, otherwise that of the project."""
     return options.params or project_root() / PARAMS
 
 

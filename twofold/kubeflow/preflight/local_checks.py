@@ -17,9 +17,11 @@ from twofold.kubeflow.server.commits import compare
 from twofold.kubeflow.server.connection import Connection, connect, open_client
 from twofold.kubeflow.server.kfp_client import TooOldError
 from twofold.kubeflow.server.recurring_runs import list_of_pipeline
+from twofold.orchestration.params_file import STEPS, check_all
 from twofold.orchestration.preflight import bucket_of
 from twofold.orchestration.preflight_findings import Finding, failed, failure, not_checked, ok, warning
 from twofold.orchestration.preflight_services import mlflow, mlflow_files, s3_buckets
+from twofold.promotion.attainable_gates import find_in_prepared
 
 USE_IN_CLUSTER = "use --in-cluster"
 
@@ -106,6 +108,12 @@ def source_finding(address: str, resources: Resources) -> Finding:
             text = f"{address}: not on a volume of ingest ({', '.join(mounted) or 'it has none'})"
             return failure(check, text, remedy)
     return not_checked(check, f"whether the pods find images at {address}", USE_IN_CLUSTER)
+
+
+def gate_findings(root: Path, sections: Mapping[str, Mapping[str, Any]]) -> list[Finding]:
+    """Warn of gates that even a perfect model fails on the images prepared in this project, if there are any."""
+    found = find_in_prepared(root / "data" / "prepared", check_all({step: sections[step] for step in STEPS}))
+    return [warning("register.gates", f"{each.gate}: {each.seen}", each.remedy) for each in found]
 
 
 def service_findings(bucket: str, sections: Mapping[str, Mapping[str, Any]], resources: Resources) -> list[Finding]:
