@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from kfp import dsl
 
+from components.check_gates import check_gates as check_gates_component
 from components.evaluate import evaluate as evaluate_component
 from components.finetune_all import finetune_all as finetune_all_component
 from components.ingest import ingest as ingest_component
@@ -22,7 +23,7 @@ from twofold.kubeflow.definition.placement import place, run_limits
 from twofold.kubeflow.definition.resources import Resources, Task
 
 NAME = "twofold-training"
-ON_DATA_IMAGE = ("source_version", "ingest", "preprocess")  # the others need torch or MLflow
+ON_DATA_IMAGE = ("source_version", "ingest", "preprocess", "check_gates")  # the others need torch or MLflow
 
 
 def pipeline(
@@ -37,13 +38,14 @@ def pipeline(
     """
     defaults = {name: dict(section) for name, section in params.items()}
 
-    def put(task: Any, name: Task | Literal["source_version"], *, cached: bool) -> Any:
+    def put(task: Any, name: Task | Literal["source_version", "check_gates"], *, cached: bool) -> Any:
         task.set_caching_options(cached)
         if images is not None:
             image = images.data if name in ON_DATA_IMAGE else images.train
             task.set_container_image(image).set_env_variable("TWOFOLD_IMAGE", image)
         # source_version reads what ingest reads: with its volumes and secrets, on its nodes.
-        return task if resources is None else place(task, "ingest" if name == "source_version" else name, resources)
+        placed = "ingest" if name == "source_version" else "preprocess" if name == "check_gates" else name
+        return task if resources is None else place(task, placed, resources)
 
     @dsl.pipeline(name=NAME, description="From images to a judged classifier", pipeline_config=run_limits(resources))
     def training(
@@ -73,11 +75,18 @@ def pipeline(
                 cached=True,
             ).outputs
             data = {"data": prepared["data"], "data_digest": prepared["digest"]}
+            # A task of its own: as a parameter of preprocess, the gates would make every step run again.
+            gates = put(
+                check_gates_component(preprocess=preprocess, register=register, force=force, **data),
+                "check_gates",
+                cached=True,
+            )
             head = put(
                 train_head_component(params=train_head, experiment=first["experiment"], force=force, **data),
                 "train_head",
                 cached=True,
-            ).outputs
+            )
+            head = head.after(gates).outputs
             start = {"head": head["model"], "head_digest": head["digest"]}
             audited = {"ingest": ingested, "preprocess": prepared, "train_head": head}
             audits = {f"{step}_audit": task["audit"] for step, task in audited.items()}

@@ -4,14 +4,17 @@ import ast
 import importlib
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
+from components.check_gates import check_gates
 from tests.support.makers import make_folder
 from tests.test_contract import ROOT, imports_of, step_function
 from twofold.core.code_digest import closure
-from twofold.orchestration.params_file import STEPS
+from twofold.orchestration.params_file import STEPS, load_yaml
 from twofold.orchestration.step_cli import signature
+from twofold.promotion import attainable_gates
 
 
 def top_level_imports(path):
@@ -54,6 +57,23 @@ def test_a_component_reads_and_writes_what_its_steps_signature_says(step):
     # register verifies its metrics by the predictions.
     assert {f"{name}_digest" for name in reads - {"metrics"}} | {"params", "force"} <= parameters
     assert "digest" in set(spec.outputs) - writes
+
+
+def test_check_gates_names_every_gate_that_a_perfect_model_fails_in_the_log_and_on_its_page(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(
+        attainable_gates,
+        "find_in_prepared",
+        lambda data, sections: [f"{data}: {gate.figure}" for gate in sections["register"].gates[:2]],
+    )
+    sections = load_yaml(ROOT / "tests" / "params.yaml")
+    data, page = (SimpleNamespace(path=str(tmp_path / name)) for name in ("data", "page"))
+    given = {name: sections[name] for name in ("preprocess", "register")}
+    check_gates.python_func(**given, force="", data=data, data_digest="", page=page)
+    found = [f"{data.path}: roc_auc", f"{data.path}: accuracy"]
+    assert capsys.readouterr().err.splitlines() == [f"check_gates: warning: {text}" for text in found]
+    assert (tmp_path / "page").read_text() == "\n\n".join(found)
 
 
 def test_pipelines_import_no_step():

@@ -17,7 +17,7 @@ from twofold.orchestration.params_file import STEPS, assign, load_yaml
 pytestmark = pytest.mark.slow
 # evaluate: kfp.local looks for the file of `curves`, which has metadata only, and takes its absence for a loss.
 ALWAYS = {"source-version", "evaluate", "register", "notify"}
-EVERY = ALWAYS | {step.replace("_", "-") for step in STEPS}
+EVERY = ALWAYS | {step.replace("_", "-") for step in STEPS} | {"check-gates"}
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ OPTIONS = (
     "--params tests/params.yaml --resources tests/golden/resources.yaml "
     f"--image data=registry.example/twofold-data:1a2b@{DIGEST} --image train=registry.example/twofold-train@{DIGEST}"
 )
-INSIDE = ("source_version", *STEPS)
+INSIDE = ("source_version", *STEPS[:2], "check_gates", *STEPS[2:])
 TASKS = (*INSIDE, "notify")
 WITH_GPU = ("train_head", "finetune_all", "evaluate")
 
@@ -160,7 +160,7 @@ def test_nothing_is_installed_when_a_pod_starts(containers):
 
 def test_images_by_step(containers):
     for name, container in containers.items():
-        target = "data" if name in ("source_version", "ingest", "preprocess") else "train"
+        target = "data" if name in ("source_version", "ingest", "preprocess", "check_gates") else "train"
         assert f"/twofold-{target}" in container["image"], name
         assert {"name": "TWOFOLD_IMAGE", "value": container["image"]} in container["env"]
 
@@ -220,10 +220,9 @@ def test_secrets_become_variables_in_the_tasks_that_need_them(pods):
     assert given == {
         "source_version": s3,
         "ingest": s3,
-        "preprocess": {},
+        **{task: {} for task in ("preprocess", "check_gates", "evaluate")},
         "train_head": mlflow,
         "finetune_all": mlflow,
-        "evaluate": {},
         "register": s3 | mlflow,
         "notify": mlflow | {"channel": {"TWOFOLD_WEBHOOK"}},
     }

@@ -13,7 +13,8 @@ from twofold.core.artifacts import digest
 from twofold.core.errors import ArtifactError
 from twofold.kubeflow.local.outputs import check_outputs, summary_files
 
-TASKS = ("source-version", "ingest", "preprocess", "train-head", "finetune-all", "evaluate", "register", "notify")
+TASKS = ("source-version", "ingest", "preprocess", "check-gates", "train-head", "finetune-all", "evaluate", "register")
+TASKS += ("notify",)
 PLACES = dict(
     zip(
         WRITTEN,

@@ -30,10 +30,7 @@ def signature(step: Callable[..., None]) -> Signature:
 
 
 def main(step: Callable[..., None], arguments: Sequence[str] | None = None) -> tuple[dict[str, Any], dict[str, Path]]:
-    """Check every section of params.yaml, then run one step on the given paths; exit with status 1 on an error.
-
-    Returns the sections, and the paths by argument.
-    """
+    """Check params.yaml, run one step on the given paths, and return all sections and the paths; exit 1 on an error."""
     name = step.__name__
     parser = argparse.ArgumentParser(
         prog=f"python -m twofold.steps.{name}",

@@ -41,13 +41,13 @@ class UnattainableGate(NamedTuple):
         return f"{self.gate}: {self.seen}; {self.remedy}"
 
 
-def find_in_prepared(data: Path, sections: Mapping[str, Any]) -> list[UnattainableGate]:
+def find_in_prepared(data: Path | str, sections: Mapping[str, Any]) -> list[UnattainableGate]:
     """Return the gates of `register` that a perfect model fails on the test images of `data/prepared`.
 
     None if `data` is missing, cannot be read, or was made with other parameters than those of `preprocess`.
     """
     try:
-        prepared = PreparedDataset.open(data)
+        prepared = PreparedDataset.open(Path(data))
     except ArtifactError:
         return []
     if prepared.meta["params"] != sections["preprocess"].model_dump(mode="json", exclude={"audit"}):

@@ -14,7 +14,7 @@ _NAME = re.compile(
 
 
 class Images(NamedTuple):
-    """`data` runs ingest and preprocess, `train` everything else."""
+    """`data` runs ingest, preprocess and check_gates, `train` everything else."""
 
     data: str
     train: str

@@ -3,6 +3,7 @@
 from twofold.orchestration.params_file import STEPS
 
 EVERY = ["source-version", *(step.replace("_", "-") for step in STEPS), "notify"]
+EVERY.insert(EVERY.index("train-head"), "check-gates")
 ALWAYS = ["source-version", "register", "notify"]
 
 
@@ -16,7 +17,7 @@ def test_unchanged_work_is_taken_from_the_cache_and_changed_work_runs_from_there
     assert ran() == EVERY
     assert ran() == ALWAYS
     assert ran("-p", "finetune_all.epochs=2") == ["source-version", "finetune-all", "evaluate", "register", "notify"]
-    assert ran("-p", "register.promotion=review") == ALWAYS
+    assert ran("-p", "register.promotion=review") == ["source-version", "check-gates", "register", "notify"]
     assert ran("--force", "again") == EVERY
     assert ran("--force", "again") == ALWAYS
     server.cache.content = "images and one more"
