@@ -17,8 +17,8 @@ from twofold.core.errors import ArtifactError
 from twofold.data.prepared import PreparedDataset
 from twofold.evaluation.predictions import Predictions, build_predictions
 from twofold.evaluation.slices import slice_columns
-from twofold.metrics.bootstrap import ModelOutputs
 from twofold.metrics.classification import classification_metrics
+from twofold.metrics.influence import ModelOutputs
 from twofold.metrics.metric_intervals import METHODS
 from twofold.promotion.gate_evaluation import evaluate_gates
 from twofold.promotion.gate_slices import test_subsets
@@ -26,7 +26,7 @@ from twofold.promotion.gates import LESS_IS_BETTER, Better, Gate, Maximum, Minim
 from twofold.promotion.paired_comparison import PairedComparison
 from twofold.promotion.verdict import GateInputs, GateResult, Verdict
 
-MOST, MOST_RESAMPLED = 10_000, 2_000  # test images up to which enough ones are looked for; a bootstrap is slow
+MOST = 10_000  # test images up to which enough ones are looked for
 _THRESHOLD = 0.5
 
 
@@ -53,7 +53,7 @@ def find_in_prepared(data: Path | str, sections: Mapping[str, Any]) -> list[Unat
     if prepared.meta["params"] != sections["preprocess"].model_dump(mode="json", exclude={"audit"}):
         return []
     rows = prepared.rows("test")
-    columns = {name: prepared.column(name)[rows] for name in ("sha256", "split", "label", "target", "group")}
+    columns = {name: prepared.column(name)[rows] for name in ("sha256", "split", "label", "target", "group", "unit")}
     columns |= dict.fromkeys(("probability", "predicted"), np.zeros(len(rows)))
     test = build_predictions(columns, slice_columns(prepared, rows))
     return find_unattainable_gates(sections["register"].gates, test)
@@ -114,7 +114,7 @@ def _explain(gate: Gate, test: Predictions, champion: PairedComparison | None, b
         names = dict.fromkeys(test.label[np.argsort(test.target, kind="stable")])
         return f"{len(labels)} test images ({', '.join(f'{labels.count(name)} {name}' for name in names)})"
 
-    most = max(len(test), MOST_RESAMPLED if "bca" in METHODS[gate.figure] else MOST)
+    most = max(len(test), MOST)
     found = []
     for name, result in judge(len(test)).items():
         if result.passed:
@@ -140,7 +140,7 @@ def _enlarge(test: Predictions, n: int) -> tuple[Predictions, NDArray[np.int64]]
     rows = np.sort(np.concatenate([each[place] for each, place in zip(own, places, strict=True)]))
     copies = np.arange(len(rows)) - np.searchsorted(rows, rows)  # each in groups of its own
     larger = test.take(rows)
-    group = [name and f"{name}, copy {copy}" for name, copy in zip(larger.group, copies, strict=True)]
+    unit = [name and f"{name}, copy {copy}" for name, copy in zip(larger.unit, copies, strict=True)]
     error = 1e-4 * (1 + np.arange(len(rows)) % 2)  # as of a real model, not always the same
     probability = np.where(larger.target == 1, 1 - error, error)
-    return replace(larger, probability=probability, predicted=larger.target, group=np.array(group, object)), rows
+    return replace(larger, probability=probability, predicted=larger.target, unit=np.array(unit, object)), rows

@@ -74,7 +74,7 @@ def assess_candidate(
         comparisons[number] = compare(candidate.test, threshold, candidate.splits, opponent)
     champion = None if current is None else comparisons[str(current.version)]
     best = {key: comparisons[number] for key, number in before.items() if comparisons[number] is not champion}
-    vanished = locate_images(candidate, {image for each in comparisons.values() for image in each.vanished})
+    vanished = locate_images(candidate, champion.vanished if champion else ())
     measured = {SIZE: float(model_size(candidate))}
     if champion is not None:
         measured[VANISHED] = float(len(vanished))

@@ -20,7 +20,7 @@ import numpy as np
 from twofold.metrics.classification import classification_metrics
 from twofold.metrics.confidence_intervals import LEVEL, Interval
 from twofold.metrics.influence import ModelOutputs
-from twofold.metrics.metric_intervals import METHODS, metric_interval
+from twofold.metrics.metric_intervals import METHODS, metric_interval, why_no_interval
 from twofold.promotion.gate_slices import MetricKey, TestSubset, holm_procedure, test_subsets, too_few_images
 from twofold.promotion.gates import LESS_IS_BETTER, MEASURED, VANISHED, Better, Gate, Maximum, Minimum, NonInferior
 from twofold.promotion.paired_comparison import PairedComparison
@@ -153,6 +153,13 @@ class _AbsoluteGate:
         low, high = (finite_number(found, key)[0] if isinstance(found, Mapping) else None for key in ("low", "high"))
         return None if low is None or high is None else Interval(low, high)
 
+    def _why_no_interval(self, subset: TestSubset) -> str:
+        if self.gate.figure not in METHODS:
+            return "none is recorded in metrics.json"
+        outputs = ModelOutputs(self.test.probability[subset.rows], self.subject.threshold)
+        units = self.test.unit[subset.rows].tolist()
+        return why_no_interval(self.gate.figure, self.test.target[subset.rows], outputs, units)
+
     def proves(self, interval: Interval) -> bool:
         return self._compare(self._bound(interval))[0] != self.refuses_on_proof
 
@@ -161,7 +168,7 @@ class _AbsoluteGate:
         value = fields["value"]
         problem = problem or too_few_images(self.test, subset)
         if not problem and self.gate.bound and interval is None:
-            problem = f"metric '{self.gate.figure}' has no interval: there are too few images, or none is known"
+            problem = f"metric '{self.gate.figure}' has no interval: {self._why_no_interval(subset)}"
         if problem or value is None:
             return _result(self, subset, False, problem, **fields)
         bound, words = None, f"{value:.4f}"
@@ -239,7 +246,8 @@ class _RelativeGate:
         fields, problem = self.values(subset)
         problem = too_few_images(self.test, subset) or problem
         if not problem and (interval is None or not math.isfinite(interval.low)):
-            problem = "the difference has no interval: there are too few images"
+            why = self.comparison.why_no_difference(self.gate.figure, subset.rows)
+            problem = f"the difference has no interval: {why}"
         if problem or interval is None:
             return _result(self, subset, False, problem, **fields)
         gain = self.sign * (fields["value"] - fields["other"])

@@ -16,7 +16,7 @@ from twofold.evaluation.predictions import Predictions, fingerprint
 from twofold.metrics.classification import METRICS, classification_metrics
 from twofold.metrics.confidence_intervals import LEVEL, Difference, mcnemar
 from twofold.metrics.influence import ModelOutputs
-from twofold.metrics.metric_intervals import METHODS, metric_difference
+from twofold.metrics.metric_intervals import METHODS, metric_difference, why_no_interval
 
 Splits = Mapping[str, frozenset[str]]  # the SHA-256 of a model's images, by split
 LEARNED_FROM = ("train", "validation")
@@ -90,6 +90,16 @@ class PairedComparison:
         if not len(chosen):
             return None
         return metric_difference(metric, self.test.target[chosen], one, other, level, self.test.unit[chosen].tolist())
+
+    def why_no_difference(self, metric: str, rows: NDArray[np.int64]) -> str:
+        """Return why the difference on these rows has no interval; "" if it has one."""
+        units = self.test.unit[rows].tolist()
+        reasons = (
+            why_no_interval(metric, self.test.target[rows], model._replace(probability=found), units)
+            for model in (self.one, self.other)
+            for found in [np.asarray(model.probability)[rows]]
+        )
+        return next(filter(None, reasons), "")
 
     @cached_property
     def differences(self) -> dict[str, Difference]:

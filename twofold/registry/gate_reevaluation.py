@@ -86,8 +86,8 @@ def reevaluate_gates(
     }
     if LATENCY in candidate.run.data.metrics:
         measured[LATENCY] = candidate.run.data.metrics[LATENCY]
-    if champion is not None:
-        measured[VANISHED] = float(len({image for each in comparisons.values() for image in each.vanished}))
+    if with_champion is not None:
+        measured[VANISHED] = float(len(with_champion.vanished))
     inputs = GateInputs({**candidate.metrics, **measured}, candidate.test, candidate.threshold)
     return Reevaluation(
         version=candidate.number,
