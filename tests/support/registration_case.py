@@ -25,6 +25,7 @@ from twofold.core import artifacts
 from twofold.metrics.decision_threshold import MaxAccuracy
 from twofold.model import classifier as models
 from twofold.promotion.gates import Maximum, Minimum, NonInferior
+from twofold.promotion.test_reuse import TestReuse
 from twofold.reporting.audit_page import write_audit
 from twofold.steps.evaluate import Evaluate, evaluate
 from twofold.steps.ingest import Ingest, ingest
@@ -40,7 +41,14 @@ IMAGES = [
 ]
 # Seven images prove little: of two models with the same ranking, one may still be worse by 0.47.
 GATES = [Minimum(figure="accuracy", min=0.7), NonInferior(figure="roc_auc", non_inferior_by=0.5)]
-PARAMS = Register(experiment="trying", model_name="corner", gates=GATES, reference_since=1, promotion="auto")
+PARAMS = Register(
+    experiment="trying",
+    model_name="corner",
+    gates=GATES,
+    reference_since=1,
+    test_reuse=TestReuse(candidates=0, error=0.1),
+    promotion="auto",
+)
 # The fields of an entry that do not depend on time and lock.
 REPRODUCIBLE = ("number", "action", "version", "champion", "actor", "reason", "gates", "note")
 REFUSING = PARAMS.model_copy(update={"gates": [*GATES, Maximum(figure="brier", max=0.01)]})

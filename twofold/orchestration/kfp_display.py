@@ -108,6 +108,7 @@ def render_verdict(registration: str) -> str:
             "version": "none was registered" if version is None else version,
             "champion": "none" if champion is None else f"version {champion}",
             "judged against": "no champion" if opponent is None else f"version {opponent}",
+            "test reuse": verdict.get("test_reuse", {}).get("words", "not recorded"),
         }
         lines += [f"| {key} | {_escape(str(value))} |" for key, value in facts.items()]
         link = verdict["open"]

@@ -6,7 +6,7 @@ Reads the registry, the champion's version, the candidate and the gates; returns
 import statistics
 import tempfile
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,6 +28,7 @@ from twofold.promotion.gate_evaluation import evaluate_gates
 from twofold.promotion.gate_slices import MetricKey
 from twofold.promotion.gates import LATENCY, SIZE, VANISHED, Gate
 from twofold.promotion.paired_comparison import ANOTHER, NO_ANSWERS, Opponent, PairedComparison, compare
+from twofold.promotion.test_reuse import Looks
 from twofold.promotion.verdict import GateInputs, Verdict
 from twofold.serving.model_resolver import fetch_sealed, prepare_inference
 from twofold.serving.sealed_model import ARCHITECTURE, BATCH, WEIGHTS, SealedModel, open_sealed, sealed_splits
@@ -47,16 +48,24 @@ class Assessment(NamedTuple):
     inherited_best: Mapping[MetricKey, str]
     vanished: Mapping[str, str]
     measured: Mapping[str, float]
+    looks: Looks
 
 
 def assess_candidate(
-    store: MlflowStore, name: str, current: ModelVersion | None, candidate: Candidate, gates: Sequence[Gate], since: int
+    store: MlflowStore,
+    name: str,
+    current: ModelVersion | None,
+    candidate: Candidate,
+    gates: Sequence[Gate],
+    since: int,
+    count_looks: Callable[[Collection[str]], Looks],
 ) -> Assessment:
     """Score the champion and the best former champions, measure the metrics that gates need, and evaluate the gates.
 
     Args:
         current: version of the champion; None if there is none.
         since: `register.reference_since`.
+        count_looks: returns the use of these test images, by their SHA-256, up to the candidate.
     """
     threshold = float(candidate.decision["threshold"])
     tags = {} if current is None else current.tags
@@ -80,15 +89,18 @@ def assess_candidate(
         measured[VANISHED] = float(len(vanished))
     if any(gate.figure == LATENCY for gate in gates):
         measured[LATENCY] = _latency(store, candidate)
+    compared = candidate.test if champion is None or champion.problem else champion.test
+    looks = count_looks(compared.sha256)
     inputs = GateInputs({**candidate.metrics, **measured}, candidate.test, threshold)
-    verdict = evaluate_gates(gates, inputs, champion, best)
+    verdict = evaluate_gates(gates, inputs, champion, best, looks.error_rate)
     return Assessment(
-        verdict=explain_refusal(verdict, gates, candidate.test, champion),
+        verdict=explain_refusal(verdict, gates, candidate.test, champion, looks.error_rate),
         champion=champion,
         best=best,
         inherited_best=best_champion.inherited_best(tags, since, champion, best),
         vanished=vanished,
         measured=measured,
+        looks=looks,
     )
 
 

@@ -5,10 +5,11 @@ Returns the verdict: for each gate the metric, what was compared with the limit,
 gate fails if its metric is missing, not a number, based on one image or one class, or not comparable.
 
 An absolute gate with `bound` compares a bound of the metric's 95 % interval, the interval reported everywhere else. A
-gate against another model compares the one-sided 95 % bound of the paired difference. Over the values of a slice
-column, a gate that asks for proof tests each at the full level: all must be proven, so a bad value passes no more often
-than if it were alone (Berger 1982, "Multiparameter hypothesis testing and acceptance sampling"). A gate that refuses on
-proof of harm may refuse for any value, so Holm's procedure widens its bounds to hold jointly.
+gate against another model compares a one-sided bound of the paired difference, whose error rate falls with the number
+of candidates that the test images have judged (`twofold.promotion.test_reuse`). Over the values of a slice column, a
+gate that asks for proof tests each at the full level: all must be proven, so a bad value passes no more often than if it
+were alone (Berger 1982, "Multiparameter hypothesis testing and acceptance sampling"). A gate that refuses on proof of
+harm may refuse for any value, so Holm's procedure widens its bounds to hold jointly.
 """
 
 import math
@@ -24,9 +25,9 @@ from twofold.metrics.metric_intervals import METHODS, metric_interval, why_no_in
 from twofold.promotion.gate_slices import MetricKey, TestSubset, holm_procedure, test_subsets, too_few_images
 from twofold.promotion.gates import LESS_IS_BETTER, MEASURED, VANISHED, Better, Gate, Maximum, Minimum, NonInferior
 from twofold.promotion.paired_comparison import PairedComparison
+from twofold.promotion.test_reuse import ERROR_RATE, SPENT, confidence_text
 from twofold.promotion.verdict import GateInputs, GateResult, Verdict, finite_number
 
-ONE_SIDED = 0.90  # level of a two-sided interval whose lower bound is a one-sided 95 % bound
 CHAMPION, BEST = "the champion", "the best champion before"
 _NO_CHAMPION = "there is no champion yet"
 
@@ -36,6 +37,7 @@ def evaluate_gates(
     subject: GateInputs,
     champion: PairedComparison | None,
     best: Mapping[MetricKey, PairedComparison] | None = None,
+    error_rate: float = ERROR_RATE,
 ) -> Verdict:
     """Evaluate every gate and return the verdict.
 
@@ -44,8 +46,9 @@ def evaluate_gates(
         champion: the candidate compared with the champion; None if there is none: relative gates then do not apply, and
             at least one absolute gate on a metric of the test must.
         best: by metric and slice, the candidate compared with the best former champion, if that is not the champion.
+        error_rate: one-sided, of the gates against another model; at 0 they refuse.
     """
-    results = tuple(result for gate in gates for result in _evaluate(gate, subject, champion, best or {}))
+    results = tuple(result for gate in gates for result in _evaluate(gate, subject, champion, best or {}, error_rate))
     reasons = [f"{result.name}: {result.detail}" for result in results if not result.passed]
     if not gates:
         reasons.append("no gates: nothing defines which model is good enough; add some to register.gates")
@@ -61,7 +64,11 @@ def evaluate_gates(
 
 
 def _evaluate(
-    gate: Gate, subject: GateInputs, champion: PairedComparison | None, best: Mapping[MetricKey, PairedComparison]
+    gate: Gate,
+    subject: GateInputs,
+    champion: PairedComparison | None,
+    best: Mapping[MetricKey, PairedComparison],
+    error_rate: float,
 ) -> list[GateResult]:
     if isinstance(gate, Minimum | Maximum):
         absolute = _AbsoluteGate(gate, subject, champion)
@@ -70,10 +77,10 @@ def _evaluate(
         value = finite_number(subject.metrics, gate.figure)[0] if gate.slice is None else None
         name = _relative_name(gate, gate.figure, CHAMPION)
         return [GateResult(name, gate.figure, value, None, applies=False, passed=True, detail=_NO_CHAMPION)]
-    results = _evaluate_subsets(_RelativeGate(gate, champion, CHAMPION))
+    results = _evaluate_subsets(_RelativeGate(gate, champion, CHAMPION, error_rate))
     for comparison in {each.version: each for key, each in best.items() if asks(gate, key)}.values():
         own = [key for key, each in best.items() if each.version == comparison.version]
-        results += _evaluate_subsets(_RelativeGate(gate, comparison, BEST), own)
+        results += _evaluate_subsets(_RelativeGate(gate, comparison, BEST, error_rate), own)
     return results
 
 
@@ -206,13 +213,17 @@ class _AbsoluteGate:
 class _RelativeGate:
     """A gate on the candidate compared with another model."""
 
-    level, refuses_on_proof = ONE_SIDED, False
+    refuses_on_proof = False
 
-    def __init__(self, gate: NonInferior | Better, comparison: PairedComparison, opponent: str) -> None:
+    def __init__(
+        self, gate: NonInferior | Better, comparison: PairedComparison, opponent: str, error_rate: float
+    ) -> None:
+        # The lower bound of a two-sided interval at this level is the one-sided bound.
+        self.error_rate, self.level = error_rate, 1 - 2 * error_rate
         self.gate, self.comparison, self.opponent, self.test = gate, comparison, opponent, comparison.test
         self.sign = -1.0 if gate.figure in LESS_IS_BETTER else 1.0
         self.limit = gate.better_by if isinstance(gate, Better) else 0.0 - gate.non_inferior_by
-        self.problem, fingerprint = "", None
+        self.problem, fingerprint = "" if error_rate else SPENT, None
         if comparison.problem:
             why = "" if opponent == CHAMPION else f": {comparison.problem}"
             self.problem = f"version {comparison.version} could not be scored{why}"
@@ -251,9 +262,10 @@ class _RelativeGate:
         if problem or interval is None:
             return _result(self, subset, False, problem, **fields)
         gain = self.sign * (fields["value"] - fields["other"])
+        relation = "above" if proven else "not above"
         detail = (
             f"{fields['value']:.4f} against {fields['other']:.4f}: a gain of {gain:+.4f}, at least {interval.low:+.4f} "
-            f"(one-sided 95 % bound), which is {'above' if proven else 'not above'} {self.limit:+.4f}"
+            f"(one-sided {confidence_text(self.error_rate)} bound), which is {relation} {self.limit:+.4f}"
         )
         return _result(self, subset, proven, detail, bound=interval.low, **fields)
 

@@ -13,6 +13,7 @@ from typing import Any
 from twofold.promotion.candidate import Candidate
 from twofold.promotion.gate_slices import MetricKey
 from twofold.promotion.paired_comparison import PairedComparison
+from twofold.promotion.test_reuse import FRESH_IMAGES, SPENT, Looks
 from twofold.promotion.verdict import Verdict
 from twofold.tracking.registry_client import CHALLENGER, CHAMPION, REJECTED
 
@@ -32,6 +33,7 @@ class Judgement:
         inherited_best: by metric and slice, the former champion that stays the best if the candidate is promoted.
         vanished: test images of these champions that the candidate's test lacks, by SHA-256, and where they are now.
         measured: metrics that register measured itself.
+        looks: the use of the test images up to the candidate.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Judgement:
     inherited_best: Mapping[MetricKey, str] = field(default_factory=dict)
     vanished: Mapping[str, str] = field(default_factory=dict)
     measured: Mapping[str, float] = field(default_factory=dict)
+    looks: Looks = field(default_factory=Looks)
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,8 @@ class Outcome:
 def reasons(judgement: Judgement, outcome: Outcome) -> list[str]:
     """Return why the candidate is not the champion and what else to know, one sentence each."""
     found, version = list(judgement.verdict.reasons), outcome.version
+    if found and judgement.champion is not None and not judgement.looks.error_rate:
+        found.append(f"{SPENT}: {judgement.looks.words}; {FRESH_IMAGES}")
     if judgement.dvc_experiment:
         found.append(f"'{judgement.dvc_experiment}' is a DVC experiment: it is recorded, and no alias moves")
     if outcome.nothing_new and outcome.alias == CHAMPION and not outcome.promoted:
@@ -127,6 +132,7 @@ def as_json(judgement: Judgement, outcome: Outcome) -> dict[str, Any]:
         "best_before": {str(key): comparison.as_json() for key, comparison in judgement.best.items()},
         "vanished_test_images": len(judgement.vanished),
         "measured": dict(judgement.measured),
+        "test_reuse": judgement.looks.model_dump() | {"words": judgement.looks.words},
         "dvc_experiment": judgement.dvc_experiment,
         "candidate": {
             "key": candidate.key,

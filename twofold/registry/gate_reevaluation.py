@@ -24,6 +24,7 @@ from twofold.promotion.gate_evaluation import evaluate_gates
 from twofold.promotion.gate_slices import MetricKey
 from twofold.promotion.gates import LATENCY, SIZE, VANISHED, Gate
 from twofold.promotion.paired_comparison import LEARNED_FROM, Opponent, PairedComparison, compare
+from twofold.promotion.test_reuse import Looks
 from twofold.promotion.verdict import GateInputs, Verdict
 from twofold.registry.recorded_evaluation import RecordedEvaluation, fetch_evaluation, find_differences
 from twofold.serving.sealed_model import ARCHITECTURE, DECISION, WEIGHTS
@@ -35,10 +36,11 @@ AGAIN = "run register again (`make register`), which judges it against the champ
 
 
 class Conditions(Section):
-    """The conditions under which a version is promoted; the fields are those of `register`."""
+    """The conditions under which a version is promoted: those of `register`, and the use of its test images then."""
 
     gates: list[Gate]
     reference_since: Integer
+    test_reuse: Looks = Looks()  # versions from before it was limited have none
 
 
 @dataclass(frozen=True)
@@ -49,12 +51,14 @@ class Reevaluation:
         version: the version that was evaluated.
         champion: comparison of the version with the champion; None if there is no champion.
         inherited_best: value of the version's tag `twofold.best` if it is promoted; see `best_champion`.
+        looks: the use of the test images up to the version, as recorded with it.
     """
 
     version: int
     verdict: Verdict
     champion: PairedComparison | None
     inherited_best: Mapping[MetricKey, str]
+    looks: Looks
 
 
 def reevaluate_gates(
@@ -91,9 +95,10 @@ def reevaluate_gates(
     inputs = GateInputs({**candidate.metrics, **measured}, candidate.test, candidate.threshold)
     return Reevaluation(
         version=candidate.number,
-        verdict=evaluate_gates(gates, inputs, with_champion, with_best),
+        verdict=evaluate_gates(gates, inputs, with_champion, with_best, conditions.test_reuse.error_rate),
         champion=with_champion,
         inherited_best=best_champion.inherited_best(tags, since, with_champion, with_best),
+        looks=conditions.test_reuse,
     )
 
 

@@ -194,6 +194,7 @@ def promote(
         opponent = "" if judgement.champion is None else judgement.champion.version
         version, gates = _make_version(store, run, judgement, current.version, model, seal_digest, card, params)
         number = int(version.version)
+        basis = f"held against version {opponent}" if opponent else "there was no champion to hold it against"
         change = transitions.Change(
             "promote" if alias == CHAMPION else "challenge",
             number,
@@ -201,7 +202,7 @@ def promote(
             reason=f"register.promotion is {params['register']['promotion']}, and every gate that applies is passed",
             gates=gates,
             report=run.info.run_id,
-            note=f"held against version {opponent}" if opponent else "there was no champion to hold it against",
+            note=f"{basis}; {judgement.looks.words}",
         )
         if alias == CHAMPION or ledger.challenger != number:
             transitions.commit(lock, change, expected=expected)
@@ -225,7 +226,10 @@ def _make_version(
     tags = {
         JUDGED_AGAINST: "" if judgement.champion is None else judgement.champion.version,
         **best_champion.as_tags(judgement.inherited_best, existing.tags if existing else {}),
-        CONDITIONS: canonical({key: params["register"][key] for key in ("gates", "reference_since")}),
+        CONDITIONS: canonical(
+            {key: params["register"][key] for key in ("gates", "reference_since")}
+            | {"test_reuse": judgement.looks.model_dump()}
+        ),
         **verdict_tags,
     }
     if existing is not None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from twofold.core.errors import RegistryError
 from twofold.metrics.classification import METRICS, classification_metrics
+from twofold.promotion.test_reuse import Looks
 from twofold.registry import verdict_store
 from twofold.registry.approval import find_version
 from twofold.registry.gate_reevaluation import compare_on_common_images
@@ -65,6 +66,7 @@ def describe(store: MlflowStore, name: str, selector: str) -> dict[str, Any]:
     run = store.client.get_run(version.run_id) if version.run_id else None
     metrics = {} if run is None else run.data.metrics
     entries = [entry for entry in ledger.entries if entry.version == number]
+    conditions = _conditions(version)
     last_verdict = next((entry.gates for entry in reversed(entries) if entry.gates), None)
     return {
         "name": name,
@@ -72,7 +74,8 @@ def describe(store: MlflowStore, name: str, selector: str) -> dict[str, Any]:
         "standing": status(ledger, number),
         "judged_against": version.tags.get(JUDGED_AGAINST) or None,
         "gates": [] if last_verdict is None else verdict_store.load_verdict(store, version, last_verdict),
-        "conditions": _conditions(version),
+        "conditions": conditions,
+        "test_reuse": Looks.model_validate(conditions["test_reuse"]).words if "test_reuse" in conditions else None,
         "figures": {key: metrics[key] for key in (*METRICS, "threshold", "n") if key in metrics},
         "lineage": recorded_lineage(version),
         "decisions": [asdict(entry) for entry in entries],

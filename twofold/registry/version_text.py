@@ -35,6 +35,7 @@ def format_version(version: Mapping[str, Any]) -> str:
     """One version, in paragraphs."""
     against = version["judged_against"]
     compared = f"compared with version {against}" if against else "there was no champion to compare with"
+    compared += f"; {version['test_reuse']}" if version["test_reuse"] else ""
     metrics = [(key, f"{value:.4f}" if key != "n" else f"{value:.0f}") for key, value in version["figures"].items()]
     decisions = "\n".join(map(_decision, version["decisions"]))
     status = version["standing"] or "neither champion nor challenger"

@@ -13,6 +13,7 @@ from twofold.core.artifacts import read_csv
 from twofold.metrics.classification import METRICS
 from twofold.metrics.temperature_scaling import apply_temperature
 from twofold.promotion.judgement import Judgement, Outcome, headline, reasons
+from twofold.promotion.test_reuse import ERROR_RATE, confidence_text
 from twofold.promotion.verdict import GateResult
 from twofold.reporting import charts, comparison_section, data_summary, html_page, plots, sections, threshold_slider
 from twofold.reporting.html_page import Picture, code_markup
@@ -50,6 +51,8 @@ def render(judgement: Judgement, outcome: Outcome, recorded: Mapping[str, Any]) 
         "reasons": reasons(judgement, outcome),
         "gates": [_gate(gate) for gate in judgement.verdict.gates],
         "champion": judgement.champion,
+        "looks": judgement.looks,
+        "confidence": confidence_text(judgement.looks.error_rate or ERROR_RATE),
         "rows": _rows(judgement),
         "slider": threshold_slider.context(test.target, test.probability, decision["threshold"]),
         "charts": plots.draw_plots(test, uncalibrated, metrics, candidate.labels),

@@ -14,6 +14,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -21,6 +22,7 @@ from pydantic import Field
 
 from twofold.core.params import Integer, Section, Text
 from twofold.promotion.gates import Gate
+from twofold.promotion.test_reuse import TestReuse
 
 if TYPE_CHECKING:
     from twofold.promotion.judgement import Judgement, Outcome
@@ -53,6 +55,7 @@ class Register(Section):
         ge=1,
         le=2**31 - 1,
     )
+    test_reuse: TestReuse = Field(description="How often the same test images may judge candidates")
     promotion: Literal["auto", "review"] = Field(
         description="auto: a model that passes becomes the champion; review: it becomes the challenger, until a person "
         "promotes it"
@@ -92,7 +95,9 @@ def register(
     from twofold.promotion.candidate import read_candidate
     from twofold.promotion.champion_challenger import assess_candidate
     from twofold.promotion.judgement import Judgement
+    from twofold.promotion.test_reuse import count_looks
     from twofold.registry import registration as registering
+    from twofold.registry.earlier_candidates import earlier_candidates
     from twofold.registry.provenance import provenance
 
     audits = (ingest_audit, preprocess_audit, train_head_audit)
@@ -101,7 +106,10 @@ def register(
     with tracking.readable_errors(store.uri):
         name = params.model_name
         state = registering.registry_state(store, name, candidate.key)
-        assessment = assess_candidate(store, name, state.opponent, candidate, params.gates, params.reference_since)
+        earlier, recorded = earlier_candidates(store, name, state.ledger, candidate)
+        count = partial(count_looks, reuse=params.test_reuse, earlier=earlier, recorded=recorded)
+        gates, since = params.gates, params.reference_since
+        assessment = assess_candidate(store, name, state.opponent, candidate, gates, since, count)
         judgement = Judgement(
             name=name,
             candidate=candidate,
@@ -249,6 +257,8 @@ def _mlflow_location(store: "MlflowStore", run: "Run", params: Register, toleran
 def _tags(judgement: "Judgement") -> dict[str, str]:
     from twofold.tracking.live_run import STEP
     from twofold.tracking.registry_client import KEY
+    from twofold.tracking.runs import TEST_FINGERPRINT
+    from twofold.tracking.store import LOOKS
 
     candidate = judgement.candidate
     tags = {
@@ -256,7 +266,8 @@ def _tags(judgement: "Judgement") -> dict[str, str]:
         STEP: "register",
         "twofold.model_digest": candidate.digests["finetune_all"],
         "twofold.decision_digest": candidate.digests["decision"],
-        "twofold.test_fingerprint": candidate.test_fingerprint,
+        TEST_FINGERPRINT: candidate.test_fingerprint,
+        LOOKS: judgement.looks.model_dump_json(),
         "twofold.data_fingerprint": candidate.decision["fingerprint"],
         "mlflow.source.name": "twofold.steps.register",
     }

@@ -8,7 +8,6 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 from mlflow import set_tracking_uri
@@ -22,14 +21,14 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from twofold.core.errors import RegistryError
 from twofold.tracking.runs import Run, readable_file_errors
-from twofold.tracking.store import MlflowStore, explain_error, may_pass, without_credentials
+from twofold.tracking.store import MlflowStore, all_pages, explain_error, may_pass, without_credentials
 from twofold.tracking.urls import is_foreign_server
 
 KEY = "twofold.key"  # of a candidate: digest of model, decision and test images
 SEAL = "twofold.seal"  # SHA-256 of seal.json
 SMOKE_TESTED = "twofold.rehearsed"  # of a logged model: the largest difference in its smoke test
 JUDGED_AGAINST = "twofold.judged_against"  # of a version: the champion's version at the time, or nothing
-CONDITIONS = "twofold.conditions"  # of a version: the `gates` and `reference_since` of its judgement, as JSON
+CONDITIONS = "twofold.conditions"  # of a version: `gates`, `reference_since`, test reuse of its judgement, as JSON
 LONGEST_TAG = 100_000  # characters of a version's or a registered model's tag
 DESCRIPTION = 5000  # characters that every store keeps
 
@@ -137,7 +136,7 @@ def registered(store: MlflowStore, name: str) -> RegisteredModel | None:
 
 def versions(store: MlflowStore, name: str) -> list[ModelVersion]:
     """Return every version of a registered model, oldest first."""
-    found: list[ModelVersion] = _all_pages(store.client.search_model_versions, f"name = '{name}'", 1000)
+    found: list[ModelVersion] = all_pages(store.client.search_model_versions, 1000, filter_string=f"name = '{name}'")
     return sorted(found, key=lambda version: int(version.version))
 
 
@@ -168,7 +167,8 @@ def create_unique(store: MlflowStore, name: str, tags: Mapping[str, str]) -> boo
 
 def models_named(store: MlflowStore, prefix: str) -> list[RegisteredModel]:
     """Return the registered models whose names begin with a prefix, with their tags."""
-    found: list[RegisteredModel] = _all_pages(store.client.search_registered_models, f"name LIKE '{prefix}%'", 100)
+    query = f"name LIKE '{prefix}%'"
+    found: list[RegisteredModel] = all_pages(store.client.search_registered_models, 100, filter_string=query)
     # In the query, `_` matches any character, and SQLite ignores case.
     return [model for model in found if model.name.startswith(prefix)]
 
@@ -211,15 +211,6 @@ def _ignore(*codes: str) -> Iterator[None]:
     except MlflowException as error:
         if error.error_code not in codes:
             raise
-
-
-def _all_pages(search: Callable[..., Any], query: str, page_size: int) -> list[Any]:
-    page = search(query, max_results=page_size)
-    found = list(page)
-    while page.token:
-        page = search(query, max_results=page_size, page_token=page.token)
-        found += page
-    return found
 
 
 @contextmanager

@@ -12,16 +12,17 @@ from typing import Any
 
 from boto3.exceptions import Boto3Error
 from botocore.exceptions import BotoCoreError, ClientError
-from mlflow.entities import Metric
+from mlflow.entities import Metric, ViewType
 from mlflow.entities import Run as Run
 from mlflow.exceptions import MlflowException
 from requests import RequestException
 
 from twofold.core.errors import ArtifactError, RegistryError
-from twofold.tracking.live_run import PARENT
+from twofold.tracking.live_run import PARENT, STEP
 from twofold.tracking.store import (
     DIGEST,
     MlflowStore,
+    all_pages,
     explain_error,
     log_metrics,
     may_pass,
@@ -31,6 +32,7 @@ from twofold.tracking.store import (
 
 RUN_KEY = "twofold.run_key"  # digest of the model's key and of all parameters
 OUTCOME = "twofold.outcome"  # digest of the verdict; set last, so a run that has it is complete
+TEST_FINGERPRINT = "twofold.test_fingerprint"  # SHA-256 over the test images and their labels
 MOST_VALUES = 50  # keys of a nested metric that is logged
 LONGEST_NAME = 250  # characters that MLflow keeps
 
@@ -43,6 +45,21 @@ def open_run(store: MlflowStore, experiment_id: str, found: Run | None, name: st
         store.client.update_run(found.info.run_id, status="RUNNING")
     set_tags(store, found, tags)
     return store.client.get_run(found.info.run_id)
+
+
+def candidate_runs(store: MlflowStore, name: str) -> list[Run]:
+    """Return the runs that judged candidates of a registered model, in every experiment, oldest first.
+
+    Deleted runs and those of deleted experiments are among them, until `mlflow gc` removes them.
+    """
+    experiments = all_pages(store.client.search_experiments, 1000, view_type=ViewType.ALL)
+    query = {
+        "experiment_ids": [each.experiment_id for each in experiments],
+        "filter_string": f"tags.`{STEP}` = 'register' AND params.`register.model_name` = '{name}'",
+        "run_view_type": ViewType.ALL,
+        "order_by": ["attributes.start_time ASC"],
+    }
+    return all_pages(store.client.search_runs, 200, **query) if experiments else []
 
 
 def set_tags(store: MlflowStore, run: Run, tags: Mapping[str, str]) -> None:

@@ -8,7 +8,7 @@ import json
 import os
 import re
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Metric, Run
 
 DIGEST = "twofold.digest"  # tag of a training run: the SHA-256 of the artifact that it wrote
+LOOKS = "twofold.test_reuse"  # tag of a candidate's run: the use of the test images up to it, as JSON
 CHUNK = 100  # params or metrics per request; MLflow allows 100 and 1,000
 LONGEST = 6000  # characters of a parameter's value that MLflow keeps
 
@@ -178,6 +179,16 @@ def runs_with(store: MlflowStore, experiment_id: str, tag: str, value: str) -> "
     return list(
         store.client.search_runs([experiment_id], query, max_results=100, order_by=["attributes.start_time DESC"])
     )
+
+
+def all_pages(search: Callable[..., Any], page_size: int, **query: Any) -> list[Any]:
+    """Return every result of one of the client's searches, page by page."""
+    page = search(**query, max_results=page_size)
+    found = list(page)
+    while page.token:
+        page = search(**query, max_results=page_size, page_token=page.token)
+        found += page
+    return found
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

@@ -43,7 +43,13 @@ def test_show_has_gates_metrics_decisions_lineage_and_links(models, models_store
     assert lineage["hardware"]["device"] == "cpu"
     assert found["links"]["run"].endswith(models_store.client.get_model_version("corner", "2").run_id)
     text = models("show", "2")[1]
-    for words in ("gates (compared with version 1)", "passed          accuracy at least 0.7", "git commit", "make ui"):
+    assert found["test_reuse"] == "candidate 2 on these test images, 1 promoted before"
+    for words in (
+        f"gates (compared with version 1; {found['test_reuse']})",
+        "passed          accuracy at least 0.7",
+        "git commit",
+        "make ui",
+    ):
         assert words in text
 
 
@@ -83,6 +89,7 @@ def test_history_shows_every_decision_and_detects_changes(models, models_store):
         ["promote", "version", "2,"],
         ["challenge", "version", "3,"],
     ]
+    assert "candidate 2 on these test images, 1 promoted before" in text.splitlines()[1]
     found = json.loads(models("history", "--json")[1])
     assert (found["problems"], found["unfinished"]) == ([], False)
     assert [entry["previous"] for entry in found["entries"]] == ["", *(e["sha256"] for e in found["entries"][:-1])]

@@ -121,6 +121,7 @@ def test_the_verdict_shows_every_gate(tmp_path):
     assert "| f1 no worse | no champion | does not apply |" in rows
     assert "- roc\\_auc is 0.8000 \\| below 0.8500" in text
     assert "| version | none was registered |" in rows
+    assert "| test reuse | not recorded |" in rows, "a verdict of an earlier version"
     assert "(<http://mlflow/#/experiments/1/runs/2>)" in text
 
 

@@ -11,6 +11,8 @@ from twofold.core.artifacts import read_csv, read_json, write_json
 from twofold.metrics.classification import METRICS
 from twofold.promotion import best_champion, champion_challenger
 from twofold.promotion.gates import Maximum, Minimum, NonInferior
+from twofold.promotion.test_reuse import EarlierTest
+from twofold.registry import earlier_candidates
 from twofold.serving.sealed_model import sha256
 from twofold.tracking import registry_client
 
@@ -79,6 +81,15 @@ def test_images_that_the_champion_learned_from_are_left_out_and_vanished_ones_ar
     assert (verdict["gates"][2]["value"], verdict["gates"][2]["passed"], verdict["promoted"]) == (2.0, True, True)
     strict = case.run(made["moved"], tmp_path, gated([*LOOSE, Maximum(figure="vanished_test_images", max=1)]))
     assert strict["reasons"][0] == "vanished_test_images at most 1: 2 is above 1"
+
+
+def test_images_that_the_champion_learned_from_do_not_lower_the_candidates_number(made, tmp_path, monkeypatch):
+    case.run(made["good"], tmp_path)
+    twelve = EarlierTest(frozenset(image(grey) for grey in (10, 50, 150, 125, 240)), 12, 1)
+    monkeypatch.setattr(earlier_candidates, "earlier_candidates", lambda *arguments: ([twelve], None))
+    # The sixth test image, 30, was not judged before, but the champion was trained on it.
+    looks = case.run(made["moved"], tmp_path, gated(LOOSE))["test_reuse"]
+    assert (looks["candidate"], looks["promoted"]) == (13, 1)
 
 
 def test_the_comparison_is_in_the_verdict_the_table_the_model_card_and_mlflow(made, tmp_path):

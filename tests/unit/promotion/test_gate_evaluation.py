@@ -9,6 +9,7 @@ from twofold.metrics.confidence_intervals import tango, wilson
 from twofold.promotion.gate_evaluation import evaluate_gates
 from twofold.promotion.gate_slices import MetricKey
 from twofold.promotion.gates import Better, Maximum, Minimum, NonInferior
+from twofold.promotion.test_reuse import SPENT
 from twofold.promotion.verdict import GateInputs, finite_number
 
 TARGET = [1] * 40 + [0] * 60
@@ -235,3 +236,23 @@ def test_a_best_former_champion_that_cannot_be_scored_fails_the_gate():
     verdict = evaluate_gates([gate], SUBJECT, CHAMPION, {MetricKey("accuracy"): gone})
     assert not verdict.passed
     assert verdict.gates[1].detail == "version 2 could not be scored: it has been deleted in MLflow"
+
+
+def test_a_lower_error_rate_widens_the_bound_of_relative_gates_alone():
+    gates = [ACCURATE, NonInferior(figure="accuracy", non_inferior_by=0.03)]
+    usual, strict = (evaluate_gates(gates, SUBJECT, CHAMPION, error_rate=rate) for rate in (0.05, 0.002))
+    assert usual.gates[0] == strict.gates[0]
+    assert (usual.passed, strict.passed) == (True, False)
+    assert strict.gates[1].bound == pytest.approx(tango(3, 1, 100, 0.996).low)
+    assert "(one-sided 99.8 % bound)" in strict.gates[1].detail
+
+
+def test_without_error_left_what_must_be_proven_is_refused():
+    relative = NonInferior(figure="accuracy", non_inferior_by=0.5)
+    verdict = evaluate_gates([ACCURATE, relative], SUBJECT, CHAMPION, {"accuracy": CHAMPION}, error_rate=0.0)
+    assert [gate.passed for gate in verdict.gates] == [True, False, False]
+    assert all(gate.detail == SPENT for gate in verdict.gates[1:])
+    assert evaluate_gates([ACCURATE, relative], SUBJECT, None, error_rate=0.0).passed, (
+        "there is nothing to compare with"
+    )
+    assert evaluate_gates([ACCURATE], SUBJECT, CHAMPION, error_rate=0.0).passed

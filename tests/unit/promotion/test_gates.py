@@ -9,7 +9,8 @@ from twofold.core.params import check_section
 from twofold.promotion.gates import Better, Maximum, Minimum, NonInferior
 from twofold.steps.register import Register
 
-SECTION = {"experiment": "e", "model_name": "m", "reference_since": 1, "promotion": "auto"}
+TEST_REUSE = {"candidates": 50, "error": 0.1}
+SECTION = {"experiment": "e", "model_name": "m", "reference_since": 1, "test_reuse": TEST_REUSE, "promotion": "auto"}
 LISTED = [
     {"figure": "f1", "min": 0},
     {"figure": "roc_auc", "bound": "lower", "min": 0.9},

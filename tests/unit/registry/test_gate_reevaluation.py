@@ -78,6 +78,17 @@ def test_with_a_champion_the_paired_difference_decides(make, tmp_path):
     assert (worse.passed, worse.gates[1].value - worse.gates[1].other) == (False, pytest.approx(-0.25))
 
 
+def test_the_error_rate_is_the_one_recorded_with_the_version(make, tmp_path):
+    candidate = make(5, first(32))
+    conditions = json.loads(candidate.version.tags[registry_client.CONDITIONS])
+    looks = {"candidate": 37, "promoted": 3, "uncounted": 0, "allowed": 50, "error_rate": 0.002}
+    candidate.version.tags[registry_client.CONDITIONS] = json.dumps(conditions | {"test_reuse": looks})
+    found = evaluate(candidate, make(4, first(32)), tmp_path)
+    # z = 2.8782
+    assert found.verdict.gates[1].bound == pytest.approx(-8.2838 / (40 + 8.2838), abs=1e-4)
+    assert found.looks.words == "candidate 37 (limit 50) on these test images, 3 promoted before"
+
+
 def test_images_that_either_model_learned_from_are_left_out_and_need_no_prediction(make, tmp_path):
     # The champion has no predictions for images 30 to 39: it learned from them.
     champion = make(4, first(30)[:30], names=NAMES[:30], target=TARGET[:30], learned=NAMES[30:])
