@@ -5,7 +5,7 @@ the metrics of both, paired differences with intervals, and the images that only
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -16,7 +16,7 @@ from twofold.evaluation.predictions import Predictions, fingerprint
 from twofold.metrics.classification import METRICS, classification_metrics
 from twofold.metrics.confidence_intervals import LEVEL, Difference, mcnemar
 from twofold.metrics.influence import ModelOutputs
-from twofold.metrics.metric_intervals import METHODS, metric_difference, why_no_interval
+from twofold.metrics.metric_intervals import METHODS, metric_difference, metric_interval, why_no_interval
 
 Splits = Mapping[str, frozenset[str]]  # the SHA-256 of a model's images, by split
 LEARNED_FROM = ("train", "validation")
@@ -54,6 +54,7 @@ class PairedComparison:
         left_out: number of test images left out, by model and split that contained them.
         vanished: the SHA-256 of the opponent's test images that are not in the candidate's test, sorted.
         problem: why there is no comparison; the other fields are then empty.
+        fresh: rows of the images that were not among the opponent's when it was made: no choice of it used them.
     """
 
     version: str
@@ -63,6 +64,7 @@ class PairedComparison:
     left_out: Mapping[str, int]
     vanished: tuple[str, ...]
     problem: str = ""
+    fresh: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
 
     @property
     def fingerprint(self) -> str:
@@ -111,6 +113,19 @@ class PairedComparison:
     def _common_metrics(self) -> list[str]:
         return [metric for metric in METRICS if metric in self.own and metric in self.metrics]
 
+    @cached_property
+    def fresh_metrics(self) -> dict[str, dict[str, float]]:
+        """On the fresh images: `candidate` and `champion`, and `low` and `high` of the champion's 95 % interval."""
+        rows, target = self.fresh, self.test.target[self.fresh]
+        models = [ModelOutputs(np.asarray(each.probability)[rows], each.threshold) for each in (self.one, self.other)]
+        own, other = (classification_metrics(target, *each) if len(rows) else {} for each in models)
+        found = {}
+        for metric in (each for each in METRICS if each in own and each in other):
+            interval = metric_interval(metric, target, models[1])
+            bounds = {} if interval is None else {"low": interval.low, "high": interval.high}
+            found[metric] = {"candidate": own[metric], "champion": other[metric], **bounds}
+        return found
+
     def only_right(self, candidate: bool) -> NDArray[np.int64]:
         """Return the rows that only the candidate, or only the opponent, gets right, by falling confidence."""
         first, second = (self.one, self.other) if candidate else (self.other, self.one)
@@ -134,6 +149,7 @@ class PairedComparison:
             "test_fingerprint": self.fingerprint,
             "vanished_test_images": len(self.vanished),
             "threshold": self.other.threshold,
+            "fresh": {"n": len(self.fresh), "figures": self.fresh_metrics},
             "figures": {metric: self._metric_json(metric) for metric in self._common_metrics},
             "mcnemar": {"candidate_only": only[0], "champion_only": only[1], "p_value": mcnemar(*only)},
         }
@@ -162,6 +178,7 @@ def compare(test: Predictions, threshold: float, splits: Splits, opponent: Oppon
         for split in LEARNED_FROM
     }
     kept = np.flatnonzero(~np.logical_or.reduce(list(learned.values())))
+    known = np.array(sorted(frozenset().union(*opponent.splits.values())), dtype=str)
     comparison = PairedComparison(
         version=opponent.version,
         test=test.take(kept),
@@ -169,6 +186,7 @@ def compare(test: Predictions, threshold: float, splits: Splits, opponent: Oppon
         other=ModelOutputs(np.asarray(opponent.answers.probability)[kept], opponent.answers.threshold),
         left_out={name: int(rows.sum()) for name, rows in learned.items()},
         vanished=tuple(sorted(opponent.splits.get("test", frozenset()) - set(test.sha256.tolist()))),
+        fresh=np.flatnonzero(~np.isin(sha256[kept], known)),
     )
     if len(kept):
         return comparison

@@ -45,6 +45,8 @@ def _comparison(judgement: Judgement, champion: PairedComparison) -> dict[str, A
         "n_positive": int(champion.test.target.sum()),
         "left_out": _left_out(champion),
         "fingerprint": champion.fingerprint,
+        "fresh": {TITLES[metric][0]: values for metric, values in champion.fresh_metrics.items()},
+        "n_fresh": len(champion.fresh),
         "rows": [_row(champion, metric) for metric in METRICS],
         "mcnemar": (
             f"Only this model is correct on {count_images(only[0])}, only the champion on {count_images(only[1])}. If "

@@ -10,6 +10,7 @@ from twofold.metrics.decision_threshold import describe_rule
 from twofold.metrics.metric_intervals import METHODS
 from twofold.metrics.temperature_scaling import WHY
 from twofold.promotion.judgement import Judgement
+from twofold.promotion.paired_comparison import PairedComparison
 from twofold.reporting.markdown import bullets, code, table, text
 
 MOST_VALUES = 10  # values of a slice column that the card lists; slices.csv has all
@@ -67,7 +68,7 @@ def format_gates(judgement: Judgement) -> list[str]:
     for gate in judgement.verdict.gates:
         outcome = ("passed" if gate.passed else "**failed**") if gate.applies else "does not apply"
         gates.append(f"{outcome}: {text(gate.name)}: {text(gate.detail)}")
-    return ["## Gates", "", *(bullets(gates) if gates else ["none", ""])]
+    return ["## Gates", "", f"This is {judgement.looks.words}.", "", *(bullets(gates) if gates else ["none", ""])]
 
 
 def format_comparison(judgement: Judgement) -> list[str]:
@@ -92,7 +93,21 @@ def format_comparison(judgement: Judgement) -> list[str]:
         f"Only this model is correct on {only[0]} images, only version {champion.version} on {only[1]} (McNemar: p = "
         f"{mcnemar(*only):.3f}).",
         "",
+        *_fresh_lines(champion),
     ]
+
+
+def _fresh_lines(champion: PairedComparison) -> list[str]:
+    n, since = len(champion.fresh), f"new since version {champion.version} was made"
+    keys = ("candidate", "champion", "low", "high")
+    rows = [
+        (metric, *(f"{values[key]:.4f}" if key in values else "none" for key in keys))
+        for metric, values in champion.fresh_metrics.items()
+    ]
+    head = ["metric", "this model", f"version {champion.version}", "its lower bound (95 %)", "its upper bound"]
+    if not n:
+        return [f"None of these images is {since}.", ""]
+    return [f"{n} of these images are {since}, so that no choice of it used them:", "", *table(head, rows)]
 
 
 def format_slices(judgement: Judgement) -> list[str]:

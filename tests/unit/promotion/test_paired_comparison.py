@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.support import judging_case as case
-from twofold.metrics.confidence_intervals import mcnemar, tango
+from twofold.metrics.confidence_intervals import clopper_pearson, mcnemar, tango
 from twofold.metrics.influence import ModelOutputs
 from twofold.promotion import disagreements
 from twofold.promotion.paired_comparison import Opponent, compare
@@ -79,6 +79,17 @@ def test_every_metric_has_its_method_and_its_interval_if_there_is_one():
     }
     # Six images are too few for a bootstrap.
     assert set(shown["f1"]) == {"candidate", "champion", "method"}
+
+
+def test_images_that_the_other_model_has_not_known_are_fresh():
+    found = beside(train=["000"], test=["001", "003", "zzz"])
+    assert found.test.sha256[found.fresh].tolist() == ["002", "004", "005"]
+    shown = found.as_json()["fresh"]
+    assert (shown["n"], shown["figures"]["accuracy"]) == (
+        3,
+        {"candidate": 2 / 3, "champion": 1.0, **wilson(3, 3)._asdict()},
+    )
+    assert beside(test=TEST.sha256.tolist()).as_json()["fresh"] == {"n": 0, "figures": {}}
 
 
 def test_disagreements_are_listed_and_a_few_of_each_model_are_shown(tmp_path):

@@ -18,8 +18,9 @@ from twofold.promotion.gate_evaluation import evaluate_gates
 from twofold.promotion.gates import Maximum, Minimum, NonInferior
 from twofold.promotion.judgement import Judgement, Outcome, as_json, digest, headline
 from twofold.promotion.paired_comparison import Opponent, compare
+from twofold.promotion.test_reuse import SPENT, Looks
 from twofold.promotion.verdict import GateInputs
-from twofold.reporting import decision_page, html_page, threshold_slider
+from twofold.reporting import decision_page, html_page, model_card, threshold_slider
 
 GATES = [
     Minimum(figure="accuracy", min=0.7),
@@ -117,6 +118,31 @@ def test_the_candidate_is_compared_with_the_champion_on_the_same_images(refused,
     assert held.fingerprint == candidate.test_fingerprint
     assert "Only this model is correct on 0 images, only the champion on 1 image." in table
     assert "with a probability of 1.000 (McNemar's exact test)" in table
+
+
+def test_it_says_how_often_the_test_images_were_used_and_what_the_new_ones_show(refused, candidate):
+    text, _ = refused
+    assert "This is candidate 1 on these test images, 0 promoted before (register.test_reuse)." in text
+    # None of the seven images was among the champion's.
+    assert re.search(r"7 of these images are new since version 3 .*Accuracy\s+0\.714\s+0\.857\s+0\.487 to 0\.974", text)
+    looks = Looks(candidate=37, promoted=3, allowed=50, error_rate=0.002)
+    known = replace(beside(candidate), fresh=np.empty(0, np.int64))
+    judgement = judged(candidate, known, looks=looks)
+    text, _ = read_page(decision_page.render(judgement, REFUSED, RECORDED))
+    assert "one-sided 99.8 % lower bound" in text
+    assert "This is candidate 37 (limit 50) on these test images, 3 promoted before" in text
+    assert "None of these images is new since version 3 was made." in text
+    assert as_json(judgement, REFUSED)["test_reuse"] == looks.model_dump() | {"words": looks.words}
+    card = model_card.render(judgement)
+    assert "This is candidate 37 (limit 50) on these test images, 3 promoted before." in card
+    assert "None of these images is new since version 3 was made." in card
+
+
+def test_a_spent_budget_is_a_reason_that_names_the_way_to_new_images(candidate):
+    spent = Looks(candidate=51, allowed=50, error_rate=0.0)
+    found = as_json(judged(candidate, looks=spent), REFUSED)["reasons"][-1]
+    assert "candidate 51 (limit 50) on these test images, 0 promoted before; add new labelled images" in found
+    assert SPENT not in "".join(as_json(judged(candidate, None, looks=spent), REFUSED)["reasons"])
 
 
 def test_lineage_names_code_data_model_and_where_it_is_recorded(refused, candidate):

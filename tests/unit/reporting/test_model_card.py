@@ -72,6 +72,9 @@ def test_the_comparison_with_the_champion_is_there_if_there_is_one(card, candida
     # It misses 110 and nothing else; this model misses 110 and 150.
     assert "Only this model is correct on 0 images, only version 3 on 1 (McNemar: p = 1.000)." in card
     assert row(card, "accuracy | 0.8571")[2] == "-0.1429"
+    # The champion knew none of these images, so all of them are new since it was made.
+    assert "7 of these images are new since version 3 was made" in card
+    assert [line for line in card.splitlines() if line.startswith("| accuracy | 0.7143 | 0.8571 | 0.4869 | 0.9743")]
     assert "There was no champion to compare with." in model_card.render(judged(candidate, None))
     broken = replace(beside(candidate), problem="its files are gone")
     text = model_card.render(judged(candidate, broken))
