@@ -22,7 +22,7 @@ from twofold.core.artifacts import file_sha256, write_bytes
 from twofold.core.errors import DataError, WeightsError, first_line
 from twofold.core.params import Integer, Section, check_section
 from twofold.orchestration.preflight_findings import Finding, failed, failure, in_log, markdown, ok, warning
-from twofold.orchestration.preflight_services import mlflow, mlflow_files, s3_buckets
+from twofold.orchestration.preflight_services import mlflow, mlflow_files, s3_buckets, test_reuse
 
 MIN_FREE = 2 << 30  # bytes: several times a checkpoint of ResNet-50 with its optimizer state
 
@@ -67,6 +67,7 @@ def _checks(expected: Expectations) -> Iterator[Finding]:
         yield from server
         if not failed(server):
             yield mlflow_files(expected.experiment, create=True)
+            yield from test_reuse(expected.experiment)
     yield from s3_buckets(expected.source, expected.bucket, os.environ.get("TWOFOLD_CACHE", ""))
 
 

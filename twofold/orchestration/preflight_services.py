@@ -24,11 +24,13 @@ from urllib.parse import quote, urlsplit
 from twofold.core.errors import DataError, RegistryError, first_line
 from twofold.orchestration.preflight_findings import Finding, failure, not_checked, ok, warning
 from twofold.tracking import store as tracking
+from twofold.tracking.live_run import STEP
 from twofold.tracking.store import without_credentials
 from twofold.tracking.urls import NoRedirects
 
 TIMEOUT = 10.0  # seconds for an answer
 FILE_TIMEOUT = 60.0  # seconds for an answer about a file: MLflow's server first asks its own storage, several times
+NEARLY_SPENT = 0.8  # of register.test_reuse.candidates
 CONTENT = b"written by twofold-pipelines doctor; may be deleted"
 SEARCH = "/api/2.0/mlflow/experiments/search?max_results=1"  # the cheapest call that requires a login
 FILES = "/api/2.0/mlflow-artifacts/artifacts"
@@ -167,6 +169,26 @@ def mlflow_files(experiment: str, *, create: bool) -> Finding:
         remedy = denied if first_line(error).startswith("HTTP 403") else NO_ROOM
         return failure(check, without_credentials(f"{place}: {first_line(error)}"), remedy)
     return ok(check, f"{without_credentials(place)}: a file was written, read and deleted")
+
+
+def test_reuse(experiment: str) -> list[Finding]:
+    """Check how many of the candidates that the test images may judge are used up, by the last run of each model."""
+    remedy = "add new labelled images: after the last one, no model can be compared with the champion (README, Gates)"
+    findings: dict[str, Finding] = {}
+    try:
+        store = tracking.connect()
+        with tracking.readable_errors(store.uri):
+            place = store.client.get_experiment_by_name(experiment)
+            for run in tracking.runs_with(store, place.experiment_id, STEP, "register") if place else ():
+                check = f"test images of '{run.data.params.get('register.model_name')}'"
+                looks = json.loads(run.data.tags.get(tracking.LOOKS, "{}"))
+                candidate, allowed = looks.get("candidate", 0), looks.get("allowed", 0)
+                seen = f"candidate {candidate} of {allowed} was judged last" if allowed else ""
+                few = candidate >= NEARLY_SPENT * allowed
+                findings.setdefault(check, warning(check, seen, remedy) if few else ok(check, seen))
+    except (RegistryError, ValueError) as error:
+        return [not_checked("test images", first_line(error), "see docs/mlflow.md")]
+    return [finding for finding in findings.values() if finding.seen]
 
 
 def _check_version(response: Response) -> Finding:

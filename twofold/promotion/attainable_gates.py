@@ -24,6 +24,7 @@ from twofold.promotion.gate_evaluation import evaluate_gates
 from twofold.promotion.gate_slices import test_subsets
 from twofold.promotion.gates import LESS_IS_BETTER, Better, Gate, Maximum, Minimum
 from twofold.promotion.paired_comparison import PairedComparison
+from twofold.promotion.test_reuse import ERROR_RATE
 from twofold.promotion.verdict import GateInputs, GateResult, Verdict
 
 MOST = 10_000  # test images up to which enough ones are looked for
@@ -60,7 +61,10 @@ def find_in_prepared(data: Path | str, sections: Mapping[str, Any]) -> list[Unat
 
 
 def find_unattainable_gates(
-    gates: Iterable[Gate], test: Predictions, champion: PairedComparison | None = None
+    gates: Iterable[Gate],
+    test: Predictions,
+    champion: PairedComparison | None = None,
+    error_rate: float = ERROR_RATE,
 ) -> list[UnattainableGate]:
     """Return the gates, by slice, that a perfect model fails; of absolute ones only conditions on a bound.
 
@@ -68,35 +72,38 @@ def find_unattainable_gates(
         test: its probabilities are not used.
         champion: the comparison with it. Without one, `non_inferior_by` is judged beside a perfect champion, and
             `better_by` is left out.
+        error_rate: one-sided, of the gates against another model.
     """
     found = []
     for gate in (each for each in gates if each.figure in METHODS):
         if isinstance(gate, Minimum | Maximum):
             if gate.bound and isinstance(gate, Maximum) == (gate.figure in LESS_IS_BETTER):
-                found += _explain(gate, test, None, "")
+                found += _explain(gate, test, None, "", error_rate)
         elif champion and not champion.problem:
-            found += _explain(gate, champion.test, champion, " beside that champion")
+            found += _explain(gate, champion.test, champion, " beside that champion", error_rate)
         elif champion is None and not isinstance(gate, Better):
             # Other probabilities than in `_enlarge`: some metrics have no interval of a difference that is always 0.
             other = ModelOutputs(np.where(test.target == 1, 1 - 3e-4, 3e-4), _THRESHOLD)
             perfect = PairedComparison("0", test, other, other, {}, ())
-            found += _explain(gate, test, perfect, " beside a perfect champion")
+            found += _explain(gate, test, perfect, " beside a perfect champion", error_rate)
     return found
 
 
 def explain_refusal(
-    verdict: Verdict, gates: Iterable[Gate], test: Predictions, champion: PairedComparison | None
+    verdict: Verdict, gates: Iterable[Gate], test: Predictions, champion: PairedComparison | None, error_rate: float
 ) -> Verdict:
     """Return the verdict; the details of failed gates say if even a perfect model would fail, and what to do."""
-    if verdict.passed:
+    if verdict.passed or not error_rate:
         return verdict
-    found = {each.gate: f"; {each.seen}; {each.remedy}" for each in find_unattainable_gates(gates, test, champion)}
+    found = {each.gate: f"; {each.seen}; {each.remedy}" for each in find_unattainable_gates(gates, test, champion, error_rate)}
     notes = {f"{each.name}: {each.detail}": found.get(each.name, "") for each in verdict.gates if not each.passed}
     told = (replace(each, detail=each.detail + notes.get(f"{each.name}: {each.detail}", "")) for each in verdict.gates)
     return Verdict(tuple(told), tuple(reason + notes.get(reason, "") for reason in verdict.reasons))
 
 
-def _explain(gate: Gate, test: Predictions, champion: PairedComparison | None, beside: str) -> list[UnattainableGate]:
+def _explain(
+    gate: Gate, test: Predictions, champion: PairedComparison | None, beside: str, error_rate: float
+) -> list[UnattainableGate]:
     def judge(n: int) -> dict[str, GateResult]:
         """The results of a perfect model on n images, by their names."""
         larger, rows = _enlarge(test, n)
@@ -105,7 +112,7 @@ def _explain(gate: Gate, test: Predictions, champion: PairedComparison | None, b
             one = ModelOutputs(larger.probability, _THRESHOLD)
             other = champion.other._replace(probability=np.asarray(champion.other.probability)[rows])
         comparison = champion and replace(champion, test=larger, one=one, other=other)
-        return {result.name: result for result in evaluate_gates([gate], inputs, comparison).gates}
+        return {result.name: result for result in evaluate_gates([gate], inputs, comparison, error_rate=error_rate).gates}
 
     def images(result: GateResult, n: int) -> str:
         """The images of its slice, in a test of n: "38 test images (19 good, 19 bad)"."""

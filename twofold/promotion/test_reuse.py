@@ -2,8 +2,9 @@
 
 Reads which earlier candidates were judged on which images; returns the candidate's number on its test images and, by
 `register.test_reuse`, the error rate of its gates against another model. Every judgement is a chance to pass by luck,
-so each candidate gets an equal share of one error rate (Bonferroni). Images count one by one: new images and corrected
-labels do not start the count again.
+so the error rate falls with the number of judgements: the sum over all of them bounds the chance that a candidate that
+is not better ever passes (Bonferroni), and `bench/studies/weekly_candidates.py` measures it. Images count one by one:
+new images and corrected labels do not start the count again.
 """
 
 import math
@@ -24,19 +25,19 @@ FRESH_IMAGES = (
 
 
 class TestReuse(Section):
-    """How many candidates the same test images may compare with another model, and at which joint error rate."""
+    """How many candidates the same test images may compare with another model, and at which error rate."""
 
     candidates: Integer = Field(
-        description="Candidates that the same test images may compare with another model, 0 (no limit, 0.05 each) to "
+        description="Candidates that the same test images may judge, 0 (no limit, and an error rate of 0.05 for each) to "
         "1000000; after them, gates against another model refuse until there are new images",
         ge=0,
         le=1_000_000,
     )
-    error: Number = Field(
-        description="Joint error rate, the probability that chance alone lets any of these candidates pass such a "
-        "gate, above 0 to 1; each candidate gets an equal share, at most 0.05",
+    error_rate: Number = Field(
+        description="The lowest one-sided error rate of a gate against another model, above 0 to 0.05: the first "
+        "comparison on the same test images has 0.05, the second half of it, the third a third, and so on down to this",
         gt=0,
-        le=1,
+        le=ERROR_RATE,
     )
 
 
@@ -77,7 +78,8 @@ def error_rate(reuse: TestReuse, look: int) -> float:
     """Return the one-sided error rate of the gates against another model at a look, 1-based; 0 if none is left."""
     if not reuse.candidates:
         return ERROR_RATE
-    return min(ERROR_RATE, reuse.error / reuse.candidates) if look <= reuse.candidates else 0.0
+    # The first candidate on new test images has usually no champion beside it, so the second is the first compared.
+    return max(ERROR_RATE / max(look - 1, 1), reuse.error_rate) if look <= reuse.candidates else 0.0
 
 
 def confidence_text(rate: float) -> str:

@@ -57,12 +57,13 @@ def test_files_are_tried_where_the_run_writes_them_if_mlflow_accepts_the_login(p
     monkeypatch.setenv("TWOFOLD_CACHE", "s3://cache/team")
     monkeypatch.setattr(preflight, "mlflow", lambda: [ok("MLflow", "answers")])
     monkeypatch.setattr(preflight, "mlflow_files", lambda *words, **named: tried.append((words, named)) or ok("a", "b"))
+    monkeypatch.setattr(preflight, "test_reuse", lambda name: tried.append(name) or [])
     monkeypatch.setattr(preflight, "s3_buckets", lambda *words: tried.append(words) or [])
     preflight.run_preflight(EXPECTATIONS | {"bucket": "parts/a"}, str(place / "page.md"))
-    assert tried == [(("of-the-runs",), {"create": True}), ("/nowhere", "parts/a", "s3://cache/team")]
+    assert tried == [(("of-the-runs",), {"create": True}), "of-the-runs", ("/nowhere", "parts/a", "s3://cache/team")]
     monkeypatch.setattr(preflight, "mlflow", lambda: [failure("MLflow", "refuses", "log in")])
     preflight.run_preflight(EXPECTATIONS, str(place / "page.md"))
-    assert tried[2:] == [("/nowhere", "", "s3://cache/team")]
+    assert tried[3:] == [("/nowhere", "", "s3://cache/team")]
 
 
 def test_the_checks_of_the_data_image_need_no_torch(place, capsys, monkeypatch):

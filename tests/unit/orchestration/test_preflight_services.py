@@ -12,6 +12,8 @@ import pytest
 
 from twofold.orchestration import preflight_services
 from twofold.orchestration.preflight_findings import failed
+from twofold.tracking import store as tracking
+from twofold.tracking.live_run import STEP
 
 OURS = version("mlflow")
 SEARCH = "/api/2.0/mlflow/experiments/search"
@@ -264,3 +266,19 @@ def test_files_that_do_not_go_through_mlflows_server(keys, location, level, seen
     found = preflight_services.mlflow_files("twofold", create=False)
     assert (found.check, found.level, seen in found.seen) == ("MLflow's file storage", level, True), found
     assert keys.files == {}
+
+
+def test_the_last_judgement_of_each_model_says_how_much_of_the_test_images_is_used_up(mlflow_store):
+    assert preflight_services.test_reuse("ours") == []
+    client = tracking.connect().client
+    place = client.create_experiment("ours")
+    for time, (name, candidate, allowed) in enumerate((("a", 9, 50), ("a", 40, 50), ("b", 39, 50), ("c", 99, 0))):
+        looks = json.dumps({"candidate": candidate, "allowed": allowed})
+        run = client.create_run(place, time + 1, {STEP: "register", tracking.LOOKS: looks}).info.run_id
+        client.log_param(run, "register.model_name", name)
+    client.create_run(place, 9, {STEP: "register"})  # of an earlier version
+    found = {each.check: (each.level, each.seen) for each in preflight_services.test_reuse("ours")}
+    assert found == {
+        "test images of 'b'": ("ok", "candidate 39 of 50 was judged last"),
+        "test images of 'a'": ("warning", "candidate 40 of 50 was judged last"),
+    }

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from twofold.metrics.bootstrap import ModelOutputs
+from twofold.metrics.influence import ModelOutputs
 
 from tests.support import judging_case as case
 from tests.support.makers import UNAUDITED, make_folder, make_prepared, make_raw

@@ -20,7 +20,7 @@ from twofold.kubeflow.server.recurring_runs import list_of_pipeline
 from twofold.orchestration.params_file import STEPS, check_all
 from twofold.orchestration.preflight import bucket_of
 from twofold.orchestration.preflight_findings import Finding, failed, failure, not_checked, ok, warning
-from twofold.orchestration.preflight_services import mlflow, mlflow_files, s3_buckets
+from twofold.orchestration.preflight_services import mlflow, mlflow_files, s3_buckets, test_reuse
 from twofold.promotion.attainable_gates import find_in_prepared
 
 USE_IN_CLUSTER = "use --in-cluster"
@@ -128,6 +128,7 @@ def service_findings(bucket: str, sections: Mapping[str, Mapping[str, Any]], res
         if not failed(server):
             # An experiment created from here would belong to this user, not to that of the runs.
             findings.append(mlflow_files(sections["register"]["experiment"], create=False))
+            findings += test_reuse(sections["register"]["experiment"])
     return [replace(finding, check=f"this machine: {finding.check}") for finding in findings]
 
 

@@ -203,10 +203,12 @@ def test_this_machines_own_services_are_tried_without_creating_the_experiment(cl
         monkeypatch.setenv(name, "http://mlflow.example")
     monkeypatch.setattr(local_checks, "mlflow", lambda: [ok("MLflow", "answers")])
     monkeypatch.setattr(local_checks, "s3_buckets", lambda *words: tried.append(words) or [ok("S3", "there")])
+    monkeypatch.setattr(local_checks, "test_reuse", lambda name: [ok("test images", name)])
     monkeypatch.setattr(local_checks, "mlflow_files", lambda name, create: tried.append((name, create)) or ok("a", "b"))
     printed = cluster.run("--resources", str(resources), "--bucket", "team/a")
     assert tried == [("/data/parts", "team/a", "s3://cache/team"), ("twofold", False)]
     assert line(printed, "this machine: S3")[0] == "ok"
+    assert line(printed, "this machine: test images")[1] == "twofold"
     monkeypatch.setattr(local_checks, "mlflow", lambda: [failure("MLflow", "refuses", "log in")])
     cluster.run(status=1)
     assert len(tried) == 3, "no file where the login is refused"
