@@ -33,8 +33,8 @@ from bench.studies.simulated_models import (
 from bench.studies.tables import markdown, save
 from twofold.metrics.influence import ModelOutputs
 from twofold.metrics.metric_intervals import METHODS, metric_difference
-from twofold.promotion.gate_evaluation import ONE_SIDED
 from twofold.promotion.gates import LESS_IS_BETTER
+from twofold.promotion.test_reuse import ERROR_RATE
 
 SEED, DRAWS, SLOW_DRAWS, SLOW = 0, 10_000, 1_000, ("ece",)
 MARGIN = 0.03
@@ -109,7 +109,7 @@ def count(case: Case, metrics: list[str], draws: int) -> list[Passes]:
             for probability in draw(random, [candidate, champion], target, case.correlation, groups, case.icc)
         )
         for metric in metrics if number < SLOW_DRAWS else [metric for metric in metrics if metric not in SLOW]:
-            found = metric_difference(metric, target, one, other, ONE_SIDED, names)
+            found = metric_difference(metric, target, one, other, 1 - 2 * ERROR_RATE, names)
             low = found and (-found.high if metric in LESS_IS_BETTER else found.low)
             counts[metric] += [1, low is not None, low is not None and low > limit[metric]]
     return [Passes(case, metric, *counts[metric].tolist()) for metric in metrics]

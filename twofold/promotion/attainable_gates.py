@@ -95,7 +95,10 @@ def explain_refusal(
     """Return the verdict; the details of failed gates say if even a perfect model would fail, and what to do."""
     if verdict.passed or not error_rate:
         return verdict
-    found = {each.gate: f"; {each.seen}; {each.remedy}" for each in find_unattainable_gates(gates, test, champion, error_rate)}
+    found = {
+        each.gate: f"; {each.seen}; {each.remedy}"
+        for each in find_unattainable_gates(gates, test, champion, error_rate)
+    }
     notes = {f"{each.name}: {each.detail}": found.get(each.name, "") for each in verdict.gates if not each.passed}
     told = (replace(each, detail=each.detail + notes.get(f"{each.name}: {each.detail}", "")) for each in verdict.gates)
     return Verdict(tuple(told), tuple(reason + notes.get(reason, "") for reason in verdict.reasons))
@@ -112,7 +115,9 @@ def _explain(
             one = ModelOutputs(larger.probability, _THRESHOLD)
             other = champion.other._replace(probability=np.asarray(champion.other.probability)[rows])
         comparison = champion and replace(champion, test=larger, one=one, other=other)
-        return {result.name: result for result in evaluate_gates([gate], inputs, comparison, error_rate=error_rate).gates}
+        return {
+            result.name: result for result in evaluate_gates([gate], inputs, comparison, error_rate=error_rate).gates
+        }
 
     def images(result: GateResult, n: int) -> str:
         """The images of its slice, in a test of n: "38 test images (19 good, 19 bad)"."""

@@ -16,10 +16,11 @@ import numpy as np
 from twofold.core.errors import RegistryError
 from twofold.evaluation.predictions import Predictions
 from twofold.metrics.classification import METRICS, classification_metrics
-from twofold.promotion.gate_evaluation import ONE_SIDED, asks
+from twofold.promotion.gate_evaluation import asks
 from twofold.promotion.gate_slices import MetricKey, test_subsets
 from twofold.promotion.gates import LESS_IS_BETTER, Gate
 from twofold.promotion.paired_comparison import PairedComparison
+from twofold.promotion.test_reuse import ERROR_RATE
 from twofold.tracking.registry_client import LONGEST_TAG
 
 BEST = "twofold.best"  # tag of a version
@@ -105,9 +106,9 @@ def _proven_better(comparison: PairedComparison, key: MetricKey) -> bool:
             classification_metrics(target, np.asarray(model.probability)[rows], model.threshold).get(key.metric)
             for model in (comparison.one, comparison.other)
         )
-        # An interval may take a bootstrap, so the estimates are asked first.
+        # An interval takes longer than the estimates, which are therefore asked first.
         if own is not None and other is not None and sign * own > sign * other:
-            found = comparison.difference(key.metric, ONE_SIDED, rows)
+            found = comparison.difference(key.metric, 1 - 2 * ERROR_RATE, rows)
             return found is not None and min(sign * found.low, sign * found.high) > 0
     return False
 

@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from twofold.metrics.influence import ModelOutputs
 
 from tests.support import judging_case as case
 from tests.support.makers import UNAUDITED, make_folder, make_prepared, make_raw
 from tests.test_contract import ROOT
 from twofold.data.prepared import PreparedDataset
+from twofold.metrics.influence import ModelOutputs
 from twofold.metrics.metric_intervals import metric_interval
 from twofold.orchestration.params_file import check_all, load_yaml
 from twofold.promotion.attainable_gates import explain_refusal, find_in_prepared, find_unattainable_gates

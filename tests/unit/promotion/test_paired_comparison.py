@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.support import judging_case as case
-from twofold.metrics.confidence_intervals import clopper_pearson, mcnemar, tango
+from twofold.metrics.confidence_intervals import mcnemar, tango
 from twofold.metrics.influence import ModelOutputs
 from twofold.promotion import disagreements
 from twofold.promotion.paired_comparison import Opponent, compare
