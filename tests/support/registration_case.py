@@ -46,7 +46,7 @@ PARAMS = Register(
     model_name="corner",
     gates=GATES,
     reference_since=1,
-    test_reuse=TestReuse(candidates=0, error=0.1),
+    test_reuse=TestReuse(candidates=0, error_rate=0.005),
     promotion="auto",
 )
 # The fields of an entry that do not depend on time and lock.

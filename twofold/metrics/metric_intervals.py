@@ -115,7 +115,8 @@ def metric_difference(
         return None
     of_one, of_other = influence(metric, targets, one), influence(metric, targets, other)
     own, others = (_inflation(metric, targets, of.images, of.counted, units, level) for of in (of_one, of_other))
-    both = _inflation(metric, targets, of_one.images - of_other.images, of_one.counted, units, level)
+    change = of_one.images - of_other.images
+    both = _inflation(metric, targets, change, of_one.counted, units, level) if units.clustered else 1.0
     if METHODS[metric].paired == "tango":
         right, other_right = (
             hits_and_counted(metric, targets == 1, probability >= threshold)[0]

@@ -7,9 +7,9 @@ gate fails if its metric is missing, not a number, based on one image or one cla
 An absolute gate with `bound` compares a bound of the metric's 95 % interval, the interval reported everywhere else. A
 gate against another model compares a one-sided bound of the paired difference, whose error rate falls with the number
 of candidates that the test images have judged (`twofold.promotion.test_reuse`). Over the values of a slice column, a
-gate that asks for proof tests each at the full level: all must be proven, so a bad value passes no more often than if it
-were alone (Berger 1982, "Multiparameter hypothesis testing and acceptance sampling"). A gate that refuses on proof of
-harm may refuse for any value, so Holm's procedure widens its bounds to hold jointly.
+gate that asks for proof tests each at the full level: all must be proven, so a bad value passes no more often than if
+it were alone (Berger 1982, "Multiparameter hypothesis testing and acceptance sampling"). A gate that refuses on proof
+of harm may refuse for any value, so Holm's procedure widens its bounds to hold jointly.
 """
 
 import math

@@ -28,7 +28,7 @@ class TestReuse(Section):
     """How many candidates the same test images may compare with another model, and at which error rate."""
 
     candidates: Integer = Field(
-        description="Candidates that the same test images may judge, 0 (no limit, and an error rate of 0.05 for each) to "
+        description="Candidates that the same test images may judge, 0 (no limit, and an error rate of 0.05 each) to "
         "1000000; after them, gates against another model refuse until there are new images",
         ge=0,
         le=1_000_000,

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from tests.support import judging_case as case
-from twofold.metrics.confidence_intervals import tango, wilson
+from twofold.metrics.confidence_intervals import clopper_pearson, tango
 from twofold.promotion.gate_evaluation import evaluate_gates
 from twofold.promotion.gate_slices import MetricKey
 from twofold.promotion.gates import Better, Maximum, Minimum, NonInferior
@@ -44,7 +44,7 @@ def test_absolute_gates(gate, passed, limit, detail):
 
 
 def test_a_gate_with_bound_compares_that_bound_of_the_interval():
-    low, high = wilson(90, 100)  # .8256 to .9448
+    low, high = clopper_pearson(90, 100)  # .8238 to .9510
     for end, bound in ((low, "lower"), (high, "upper")):
         for limit, passed in ((end - 1e-6, True), (end + 1e-6, False)):
             result = only(Minimum(figure="accuracy", min=limit, bound=bound))
@@ -52,7 +52,7 @@ def test_a_gate_with_bound_compares_that_bound_of_the_interval():
             result = only(Maximum(figure="accuracy", max=limit, bound=bound))
             assert (result.passed, result.bound) == (not passed, pytest.approx(end))
     assert only(Minimum(figure="accuracy", min=0.85, bound="lower")).detail == (
-        "0.9000, its lower bound 0.8256 is below 0.8500"
+        "0.9000, its lower bound 0.8238 is below 0.8500"
     )
 
 
@@ -93,9 +93,14 @@ def test_a_clearly_better_model_is_proven_to_be_better():
     bound = tango(20, 0, 100, level=0.9).low
     assert only(Better(figure="accuracy", better_by=bound - 1e-6), champion=worse).passed
     assert not only(Better(figure="accuracy", better_by=bound + 1e-6), champion=worse).passed
-    # The same for a metric where less is better.
-    assert only(Better(figure="brier", better_by=0.0), champion=worse).passed
-    losing = case.beside(case.predictions(TARGET, worse.other.probability), TEST.probability)
+
+
+def test_the_same_for_a_metric_where_less_is_better():
+    target = TARGET * 3  # its interval needs 100 images of each class
+    good, bad = (case.answered([False] * wrong + [True] * (len(target) - wrong), target) for wrong in (0, 60))
+    winning = case.beside(case.predictions(target, good), bad)
+    assert only(Better(figure="brier", better_by=0.0), champion=winning).passed
+    losing = case.beside(case.predictions(target, bad), good)
     result = only(NonInferior(figure="brier", non_inferior_by=0.05), champion=losing)
     assert not result.passed
     assert result.bound < -0.1
@@ -249,7 +254,7 @@ def test_a_lower_error_rate_widens_the_bound_of_relative_gates_alone():
 
 def test_without_error_left_what_must_be_proven_is_refused():
     relative = NonInferior(figure="accuracy", non_inferior_by=0.5)
-    verdict = evaluate_gates([ACCURATE, relative], SUBJECT, CHAMPION, {"accuracy": CHAMPION}, error_rate=0.0)
+    verdict = evaluate_gates([ACCURATE, relative], SUBJECT, CHAMPION, {MetricKey("accuracy"): CHAMPION}, error_rate=0.0)
     assert [gate.passed for gate in verdict.gates] == [True, False, False]
     assert all(gate.detail == SPENT for gate in verdict.gates[1:])
     assert evaluate_gates([ACCURATE, relative], SUBJECT, None, error_rate=0.0).passed, (

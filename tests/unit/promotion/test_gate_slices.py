@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.support import judging_case as case
-from twofold.metrics.confidence_intervals import tango, wilson
+from twofold.metrics.confidence_intervals import clopper_pearson, tango
 from twofold.promotion.gate_evaluation import evaluate_gates
 from twofold.promotion.gate_slices import MetricKey
 from twofold.promotion.gates import Maximum, Minimum, NonInferior
@@ -61,15 +61,15 @@ def test_a_missing_slice_fails(wanted, words):
     ("metric", "missing"),
     [
         ("accuracy", ""),
-        ("brier", ""),
+        ("ece", ""),
         *((metric, "positive") for metric in ("precision", "recall", "f1", "average_precision", "roc_auc")),
         *((metric, "negative") for metric in ("specificity", "roc_auc")),
     ],
 )
 def test_a_gate_does_not_apply_to_a_slice_without_an_image_that_its_metric_is_about(metric, missing):
     only = 1 if missing == "negative" else 0
-    target = [only] * 40 + [0, 1] * 20
-    test = case.predictions(target, case.answered([True] * 80, target), {"line": ["a"] * 40 + ["b"] * 40})
+    target = [only] * 40 + [0, 1] * 40
+    test = case.predictions(target, case.answered([True] * 120, target), {"line": ["a"] * 40 + ["b"] * 80})
     gate = Minimum(figure=metric, min=0.0, slice="line")
     relative = NonInferior(figure=metric, non_inferior_by=1.0, slice="line")
     verdict = evaluate_gates([gate, relative], case.subject(test), case.beside(test, test.probability))
@@ -97,13 +97,13 @@ def test_a_slice_in_which_nothing_is_called_positive_has_no_precision_and_fails(
 def test_each_slice_is_proven_at_the_full_level_because_all_must_be():
     test = sliced([100, 100], [3, 5])
     found = verdict_of(Minimum(figure="accuracy", min=0.885, bound="lower", slice="line"), test)
-    assert [one.bound for one in found.gates] == [pytest.approx(wilson(hits, 100).low) for hits in (97, 95)]
+    assert [one.bound for one in found.gates] == [pytest.approx(clopper_pearson(hits, 100).low) for hits in (97, 95)]
     assert found.passed
     both = verdict_of(Minimum(figure="accuracy", min=0.914, bound="lower", slice="line"), test)
     assert [one.passed for one in both.gates] == [True, False]
     assert not both.passed
-    loss = Maximum(figure="brier", max=0.1, bound="upper", slice={"line": "b"})
-    together = verdict_of(Maximum(figure="brier", max=0.1, bound="upper", slice="line"), test)
+    loss = Maximum(figure="ece", max=0.1, bound="upper", slice={"line": "b"})
+    together = verdict_of(Maximum(figure="ece", max=0.1, bound="upper", slice="line"), test)
     assert together.gates[1].bound == verdict_of(loss, test).gates[0].bound
 
 
@@ -112,10 +112,10 @@ def test_one_of_many_slices_fails_only_if_chance_does_not_explain_it():
     # such interval is likely by chance.
     test = sliced([50] * 10, [5] * 9 + [10])
     gate = Minimum(figure="accuracy", min=0.9, bound="upper", slice="line")
-    assert wilson(40, 50).high < 0.9
+    assert clopper_pearson(40, 50).high < 0.9
     verdict = verdict_of(gate, test)
     assert verdict.passed
-    assert verdict.gates[-1].bound == pytest.approx(wilson(40, 50, level=0.995).high)
+    assert verdict.gates[-1].bound == pytest.approx(clopper_pearson(40, 50, level=0.995).high)
     plain = verdict_of(Minimum(figure="accuracy", min=0.9, slice="line"), test)
     assert not plain.passed, "without a bound the metric itself is compared with the limit"
     clear = verdict_of(gate, sliced([50] * 10, [5] * 9 + [25]))

@@ -9,7 +9,7 @@ from twofold.core.params import check_section
 from twofold.promotion.gates import Better, Maximum, Minimum, NonInferior
 from twofold.steps.register import Register
 
-TEST_REUSE = {"candidates": 50, "error": 0.1}
+TEST_REUSE = {"candidates": 50, "error_rate": 0.005}
 SECTION = {"experiment": "e", "model_name": "m", "reference_since": 1, "test_reuse": TEST_REUSE, "promotion": "auto"}
 LISTED = [
     {"figure": "f1", "min": 0},

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.support import judging_case as case
-from twofold.metrics.confidence_intervals import mcnemar, tango
+from twofold.metrics.confidence_intervals import clopper_pearson, mcnemar, tango
 from twofold.metrics.influence import ModelOutputs
 from twofold.promotion import disagreements
 from twofold.promotion.paired_comparison import Opponent, compare
@@ -77,8 +77,8 @@ def test_every_metric_has_its_method_and_its_interval_if_there_is_one():
         "high": tango(1, 2, 6).high,
         "method": "tango",
     }
-    # Six images are too few for a bootstrap.
-    assert set(shown["f1"]) == {"candidate", "champion", "method"}
+    # Three positive images are too few for average precision.
+    assert set(shown["average_precision"]) == {"candidate", "champion", "method"}
 
 
 def test_images_that_the_other_model_has_not_known_are_fresh():
@@ -87,7 +87,7 @@ def test_images_that_the_other_model_has_not_known_are_fresh():
     shown = found.as_json()["fresh"]
     assert (shown["n"], shown["figures"]["accuracy"]) == (
         3,
-        {"candidate": 2 / 3, "champion": 1.0, **wilson(3, 3)._asdict()},
+        {"candidate": 2 / 3, "champion": 1.0, **clopper_pearson(3, 3)._asdict()},
     )
     assert beside(test=TEST.sha256.tolist()).as_json()["fresh"] == {"n": 0, "figures": {}}
 

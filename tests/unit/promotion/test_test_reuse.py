@@ -5,23 +5,25 @@ import pytest
 from twofold.promotion import test_reuse as reuse
 from twofold.promotion.test_reuse import EarlierTest, Looks, confidence_text, count_looks, error_rate
 
-FIFTY = reuse.TestReuse(candidates=50, error=0.1)
+FIFTY = reuse.TestReuse(candidates=50, error_rate=0.005)
 OLD = frozenset("abcdefgh")
 
 
 @pytest.mark.parametrize(
-    ("candidates", "error", "look", "rate"),
+    ("candidates", "look", "rate"),
     [
-        (50, 0.1, 1, 0.002),
-        (50, 0.1, 50, 0.002),
-        (50, 0.1, 51, 0.0),
-        (1, 0.1, 1, 0.05),
-        (4, 0.1, 4, 0.025),
-        (0, 0.1, 10_000, 0.05),
+        (50, 1, 0.05),
+        (50, 2, 0.05),  # the first that has a champion beside it
+        (50, 3, 0.025),
+        (50, 11, 0.005),
+        (50, 12, 0.005),
+        (50, 50, 0.005),
+        (50, 51, 0.0),
+        (0, 10_000, 0.05),
     ],
 )
-def test_each_candidate_gets_an_equal_share_of_the_error_and_after_the_last_none_is_left(candidates, error, look, rate):
-    assert error_rate(reuse.TestReuse(candidates=candidates, error=error), look) == pytest.approx(rate)
+def test_the_error_rate_falls_with_the_comparisons_and_after_the_last_candidate_none_is_left(candidates, look, rate):
+    assert error_rate(reuse.TestReuse(candidates=candidates, error_rate=0.005), look) == pytest.approx(rate)
 
 
 def test_the_bounds_confidence_in_words():
@@ -58,10 +60,12 @@ def test_a_test_without_its_list_of_images_is_not_counted_and_that_is_said():
 
 def test_a_candidate_that_was_judged_before_keeps_its_number_under_the_present_limit():
     recorded = Looks(candidate=7, promoted=2, allowed=50, error_rate=0.002)
-    again = count_looks(list("ab"), reuse.TestReuse(candidates=5, error=0.1), [EarlierTest(OLD, 30, 9)], recorded)
+    again = count_looks(
+        list("ab"), reuse.TestReuse(candidates=5, error_rate=0.005), [EarlierTest(OLD, 30, 9)], recorded
+    )
     assert (again.candidate, again.promoted, again.allowed, again.error_rate) == (7, 2, 5, 0.0)
 
 
 def test_without_a_limit_the_number_is_said_alone():
-    looks = count_looks(list("ab"), reuse.TestReuse(candidates=0, error=0.1), [EarlierTest(OLD, 36, 3)])
+    looks = count_looks(list("ab"), reuse.TestReuse(candidates=0, error_rate=0.005), [EarlierTest(OLD, 36, 3)])
     assert (looks.words, looks.error_rate) == ("candidate 37 on these test images, 3 promoted before", 0.05)
