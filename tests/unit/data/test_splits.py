@@ -29,6 +29,11 @@ def test_data_added_in_three_steps_has_the_same_splits_as_all_at_once():
         assert part == {sha256: whole[sha256] for sha256 in part}
 
 
+def test_a_renamed_image_keeps_its_split():
+    renamed = [one._replace(key=f"renamed/{number}.png") for number, one in enumerate(MANY[:500])]
+    assert splits_of(renamed) == splits_of(MANY[:500])
+
+
 def test_another_validation_share_never_touches_test():
     before, after = splits_of(MANY), splits_of(MANY, validation=0.4)
     tests = {sha256 for sha256, split in before.items() if split == "test"}

@@ -67,6 +67,12 @@ def test_the_interval_is_the_same_each_time_and_narrower_for_more_images():
     assert large.high - large.low < (small.high - small.low) / 2
 
 
+def test_bins_of_a_few_positive_images_do_not_prove_shares_of_1():
+    target, probability = [1] * 8, [0.97] * 3 + [0.8] * 5
+    # Under shares of 1 the measured error would be the largest possible one.
+    assert ece_interval(target, probability).high > expected_calibration_error(target, probability) + 0.03
+
+
 def test_few_images_have_a_valid_interval():
     for target, probability in (([1], [0.9]), ([0, 1], [0.0, 1.0]), ([0, 1], [1.0, 0.0]), ([1, 0, 1], [0.5] * 3)):
         found = ece_interval(target, probability)

@@ -135,6 +135,17 @@ def test_one_image_of_a_class_has_a_wide_interval():
     assert delong_difference([1, 0, 0], [0.9, 0.1, 0.2], [0.1, 0.2, 0.3]).low < 0
 
 
+@pytest.mark.parametrize("positive", [True, False])
+@pytest.mark.parametrize("others", [1, 2, 100])
+@pytest.mark.parametrize("score", [0.0, 0.25, 0.5, 1.0])
+def test_one_image_of_a_class_proves_little_wherever_it_ranks(positive, others, score):
+    target, rest = np.array([positive] + [not positive] * others), np.linspace(0.1, 0.8, others)
+    one, other = np.append(score, rest), np.append(0.4, rest)
+    for low, high in (delong(target, one), delong_difference(target, one, other)[1:]):
+        assert math.isfinite(low)
+        assert high - low > 0.5
+
+
 def test_a_missing_class_has_no_area():
     for target in ([1, 1], [0, 0]):
         assert delong(target, [0.2, 0.8]) is None
