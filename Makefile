@@ -14,7 +14,7 @@ export DO_NOT_TRACK ?= true
 export DVC_NO_ANALYTICS ?= true
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ui register test test-slow soak lint format bench bench-long quality readme lock images push test-containers
+.PHONY: help setup demo ui register test test-slow soak mutants lint format bench bench-long quality readme lock images push test-containers
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | awk -F '\t' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -45,6 +45,9 @@ soak: $(STAMP) ## run two tests with full counts: 10,000 randomly changed images
 	scripts/install-test-tools
 	TWOFOLD_SOAK=10000 python -m pytest -s tests/slow/test_mutations.py
 	TWOFOLD_RACES=16x10x5 python -m pytest -s tests/slow/test_promotion_races.py
+
+mutants: $(STAMP) ## change the code in 300 places, one at a time, and see that 90 % fail a unit test (40 minutes)
+	python -m scripts.mutants --jobs $(JOBS)
 
 test-containers: $(STAMP) ## run the slow tests that build the images and run all six steps in containers
 	python -m pytest -m containers
