@@ -63,3 +63,19 @@ def test_curves_need_their_classes():
         curves.roc_curve([1, 1], [0.5, 0.6])
     with pytest.raises(DataError, match="at least one positive"):
         curves.precision_recall_curve([0, 0], [0.5, 0.6])
+
+
+@pytest.mark.parametrize(
+    ("target", "probability", "words"),
+    [
+        ([], [], "two lists of one length"),
+        ([1, 0], [0.5], "two lists of one length"),
+        ([[1, 0]], [[0.5, 0.5]], "two lists of one length"),
+        ([1, 2, 3], [0.5] * 3, r"found \[2, 3\]; allowed are 0"),
+        ([1, 0, 1], [0.5, 1.1, -0.1], "2 of 3 lie outside 0..1, the first is 1.1 at position 1"),
+        ([1, 0], [0.5, float("nan")], "1 of 2 lie outside 0..1"),
+    ],
+)
+def test_what_cannot_be_scored_is_named(target, probability, words):
+    with pytest.raises(DataError, match=words):
+        curves.checked_arrays(target, probability)

@@ -7,7 +7,7 @@ import pytest
 from twofold.core.errors import ArtifactError
 from twofold.promotion.judgement import Judgement
 from twofold.registry import lineage as lineages
-from twofold.registry.lineage import collect_lineage, dvc_data, recorded_lineage, sha256_of
+from twofold.registry.lineage import canonical, collect_lineage, dvc_data, recorded_lineage, sha256_of
 
 DVC = "dvc+https://example.org/data@v1.2:images"
 DVC_TOKEN, DVC_SSH = DVC.replace("//", "//token@"), "dvc+ssh://git@example.org/team/data@v1.2:images"
@@ -113,6 +113,9 @@ def test_without_a_dvc_lock_the_source_is_unknown_and_a_broken_one_is_an_error(t
 def test_equal_parameters_have_the_same_sha256_in_any_order():
     assert sha256_of({"a": 1, "b": {"c": 2.0, "d": "ü"}}) == sha256_of({"b": {"d": "ü", "c": 2.0}, "a": 1})
     assert sha256_of({"a": 1}) != sha256_of({"a": 1.0}) != sha256_of({"a": True})
+    assert canonical({"b": 1, "a": "ü"}) == '{"a":"ü","b":1}'
+    with pytest.raises(ValueError, match="JSON compliant"):
+        canonical({"a": float("nan")})
 
 
 def test_a_long_list_of_changed_files_is_cut(judgement, monkeypatch, tmp_path):

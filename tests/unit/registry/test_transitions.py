@@ -189,6 +189,18 @@ def test_repair_refuses_an_unknown_model_and_leaves_no_lock(store):
     assert registry_client.models_named(store, lock.PREFIX) == []
 
 
+def test_a_version_that_was_decided_on_meanwhile_is_not_decided_on_again(store):
+    change(store, "promote", 1, None)
+    before = ledger(store)
+    change(store, "challenge", 2, 1)
+    now = ledger(store)
+    transitions.require_undecided("corner", 1, before, now)
+    transitions.require_undecided("corner", 2, now, now)
+    transitions.require_undecided("corner", None, before, now)
+    with pytest.raises(RegistryError, match="version 2 of 'corner' has been decided on meanwhile: challenge by ann"):
+        transitions.require_undecided("corner", 2, before, now)
+
+
 def test_the_actor_is_the_given_name_or_gits_user_or_the_login(monkeypatch):
     assert transitions.actor("ann") == "ann"
     monkeypatch.setattr(transitions, "run_git", lambda folder, *words: {"user.name": "Ada\n"}.get(words[-1]))
