@@ -1,14 +1,16 @@
 """The training step on a CPU, including the parts for a GPU that run there."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from twofold.model import device
 from twofold.training.optimizer import decay_groups
-from twofold.training.train_step import PADDING, TrainStep, cross_entropy
+from twofold.training.train_step import PADDING, StepResult, TrainStep, _CapturedStep, cross_entropy
 
 LOGITS = torch.tensor([[2.0, -1.0], [0.3, 0.4], [-1.0, 0.5], [0.0, 3.0], [9.0, -9.0]])
 TARGETS = torch.tensor([0, 1, 1, 0, 1])
@@ -69,3 +71,57 @@ def test_the_loss_of_a_step_has_class_weights_and_label_smoothing():
     low, high = math.log1p(math.exp(-3)), math.log1p(math.exp(3))
     loss = step((torch.tensor([[1.0, 0.0]]),), torch.tensor([0])).loss
     assert loss.item() == pytest.approx(0.8 * low + 0.1 * (low + 3 * high))
+
+
+def test_a_step_uses_its_own_gradient_alone():
+    _, step = zero_step()
+    step.set_lr(0.0)
+    norms = [step((torch.tensor([[1.0, 0.0]]),), torch.tensor([1])).norm.item() for _ in range(2)]
+    assert norms == pytest.approx([math.sqrt(0.5)] * 2)
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_only_mixed_precision_computes_the_logits_in_16_bits(mixed, monkeypatch):
+    monkeypatch.setattr(device, "has_bf16", lambda where: True)
+    network, step = zero_step(mixed_precision=mixed)
+    seen = []
+    step._forward = lambda images: seen.append(network(images)) or seen[-1]
+    assert step((torch.tensor([[1.0, 0.0]]),), torch.tensor([1])).loss.dtype == torch.float32
+    assert [logits.dtype for logits in seen] == [torch.bfloat16 if mixed else torch.float32]
+
+
+def test_the_fourth_step_of_each_shape_is_captured_and_later_ones_are_replayed():
+    _, step = zero_step()
+    step.graphed = True
+    made = []
+    step._warm_up = lambda tensors: made.append(("warm-up", len(tensors[0])))
+    step._capture = lambda tensors: (
+        made.append(("capture", len(tensors[0])))
+        or SimpleNamespace(replay=lambda tensors: made.append(("replay", len(tensors[0]))))
+    )
+    for count in (5, 5, 4, 5, 5, 5, 4):
+        step((torch.zeros(count, 2),), torch.zeros(count, dtype=torch.long))
+    assert [kind for kind, count in made if count == 5] == [*["warm-up"] * 3, "capture", "replay", "replay"]
+    assert [kind for kind, count in made if count == 4] == ["warm-up"] * 2
+
+
+def test_a_replay_reads_the_new_inputs_where_the_graph_does():
+    own, new = (torch.zeros(2), torch.zeros(3)), (torch.ones(2), torch.full((3,), 2.0))
+    result, read = StepResult(torch.tensor(1.0), torch.tensor(2.0)), []
+    graph = SimpleNamespace(replay=lambda: read.append([each.tolist() for each in own]))
+    assert _CapturedStep(graph, own, result).replay(new) is result
+    assert read == [[[1, 1], [2, 2, 2]]]
+    with pytest.raises(ValueError, match="shorter"):
+        _CapturedStep(graph, own, result).replay(new[:1])
+
+
+def test_the_learning_rate_of_a_graph_is_changed_in_place():
+    _, step = zero_step()
+    step.graphed = True
+    (group,) = [group for group in step.optimizer.param_groups if group["params"]]
+    step.set_lr(0.5)
+    first = group["lr"]
+    assert first.item() == pytest.approx(0.05)
+    step.set_lr(0.1)
+    assert group["lr"] is first
+    assert first.item() == pytest.approx(0.01)
