@@ -19,13 +19,12 @@ from typing import NamedTuple
 import numpy as np
 
 from bench.studies.simulated_models import AREAS, RATIOS, SHARES, SIZES, THRESHOLD, Model, draw, targets, true_metrics
-from bench.studies.tables import markdown, save
+from bench.studies.tables import SEED, markdown, show
 from twofold.metrics.classification import confusion_matrix
 from twofold.metrics.confidence_intervals import Interval
 from twofold.metrics.influence import ModelOutputs
 from twofold.metrics.metric_intervals import METHODS, metric_interval
 
-SEED = 0
 DRAWS, SLOW_DRAWS = 10_000, 1_000  # for methods in closed form, and for those that simulate
 SLOW = ("ece",)
 RANKED = ("roc_auc", "average_precision", "log_loss", "brier", "ece")  # the others depend on the confusion matrix alone
@@ -132,12 +131,10 @@ def main() -> None:
         cells = list(starmap(Cell, product(SIZES, SHARES, AREAS, RATIOS, (False, True))))
         parts = pool.map(partial(measure, metrics=chosen.metrics, draws=chosen.draws), cells)
         results = [result for part in parts for result in part]
-    text = table(results)
-    print(text)
+    show("interval_coverage", table(results))
     for each in results:
         if not each.held:
             print(f"missed: {each}: coverage {each.coverage:.4f}, below {each.share_below:.4f}")
-    save("interval_coverage", text)
     sys.exit(int(not all(each.held for each in results)))
 
 

@@ -16,13 +16,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.studies.tables import SEED, markdown, show
 from twofold.metrics.confidence_intervals import LEVEL, Interval
 from twofold.metrics.influence import ModelOutputs
 from twofold.metrics.metric_intervals import metric_difference, metric_interval
 from twofold.promotion.gate_slices import TestSubset, holm_procedure
 from twofold.promotion.test_reuse import ERROR_RATE
 
-DRAWS, SEED = 10_000, 23
+DRAWS = 10_000
 SLICES, IMAGES = (2, 4, 8), (80, 200)
 CORRELATION = 0.8
 MINIMUM, GOOD = 0.85, 0.93
@@ -131,10 +132,7 @@ def _interval(rule: Rule, counts: Counts, level: float) -> Interval | None:
 
 def main(draws: int = DRAWS) -> None:
     """Print the table; exit with 1 if a type I error is too large."""
-    print(f"{draws} draws, seed {SEED}; in brackets by Holm's procedure, as before\n")
-    print("| gate | slices | images of each | good everywhere, passed | at the limit in one slice, passed |")
-    print("|---|---|---|---|---|")
-    held = True
+    rows, held = [], True
     for rule in RULES:
         for slices in SLICES:
             for images in IMAGES:
@@ -143,8 +141,10 @@ def main(draws: int = DRAWS) -> None:
                     f"{now:.1%} ({before:.1%})"
                     for now, before in ((cell.power, cell.power_before), (cell.error, cell.error_before))
                 )
-                print(f"| {rule.name} | {slices} | {images} | {power} | {error} |", flush=True)
+                rows.append([rule.name, f"{slices}", f"{images}", power, error])
                 held &= cell.error - 2 * math.sqrt(cell.error * (1 - cell.error) / draws) <= rule.allowed
+    header = ["gate", "slices", "images of each", "good everywhere, passed", "at the limit in one slice, passed"]
+    show("slice_gates", f"{draws} draws; in brackets by Holm's procedure, as before:", markdown(header, rows))
     sys.exit(int(not held))
 
 

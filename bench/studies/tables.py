@@ -1,8 +1,10 @@
 """Tables of the statistical studies: Markdown, printed and kept under `bench/results/studies`."""
 
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+SEED = 23  # of every study
 RESULTS = Path(__file__).parent.parent / "results" / "studies"
 
 
@@ -12,7 +14,9 @@ def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
-def save(name: str, text: str) -> None:
-    """Write a study's table, from which the documentation is made."""
+def show(name: str, *tables: str) -> None:
+    """Print a study's tables below its command, and write them where the documentation takes them from."""
+    text = "\n\n".join([f"`{' '.join(['python -m bench.studies.' + name, *sys.argv[1:]])}`, seed {SEED}:", *tables])
+    print(text)
     RESULTS.mkdir(parents=True, exist_ok=True)
     (RESULTS / f"{name}.md").write_text(text + "\n", encoding="utf-8")
