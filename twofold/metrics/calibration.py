@@ -12,14 +12,13 @@ positive images from the model's probabilities to the observed shares and beyond
 settings under which the measured ECE is not unusual. It holds 0 exactly if the measured ECE may be chance alone.
 """
 
-import math
 from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from twofold.metrics.confidence_intervals import LEVEL, Interval
+from twofold.metrics.confidence_intervals import LEVEL, ROUNDING, Interval
 from twofold.metrics.curves import bin_numbers, checked_arrays
 
 BINS = 15
@@ -72,24 +71,29 @@ def ece_interval(target: ArrayLike, probability: ArrayLike, level: float = LEVEL
     bins = reliability_bins(target, probability)
     total, n = bins.probability * bins.n, int(bins.n.sum())
     measured = float(np.abs(total - bins.positive).sum() / n)
+    effective = np.maximum(np.rint(bins.n / inflation), 1).astype(np.int64)  # images of each bin
     # Half an image is added to either class: a bin of three positive images does not prove a share of 1.
-    observed = (bins.positive + 0.5) / (bins.n + 1)
+    half = 0.5 / (effective + 1)
+    gap = bins.share + half * (1 - 2 * bins.share) - bins.probability
+    # Nor does a bin without a gap prove that its true share is the probability.
+    gap = np.where(np.abs(gap) < half, np.copysign(half, 0.5 - bins.probability), gap)
 
     def true_shares(setting: float) -> NDArray[np.float64]:
-        return np.clip(bins.probability + setting * (observed - bins.probability), 0, 1)
+        return np.clip(bins.probability + setting * gap, 0, 1)
 
     def simulated_ece(setting: float, quantile: float) -> float:
         share = true_shares(setting)
-        drawn = np.random.default_rng(_SEED).binomial(bins.n, share, (_SIMULATIONS, len(bins.n)))
-        positive = bins.n * share + math.sqrt(inflation) * (drawn - bins.n * share)
+        drawn = np.random.default_rng(_SEED).binomial(effective, share, (_SIMULATIONS, len(bins.n)))
+        positive = bins.n * (drawn / effective)
         return float(np.quantile(np.abs(total - positive).sum(axis=1) / n, quantile))
 
     def true_ece(setting: float) -> float:
         return float(np.abs(total - bins.n * true_shares(setting)).sum() / n)
 
     tail = (1 - level) / 2
-    low = _lowest_setting(lambda setting: simulated_ece(setting, 1 - tail) >= measured, 1.0)
-    high = _lowest_setting(lambda setting: simulated_ece(setting, tail) >= measured, _MAX_SETTING)
+    # Simulations that equal the measured ECE are no evidence against a setting, at either end.
+    low = _lowest_setting(lambda setting: simulated_ece(setting, 1 - tail) > measured - ROUNDING, 1.0)
+    high = _lowest_setting(lambda setting: simulated_ece(setting, tail) > measured + ROUNDING, _MAX_SETTING)
     return Interval(min(true_ece(low), measured), max(true_ece(high), measured))
 
 

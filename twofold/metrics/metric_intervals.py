@@ -115,8 +115,8 @@ def metric_difference(
         return None
     of_one, of_other = influence(metric, targets, one), influence(metric, targets, other)
     own, others = (_inflation(metric, targets, of.images, of.counted, units, level) for of in (of_one, of_other))
-    change = of_one.images - of_other.images
-    both = _inflation(metric, targets, change, of_one.counted, units, level) if units.clustered else 1.0
+    change, counted = of_one.images - of_other.images, of_one.counted | of_other.counted
+    both = _inflation(metric, targets, change, counted, units, level) if units.clustered else 1.0
     if METHODS[metric].paired == "tango":
         right, other_right = (
             hits_and_counted(metric, targets == 1, probability >= threshold)[0]
@@ -130,9 +130,10 @@ def metric_difference(
     value, other_value = (_as_metric(metric, of.value) for of in (of_one, of_other))
     if metric not in LOSSES and np.abs(sums[0] - sums[1]).max() < ROUNDING and value == other_value:
         # Both models rank or call all images alike; few images do not prove that they always do.
-        alike = tango(0, 0, 1 / (of_one.error * both), level)
-        reach = value - _as_metric(metric, max(of_one.value + alike.low, 0.0)) if alike else 0.0
-        return Difference(0.0, -reach, reach) if reach else None
+        alike = tango(0, 0, 1 / (max(of_one.error, of_other.error) * both), level) or Difference(0.0, -1.0, 1.0)
+        ends = (_as_metric(metric, min(max(of_one.value + bound, 0.0), 1.0)) for bound in alike[1:])
+        reach = max(abs(end - value) for end in ends)
+        return Difference(0.0, -reach, reach)
     of_first = _interval(metric, targets, first, of_one, own, level)
     of_second = _interval(metric, targets, second, of_other, others, level)
     # How the errors of two calibrations are correlated is not known; on the same images they are positively, so that 0
@@ -221,8 +222,10 @@ def _refusal(
         n, least = int((target == value).sum()), MIN_IMAGES.get(metric, 1)
         if n < least:
             return f"{n} images of the {_NAMES[value]} class are too few for an interval of {metric}: it needs {least}"
-    if metric in LOSSES and not influence(metric, target, ModelOutputs(probability, threshold)).value:
-        return f"{metric} is 0, and how it varies cannot be told from its images"
+    if metric in LOSSES:
+        images = influence(metric, target, ModelOutputs(probability, threshold)).images
+        if np.abs(images).max() * len(target) < ROUNDING:
+            return f"{metric} is the same on all images of a class, and how it varies cannot be told from them"
     counted = np.ones_like(target, dtype=bool)
     if metric in ("precision", "f1"):
         counted = hits_and_counted(metric, target == 1, probability >= threshold)[1]

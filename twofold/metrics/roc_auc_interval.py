@@ -19,9 +19,9 @@ _TINY = 1e-12
 
 def hanley_mcneil(area: float, positive: int, negative: int) -> float:
     """The variance of the area of `positive` and `negative` images under a true area, for exponential scores."""
-    above, below = area / (2 - area), 2 * area * area / (1 + area)
-    spread = area * (1 - area) + (positive - 1) * (above - area * area) + (negative - 1) * (below - area * area)
-    return spread / (positive * negative)
+    # Their formula, rearranged: differences of nearly equal terms would round to a negative variance near 0 and 1.
+    shared = 1 + (positive - 1) * (1 - area) / (2 - area) + (negative - 1) * area / (1 + area)
+    return area * (1 - area) * shared / (positive * negative)
 
 
 def roc_auc_interval(
@@ -45,7 +45,7 @@ def roc_auc_interval(
 
     def excess(true: float) -> float:
         """How far the area is from a true one, beyond what is usual."""
-        return abs(area - true) - z * math.sqrt(max(factor * hanley_mcneil(true, positive, negative), 0.0))
+        return abs(area - true) - z * math.sqrt(factor * hanley_mcneil(true, positive, negative))
 
     low = brentq(excess, 0.0, area - _TINY, xtol=_TINY) if area > _TINY else 0.0
     high = brentq(excess, area + _TINY, 1.0, xtol=_TINY) if area < 1 - _TINY else 1.0

@@ -8,7 +8,7 @@ import pytest
 from tests.support.makers import UNAUDITED, encode, file_bytes, image_record, make_prepared, make_raw, write_labels
 from tests.unit.audit.test_near_duplicates import CHANGES, part
 from twofold.audit.near_duplicates import NearDuplicate
-from twofold.audit.split_leakage import near_duplicate_issues, split_statistics
+from twofold.audit.split_leakage import near_duplicate_issues, sampling_units, split_statistics
 from twofold.core.artifacts import read_csv
 from twofold.core.errors import DataError
 from twofold.data.decode_cache import pixel_digest
@@ -217,3 +217,42 @@ def test_a_policy_that_changes_no_image_changes_no_byte_of_the_data(tmp_path):
     expected = file_bytes(folder.prepared(tmp_path / "a"))
     assert file_bytes(folder.prepared(tmp_path / "b", near_duplicates="ignore", leaks="fail")) == expected
     assert file_bytes(folder.prepared(tmp_path / "c", **UNAUDITED)) == expected
+
+
+def units(images, splits, pairs=(), left_out=()):
+    return sampling_units(images, splits, [NearDuplicate(*pair, 0.99, "as it is") for pair in pairs], left_out)
+
+
+def test_images_of_one_group_and_near_duplicates_within_a_split_are_one_sample():
+    groups = ("p", None, "p", "q", None, None, None)
+    images = [image_record(number, group=group) for number, group in enumerate(groups)]
+    found = units(images, ["test"] * 7, [(4, 5)])
+    assert found[0] == found[2] == "p"
+    assert (found[1], found[3], found[6]) == (None, None, None)  # q has one image
+    # The name does not depend on the order of the images.
+    first = min((images[4], images[5]), key=lambda image: image.sha256)
+    assert found[4] == found[5] == f"near duplicates of {first.sha256}"
+    assert units(images[::-1], ["test"] * 7, [(1, 2)]) == found[::-1]
+    assert units([], []) == []
+    assert units(images[3:], ["test"] * 4) == [None] * 4
+
+
+def test_chains_of_near_duplicates_join_groups():
+    groups = ("p", None, None, "q", "q", "p", "r", "r")
+    images = [image_record(number, group=group) for number, group in enumerate(groups)]
+    found = units(images, ["test"] * 8, [(0, 1), (1, 2), (2, 3)])
+    assert len(set(found[:6])) == 1
+    assert found[0] is not None
+    assert found[6] == found[7] == "r"
+
+
+def test_pairs_across_splits_and_left_out_images_join_nothing():
+    images = [image_record(number) for number in range(3)]
+    assert units(images, ["test", "train", "test"], [(0, 1), (1, 2)]) == [None] * 3
+    # Without the image in the middle its neighbours are samples of their own.
+    assert units(images, ["test"] * 3, [(0, 1), (1, 2)], [1]) == [None] * 3
+    images = [image_record(number, group="p") for number in range(3)]
+    assert units(images, ["test"] * 3, left_out=[0]) == [None, "p", "p"]
+    assert units(images, ["test"] * 3, left_out=[0, 1]) == [None] * 3
+    # A group is one sample wherever its images are.
+    assert units(images, ["test", "train", "test"]) == ["p"] * 3

@@ -77,3 +77,32 @@ def test_few_images_have_a_valid_interval():
     for target, probability in (([1], [0.9]), ([0, 1], [0.0, 1.0]), ([0, 1], [1.0, 0.0]), ([1, 0, 1], [0.5] * 3)):
         found = ece_interval(target, probability)
         assert 0 <= found.low <= expected_calibration_error(target, probability) <= found.high <= 1
+
+
+def test_no_error_on_few_images_does_not_prove_a_perfect_calibration():
+    # All of n are right at the probability 1: the upper bound is that of 0 of n, 1 less the n-th root of .025.
+    for n in (3, 20, 100):
+        assert ece_interval([1] * n, [1.0] * n) == pytest.approx((0, 1 - 0.025 ** (1 / n)), abs=0.02), n
+
+
+def test_a_bin_without_a_gap_does_not_prove_that_there_is_none():
+    # Half of 100 are positive at .5: true shares of .46 and .54, a standard deviation of .05 away, may well be.
+    low, high = ece_interval([0, 1] * 50, [0.5] * 100)
+    assert low == 0
+    assert 0.03 < high < 0.1
+    # At .998 all of 100 are positive: shares down to .025^(1/100) = .964 may be.
+    assert ece_interval([1] * 100, [0.998] * 100) == pytest.approx((0, 0.998 - 0.025**0.01), abs=0.003)
+
+
+def test_inflation_counts_each_image_as_a_part_of_one():
+    rng = np.random.default_rng(2)
+    probability = rng.random(400)
+    target = (rng.random(400) < 0.5 + (probability - 0.5) * 0.5).astype(int)
+    plain, inflated = ece_interval(target, probability), ece_interval(target, probability, inflation=4)
+    # Both ends fall, as more of the measured error may be chance.
+    assert (inflated.low < plain.low) and (inflated.high - inflated.low > 1.3 * (plain.high - plain.low))
+    # 80 of 100 at .5, four images to a group: as 20 of 25.
+    few, groups = ece_interval([1] * 20 + [0] * 5, [0.5] * 25), ece_interval([1] * 80 + [0] * 20, [0.5] * 100, 0.95, 4)
+    assert groups == pytest.approx(few, abs=0.005)
+    # Without an error too: 10 groups of 10 images tell what 10 images do.
+    assert ece_interval([1] * 100, [1.0] * 100, 0.95, 10) == pytest.approx((0, 1 - 0.025**0.1), abs=0.01)

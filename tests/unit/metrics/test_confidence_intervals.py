@@ -5,8 +5,18 @@ import math
 
 import numpy as np
 import pytest
+from scipy.stats import binom, binomtest
 
-from twofold.metrics.confidence_intervals import clopper_pearson, delong, delong_difference, mcnemar, tango, wilson
+from twofold.metrics.confidence_intervals import (
+    Interval,
+    clopper_pearson,
+    mcnemar,
+    mover,
+    quantile,
+    rate_interval,
+    tango,
+    wilson,
+)
 
 
 def test_eight_of_ten():
@@ -76,86 +86,54 @@ def test_mcnemar_by_binomial_sums():
     assert (mcnemar(3, 3), mcnemar(0, 0)) == (1, 1)
 
 
-TARGET = [1, 1, 1, 0, 0, 0, 0]
-ONE = [0.9, 0.6, 0.4, 0.6, 0.3, 0.2, 0.1]
-OTHER = [0.8, 0.7, 0.2, 0.7, 0.5, 0.1, 0.1]
+@pytest.mark.parametrize("level", [0.9, 0.95])
+def test_the_exact_interval_is_the_one_of_scipy(level):
+    for hits, n in ((0, 1), (1, 1), (3, 7), (38, 38), (0, 60), (17, 656)):
+        expected = binomtest(hits, n).proportion_ci(level, method="exact")
+        assert clopper_pearson(hits, n, level) == pytest.approx((expected.low, expected.high), abs=1e-9)
 
 
-def test_delong_by_hand():
-    # Shares of negatives below each positive: 1, 3.5/4, 3/4; of positives above each negative: .5, 1, 1, 1 (of 3:
-    # 1.5/3). Area .875; variances .015625 (of 3) and .0625 (of 4): sqrt(.015625/3 + .0625/4) = .144338.
-    assert delong(TARGET, ONE) == pytest.approx((0.875 - 1.959964 * 0.144338, 1), abs=1e-5)
-    assert delong(TARGET, ONE, level=0.5).high == pytest.approx(0.875 + 0.674490 * 0.144338, abs=1e-5)
+def test_a_rate_has_the_exact_interval_until_it_has_40_hits_and_40_misses():
+    assert rate_interval(0, 0) is None
+    for hits, n in ((39, 500), (461, 500), (38, 38), (10, 20)):
+        assert rate_interval(hits, n, 0.9) == clopper_pearson(hits, n, 0.9) != wilson(hits, n, 0.9)
+    for hits, n in ((40, 500), (460, 500), (40, 80)):
+        assert rate_interval(hits, n, 0.9) == wilson(hits, n, 0.9) != clopper_pearson(hits, n, 0.9)
 
 
-def test_the_difference_of_two_areas_by_the_definition():
-    """Every pair of images compared, and the covariances summed as in DeLong's paper."""
-    target = np.array(TARGET)
-
-    def components(scores):
-        x, y = np.array(scores)[target == 1, None], np.array(scores)[target == 0]
-        wins = (x > y) + 0.5 * (x == y)
-        return wins.mean(), wins.mean(axis=1), wins.mean(axis=0)
-
-    (first, x1, y1), (second, x2, y2) = components(ONE), components(OTHER)
-
-    def own(a, b):
-        return a.var(ddof=1) / len(a) + b.var(ddof=1) / len(b)
-
-    variance = own(x1 - x2, y1 - y2)
-
-    def bounds(area, deviation):
-        middle, reach = math.log(area / (1 - area)), 1.959964 * deviation / (area * (1 - area))
-        return [1 / (1 + math.exp(-(middle + sign * reach))) for sign in (-1, 1)]
-
-    one, other = math.sqrt(own(x1, y1)), math.sqrt(own(x2, y2))
-    together = (one**2 + other**2 - variance) / (2 * one * other)
-    (low, high), (below, above) = bounds(first, one), bounds(second, other)
-
-    def reach(here, there):
-        return math.sqrt(here**2 + there**2 - 2 * together * here * there)
-
-    apart = first - second
-    expected = (apart, apart - reach(first - low, above - second), apart + reach(high - first, second - below))
-    assert delong_difference(TARGET, ONE, OTHER) == pytest.approx(expected, abs=1e-6)
+@pytest.mark.parametrize("n", [1, 10, 38, 60, 85, 200, 656])
+def test_a_rate_is_covered_as_often_as_promised_at_any_true_rate(n):
+    """By the probability of every number of hits, not by simulation."""
+    low, high = np.array([rate_interval(hits, n) for hits in range(n + 1)]).T
+    for rate in np.concatenate([np.linspace(0.001, 0.999, 400), 1 - np.geomspace(1e-4, 0.1, 50)]):
+        chance = binom.pmf(np.arange(n + 1), n, rate)
+        assert chance[low > rate].sum() <= 0.036, rate
+        assert chance[(low <= rate) & (rate <= high)].sum() >= 0.94, rate
 
 
-def test_a_perfect_separation_has_an_exact_interval():
-    # Ten positives above thirty negatives: ten independent comparisons, all of them hits.
-    target = [1] * 10 + [0] * 30
-    assert delong(target, np.linspace(1, 0, 40)) == pytest.approx((0.025**0.1, 1))
-    assert delong(target, np.linspace(0, 1, 40)) == pytest.approx((0, 1 - 0.025**0.1))
-    found = delong_difference(target, np.linspace(1, 0, 40), np.linspace(1, 0.5, 40))
-    assert found == pytest.approx((0, -0.277533, 0.277533), abs=1e-6)
+def test_quantiles_with_and_without_degrees_of_freedom():
+    assert (quantile(0.95), quantile(0.9)) == pytest.approx((1.959964, 1.644854), abs=1e-6)
+    # Student's t in tables: 12.706 with one degree of freedom, 2.228 with ten.
+    assert (quantile(0.95, 1), quantile(0.95, 10)) == pytest.approx((12.7062, 2.22814), abs=1e-4)
+    assert quantile(0.9, 1e7) == pytest.approx(quantile(0.9), abs=1e-5)
 
 
-def test_one_image_of_a_class_has_a_wide_interval():
-    low, high = delong([1, 0, 0, 0], [0.9, 0.3, 0.2, 0.1])
-    assert (low, high) == pytest.approx((0.025, 1))
-    assert delong_difference([1, 0, 0], [0.9, 0.1, 0.2], [0.1, 0.2, 0.3]).low < 0
+def test_the_difference_of_two_intervals_by_hand():
+    # Independent: .8 (.5 to .9) less .6 (.2 to .7) reaches sqrt(.3^2 + .1^2) down and sqrt(.1^2 + .4^2) up.
+    one, other = Interval(0.5, 0.9), Interval(0.2, 0.7)
+    assert mover(0.8, one, 0.6, other, 0) == pytest.approx((0.2, 0.2 - math.sqrt(0.1), 0.2 + math.sqrt(0.17)))
+    # Correlated by .5: the product .3 * .1, and .1 * .4, is taken off the squares.
+    assert mover(0.8, one, 0.6, other, 0.5) == pytest.approx((0.2, 0.2 - math.sqrt(0.07), 0.2 + math.sqrt(0.13)))
+    # Errors of equal size that always go together cancel, and those that always differ add up.
+    even = Interval(0.7, 0.9)
+    assert mover(0.8, even, 0.8, even, 1) == pytest.approx((0, 0, 0), abs=1e-9)
+    assert mover(0.8, even, 0.8, even, -1) == pytest.approx((0, -0.2, 0.2))
 
 
-@pytest.mark.parametrize("positive", [True, False])
-@pytest.mark.parametrize("others", [1, 2, 100])
-@pytest.mark.parametrize("score", [0.0, 0.25, 0.5, 1.0])
-def test_one_image_of_a_class_proves_little_wherever_it_ranks(positive, others, score):
-    target, rest = np.array([positive] + [not positive] * others), np.linspace(0.1, 0.8, others)
-    one, other = np.append(score, rest), np.append(0.4, rest)
-    for low, high in (delong(target, one), delong_difference(target, one, other)[1:]):
-        assert math.isfinite(low)
-        assert high - low > 0.5
-
-
-def test_a_missing_class_has_no_area():
-    for target in ([1, 1], [0, 0]):
-        assert delong(target, [0.2, 0.8]) is None
-        assert delong_difference(target, [0.2, 0.8], [0.1, 0.3]) is None
-
-
-def test_equal_scores_have_an_interval_around_a_half():
-    low, high = delong([1, 1, 0, 0], [0.5] * 4)
-    assert low < 0.1
-    assert high > 0.9
+def test_the_mirrored_difference_is_the_mirrored_interval():
+    one, other = Interval(0.5, 0.9), Interval(0.2, 0.7)
+    estimate, low, high = mover(0.8, one, 0.6, other, 0.3)
+    assert mover(0.6, other, 0.8, one, 0.3) == pytest.approx((-estimate, -high, -low))
 
 
 @pytest.mark.parametrize("level", [0.5, 0.9, 0.95, 0.999])
@@ -165,3 +143,13 @@ def test_a_higher_level_is_wider_and_holds_the_estimate(level):
         wider = tango(one, other, 7, 0.9999)
         assert -1 <= wider.low <= low <= estimate <= high <= wider.high <= 1
         assert low < high
+
+
+def test_counts_divided_by_their_inflation_need_not_be_whole():
+    # Half of the images, as many hits: the same rate, less certain.
+    for method in (wilson, clopper_pearson):
+        whole, part = method(7, 10), method(3.5, 5)
+        assert part.low < whole.low < 0.7 < whole.high < part.high
+    whole, part = tango(7, 2, 30), tango(3.5, 1, 15)
+    assert part.estimate == whole.estimate
+    assert part.low < whole.low < whole.high < part.high
