@@ -83,6 +83,13 @@ def test_no_error_on_few_images_does_not_prove_a_perfect_calibration():
     # All of n are right at the probability 1: the upper bound is that of 0 of n, 1 less the n-th root of .025.
     for n in (3, 20, 100):
         assert ece_interval([1] * n, [1.0] * n) == pytest.approx((0, 1 - 0.025 ** (1 / n)), abs=0.02), n
+        # All of n are wrong: the lower bound mirrors it.
+        assert ece_interval([0] * n, [1.0] * n) == pytest.approx((0.025 ** (1 / n), 1), abs=0.02), n
+
+
+def test_a_bin_of_two_positive_images_does_not_prove_a_share_of_1():
+    # At .8 both are positive: shares from sqrt(.025) = .158 may be, and the error of .8 less that.
+    assert ece_interval([1, 1], [0.8, 0.8]) == pytest.approx((0, 0.642), abs=0.02)
 
 
 def test_a_bin_without_a_gap_does_not_prove_that_there_is_none():
