@@ -1,4 +1,4 @@
-"""Writes two generated tables: the parameters into README.md, the resources into docs/kubeflow.md.
+"""Writes generated tables: parameters into README.md, resources into docs/kubeflow.md, studies into docs/gates.md.
 
 `python -m scripts.reference_tables` (`make readme`) writes them. With --check it writes nothing and exits with status 1
 if a page differs from the typed models.
@@ -39,9 +39,26 @@ def resources() -> str:
     return _format_table(_rows(models.Resources, ""))
 
 
+STUDIES = {
+    "interval_coverage": "Intervals of one model",
+    "gate_error_rates": "Gates against another model",
+    "weekly_candidates": "Fifty candidates on one test set",
+    "slow_decline": "Slow decline",
+    "slice_gates": "Slices",
+}
+
+
+def studies() -> str:
+    """The table that each statistical study has written."""
+    tables = ROOT / "bench" / "results" / "studies"
+    sections = (f"### {title}\n\n{(tables / f'{name}.md').read_text().strip()}" for name, title in STUDIES.items())
+    return "\n\n".join(sections)
+
+
 PAGES: Mapping[Path, tuple[str, Callable[[], str]]] = {
     ROOT / "README.md": ("parameters", parameters),
     ROOT / "docs" / "kubeflow.md": ("resources", resources),
+    ROOT / "docs" / "gates.md": ("studies", studies),
 }
 
 
@@ -68,7 +85,7 @@ def replace_table(page: Path, name: str, table: str, *, write: bool) -> bool:
 
 
 def main(words: list[str]) -> int:
-    """Write both tables, or compare them with --check."""
+    """Write all tables, or compare them with --check."""
     check = words == ["--check"]
     changed = [page for page, (name, table) in PAGES.items() if replace_table(page, name, table(), write=not check)]
     if check and changed:

@@ -145,7 +145,7 @@ def near_duplicate_issues(
     return LeakageResult([Check(name, policies[name], *TITLES[name], rows) for name, rows in found.items()], excluded)
 
 
-def sampling_units(
+def sample_names(
     images: Sequence[ImageRecord],
     splits: Sequence[str],
     pairs: Sequence[NearDuplicate],

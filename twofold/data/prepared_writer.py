@@ -121,7 +121,7 @@ def write_index(
     """Write `index.parquet`, sorted by sha256.
 
     Args:
-        units: see `split_leakage.sampling_units`.
+        units: see `split_leakage.sample_names`.
         meta: that of the raw data, with `positive` and `slices`.
     """
     rows = sorted(

@@ -29,10 +29,6 @@ class Groups(NamedTuple):
     number: NDArray[np.int64]
     clustered: bool
 
-    def take(self, rows: NDArray[np.int64]) -> "Groups":
-        """The units of some of the images."""
-        return sampling_units(self.number[rows].tolist())
-
     def count(self, counted: NDArray[np.bool_]) -> int:
         """The number of groups with an image that counts."""
         return len(np.unique(self.number[counted]))

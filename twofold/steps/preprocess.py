@@ -108,7 +108,7 @@ def preprocess(params: Preprocess, raw: Path, *, data: Path, metrics: Path, audi
         thumbnails = [one.thumbnail for one in measured if one.thumbnail is not None]
         pairs = find_near_duplicates(thumbnails) if policies != {"ignore"} else []
         near = split_leakage.near_duplicate_issues(images, splits, pairs, params.audit.model_dump())
-        units = split_leakage.sampling_units(images, splits, pairs, near.left_out)
+        units = split_leakage.sample_names(images, splits, pairs, near.left_out)
         if near.left_out:
             kept = [row for row in range(len(images)) if row not in near.left_out]
             locations, shapes = repack(draft, images, locations, shapes, kept, params.image_size)

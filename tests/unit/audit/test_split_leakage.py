@@ -8,7 +8,7 @@ import pytest
 from tests.support.makers import UNAUDITED, encode, file_bytes, image_record, make_prepared, make_raw, write_labels
 from tests.unit.audit.test_near_duplicates import CHANGES, part
 from twofold.audit.near_duplicates import NearDuplicate
-from twofold.audit.split_leakage import near_duplicate_issues, sampling_units, split_statistics
+from twofold.audit.split_leakage import near_duplicate_issues, sample_names, split_statistics
 from twofold.core.artifacts import read_csv
 from twofold.core.errors import DataError
 from twofold.data.decode_cache import pixel_digest
@@ -220,7 +220,7 @@ def test_a_policy_that_changes_no_image_changes_no_byte_of_the_data(tmp_path):
 
 
 def units(images, splits, pairs=(), left_out=()):
-    return sampling_units(images, splits, [NearDuplicate(*pair, 0.99, "as it is") for pair in pairs], left_out)
+    return sample_names(images, splits, [NearDuplicate(*pair, 0.99, "as it is") for pair in pairs], left_out)
 
 
 def test_images_of_one_group_and_near_duplicates_within_a_split_are_one_sample():

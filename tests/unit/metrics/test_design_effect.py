@@ -21,15 +21,6 @@ def test_an_image_without_a_name_is_a_unit_of_its_own():
     assert sampling_units([1, None, 1]).number.tolist() == [0, 1, 0]
 
 
-def test_the_units_of_some_of_the_images():
-    units = sampling_units(["a", None, "b", "a", "c", "b"])
-    some = units.take(np.array([5, 0, 2]))
-    assert some.number.tolist() == [0, 1, 0]
-    assert some.clustered
-    assert not units.take(np.array([0, 1, 2])).clustered
-    assert units.count(np.array([True, True, False, True, False, False])) == 2
-
-
 def test_without_groups_it_is_exactly_1():
     errors = np.random.default_rng(0).normal(size=50)
     assert effect(errors, [None] * 50) == 1
