@@ -82,8 +82,7 @@ def find_unattainable_gates(
         elif champion and not champion.problem:
             found += _explain(gate, champion.test, champion, " beside that champion", error_rate)
         elif champion is None and not isinstance(gate, Better):
-            # Other probabilities than in `_enlarge`: some metrics have no interval of a difference that is always 0.
-            other = ModelOutputs(np.where(test.target == 1, 1 - 3e-4, 3e-4), _THRESHOLD)
+            other = ModelOutputs(_enlarge(test, len(test))[0].probability, _THRESHOLD)
             perfect = PairedComparison("0", test, other, other, {}, ())
             found += _explain(gate, test, perfect, " beside a perfect champion", error_rate)
     return found
@@ -153,6 +152,6 @@ def _enlarge(test: Predictions, n: int) -> tuple[Predictions, NDArray[np.int64]]
     copies = np.arange(len(rows)) - np.searchsorted(rows, rows)  # each in groups of its own
     larger = test.take(rows)
     unit = [name and f"{name}, copy {copy}" for name, copy in zip(larger.unit, copies, strict=True)]
-    error = 1e-4 * (1 + np.arange(len(rows)) % 2)  # as of a real model, not always the same
+    error = 1e-4 * (1 + np.random.default_rng(0).random(len(rows)))  # as of a real model, not the same in a class
     probability = np.where(larger.target == 1, 1 - error, error)
     return replace(larger, probability=probability, predicted=larger.target, unit=np.array(unit, object)), rows
