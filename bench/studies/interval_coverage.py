@@ -18,7 +18,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bench.studies.simulated_models import AREAS, RATIOS, SHARES, SIZES, THRESHOLD, Model, draw, targets, true_metrics
+from bench.studies.simulated_models import (
+    AREAS,
+    RATIOS,
+    SHARES,
+    SIZES,
+    THRESHOLD,
+    Model,
+    draw,
+    targets,
+    true_calibration_error,
+    true_metrics,
+)
 from bench.studies.tables import SEED, markdown, show
 from twofold.metrics.classification import confusion_matrix
 from twofold.metrics.confidence_intervals import Interval
@@ -89,8 +100,11 @@ def measure(cell: Cell, metrics: list[str], draws: int) -> list[Result]:
             if key not in known:
                 known[key] = metric_interval(metric, target, outputs)
             found = known[key]
-            held = found is not None and found.low <= true[metric] <= found.high
-            counts[metric] += [1, found is not None, held, found is not None and true[metric] < found.low]
+            value = true[metric]
+            if metric == "ece" and not cell.tied:
+                value = true_calibration_error(model, float(target.mean()), probability)
+            held = found is not None and found.low <= value <= found.high
+            counts[metric] += [1, found is not None, held, found is not None and value < found.low]
     return [Result(cell, metric, *counts[metric].tolist()) for metric in metrics]
 
 

@@ -80,6 +80,19 @@ def draw(
     ]
 
 
+def true_calibration_error(model: Model, share: float, probability: NDArray[np.float64]) -> float:
+    """The expected calibration error if each image were positive with its true chance at its probability, (n,).
+
+    Scores must not be rounded. This, and not the error over other images, is what an interval from n images can hold:
+    the bins that images fall into are taken as given.
+    """
+    score = np.log(probability / (1 - probability)) + model.separation / 2
+    positive = share * np.exp(-(((score - model.separation) / model.ratio) ** 2) / 2) / model.ratio
+    chance = positive / (positive + (1 - share) * np.exp(-(score**2) / 2))
+    gaps = np.bincount(bin_numbers(probability, BINS), weights=probability - chance, minlength=BINS)
+    return float(np.abs(gaps).sum() / len(probability))
+
+
 def true_metrics(model: Model, share: float) -> dict[str, float]:
     """The metrics over infinitely many images, of which the share is positive."""
     z = np.linspace(-8, 8, 20_001)
