@@ -30,7 +30,7 @@ from twofold.metrics.classification import classification_metrics
 from twofold.metrics.confidence_intervals import Interval
 from twofold.metrics.decision_threshold import DECISION
 from twofold.metrics.influence import ModelOutputs
-from twofold.metrics.metric_intervals import METHODS, metric_interval
+from twofold.metrics.metric_intervals import METHODS, effective_images, metric_interval
 
 KINDS = {
     "ingest": ("raw", 1),
@@ -148,6 +148,10 @@ def read_candidate(
         raise ArtifactError(f"{evaluation / PREDICTIONS}: its test images are not those of {data}; run evaluate again")
     recomputed = classification_metrics(test.target, test.probability, decision["threshold"])
     recomputed |= {"temperature": decision["temperature"], "threshold": decision["threshold"], "n": len(test)}
+    outputs = ModelOutputs(test.probability, decision["threshold"])
+    recomputed |= zip(
+        ("n_units", "n_effective"), effective_images(test.target, outputs, test.unit.tolist()), strict=True
+    )
     for name, value in recomputed.items():
         found = measured.get(name)
         if not isinstance(found, int | float) or not math.isclose(found, value, rel_tol=1e-9, abs_tol=1e-9):

@@ -24,6 +24,7 @@ def made(tmp_path_factory):
     [
         (lambda own: write_json(own.metrics, read_json(own.metrics) | {"accuracy": 0.99}), "accuracy is 0.99"),
         (lambda own: write_json(own.metrics, {}), "accuracy is None"),
+        (lambda own: write_json(own.metrics, without(own.metrics, "n_units")), "n_units is None.*run evaluate again"),
         (lambda own: (own.model / "extra").write_text(""), "the model's digest is .*run evaluate again"),
         (lambda own: (own.evaluation / "predictions.parquet").unlink(), "predictions.parquet: cannot be read"),
         (lambda own: (own.head / "meta.json").unlink(), "meta.json: no such file"),
@@ -35,6 +36,11 @@ def test_altered_artifacts_are_refused(made, tmp_path, change, message):
     change(own)
     with pytest.raises(ArtifactError, match=message):
         read_candidate(*own)
+
+
+def without(metrics, name):
+    """The metrics as an earlier version wrote them."""
+    return {key: value for key, value in read_json(metrics).items() if key != name}
 
 
 def rebased(head):
