@@ -94,8 +94,8 @@ def _caveats(judgement: Judgement) -> list[str]:
         f"duplicates, are one): the accuracy is as certain as on {metrics['n_effective']:.0f} independent images. The "
         "intervals allow for that."
         if metrics["n_units"] < metrics["n"]
-        else "The intervals assume independent images. The data have no groups; where several images show the same "
-        "object, the true intervals are wider.",
+        else "The intervals assume independent images: no two test images are of one group or near duplicates. Where "
+        "several images show the same object, the true intervals are wider.",
         "If models are changed again and again until they do well on this test, its metrics become too optimistic.",
     ]
     if few:
