@@ -107,8 +107,8 @@ def make_model(folder: Path, **changed) -> Path:
     return folder
 
 
-def make_data(folder: Path, images=IMAGES, pixels=None) -> Path:
-    """A prepared folder; `pixels` replaces the flat grey of some images by grey."""
+def make_data(folder: Path, images=IMAGES, pixels=None, units=None) -> Path:
+    """A prepared folder; by grey, `pixels` replaces some images' flat grey and `units` names their samples."""
     folder.mkdir(parents=True)
     rows = sorted(images, key=lambda image: sha256(image[1]))
     array = np.stack([np.full((SIZE, SIZE, 1), grey, np.uint8) for _, grey, _, _ in rows])
@@ -122,7 +122,7 @@ def make_data(folder: Path, images=IMAGES, pixels=None) -> Path:
         "target": pa.array([target for _, _, target, _ in rows], pa.int8()),
         "split": pa.array([split for split, _, _, _ in rows], pa.string()),
         "group": pa.nulls(n, pa.string()),
-        "unit": pa.nulls(n, pa.string()),
+        "unit": pa.array([(units or {}).get(grey) for _, grey, _, _ in rows], pa.string()),
         "width": pa.array([SIZE] * n, pa.int32()),
         "height": pa.array([SIZE] * n, pa.int32()),
         "mode": pa.array(["L"] * n, pa.string()),
@@ -151,9 +151,11 @@ def make_data(folder: Path, images=IMAGES, pixels=None) -> Path:
     return folder
 
 
-def run_evaluate(root: Path, name="evaluation", images=IMAGES, pixels=None, about=None, **params) -> tuple[Path, dict]:
+def run_evaluate(
+    root: Path, name="evaluation", images=IMAGES, pixels=None, about=None, units=None, **params
+) -> tuple[Path, dict]:
     """Call the step on this case, changed as asked; returns (evaluation folder, metrics)."""
-    data = make_data(root / f"data-{name}", images, pixels)
+    data = make_data(root / f"data-{name}", images, pixels, units)
     model = make_model(root / f"model-{name}", **({"data_digest": artifacts.digest(data)} | (about or {})))
     evaluation, metrics = root / name, root / f"{name}.json"
     evaluate(PARAMS.model_copy(update=params), data, model, evaluation=evaluation, metrics=metrics)

@@ -10,7 +10,8 @@ from twofold.evaluation.explanations import Explanation, Explanations
 from twofold.evaluation.slices import slice_metrics
 from twofold.metrics import calibration
 from twofold.metrics.classification import confusion_matrix, metrics_summary
-from twofold.metrics.metric_intervals import metric_intervals
+from twofold.metrics.influence import ModelOutputs
+from twofold.metrics.metric_intervals import effective_images, metric_intervals
 from twofold.metrics.temperature_scaling import apply_temperature
 from twofold.reporting import plots
 from twofold.reporting.evaluation_report import Findings
@@ -63,17 +64,20 @@ def make_findings(
     test = predictions.build_predictions(
         columns, slices or {"type": ["mono" if row % 2 else "poly" for row in range(n)]}
     )
-    answers = (test.target, test.probability, 0.5)
+    answers, unit = (test.target, test.probability, 0.5), test.unit.tolist()
     counts = confusion_matrix(*answers)
     decision = DECISION | {"labels": list(labels), "positive": labels[1]} | decided
     uncalibrated = apply_temperature(test.probability, 1 / decision["temperature"])
-    before = calibration.ece_interval(test.target, uncalibrated)._asdict()
+    before = metric_intervals(test.target, uncalibrated, 0.5, unit)["ece"]
+    units, effective = effective_images(test.target, ModelOutputs(test.probability, 0.5), unit)
     metrics = metrics_summary(*answers) | {
+        "n_units": units,
+        "n_effective": effective,
         "ece_uncalibrated": calibration.expected_calibration_error(test.target, uncalibrated),
         "temperature": decision["temperature"],
         "threshold": 0.5,
-        "intervals": metric_intervals(*answers) | {"ece_uncalibrated": before},
-        "slices": slice_metrics(*answers, test.slices),
+        "intervals": metric_intervals(*answers, unit) | {"ece_uncalibrated": before},
+        "slices": slice_metrics(*answers, test.slices, unit),
     }
     return Findings(
         metrics=metrics,

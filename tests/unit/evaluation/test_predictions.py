@@ -38,6 +38,16 @@ def test_rows_are_ordered_by_split_then_sha256_and_come_back_exactly(tmp_path):
     assert len(back.of("validation")) == 2
 
 
+def test_units_come_back_and_are_the_groups_where_there_are_none(tmp_path):
+    units = ["u", None, "u2", "u2"]
+    predictions.write(tmp_path / "a.parquet", predictions.build_predictions(COLUMNS | {"unit": units}, {}))
+    assert predictions.read(tmp_path / "a.parquet").unit.tolist() == ["u2", "u2", None, "u"]
+    earlier = pq.read_table(tmp_path / "a.parquet").drop_columns("unit")
+    pq.write_table(earlier, tmp_path / "earlier.parquet")
+    assert predictions.read(tmp_path / "earlier.parquet").unit.tolist() == [None, "g2", "g1", None]
+    assert predictions.build_predictions(COLUMNS, {}).unit.tolist() == [None, "g2", "g1", None]
+
+
 def test_types_on_disk_are_fixed_even_where_a_column_is_empty(tmp_path):
     columns = COLUMNS | {"group": [None] * 4}
     predictions.write(tmp_path / "a.parquet", predictions.build_predictions(columns, {"type": [None] * 4}))

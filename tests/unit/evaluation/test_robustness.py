@@ -9,6 +9,7 @@ from twofold.evaluation.robustness import PERTURBATIONS
 # Flat grey images; the model's probability is grey / 255 at a threshold of 0.5 (grey 127.5).
 GREY = np.array([20, 100, 120, 130, 150, 170])
 TARGET = np.array([0, 0, 1, 0, 1, 1])
+ALONE = [None] * 6  # each image is a sample of its own
 
 
 def pixels(numbers):
@@ -22,7 +23,7 @@ def predict(name, batches):
 
 @pytest.fixture(scope="module")
 def measured():
-    return robustness.measure_robustness(pixels, TARGET, GREY / 255, 0.5, predict, batch=4)
+    return robustness.measure_robustness(pixels, TARGET, GREY / 255, 0.5, ALONE, predict, batch=4)
 
 
 def test_every_perturbation_and_the_unperturbed_images_are_measured(measured):
@@ -41,7 +42,7 @@ def test_metrics_of_brighter_images(measured):
     ends = found["intervals"]["accuracy_change"]
     assert ends["low"] < 1 / 6 < ends["high"]
     assert ends["method"] == "tango"
-    assert found["intervals"]["roc_auc_change"]["method"] == "delong"
+    assert found["intervals"]["roc_auc_change"]["method"] == "mover"
 
 
 def test_metrics_of_darker_images(measured):
@@ -67,21 +68,28 @@ def test_images_are_read_and_perturbed_one_batch_at_a_time():
         asked.append(numbers.tolist())
         return pixels(numbers)
 
-    robustness.measure_robustness(counted, TARGET, GREY / 255, 0.5, predict, batch=4)
+    robustness.measure_robustness(counted, TARGET, GREY / 255, 0.5, ALONE, predict, batch=4)
     assert asked == [[0, 1, 2, 3], [4, 5]] * len(PERTURBATIONS)
 
 
 def test_the_size_of_a_batch_changes_nothing(measured):
-    assert robustness.measure_robustness(pixels, TARGET, GREY / 255, 0.5, predict, batch=1) == measured
+    assert robustness.measure_robustness(pixels, TARGET, GREY / 255, 0.5, ALONE, predict, batch=1) == measured
 
 
 def test_metrics_of_a_missing_class_are_absent():
     def good(numbers):
         return pixels(numbers[:2])
 
-    found = robustness.measure_robustness(good, np.array([0, 0]), GREY[:2] / 255, 0.5, predict, batch=4)
+    found = robustness.measure_robustness(good, np.array([0, 0]), GREY[:2] / 255, 0.5, ALONE[:2], predict, batch=4)
     assert set(found["unaltered"]) == {"n", "n_positive", "accuracy", "specificity"}
     assert set(found["blur"]["intervals"]) == {"accuracy_change", "specificity_change"}
+
+
+def test_images_of_one_sample_count_as_one(measured):
+    found = robustness.measure_robustness(pixels, TARGET, GREY / 255, 0.5, ["a", "a", *ALONE[2:]], predict, batch=4)
+    # Five samples are fewer than an interval needs; the metrics themselves stay.
+    assert found["brighter"]["accuracy"] == measured["brighter"]["accuracy"]
+    assert found["brighter"]["intervals"] == {}
 
 
 def test_the_table_has_a_row_with_words_for_each_perturbation(measured):

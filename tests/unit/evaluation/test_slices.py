@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 
 from tests.support.makers import encode, make_prepared, make_raw, write_labels
 from twofold.data.prepared import PreparedDataset
@@ -113,26 +114,41 @@ def test_too_many_sources_are_no_slice(make):
 
 def test_metrics_of_each_value():
     kinds = ["mono", "mono", "mono", "mono", "poly", "poly", None, None]
-    found = slice_metrics(TARGET, PROBABILITY, 0.45, {"type": kinds})["type"]
+    found = slice_metrics(TARGET, PROBABILITY, 0.45, {"type": kinds}, [None] * 8)["type"]
     assert list(found) == ["(not given)", "mono", "poly"]
     # mono: .9 .8 .6 rightly called, .7 wrongly. poly: .5 wrongly called, .4 missed.
     assert (found["mono"]["n"], found["mono"]["accuracy"], found["mono"]["precision"]) == (4, 0.75, 0.75)
     assert (found["poly"]["n"], found["poly"]["accuracy"], found["poly"]["roc_auc"]) == (2, 0.0, 0.0)
     assert found["(not given)"]["undefined"]["recall"] == "no image of the positive class"
-    # Wilson for 3 of 4: (.75 + .480182) / 1.960365 -+ 1.96 * sqrt(.046875 + .060023 ) / 1.960365.
+    # Clopper-Pearson for 3 of 4: P(at least 3 of 4) at the lower bound and P(at most 3) at the upper one are .025.
     ends = found["mono"]["intervals"]["accuracy"]
     assert (ends["low"], ends["high"], ends["method"]) == (
-        pytest.approx(0.300642, abs=1e-5),
-        pytest.approx(0.954413, abs=1e-5),
-        "wilson",
+        pytest.approx(0.194120, abs=1e-5),
+        pytest.approx(0.993691, abs=1e-5),
+        "wilson_or_exact",
     )
     assert "recall" not in found["(not given)"]["intervals"]
+
+
+def test_images_of_one_sample_count_as_one_in_a_slice():
+    # In both slices 3 of 4 answers of each of 10 parts are right; in slice a the images of a part are one sample.
+    target, right = [0, 1] * 40, [True, True, True, False] * 20
+    probability = [0.9 if bool(value) == hit else 0.1 for value, hit in zip(target, right, strict=True)]
+    units = [f"part {row // 4}" if row < 40 else None for row in range(80)]
+    found = slice_metrics(target, probability, 0.5, {"x": ["a"] * 40 + ["b"] * 40}, units)["x"]
+    alone, together = ([found[name]["intervals"]["accuracy"][end] for end in ("low", "high")] for name in "ba")
+    exact = binomtest(30, 40).proportion_ci(method="exact")
+    assert alone == pytest.approx([exact.low, exact.high])
+    assert together[0] < alone[0] < alone[1] < together[1]
+    few = slice_metrics(target[:36], probability[:36], 0.5, {"x": ["a"] * 36}, units[:36])["x"]["a"]
+    assert few["intervals"] == {}, "9 samples"
 
 
 @pytest.mark.parametrize(("n", "judged"), [(29, False), (30, True)])
 def test_thirty_images_are_enough_to_judge(n, judged):
     target, probability = [index % 2 for index in range(n)], [0.2 + 0.5 * (index % 3 == 0) for index in range(n)]
-    assert slice_metrics(target, probability, 0.5, {"all": ["x"] * n})["all"]["x"]["judged"] is judged
+    found = slice_metrics(target, probability, 0.5, {"all": ["x"] * n}, [None] * n)
+    assert found["all"]["x"]["judged"] is judged
 
 
 def test_values_are_sorted():

@@ -102,8 +102,8 @@ def test_every_gate_is_there_with_metric_limit_and_verdict(refused):
 
 def test_metrics_have_their_intervals(refused):
     text, _ = refused
-    assert re.search(r"Accuracy\s+0\.714\s+0\.359 to 0\.918", text)
-    assert re.search(rf"Log loss\s+0\.\d{{3}}\s+{DASH}", text), "seven images are too few for a bootstrap"
+    assert re.search(r"Accuracy\s+0\.714\s+0\.290 to 0\.963", text), "Clopper-Pearson, of 5 of 7"
+    assert re.search(rf"Log loss\s+0\.\d{{3}}\s+{DASH}", text), "100 images of each class are needed"
 
 
 def test_the_candidate_is_compared_with_the_champion_on_the_same_images(refused, candidate):
@@ -123,8 +123,8 @@ def test_the_candidate_is_compared_with_the_champion_on_the_same_images(refused,
 def test_it_says_how_often_the_test_images_were_used_and_what_the_new_ones_show(refused, candidate):
     text, _ = refused
     assert "This is candidate 1 on these test images, 0 promoted before (register.test_reuse)." in text
-    # None of the seven images was among the champion's.
-    assert re.search(r"7 of these images are new since version 3 .*Accuracy\s+0\.714\s+0\.857\s+0\.487 to 0\.974", text)
+    # None of the seven images was among the champion's; Clopper-Pearson for 6 of 7.
+    assert re.search(r"7 of these images are new since version 3 .*Accuracy\s+0\.714\s+0\.857\s+0\.421 to 0\.996", text)
     looks = Looks(candidate=37, promoted=3, allowed=50, error_rate=0.002)
     known = replace(beside(candidate), fresh=np.empty(0, np.int64))
     judgement = judged(candidate, known, looks=looks)
@@ -198,8 +198,8 @@ def test_the_slider_moves_through_the_test_and_its_script_alone_may_run(candidat
 
 def test_slices_come_with_their_intervals_and_few_images_are_not_judged(refused):
     text, _ = refused
-    # Wilson for 3 of 3: 3 / (3 + 1.96^2) = 0.43850
-    row = r"mono\s+too few to judge\s+3\s+0\s+100\.0.%\s+43\.9 to 100\.0.%"
+    # Clopper-Pearson for 3 of 3: the cube root of 0.025
+    row = r"mono\s+too few to judge\s+3\s+0\s+100\.0.%\s+29\.2 to 100\.0.%"
     assert re.search(row, text[text.index("Metrics by slice: type") :])
 
 

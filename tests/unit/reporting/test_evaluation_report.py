@@ -7,8 +7,9 @@ import pytest
 
 from tests.support.report_case import make_findings
 from twofold.metrics.classification import METRICS
+from twofold.metrics.confidence_intervals import Interval
 from twofold.reporting import evaluation_report
-from twofold.reporting.wording import TITLES, Rate, rate_with_interval
+from twofold.reporting.wording import TITLES, Rate, rate_with_interval, recorded_interval
 
 
 class Reader(HTMLParser):
@@ -208,10 +209,37 @@ def test_a_slice_of_many_values_is_cut_and_says_so():
     assert "10 rarer values are in slices.csv." in text
 
 
-def test_groups_widen_the_intervals_in_words():
-    text, _ = read(evaluation_report.render(make_findings(group=[f"g{row // 10}" for row in range(300)])))
-    assert "The test images belong to 30 groups" in text
-    assert "each group is in one split only" not in read(evaluation_report.render(make_findings()))[0]
+def test_images_in_groups_are_counted_as_samples():
+    findings = make_findings(group=[f"g{row // 10}" for row in range(300)])
+    assert findings.metrics["n_units"] == 30
+    effective = round(findings.metrics["n_effective"])
+    assert 30 <= effective < 300
+    text, _ = read(evaluation_report.render(findings))
+    assert "The test images come from 30 samples: images of one group, and near duplicates, count as one." in text
+    assert f"the accuracy is as certain as on {effective} independent images." in text
+    assert "samples: images of one group" not in read(evaluation_report.render(make_findings()))[0]
+
+
+@pytest.mark.parametrize("group", [None, [f"g{row // 5}" for row in range(300)]])
+def test_tiles_and_slices_show_the_intervals_of_the_metrics(group):
+    metrics = (findings := make_findings(group=group)).metrics
+    text, _ = read(evaluation_report.render(findings))
+
+    def words(own, name):
+        low, high = (100 * own["intervals"][name][bound] for bound in ("low", "high"))
+        low, high = (100 - high, 100 - low) if name == "specificity" else (low, high)  # false alarms
+        return rf"{low:.1f} to {high:.1f}\s%"
+
+    tiles = re.findall(r"\d+ of \d+ [\w ]+ 95 % confidence interval ([\d.]+ to [\d.]+\s%)", text)
+    names = ("accuracy", "recall", "specificity", "precision")
+    assert re.fullmatch(", ".join(words(metrics, name) for name in names), ", ".join(tiles))
+    for value, own in metrics["slices"]["type"].items():
+        shown = r" [\d.]+\s% ".join(["", *(words(own, name) for name in names[:3])])
+        assert re.search(rf"{value} 150 50{shown}", text), value
+    # metrics.json has no interval of this share, and one for independent images would be too narrow for groups.
+    right, called = metrics["true_negative"], metrics["true_negative"] + metrics["false_negative"]
+    alone = re.search(rf"{called} {100 * right / called:.1f}\s% [\d.]+ to [\d.]+", text)
+    assert bool(alone) == (group is None)
 
 
 @pytest.mark.parametrize(
@@ -232,7 +260,14 @@ def test_shares_are_described_as_counts(hits, n, sentence):
 
 
 def test_rates_carry_their_interval():
-    # Wilson for 8 of 10: .49016 to .94332
-    found = rate_with_interval(8, 10)
-    assert (found.value, found.interval.replace("\N{NARROW NO-BREAK SPACE}", " ")) == (0.8, "49.0 to 94.3 %")
-    assert rate_with_interval(0, 0) == Rate(0, 0, None, None)
+    found = rate_with_interval(8, 10, Interval(0.444, 0.975))
+    assert (found.value, found.interval.replace("\N{NARROW NO-BREAK SPACE}", " ")) == (0.8, "44.4 to 97.5 %")
+    assert rate_with_interval(8, 10, None) == Rate(8, 10, 0.8, None)
+    assert rate_with_interval(0, 0, None) == Rate(0, 0, None, None)
+
+
+def test_an_interval_is_read_from_the_metrics_or_of_the_complement():
+    metrics = {"intervals": {"specificity": {"low": 0.5, "high": 0.875, "method": "wilson_or_exact"}}}
+    assert recorded_interval(metrics, "specificity") == Interval(0.5, 0.875)
+    assert recorded_interval(metrics, "specificity", complement=True) == Interval(0.125, 0.5)
+    assert recorded_interval(metrics, "recall") is None

@@ -7,9 +7,10 @@ import pytest
 from markdown_it import MarkdownIt
 
 from tests.support import registration_case as case
-from tests.unit.reporting.test_decision_page import GATES, ORIGIN, beside, judged
+from tests.unit.reporting.test_decision_page import GATES, ORIGIN, RECORDED, REFUSED, beside, judged
+from tests.unit.reporting.test_evaluation_report import read as read_page
 from twofold.promotion.candidate import read_candidate
-from twofold.reporting import markdown, model_card
+from twofold.reporting import decision_page, markdown, model_card
 from twofold.tracking import registry_client
 from twofold.training import pretrained_weights
 
@@ -50,10 +51,16 @@ def test_it_has_the_sections_of_a_model_card(card):
 
 
 def test_every_metric_has_its_interval_its_method_and_its_number_of_images(card):
-    # 125, 240 and (wrongly) 150 are called bad; 5 of 7 are right. Wilson's interval of 5 / 7 by hand.
-    assert row(card, "accuracy | 0.7143") == ["accuracy", "0.7143", "0.3589 to 0.9178", "7", "Wilson"]
+    # 125, 240 and (wrongly) 150 are called bad; 5 of 7 are right. Clopper and Pearson's interval of 5 / 7.
+    assert row(card, "accuracy | 0.7143") == [
+        "accuracy",
+        "0.7143",
+        "0.2904 to 0.9633",
+        "7",
+        "Wilson or Clopper-Pearson",
+    ]
     assert [row(card, name)[3] for name in ("precision", "recall", "specificity", "f1")] == ["3", "3", "4", "4"]
-    assert row(card, "roc_auc")[4] == "DeLong"
+    assert row(card, "roc_auc")[4] == "score"
     assert row(card, "ece")[0] == "ece (lower is better)"
     assert "On 7 test images (3 bad), which were not used for training" in card
 
@@ -74,7 +81,7 @@ def test_the_comparison_with_the_champion_is_there_if_there_is_one(card, candida
     assert row(card, "accuracy | 0.8571")[2] == "-0.1429"
     # The champion knew none of these images, so all of them are new since it was made.
     assert "7 of these images are new since version 3 was made" in card
-    assert [line for line in card.splitlines() if line.startswith("| accuracy | 0.7143 | 0.8571 | 0.4869 | 0.9743")]
+    assert [line for line in card.splitlines() if line.startswith("| accuracy | 0.7143 | 0.8571 | 0.4213 | 0.9964")]
     assert "There was no champion to compare with." in model_card.render(judged(candidate, None))
     broken = replace(beside(candidate), problem="its files are gone")
     text = model_card.render(judged(candidate, broken))
@@ -82,8 +89,8 @@ def test_the_comparison_with_the_champion_is_there_if_there_is_one(card, candida
 
 
 def test_slices_have_metrics_intervals_and_a_note_where_images_are_too_few(card):
-    assert row(card, "mono")[:4] == ["mono", "3, too few to judge", "0", "1.000 (0.439 to 1.000)"]
-    assert row(card, "mono")[4:] == ["none", "1.000 (0.439 to 1.000)"]
+    assert row(card, "mono")[:4] == ["mono", "3, too few to judge", "0", "1.000 (0.292 to 1.000)"]
+    assert row(card, "mono")[4:] == ["none", "1.000 (0.292 to 1.000)"]
     assert "Too few test images (below 30) to judge: " in card
 
 
@@ -107,11 +114,24 @@ def test_calibration_threshold_and_data_are_those_of_the_artifacts(card, candida
 def test_it_says_what_is_unknown_and_invents_nothing(card, candidate):
     assert "Licence of the initial weights: none were used." in card
     assert "Twofold does not know what the answer is used for." in card
-    assert "The data have no groups" in card
+    assert "no two test images are of one group or near duplicates" in card
     text = model_card.render(replace(judged(candidate), provenance={}))
     assert "git commit `unknown`, changed files: unknown." in text
     assert "Libraries" not in text
     assert "nan" not in text.lower().replace("provenance", "")
+
+
+def test_card_and_page_say_how_many_samples_the_images_are(candidate, card):
+    metrics = {**candidate.metrics, "n_units": 5, "n_effective": 5.6}
+    judgement = replace(judged(candidate), candidate=replace(candidate, metrics=metrics))
+    text = model_card.render(judgement)
+    assert "The 7 test images come from 5 samples (images of one group, and near duplicates, are one)" in text
+    assert "the accuracy is as certain as on 6 independent images" in text
+    assert "no two test images" not in text
+    page = read_page(decision_page.render(judgement, REFUSED, RECORDED))[0]
+    assert "come from 5 samples and tell as much about the accuracy as 6 independent images." in page
+    alone = read_page(decision_page.render(judged(candidate), REFUSED, RECORDED))[0]
+    assert "samples" not in card + alone.replace("Groups of images and near duplicates count as one sample each", "")
 
 
 def test_many_changed_files_are_counted(candidate):

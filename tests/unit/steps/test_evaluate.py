@@ -7,6 +7,7 @@ from functools import partial
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.stats import binomtest
 
 from tests.support.evaluation_case import (
     IMAGES,
@@ -81,20 +82,38 @@ def test_predictions_hold_validation_and_test_and_nothing_of_train(run):
 def test_every_metric_has_its_interval_in_every_slice_too(run):
     _, metrics = run()
     intervals = metrics["intervals"]
-    # Wilson for 5 of 7: z^2 = 3.8415; centre (.714286 + .274390) / 1.548779 = .638359; half-width 1.96 *
-    # sqrt(.204082 / 7 + 3.8415 / 196) / 1.548779 = .279424.
     accuracy = intervals["accuracy"]
-    assert (accuracy["low"], accuracy["high"]) == pytest.approx((0.358934, 0.917782), abs=1e-5)
+    exact = binomtest(5, 7).proportion_ci(method="exact")
+    assert (accuracy["low"], accuracy["high"]) == pytest.approx((exact.low, exact.high))
     assert {name: found["method"] for name, found in intervals.items() if name in ("recall", "roc_auc", "ece")} == {
-        "recall": "wilson",
-        "roc_auc": "delong",
-        "ece": "simulation",
+        "recall": "wilson_or_exact",
+        "roc_auc": "score",
+        "ece": "test_inversion",
     }
     assert "ece_uncalibrated" in intervals
     for name, found in intervals.items():
         assert found["low"] <= metrics[name] <= found["high"], name
     mono = metrics["slices"]["type"]["mono"]
     assert mono["intervals"]["accuracy"]["low"] < mono["accuracy"] < mono["intervals"]["accuracy"]["high"]
+
+
+def test_images_of_one_sample_widen_every_interval(run):
+    # Ten samples of two images; both false alarms are in one of them. So they tell as much as about ten images.
+    greys = [*range(30, 46, 2), 150, 152, *range(200, 220, 2)]
+    images = [*IMAGES[:8], *(("test", grey, int(grey >= 200), "mono") for grey in greys)]
+    units = {grey: f"sample {number // 2}" for number, grey in enumerate(greys)}
+    evaluation, together = run("together", images, units=units, robustness=20)
+    _, alone = run("alone", images, robustness=20)
+    assert (alone["accuracy"], alone["n_units"], alone["n_effective"]) == (18 / 20, 20, 20)
+    assert (together["accuracy"], together["n_units"]) == (18 / 20, 10)
+    assert together["n_effective"] == pytest.approx(10, abs=1)
+    test = predictions.read(evaluation / predictions.PREDICTIONS).of("test")
+    assert dict(zip(test.sha256, test.unit, strict=True)) == {sha256(grey): unit for grey, unit in units.items()}
+    for one, other in ((together, alone), (together["slices"]["type"]["mono"], alone["slices"]["type"]["mono"])):
+        inner, outer = (each["intervals"]["accuracy"] for each in (other, one))
+        assert outer["low"] < inner["low"] < inner["high"] < outer["high"]
+    inner, outer = (each["robustness"]["blur"]["intervals"]["accuracy_change"] for each in (alone, together))
+    assert outer["low"] < inner["low"] < inner["high"] < outer["high"]
 
 
 def test_the_decision_holds_all_that_serving_needs(run, tmp_path):

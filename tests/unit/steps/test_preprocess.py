@@ -8,8 +8,18 @@ import sys
 import numpy as np
 import pytest
 
-from tests.support.makers import encode, file_bytes, make_folder, make_prepared, make_raw, pixels, write_labels
+from tests.support.makers import (
+    UNAUDITED,
+    encode,
+    file_bytes,
+    make_folder,
+    make_prepared,
+    make_raw,
+    pixels,
+    write_labels,
+)
 from tests.test_contract import ROOT
+from tests.unit.audit.test_near_duplicates import part as picture
 from twofold.core.artifacts import read_csv
 from twofold.core.errors import ArtifactError, DataError, ParameterError
 from twofold.data import preprocessing
@@ -145,6 +155,26 @@ def test_index_and_meta(tmp_path):
     assert set(prepared.column("width")) == {16}
     assert prepared.meta["counts"]["test"] == {"good": 2, "bad": 2}
     assert prepared.meta["fingerprint"] == RawDataset.open(raw).meta["fingerprint"]
+
+
+def test_near_duplicates_that_stay_within_the_test_share_a_unit(tmp_path):
+    (tmp_path / "images").mkdir()
+    rows = []
+    for number in range(15):
+        split, label = ("train", "validation", "test")[number % 3], ("good", "bad")[number % 2]
+        for name, image in (("", picture(number)), ("-again", picture(number)[::-1])):
+            if not name or number in (5, 6):  # of the test, and of train
+                rows.append((f"{number}{name}.png", label, split, "a" if number in (8, 11) else ""))
+                (tmp_path / "images" / rows[-1][0]).write_bytes(encode(image))
+    raw = make_raw(write_labels(tmp_path / "images", rows, "path,label,split,group"), tmp_path / "raw")
+    prepared = PreparedDataset.open(make_prepared(raw, tmp_path / "data", audit=UNAUDITED | {"leaks": "warn"}))
+    key = {image.sha256: image.key for image in RawDataset.open(raw).images}
+    shared = {}
+    for sha256, unit in zip(prepared.sha256, prepared.column("unit"), strict=True):
+        shared.setdefault(unit, set()).add(key[sha256])
+    assert len(shared.pop(None)) == 15 + 2 - 6
+    assert shared.pop("a") == {"8.png", "11.png"}
+    assert sorted(map(sorted, shared.values())) == [["5-again.png", "5.png"], ["6-again.png", "6.png"]]
 
 
 def test_the_command_warns_of_gates_that_the_test_cannot_prove(raw, tmp_path):
