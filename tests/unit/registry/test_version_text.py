@@ -53,6 +53,7 @@ def test_a_version_is_described_in_paragraphs():
         "name": "corner",
         "standing": "champion",
         "judged_against": "1",
+        "test_reuse": "candidate 2 on these test images, 1 promoted before",
         "gates": gates,
         "figures": {"accuracy": 0.5, "n": 40.0},
         "decisions": [ENTRY],
@@ -62,7 +63,7 @@ def test_a_version_is_described_in_paragraphs():
     assert version_text.format_version(version).splitlines() == [
         "version 2 of 'corner': champion",
         "",
-        "gates (compared with version 1)",
+        "gates (compared with version 1; candidate 2 on these test images, 1 promoted before)",
         "  passed          a: d",
         "  FAILED          b: e",
         "  does not apply  c: f",
@@ -82,7 +83,8 @@ def test_a_version_is_described_in_paragraphs():
         "links",
         "  run  there",
     ]
-    bare = version | {"standing": "", "judged_against": None, "gates": [], "decisions": [], "lineage": {"base": 5}}
+    nothing = {"standing": "", "judged_against": None, "test_reuse": None, "gates": [], "decisions": []}
+    bare = version | nothing | {"lineage": {"base": 5}}
     text = version_text.format_version(bare)
     for words in ("neither champion", "no champion to compare with)\n  none recorded", "decisions\n  none", "base  5"):
         assert words in text
