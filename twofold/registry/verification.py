@@ -172,23 +172,20 @@ def _find_failed_gates(store: MlflowStore, version: ModelVersion, entry: Entry) 
 def _compare_intervals(evaluation: RecordedEvaluation) -> list[str]:
     """Compare the interval of every metric with that recomputed from the logged predictions.
 
-    An interval by a method of an earlier version, which its name tells, is not recomputed.
+    Intervals of an earlier version, which the name of a method tells, cannot be recomputed.
     """
     test = evaluation.test
     recomputed = metric_intervals(test.target, test.probability, evaluation.threshold, test.unit.tolist())
     logged = evaluation.metrics.get("intervals")
     if not isinstance(logged, Mapping):
         raise RegistryError("metrics.json has no intervals")
-    earlier = {name for name, found in logged.items() if _method(found) in EARLIER_METHODS}
+    if any(isinstance(found, Mapping) and found.get("method") in EARLIER_METHODS for found in logged.values()):
+        return []
     return [
         f"{metric} is {logged.get(metric)}, the logged predictions give {interval}"
         for metric, interval in recomputed.items()
-        if metric not in earlier and not _is_close(logged.get(metric), interval)
+        if not _is_close(logged.get(metric), interval)
     ]
-
-
-def _method(found: Any) -> Any:
-    return found.get("method") if isinstance(found, Mapping) else None
 
 
 def _is_close(found: Any, interval: Mapping[str, Any]) -> bool:

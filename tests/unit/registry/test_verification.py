@@ -2,14 +2,17 @@
 
 import json
 import sqlite3
+from types import SimpleNamespace
 
 import pytest
 
-from tests.support import models_case
+from tests.support import judging_case, models_case
 from tests.support import registration_case as case
 from twofold.core.artifacts import file_sha256, read_json, write_json
 from twofold.evaluation import predictions
+from twofold.metrics.metric_intervals import metric_intervals
 from twofold.promotion.gates import Minimum
+from twofold.registry import verification
 from twofold.registry.lineage import LINEAGE
 from twofold.tracking.registry_client import SEAL
 
@@ -167,3 +170,16 @@ def test_a_version_with_contradictory_records_is_not_promoted(models, models_sto
     )
     assert (status, expected in text) == (1, True)
     assert models_case.aliases(models_store)["champion"] == 1
+
+
+def test_intervals_that_an_earlier_version_has_computed_in_another_way_are_no_difference():
+    test = judging_case.predictions([0, 1] * 20, [0.2, 0.9] * 20)
+    now = metric_intervals(test.target, test.probability, 0.5)
+    moved = now | {"accuracy": {"low": 0.8, "high": 1.0, "method": "wilson_or_exact"}}
+    earlier = {"accuracy": {"low": 0.8, "high": 1.0, "method": "wilson"}}  # and none of F1
+    found = [
+        verification._compare_intervals(SimpleNamespace(test=test, threshold=0.5, metrics={"intervals": intervals}))
+        for intervals in (now, earlier, moved)
+    ]
+    assert found[:2] == [[], []]
+    assert [line.split()[0] for line in found[2]] == ["accuracy"]
