@@ -180,7 +180,7 @@ def compiled(tmp_path_factory, request):
 
 
 def test_every_pod_of_the_pipeline_meets_the_restricted_standard(compiled):
-    assert len(compiled) == 8 + 2  # and those of `doctor --in-cluster`
+    assert len(compiled) == 9 + 2  # and those of `doctor --in-cluster`
     for name, _, spec in compiled:
         assert violations(spec) == [], name
         assert spec["containers"][0]["securityContext"]["runAsUser"] == RESOURCES.security.run_as_user
