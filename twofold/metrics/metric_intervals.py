@@ -1,8 +1,8 @@
 """The confidence interval of every metric, from targets and a model's outputs.
 
 This module alone maps each metric to its method, for one model and for two models on the same images, and says with how
-few images or groups a method does not hold. The limits are those at which `bench/studies/interval_coverage.py` found
-every interval to cover what it says.
+few images or groups a method does not hold. The limits on images are those at which the intervals that are given cover
+what they say in `bench/studies/interval_coverage.py`; that of the calibration error has not been measured there yet.
 """
 
 import math
