@@ -36,8 +36,7 @@ from twofold.metrics.confidence_intervals import Interval
 from twofold.metrics.influence import ModelOutputs
 from twofold.metrics.metric_intervals import METHODS, metric_interval
 
-DRAWS, SLOW_DRAWS = 10_000, 1_000  # for methods in closed form, and for those that simulate
-SLOW = ("ece",)
+DRAWS = 10_000
 RANKED = ("roc_auc", "average_precision", "log_loss", "brier", "ece")  # the others depend on the confusion matrix alone
 # By whether both classes are equally wide: the least coverage, and the largest share of truths below the lower bound.
 LIMITS = {True: (0.935, 0.035), False: (0.92, 0.05)}
@@ -95,13 +94,13 @@ def measure(cell: Cell, metrics: list[str], draws: int) -> list[Result]:
     for number in range(draws):
         [probability] = draw(random, [model], target)
         outputs, confusion = ModelOutputs(probability, THRESHOLD), confusion_matrix(target, probability, THRESHOLD)
-        for metric in metrics if number < SLOW_DRAWS else [metric for metric in metrics if metric not in SLOW]:
+        for metric in metrics:
             key = (metric, number if metric in RANKED else confusion)
             if key not in known:
                 known[key] = metric_interval(metric, target, outputs)
             found = known[key]
             value = true[metric]
-            if metric == "ece" and not cell.tied:
+            if metric == "ece":
                 value = true_calibration_error(model, float(target.mean()), probability)
             held = found is not None and found.low <= value <= found.high
             counts[metric] += [1, found is not None, held, found is not None and value < found.low]

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtr
 
 from twofold.metrics.calibration import BINS
 from twofold.metrics.curves import bin_numbers
@@ -83,14 +84,18 @@ def draw(
 def true_calibration_error(model: Model, share: float, probability: NDArray[np.float64]) -> float:
     """The expected calibration error if each image were positive with its true chance at its probability, (n,).
 
-    Scores must not be rounded. This, and not the error over other images, is what an interval from n images can hold:
-    the bins that images fall into are taken as given.
+    This, and not the error over other images, is what an interval from n images can hold: the bins that images fall
+    into are taken as given.
     """
     score = np.log(probability / (1 - probability)) + model.separation / 2
-    positive = share * np.exp(-(((score - model.separation) / model.ratio) ** 2) / 2) / model.ratio
-    chance = positive / (positive + (1 - share) * np.exp(-(score**2) / 2))
-    gaps = np.bincount(bin_numbers(probability, BINS), weights=probability - chance, minlength=BINS)
-    return float(np.abs(gaps).sum() / len(probability))
+    # The mass between a rounded score and the next one; of scores that are not rounded, between close neighbours.
+    low, width = (np.rint(score / model.step) * model.step, model.step) if model.step else (score, 1e-6)
+    positive, negative = (
+        part * np.diff(ndtr((np.stack([low, low + width]) - mean) / deviation), axis=0)[0]
+        for part, mean, deviation in ((share, model.separation, model.ratio), (1 - share, 0.0, 1.0))
+    )
+    gaps = probability - positive / (positive + negative)
+    return float(np.abs(np.bincount(bin_numbers(probability, BINS), weights=gaps, minlength=BINS)).sum() / len(gaps))
 
 
 def true_metrics(model: Model, share: float) -> dict[str, float]:

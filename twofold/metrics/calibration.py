@@ -7,26 +7,26 @@ calibrated probabilities using Bayesian binning"), and not that of the likelier 
 served, and the threshold need not be 0.5.
 
 A bootstrap interval of the ECE nearly always misses the true value of a well calibrated model: on few images the ECE
-is above 0 by chance, and resampling adds that chance a second time. So the test is simulated under true shares of
-positive images from the model's probabilities to the observed shares and beyond; the interval holds the ECEs of those
-settings under which the measured ECE is not unusual. It holds 0 exactly if the measured ECE may be chance alone.
+is above 0 by chance, and resampling adds that chance a second time. So true shares of positive images are supposed,
+from the model's probabilities to the observed shares and beyond, under which the gap of a bin is a normal variable. The
+interval holds the ECEs of those settings under which the measured ECE is not unusual; it holds 0 exactly if the
+measured ECE may be chance alone.
 """
 
-from collections.abc import Callable
+import math
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from twofold.metrics.confidence_intervals import LEVEL, ROUNDING, Interval
+from twofold.metrics.confidence_intervals import LEVEL, Interval, quantile
 from twofold.metrics.curves import bin_numbers, checked_arrays
 
 BINS = 15
-METHOD, PAIRED = "test_inversion", "mover"  # of one model's interval, and of the difference of two
-_SIMULATIONS = 1000  # of the test at each setting
-_SEED = 20170806
-_MAX_SETTING = 8.0  # 0: the true shares are the model's probabilities; 1: about the observed shares
-_BISECTIONS = 16
+METHOD, PAIRED = "binned_score", "mover"  # of one model's interval, and of the difference of two
+# 0: the true shares are the model's probabilities; 1: about the observed shares. The steps are smaller near 0.
+_SETTINGS = 8 * np.linspace(0, 1, 401) ** 2
+_ROUNDING = 1e-4  # of a deviation
 
 
 class Reliability(NamedTuple):
@@ -69,40 +69,33 @@ def expected_calibration_error(target: ArrayLike, probability: ArrayLike) -> flo
 def ece_interval(target: ArrayLike, probability: ArrayLike, level: float = LEVEL, inflation: float = 1.0) -> Interval:
     """The interval of the ECE, which always holds the measured one; `inflation` is of the variance by groups."""
     bins = reliability_bins(target, probability)
-    total, n = bins.probability * bins.n, int(bins.n.sum())
-    measured = float(np.abs(total - bins.positive).sum() / n)
-    effective = np.maximum(np.rint(bins.n / inflation), 1).astype(np.int64)  # images of each bin
-    # Half an image is added to either class: a bin of three positive images does not prove a share of 1.
-    half = 0.5 / (effective + 1)
-    gap = bins.share + half * (1 - 2 * bins.share) - bins.probability
+    weight, effective = bins.n / bins.n.sum(), bins.n / inflation
+    measured = float((weight * np.abs(bins.share - bins.probability)).sum())
+    # An image of either class is added (Laplace): a bin of three positive images does not prove a share of 1.
+    share = (bins.share * effective + 1) / (effective + 2)
+    gap, error = share - bins.probability, np.sqrt(share * (1 - share) / effective)
     # Nor does a bin without a gap prove that its true share is the probability.
-    gap = np.where(np.abs(gap) < half, np.copysign(half, 0.5 - bins.probability), gap)
-
-    def true_shares(setting: float) -> NDArray[np.float64]:
-        return np.clip(bins.probability + setting * gap, 0, 1)
-
-    def simulated_ece(setting: float, quantile: float) -> float:
-        share = true_shares(setting)
-        drawn = np.random.default_rng(_SEED).binomial(effective, share, (_SIMULATIONS, len(bins.n)))
-        positive = bins.n * (drawn / effective)
-        return float(np.quantile(np.abs(total - positive).sum(axis=1) / n, quantile))
-
-    def true_ece(setting: float) -> float:
-        return float(np.abs(total - bins.n * true_shares(setting)).sum() / n)
-
-    tail = (1 - level) / 2
-    # Simulations that equal the measured ECE are no evidence against a setting, at either end.
-    low = _lowest_setting(lambda setting: simulated_ece(setting, 1 - tail) > measured - ROUNDING, 1.0)
-    high = _lowest_setting(lambda setting: simulated_ece(setting, tail) > measured + ROUNDING, _MAX_SETTING)
-    return Interval(min(true_ece(low), measured), max(true_ece(high), measured))
+    gap = np.where(np.abs(gap) < error, np.copysign(error, gap), gap)
+    true = np.clip(bins.probability + _SETTINGS[:, None] * gap, 0, 1)  # a row for each setting
+    deviation = np.sqrt(true * (1 - true) / effective) + _ROUNDING
+    mean, variance = _folded_normal(true - bins.probability, deviation)
+    usual, reach = mean @ weight, quantile(level) * np.sqrt(variance @ weight**2)
+    # Not rejected with half an image more or less, as in a correction for continuity; and the neighbours of those, so
+    # that the steps between settings do not narrow the interval.
+    slack = inflation / (2 * bins.n.sum()) + _ROUNDING
+    first = max(int(np.argmax(usual + reach >= measured - slack)) - 1, 0)
+    last = len(true) - max(int(np.argmax((usual - reach <= measured + slack)[::-1])), 1)
+    low, high = np.abs(true[[first, last]] - bins.probability) @ weight
+    return Interval(min(float(low), measured), max(float(high), measured))
 
 
-def _lowest_setting(holds: Callable[[float], bool], most: float) -> float:
-    """The lowest setting in 0..most from which the condition holds; `most` if it never does."""
-    if holds(0.0):
-        return 0.0
-    low, high = 0.0, most
-    for _ in range(_BISECTIONS):
-        middle = (low + high) / 2
-        low, high = (low, middle) if holds(middle) else (middle, high)
-    return high
+def _folded_normal(
+    mean: NDArray[np.float64], deviation: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The mean and the variance of the absolute value of normal variables."""
+    from scipy.special import erf
+
+    ratio = mean / deviation
+    density = math.sqrt(2 / math.pi) * np.exp(-np.square(ratio) / 2)
+    folded = deviation * density + mean * erf(ratio / math.sqrt(2))
+    return folded, np.square(mean) + np.square(deviation) - np.square(folded)

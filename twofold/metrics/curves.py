@@ -50,7 +50,7 @@ def checked_arrays(target: ArrayLike, probability: ArrayLike) -> tuple[NDArray[n
         raise DataError(
             f"targets {targets.shape} and probabilities {probabilities.shape}: must be two lists of one length, >= 1"
         )
-    if unknown := sorted({value.item() for value in targets if value not in (0, 1)}):
+    if unknown := sorted({value.item() for value in targets[(targets != 0) & (targets != 1)]}):
         raise DataError(f"targets: found {unknown[:5]}; allowed are 0 (negative) and 1 (positive)")
     invalid = np.flatnonzero(~((probabilities >= 0) & (probabilities <= 1)))
     if len(invalid):

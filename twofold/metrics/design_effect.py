@@ -31,7 +31,7 @@ class Groups(NamedTuple):
 
     def count(self, counted: NDArray[np.bool_]) -> int:
         """The number of groups with an image that counts."""
-        return len(np.unique(self.number[counted]))
+        return int(np.count_nonzero(np.bincount(self.number[counted])))
 
 
 def sampling_units(names: Sequence[object]) -> Groups:

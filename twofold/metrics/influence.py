@@ -84,18 +84,22 @@ def hits_and_counted(
 
 
 def _of_roc_auc(positive: NDArray[np.bool_], probability: NDArray[np.float64]) -> Influence:
-    """DeLong, DeLong and Clarke-Pearson (1988), by the midranks of Sun and Xu (2014)."""
-    from scipy.stats import rankdata
-
+    """DeLong, DeLong and Clarke-Pearson (1988)."""
     m, n = int(positive.sum()), int((~positive).sum())
-    ranks = rankdata(probability)
-    above = (ranks[positive] - rankdata(probability[positive])) / n  # share of negative images below each positive one
-    below = 1 - (ranks[~positive] - rankdata(probability[~positive])) / m
+    above = _share_below(probability[positive], probability[~positive])
+    below = 1 - _share_below(probability[~positive], probability[positive])
     area = above.mean()
     images = np.empty(len(probability))
     images[positive] = (above - area) / np.sqrt(m * max(m - 1, 1))
     images[~positive] = (below - area) / np.sqrt(n * max(n - 1, 1))
     return Influence(float(area), images, np.ones_like(positive), 1 / min(m, n))
+
+
+def _share_below(values: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The share of the others that lie below each value; those that equal it count half."""
+    ordered = np.sort(others)
+    below, up_to = (np.searchsorted(ordered, values, side=side) for side in ("left", "right"))
+    return np.asarray((below + up_to) / (2 * len(others)))
 
 
 def _of_average_precision(positive: NDArray[np.bool_], probability: NDArray[np.float64]) -> Influence:

@@ -2,7 +2,7 @@
 
 This module alone maps each metric to its method, for one model and for two models on the same images, and says with how
 few images or groups a method does not hold. The limits on images are those at which the intervals that are given cover
-what they say in `bench/studies/interval_coverage.py`; that of the calibration error has not been measured there yet.
+what they say in `bench/studies/interval_coverage.py`.
 """
 
 import math

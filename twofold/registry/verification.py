@@ -24,7 +24,8 @@ from twofold.serving.sealed_model import ARCHITECTURE, DECISION, open_sealed
 from twofold.tracking.registry_client import SEAL, ModelVersion
 from twofold.tracking.store import MlflowStore, flatten
 
-EARLIER_METHODS = ("wilson", "delong", "bca", "simulation")  # of intervals that earlier versions have recorded
+# Of intervals in the records of earlier versions.
+EARLIER_METHODS = ("wilson", "delong", "bca", "simulation", "test_inversion")
 # All texts of checks are part of the `--json` output, which stays the same across versions.
 SAME, DIFFERS, UNCHECKED = "as recorded", "DIFFERS", "not checked"
 

@@ -19,7 +19,7 @@ _METHOD_NAMES = {
     "score": "score",
     "logit": "logit",
     "log": "logarithm",
-    "test_inversion": "simulation",
+    "binned_score": "score interval over the bins",
 }
 
 

@@ -41,8 +41,8 @@ ARITHMETIC = {
     "bfloat16": "16-bit floating point (bfloat16), the last dense layers in 32 bits; the same when serving",
 }
 METHODS = (
-    "95 %: Wilson, or Clopper-Pearson below 40 hits or misses, for rates and F1; a score interval for ROC-AUC; by the "
-    "logit for average precision, by the logarithm for log loss and Brier score; simulation for the calibration error. "
+    "95 %: Wilson, or Clopper-Pearson below 40 hits or misses, for rates and F1; a score interval for ROC-AUC and the "
+    "calibration error; by the logit for average precision, by the logarithm for log loss and Brier score. "
     "Groups of images and near duplicates count as one sample each"
 )
 EXPLAINED = {

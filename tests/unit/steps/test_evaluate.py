@@ -88,7 +88,7 @@ def test_every_metric_has_its_interval_in_every_slice_too(run):
     assert {name: found["method"] for name, found in intervals.items() if name in ("recall", "roc_auc", "ece")} == {
         "recall": "wilson_or_exact",
         "roc_auc": "score",
-        "ece": "test_inversion",
+        "ece": "binned_score",
     }
     assert "ece_uncalibrated" in intervals
     for name, found in intervals.items():
