@@ -71,22 +71,34 @@ def count_split_groups(images: Sequence[ImageRecord], splits: Sequence[str]) -> 
     return sum(len(found) > 1 for found in splits_of.values())
 
 
-def check_splits(labels: Sequence[str], splits: Sequence[str], classes: Sequence[str]) -> dict[str, dict[str, int]]:
+def check_splits(
+    images: Sequence[ImageRecord], splits: Sequence[str], classes: Sequence[str]
+) -> dict[str, dict[str, int]]:
     """The number of images, {split: {class: count}}.
 
     Raises:
         DataError: a split lacks a class.
     """
-    pairs = list(zip(splits, labels, strict=True))
+    pairs = list(zip(splits, (image.label for image in images), strict=True))
     counts = {split: {label: pairs.count((split, label)) for label in classes} for split in SPLITS}
-    if any(0 in row.values() for row in counts.values()):
+    lacking = [split for split, row in counts.items() if 0 in row.values()]
+    if lacking:
         rows = {split: ", ".join(f"{count} {label}" for label, count in row.items()) for split, row in counts.items()}
         table = "; ".join(f"{split}: {row}" for split, row in rows.items())
-        raise DataError(
-            f"every split needs both classes, found {table}; add images, raise preprocess.test_fraction or "
-            "preprocess.validation_fraction, or give a split column in labels.csv"
-        )
+        raise DataError(f"every split needs both classes, found {table}; {_advise(images, lacking, classes)}")
     return counts
+
+
+def _advise(images: Sequence[ImageRecord], lacking: Sequence[str], classes: Sequence[str]) -> str:
+    if any(image.split for image in images):
+        return f"the splits are given, by folders or a split column; put both classes into {' and '.join(lacking)}"
+    units = {name: {i.group or i.sha256 for i in images if i.label == name} for name in classes}
+    few = min(classes, key=lambda name: len(units[name]))
+    if len(units[few]) < len(SPLITS):
+        what = "groups, which are never divided between splits" if any(image.group for image in images) else "images"
+        return f"{few} has {len(units[few])} {what}; at least {len(SPLITS)} are needed"
+    shares = [f"raise preprocess.{split}_fraction" for split in (TEST, VALIDATION) if split in lacking]
+    return f"add images, {' and '.join(shares) or 'lower both fractions'}, or give a split column in labels.csv"
 
 
 def _draw_split(image: ImageRecord, test: float, validation: float, salt: str) -> str:

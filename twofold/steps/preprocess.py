@@ -55,9 +55,9 @@ class Preprocess(Section):
         description="How other images become square: squash (changes the proportions), crop (largest central square), "
         "pad (black borders)"
     )
-    test_fraction: Fraction = Field(description="Expected share of the test split, 0 to 1; unused with a split column")
+    test_fraction: Fraction = Field(description="Expected share of the test split, 0 to 1; unused with given splits")
     validation_fraction: Fraction = Field(
-        description="Expected share of the validation split, of all images, 0 to 1; unused with a split column"
+        description="Expected share of the validation split, of all images, 0 to 1; unused with given splits"
     )
     split_salt: Text = Field(description="Any text; another text draws other splits")
     audit: Audit = Field(description="Checks of the splits, each with its policy")
@@ -92,7 +92,7 @@ def preprocess(params: Preprocess, raw: Path, *, data: Path, metrics: Path, audi
     left_out |= groups.left_out
     kept = [row for row in kept if row not in left_out]
     images, splits = [images[row] for row in kept], [splits[row] for row in kept]
-    check_splits([image.label for image in images], splits, classes)
+    check_splits(images, splits, classes)
     policies = {params.audit.leaks, params.audit.label_conflicts, params.audit.near_duplicates}
     with publish(data) as draft:
         locations, shapes, measured = write_parts(
@@ -123,7 +123,7 @@ def preprocess(params: Preprocess, raw: Path, *, data: Path, metrics: Path, audi
             audit, "preprocess", checks, fingerprint=source.meta["fingerprint"], statistics=summary, pixels=show
         )
         enforce_policies("preprocess", checks, audit / PAGE)
-        counts = check_splits([image.label for image in images], splits, classes)
+        counts = check_splits(images, splits, classes)
         write_csv(draft / LEFT_OUT, ExcludedImage._fields, excluded)
         write_index(draft, images, splits, locations, measured, units, source.meta)
         write_meta(draft, KIND, VERSION, **_meta(params, source, counts, shapes, measured))

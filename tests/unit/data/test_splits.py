@@ -88,7 +88,41 @@ def test_of_duplicates_within_a_split_one_stays_whatever_the_order():
 
 
 def test_every_split_needs_both_classes():
-    labels, splits = ["bad", "good"] * 3, ["train", "train", "validation", "validation", "test", "test"]
-    assert check_splits(labels, splits, ["good", "bad"])["test"] == {"good": 1, "bad": 1}
-    with pytest.raises(DataError, match=r"validation: 1 good, 1 bad; test: 1 good, 0 bad.*test_fraction"):
-        check_splits(["bad", "good", "bad", "good", "good"], splits[:5], ["good", "bad"])
+    splits = ["train", "train", "validation", "validation", "test", "test"]
+    assert check_splits(labelled("bgbgbg"), splits, ["good", "bad"])["test"] == {"good": 1, "bad": 1}
+    with pytest.raises(DataError, match=r"validation: 1 good, 1 bad; test: 1 good, 0 bad; .*"):
+        check_splits(labelled("bgbgg"), splits[:5], ["good", "bad"])
+
+
+def labelled(letters, **changes):
+    names = {"b": "bad", "g": "good"}
+    return [image_record(number, label=names[one], **changes) for number, one in enumerate(letters)]
+
+
+HINTS = {
+    "no image of a class in test": (labelled("bgbgbgg"), "tvtvvvt", "add images, raise preprocess.test_fraction, or"),
+    "none of either class outside train": (
+        labelled("bgbgbg"),
+        "tttttt",
+        "raise preprocess.test_fraction and raise preprocess.validation_fraction, or",
+    ),
+    "none in train": (labelled("bgbgbg"), "vvvsss", "add images, lower both fractions, or give a split column"),
+    "one group": (labelled("bgbgbg", group="g"), "tttttt", "1 groups, which are never divided .*at least 3 are needed"),
+    "a group for each class": (
+        [image._replace(group=image.label) for image in labelled("bgbgbg")],
+        "tsttss",
+        "1 groups, which are never divided between splits; at least 3 are needed",
+    ),
+    "two images of a class": (labelled("bbgggg"), "ttvvss", "bad has 2 images; at least 3 are needed"),
+    "given splits": (labelled("bgbg", split="train"), "ttvv", "splits are given.*put both classes into test"),
+    "given splits without train": (labelled("bgbgg", split="test"), "vvssv", "put both classes into train"),
+}
+
+
+@pytest.mark.parametrize("name", HINTS)
+def test_the_hint_for_a_split_without_a_class_can_help(name):
+    images, letters, hint = HINTS[name]
+    splits = [{"t": "train", "v": "validation", "s": "test"}[letter] for letter in letters]
+    with pytest.raises(DataError, match=hint) as caught:
+        check_splits(images, splits, ["good", "bad"])
+    assert ("raise" in str(caught.value)) == ("raise" in hint)
