@@ -152,10 +152,15 @@ def write_index(
 def image_sources(images: Sequence[ImageRecord]) -> list[str | None]:
     """The source of each image by its key: the first folder in which the keys differ, or None.
 
-    Folders named after the image's class are ignored. `bad/line 1/a.png`, `good/line 2/b.png` and `good/c.png` have the
-    sources "line 1", "line 2" and None.
+    Folders named after the image's class or given split are ignored. `bad/line 1/a.png`, `good/line 2/b.png` and
+    `good/c.png` have the sources "line 1", "line 2" and None.
     """
-    folders = [[part for part in PurePosixPath(i.key).parent.parts if part != i.label] for i in images]
+    # The names that people give to a folder of a split: train, training, val, valid, validation, test, testing.
+    own = [[i.split, i.split[:3], i.split[:5], f"{i.split}ing"] if i.split else [] for i in images]
+    folders = [
+        [part for part in PurePosixPath(i.key).parent.parts if part != i.label and part.casefold() not in names]
+        for i, names in zip(images, own, strict=True)
+    ]
     shared = 0
     while len({tuple(parts[: shared + 1]) for parts in folders}) == 1 and shared < len(folders[0]):
         shared += 1

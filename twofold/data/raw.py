@@ -69,7 +69,7 @@ class Duplicate(NamedTuple):
 
 
 class QuarantinedFile(NamedTuple):
-    """A row of `quarantine.csv`; `kind`: `refused`, `ignored` (not an image), or `audit` (excluded by a policy)."""
+    """A row of `quarantine.csv`; `kind`: `refused`, `ignored` (not offered), or `audit` (excluded by a policy)."""
 
     key: str
     label: str

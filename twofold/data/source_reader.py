@@ -10,14 +10,18 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import NamedTuple
 
+from twofold.core.progress import say
 from twofold.data.decode_cache import DecodedFile, cached, decode_cached
 from twofold.data.decoding import Limits
 from twofold.data.process_pool import batch_files, map_in_order, worker_count
-from twofold.sources.base import Entry, FetchedFile, FileRequest, Source
+from twofold.sources.base import Entry, FetchedFile, FileRequest, IgnoredFile, Source
+from twofold.sources.labels import LABELS, OUTSIDE
+from twofold.sources.layout_hints import is_near_table
 from twofold.sources.local_folder import FolderSource
 
 _TASK_FILES = 32
 _THREADS = 4  # that look up cached files; the interpreter keeps no more of them busy
+_TEXT_BYTES = 1 << 20  # more than a README has
 _UNVERIFIED = "its store keeps no checksum; ingest.require_checksum asks for one"
 
 
@@ -58,6 +62,20 @@ def read_files(source: Source, entries: Iterable[Entry], limits: Limits, strict:
     for batch in map_in_order(read, _uncached_tasks(tasks, look_up, known), count, _split_by_file):
         fresh = iter(batch)
         yield from (file or next(fresh) for file in known.popleft())
+
+
+def set_texts_aside(source: Source, ignored: Iterable[IgnoredFile]) -> list[IgnoredFile]:
+    """The files that are not offered; outside every class folder, a text (a README, a licence) no longer counts."""
+    found = []
+    for item in ignored:
+        if item.reason == OUTSIDE:
+            (file,) = source.fetch([source.request(item.key)], _TEXT_BYTES)
+            if file.data and not file.reason and b"\0" not in file.data:  # every format of images has zeros
+                item = item._replace(reason=f"a text {OUTSIDE}", counts=False)
+                if is_near_table(item.key):
+                    say(f"ingest: warning: {item.key} is not read; a table of labels must be called {LABELS}")
+        found.append(item)
+    return found
 
 
 def _uncached_tasks(

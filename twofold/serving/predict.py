@@ -2,7 +2,8 @@
 
 Reads a model and paths: files, folders, globs, `s3://bucket/prefix` (also with `*`, `?` and `[…]`), `dvc+…`. Writes one
 row per file, as JSON lines or CSV, in the order of the paths: path, label, probability (of the positive class),
-threshold, version, error. A file that the model does not accept gets a row with the error and no prediction.
+threshold, version, error. A file that the model does not accept gets a row with the error and no prediction; only
+systems' and editors' own files in a folder have no row.
 """
 
 import csv
@@ -23,7 +24,8 @@ from twofold.core.errors import DataError, SourceError
 from twofold.core.progress import say, track
 from twofold.serving.image_loader import ImageFile, load_images
 from twofold.serving.model_resolver import ResolvedModel, prepare_inference, resolve_model
-from twofold.sources.labels import EXTENSIONS, printable
+from twofold.sources.labels import is_hidden, printable
+from twofold.sources.layout_hints import HIDDEN
 from twofold.sources.local_folder import FolderSource
 from twofold.sources.unlabelled import list_unlabelled
 
@@ -51,7 +53,7 @@ def predict(model: str, paths: Sequence[str], *, name: Callable[[], str], to: Pa
 
     Args:
         model, name: see `resolve_model`.
-        paths: of the images; a file named by itself may have any extension.
+        paths: of the images, whose names may have any extension.
         to: the file to write; None is standard output, row by row.
         as_csv: CSV with a header instead of a JSON object per line.
 
@@ -101,7 +103,7 @@ def find_files(paths: Sequence[str]) -> list[ImageFile]:
         is_remote = path.startswith("dvc+") or re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", path)
         matches = _find_remote(path) if is_remote else _find_local(path)
         if not matches:
-            raise DataError(f"{path}: no image found ({', '.join(EXTENSIONS)})")
+            raise DataError(f"{path}: no image found")
         files += matches
     return files
 
@@ -118,7 +120,7 @@ def _find_local(path: str) -> list[ImageFile]:
         if os.path.isdir(match):  # noqa: PTH112
             # `parts/**` matches every folder below and also the files in it.
             files += [] if "**" in path else _list_folder(match)
-        elif match.lower().endswith(EXTENSIONS):
+        elif not is_hidden(Path(match).name):
             files.append(_local_file(match))
     return files
 
@@ -139,7 +141,7 @@ def _list_folder(address: str) -> list[ImageFile]:
     found, name = list_unlabelled(address), address.rstrip("/") or "/"
     keys = [(key, "") for key, _ in found.images] + found.refused
     if found.ignored:
-        say(f"predict: {name}: ignored {found.ignored} other files")
+        say(f"predict: {name}: left aside {found.ignored} files and folders ({HIDDEN})")
     files = [ImageFile(printable(f"{name}/{key}"), found.source, key, reason) for key, reason in keys]
     return sorted(files, key=lambda file: file.name)
 
@@ -147,9 +149,13 @@ def _list_folder(address: str) -> list[ImageFile]:
 def _find_remote(address: str) -> list[ImageFile]:
     """List the files below a prefix; in S3 also those that match a pattern, or one object."""
     bucket, _, key = address.removeprefix("s3://").partition("/")
-    is_pattern = has_magic(key)
-    if not address.startswith("s3://") or not (is_pattern or key.lower().endswith(EXTENSIONS)):
-        return _list_folder(address)
+    is_pattern = address.startswith("s3://") and has_magic(key)
+    try:
+        if not is_pattern:
+            return _list_folder(address)
+    except SourceError as error:
+        if not address.startswith("s3://") or not key or error.transient:
+            raise  # otherwise it may be one object
     prefix = (re.split(r"[*?[]", key, maxsplit=1)[0] if is_pattern else key).rpartition("/")[0]
     try:
         files = _list_folder(f"s3://{bucket}/{prefix}".rstrip("/"))

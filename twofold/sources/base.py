@@ -31,11 +31,15 @@ class IgnoredFile(NamedTuple):
 
 
 class Listing(NamedTuple):
-    """The content of a source: `entries` and `ignored` sorted by key, the names of the slice columns sorted."""
+    """The content of a source: `entries` and `ignored` sorted by key, the names of the slice columns sorted.
+
+    `hidden`: systems' and editors' own files and folders, sorted; they are in no version of the source.
+    """
 
     entries: list[Entry]
     ignored: list[IgnoredFile]
     slices: tuple[str, ...]
+    hidden: Sequence[str] = ()
 
 
 class FileRequest(NamedTuple):

@@ -6,15 +6,40 @@ The bytes are verified against the MD5. A corrupted transfer is tried again a fe
 import hashlib
 import io
 import os
+import re
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from botocore.exceptions import NoCredentialsError, PartialCredentialsError
 
-from twofold.core.errors import SourceError, first_line
+from twofold.core.errors import DataError, SourceError, first_line
 from twofold.sources.base import CorruptionError, FetchedFile, retry_corrupted
 
+_OBJECT = r"(/files/md5)?/[0-9a-f]{2}/[0-9a-f]{30}"  # below a cache; DVC 2 had no folder for each kind of hash
 CONNECT_TIMEOUT, READ_TIMEOUT = 10, 30  # seconds, of remotes in S3
 _connections: dict[tuple[int, str, str], Any] = {}
+
+
+def cached_objects(source: Path) -> re.Pattern[str]:
+    """Return the pattern of an object's path in a DVC cache of the user or of the project in the working directory.
+
+    A configuration inside the source is not read: hostile images could bring one that names any folder.
+
+    Raises:
+        DataError: a configuration cannot be read.
+    """
+    from dvc.config import Config
+    from dvc.exceptions import DvcException
+
+    here = Path.cwd()
+    folders = [folder / ".dvc" for folder in (here, *here.parents)]
+    projects = [path for path in folders if path.is_dir() and not path.resolve().is_relative_to(source)][:1]
+    try:
+        caches = [Config(path).get("cache", {}).get("dir") or path / "cache" for path in projects]
+        caches.append(Config().get("cache", {}).get("dir"))
+    except DvcException as error:
+        raise DataError(f"a symbolic link that leaves the folder; DVC: {first_line(error)}") from None
+    return re.compile("|".join(re.escape(Path(cache).resolve().as_posix()) + _OBJECT for cache in caches if cache))
 
 
 class DvcObjectStore(NamedTuple):

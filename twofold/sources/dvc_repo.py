@@ -29,13 +29,12 @@ from twofold.core.errors import DataError, SourceError, first_line, is_transient
 from twofold.core.progress import say
 from twofold.sources.base import FetchedFile, FileRequest, IgnoredFile, Listing
 from twofold.sources.dvc_objects import DvcObjectStore
-from twofold.sources.labels import LABELS, LARGEST_TABLE, is_hidden, list_labelled, refuse_name
+from twofold.sources.labels import LABELS, LARGEST_TABLE, list_labelled, refuse_name
 
 THREADS = 8  # concurrent reads in each worker: waiting for a response takes far longer than its bytes
 _GIT = "git"  # the store of the files that Git tracks; the others are numbered
 _FORM = "dvc+<git url or path>@<revision>:<path in it>"
 _UPSTREAM_CACHE = "auto-generated-upstream"  # DVC's name for the cache of a local repository without a remote
-_DVC_FILES = ("dvc.yaml", "dvc.lock")
 _WRONG_NAME = "the name is not printable UTF-8; rename it"
 
 
@@ -79,7 +78,7 @@ class DvcSource:
         for request in self._list_files():
             if not request.key.isprintable():
                 ignored.append(refuse_name(request.key, _WRONG_NAME))
-            elif not any(is_hidden(part) for part in request.key.split("/")):
+            else:
                 self._objects[request.key] = request
         if not self._objects and not ignored:
             raise SourceError(f"{self.name}: no file found there, neither in Git nor in DVC")
@@ -136,9 +135,7 @@ class DvcSource:
 
     def _list_git(self, repo: Any) -> Iterator[FileRequest]:
         for path in map(_relative_path, repo.fs.find("/")):
-            name = PurePosixPath(path).name
-            if name not in _DVC_FILES and not name.endswith(".dvc"):
-                yield from self._request(path, f"{_GIT}:{self._commit}:{path}")
+            yield from self._request(path, f"{_GIT}:{self._commit}:{path}")
 
     def _list_output(self, repo: Any, out: Any) -> Iterator[FileRequest]:
         """Yield the requests for one DVC output: a file, or a folder with its manifest."""

@@ -6,12 +6,19 @@ The input is the keys of the files, with slashes, and the bytes of `labels.csv` 
 - With a `labels.csv` (UTF-8, comma-separated, a header): columns `path` (relative to the file itself) and `label`;
   optional `group` (images that must stay in one split: a patient, a module) and `split` (train, validation, test; in
   every row or in none); every other column is a slice, for which results are reported separately. Empty means none.
-- Without: every file below `<class>/`, at any depth, with an accepted extension in upper or lower case.
+- Without: every file below `<class>/`, at any depth. If all folders are named like splits (`train`, `val`, `test`…) and
+  hold the same class folders, every file below `<split>/<class>/`, in that split.
+
+Only its content decides whether a file is an image, so a listing offers files of any name; systems' and editors' own
+files (`is_hidden`) are the exception.
 """
 
 import csv
+import functools
 import io
-from collections.abc import Callable, Collection, Sequence
+import re
+import unicodedata
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 
 from twofold.core.errors import DataError, listed
@@ -19,18 +26,39 @@ from twofold.sources.base import Entry, FetchedFile, IgnoredFile, Listing
 
 LABELS = "labels.csv"
 LARGEST_TABLE = 1 << 28  # bytes
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 SPLITS = ("train", "validation", "test")
-# Images that their owner would miss, unlike other files beside the images (notes, sidecars).
-_OTHER_IMAGES = (".gif", ".heic", ".heif", ".avif", ".jp2", ".jxl", ".dcm", ".dng", ".cr2", ".nef", ".arw", ".svg")
-# Reasons why an image is not offered to a step that needs labels.
-OUTSIDE, UNNAMED = "an image outside every class folder", f"not named in {LABELS}"
+# The names that people give to splits, in any case.
+SPLIT_NAMES = {name: name for name in SPLITS} | {"training": "train", "testing": "test"}
+SPLIT_NAMES |= dict.fromkeys(("val", "valid"), "validation")
+# Files and folders that systems, editors and DVC create beside images, in any case.
+_HIDDEN = {"__macosx", "__pycache__", "@eadir", "$recycle.bin", "system volume information", "lost+found", "icon\r"}
+_HIDDEN |= {"thumbs.db", "ehthumbs.db", "desktop.ini", "dvc.yaml", "dvc.lock"}
+# Reasons why a file is not offered to a step that needs labels.
+OUTSIDE, UNNAMED = "outside every class folder", f"not named in {LABELS}"
 _PROBLEMS_SHOWN = 10
 
 
 def is_hidden(name: str) -> bool:
-    """Return whether files and folders of this name are skipped without being reported."""
-    return name.startswith(".") or name == "__MACOSX"
+    """Return whether files and folders of this name are a system's or an editor's own, and are not offered."""
+    return name.startswith((".", "~$")) or name.endswith(("~", ".dvc")) or name.casefold() in _HIDDEN
+
+
+def hidden_path(key: str) -> str:
+    """Return the path of the first hidden file or folder on the way to a key, or nothing."""
+    parts = key.split("/")
+    return next(("/".join(parts[: n + 1]) for n, part in enumerate(parts) if is_hidden(part)), "")
+
+
+def plain_names(names: Iterable[str]) -> dict[str, str]:
+    """Return the names by what is left of them without case, accents' spellings, backslashes and extensions."""
+    plain = {unicodedata.normalize("NFC", name.replace("\\", "/")).casefold(): name for name in names}
+    return {key.rpartition(".")[0]: name for key, name in plain.items() if "." in key} | plain
+
+
+def did_you_mean(name: str, near: Mapping[str, str]) -> str:
+    """Return the part of an error that names the one of `plain_names` which is nearly this name, or nothing."""
+    found = next((near[key] for key in reversed(plain_names([name])) if key in near), name)
+    return "" if found == name else f"; did you mean {found!r}?"
 
 
 def printable(name: str) -> str:
@@ -55,7 +83,7 @@ def list_labelled(
 
     Args:
         name: the source's name, for errors.
-        keys: of the files in the source.
+        keys: of the files in the source; hidden ones are left aside.
         ignored: files that are not offered in any case.
         read_table: reads `labels.csv`, at most the given number of bytes and one more.
         problem_of: returns why a key must not be read, or None.
@@ -63,26 +91,39 @@ def list_labelled(
     Raises:
         DataError: the table is too large or has wrong rows, each named by its line.
     """
-    files = [key for key in keys if key != LABELS]
+    aside = {key: path for key in keys if (path := hidden_path(key))}
+    hidden = sorted({printable(path) for path in aside.values()})
+    files = [key for key in keys if key != LABELS and key not in aside]
     if LABELS not in keys:
-        return _label_by_folder(files, ignored)
+        return _label_by_folder(files, ignored)._replace(hidden=hidden)
     table = f"{name}/{LABELS}"
     content = read_table(LARGEST_TABLE)
     if content.reason or len(content.data) > LARGEST_TABLE:
         raise DataError(f"{table}: {content.reason or f'more than {LARGEST_TABLE} bytes'}")
-    return _label_by_table(table, content.data, files, ignored, problem_of)
+    return _label_by_table(table, content.data, files, ignored, problem_of)._replace(hidden=hidden)
+
+
+def split_folders(keys: Iterable[str]) -> dict[str, list[str]]:
+    """Return the class folders in each folder at the top; nothing unless all of these are named like splits."""
+    found: dict[str, set[str]] = {}
+    for key in keys:
+        top, *below = key.split("/")
+        if below:
+            found.setdefault(top, set()).update(below[:-1][:1])
+    splits = {SPLIT_NAMES.get(top.casefold()) for top in found}
+    return {} if None in splits or len(splits) < 2 else {top: sorted(found[top]) for top in sorted(found)}
 
 
 def _label_by_folder(files: Sequence[str], ignored: Sequence[IgnoredFile]) -> Listing:
     entries: list[Entry] = []
     others = list(ignored)
+    classes = [*split_folders(files).values()]
+    depth = 1 if classes and classes[0] and all(names == classes[0] for names in classes) else 0
     for key in files:
-        label = key.partition("/")[0] if "/" in key else ""
-        if not _is_image(key):
-            reason = f"the extension is not one of {', '.join(EXTENSIONS)}"
-            others.append(IgnoredFile(key, label, reason, _is_image(key, _OTHER_IMAGES)))
-        elif label:
-            entries.append(Entry(key, label, None, None, ()))
+        folders = key.split("/")[:-1]
+        if len(folders) > depth:
+            split = SPLIT_NAMES[folders[0].casefold()] if depth else None
+            entries.append(Entry(key, folders[depth], None, split, ()))
         else:
             others.append(IgnoredFile(key, "", OUTSIDE, True))
     return Listing(sorted(entries), sorted(others), ())
@@ -99,14 +140,18 @@ def _label_by_table(
     problems: list[str] = []
     entries: dict[str, Entry] = {}
     lines: dict[str, int] = {}
+    near = functools.cache(lambda: plain_names(files))  # of a million files only if a path is wrong
     for line, row in rows:
         key, problem = _check_path(row["path"], problem_of)
+        if problem is not None:
+            problem += did_you_mean(key, near()) or ("; write it with slashes" if "\\" in key else "")
         if problem is None and not row["label"]:
             problem = "the label is empty"
         if problem is None and key in lines:
             problem = f"{key} is already in line {lines[key]}"
         if problem is None and (row.get("split") or SPLITS[0]) not in SPLITS:
             problem = f"split {row['split']!r}; allowed are {', '.join(SPLITS)}"
+            problem += did_you_mean(row["split"], SPLIT_NAMES)
         if problem is not None:
             problems.append(f"line {line}: {problem}")
             continue
@@ -118,13 +163,9 @@ def _label_by_table(
         first = ", ".join(str(lines[key]) for key in blank[:_PROBLEMS_SHOWN])
         problems.append(f"split is empty in {len(blank)} rows (lines {first}); fill it in every row or in none")
     _raise_problems(table, problems)
-    others = [item._replace(counts=False) for item in ignored if _is_image(item.key)]
-    others += [IgnoredFile(key, "", UNNAMED, False) for key in files if key not in entries and _is_image(key)]
+    others = [item._replace(counts=False) for item in ignored]
+    others += [IgnoredFile(key, "", UNNAMED, False) for key in files if key not in entries]
     return Listing(sorted(entries.values()), sorted(others), slices)
-
-
-def _is_image(key: str, extensions: Sequence[str] = EXTENSIONS) -> bool:
-    return PurePosixPath(key).suffix.lower() in extensions
 
 
 def _check_path(text: str, problem_of: Callable[[str], str | None]) -> tuple[str, str | None]:
@@ -136,8 +177,6 @@ def _check_path(text: str, problem_of: Callable[[str], str | None]) -> tuple[str
         return text, f"path {text!r} leaves the folder; write it relative to the folder that holds {LABELS}"
     key = path.as_posix()
     problem = problem_of(key)
-    if problem is None and not _is_image(key):
-        problem = f"the extension must be one of {', '.join(EXTENSIONS)}"
     return key, f"path {text!r}: {problem}" if problem is not None else None
 
 
@@ -165,7 +204,10 @@ def _read_table(table: str, content: bytes) -> tuple[list[tuple[int, dict[str, s
 def _check_header(table: str, header: list[str]) -> None:
     missing = [name for name in ("path", "label") if name not in header]
     if missing:
-        raise DataError(f"{table}: line 1: no column {' and '.join(missing)}; found {', '.join(header) or 'nothing'}")
+        hint = "; write them in lower case" if {name.casefold() for name in header}.issuperset(missing) else ""
+        hint = "; separate columns by commas" if re.search(r"[;\t|]", "".join(header)) else hint
+        found = ", ".join(header) or "nothing"
+        raise DataError(f"{table}: line 1: no column {' and '.join(missing)}; found {found}{hint}")
     if len(set(header)) < len(header) or "" in header:
         raise DataError(f"{table}: line 1: column names must differ and not be empty; found {', '.join(header)}")
 

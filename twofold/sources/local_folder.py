@@ -1,19 +1,22 @@
 """A local folder as a source of labelled images, with one subfolder per class or a `labels.csv` (see `labels.py`).
 
-- Hidden files and folders (a leading dot) and `__MACOSX` are skipped without being reported.
+- Systems' and editors' own files and folders (a leading dot, `__MACOSX`, `Thumbs.db`…) are left aside.
 - Nothing is ever written to a path made from a file's name, so `A.png` and `a.png`, or two Unicode spellings of an
   accent, are two images. Names that are not printable (line ends, marks for the reading direction, invalid UTF-8) are
   refused.
 - Only regular files are read: reading a pipe, a socket or a device might never end.
-- Symbolic links to files are followed if the target is inside the folder. Links out of the folder are refused, and
-  links to folders are not followed: either could add files that the user did not mean, or one image twice. Hard links
-  cannot be distinguished from other files.
+- Symbolic links to files are followed if the target is inside the folder, or an object in a DVC cache that the user's
+  or the project's configuration names. Other links out of the folder are refused, and links to folders are not
+  followed: either could add files that the user did not mean, or one image twice. Hard links cannot be distinguished
+  from other files.
 """
 
 import os
+import re
 import stat
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 
 from twofold.core.errors import DataError
@@ -21,6 +24,7 @@ from twofold.sources.base import FetchedFile, FileRequest, IgnoredFile, Listing
 from twofold.sources.labels import LABELS, is_hidden, list_labelled, printable, refuse_name
 
 _READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+_LEAVES = "a symbolic link that leaves the folder, and leads into no DVC cache of your or the project's configuration"
 _CHUNK = 1 << 20  # bytes per read of a file that grew while it was read
 
 
@@ -62,12 +66,20 @@ class FolderSource:
                     return None
         try:
             real = (self.root / key).resolve()
-            if not real.is_relative_to(self.root):
-                return "a symbolic link that leaves the folder"
+            if not real.is_relative_to(self.root) and not self._cached.fullmatch(real.as_posix()):
+                return _LEAVES
             # Reading a pipe or a device would never end.
             return None if real.is_file() else "not a regular file" if real.exists() else "no such file"
         except (OSError, RuntimeError):  # the name is too long, or links form a loop
             return "the path leads nowhere"
+        except DataError as error:
+            return str(error)
+
+    @cached_property
+    def _cached(self) -> re.Pattern[str]:
+        from twofold.sources.dvc_objects import cached_objects  # DVC is slow to import
+
+        return cached_objects(self.root)
 
     def _is_plain(self, parent: str) -> bool:
         path = f"{self.root}/{parent}".rstrip("/")
@@ -112,7 +124,7 @@ class FolderSource:
             raise DataError(f"cannot be read: {error.strerror}") from None
 
     def _walk(self) -> tuple[list[str], list[IgnoredFile]]:
-        """Return the keys of all files but the root's `labels.csv`, and the files with a name that is refused."""
+        """Return the keys of hidden folders and of all other files but `labels.csv`, and those with a refused name."""
         files: list[str] = []
         ignored: list[IgnoredFile] = []
         pending = [""]
@@ -121,8 +133,8 @@ class FolderSource:
             for item in _scan(self.root / base):
                 key = base + item.name
                 if is_hidden(item.name):
-                    continue
-                if _is_folder(item):
+                    files.append(key)
+                elif _is_folder(item):
                     if item.is_symlink():
                         ignored.append(refuse_name(key, "a symbolic link to a folder; links are not followed"))
                     else:

@@ -26,7 +26,7 @@ from urllib3.exceptions import HTTPError
 
 from twofold.core.errors import SourceError, first_line, is_transient
 from twofold.sources.base import CorruptionError, FetchedFile, FileRequest, IgnoredFile, Listing, retry_corrupted
-from twofold.sources.labels import LABELS, is_hidden, list_labelled, refuse_name
+from twofold.sources.labels import LABELS, list_labelled, refuse_name
 from twofold.storage.s3_client import create_client, explain_error, map_in_threads, parse_address
 
 T = TypeVar("T")
@@ -62,12 +62,11 @@ class S3Source:
         self._objects = {}
         ignored: list[IgnoredFile] = []
         for key, size, etag in found:
-            parts = key.split("/")
             if size == 0 and (not key or key.endswith("/")):
                 continue  # a placeholder that consoles create for a folder
-            if not key.isprintable() or any(part in ("", ".", "..") for part in parts):
+            if not key.isprintable() or any(part in ("", ".", "..") for part in key.split("/")):
                 ignored.append(refuse_name(key, _WRONG_NAME))
-            elif not any(is_hidden(part) for part in parts):
+            else:
                 self._objects[key] = FileRequest(key, size, etag)
         return list_labelled(
             self.name,

@@ -16,7 +16,7 @@ class UnlabelledImages(NamedTuple):
         source: reads the images.
         images: (key, group or None), sorted; a group comes from a `labels.csv`.
         refused: (key, reason) of images that cannot be read, sorted.
-        ignored: number of other files.
+        ignored: number of systems' and editors' own files and folders.
     """
 
     source: Source
@@ -34,10 +34,9 @@ def list_unlabelled(address: str) -> UnlabelledImages:
     source = _open_source(address)
     listing = source.listing()
     unlabelled = [item for item in listing.ignored if item.reason in (OUTSIDE, UNNAMED)]
-    others = [item for item in listing.ignored if item.reason not in (OUTSIDE, UNNAMED)]
     images = [(entry.key, entry.group) for entry in listing.entries] + [(item.key, None) for item in unlabelled]
-    refused = [(item.key, item.reason) for item in others if item.counts]
-    return UnlabelledImages(source, sorted(images, key=lambda pair: pair[0]), refused, len(others) - len(refused))
+    refused = [(item.key, item.reason) for item in listing.ignored if item.reason not in (OUTSIDE, UNNAMED)]
+    return UnlabelledImages(source, sorted(images, key=lambda pair: pair[0]), refused, len(listing.hidden))
 
 
 def _open_source(address: str) -> Source:

@@ -26,10 +26,11 @@ from twofold.data.image_statistics import ImageStatistics
 from twofold.data.raw import VERSIONS, ImageRecord, QuarantinedFile, fingerprint, rewrite_shards, write_tables
 from twofold.data.resizing import Pixels
 from twofold.data.shards import ShardWriter, read_member
-from twofold.data.source_reader import ReadFile, read_files
+from twofold.data.source_reader import ReadFile, read_files, set_texts_aside
 from twofold.reporting.audit_page import write_audit
 from twofold.sources.base import Entry, Listing, Source
 from twofold.sources.factory import open_source
+from twofold.sources.layout_hints import HIDDEN, explain_classes
 from twofold.sources.version import version_of
 
 _MAX_LISTED = 10  # refused files, or classes, in an error
@@ -73,6 +74,7 @@ def ingest(params: Ingest, *, raw: Path, metrics: Path, audit: Path) -> None:
     listing = source.listing()
     labels = _class_labels(listing, params, source)
     limits = Limits(params.max_bytes, params.max_pixels, params.min_side)
+    ignored = set_texts_aside(source, listing.ignored)
     with publish(raw) as draft:
         copies, statistics, quarantined, arrivals, version = _store(source, listing, params, limits, draft)
         if os.environ.get("TWOFOLD_SOURCE_VERSION", version) != version:
@@ -82,10 +84,10 @@ def ingest(params: Ingest, *, raw: Path, metrics: Path, audit: Path) -> None:
             )
         quarantined += [
             QuarantinedFile(item.key, item.label, "refused" if item.counts else "ignored", item.reason, "")
-            for item in listing.ignored
+            for item in ignored
         ]
         refused = [item for item in quarantined if item.kind == "refused"]
-        files = len(listing.entries) + sum(item.counts for item in listing.ignored)
+        files = len(listing.entries) + sum(item.counts for item in ignored)
         if len(refused) > params.max_refused_fraction * files:
             raise DataError(
                 f"{len(refused)} of {files} files are refused, ingest.max_refused_fraction allows "
@@ -144,6 +146,7 @@ def ingest(params: Ingest, *, raw: Path, metrics: Path, audit: Path) -> None:
         f"{counts['refused']} refused, {counts['ignored']} ignored, {counts['duplicate_files']} duplicate files"
         + (f", {counts['unverified']} without a checksum" if counts["unverified"] else "")
         + (f", {counts['left_out']} left out" if left_out else "")
+        + (f", {len(listing.hidden)} left aside ({HIDDEN})" if listing.hidden else "")
         + f"; the audit found {describe_findings(checks)}"
     )
 
@@ -153,9 +156,11 @@ def _class_labels(listing: Listing, params: Ingest, source: Source) -> tuple[str
     classes = sorted({entry.label for entry in listing.entries})
     if len(classes) != 2:
         names = ", ".join(classes[:_MAX_LISTED]) or "none"
-        raise DataError(f"{source.name}: exactly two classes are needed, found {len(classes)}: {names}")
+        found = f"found {len(classes)}: {names}{explain_classes(listing)}"
+        raise DataError(f"{source.name}: exactly two classes are needed, {found}")
     if params.positive not in classes:
-        raise DataError(f"ingest.positive: found {params.positive!r}; the classes of {source.name} are {classes}")
+        found = f"found {params.positive!r}; the classes of {source.name} are {classes}{explain_classes(listing)}"
+        raise DataError(f"ingest.positive: {found}")
     classes.remove(params.positive)
     return classes[0], params.positive
 

@@ -44,15 +44,18 @@ PUT = {
     "bad/\u00e9.png": ("bad/\u00e9.png", TAKEN),
     "bad/e\u0301.png": ("bad/e\u0301.png", TAKEN),
     "bad/-rf.png": ("bad/-rf.png", TAKEN),
-    "bad/a.png ": ("bad/a.png ", "the extension is not one of"),
+    "bad/a.png ": ("bad/a.png ", TAKEN),
     "bad/CON.png": ("bad/CON.png", TAKEN),
     "bad/a+b&c=d?e#f;.png": ("bad/a+b&c=d?e#f;.png", TAKEN),
     "bad/&amp;]]>.png": ("bad/&amp;]]>.png", TAKEN),
-    '=cmd("x"),1.txt': ('=cmd("x"),1.txt', "the extension is not one of"),
+    '=cmd("x"),1.txt': ('=cmd("x"),1.txt', "outside every class folder"),
     "bad/<script>.png": ("bad/<script>.png", TAKEN),
     "bad/\U0001f600.png": ("bad/\U0001f600.png", TAKEN),
     "bad/..x.png": ("bad/..x.png", PASSED_BY),
     "bad/__MACOSX/x.png": ("bad/__MACOSX/x.png", PASSED_BY),
+    "bad/Thumbs.db": ("bad/Thumbs.db", PASSED_BY),
+    "bad/x.jfif": ("bad/x.jfif", TAKEN),
+    "bad/no extension": ("bad/no extension", TAKEN),
 }
 
 
@@ -131,7 +134,6 @@ ROWS = {
     "bad/\u200f.png": "not printable",
     "bad/" + 1100 * "x" + ".png": "no such object",
     "bad": "no such object",
-    "labels.csv": "no such object|extension",
 }
 
 

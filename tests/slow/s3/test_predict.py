@@ -25,7 +25,8 @@ def bucket(store):
         place = "a" if number < 20 else "b"
         store.put_object(Bucket="predicted", Key=f"parts/{place}/{number:03d}.png", Body=data)
     store.put_object(Bucket="predicted", Key="parts/b/bad.png", Body=b"GIF89a")
-    store.put_object(Bucket="predicted", Key="parts-old/x.png", Body=images(1)[0])
+    for name in ("x.png", "x.jfif", "x"):
+        store.put_object(Bucket="predicted", Key=f"parts-old/{name}", Body=images(1)[0])
     return "s3://predicted"
 
 
@@ -54,10 +55,16 @@ def test_a_pattern_and_one_object(model, bucket, capsys):
     assert [row["path"] for row in rows] == [*names, f"{bucket}/parts/b/021.png"]
 
 
+@pytest.mark.parametrize("name", ["x.png", "x.jfif", "x"])
+def test_one_object_of_any_name(model, bucket, capsys, name):
+    status, rows, _ = call(model, capsys, f"{bucket}/parts-old/{name}")
+    assert (status, [row["path"] for row in rows]) == (0, [f"{bucket}/parts-old/{name}"])
+
+
 @pytest.mark.parametrize(
     ("place", "reason"),
     [
-        ("s3://predicted/none", "no object found there"),
+        ("s3://predicted/none", "no image found"),
         ("s3://predicted/parts/*.jpg", "no image found"),
         ("s3://predicted/parts/a/999.png", "no image found"),
         ("s3://no-such-bucket/parts", "no such bucket"),

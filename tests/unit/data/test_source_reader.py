@@ -6,7 +6,8 @@ import pytest
 from tests.support.makers import encode, make_folder, pixels
 from twofold.data import source_reader
 from twofold.data.decoding import Limits
-from twofold.data.source_reader import read_files
+from twofold.data.source_reader import read_files, set_texts_aside
+from twofold.sources.base import IgnoredFile
 from twofold.sources.local_folder import FolderSource
 from twofold.storage import cache
 
@@ -119,3 +120,28 @@ def test_an_error_of_the_source_is_raised(folder, monkeypatch):
     monkeypatch.setattr(FolderSource, "fetch", broken)
     with pytest.raises(RuntimeError, match="the disk is gone"):
         read(folder)
+
+
+@pytest.mark.parametrize(
+    ("data", "counts"),
+    [
+        (b"# Images\n", False),
+        ("Lizenz für Bilder".encode("latin-1"), False),
+        (encode(pixels(np.random.default_rng(0), 16, True), "JPEG"), True),
+        (encode(pixels(np.random.default_rng(0), 16, True), "WEBP"), True),
+        (b"GIF89a" + bytes(9), True),
+        (b"", True),
+        (b"\0" + bytes(1 << 21), True),
+    ],
+)
+@pytest.mark.parametrize("name", ["a.md", "a.png", "a"])
+def test_outside_every_class_folder_a_text_counts_as_no_image(tmp_path, name, data, counts):
+    source = FolderSource(make_folder(tmp_path / "images", per_class=1, size=16))
+    (source.root / name).write_bytes(data)
+    (item,) = set_texts_aside(source, source.listing().ignored)
+    assert (item.key, item.counts, item.reason.endswith("outside every class folder")) == (name, counts, True)
+
+
+def test_other_files_that_are_not_offered_are_not_read():
+    items = [IgnoredFile("a\\n.md", "", "rename it", True), IgnoredFile("b.md", "", "not named in labels.csv", False)]
+    assert set_texts_aside(None, items) == items

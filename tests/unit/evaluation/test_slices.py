@@ -163,6 +163,11 @@ def test_a_source_is_the_first_folder_in_which_keys_differ():
     def image(key, label):
         return ImageRecord(key, key, label, None, None, 1, 4, 4, "L", "PNG", 1, key, 0, 0, ())
 
+    def of_split(split, label, name):
+        folder = f"{split}/{label}/{name}"
+        names = {"tra": "train", "val": "validation", "tes": "test"}
+        return image(folder, label)._replace(split=names[split[:3].casefold()])
+
     def of(*pairs):
         return image_sources([image(*pair) for pair in pairs])
 
@@ -176,3 +181,7 @@ def test_a_source_is_the_first_folder_in_which_keys_differ():
     assert of(("in/x/1/a.png", "bad"), ("in/x/2/b.png", "good"), ("in/y/1/c.png", "bad")) == ["x", "x", "y"]
     assert of(("in/x/a.png", "bad"), ("in/x/b.png", "good")) == [None, None]
     assert of(("in/a.png", "bad"), ("in/x/b.png", "good")) == [None, "x"]
+    # Folders of given splits are none, whatever people call them.
+    names = ("train", "Training", "val", "valid", "validation", "test", "Testing")
+    assert image_sources([of_split(name, "bad", f"{n % 2}/a.png") for n, name in enumerate(names)]) == list("0101010")
+    assert image_sources([of_split(name, "bad", "a.png") for name in names]) == [None] * len(names)

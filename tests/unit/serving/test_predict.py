@@ -33,12 +33,12 @@ def expected(model):
 
 @pytest.fixture
 def folder(tmp_path):
-    """40 images in two folders, without labels, and another file."""
+    """40 images in two folders, without labels, and a file of a system."""
     for number, data in enumerate(images(40)):
         path = tmp_path / "parts" / ("a" if number < 20 else "b") / f"{number:03d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
-    (tmp_path / "parts" / "notes.txt").write_text("no picture")
+    (tmp_path / "parts" / "Thumbs.db").write_text("no picture")
     return tmp_path / "parts"
 
 
@@ -67,7 +67,7 @@ def test_every_image_below_a_folder_has_a_row_in_order(call, folder, model, expe
     assert {row["label"] for row in rows} == {"good", "bad"}
     same = (sealed.threshold, f"sealed/{sealed.digest[:12]}", None)
     assert {(row["threshold"], row["version"], row["error"]) for row in rows} == {same}
-    assert "ignored 1 other files" in err
+    assert "left aside 1 files" in err
     assert "40 files, 0 of them without a prediction" in err
 
 
@@ -87,7 +87,10 @@ BAD = {
     "b/empty.jpg": (b"", "the file is empty"),
     "b/bomb.png": (bomb(), "pixels"),
     "b/page.tif": (b"<html>", "not an image of an accepted format"),
-    "b/photo.heic": (b"\0\0\0\x18ftypheic", "the extension is not one of"),
+    "b/photo.heic": (b"\0\0\0\x18ftypheic", "found a file of the family of heic"),
+    "b/notes.txt": (b"a note", "not an image of an accepted format"),
+    "b/no extension": (b"a note", "not an image of an accepted format"),
+    "README.md": (b"# Photos", "not an image of an accepted format"),
     "b/large.png": (b"\x89PNG" + bytes(1 << 20), "bytes, allowed are at most 1048576"),
 }
 
@@ -99,7 +102,7 @@ def test_bad_files_are_counted_and_get_rows_with_an_error(call, folder):
     (folder / "b" / "leaves.png").symlink_to("/etc/hostname")
     status, rows, err = call(folder)
     assert status == 4
-    assert f"47 files, {len(BAD) + 1} of them without a prediction" in err
+    assert f"{41 + len(BAD)} files, {len(BAD) + 1} of them without a prediction" in err
     bad = {row["path"].removeprefix(f"{folder}/"): row for row in rows if row["error"]}
     assert set(bad) == {*BAD, "b/leaves.png"}
     assert {row["label"] for row in bad.values()} == {row["probability"] for row in bad.values()} == {None}
@@ -117,6 +120,17 @@ def test_files_globs_and_folders_in_the_order_given(call, folder, monkeypatch):
     assert len(rows) == 24
     _, rows, _ = call("**/*9.png")
     assert [row["path"] for row in rows] == ["a/009.png", "a/019.png", "b/029.png", "b/039.png"]
+
+
+@pytest.mark.parametrize("name", ["c/a.jfif", "c/a.JPE", "c/a", "c/a.png.1", "c/notes.txt"])
+def test_a_file_of_any_name_has_a_row(call, folder, expected, monkeypatch, name):
+    (folder / "c").mkdir()
+    (folder / name).write_bytes(images(1)[0])
+    monkeypatch.chdir(folder)
+    for path in ("c", "c/a*" if "/a" in name else "c/*", "c/**"):
+        status, rows, _ = call(path)
+        assert (status, [row["path"] for row in rows]) == (0, [name])
+        assert rows[0]["probability"] == pytest.approx(expected[0], abs=1e-6)
 
 
 def test_a_named_file_may_have_any_name_or_be_a_link(call, folder, expected):
@@ -164,6 +178,7 @@ def test_an_interrupted_output_leaves_the_old_file(folder, model, monkeypatch):
         ("nothing", "nothing: no such file or folder"),
         ("nothing/*.png", "no image found"),
         ("parts/*.txt", "no image found"),
+        ("parts/*.db", "no image found"),
         ("http://host/a.png", "an address of kind http"),
         ("s3://a", "found 's3://a'; must be s3://bucket"),
     ],

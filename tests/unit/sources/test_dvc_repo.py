@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.dvc_case import command, keep, make_repository, manifest
 from tests.support.makers import encode, make_folder, make_raw, pixels
+from twofold.core.artifacts import read_csv
 from twofold.core.errors import DataError, SourceError
 from twofold.data.raw import RawDataset
 from twofold.sources.dvc_repo import DvcSource
@@ -74,6 +75,16 @@ def test_a_path_below_or_above_an_output_is_allowed(repository):
     assert len(above.entries) == 24
 
 
+def test_the_content_decides_and_not_the_name(repository, tmp_path):
+    for number, name in enumerate(["a.jfif", "a", "a.jpe", "Thumbs.db", "notes.txt"]):
+        data = b"a note" if number > 2 else encode(pixels(np.random.default_rng(number), 24, True), "JPEG")
+        (repository / "data" / "images" / "bad" / name).write_bytes(data)
+    keep(repository, "v3")
+    raw = make_raw(f"dvc+{repository}@v3:data/images", tmp_path / "raw", max_refused_fraction=0.1)
+    assert {"bad/a.jfif", "bad/a", "bad/a.jpe"} <= {image.key for image in RawDataset.open(raw).images}
+    assert [row["key"] for row in read_csv(raw / "quarantine.csv")] == ["bad/notes.txt"]
+
+
 def test_labels_tracked_by_git_and_images_tracked_by_dvc(repository, tmp_path):
     (repository / "set").mkdir()
     rows = ["path,label"]
@@ -90,6 +101,7 @@ def test_labels_tracked_by_git_and_images_tracked_by_dvc(repository, tmp_path):
     listing = open_source(f"dvc+{repository}@v3:set").listing()
     assert [entry.key for entry in listing.entries] == [f"{n}.png" for n in range(8)]
     assert listing.ignored == []
+    assert listing.hidden == [".gitignore", ".notes", *(f"{n}.png.dvc" for n in range(6))]
     assert len(RawDataset.open(make_raw(f"dvc+{repository}@v3:set", tmp_path / "raw")).images) == 8
 
 

@@ -32,27 +32,24 @@ def test_class_folders(images):
     assert listing.slices == ()
 
 
-@pytest.mark.parametrize("name", ["a.jpg", "a.JPEG", "a.Png", "a.webp", "a.bmp", "a.tif", "a.TIFF"])
-def test_accepted_extensions_in_any_case(images, name):
+@pytest.mark.parametrize(
+    "name", ["a.jpg", "a.Png", "a.TIFF", "a.jfif", "a.jpe", "a.ppm", "a.gif", "notes.txt", "a", "a."]
+)
+def test_files_of_any_name_are_offered(images, name):
     (images / "good" / name).write_bytes(b"")
     assert f"good/{name}" in [entry.key for entry in FolderSource(images).listing().entries]
 
 
-def test_other_files_are_ignored_and_only_images_count_as_refused(images):
-    for name in ("bad/notes.txt", "bad/scan.GIF", "stray.png", "README.md", ".hidden.png", "bad/.DS_Store"):
+def test_files_of_systems_and_editors_are_left_aside(images):
+    for name in ("stray.png", ".hidden.png", "bad/.DS_Store", "bad/THUMBS.DB", "good/a.png~"):
         (images / name).write_bytes(b"x")
     for name in ("bad/.cache", "__MACOSX"):
         (images / name).mkdir()
         (images / name / "x.png").write_bytes(b"x")
-    found = ignored(images)
-    assert {key: counts for key, (_, counts) in found.items()} == {
-        "bad/notes.txt": False,
-        "bad/scan.GIF": True,
-        "stray.png": True,
-        "README.md": False,
-    }
-    assert "outside every class folder" in found["stray.png"][0]
-    assert ".png" in found["bad/scan.GIF"][0]
+    assert ignored(images) == {"stray.png": ("outside every class folder", True)}
+    hidden = [".hidden.png", "__MACOSX", "bad/.DS_Store", "bad/.cache", "bad/THUMBS.DB", "good/a.png~"]
+    assert FolderSource(images).listing().hidden == hidden
+    assert len(FolderSource(images).listing().entries) == 4
 
 
 def test_links(images, tmp_path):
@@ -65,7 +62,7 @@ def test_links(images, tmp_path):
     folder = FolderSource(images)
     assert folder.problem("bad/inside.png") is None
     assert folder.read("bad/inside.png", 10_000) == (images / "good" / "00000.png").read_bytes()
-    assert folder.problem("bad/out.png") == "a symbolic link that leaves the folder"
+    assert folder.problem("bad/out.png").startswith("a symbolic link that leaves the folder")
     assert folder.problem("bad/nowhere.png") == "no such file"
     assert folder.problem("bad/ring.png") is not None
     with pytest.raises(DataError, match="leaves the folder"):
@@ -114,10 +111,8 @@ def test_labels_table(images):
         ("bad/00000.png", "bad", "g1", "train", (None, "mono")),
         ("good/00000.png", "good", None, "test", ("x", "poly")),
     ]
-    assert ignored(images) == {
-        "bad/00001.png": ("not named in labels.csv", False),
-        "good/00001.png": ("not named in labels.csv", False),
-    }
+    unnamed = ("bad/00001.png", "good/00001.png", "LICENSE.txt")
+    assert ignored(images) == dict.fromkeys(unnamed, ("not named in labels.csv", False))
 
 
 def test_a_table_written_by_a_spreadsheet(images):
@@ -132,7 +127,6 @@ WRONG_ROWS = {
     "hidden way out": ("bad/../../x.png,bad", "line 3: .* leaves the folder"),
     "missing": ("bad/none.png,bad", "line 3: path 'bad/none.png': no such file"),
     "a folder": ("bad,bad", "line 3: path 'bad': not a regular file"),
-    "extension": ("labels.csv,bad", r"line 3: .*the extension must be one of \.jpg"),
     "empty path": (",bad", "line 3: path '' is empty"),
     "empty label": ("bad/00000.png,", "line 3: the label is empty"),
     "twice": ("good/00000.png,bad", "line 3: good/00000.png is already in line 2"),

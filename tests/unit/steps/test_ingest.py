@@ -75,22 +75,26 @@ CORRUPT = {
     "bytes.bmp": (bytes(10_001), "10001 bytes, allowed are at most 10000"),
     "pixels.png": (encode(np.zeros((100, 101), np.uint8)), "10100 pixels, allowed are at most 10000"),
     "tiny.png": (encode(np.zeros((3, 16), np.uint8)), "at least 4 pixels"),
-    "other.gif": (b"GIF89a", "the extension is not one of"),
+    "other.gif": (b"GIF89a", "a GIF file"),
+    "notes.txt": (b"not meant as an image", "not an image of an accepted format"),
+    "no extension": (b"\0\0\0\x18ftypheic", "family of heic"),
 }
 LIMITS = {"max_bytes": 10_000, "max_pixels": 10_000}
 
 
-def test_corrupt_files_go_to_quarantine_with_a_reason(images, tmp_path):
+def test_corrupt_files_go_to_quarantine_with_a_reason(images, tmp_path, capsys):
     for name, (data, _) in CORRUPT.items():
         (images / "bad" / name).write_bytes(data)
-    (images / "bad" / "notes.txt").write_text("not meant as an image")
-    raw = make_raw(images, tmp_path / "raw", max_refused_fraction=0.5, **LIMITS)
-    rows = {row["key"].removeprefix("bad/"): row for row in read_csv(raw / "quarantine.csv")}
-    assert set(rows) == {*CORRUPT, "notes.txt"}
+    (images / "notes.txt").write_text("outside every class folder")
+    (images / "Label.CSV").write_text("path,label")
+    raw = make_raw(images, tmp_path / "raw", max_refused_fraction=0.6, **LIMITS)
+    rows = {row["key"]: row for row in read_csv(raw / "quarantine.csv")}
+    assert set(rows) == {*(f"bad/{name}" for name in CORRUPT), "notes.txt", "Label.CSV"}
     for name, (_, reason) in CORRUPT.items():
-        assert reason in rows[name]["reason"]
-        assert rows[name]["kind"] == "refused"
-    assert rows["notes.txt"]["kind"] == "ignored"
+        assert reason in rows[f"bad/{name}"]["reason"]
+        assert rows[f"bad/{name}"]["kind"] == "refused"
+    assert rows["notes.txt"]["kind"] == rows["Label.CSV"]["kind"] == "ignored"
+    assert "warning: Label.CSV is not read; a table of labels must be called labels.csv" in capsys.readouterr().err
     assert len(RawDataset.open(raw).images) == 12
     assert json.loads((tmp_path / "raw.json").read_text())["refused"] == len(CORRUPT)
 
