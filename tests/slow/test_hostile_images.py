@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bench.harness.memory import MIB, peak_memory
-from tests.support.hostile_cases import BOMBS, CASES, ODD, TURNED
+from tests.support.hostile_cases import BOMBS, CASES, ODD, TURNED, UNUSUAL
 from tests.support.hostile_images import BASES, DECODED, EITHER, Case
 from tests.support.makers import file_bytes, make_folder
 from tests.support.tools.confined import ROOT, confined, fate, limits_of_params
@@ -55,7 +55,8 @@ def test_the_number_of_cases():
     assert len(BOMBS) >= 40
     assert len(ODD) >= 40
     assert len(TURNED) == 4 * 11
-    assert len(CASES) == len(BOMBS) + len(ODD) + len(TURNED) + 12 * len(BASES)
+    assert len(UNUSUAL) >= 40
+    assert len(CASES) == len(BOMBS) + len(ODD) + len(TURNED) + len(UNUSUAL) + 12 * len(BASES)
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -39,6 +39,7 @@ from tests.support.hostile_images import (
     zeros,
 )
 from tests.support.makers import bomb, chunk, encode
+from tests.support.odd_images import KINDS, READ
 
 GIB = 1 << 30
 HTML = b"<html><script>alert(1)</script></html>"
@@ -233,4 +234,5 @@ TURNED = {
     for kind in ("JPEG", "PNG", "WEBP", "TIFF")
     for value in (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 65535)
 }
-CASES = {name: Case(*case) for name, case in (BOMBS | ODD | TURNED | dict(damaged())).items()}
+UNUSUAL = {name: (kind.make, DECODED if kind.outcome in READ else kind.outcome) for name, kind in KINDS.items()}
+CASES = {name: Case(*case) for name, case in (BOMBS | ODD | TURNED | UNUSUAL | dict(damaged())).items()}

@@ -9,7 +9,9 @@ The content of a file decides what it is, never its name:
 | an EXIF orientation | turned upright |
 | black and white, grey, grey palette | one channel |
 | 16 (12) bits a channel | the upper 8 bits; never stretched to the darkest and brightest value of the single image |
-| 32-bit integers or floats, LAB | refused: they have no range that holds for every file |
+| 16 bits grey, with the largest sample value stated (TIFF's MaxSampleValue) | the upper 8 of the bits that it needs |
+| 32-bit or signed integers, floats, LAB | refused: they have no range that holds for every file |
+| TIFF samples, JPEG and BMP layouts that Pillow has no mode for | refused with what was found, not called damaged |
 | colour palette, YCbCr | RGB |
 | CMYK | RGB by the plain formula; colour profiles are never applied |
 | transparency | blended over white |
@@ -28,6 +30,7 @@ The sealed model contains this file, so it imports only numpy, Pillow, its neigh
 """
 
 import io
+import itertools
 import math
 import warnings
 from collections.abc import Iterator
@@ -36,10 +39,10 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from twofold.core.errors import DataError
-from twofold.data.file_validation import validate_file
+from twofold.data.file_validation import REMEDY, describe_unidentified, no_mode, validate_file
 from twofold.data.resizing import Fit, Pixels, resize_image, to_image
 
 # Pillow's name of a format -> the extension of a stored file. Pillow calls a JPEG of several pictures MPO.
@@ -47,9 +50,6 @@ FORMATS = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp", "BMP": "bm
 BACKGROUND = 255  # white, under transparent pixels
 
 _GREY = ("1", "L", "LA", "La")
-# The first bytes of a file -> its format.
-_REFUSED = {b"GIF8": "GIF", b"%PDF": "PDF", b"<svg": "SVG", b"<?xml": "XML", b"PK\x03\x04": "ZIP", b"\x1f\x8b": "gzip"}
-_ACCEPTED = {b"\x89PNG": "PNG", b"\xff\xd8": "JPEG", b"RIFF": "WebP", b"BM": "BMP", b"II*\0": "TIFF", b"MM\0*": "TIFF"}
 _ORIENTATION = 0x0112
 _BAND = 1 << 16  # pixels converted at a time, few enough for the processor's cache
 AMPLE = 1.5
@@ -60,7 +60,11 @@ _TRANSPOSES = {2: _Turn.FLIP_LEFT_RIGHT, 3: _Turn.ROTATE_180, 4: _Turn.FLIP_TOP_
 _TRANSPOSES |= {6: _Turn.ROTATE_270, 7: _Turn.TRANSVERSE, 8: _Turn.ROTATE_90}
 # The orientations whose upright left edge (top edge) was stored last.
 _RIGHT_TO_LEFT, _BOTTOM_TO_TOP = (2, 3, 6, 7), (3, 4, 7, 8)
-_TIFF_BITS, _TIFF_PHOTOMETRIC = 258, 262
+_TIFF_BITS, _TIFF_PHOTOMETRIC, _TIFF_MAXIMUM, _TIFF_FORMAT = 258, 262, 281, 339
+# Pillow can unpack these grey samples, but its table has only some of their byte orders and black levels.
+TiffImagePlugin.OPEN_INFO[(b"MM", 0, (1,), 1, (16,), ())] = ("I;16B", "I;16B")
+for _order, _black in itertools.product((b"II", b"MM"), (0, 1)):
+    TiffImagePlugin.OPEN_INFO[(_order, _black, (1,), 1, (12,), ())] = ("I;16", "I;12")
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,10 +157,12 @@ def _decoder_errors(data: bytes, limits: Limits) -> Iterator[None]:
         except (DataError, MemoryError):
             raise
         except UnidentifiedImageError:
-            raise DataError(_describe_unidentified(data)) from None
+            raise DataError(describe_unidentified(data)) from None
         except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
             raise DataError(f"too many pixels: {error}") from None
         except Exception as error:  # a damaged file makes Pillow raise almost anything
+            if str(error).startswith("Unsupported BMP"):
+                raise DataError(no_mode("BMP", str(error))) from None
             raise DataError(f"damaged or cut short: {type(error).__name__}: {error}") from None
 
 
@@ -175,13 +181,18 @@ def _load(data: bytes, limits: Limits, min_draft: int = 0) -> _LoadedImage:
     kind, mode = str(image.format), str(image.mode)
     # Pillow leaves the bits of a sample, and whether 0 means white, to the caller in deep TIFF files.
     tags = getattr(image, "tag_v2", {})
-    depth = int(tags.get(_TIFF_BITS, (16,))[0]), tags.get(_TIFF_PHOTOMETRIC, 1) == 0
+    if mode == "L" and 2 in tags.get(_TIFF_FORMAT, ()):
+        raise DataError(no_mode(kind, "signed integers"))
+    depth = _bits(tags), tags.get(_TIFF_PHOTOMETRIC, 1) == 0
+    grey = mode == "RGBA" and image.tile[0][3] == "LA;16B"  # Pillow's mode for a PNG of 16 bits, grey and alpha
     # After scaling down, the picture may end within the last column and row of pixels.
     draft = image.draft(None, (min_draft, min_draft)) if kind == "JPEG" and min_draft else None
     right, bottom = map(float, draft[1][2:] if draft else (width, height))
     image.load()
     if kind == "WEBP":  # Pillow keeps its decoder, which holds two more copies of the pixels
         vars(image).update(_decoder=None, fp=None)
+    if grey:
+        image, mode = image.convert("LA"), "LA"
     # Pillow has already turned a TIFF at this point, and removed the tag.
     tag = image.getexif().get(_ORIENTATION, 1)
     transpose = _TRANSPOSES.get(tag)
@@ -196,6 +207,16 @@ def _load(data: bytes, limits: Limits, min_draft: int = 0) -> _LoadedImage:
     left = image.width - right if tag in _RIGHT_TO_LEFT else 0.0
     top = image.height - bottom if tag in _BOTTOM_TO_TOP else 0.0
     return _LoadedImage(image, (left, top, left + right, top + bottom), width, height, mode, kind, depth)
+
+
+def _bits(tags: Any) -> int:
+    """The bits of a sample that are in use, by the largest value that the file states, otherwise all of them.
+
+    Whole bits, so that a maximum of this image alone, which some programs state, hardly changes its brightness.
+    """
+    bits = int(tags.get(_TIFF_BITS, (16,))[0])
+    stated = (tags.get(_TIFF_MAXIMUM) or (0,))[0]
+    return min(bits, max(8, stated.bit_length())) if isinstance(stated, int) and stated > 0 else bits
 
 
 def _to_array(image: Any, mode: str, depth: tuple[int, bool]) -> Pixels:
@@ -215,7 +236,7 @@ def _to_array(image: Any, mode: str, depth: tuple[int, bool]) -> Pixels:
 def _deep_to_grey(image: Any, depth: tuple[int, bool]) -> Pixels:
     bits, white_is_zero = depth
     deep = np.asarray(image).astype(np.uint16)
-    grey = (deep >> (bits - 8)).astype(np.uint8)
+    grey: Pixels = np.minimum(deep >> (bits - 8), 255).astype(np.uint8)
     if white_is_zero:
         grey = 255 - grey
     if "transparency" in image.info:
@@ -230,7 +251,7 @@ def _channels(image: Any) -> Pixels:
         palette = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
         grey = bool((palette == palette[:, :1]).all())
     elif not grey and mode not in ("RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr"):
-        raise DataError(f"pixels of Pillow's mode {mode} have no fixed range; save it as 8 or 16 bit grey, or as RGB")
+        raise DataError(f"pixels of Pillow's mode {mode} have no fixed range; {REMEDY}")
     if image.has_transparency_data:
         layers = np.asarray(image.convert("LA" if mode in _GREY else "RGBA")).astype(np.uint16)
         colour, alpha = layers[:, :, :-1], layers[:, :, -1:]
@@ -239,18 +260,3 @@ def _channels(image: Any) -> Pixels:
         plain = np.asarray(image.convert("L" if mode in _GREY else "RGB"))
         flat = plain[:, :, None] if plain.ndim == 2 else plain
     return flat[:, :, :1] if grey else flat
-
-
-def _describe_unidentified(data: bytes) -> str:
-    for start, name in _ACCEPTED.items():
-        if data.startswith(start):
-            return f"damaged or cut short: begins like a {name} file, but its header cannot be read"
-    if data[4:8] == b"ftyp":
-        found = f"a file of the family of {data[8:12].decode('latin-1')}"
-    elif data[128:132] == b"DICM":
-        found = "a DICOM file"
-    else:
-        names = [f"a {name} file" for start, name in _REFUSED.items() if data.startswith(start)]
-        found = names[0] if names else f"a file that begins with {data[:8].hex(' ')}"
-    accepted = ", ".join(name for name in FORMATS if name != "MPO")
-    return f"not an image of an accepted format ({accepted}); found {found}"

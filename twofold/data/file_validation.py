@@ -2,17 +2,29 @@
 
 Takes the bytes of one file and raises a DataError with the reason if the file is refused. It limits everything other
 than pixels that costs a decoder time or memory: the number of parts, empty scans, oversized tiles and strips.
-`decoding.py` checks the size of the picture.
+`decoding.py` checks the size of the picture. A file that no decoder opens is described here: of another format, of a
+kind without a decoder, or damaged.
 
 The sealed model contains this file.
 """
 
+import io
 import re
 import struct
 import zlib
+from contextlib import suppress
+
+from PIL import Image, TiffImagePlugin
 
 from twofold.core.errors import DataError
 
+# The first bytes of a file -> its format.
+_REFUSED = {b"GIF8": "GIF", b"%PDF": "PDF", b"<svg": "SVG", b"<?xml": "XML", b"PK\x03\x04": "ZIP", b"\x1f\x8b": "gzip"}
+_REFUSED |= {b"version https://git-lfs": "Git LFS pointer"}
+_ACCEPTED = {b"II+\0": "TIFF", b"MM+\0": "TIFF"}
+_ACCEPTED |= {b"\x89PNG": "PNG", b"\xff\xd8": "JPEG", b"RIFF": "WebP", b"BM": "BMP", b"II*\0": "TIFF", b"MM\0*": "TIFF"}
+REMEDY = "save it as 8 or 16 bit grey, or as RGB"
+_TIFF_KIND = {258: "bits a sample", 262: "photometric", 259: "compression", 338: "alpha"}
 # Far more than any camera or program writes, and few enough to be checked in a moment.
 PARTS = 100_000  # segments of a JPEG, chunks of a PNG
 FILLING = 1_000_000  # bytes of a JPEG that belong to no segment
@@ -121,3 +133,47 @@ def _check_tiff(data: bytes, max_pixels: int) -> None:
             sides[tag] = struct.unpack_from(order + "H", data, field)[0] if kind == 3 else value
     if len(sides) == 2 and sides[322] * sides[323] > max_pixels:
         raise DataError(f"a tile of {sides[322]}x{sides[323]} pixels, allowed are at most {max_pixels}")
+
+
+def describe_unidentified(data: bytes) -> str:
+    """Say why no decoder opens a file: what it is, which kind of an accepted format, or that it is damaged."""
+    for start, name in _ACCEPTED.items():
+        if data.startswith(start):
+            found = _describe_header(data, name)
+            damaged = f"damaged or cut short: begins like a {name} file, but its header cannot be read"
+            return no_mode(name, found) if found else damaged
+    if data[4:8] == b"ftyp":
+        found = f"a file of the family of {data[8:12].decode('latin-1')}"
+    elif data[128:132] == b"DICM":
+        found = "a DICOM file"
+    else:
+        names = [f"a {name} file" for start, name in _REFUSED.items() if data.startswith(start)]
+        found = names[0] if names else f"a file that begins with {data[:8].hex(' ')}"
+    return f"not an image of an accepted format (JPEG, PNG, WEBP, BMP, TIFF); found {found}"
+
+
+def _describe_header(data: bytes, name: str) -> str:
+    """Say what a whole header declares that Pillow has no mode for; empty if the header is damaged."""
+    with suppress(Exception):  # a damaged header makes Pillow raise almost anything
+        stream = io.BytesIO(data)
+        if name == "TIFF":
+            start = stream.read(8)
+            tags = TiffImagePlugin.ImageFileDirectory_v2(start + (stream.read(8) if 43 in start[2:4] else b""))
+            stream.seek(tags.next)
+            tags.load(stream)
+            sized = min(tags[256], tags[257]) > 0
+            return (
+                ", ".join(f"{word} {tags[tag]!r:.40}" for tag, word in _TIFF_KIND.items() if tag in tags)
+                if sized
+                else ""
+            )
+        try:
+            Image.OPEN[name.upper()][0](stream, "")
+        except SyntaxError as error:
+            return str(error) if str(error).startswith("cannot handle") else ""  # the bits or channels of a JPEG
+    return ""
+
+
+def no_mode(name: str, found: str) -> str:
+    """Say that a file is of a kind that the decoder cannot read, `found`, and what to do."""
+    return f"a {name} file that the decoder has no mode for ({found}); {REMEDY}"
