@@ -5,6 +5,7 @@ the only place for values. A field may hold a nested section (`train_head.audit`
 and range; the README's parameter tables are generated from the descriptions.
 """
 
+import json
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeGuard, TypeVar, get_args
 
@@ -99,6 +100,10 @@ def _explain(model: type[Section], name: str, problem: Any) -> str:
     if problem["type"] == "extra_forbidden":
         return f"{key}: unknown key; known in this section: {', '.join(sorted(section.model_fields))}"
     rule = problem["msg"]
+    if problem["type"] == "string_type" and isinstance(problem["input"], bool | float | int | None):
+        # Kubeflow passes 1, 01 and 1.0 as one number, so that only the sender knows the text.
+        text = json.dumps(_to_integer(problem["input"]))
+        rule = f'must be text: write it in quotes, as your folders or labels.csv spell it: "{text}"'
     if problem["type"] == "model_type":
         rule = f"must be a section that holds {', '.join(section.model_fields)}"
     return f"{key}: found {problem['input']!r}; {rule}{about}"

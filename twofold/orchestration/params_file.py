@@ -1,6 +1,7 @@
 """Reads, checks, edits and describes params.yaml as a whole."""
 
 import difflib
+import functools
 import importlib
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from io import StringIO
@@ -9,6 +10,8 @@ from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
+from ruamel.yaml.nodes import MappingNode, ScalarNode
+from ruamel.yaml.tag import Tag
 
 from twofold.core.artifacts import write_bytes
 from twofold.core.errors import ParameterError
@@ -78,18 +81,46 @@ def _cross_section_problems(sections: Mapping[str, Any]) -> list[str]:
 
 
 def load_yaml(path: Path) -> dict[str, Any]:
-    """Return the file's values as plain dicts and lists."""
+    """Return the file's values as plain dicts and lists; a name, such as a class, is text as it is written."""
     try:
-        values = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+        values = _parse(path.read_text(encoding="utf-8-sig"), YAML(typ="safe"))
     except FileNotFoundError:
         raise ParameterError(f"{path}: no such file; run from the project's root or name it with --params") from None
     except OSError as error:
         raise ParameterError(f"{path}: {error.strerror}") from None
-    except (YAMLError, UnicodeDecodeError) as error:
+    except (YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ParameterError(f"{path}: not YAML: {error}") from None
     if not isinstance(values, dict):
         raise ParameterError(f"{path}: must hold the sections {', '.join(STEPS)}, found {values!r}")
     return values
+
+
+def _parse(text: str, yaml: YAML, key: str = "") -> Any:
+    """Return the values of a text, which is the value of `key`, or a whole file."""
+    node = yaml.compose(text)
+    if node is not None:
+        _keep_names(node, key)
+    return None if node is None else yaml.constructor.construct_document(node)
+
+
+def _keep_names(node: Any, key: str) -> None:
+    """Make text of what names a class, a slice and the like: to YAML, 01, true and null are no text."""
+    if isinstance(node, MappingNode):
+        for name, value in node.value:
+            if key == "slice":
+                _keep_names(name, key)
+            _keep_names(value, key if key == "slice" else name.value)
+    elif not isinstance(node, ScalarNode):
+        for item in node.value:
+            _keep_names(item, key)
+    elif node.value and key in _name_keys() and not (key == "slice" and str(node.tag).endswith(":null")):
+        node.ctag = Tag(suffix="tag:yaml.org,2002:str")
+
+
+@functools.cache
+def _name_keys() -> frozenset[str]:
+    fields = [item for step in STEPS for item in section_model(step).model_fields.items()]
+    return frozenset(["slice", *(key for key, field in fields if field.annotation is str)])
 
 
 def set_values(path: Path, assignments: list[str]) -> str:
@@ -99,17 +130,17 @@ def set_values(path: Path, assignments: list[str]) -> str:
         The unified diff of the file before and after; empty if nothing changed.
     """
     load_yaml(path)  # for its errors
-    before = path.read_text(encoding="utf-8")
+    before = path.read_text(encoding="utf-8-sig")
     yaml = YAML()
     yaml.preserve_quotes = True
     yaml.width = 4096
     yaml.indent(mapping=2, sequence=4, offset=2)
-    document = yaml.load(before)
+    document = _parse(before, yaml)
     assign(document, assignments, path)
     stream = StringIO()
     yaml.dump(document, stream)
     after = stream.getvalue()
-    check_all(YAML(typ="safe").load(after))
+    check_all(_parse(after, YAML(typ="safe")))
     if after != before:
         write_bytes(path, after.encode())
     old, new = before.splitlines(True), after.splitlines(True)
@@ -147,7 +178,7 @@ def assign(document: MutableMapping[str, Any], assignments: Sequence[str], path:
         if key not in target:
             raise ParameterError(f"{address}: unknown key; '{holder}' holds {', '.join(map(str, target))}")
         try:
-            target[key] = YAML(typ="safe").load(text)
+            target[key] = _parse(text, YAML(typ="safe"), key)
         except YAMLError as error:
             raise ParameterError(f"{assignment}: not a YAML value: {error}") from None
         sections[parents[0]] = None

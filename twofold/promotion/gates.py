@@ -34,7 +34,9 @@ def _check_slice(value: Any) -> Any:
     texts = [*value, *value.values()] if isinstance(value, Mapping) and len(value) == 1 else [value]
     if value is None or all(isinstance(text, str) and text.strip() for text in texts):
         return value
-    raise ValueError("write `slice: column` for every value of a column, or `slice: {column: value}`, both as text")
+    raise ValueError(
+        "write `slice: column` for every value of a column, or `slice: {column: value}`, both as quoted text"
+    )
 
 
 Compared = Annotated[Text, AfterValidator(_check_comparable)]

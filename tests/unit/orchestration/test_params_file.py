@@ -1,9 +1,10 @@
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
 from twofold.core.errors import ParameterError
-from twofold.orchestration.params_file import STEPS, describe, get_value, read, set_values
+from twofold.orchestration.params_file import STEPS, check_all, describe, get_value, load_yaml, read, set_values
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -54,11 +55,11 @@ def test_nothing_is_written_unless_all_is_valid(params, assignment, words):
 
 
 def test_every_problem_of_every_section_is_listed_at_once(params):
-    text = params.read_text().replace("epochs: 6", "epochs: 0").replace("positive: defective", "positive: 3")
+    text = params.read_text().replace("epochs: 6", "epochs: 0").replace("positive: defective", "positive: {}")
     params.write_text(text + "\nextra: {}\n")
     with pytest.raises(ParameterError) as caught:
         read(params)
-    for words in ("finetune_all.epochs: found 0", "ingest.positive: found 3", "extra: unknown section"):
+    for words in ("finetune_all.epochs: found 0", "ingest.positive: found {}", "extra: unknown section"):
         assert words in str(caught.value)
 
 
@@ -93,3 +94,50 @@ def test_an_unknown_key_is_answered_with_the_known_ones(params):
 
 def test_every_step_is_described():
     assert tuple(step for step, _ in describe()) == STEPS
+
+
+NAMES = ["0", "01", "1.0", "1e3", "0x1F", "1_000", "True", "null", "~", "yes", "2024-01-01"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_is_the_text_that_is_written(params, name):
+    before = params.read_text()
+    params.write_text(before.replace("positive: defective", f"positive: {name}  # the class"))
+    assert read(params)["ingest"].positive == name
+    set_values(params, ["finetune_all.epochs=9"])  # another one, which must not change the name
+    assert get_value(params, "ingest.positive") == name
+    assert "# the class" in params.read_text()
+    params.write_text(before)
+    for written in (name, f"'{name}'"):
+        set_values(params, [f"ingest.positive={written}"])
+        assert get_value(params, "ingest.positive") == name
+    # DVC and other programs, which know nothing of names, must read the same.
+    assert YAML(typ="safe").load(params.read_text())["ingest"]["positive"] == name
+
+
+@pytest.mark.parametrize("value", ["3", "01", "true", "2024-01-01"])
+def test_the_values_of_a_slice_are_names_too(params, value):
+    gates = (
+        f"register.gates=[{{figure: f1, min: 0.5, slice: {{{value}: {value}}}}}, {{figure: f1, min: 0, slice: null}}]"
+    )
+    set_values(params, [gates])
+    assert [gate.slice for gate in read(params)["register"].gates] == [{value: value}, None]
+
+
+@pytest.mark.parametrize(("value", "quoted"), [(1.0, '"1"'), (1.5, '"1.5"'), (True, '"true"'), (None, '"null"')])
+@pytest.mark.parametrize("address", ["ingest.positive", "preprocess.split_salt", "register.experiment"])
+def test_a_name_that_has_lost_its_text_is_refused_with_its_quoted_form(params, address, value, quoted):
+    values = load_yaml(params)
+    section, key = address.split(".")
+    values[section][key] = value  # as Kubeflow passes 1, 01, true and null
+    with pytest.raises(ParameterError) as caught:
+        check_all(values)
+    assert f"{address}: found {value!r}; must be text: write it in quotes" in str(caught.value)
+    assert quoted in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["a: &a [*a]", "a: &a {b: *a}"])
+def test_a_file_that_contains_itself_is_refused(params, text):
+    params.write_text(text)
+    with pytest.raises(ParameterError):
+        read(params)

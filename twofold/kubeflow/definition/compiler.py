@@ -17,6 +17,8 @@ from twofold.orchestration.params_file import project_root
 
 # kfp repeats each section's defaults in a comment at the top of the file, with its keys in random order.
 _DEFAULT_COMMENT = re.compile(rb"^(#    \w+: dict) \[Default: .*\]$", re.MULTILINE)
+# kfp writes the texts 1e3 and 0o17 without quotes, and Kubeflow would read a number; numbers have a sign after the e.
+_NUMERIC_TEXT = re.compile(rb"^( +\w+: )(\d[\d.]*[eE]\d+|0o[0-7]+)$", re.MULTILINE)
 
 Sections = Mapping[str, Mapping[str, Any]]
 
@@ -38,7 +40,8 @@ def compile_pipeline(path: Path, *, images: Images, resources: Resources, params
         draft = Path(folder) / "training.yaml"
         Compiler().compile(build_pipeline(images, resources, params=params), str(draft))
         try:
-            write_bytes(path, _DEFAULT_COMMENT.sub(rb"\1", draft.read_bytes()))
+            text = _DEFAULT_COMMENT.sub(rb"\1", draft.read_bytes())
+            write_bytes(path, _NUMERIC_TEXT.sub(rb"\1'\2'", text))
         except OSError as error:
             raise ParameterError(f"{path}: cannot be written: {error.strerror}") from None
 

@@ -87,6 +87,11 @@ def test_the_arguments_of_a_run_are_whole_sections_and_force():
     assert found["ingest"]["source"] == "s3://b/x"
 
 
+@pytest.mark.parametrize("name", ["1", "01", "1.0", "true", "null", "yes", "1e3"])
+def test_the_name_of_a_class_reaches_kubeflow_as_the_text_that_is_written(name):
+    assert common.overrides_from(parsed("-p", f"ingest.positive={name}"))["ingest"]["positive"] == name
+
+
 @pytest.mark.parametrize(
     ("word", "message"),
     [
