@@ -3,8 +3,11 @@
 Errors of boto3, requests, MLflow and urllib are recognised by their names, because this floor imports none of them.
 """
 
+import re
 from collections.abc import Sequence
 
+# Soft hyphens, zero-width spaces, byte order marks and reading directions; not the joiners, which change letters.
+INVISIBLE = re.compile("[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
 # HTTP: a request that took too long, too many requests, a server or a gateway that fails.
 TRANSIENT_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 _CODES = frozenset({"SlowDown", "RequestTimeout", "Throttling", "ThrottlingException", "RequestLimitExceeded"})  # of S3
@@ -16,14 +19,14 @@ _WRONG_SERVER = ("CERTIFICATE_VERIFY_FAILED", "WRONG_VERSION_NUMBER")
 
 
 class TwofoldError(Exception):
-    """A message that names the file or key, the value found, and the values allowed.
+    """A message that names the file or key, the value found, and the values allowed; invisible characters as codes.
 
     Attributes:
         transient: whether the same work may succeed in a minute, so that a task of a pipeline tries it again.
     """
 
     def __init__(self, message: str = "", *, transient: bool = False) -> None:
-        super().__init__(message)
+        super().__init__(INVISIBLE.sub(lambda found: ascii(found[0])[1:-1], message))
         self.transient = transient
 
 

@@ -89,7 +89,7 @@ def load_yaml(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise ParameterError(f"{path}: {error.strerror}") from None
     except (YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise ParameterError(f"{path}: not YAML: {error}") from None
+        raise ParameterError(f"{path}: not YAML in UTF-8: {error}") from None
     if not isinstance(values, dict):
         raise ParameterError(f"{path}: must hold the sections {', '.join(STEPS)}, found {values!r}")
     return values

@@ -14,6 +14,7 @@ from pydantic import (
     model_validator,
 )
 
+from twofold.core.names import normalize_name
 from twofold.core.params import Number, Section, Text
 
 LESS_IS_BETTER = frozenset({"log_loss", "brier", "ece"})
@@ -33,10 +34,9 @@ def _check_comparable(metric: str) -> str:
 def _check_slice(value: Any) -> Any:
     texts = [*value, *value.values()] if isinstance(value, Mapping) and len(value) == 1 else [value]
     if value is None or all(isinstance(text, str) and text.strip() for text in texts):
-        return value
-    raise ValueError(
-        "write `slice: column` for every value of a column, or `slice: {column: value}`, both as quoted text"
-    )
+        pairs = value.items() if isinstance(value, Mapping) else ()
+        return {normalize_name(key): normalize_name(each) for key, each in pairs} or (value and normalize_name(value))
+    raise ValueError("write `slice: column` for every value of a column, or `slice: {column: value}`, both quoted")
 
 
 Compared = Annotated[Text, AfterValidator(_check_comparable)]

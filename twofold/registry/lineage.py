@@ -123,8 +123,8 @@ def dvc_data(root: Path, raw: Path) -> dict[str, str]:
     source = stage.get("params", {}).get("params.yaml", {}).get("ingest", {}).get("source")
     if source is None or raw.resolve() not in outs:
         return {}
-    described = _describe_source(source)
+    described = _describe_source(str(source))
     if "dvc_revision" in described:
         return described
-    md5 = next((dep["md5"] for dep in stage["deps"] if dep["path"] == source and "md5" in dep), None)
+    md5 = next((dep["md5"] for dep in stage["deps"] if dep["path"] == str(source) and "md5" in dep), None)
     return described | ({"dvc_md5": md5} if md5 else {})

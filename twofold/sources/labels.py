@@ -6,6 +6,7 @@ The input is the keys of the files, with slashes, and the bytes of `labels.csv` 
 - With a `labels.csv` (UTF-8, comma-separated, a header): columns `path` (relative to the file itself) and `label`;
   optional `group` (images that must stay in one split: a patient, a module) and `split` (train, validation, test; in
   every row or in none); every other column is a slice, for which results are reported separately. Empty means none.
+  A path that no file has names the one file that looks the same (another Unicode form, a zero-width space).
 - Without: every file below `<class>/`, at any depth. If all folders are named like splits (`train`, `val`, `test`…) and
   hold the same class folders, every file below `<split>/<class>/`, in that split.
 
@@ -17,11 +18,12 @@ import csv
 import functools
 import io
 import re
-import unicodedata
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 
 from twofold.core.errors import DataError, listed
+from twofold.core.names import normalize_name, spelled
 from twofold.sources.base import Entry, FetchedFile, IgnoredFile, Listing
 
 LABELS = "labels.csv"
@@ -51,7 +53,7 @@ def hidden_path(key: str) -> str:
 
 def plain_names(names: Iterable[str]) -> dict[str, str]:
     """Return the names by what is left of them without case, accents' spellings, backslashes and extensions."""
-    plain = {unicodedata.normalize("NFC", name.replace("\\", "/")).casefold(): name for name in names}
+    plain = {normalize_name(name.replace("\\", "/")).casefold(): name for name in names}
     return {key.rpartition(".")[0]: name for key, name in plain.items() if "." in key} | plain
 
 
@@ -109,7 +111,7 @@ def split_folders(keys: Iterable[str]) -> dict[str, list[str]]:
     for key in keys:
         top, *below = key.split("/")
         if below:
-            found.setdefault(top, set()).update(below[:-1][:1])
+            found.setdefault(top, set()).update(map(normalize_name, below[:-1][:1]))
     splits = {SPLIT_NAMES.get(top.casefold()) for top in found}
     return {} if None in splits or len(splits) < 2 else {top: sorted(found[top]) for top in sorted(found)}
 
@@ -123,7 +125,7 @@ def _label_by_folder(files: Sequence[str], ignored: Sequence[IgnoredFile]) -> Li
         folders = key.split("/")[:-1]
         if len(folders) > depth:
             split = SPLIT_NAMES[folders[0].casefold()] if depth else None
-            entries.append(Entry(key, folders[depth], None, split, ()))
+            entries.append(Entry(key, normalize_name(folders[depth]), None, split, ()))
         else:
             others.append(IgnoredFile(key, "", OUTSIDE, True))
     return Listing(sorted(entries), sorted(others), ())
@@ -140,9 +142,19 @@ def _label_by_table(
     problems: list[str] = []
     entries: dict[str, Entry] = {}
     lines: dict[str, int] = {}
-    near = functools.cache(lambda: plain_names(files))  # of a million files only if a path is wrong
+    known = set(files)
+
+    @functools.cache
+    def alike() -> dict[str, str]:  # of a million files only if a path is not as it is written
+        counts = Counter(map(normalize_name, files))
+        return {name: key for key in files if counts[name := normalize_name(key)] == 1}
+
+    near = functools.cache(lambda: plain_names(files))
     for line, row in rows:
-        key, problem = _check_path(row["path"], problem_of)
+        path = row["path"]
+        if path not in known:
+            path = alike().get(normalize_name(path), path)
+        key, problem = _check_path(path, problem_of)
         if problem is not None:
             problem += did_you_mean(key, near()) or ("; write it with slashes" if "\\" in key else "")
         if problem is None and not row["label"]:
@@ -177,7 +189,7 @@ def _check_path(text: str, problem_of: Callable[[str], str | None]) -> tuple[str
         return text, f"path {text!r} leaves the folder; write it relative to the folder that holds {LABELS}"
     key = path.as_posix()
     problem = problem_of(key)
-    return key, f"path {text!r}: {problem}" if problem is not None else None
+    return key, f"path {spelled(text)}: {problem}" if problem is not None else None
 
 
 def _read_table(table: str, content: bytes) -> tuple[list[tuple[int, dict[str, str]]], tuple[str, ...]]:
@@ -186,11 +198,12 @@ def _read_table(table: str, content: bytes) -> tuple[list[tuple[int, dict[str, s
     problems: list[str] = []
     try:
         reader = csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True)
-        header = [name.strip() for name in next(reader, [])]
+        header = [normalize_name(name) for name in next(reader, [])]
         _check_header(table, header)
         for cells in reader:
             if len(cells) == len(header):
-                rows.append((reader.line_num, dict(zip(header, (cell.strip() for cell in cells), strict=True))))
+                row = {name: normalize_name(cell) for name, cell in zip(header, cells, strict=True)}
+                rows.append((reader.line_num, row | {"path": cells[header.index("path")].strip()}))
             elif cells:
                 problems.append(f"line {reader.line_num}: {len(cells)} cells, the header has {len(header)}")
     except UnicodeDecodeError as error:

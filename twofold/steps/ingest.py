@@ -18,6 +18,7 @@ from twofold.audit.checks import PAGE, describe_findings, enforce_policies
 from twofold.audit.ingest_checks import Audit, files_to_quarantine, run_ingest_checks
 from twofold.core.artifacts import publish, write_csv, write_json
 from twofold.core.errors import DataError, SourceError, listed
+from twofold.core.names import normalize_name, spelled
 from twofold.core.params import Fraction, Integer, Section, Text
 from twofold.core.progress import say, track
 from twofold.data.decoding import FORMATS, Limits, decode
@@ -155,14 +156,14 @@ def _class_labels(listing: Listing, params: Ingest, source: Source) -> tuple[str
     """Return (negative, positive)."""
     classes = sorted({entry.label for entry in listing.entries})
     if len(classes) != 2:
-        names = ", ".join(classes[:_MAX_LISTED]) or "none"
+        names = ", ".join(map(spelled, classes[:_MAX_LISTED])) or "none"
         found = f"found {len(classes)}: {names}{explain_classes(listing)}"
         raise DataError(f"{source.name}: exactly two classes are needed, {found}")
-    if params.positive not in classes:
-        found = f"found {params.positive!r}; the classes of {source.name} are {classes}{explain_classes(listing)}"
-        raise DataError(f"ingest.positive: {found}")
-    classes.remove(params.positive)
-    return classes[0], params.positive
+    if (positive := normalize_name(params.positive)) not in classes:
+        found = f"found {spelled(positive)}; the classes of {source.name} are [{', '.join(map(spelled, classes))}]"
+        raise DataError(f"ingest.positive: {found}{explain_classes(listing)}")
+    classes.remove(positive)
+    return classes[0], positive
 
 
 def _store(

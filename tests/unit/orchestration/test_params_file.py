@@ -115,6 +115,30 @@ def test_a_name_is_the_text_that_is_written(params, name):
     assert YAML(typ="safe").load(params.read_text())["ingest"]["positive"] == name
 
 
+@pytest.mark.parametrize("mark", ["\ufeff", "\ufeff# all parameters\n"])
+def test_a_byte_order_mark_is_skipped(params, mark):
+    params.write_text(mark + params.read_text(), encoding="utf-8")
+    assert read(params)["finetune_all"].epochs == 6
+    diff = set_values(params, ["finetune_all.epochs=9"])
+    assert diff.splitlines()[3:] == ["-  epochs: 6", "+  epochs: 9"]  # and no line whose difference nobody can see
+    assert get_value(params, "finetune_all.epochs") == 9
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
+def test_another_encoding_is_named(params, encoding):
+    params.write_text("# Schäden\n" + params.read_text(), encoding=encoding)
+    with pytest.raises(ParameterError, match="not YAML in UTF-8"):
+        read(params)
+
+
+def test_an_invisible_character_in_a_key_is_shown(params):
+    params.write_text(params.read_text().replace("  positive:", "  positive\u200b:"))
+    with pytest.raises(ParameterError, match=r"ingest\.positive.u200b: unknown key"):
+        read(params)
+    with pytest.raises(ParameterError, match=r"finetune_all\.epochs.u200b: unknown key"):
+        set_values(params, ["finetune_all.epochs\u200b=9"])
+
+
 @pytest.mark.parametrize("value", ["3", "01", "true", "2024-01-01"])
 def test_the_values_of_a_slice_are_names_too(params, value):
     gates = (

@@ -93,3 +93,10 @@ def test_reference_since_is_a_version_number(since):
 def test_a_model_name_must_be_valid_in_every_registry(name):
     with pytest.raises(ParameterError, match=r"register\.model_name"):
         check_section(Register, "register", SECTION | {"gates": [{"figure": "f1", "min": 0}], "model_name": name})
+
+
+@pytest.mark.parametrize("given", ["Schäden", "Scha\u0308den", "Schäden\u200b", "\ufeffSchäden "])
+def test_a_slice_is_named_in_the_spelling_of_labels_csv(given):
+    gates = [{"figure": "f1", "min": 0, "slice": {given: given}}, {"figure": "f1", "min": 0, "slice": given}]
+    found = check_section(Register, "register", SECTION | {"gates": gates}).gates
+    assert [gate.slice for gate in found] == [{"Schäden": "Schäden"}, "Schäden"]

@@ -212,7 +212,7 @@ LAYOUTS = {
     ),
     "`train` and `test`, and one more folder": (
         both(splits("train", "test"), file("other/a.png")),
-        "error: exactly two classes are needed, found 3: other, test, train",
+        "error: exactly two classes are needed, found 3: 'other', 'test', 'train'",
     ),
     "one folder around the class folders": (
         both(lambda root: root.rename(root.with_name("x")), lambda root: root.mkdir(), lambda root: inner(root)),
@@ -239,8 +239,8 @@ LAYOUTS = {
     "a path in another case": (table("Bad/00000.PNG"), "error: did you mean 'bad/00000.png'?"),
     "a path without its extension": (table("bad/00000"), "error: did you mean 'bad/00000.png'?"),
     "a path with another extension": (table("bad/00000.jpg"), "error: did you mean 'bad/00000.png'?"),
-    "a path in another spelling of an accent": (
-        both(file("bad/\u00e9.png"), table(unicodedata.normalize("NFD", "bad/\u00e9.png"))),
+    "a path in another case and spelling of an accent": (
+        both(file("bad/\u00e9.png"), table(unicodedata.normalize("NFD", "bad/\u00c9.png"))),
         "error: did you mean 'bad/\u00e9.png'?",
     ),
     "a path with a drive": (table("C:\\bad\\00000.png"), "error: write it with slashes"),

@@ -3,6 +3,7 @@
 import json
 import shutil
 import tarfile
+from unicodedata import normalize
 
 import numpy as np
 import pytest
@@ -130,15 +131,30 @@ def test_a_class_needs_enough_different_images(images, tmp_path):
         make_raw(images, tmp_path / "raw", min_per_class=7)
 
 
+@pytest.mark.parametrize("name", ["Schäden", "Café", "각", "Å b"])
+@pytest.mark.parametrize("folder", ["NFC", "NFD"])
+@pytest.mark.parametrize("given", ["NFC", "NFD"])
+def test_a_class_is_found_in_every_unicode_form(images, tmp_path, name, folder, given):
+    (images / "bad").rename(images / normalize(folder, name))
+    make_raw(images, tmp_path / "raw", positive=normalize(given, name))
+    assert RawDataset.open(tmp_path / "raw").meta["labels"] == ["good", normalize("NFC", name)]
+
+
+def test_a_class_that_only_looks_like_the_positive_one_is_spelled_out(images, tmp_path):
+    (images / "bad").rename(images / "b\u0430d")  # a Cyrillic letter
+    with pytest.raises(DataError, match=r"found 'bad'; the classes of .* \['b\u0430d' \('b\\u0430d'\), 'good'\]"):
+        make_raw(images, tmp_path / "raw")
+
+
 def test_exactly_two_classes_and_the_positive_one_among_them(images, tmp_path):
     with pytest.raises(DataError, match=r"ingest.positive: found 'ill'; the classes of .* \['bad', 'good'\]"):
         make_raw(images, tmp_path / "raw", positive="ill")
     shutil.copytree(images / "bad", images / "ugly")
-    with pytest.raises(DataError, match="exactly two classes are needed, found 3: bad, good, ugly"):
+    with pytest.raises(DataError, match="exactly two classes are needed, found 3: 'bad', 'good', 'ugly'"):
         make_raw(images, tmp_path / "raw")
     shutil.rmtree(images / "ugly")
     shutil.rmtree(images / "good")
-    with pytest.raises(DataError, match="found 1: bad"):
+    with pytest.raises(DataError, match="found 1: 'bad'"):
         make_raw(images, tmp_path / "raw")
 
 

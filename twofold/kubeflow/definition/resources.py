@@ -188,11 +188,11 @@ def load_resources(path: Path | None = None) -> Resources:
     """
     path = path or project_root() / DEFAULT
     try:
-        values = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+        values = YAML(typ="safe").load(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ParameterError(f"{path}: {error.strerror}; name the file with --resources") from None
     except (YAMLError, UnicodeDecodeError) as error:
-        raise ParameterError(f"{path}: not YAML: {error}") from None
+        raise ParameterError(f"{path}: not YAML in UTF-8: {error}") from None
     try:
         return Resources.model_validate(values)
     except ValidationError as error:

@@ -81,7 +81,7 @@ class TokenFile(TokenCredentialsBase):  # type: ignore[misc]  # kfp has no types
 
     def read(self) -> str:
         try:
-            return _check_header(self.path.read_text(encoding="utf-8"), f"--token-file {self.path}")
+            return _check_header(self.path.read_text(encoding="utf-8-sig"), f"--token-file {self.path}")
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not text"
             raise ServerError(f"--token-file {self.path}: {reason}") from None

@@ -134,6 +134,13 @@ def test_no_file_and_no_yaml(tmp_path, text, match):
         resources.load_resources(tmp_path / "file.yaml")
 
 
+def test_a_byte_order_mark_is_skipped(values, load_values, tmp_path):
+    found = load_values(values)
+    path = tmp_path / "resources.yaml"
+    path.write_text("\ufeff" + path.read_text(), encoding="utf-8")
+    assert resources.load_resources(path) == found
+
+
 def test_without_requests_the_user_the_labels_and_the_retries_stay(values, load_values):
     full = load_values(values)
     bare = full.without_requests()

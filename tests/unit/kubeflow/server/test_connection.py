@@ -34,7 +34,7 @@ def test_a_token_file_is_read_again_at_every_call(server, tmp_path):
     path = tmp_path / "token"
     path.write_text("one")
     client = connect(options(server, "--token-file", str(path)))
-    path.write_text("two")
+    path.write_text("\ufefftwo", encoding="utf-8")  # with the mark that some editors put before a text
     server.token = "two"
     client.list_experiments()
     path.unlink()
