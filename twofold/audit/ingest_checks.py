@@ -20,6 +20,7 @@ from twofold.data.image_statistics import ImageStatistics
 from twofold.data.raw import Duplicate, ImageRecord, QuarantinedFile
 
 MINORITY = 0.1  # share of the images
+NARROW = 32  # levels of 255; 12 bits in a file of 16 have 16
 ROWS = 10  # of a table
 
 _WARN = "ignore, warn, quarantine (left out), fail"
@@ -34,6 +35,7 @@ class Audit(Section):
     under_exposed: Policy = Field(description=f"Under-exposed images (outliers): {_WARN}")
     over_exposed: Policy = Field(description=f"Over-exposed images (outliers): {_WARN}")
     blurred: Policy = Field(description=f"Blurred images (outliers): {_WARN}")
+    narrow_range: PolicyOfAll = Field(description=f"Less than {NARROW} of 255 levels are used (12 bits in 16): {_ALL}")
     # Nothing here tells which of the two labels is right, so the images cannot stay.
     both_labels: Literal["quarantine", "fail"] = Field(
         description="Exact duplicates with conflicting labels: quarantine (every copy is left out), fail"
@@ -74,6 +76,7 @@ def run_ingest_checks(
         _check_conflicting_labels(policies.both_labels, conflicts),
         _check_correlations(policies.readable_label, correlations),
         _check_imbalance(policies.imbalance, images, labels),
+        _check_narrow_range(policies.narrow_range, [*zip(images, of_images, strict=True)]),
         *image_quality_checks(policies.model_dump(), images, of_images),
         _check_exact_duplicates(policies.exact_duplicates, duplicates),
         _list_refused(refused),
@@ -195,6 +198,27 @@ def _check_imbalance(policy: PolicyOfAll, images: Sequence[ImageRecord], labels:
         f"One class has less than {MINORITY:.0%} of the images: then accuracy says little, metrics of the rare class "
         "are uncertain, and class_weights of train_head and finetune_all may help.",
         [issue] if share < MINORITY and policy != "ignore" else [],
+    )
+
+
+def _check_narrow_range(policy: PolicyOfAll, rows: Sequence[tuple[ImageRecord, ImageStatistics]]) -> Check:
+    issues = []
+    for mode, count in sorted(Counter(image.mode for image, _ in rows).items()):
+        some = [each for image, each in rows if image.mode == mode]
+        # Without the outermost twentieth of the images, so that a few others do not hide the rest.
+        low = 255 * sorted(each.light for each in some)[count // 20]
+        high = 255 * sorted(each.dark for each in some)[-1 - count // 20]
+        if high - low < NARROW and count >= MINORITY * len(rows) and policy != "ignore":
+            detail = f"{count} images of mode {mode}: nearly all levels lie between {low:.0f} and {high:.0f} of 255"
+            issues.append(Issue("narrow_range", "", "", "", "", detail, "", high - low))
+    return Check(
+        "narrow_range",
+        policy,
+        "Small part of the range of levels",
+        f"Images of one colour mode use less than {NARROW} of 255 levels, so most detail is lost. Often 12 bits lie in "
+        "16-bit files: multiply all of them by 16, or state 4095 as MaxSampleValue (tag 281) of each grey TIFF. "
+        "Otherwise, change exposure or light.",
+        issues,
     )
 
 

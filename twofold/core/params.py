@@ -101,7 +101,6 @@ def _explain(model: type[Section], name: str, problem: Any) -> str:
         return f"{key}: unknown key; known in this section: {', '.join(sorted(section.model_fields))}"
     rule = problem["msg"]
     if problem["type"] == "string_type" and isinstance(problem["input"], bool | float | int | None):
-        # Kubeflow passes 1, 01 and 1.0 as one number, so that only the sender knows the text.
         text = json.dumps(_to_integer(problem["input"]))
         rule = f'must be text: write it in quotes, as your folders or labels.csv spell it: "{text}"'
     if problem["type"] == "model_type":

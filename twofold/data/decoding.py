@@ -11,7 +11,6 @@ The content of a file decides what it is, never its name:
 | 16 (12) bits a channel | the upper 8 bits; never stretched to the darkest and brightest value of the single image |
 | 16 bits grey, with the largest sample value stated (TIFF's MaxSampleValue) | the upper 8 of the bits that it needs |
 | 32-bit or signed integers, floats, LAB | refused: they have no range that holds for every file |
-| TIFF samples, JPEG and BMP layouts that Pillow has no mode for | refused with what was found, not called damaged |
 | colour palette, YCbCr | RGB |
 | CMYK | RGB by the plain formula; colour profiles are never applied |
 | transparency | blended over white |
@@ -30,7 +29,6 @@ The sealed model contains this file, so it imports only numpy, Pillow, its neigh
 """
 
 import io
-import itertools
 import math
 import warnings
 from collections.abc import Iterator
@@ -63,8 +61,7 @@ _RIGHT_TO_LEFT, _BOTTOM_TO_TOP = (2, 3, 6, 7), (3, 4, 7, 8)
 _TIFF_BITS, _TIFF_PHOTOMETRIC, _TIFF_MAXIMUM, _TIFF_FORMAT = 258, 262, 281, 339
 # Pillow can unpack these grey samples, but its table has only some of their byte orders and black levels.
 TiffImagePlugin.OPEN_INFO[(b"MM", 0, (1,), 1, (16,), ())] = ("I;16B", "I;16B")
-for _order, _black in itertools.product((b"II", b"MM"), (0, 1)):
-    TiffImagePlugin.OPEN_INFO[(_order, _black, (1,), 1, (12,), ())] = ("I;16", "I;12")
+TiffImagePlugin.OPEN_INFO |= {(o, b, (1,), 1, (12,), ()): ("I;16", "I;12") for o in (b"II", b"MM") for b in (0, 1)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,9 +158,8 @@ def _decoder_errors(data: bytes, limits: Limits) -> Iterator[None]:
         except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
             raise DataError(f"too many pixels: {error}") from None
         except Exception as error:  # a damaged file makes Pillow raise almost anything
-            if str(error).startswith("Unsupported BMP"):
-                raise DataError(no_mode("BMP", str(error))) from None
-            raise DataError(f"damaged or cut short: {type(error).__name__}: {error}") from None
+            damaged = f"damaged or cut short: {type(error).__name__}: {error}"
+            raise DataError(no_mode("BMP", str(error)) if "Unsupported BMP" in damaged else damaged) from None
 
 
 def _load(data: bytes, limits: Limits, min_draft: int = 0) -> _LoadedImage:
@@ -210,12 +206,8 @@ def _load(data: bytes, limits: Limits, min_draft: int = 0) -> _LoadedImage:
 
 
 def _bits(tags: Any) -> int:
-    """The bits of a sample that are in use, by the largest value that the file states, otherwise all of them.
-
-    Whole bits, so that a maximum of this image alone, which some programs state, hardly changes its brightness.
-    """
-    bits = int(tags.get(_TIFF_BITS, (16,))[0])
-    stated = (tags.get(_TIFF_MAXIMUM) or (0,))[0]
+    """Whole bits that the largest value stated needs: programs that state an image's own must not change its light."""
+    bits, stated = int(tags.get(_TIFF_BITS, (16,))[0]), (tags.get(_TIFF_MAXIMUM) or (0,))[0]
     return min(bits, max(8, stated.bit_length())) if isinstance(stated, int) and stated > 0 else bits
 
 

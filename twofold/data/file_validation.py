@@ -2,8 +2,7 @@
 
 Takes the bytes of one file and raises a DataError with the reason if the file is refused. It limits everything other
 than pixels that costs a decoder time or memory: the number of parts, empty scans, oversized tiles and strips.
-`decoding.py` checks the size of the picture. A file that no decoder opens is described here: of another format, of a
-kind without a decoder, or damaged.
+`decoding.py` checks the size of the picture. Also describes a file that no decoder opens.
 
 The sealed model contains this file.
 """
@@ -139,9 +138,7 @@ def describe_unidentified(data: bytes) -> str:
     """Say why no decoder opens a file: what it is, which kind of an accepted format, or that it is damaged."""
     for start, name in _ACCEPTED.items():
         if data.startswith(start):
-            found = _describe_header(data, name)
-            damaged = f"damaged or cut short: begins like a {name} file, but its header cannot be read"
-            return no_mode(name, found) if found else damaged
+            return _describe_header(data, name)
     if data[4:8] == b"ftyp":
         found = f"a file of the family of {data[8:12].decode('latin-1')}"
     elif data[128:132] == b"DICM":
@@ -153,7 +150,7 @@ def describe_unidentified(data: bytes) -> str:
 
 
 def _describe_header(data: bytes, name: str) -> str:
-    """Say what a whole header declares that Pillow has no mode for; empty if the header is damaged."""
+    """Say what a whole header declares that Pillow has no mode for, or that the header is damaged."""
     with suppress(Exception):  # a damaged header makes Pillow raise almost anything
         stream = io.BytesIO(data)
         if name == "TIFF":
@@ -161,17 +158,15 @@ def _describe_header(data: bytes, name: str) -> str:
             tags = TiffImagePlugin.ImageFileDirectory_v2(start + (stream.read(8) if 43 in start[2:4] else b""))
             stream.seek(tags.next)
             tags.load(stream)
-            sized = min(tags[256], tags[257]) > 0
-            return (
-                ", ".join(f"{word} {tags[tag]!r:.40}" for tag, word in _TIFF_KIND.items() if tag in tags)
-                if sized
-                else ""
-            )
+            if min(tags[256], tags[257]) > 0:
+                kind = [f"{word} {tags[tag]!r:.40}" for tag, word in _TIFF_KIND.items() if tag in tags]
+                return no_mode(name, ", ".join(kind))
         try:
             Image.OPEN[name.upper()][0](stream, "")
         except SyntaxError as error:
-            return str(error) if str(error).startswith("cannot handle") else ""  # the bits or channels of a JPEG
-    return ""
+            if str(error).startswith("cannot handle"):  # the bits or channels of a JPEG
+                return no_mode(name, str(error))
+    return f"damaged or cut short: begins like a {name} file, but its header cannot be read"
 
 
 def no_mode(name: str, found: str) -> str:

@@ -151,9 +151,7 @@ def _label_by_table(
 
     near = functools.cache(lambda: plain_names(files))
     for line, row in rows:
-        path = row["path"]
-        if path not in known:
-            path = alike().get(normalize_name(path), path)
+        path = row["path"] if row["path"] in known else alike().get(normalize_name(row["path"]), row["path"])
         key, problem = _check_path(path, problem_of)
         if problem is not None:
             problem += did_you_mean(key, near()) or ("; write it with slashes" if "\\" in key else "")

@@ -155,13 +155,13 @@ def ingest(params: Ingest, *, raw: Path, metrics: Path, audit: Path) -> None:
 def _class_labels(listing: Listing, params: Ingest, source: Source) -> tuple[str, str]:
     """Return (negative, positive)."""
     classes = sorted({entry.label for entry in listing.entries})
+    names = ", ".join(map(spelled, classes[:_MAX_LISTED]))
     if len(classes) != 2:
-        names = ", ".join(map(spelled, classes[:_MAX_LISTED])) or "none"
-        found = f"found {len(classes)}: {names}{explain_classes(listing)}"
+        found = f"found {len(classes)}: {names or 'none'}{explain_classes(listing)}"
         raise DataError(f"{source.name}: exactly two classes are needed, {found}")
     if (positive := normalize_name(params.positive)) not in classes:
-        found = f"found {spelled(positive)}; the classes of {source.name} are [{', '.join(map(spelled, classes))}]"
-        raise DataError(f"ingest.positive: {found}{explain_classes(listing)}")
+        found = f"found {spelled(positive)}; the classes of {source.name} are [{names}]{explain_classes(listing)}"
+        raise DataError(f"ingest.positive: {found}")
     classes.remove(positive)
     return classes[0], positive
 

@@ -1,6 +1,7 @@
 """The audit of ingest: planted issues are found, listed and excluded by policy; clean data has none."""
 
 import json
+import re
 import tarfile
 
 import numpy as np
@@ -142,6 +143,49 @@ def test_a_correlation_with_brightness_is_reported(images, tmp_path):
     out = run_ingest(images, tmp_path / "raw")
     rows = [row for row in read_csv(out.with_suffix(".audit") / "findings.csv") if row["check"] == "readable_label"]
     assert "brightness alone (mean brightness and mean colour): ROC-AUC 1.00" in rows[0]["detail"]
+
+
+def deep(bits, kind, number, label="bad"):
+    """A picture of `bits` bits in a file of 16."""
+    samples = picture(3, number, label == "bad").astype(np.uint16) << (bits - 8)
+    return encode(samples, kind)
+
+
+def faint(kind, number, label="bad"):
+    """A colour picture of 28 levels."""
+    return encode(np.stack([picture(3, number, label == "bad") // 10 + 100] * 3, 2), kind, lossless=True)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda *name: deep(12, "TIFF", *name), "24 images of mode I;16: .* between [3-6] and 1[0-5] of 255"),
+        (lambda *name: deep(10, "PNG", *name), "24 images of mode I;16: .* between [01] and 3 of 255"),
+        (lambda *name: faint("WEBP", *name), "24 images of mode RGB: .* between 10. and 12. of 255"),
+    ],
+)
+def test_a_set_that_uses_a_small_part_of_its_range_is_reported(images, tmp_path, make, words):
+    for label in CLASSES:
+        for number in range(12):
+            (images / label / f"deep{number}.tif").write_bytes(make(number, label))
+    # One image of full range among them does not hide the others.
+    (images / "bad" / "deep0.tif").write_bytes(
+        deep(16, "TIFF", 0) if "I;16" in words else encode(np.stack([picture(1)] * 3, 2))
+    )
+    out = run_ingest(images, tmp_path / "raw")
+    rows = [row for row in read_csv(out.with_suffix(".audit") / "findings.csv") if row["check"] == "narrow_range"]
+    assert [re.match(words, row["detail"]) is not None for row in rows] == [True]
+    assert "MaxSampleValue" in (tmp_path / "raw.audit" / "audit.html").read_text()
+    with pytest.raises(DataError, match=r"ingest\.audit\.narrow_range is fail"):
+        run_ingest(images, tmp_path / "raw2", narrow_range="fail")
+
+
+@pytest.mark.parametrize("bits", [14, 16])
+def test_a_set_that_uses_its_range_is_not(images, tmp_path, bits):
+    for label in CLASSES:
+        for number in range(12):
+            (images / label / f"deep{number}.tif").write_bytes(deep(bits, "TIFF", number, label))
+    assert "narrow_range" not in {check for check, _ in found(run_ingest(images, tmp_path / "raw"))}
 
 
 def test_policies_that_change_no_image_change_no_byte_of_raw(images, tmp_path):
