@@ -34,10 +34,10 @@ def test_params_get_and_set(params, capsys):
 
 
 def test_an_error_is_printed_and_the_exit_status_is_1(params, capsys):
-    assert call("params", "set", "--params", params, "ingest.positive=3") == 1
+    assert call("params", "set", "--params", params, "finetune_all.epochs=three") == 1
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert captured.err.startswith("twofold: error: params.yaml:\n  ingest.positive: found 3;")
+    assert captured.err.startswith("twofold: error: params.yaml:\n  finetune_all.epochs: found 'three';")
 
 
 def test_params_check_prints_nothing_if_all_sections_are_valid(params, capsys):
