@@ -4,17 +4,20 @@ import csv
 import hashlib
 import json
 import os
+import re
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from twofold.core.errors import ArtifactError
 
 META = "meta.json"
+# A cell that a spreadsheet would run (OWASP, "CSV Injection"; the last four are full-width characters), but no number.
+_FORMULA = re.compile(r"(?![+-]?[\d.]+(e[+-]?\d+)?\Z)['\s]*[=+\-@\uff1d\uff0b\uff0d\uff20]")
 
 
 @contextmanager
@@ -120,20 +123,37 @@ def digest(path: Path) -> str:
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Write a CSV file with a header; lines end with a line feed alone."""
+    """Write a CSV file with a header, for people and for `read_csv`."""
     with path.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)
+        write = csv_writer(stream)
+        for row in (header, *rows):
+            write(row)
+
+
+def csv_writer(stream: IO[str]) -> Callable[[Iterable[Any]], object]:
+    """Return a function that writes a row of CSV, which ends with a line feed alone; None becomes an empty cell.
+
+    A text that a spreadsheet would run as a formula begins with an apostrophe, which `read_csv` removes.
+    """
+    table = csv.writer(stream, lineterminator="\n")
+    return lambda row: table.writerow([f"'{cell}" if _is_formula(cell) else cell for cell in row])
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
     """Read the rows of a CSV file as {column: text}; raise ArtifactError if the file cannot be read."""
     try:
         with path.open(encoding="utf-8", newline="") as stream:
-            return list(csv.DictReader(stream))
+            return [{_text(key): _text(cell) for key, cell in row.items()} for row in csv.DictReader(stream)]
     except OSError as error:
         raise ArtifactError(f"{path}: {error.strerror}") from None
+
+
+def _is_formula(cell: Any) -> bool:
+    return isinstance(cell, str) and _FORMULA.match(cell) is not None
+
+
+def _text(cell: Any) -> Any:
+    return cell[1:] if _is_formula(cell) and cell.startswith("'") else cell
 
 
 def _temporary_path(path: Path, suffix: str = "") -> Path:

@@ -6,7 +6,6 @@ threshold, version, error. A file that the model does not accept gets a row with
 systems' and editors' own files in a folder have no row.
 """
 
-import csv
 import json
 import os
 import re
@@ -20,6 +19,7 @@ from glob import glob, has_magic
 from pathlib import Path
 from typing import IO, NamedTuple
 
+from twofold.core.artifacts import csv_writer
 from twofold.core.errors import DataError, SourceError
 from twofold.core.progress import say, track
 from twofold.serving.image_loader import ImageFile, load_images
@@ -167,9 +167,9 @@ def _find_remote(address: str) -> list[ImageFile]:
 
 def _row_writer(stream: IO[str], as_csv: bool) -> Callable[[Answer], object]:
     if as_csv:
-        table = csv.writer(stream, lineterminator="\n")
-        table.writerow(Answer._fields)
-        return table.writerow  # None becomes an empty cell
+        write = csv_writer(stream)
+        write(Answer._fields)
+        return write
     return lambda answer: stream.write(json.dumps(answer._asdict(), ensure_ascii=False) + "\n")
 
 

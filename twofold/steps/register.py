@@ -209,7 +209,7 @@ def _write(
     store: "MlflowStore", run: "Run", judgement: "Judgement", outcome: "Outcome", params: Register, folder: Path
 ) -> dict[str, Any]:
     """Write page, card, tables and verdict into the folder; return the verdict."""
-    from twofold.core.artifacts import write_json
+    from twofold.core.artifacts import write_csv, write_json
     from twofold.promotion import disagreements
     from twofold.promotion.judgement import as_json
     from twofold.reporting import decision_page, model_card
@@ -220,8 +220,7 @@ def _write(
     (folder / CARD).write_text(model_card.render(judgement), encoding="utf-8", newline="\n")
     differing = disagreements.find_disagreements(judgement.champion) if judgement.champion else []
     disagreements.write_disagreements(folder / DISAGREEMENTS, differing)
-    lines = [f"{sha256},{now}" for sha256, now in judgement.vanished.items()]
-    (folder / VANISHED).write_text("\n".join(["sha256,now", *lines, ""]), encoding="utf-8", newline="\n")
+    write_csv(folder / VANISHED, ("sha256", "now"), judgement.vanished.items())
     values = as_json(judgement, outcome) | location
     write_json(folder / RECORD, values)
     return values

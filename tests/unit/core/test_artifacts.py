@@ -1,13 +1,26 @@
+import csv
 import io
 import json
 import math
 import os
 import stat
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from twofold.core.artifacts import digest, publish, read_json, read_meta, write_all, write_bytes, write_json, write_meta
+from twofold.core.artifacts import (
+    digest,
+    publish,
+    read_csv,
+    read_json,
+    read_meta,
+    write_all,
+    write_bytes,
+    write_csv,
+    write_json,
+    write_meta,
+)
 from twofold.core.errors import ArtifactError
 
 
@@ -133,3 +146,30 @@ def test_write_all_writes_everything_or_raises():
     assert stream.written == bytes(range(10))
     with pytest.raises(OSError, match="No space left"):
         write_all(Slow(7), bytes(10))
+
+
+FORMULAS = ["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\t=1", " =1", "'=1", "\uff1d1"]
+PLAIN = ["", "a", "'quoted'", "a=b", "-0.5", "+1e-5", "1-2", "C:\\x", "名前"]
+
+
+def test_no_cell_of_a_csv_is_a_formula_and_reading_it_gives_the_text_back(tmp_path):
+    write_csv(tmp_path / "a.csv", ("=head", "value"), [(text, number) for text in FORMULAS for number in (-1, -0.5)])
+    with (tmp_path / "a.csv").open(encoding="utf-8", newline="") as stream:
+        head, *rows = csv.reader(stream)
+    assert head == ["'=head", "value"]
+    assert [row[0] for row in rows[::2]] == [f"'{text}" for text in FORMULAS]
+    assert [row[1] for row in rows[:2]] == ["-1", "-0.5"], "a number is none"
+    assert [row["=head"] for row in read_csv(tmp_path / "a.csv")[::2]] == FORMULAS
+
+
+def test_other_cells_of_a_csv_stay_as_they_are(tmp_path):
+    write_csv(tmp_path / "a.csv", ("text", "other"), [(text, None) for text in PLAIN])
+    with (tmp_path / "a.csv").open(encoding="utf-8", newline="") as stream:
+        assert [row["text"] for row in csv.DictReader(stream)] == PLAIN
+    assert [row["text"] for row in read_csv(tmp_path / "a.csv")] == PLAIN
+
+
+def test_every_csv_is_written_by_the_one_function_that_writes_no_formula():
+    package = Path(__file__).parents[3] / "twofold"
+    writers = {path.name for path in package.rglob("*.py") if "csv.writer(" in path.read_text(encoding="utf-8")}
+    assert writers == {"artifacts.py"}

@@ -83,6 +83,14 @@ def test_images_that_the_champion_learned_from_are_left_out_and_vanished_ones_ar
     assert strict["reasons"][0] == "vanished_test_images at most 1: 2 is above 1"
 
 
+def test_any_reason_why_an_image_has_vanished_is_one_cell(made, tmp_path, monkeypatch):
+    now = ['left out: repeats "a, b", across splits', "=1+1"]
+    monkeypatch.setattr(champion_challenger, "locate_images", lambda _, images: dict(zip(images, now, strict=False)))
+    case.run(made["good"], tmp_path)
+    case.run(made["moved"], tmp_path, gated(LOOSE))
+    assert [row["now"] for row in read_csv(tmp_path / "registration" / "vanished.csv")] == now
+
+
 def test_images_that_the_champion_learned_from_do_not_lower_the_candidates_number(made, tmp_path, monkeypatch):
     case.run(made["good"], tmp_path)
     twelve = EarlierTest(frozenset(image(grey) for grey in (10, 50, 150, 125, 240)), 12, 1)

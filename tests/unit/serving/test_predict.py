@@ -82,6 +82,16 @@ def test_a_csv_has_the_same_rows(call, folder):
     ]
 
 
+@pytest.mark.parametrize("name", ["=1+1.png", "+1.png", "-1.png", "@a.png"])
+def test_the_name_of_a_file_is_no_formula_in_the_csv(call, folder, monkeypatch, name):
+    monkeypatch.chdir(folder)
+    (folder / name).write_bytes(images(1)[0])
+    _, text, _ = call("--csv", "--", name)
+    assert [row["path"] for row in csv.DictReader(io.StringIO(text))] == [f"'{name}"]
+    _, rows, _ = call("--", name)
+    assert [row["path"] for row in rows] == [name], "JSON lines are for programs"
+
+
 BAD = {
     "b/cut.png": (images(1)[0][:-30], "cut short|damaged"),
     "b/empty.jpg": (b"", "the file is empty"),
