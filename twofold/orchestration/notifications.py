@@ -10,6 +10,7 @@ import json
 import os
 import urllib.error
 import urllib.request
+from bisect import bisect
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,8 @@ from twofold.tracking.urls import NoRedirects
 
 TAG = "twofold.pipeline_run"  # followed by the pipeline run's id; its value is the verdict as JSON
 SUCCESS = ("SUCCEEDED", "COMPLETE")  # COMPLETE: servers that use ML Metadata, as those of KFP 2.16 do
-MAX_REASONS = 4000  # characters of the reasons that are kept; every MLflow store accepts as many
+LONGEST = 5000  # bytes of a tag; MLflow's API promises that every store keeps as many
+FIELDS = ("headline", "refused", "model", "reasons", "open")
 TIMEOUT = 30  # seconds for the webhook to answer
 
 
@@ -46,16 +48,29 @@ def tag_run_outcome(verdict: str, run: str) -> None:
             "headline": found["headline"],
             "refused": not found["passed"] and not found["nothing_new"] and not found["dvc_experiment"],
             "model": found["name"],
-            "reasons": "\n".join(found["reasons"])[:MAX_REASONS],
+            "reasons": "\n".join(found["reasons"]),
             "open": found["open"],
         }
+        text = _as_tag(value)
         store = tracking.connect()
 
         def tag() -> None:
             with tracking.readable_errors(store.uri):
-                store.client.set_tag(found["run_id"], f"{TAG}.{run}", json.dumps(value, sort_keys=True))
+                store.client.set_tag(found["run_id"], f"{TAG}.{run}", text)
 
         retry_transient("register", tag)
+
+
+def _as_tag(outcome: Mapping[str, Any]) -> str:
+    """Return an outcome as JSON in which the reasons are cut, if needed, to what a tag holds."""
+    reasons = outcome["reasons"]
+
+    def cut(length: int) -> str:
+        shown = reasons[:length] + " …" * (length < len(reasons))
+        return json.dumps({**outcome, "reasons": shown}, sort_keys=True, ensure_ascii=False)
+
+    fitting = bisect(range(len(reasons) + 1), LONGEST, key=lambda length: len(cut(length).encode()))
+    return cut(max(fitting - 1, 0))
 
 
 def notify(*, state: str, message: str, register: Mapping[str, Any], run: str) -> None:
@@ -104,7 +119,12 @@ def _read_outcome(experiment: str, run: str) -> dict[str, Any]:
         known = sorted(str(place) for place in places if place)
         found = store.client.search_runs(known, f"tags.`{key}` LIKE '%'") if known else []
     if found:
-        return dict(json.loads(found[0].data.tags[key]))
+        try:
+            outcome = json.loads(found[0].data.tags[key])
+            return {field: outcome[field] for field in FIELDS}
+        except (ValueError, TypeError, KeyError) as error:
+            where = f"the tag {key} of run {found[0].info.run_id} in MLflow"
+            raise RegistryError(f"{where} holds no verdict ({error!r}); run register again") from None
     raise RegistryError(
         f"pipeline run {run} succeeded, but MLflow at {tracking.without_credentials(store.uri)} holds no verdict of it "
         f"in the experiment '{experiment}'; check that register ran in it"

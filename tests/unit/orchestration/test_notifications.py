@@ -93,6 +93,31 @@ def test_the_same_model_judged_in_many_runs_has_a_verdict_for_each(webhook, judg
     assert {key for key in tags if key.startswith(TAG)} == {f"{TAG}.run-a", f"{TAG}.run-b", f"{TAG}.run-c"}
 
 
+@pytest.mark.parametrize("letter", ["x", "准", "é", "\N{GRINNING FACE}", '"', "\\", "\n"])
+def test_long_reasons_in_any_script_are_cut_so_that_every_store_keeps_a_whole_tag(webhook, judged, letter):
+    run = judged("run-a", reasons=["准确率 0.80", letter * 20_000], name="电池", headline="Refused")
+    tag = connect().client.get_run(run).data.tags[f"{TAG}.run-a"]
+    assert 4900 < len(tag.encode()) <= 5000
+    assert "电池" in tag, "no escapes"
+    end("run-a")
+    (text,) = webhook.texts
+    assert "电池: Refused" in text
+    reasons = text.partition("/#/runs/1\n准确率 0.80\n")[2]
+    assert reasons == letter * (len(reasons) - 2) + " …"
+    assert len(reasons) > 1000
+
+
+@pytest.mark.parametrize("value", ['{"headline": "Ref', "", "[]", "{}"])
+def test_a_verdict_that_cannot_be_read_is_reported_too(webhook, judged, value):
+    run = judged("run-a")
+    connect().client.set_tag(run, f"{TAG}.run-a", value)
+    with pytest.raises(SystemExit):
+        end("run-a")
+    (text,) = webhook.texts
+    assert "run run-a succeeded, but its verdict cannot be read: " in text
+    assert f"the tag {TAG}.run-a of run {run} in MLflow holds no verdict" in text
+
+
 @pytest.mark.parametrize(
     ("state", "messages"),
     [("COMPLETE", 0), ("SUCCEEDED", 0), ("FAILED", 1), ("RUNNING", 1), ("CANCELED", 1)],  # RUNNING: its pod was killed
