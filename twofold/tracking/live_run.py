@@ -101,7 +101,7 @@ def joined_run(store: MlflowStore) -> "Run | None":
     joined = os.environ.get("MLFLOW_RUN_ID")
     if not joined:
         return None
-    first = run = store.client.get_run(joined)
+    first = run = _active_run(store, joined)
     for _ in range(5):  # the plugin's runs are nested at most four deep
         if OF_KUBEFLOW in run.data.tags:
             return run
@@ -109,6 +109,23 @@ def joined_run(store: MlflowStore) -> "Run | None":
             break
         run = store.client.get_run(parent)
     return first
+
+
+def _active_run(store: MlflowStore, joined: str) -> "Run":
+    from mlflow.exceptions import MlflowException
+
+    try:
+        run = store.client.get_run(joined)
+    except MlflowException as error:
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise
+        run = None
+    if run is None or run.info.lifecycle_stage != "active":
+        raise RegistryError(
+            f"MLFLOW_RUN_ID is '{joined}', and MLflow at {without_credentials(store.uri)} has no such run, or it was "
+            "deleted: unset the variable, or set it to a run of this server"
+        )
+    return run
 
 
 def _open(step: str, params: Mapping[str, Any], resume_key: str) -> LiveRun:

@@ -1,6 +1,7 @@
 """A training's live run in MLflow: its content, how it resumes, and an unavailable server."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.kfp_server.mlflow_plugin import MlflowPlugin
+from twofold.core.errors import RegistryError
 from twofold.tracking import store as tracking
 from twofold.tracking.live_run import PARENT, joined_run, live_run
 
@@ -107,6 +109,22 @@ def test_with_kubeflows_mlflow_plugin_it_is_nested_in_the_pipeline_runs_run(mlfl
     run = found(live.run_id)
     assert (run.info.experiment_id, run.data.tags[PARENT]) == plugin.parents["7"]
     plugin.end("7", "SUCCEEDED")
+
+
+@pytest.mark.parametrize("stale", ["0" * 32, "run 7", "deleted"])
+def test_a_stale_run_id_is_named_with_its_variable_and_a_training_continues(mlflow_store, monkeypatch, capsys, stale):
+    store = tracking.connect()
+    if stale == "deleted":
+        stale = store.client.create_run(tracking.experiment(store, "cells")).info.run_id
+        store.client.delete_run(stale)
+    monkeypatch.setenv("MLFLOW_RUN_ID", stale)
+    message = f"MLFLOW_RUN_ID is '{stale}', and MLflow at {store.uri} has no such run, or it was deleted: unset"
+    with pytest.raises(RegistryError, match=re.escape(message)):
+        joined_run(store)
+    with live_run("train_head", {}, resume_key="k") as live:
+        live.log(0, METRICS)
+    assert live.run_id == ""
+    assert message in capsys.readouterr().err
 
 
 def test_the_parent_of_a_sweep_is_not_joined(mlflow_store, monkeypatch):
