@@ -3,25 +3,20 @@ removal of an image.
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from twofold.cli import models, serving
-from twofold.core.errors import TwofoldError
+from twofold.core.errors import exit_with_message
 
 # Heavy modules are imported by the command that needs them, so that `twofold --help` does not wait for torch.
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command; a TwofoldError is printed and ends it with exit status 1."""
-    options = _parser().parse_args(arguments)
-    try:
-        status = options.run(options)
-    except TwofoldError as error:
-        print(f"twofold: error: {error}", file=sys.stderr)
-        status = 1
-    raise SystemExit(status)
+    with exit_with_message("twofold"):
+        options = _parser().parse_args(arguments)
+        raise SystemExit(options.run(options))
 
 
 def _parser() -> argparse.ArgumentParser:

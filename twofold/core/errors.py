@@ -3,8 +3,12 @@
 Errors of boto3, requests, MLflow and urllib are recognised by their names, because this floor imports none of them.
 """
 
+import codecs
+import io
 import re
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 # Soft hyphens, zero-width spaces, byte order marks and reading directions; not the joiners, which change letters.
 INVISIBLE = re.compile("[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
@@ -96,3 +100,23 @@ def listed(title: str, lines: Sequence[str], most: int) -> str:
     """Return a title, the first `most` lines indented below it, and the number of lines left out."""
     more = [f"… and {len(lines) - most} more"] if len(lines) > most else []
     return "\n  ".join([title, *lines[:most], *more])
+
+
+@contextmanager
+def exit_with_message(program: str) -> Iterator[None]:
+    """Turn a TwofoldError of a command into one line on stderr and exit status 1; an interruption into status 130.
+
+    What the command prints cannot fail: a letter that the locale's encoding lacks is escaped.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A machine without a locale shows UTF-8 all the same (PEP 540).
+            utf8 = "utf-8" if codecs.lookup(stream.encoding).name == "ascii" else None
+            stream.reconfigure(encoding=utf8, errors="backslashreplace")
+    try:
+        yield
+    except TwofoldError as error:
+        print(f"{program}: error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None

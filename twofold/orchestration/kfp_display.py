@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from twofold.core.artifacts import read_csv, read_json
-from twofold.core.errors import ArtifactError
-from twofold.orchestration.task import exit_with_message
+from twofold.core.errors import ArtifactError, exit_with_message
 
 MAX_POINTS = 200  # of a curve; more make the page slow and show nothing new
 
@@ -30,7 +29,7 @@ def read_metrics(metrics: str) -> dict[str, float]:
     Raises:
         SystemExit: a number is NaN or infinite, or the file holds no number.
     """
-    with exit_with_message("display"):
+    with exit_with_message("twofold display"):
         found = dict(_numbers(Path(metrics), read_json(Path(metrics)), ""))
         if not found:
             raise ArtifactError(f"{metrics}: holds no number")
@@ -55,7 +54,7 @@ def read_roc_curve(evaluation: str) -> RocCurve:
     Raises:
         SystemExit: a rate is not a number in 0..1, a threshold is NaN, or there are fewer than two points.
     """
-    with exit_with_message("display"):
+    with exit_with_message("twofold display"):
         path = Path(evaluation) / "roc.csv"
         points = [_roc_point(path, row) for row in read_csv(path)]
         if len(points) < 2:
@@ -81,7 +80,7 @@ def read_confusion_matrix(evaluation: str) -> tuple[list[str], list[list[int]]]:
     Raises:
         SystemExit: a file of evaluate is missing, or it names a class that decision.json does not list.
     """
-    with exit_with_message("display"):
+    with exit_with_message("twofold display"):
         path = Path(evaluation) / "confusion.csv"
         labels = list(read_json(path.with_name("decision.json"))["labels"])
         matrix = [[0] * len(labels) for _ in labels]
@@ -95,7 +94,7 @@ def read_confusion_matrix(evaluation: str) -> tuple[list[str], list[list[int]]]:
 
 def render_verdict(registration: str) -> str:
     """Return the verdict in registration.json as Markdown, with every gate."""
-    with exit_with_message("display"):
+    with exit_with_message("twofold display"):
         verdict = read_json(Path(registration))
         lines = [f"# {_escape(verdict['headline'])}", "", "| gate | on this model | |", "|---|---|---|"]
         for gate in verdict["gates"]:

@@ -17,11 +17,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from twofold.core.artifacts import read_json
-from twofold.core.errors import RegistryError, TwofoldError
+from twofold.core.errors import RegistryError, TwofoldError, exit_with_message
 from twofold.core.progress import say
 from twofold.orchestration.kept_audit import find_audit
 from twofold.orchestration.run_ending import describe_ending
-from twofold.orchestration.task import exit_with_message, retry_transient
+from twofold.orchestration.task import retry_transient
 from twofold.tracking.urls import NoRedirects
 
 TAG = "twofold.pipeline_run"  # followed by the pipeline run's id; its value is the verdict as JSON
@@ -42,7 +42,7 @@ def tag_run_outcome(verdict: str, run: str) -> None:
     """
     from twofold.tracking import store as tracking
 
-    with exit_with_message("register"):
+    with exit_with_message("twofold register"):
         found = read_json(Path(verdict))
         value = {
             "headline": found["headline"],
@@ -82,7 +82,7 @@ def notify(*, state: str, message: str, register: Mapping[str, Any], run: str) -
         register: section of the parameters; names the MLflow experiment.
         run: id of the pipeline run.
     """
-    with exit_with_message("notify"):
+    with exit_with_message("twofold notify"):
         if state not in SUCCESS:
             ui = os.environ.get("KF_PIPELINES_UI_ENDPOINT", "").rstrip("/")
             text = f"Twofold: pipeline run {run} {describe_ending(run, state, message)}."

@@ -6,12 +6,11 @@ The options come from the step's signature: it reads its positional arguments an
 import argparse
 import inspect
 import os
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from twofold.core.errors import TwofoldError
+from twofold.core.errors import exit_with_message
 from twofold.orchestration.params_file import read
 
 
@@ -41,17 +40,14 @@ def main(step: Callable[..., None], arguments: Sequence[str] | None = None) -> t
     for use, paths in zip(("read", "written"), signature(step), strict=True):
         for path in paths:
             parser.add_argument(f"--{path}", type=Path, required=True, help=use)
-    options = vars(parser.parse_args(arguments))
     # torch reads this when it is first imported. By default its threads spin while they wait for each other: on a
     # machine with any other load, the same work took four to ten times as long.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    try:
+    with exit_with_message(f"twofold {name}"):
+        options = vars(parser.parse_args(arguments))
         # All sections, not only this step's: a mistake in the last one must not cost the hours of the first ones.
         sections = read(options.pop("params"))
         # No parameter of the training steps: like the tracking address, it must not decide whether they run again.
         os.environ.setdefault("MLFLOW_EXPERIMENT_NAME", sections["register"].experiment)  # type: ignore[attr-defined]
         step(sections[name], **options)
-        return sections, options
-    except TwofoldError as error:
-        print(f"twofold {name}: error: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
+    return sections, options

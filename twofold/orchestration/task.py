@@ -16,7 +16,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from twofold.core.artifacts import digest, write_bytes
-from twofold.core.errors import ArtifactError, RegistryError, TrainingError, TwofoldError, first_line
+from twofold.core.errors import (
+    ArtifactError,
+    RegistryError,
+    TrainingError,
+    TwofoldError,
+    exit_with_message,
+    first_line,
+)
 from twofold.core.params import check_section
 from twofold.core.progress import say
 from twofold.orchestration.kept_audit import keep_audit
@@ -55,7 +62,7 @@ def run_step(
         The digest of the step's first output.
     """
     name, writes = step.__name__, signature(step).writes
-    with exit_with_message(name):
+    with exit_with_message(f"twofold {name}"):
         for key, value in {"OMP_WAIT_POLICY": "PASSIVE", **_MLFLOW, **environment}.items():
             if value:
                 os.environ.setdefault(key, value)
@@ -128,7 +135,7 @@ def check_parameters_and_source(**sections: Mapping[str, Any]) -> tuple[str, str
         The version of the source; the MLflow experiment, which the training steps need but which is no parameter of
         theirs; and the source's address without credentials, for register, which records it.
     """
-    with exit_with_message("source_version"):
+    with exit_with_message("twofold source_version"):
         checked: Mapping[str, Any] = check_all(sections)
         ingest = checked["ingest"]
         source = open_source(ingest.source)
@@ -139,7 +146,7 @@ def check_parameters_and_source(**sections: Mapping[str, Any]) -> tuple[str, str
 
 def copy_output(source: str, target: str) -> None:
     """Copy a file that a step has written to where Kubeflow shows it, whole or not at all."""
-    with exit_with_message("display"):
+    with exit_with_message("twofold display"):
         try:
             write_bytes(Path(target), Path(source).read_bytes())
         except OSError as error:
@@ -149,16 +156,6 @@ def copy_output(source: str, target: str) -> None:
 def write_output(target: str, text: str) -> None:
     """Write a text to where Kubeflow shows it, whole or not at all."""
     write_bytes(Path(target), text.encode())
-
-
-@contextmanager
-def exit_with_message(name: str) -> Iterator[None]:
-    """Turn a TwofoldError into one line on stderr and exit status 1, so that the task fails."""
-    try:
-        yield
-    except TwofoldError as error:
-        print(f"twofold {name}: error: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
 
 
 def _check_input(argument: str, path: Path, expected: str) -> None:

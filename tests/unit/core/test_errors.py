@@ -1,9 +1,11 @@
-"""Which errors of which libraries count as transient, and that the answer survives a worker process."""
+"""Which errors of which libraries count as transient, also after a worker process; and how a command prints errors."""
 
 import http.client
+import io
 import pickle
 import socket
 import ssl
+import sys
 import urllib.error
 
 import pytest
@@ -17,7 +19,7 @@ from botocore.exceptions import (
     SSLError,
 )
 
-from twofold.core.errors import SourceError, is_transient
+from twofold.core.errors import DataError, SourceError, exit_with_message, is_transient
 
 PLACE = {"endpoint_url": "http://s3:8333"}
 CERTIFICATE = "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: self-signed certificate"
@@ -73,3 +75,26 @@ def test_a_refusal_a_wrong_address_and_a_wrong_certificate_are_not(error):
 def test_an_error_of_a_worker_process_stays_transient(transient):
     error = pickle.loads(pickle.dumps(SourceError("s3://images: it is busy", transient=transient)))  # noqa: S301
     assert (type(error), str(error), error.transient) == (SourceError, "s3://images: it is busy", transient)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "shown"),
+    [("ascii", "电池 é".encode()), ("latin-1", b"\\u7535\\u6c60 \xe9"), ("utf-8", "电池 é".encode())],
+)
+def test_names_in_any_script_are_printed_under_any_locale(monkeypatch, encoding, shown):
+    """An ASCII locale is that of a container without one, whose terminal shows UTF-8."""
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, io.TextIOWrapper(io.BytesIO(), encoding))
+    with pytest.raises(SystemExit), exit_with_message("twofold toy"):
+        print("电池 é")
+        raise DataError("电池 é")
+    for stream, before in ((sys.stdout, b""), (sys.stderr, b"twofold toy: error: ")):
+        stream.flush()
+        assert stream.buffer.getvalue() == before + shown + b"\n"
+
+
+@pytest.mark.parametrize(("error", "status"), [(DataError("x"), 1), (KeyboardInterrupt(), 130)])
+def test_a_command_ends_with_a_status_and_no_traceback(error, status):
+    with pytest.raises(SystemExit) as caught, exit_with_message("twofold"):
+        raise error
+    assert caught.value.code == status

@@ -1,10 +1,16 @@
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from twofold.core.errors import DataError
 from twofold.orchestration import step_cli
+
+ROOT = Path(__file__).resolve().parents[3]
+# A locale that Python does not replace by UTF-8.
+ASCII = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
 
 
 def toy(params: object, data: Path, *, model: Path, metrics: Path) -> None:
@@ -50,3 +56,15 @@ def test_a_missing_path_is_a_usage_error(capsys):
         step_cli.main(toy, ["--data", "d"])
     assert caught.value.code == 2
     assert "--model" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["twofold.cli predict --help", "twofold.cli audit --help", "twofold.steps.ingest --help", "pipelines --help"],
+)
+@pytest.mark.parametrize("locale", [ASCII, {"PYTHONIOENCODING": "latin-1"}], ids=["ascii", "latin-1"])
+def test_help_is_printed_under_any_locale(words, locale):
+    env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)} | locale
+    done = subprocess.run([sys.executable, "-m", *words.split()], env=env, cwd=ROOT, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"usage: " in done.stdout

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from twofold.core.errors import ParameterError, TwofoldError
+from twofold.core.errors import ParameterError, exit_with_message
 
 # Each command's module adds its parser. Only the called command's module is imported, so that `--help` does not wait
 # for kfp.
@@ -51,15 +51,9 @@ class Parser(argparse.ArgumentParser):
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command; a TwofoldError is printed and ends it with exit status 1."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    options = _create_parser(words[0] if words else "").parse_args(words)
-    try:
-        status = options.func(options)
-    except TwofoldError as error:
-        print(f"twofold-pipelines: error: {error}", file=sys.stderr)
-        status = 1
-    except KeyboardInterrupt:
-        status = 130
-    raise SystemExit(status)
+    with exit_with_message("twofold-pipelines"):
+        options = _create_parser(words[0] if words else "").parse_args(words)
+        raise SystemExit(options.func(options))
 
 
 def _create_parser(called: str) -> Parser:
