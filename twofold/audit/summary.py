@@ -4,6 +4,7 @@ Takes the audits of ingest, preprocess and train_head; returns for each check wh
 what it means. It names no image: the pages of the audits, which are stored beside the data, show them.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -83,9 +84,12 @@ def _read_audit(step: str, folder: Path, fingerprint: str) -> list[AuditSummary]
 
 
 def group_by_outcome(checks: Iterable[AuditSummary]) -> ChecksByOutcome:
-    """Sort checks by their outcome."""
-    groups = ChecksByOutcome([], [], [], [])
+    """Sort checks by their outcome; a title that several checks have gets the step."""
+    groups, checks = ChecksByOutcome([], [], [], []), list(checks)
+    titles = Counter(check.title for check in checks)
     for check in checks:
+        if titles[check.title] > 1:
+            check = check._replace(title=f"{check.title} (by {check.step})")
         if check.policy == "ignore" and not check.found:
             groups.ignored.append(check)
         elif check.impossible:

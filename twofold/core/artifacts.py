@@ -16,8 +16,9 @@ from typing import IO, Any
 from twofold.core.errors import ArtifactError
 
 META = "meta.json"
-# A cell that a spreadsheet would run (OWASP, "CSV Injection"; the last four are full-width characters), but no number.
-_FORMULA = re.compile(r"(?![+-]?[\d.]+(e[+-]?\d+)?\Z)['\s]*[=+\-@\uff1d\uff0b\uff0d\uff20]")
+# Where a text begins that a spreadsheet would run (OWASP, "CSV Injection"), numbers aside; and with an apostrophe.
+_FORMULA = re.compile(r"\A(?![+-]?[\d.]+(e[+-]?\d+)?\Z)(?=['\s]*[=+\-@\uff1d\uff0b\uff0d\uff20])")
+_ESCAPED = re.compile(rf"\A'{_FORMULA.pattern[2:]}")
 
 
 @contextmanager
@@ -136,7 +137,7 @@ def csv_writer(stream: IO[str]) -> Callable[[Iterable[Any]], object]:
     A text that a spreadsheet would run as a formula begins with an apostrophe, which `read_csv` removes.
     """
     table = csv.writer(stream, lineterminator="\n")
-    return lambda row: table.writerow([f"'{cell}" if _is_formula(cell) else cell for cell in row])
+    return lambda row: table.writerow([_FORMULA.sub("'", cell) if isinstance(cell, str) else cell for cell in row])
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
@@ -148,12 +149,8 @@ def read_csv(path: Path) -> list[dict[str, str]]:
         raise ArtifactError(f"{path}: {error.strerror}") from None
 
 
-def _is_formula(cell: Any) -> bool:
-    return isinstance(cell, str) and _FORMULA.match(cell) is not None
-
-
 def _text(cell: Any) -> Any:
-    return cell[1:] if _is_formula(cell) and cell.startswith("'") else cell
+    return _ESCAPED.sub("", cell) if isinstance(cell, str) else cell
 
 
 def _temporary_path(path: Path, suffix: str = "") -> Path:

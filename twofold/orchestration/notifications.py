@@ -10,7 +10,6 @@ import json
 import os
 import urllib.error
 import urllib.request
-from bisect import bisect
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -48,10 +47,14 @@ def tag_run_outcome(verdict: str, run: str) -> None:
             "headline": found["headline"],
             "refused": not found["passed"] and not found["nothing_new"] and not found["dvc_experiment"],
             "model": found["name"],
-            "reasons": "\n".join(found["reasons"]),
             "open": found["open"],
         }
-        text = _as_tag(value)
+        reasons = "\n".join(found["reasons"])
+        for length in range(LONGEST, 0, -10):
+            value["reasons"] = reasons[:length] + " …" * (length < len(reasons))
+            text = json.dumps(value, sort_keys=True, ensure_ascii=False)
+            if len(text.encode()) <= LONGEST:
+                break
         store = tracking.connect()
 
         def tag() -> None:
@@ -59,18 +62,6 @@ def tag_run_outcome(verdict: str, run: str) -> None:
                 store.client.set_tag(found["run_id"], f"{TAG}.{run}", text)
 
         retry_transient("register", tag)
-
-
-def _as_tag(outcome: Mapping[str, Any]) -> str:
-    """Return an outcome as JSON in which the reasons are cut, if needed, to what a tag holds."""
-    reasons = outcome["reasons"]
-
-    def cut(length: int) -> str:
-        shown = reasons[:length] + " …" * (length < len(reasons))
-        return json.dumps({**outcome, "reasons": shown}, sort_keys=True, ensure_ascii=False)
-
-    fitting = bisect(range(len(reasons) + 1), LONGEST, key=lambda length: len(cut(length).encode()))
-    return cut(max(fitting - 1, 0))
 
 
 def notify(*, state: str, message: str, register: Mapping[str, Any], run: str) -> None:
@@ -123,8 +114,8 @@ def _read_outcome(experiment: str, run: str) -> dict[str, Any]:
             outcome = json.loads(found[0].data.tags[key])
             return {field: outcome[field] for field in FIELDS}
         except (ValueError, TypeError, KeyError) as error:
-            where = f"the tag {key} of run {found[0].info.run_id} in MLflow"
-            raise RegistryError(f"{where} holds no verdict ({error!r}); run register again") from None
+            message = f"the tag {key} of run {found[0].info.run_id} in MLflow holds no verdict ({error!r})"
+            raise RegistryError(f"{message}; run register again") from None
     raise RegistryError(
         f"pipeline run {run} succeeded, but MLflow at {tracking.without_credentials(store.uri)} holds no verdict of it "
         f"in the experiment '{experiment}'; check that register ran in it"

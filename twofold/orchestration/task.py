@@ -16,14 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from twofold.core.artifacts import digest, write_bytes
-from twofold.core.errors import (
-    ArtifactError,
-    RegistryError,
-    TrainingError,
-    TwofoldError,
-    exit_with_message,
-    first_line,
-)
+from twofold.core.errors import ArtifactError, RegistryError, TrainingError, TwofoldError, exit_with_message, first_line
 from twofold.core.params import check_section
 from twofold.core.progress import say
 from twofold.orchestration.kept_audit import keep_audit

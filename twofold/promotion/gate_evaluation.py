@@ -14,6 +14,7 @@ of harm may refuse for any value, so Holm's procedure widens its bounds to hold 
 
 import math
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ from twofold.promotion.gate_slices import MetricKey, TestSubset, holm_procedure,
 from twofold.promotion.gates import LESS_IS_BETTER, MEASURED, VANISHED, Better, Gate, Maximum, Minimum, NonInferior
 from twofold.promotion.paired_comparison import PairedComparison
 from twofold.promotion.test_reuse import ERROR_RATE, SPENT, confidence_text
-from twofold.promotion.verdict import GateInputs, GateResult, Verdict, finite_number
+from twofold.promotion.verdict import GateInputs, GateResult, Verdict, finite_number, format_value
 
 CHAMPION, BEST = "the champion", "the best champion before"
 _NO_CHAMPION = "there is no champion yet"
@@ -130,13 +131,14 @@ class _AbsoluteGate:
         self.gate, self.subject, self.champion, self.test = gate, subject, champion, subject.test
         self.at_most = isinstance(gate, Maximum)
         self.limit = gate.max if isinstance(gate, Maximum) else gate.min
+        self.show = partial(format_value, gate.figure)
         self.common_fields: dict[str, Any] = {}
         # A conservative bound proves that the model is good enough; the other bound, that it is not.
         self.refuses_on_proof = bool(gate.bound) and (gate.bound == "upper") != self.at_most
 
     def name(self, metric: str) -> str:
         bound = f", {self.gate.bound} bound," if self.gate.bound else ""
-        return f"{metric}{bound} at {'most' if self.at_most else 'least'} {self.limit:g}"
+        return f"{metric}{bound} at {'most' if self.at_most else 'least'} {self.limit:.12g}"
 
     def values(self, subset: TestSubset) -> tuple[dict[str, Any], str]:
         """Return the metric and the number of images as fields of the result, and why the metric has no value."""
@@ -178,12 +180,12 @@ class _AbsoluteGate:
             problem = f"metric '{self.gate.figure}' has no interval: {self._why_no_interval(subset)}"
         if problem or value is None:
             return _result(self, subset, False, problem, **fields)
-        bound, words = None, f"{value:.4f}"
+        bound, words = None, self.show(value)
         if interval is not None:
             bound = self._bound(interval)
-            words += f", its {self.gate.bound} bound {bound:.4f}"
+            words += f", its {self.gate.bound} bound {self.show(bound)}"
         passed, relation = self._compare(value if bound is None else bound)
-        return _result(self, subset, passed, f"{words} is {relation} {self.limit:.4f}", bound=bound, **fields)
+        return _result(self, subset, passed, f"{words} is {relation} {self.show(self.limit)}", bound=bound, **fields)
 
     def judge_measured(self) -> GateResult:
         """Evaluate a gate on a metric that register measures."""
@@ -198,7 +200,7 @@ class _AbsoluteGate:
         if value is None or problem:
             return _result(self, None, False, problem, value=value)
         passed, relation = self._compare(value)
-        return _result(self, None, passed, f"{value:g} is {relation} {self.limit:g}", value=value)
+        return _result(self, None, passed, f"{self.show(value)} is {relation} {self.show(self.limit)}", value=value)
 
     def _bound(self, interval: Interval) -> float:
         return interval.low if self.gate.bound == "lower" else interval.high

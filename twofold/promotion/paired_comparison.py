@@ -158,6 +158,8 @@ class PairedComparison:
         found: dict[str, Any] = {"candidate": self.own[metric], "champion": self.metrics[metric]}
         if difference := self.differences.get(metric):
             found |= {"difference": difference.estimate, "low": difference.low, "high": difference.high}
+        else:
+            found["no_interval"] = self.why_no_difference(metric, np.arange(len(self.test)))
         return found | {"method": METHODS[metric].paired}
 
 

@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from twofold.evaluation.predictions import Predictions
+from twofold.metrics.classification import METRICS
+from twofold.metrics.number_format import number
 
 
 @dataclass(frozen=True)
@@ -82,3 +84,10 @@ def finite_number(metrics: Mapping[str, Any], name: str) -> tuple[float | None, 
     if not math.isfinite(value):
         return None, f"metric '{name}' is {value}, not a finite number"
     return float(value), ""
+
+
+def format_value(figure: str, value: float | None) -> str:
+    """Return a metric or its limit with four decimals, and a count, a time or another number with four at most."""
+    if value is None or figure in METRICS:
+        return number(value, 4)
+    return f"{value:,.4f}".rstrip("0").rstrip(".")

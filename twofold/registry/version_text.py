@@ -108,7 +108,7 @@ def format_paired(paired: Mapping[str, Any] | None, images: str, one: str, other
         return f"they cannot be compared: {paired['problem']}"
     rows = [("metric", one, other, "difference", "95 % interval")]
     for key, pair in paired["figures"].items():
-        interval = f"{pair['low']:+.4f} to {pair['high']:+.4f}" if "low" in pair else "too few images"
+        interval = f"{pair['low']:+.4f} to {pair['high']:+.4f}" if "low" in pair else pair["no_interval"]
         difference = pair["candidate"] - pair["champion"]
         rows.append((key, f"{pair['candidate']:.4f}", f"{pair['champion']:.4f}", f"{difference:+.4f}", interval))
     only = paired["mcnemar"]

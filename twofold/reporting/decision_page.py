@@ -14,7 +14,7 @@ from twofold.metrics.classification import METRICS
 from twofold.metrics.temperature_scaling import apply_temperature
 from twofold.promotion.judgement import Judgement, Outcome, headline, reasons
 from twofold.promotion.test_reuse import ERROR_RATE, confidence_text
-from twofold.promotion.verdict import GateResult
+from twofold.promotion.verdict import GateResult, format_value
 from twofold.reporting import charts, comparison_section, data_summary, html_page, plots, sections, threshold_slider
 from twofold.reporting.html_page import Picture, code_markup
 from twofold.reporting.wording import METHODS, TITLES
@@ -135,9 +135,7 @@ def _gate(gate: GateResult) -> dict[str, Any]:
     compared = gate.value if gate.bound is None else gate.bound
     return {
         "name": gate.name,
-        "value": gate.value,
-        "bound": gate.bound,
-        "limit": gate.limit,
+        **{key: format_value(gate.figure, getattr(gate, key)) for key in ("value", "bound", "limit")},
         "n": gate.n,
         "word": outcome if gate.applies else "does not apply",
         "tone": ("good" if gate.passed else "bad") if gate.applies else "quiet",

@@ -5,7 +5,7 @@ can describe a version. It contains facts only, and says so where Twofold does n
 because it is written before the version exists.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from twofold.audit import summary
 from twofold.data.decoding import FORMATS
@@ -118,7 +118,7 @@ def _audits(judgement: Judgement) -> list[str]:
         for one in kinds.raised
     ]
     rest = {
-        "Checks without findings": [_title(one, kinds.raised) for one in kinds.quiet],
+        "Checks without findings": [text(one.title) for one in kinds.quiet],
         "Checks that could not run": [f"{text(one.title)} ({text(one.impossible)})" for one in kinds.impossible],
         "Checks that are turned off (policy ignore)": [text(one.title) for one in kinds.ignored],
     }
@@ -129,11 +129,6 @@ def _audits(judgement: Judgement) -> list[str]:
         *(bullets(meanings) if meanings else []),
         *(line for words, names in rest.items() if names for line in (f"{words}: {'; '.join(names)}.", "")),
     ]
-
-
-def _title(check: summary.AuditSummary, raised: Sequence[summary.AuditSummary]) -> str:
-    """A check's title, with its step if another check of that title found something."""
-    return text(check.title) + (f" (by {check.step})" if check.title in {one.title for one in raised} else "")
 
 
 def _data(judgement: Judgement) -> list[str]:

@@ -79,10 +79,24 @@ def test_the_card_explains_findings_and_lists_checks_without_findings(section):
     assert "1111" not in section
 
 
-def test_a_check_of_two_steps_is_listed_with_the_step(candidate):
-    again = tuple(one._replace(step="preprocess", found=0) for one in candidate.audits if one.check == "refused")
-    card = model_card.render(judged(replace(candidate, audits=candidate.audits + again)))
-    assert "Checks without findings: Blank; Refused (by preprocess).\n" in card
+@pytest.mark.parametrize(
+    ("check", "line", "told"),
+    [
+        ("refused", "without findings: Blank; Refused (by preprocess)", "Refused (by ingest)<small>"),
+        ("blank", "without findings: Blank (by ingest); Blank (by preprocess)", ""),
+        (
+            "blurred",
+            "(policy ignore): Blurred (by ingest); Blurred (by preprocess)",
+            "Blurred (by ingest), Blurred (by",
+        ),
+        ("label_issues", "could not run: Wrong labels (by ingest) (4 images", "Wrong labels (by preprocess) could not"),
+    ],
+)
+def test_no_title_is_listed_twice_a_check_of_two_steps_has_its_step(candidate, check, line, told):
+    again = tuple(one._replace(step="preprocess", found=0) for one in candidate.audits if one.check == check)
+    both = replace(candidate, audits=candidate.audits + again)
+    assert line in model_card.render(judged(both))
+    assert told in pages.render("x", "audit_summary.html", {"audited": summary.group_by_outcome(both.audits)})
 
 
 def test_no_findings_are_reported_as_such(candidate):

@@ -33,7 +33,7 @@ def only(gate, subject=SUBJECT, champion=CHAMPION, best=None):
         (Minimum(figure="accuracy", min=0.9001), False, 0.9001, "0.9000 is below 0.9001"),
         (Maximum(figure="brier", max=0.1), True, 0.1, "0.0900 is at most 0.1000"),
         (Maximum(figure="brier", max=0.08), False, 0.08, "0.0900 is above 0.0800"),
-        (Minimum(figure="n", min=50), True, 50, "100.0000 is at least 50.0000"),
+        (Minimum(figure="n", min=50), True, 50, "100 is at least 50"),
     ],
 )
 def test_absolute_gates(gate, passed, limit, detail):

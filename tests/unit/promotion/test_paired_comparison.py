@@ -1,6 +1,7 @@
 """Two models on the same images: images left out, vanished images, and images that only one gets right."""
 
 import hashlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from twofold.metrics.confidence_intervals import clopper_pearson, mcnemar, tango
 from twofold.metrics.influence import ModelOutputs
 from twofold.promotion import disagreements
 from twofold.promotion.paired_comparison import Opponent, compare
+from twofold.registry import version_text
 
 TARGET = [1, 1, 1, 0, 0, 0]
 TEST = case.predictions(TARGET, [0.9, 0.8, 0.4, 0.6, 0.2, 0.1])  # right on 000, 001, 004, 005
@@ -78,7 +80,37 @@ def test_every_metric_has_its_method_and_its_interval_if_there_is_one():
         "method": "tango",
     }
     # Three positive images are too few for average precision.
-    assert set(shown["average_precision"]) == {"candidate", "champion", "method"}
+    assert set(shown["average_precision"]) == {"candidate", "champion", "method", "no_interval"}
+
+
+TARGETS = np.arange(656) % 3 == 0
+EXACT = np.where(TARGETS, 0.9, 0.2)
+
+
+@pytest.mark.parametrize(
+    ("metric", "probability", "units", "reason"),
+    [
+        ("brier", EXACT, range(656), "brier is the same on all images of a class"),
+        ("log_loss", EXACT, range(656), "log_loss is the same on all images of a class"),
+        (
+            "accuracy",
+            EXACT,
+            np.arange(656) // 200,
+            "the images come from 4 groups, too few for an",
+        ),
+        ("accuracy", EXACT, range(656), None),
+    ],
+)
+def test_why_a_model_of_656_images_has_no_interval_beside_itself(metric, probability, units, reason):
+    units = np.array([f"g{unit}" for unit in units], dtype=object)
+    test = replace(case.predictions(TARGETS.astype(int), probability), unit=units)
+    itself = compare(test, 0.5, {}, Opponent("1", ModelOutputs(probability, 0.5), {}))
+    shown = itself.as_json()["figures"][metric]
+    assert shown.get("no_interval", "").startswith(reason or "")
+    assert ("low" in shown) == (reason is None)
+    text = version_text.format_paired(itself.as_json(), "images", "version 1", "version 1")
+    (line,) = [line.split(maxsplit=4)[-1] for line in text.splitlines() if line.split()[0] == metric]
+    assert line == shown["no_interval"] if reason else f"{shown['low']:+.4f} to {shown['high']:+.4f}"
 
 
 def test_images_that_the_other_model_has_not_known_are_fresh():

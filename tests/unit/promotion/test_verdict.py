@@ -5,7 +5,7 @@ import math
 import pytest
 
 from tests.support import judging_case as case
-from twofold.promotion.verdict import GateInputs, GateResult, Verdict, finite_number
+from twofold.promotion.verdict import GateInputs, GateResult, Verdict, finite_number, format_value
 
 GATE = GateResult("a", "accuracy", 0.9, 0.8, applies=True, passed=False, detail="b", n=7, slice={"type": "mono"})
 
@@ -60,3 +60,20 @@ def test_the_known_metrics_are_named_if_one_is_missing():
     metrics = {"b": 1.0, "a": 2.0, "slices": {}}
     assert finite_number(metrics, "x") == (None, "metric 'x' is missing; there are: a, b")
     assert finite_number({}, "x") == (None, "metric 'x' is missing; there are: none")
+
+
+@pytest.mark.parametrize(
+    ("figure", "value", "text"),
+    [
+        ("accuracy", 1.0, "1.0000"),
+        ("ece", 0.0, "0.0000"),
+        ("vanished_test_images", 0.0, "0"),
+        ("model_bytes", 94_371_840.0, "94,371,840"),
+        ("latency_ms", 12.34567, "12.3457"),
+        ("latency_ms", 12.5, "12.5"),
+        ("temperature", 1200.0, "1,200"),
+        ("n", None, "\N{EN DASH}"),
+    ],
+)
+def test_a_metric_has_four_decimals_and_a_count_or_another_number_what_it_needs(figure, value, text):
+    assert format_value(figure, value) == text

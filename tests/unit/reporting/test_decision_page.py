@@ -27,6 +27,8 @@ GATES = [
     Maximum(figure="brier", max=0.1),
     Minimum(figure="<ece>", min=0.5),
     NonInferior(figure="roc_auc", non_inferior_by=0.5),
+    Maximum(figure="n_positive", max=1_000_000),
+    Minimum(figure="model_bytes", min=1000),
 ]
 # What the champion says of the test images, by their grey; its threshold is 0.25. It misses 110.
 CHAMPION = {10: 0.1, 50: 0.1, 90: 0.2, 150: 0.2, 125: 0.6, 240: 0.9, 110: 0.1}
@@ -95,7 +97,9 @@ def test_every_gate_is_there_with_metric_limit_and_verdict(refused):
     table = text[text.index("gate metric bound limit images verdict") :]
     assert re.search(rf"accuracy at least 0\.7\s+0\.7143\s+{DASH}\s+0\.7000\s+7\s+passed", table)
     assert re.search(rf"brier at most 0\.1\s+0\.2153\s+{DASH}\s+0\.1000\s+7\s+failed", table)
-    assert re.search(rf"<ece> at least 0\.5\s*metric '<ece>' is missing; .*?{DASH}\s+0\.5000\s+7\s+failed", table)
+    assert re.search(rf"<ece> at least 0\.5\s*metric '<ece>' is missing; .*?{DASH}\s+0\.5\s+7\s+failed", table)
+    assert re.search(rf"n_positive at most 1000000\s+3\s+{DASH}\s+1,000,000\s+7\s+passed", table), "no decimals"
+    assert re.search(rf"model_bytes at least 1000\s+.*is missing; .*?{DASH}\s+1,000\s+{DASH}\s+failed", table)
     # Area 10 / 12 beside 9 / 12; bound and limit are of the difference.
     assert re.search(r"less than 0\.5\s+0\.8333\s+-0\.\d{4}\s+-0\.5000\s+7\s+passed", table)
 
