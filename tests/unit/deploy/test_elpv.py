@@ -1,6 +1,10 @@
 """The script that writes the sample data."""
 
 import importlib.util
+import os
+import shutil
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -66,3 +70,42 @@ def test_without_the_package_the_error_says_what_to_do(elpv, monkeypatch):
     monkeypatch.setattr(elpv.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(DataError, match="make setup"):
         elpv.find_package()
+
+
+OWN = """
+stages:
+  toy:
+    cmd: cp own out
+    params: [value]
+    deps: [own]
+    outs: [out]
+"""
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A project on other data, with a remote and the experiment `other`, in which the sample data were never made."""
+    root = tmp_path_factory.mktemp("project")
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    git = {f"GIT_{role}_{key}": "a@b" for role in ("AUTHOR", "COMMITTER") for key in ("NAME", "EMAIL")}
+    environment = {**os.environ, **git, "PATH": path, "HOME": str(root), "DVC_NO_ANALYTICS": "1"}
+
+    def run(command):
+        done = subprocess.run(command.split(), cwd=root, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+    (root / "data").mkdir()
+    for name in ("dvc.yaml", "dvc.lock", "elpv.py"):
+        shutil.copy(SCRIPT.with_name(name), root / "data")
+    for name, text in {"dvc.yaml": OWN, "params.yaml": "value: 1", "own": "x", ".gitignore": "/remote"}.items():
+        (root / name).write_text(text)
+    for command in ("git init -q", "dvc init -q", "dvc remote add -d store remote", "dvc repro toy", "git add ."):
+        run(command)
+    for command in ("git commit -q -m x", "dvc exp run -S value=2 -n other toy", "git reset -q --hard", "dvc push toy"):
+        run(command)
+    return run
+
+
+@pytest.mark.parametrize("command", ["dvc checkout", "dvc pull", "dvc exp apply other"])
+def test_the_sample_data_are_not_in_the_way_of_other_data(project, command):
+    project(command)

@@ -82,7 +82,7 @@ def test_a_csv_has_the_same_rows(call, folder):
     ]
 
 
-@pytest.mark.parametrize("name", ["=1+1.png", "+1.png", "-1.png", "@a.png"])
+@pytest.mark.parametrize("name", ["=1+1.png", "@a.png"])
 def test_the_name_of_a_file_is_no_formula_in_the_csv(call, folder, monkeypatch, name):
     monkeypatch.chdir(folder)
     (folder / name).write_bytes(images(1)[0])
