@@ -13,7 +13,7 @@ from twofold.core.errors import exit_with_message
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one command; a TwofoldError is printed and ends it with exit status 1."""
+    """Run one command; an error is printed in one line and ends it with exit status 1."""
     with exit_with_message("twofold"):
         options = _parser().parse_args(arguments)
         raise SystemExit(options.run(options))

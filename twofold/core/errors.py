@@ -7,8 +7,11 @@ import codecs
 import io
 import re
 import sys
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+
+from twofold.core.redaction import redact
 
 # Soft hyphens, zero-width spaces, byte order marks and reading directions; not the joiners, which change letters.
 INVISIBLE = re.compile("[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
@@ -23,14 +26,16 @@ _WRONG_SERVER = ("CERTIFICATE_VERIFY_FAILED", "WRONG_VERSION_NUMBER")
 
 
 class TwofoldError(Exception):
-    """A message that names the file or key, the value found, and the values allowed; invisible characters as codes.
+    """A message that names the file or key, the value found, and the values allowed.
+
+    Credentials in it become `***`, and invisible characters their codes.
 
     Attributes:
         transient: whether the same work may succeed in a minute, so that a task of a pipeline tries it again.
     """
 
     def __init__(self, message: str = "", *, transient: bool = False) -> None:
-        super().__init__(INVISIBLE.sub(lambda found: ascii(found[0])[1:-1], message))
+        super().__init__(INVISIBLE.sub(lambda found: ascii(found[0])[1:-1], redact(message)))
         self.transient = transient
 
 
@@ -86,9 +91,37 @@ def is_transient(error: BaseException | None) -> bool:
     return is_transient(cause if isinstance(cause, Exception) else error.__cause__ or error.__context__)
 
 
+@contextmanager
+def exit_with_message(program: str) -> Iterator[None]:
+    """Turn an error of a command into text on stderr and exit status 1, and an interruption into status 130.
+
+    A TwofoldError, or an error of the system with its path, is one line; of any other error the traceback is printed.
+    Nothing of it contains credentials. What the command prints cannot fail: letters that the locale lacks are escaped.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A machine without a locale shows UTF-8 all the same (PEP 540).
+            utf8 = "utf-8" if codecs.lookup(stream.encoding).name == "ascii" else None
+            stream.reconfigure(encoding=utf8, errors="backslashreplace")
+    try:
+        yield
+        return
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+    except TwofoldError as error:
+        message = str(error)
+    except OSError as error:
+        path = error.filename2 or error.filename
+        message = f"{path}: {error.strerror}" if path else first_line(error)
+    except Exception:
+        message = traceback.format_exc()
+    print(f"{program}: error: {redact(message)}", file=sys.stderr)
+    raise SystemExit(1)
+
+
 def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message, or its type if the message is empty."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    """Return the first line of an error's message without credentials, or its type if the message is empty."""
+    return (redact(str(error)).splitlines() or [type(error).__name__])[0]
 
 
 def shortened(names: Sequence[str], most: int = 3) -> str:
@@ -100,23 +133,3 @@ def listed(title: str, lines: Sequence[str], most: int) -> str:
     """Return a title, the first `most` lines indented below it, and the number of lines left out."""
     more = [f"… and {len(lines) - most} more"] if len(lines) > most else []
     return "\n  ".join([title, *lines[:most], *more])
-
-
-@contextmanager
-def exit_with_message(program: str) -> Iterator[None]:
-    """Turn a TwofoldError of a command into one line on stderr and exit status 1; an interruption into status 130.
-
-    What the command prints cannot fail: a letter that the locale's encoding lacks is escaped.
-    """
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            # A machine without a locale shows UTF-8 all the same (PEP 540).
-            utf8 = "utf-8" if codecs.lookup(stream.encoding).name == "ascii" else None
-            stream.reconfigure(encoding=utf8, errors="backslashreplace")
-    try:
-        yield
-    except TwofoldError as error:
-        print(f"{program}: error: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None

@@ -7,6 +7,8 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
+from twofold.core.redaction import redact
+
 T = TypeVar("T")
 EVERY = 10.0  # seconds between plain lines
 
@@ -39,5 +41,5 @@ def track(items: Iterable[T], label: str, total: int, unit: str = "image", per_i
 
 
 def say(text: str) -> None:
-    """Print a line for the user to stderr."""
-    tqdm.write(text, file=sys.stderr)  # a plain print would break a progress bar that is on the screen
+    """Print a line for the user to stderr, without credentials."""
+    tqdm.write(redact(text), file=sys.stderr)  # a plain print would break a progress bar that is on the screen

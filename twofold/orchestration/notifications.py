@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from twofold.core.artifacts import read_json
 from twofold.core.errors import RegistryError, TwofoldError, exit_with_message
 from twofold.core.progress import say
+from twofold.core.redaction import redact
 from twofold.orchestration.kept_audit import find_audit
 from twofold.orchestration.run_ending import describe_ending
 from twofold.orchestration.task import retry_transient
@@ -117,13 +118,14 @@ def _read_outcome(experiment: str, run: str) -> dict[str, Any]:
             message = f"the tag {key} of run {found[0].info.run_id} in MLflow holds no verdict ({error!r})"
             raise RegistryError(f"{message}; run register again") from None
     raise RegistryError(
-        f"pipeline run {run} succeeded, but MLflow at {tracking.without_credentials(store.uri)} holds no verdict of it "
+        f"pipeline run {run} succeeded, but MLflow at {store.uri} holds no verdict of it "
         f"in the experiment '{experiment}'; check that register ran in it"
     )
 
 
 def _post(text: str) -> None:
     """Send a message. The address stays out of logs and errors: anyone who has it can write to the channel."""
+    text = redact(text)
     say(f"notify: {text}")
     address = os.environ.get("TWOFOLD_WEBHOOK", "").strip()
     if not address:

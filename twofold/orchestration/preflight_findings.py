@@ -9,6 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal, get_args
 
+from twofold.core.redaction import redact
+
 Level = Literal["ok", "warning", "failure", "not checked from here"]
 MARK = "twofold-finding: "  # precedes a finding in a pod's log
 
@@ -28,6 +30,10 @@ class Finding:
     level: Level
     seen: str
     remedy: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("check", "seen", "remedy"):
+            object.__setattr__(self, name, redact(getattr(self, name)))
 
 
 def ok(check: str, seen: str) -> Finding:

@@ -22,10 +22,10 @@ from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
 from twofold.core.errors import DataError, RegistryError, first_line
+from twofold.core.redaction import redact, without_credentials
 from twofold.orchestration.preflight_findings import Finding, failure, not_checked, ok, warning
 from twofold.tracking import store as tracking
 from twofold.tracking.live_run import STEP
-from twofold.tracking.store import without_credentials
 from twofold.tracking.urls import NoRedirects
 
 TIMEOUT = 10.0  # seconds for an answer
@@ -70,7 +70,7 @@ def s3(address: str, *, write: bool = False) -> Finding:
 
     from twofold.storage.s3_client import create_client, endpoint, parse_address
 
-    check, server = f"S3 {without_credentials(address)}", without_credentials(endpoint() or "AWS")
+    check, server = f"S3 {address}", endpoint() or "AWS"
     try:
         bucket, prefix = parse_address(address, "address")
         client = create_client(2)
@@ -125,7 +125,7 @@ def mlflow() -> list[Finding]:
         health, server_version, search = (_request(url + path) for path in ("/health", "/version", SEARCH))
     except (OSError, HTTPException, ValueError) as error:
         remedy = "correct MLFLOW_TRACKING_URI, start the server, or open the network policy to it"
-        return [failure("MLflow", f"{address}: {without_credentials(first_line(error))}", remedy)]
+        return [failure("MLflow", f"{address}: {first_line(error)}", remedy)]
     if health.status != 200:
         remedy = "correct the address if it is not an MLflow server; otherwise see the server's log"
         return [failure("MLflow", f"{address}/health: HTTP {health.status}", remedy)]
@@ -151,7 +151,7 @@ def mlflow_files(experiment: str, *, create: bool) -> Finding:
         seen = f"{place}: a folder, which each pod would have for itself"
         return failure(check, seen, "start MLflow's server with --artifacts-destination, and use a new experiment")
     if where.scheme not in ("mlflow-artifacts", "http", "https"):
-        return not_checked(check, f"{without_credentials(place)}: only S3 and MLflow's server are tried", "run once")
+        return not_checked(check, f"{place}: only S3 and MLflow's server are tried", "run once")
     folder = place if where.scheme != "mlflow-artifacts" else store.uri.rstrip("/") + FILES + quote(where.path)
     url = f"{folder}/twofold-doctor-{uuid.uuid4().hex}"
 
@@ -159,7 +159,7 @@ def mlflow_files(experiment: str, *, create: bool) -> Finding:
         response = _request(url, method, data, FILE_TIMEOUT)
         if response.status != 200:
             text = " ".join(re.sub(r"<[^>]*>", " ", response.text).split())  # an error may come as a web page
-            raise ValueError(f"HTTP {response.status} to {method}: {text[:200]}")
+            raise ValueError(f"HTTP {response.status} to {method}: {redact(text)[:200]}")
         return response.text.encode()
 
     try:
@@ -167,8 +167,8 @@ def mlflow_files(experiment: str, *, create: bool) -> Finding:
     except (OSError, HTTPException, ValueError) as error:
         denied = "give the user EDIT on the experiment, and MANAGE for the deletion (docs/mlflow.md)"
         remedy = denied if first_line(error).startswith("HTTP 403") else NO_ROOM
-        return failure(check, without_credentials(f"{place}: {first_line(error)}"), remedy)
-    return ok(check, f"{without_credentials(place)}: a file was written, read and deleted")
+        return failure(check, f"{place}: {first_line(error)}", remedy)
+    return ok(check, f"{place}: a file was written, read and deleted")
 
 
 def test_reuse(experiment: str) -> list[Finding]:

@@ -19,8 +19,9 @@ from typing import Any
 
 from twofold.core.errors import ServerError
 from twofold.core.progress import say
+from twofold.core.redaction import redact
 from twofold.orchestration.params_file import STEPS
-from twofold.tracking.urls import NoRedirects, without_credentials
+from twofold.tracking.urls import NoRedirects
 
 TASKS = ("source_version", *STEPS)
 TOKEN = "/var/run/secrets/kubeflow/pipelines/token"  # noqa: S105  # the path that kfp.Client reads too
@@ -111,4 +112,4 @@ def _find_pod(run: Mapping[str, Any], step: str) -> dict[str, Any]:
 
 
 def _one_line(text: str) -> str:
-    return without_credentials(" ".join(text.split()))[:1000].rstrip(". ")
+    return redact(" ".join(text.split()))[:1000].rstrip(". ")

@@ -19,13 +19,13 @@ from twofold.core.artifacts import digest, write_bytes
 from twofold.core.errors import ArtifactError, RegistryError, TrainingError, TwofoldError, exit_with_message, first_line
 from twofold.core.params import check_section
 from twofold.core.progress import say
+from twofold.core.redaction import without_credentials
 from twofold.orchestration.kept_audit import keep_audit
 from twofold.orchestration.params_file import check_all, section_model
 from twofold.orchestration.step_cli import signature
 from twofold.sources.factory import open_source
 from twofold.sources.version import read_source_version
 from twofold.tracking.store import report_first_answers
-from twofold.tracking.urls import recorded_address
 
 T = TypeVar("T")
 TRACKED = ("train_head", "finetune_all", "register")  # steps that write to MLflow
@@ -133,22 +133,20 @@ def check_parameters_and_source(**sections: Mapping[str, Any]) -> tuple[str, str
         ingest = checked["ingest"]
         source = open_source(ingest.source)
         version = retry_transient("source_version", lambda: read_source_version(source, ingest.max_bytes))
-        say(f"source_version: {version[:12]} of {recorded_address(ingest.source)}")
-        return version, str(checked["register"].experiment), recorded_address(ingest.source)
+        say(f"source_version: {version[:12]} of {ingest.source}")
+        return version, str(checked["register"].experiment), without_credentials(ingest.source)
 
 
 def copy_output(source: str, target: str) -> None:
     """Copy a file that a step has written to where Kubeflow shows it, whole or not at all."""
     with exit_with_message("twofold display"):
-        try:
-            write_bytes(Path(target), Path(source).read_bytes())
-        except OSError as error:
-            raise ArtifactError(f"{source}: {error.strerror}") from None
+        write_bytes(Path(target), Path(source).read_bytes())
 
 
 def write_output(target: str, text: str) -> None:
     """Write a text to where Kubeflow shows it, whole or not at all."""
-    write_bytes(Path(target), text.encode())
+    with exit_with_message("twofold display"):
+        write_bytes(Path(target), text.encode())
 
 
 def _check_input(argument: str, path: Path, expected: str) -> None:

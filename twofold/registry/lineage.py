@@ -17,9 +17,9 @@ from ruamel.yaml.error import YAMLError
 
 from twofold.core.artifacts import file_sha256
 from twofold.core.errors import ArtifactError
+from twofold.core.redaction import without_credentials
 from twofold.evaluation.predictions import PREDICTIONS
 from twofold.promotion.judgement import Judgement
-from twofold.tracking import urls
 from twofold.tracking.registry_client import ModelVersion
 
 LINEAGE = "twofold.lineage"  # tag of a version
@@ -68,7 +68,7 @@ def collect_lineage(judgement: Judgement, params: Mapping[str, Any]) -> dict[str
 
 def _describe_source(source: str) -> dict[str, str]:
     """`source`, and `dvc_revision` if it is the address of a DVC repository."""
-    described = {"source": urls.recorded_address(source)}
+    described = {"source": without_credentials(source)}
     if source.startswith("dvc+"):
         # dvc+<git url or path>@<revision>:<path>; the git url may contain another @.
         described["dvc_revision"] = source.rpartition("@")[2].partition(":")[0]

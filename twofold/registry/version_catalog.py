@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from twofold.core.errors import RegistryError
+from twofold.core.redaction import without_credentials
 from twofold.metrics.classification import METRICS, classification_metrics
 from twofold.promotion.test_reuse import Looks
 from twofold.registry import verdict_store
@@ -23,7 +24,7 @@ from twofold.registry.recorded_evaluation import fetch_evaluation
 from twofold.registry.transitions import inspect_ledger
 from twofold.tracking import registry_client
 from twofold.tracking.registry_client import CHALLENGER, CHAMPION, CONDITIONS, JUDGED_AGAINST, ModelVersion
-from twofold.tracking.store import MlflowStore, without_credentials
+from twofold.tracking.store import MlflowStore
 
 HEADLINE = ("accuracy", "f1", "roc_auc")  # metrics in a list of versions
 

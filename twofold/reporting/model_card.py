@@ -8,13 +8,13 @@ because it is written before the version exists.
 from collections.abc import Mapping
 
 from twofold.audit import summary
+from twofold.core.redaction import without_credentials
 from twofold.data.decoding import FORMATS
 from twofold.evaluation.slice_names import FEWEST
 from twofold.promotion.judgement import Judgement
 from twofold.reporting import data_summary, model_card_figures
 from twofold.reporting.markdown import bullets, code, table, text
 from twofold.reporting.model_card_figures import MOST_VALUES
-from twofold.tracking.store import without_credentials
 
 _BACKBONES = {"resnet50": "ResNet-50 (torchvision)", "efficientnet_lite0": "EfficientNet-Lite0 (timm)"}
 LICENCES = {

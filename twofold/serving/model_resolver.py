@@ -27,7 +27,7 @@ from twofold.serving.sealed_model import SEAL as SEAL_FILE
 from twofold.serving.sealed_model import SealedModel, check_seal, open_sealed
 from twofold.tracking import registry_client
 from twofold.tracking.registry_client import SEAL, fetch_error, refuse_foreign_server
-from twofold.tracking.store import MlflowStore, connect, readable_errors, without_credentials
+from twofold.tracking.store import MlflowStore, connect, readable_errors
 
 DIGITS = 12  # of a seal's SHA-256, where it stands for a version, as in twofold/serving/pyfunc_model.py
 _ADDRESS = re.compile(r"models:/(?P<name>[^/@]+)(?:/(?P<number>\d+)|@(?P<alias>[^/@]+))")
@@ -81,8 +81,7 @@ def _find_version(store: MlflowStore, name: str, number: str | None, alias: str 
     else:
         version, what = registry_client.version_by_alias(store, name, str(alias)), f"alias '{alias}'"
     if version is None:
-        address = without_credentials(store.uri)
-        raise RegistryError(f"the registered model '{name}' has no {what} at {address} (MLFLOW_TRACKING_URI)")
+        raise RegistryError(f"the registered model '{name}' has no {what} at {store.uri} (MLFLOW_TRACKING_URI)")
     return version
 
 

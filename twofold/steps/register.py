@@ -228,10 +228,10 @@ def _write(
 
 def _mlflow_location(store: "MlflowStore", run: "Run", params: Register, tolerance: float) -> dict[str, Any]:
     """Return where MLflow records the judgement, and how to open it."""
+    from twofold.core.redaction import without_credentials
     from twofold.registry.registration import MODEL_ID
     from twofold.serving.smoke_test import IMAGES
     from twofold.tracking.registry_client import SEAL, SMOKE_TESTED
-    from twofold.tracking.store import without_credentials
 
     tags, uri = run.data.tags, without_credentials(store.uri)
     path = f"#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"

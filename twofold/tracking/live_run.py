@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from twofold.core.errors import RegistryError
+from twofold.core.errors import RegistryError, first_line
 from twofold.core.progress import say
 from twofold.tracking import store as tracking
-from twofold.tracking.store import DIGEST, MlflowStore, without_credentials
+from twofold.tracking.store import DIGEST, MlflowStore
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -122,7 +122,7 @@ def _active_run(store: MlflowStore, joined: str) -> "Run":
         run = None
     if run is None or run.info.lifecycle_stage != "active":
         raise RegistryError(
-            f"MLFLOW_RUN_ID is '{joined}', and MLflow at {without_credentials(store.uri)} has no such run, or it was "
+            f"MLFLOW_RUN_ID is '{joined}', and MLflow at {store.uri} has no such run, or it was "
             "deleted: unset the variable, or set it to a run of this server"
         )
     return run
@@ -159,9 +159,9 @@ def _try(uri: str, work: Callable[[], None]) -> bool:
     try:
         work()
     except (MlflowException, SQLAlchemyError, RegistryError, OSError) as error:
-        reason = without_credentials(tracking.permission_error(error) or str(error).splitlines()[0])
+        reason = tracking.permission_error(error) or first_line(error)
         say(
-            f"warning: MLflow at {without_credentials(uri)} cannot be used ({reason}). The training continues without "
+            f"warning: MLflow at {uri} cannot be used ({reason}). The training continues without "
             "live curves; register will log them from history.csv."
         )
         return False

@@ -21,7 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from twofold.core.errors import RegistryError
 from twofold.tracking.runs import Run, readable_file_errors
-from twofold.tracking.store import MlflowStore, all_pages, explain_error, may_pass, without_credentials
+from twofold.tracking.store import MlflowStore, all_pages, explain_error, may_pass
 from twofold.tracking.urls import is_foreign_server
 
 KEY = "twofold.key"  # of a candidate: digest of model, decision and test images
@@ -96,7 +96,7 @@ def download(store: MlflowStore, model: LoggedModel, folder: Path) -> Path:
 
 def fetch_error(what: str, place: str, error: Exception) -> RegistryError:
     """Return the error that files cannot be fetched from their location."""
-    message = f"{what} cannot be fetched from {without_credentials(place)}: {explain_error(error)}"
+    message = f"{what} cannot be fetched from {place}: {explain_error(error)}"
     return RegistryError(message, transient=may_pass(error))
 
 
@@ -104,8 +104,8 @@ def refuse_foreign_server(store: MlflowStore, place: str) -> None:
     """Raise a RegistryError if files are on another server, which would receive the user's name and password."""
     if is_foreign_server(store.uri, place):
         raise RegistryError(
-            f"the address of its files is {without_credentials(place)}, which is not the MLflow server "
-            f"{without_credentials(store.uri)}: nothing is fetched, because that server would receive your user and "
+            f"the address of its files is {place}, which is not the MLflow server "
+            f"{store.uri}: nothing is fetched, because that server would receive your user and "
             "password; register the version from files on the MLflow server itself"
         )
 
@@ -184,7 +184,7 @@ def try_write(write: Callable[[], None]) -> str:
     try:
         write()
     except (MlflowException, SQLAlchemyError, OSError) as error:
-        return str(error)
+        return explain_error(error)
     return ""
 
 

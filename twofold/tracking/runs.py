@@ -27,7 +27,6 @@ from twofold.tracking.store import (
     log_metrics,
     may_pass,
     runs_with,
-    without_credentials,
 )
 
 RUN_KEY = "twofold.run_key"  # digest of the model's key and of all parameters
@@ -138,7 +137,7 @@ def fetch_file(store: MlflowStore, run_id: str, path: str, folder: Path) -> Path
     try:
         return Path(store.client.download_artifacts(run_id, path, str(folder)))
     except (MlflowException, OSError, BotoCoreError, ClientError) as error:
-        message = f"{path} of run {run_id} cannot be fetched: {error}"
+        message = f"{path} of run {run_id} cannot be fetched: {explain_error(error)}"
         raise RegistryError(message, transient=may_pass(error)) from error
 
 
@@ -157,7 +156,7 @@ def readable_file_errors(store: MlflowStore) -> Iterator[None]:
         raise  # from MLflow's own server; `store.readable_errors` explains it better
     except (OSError, BotoCoreError, ClientError, Boto3Error) as error:
         raise RegistryError(
-            f"MLflow at {without_credentials(store.uri)}: its file storage did not accept the files: "
+            f"MLflow at {store.uri}: its file storage did not accept the files: "
             f"{explain_error(error)}; once it does, run register again: it continues from here",
             transient=may_pass(error),
         ) from error

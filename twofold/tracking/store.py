@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twofold.core.errors import TRANSIENT_STATUSES, RegistryError, is_transient
+from twofold.core.redaction import redact
 from twofold.tracking.urls import is_foreign_server
-from twofold.tracking.urls import without_credentials as without_credentials
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -123,13 +123,13 @@ def readable_errors(uri: str) -> Iterator[None]:
         yield
     # MLflow sends files with requests and does not wrap the errors of these transfers.
     except (MlflowException, RequestException, SQLAlchemyError) as error:
-        message = f"MLflow at {without_credentials(uri)}: {explain_error(error)}"
+        message = f"MLflow at {uri}: {explain_error(error)}"
         raise RegistryError(message, transient=may_pass(error)) from error
 
 
 def explain_error(error: Exception) -> str:
     """Return what an error of MLflow, or of the bucket behind it, says, in one line and without credentials."""
-    return without_credentials(permission_error(error) or " ".join(_PAGE.sub(r"\1", str(error)).split()))
+    return redact(permission_error(error) or " ".join(_PAGE.sub(r"\1", str(error)).split()))
 
 
 def may_pass(error: Exception) -> bool:
@@ -158,17 +158,16 @@ def experiment(store: MlflowStore, name: str) -> str:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
             found = store.client.get_experiment_by_name(name)
-    uri = without_credentials(store.uri)
     if found is None or found.lifecycle_stage != "active":
         raise RegistryError(
-            f"experiment '{name}' has been deleted in MLflow at {uri}: restore it (`mlflow experiments restore`) or "
-            "set register.experiment to another name"
+            f"experiment '{name}' has been deleted in MLflow at {store.uri}: restore it (`mlflow experiments restore`) "
+            "or set register.experiment to another name"
         )
     if is_foreign_server(store.uri, found.artifact_location):
         raise RegistryError(
-            f"experiment '{name}': the address of its files is {without_credentials(found.artifact_location)}, which "
-            f"is not the MLflow server {uri}: nothing is sent there, because it would receive your user and password; "
-            "set register.experiment to another name"
+            f"experiment '{name}': the address of its files is {found.artifact_location}, which is not the MLflow "
+            f"server {store.uri}: nothing is sent there, because it would receive your user and password; set "
+            "register.experiment to another name"
         )
     return str(found.experiment_id)
 

@@ -1,28 +1,14 @@
-"""Addresses without credentials, and the check that a store's files are not on another server.
+"""The check that a store's files are not on another server.
 
 A store's files may be on its own server, in a bucket, or in a folder. MLflow's client sends the user's name and
 password to the server in a file's address, and anyone who may edit a version or create an experiment can set that
 address. MLflow's server rejects addresses of other servers since 3.17; older ones accept them.
 """
 
-import re
 import urllib.request
 from urllib.parse import urlsplit
 
 _SERVERS = ("http", "https", "mlflow-artifacts")
-
-
-def without_credentials(text: str) -> str:
-    """Return an address, or a text with addresses, without the user names and passwords in it."""
-    return re.sub(r"(?<=://)[^/@\s]*@", "", text)
-
-
-def recorded_address(source: str) -> str:
-    """Return an images' address as it is recorded: without the user, which may be a token.
-
-    The user of an ssh address stays, because the address does not work without it.
-    """
-    return source if re.search(r"ssh://[^/:@]+@", source) else without_credentials(source)
 
 
 def is_foreign_server(home: str, place: str) -> bool:

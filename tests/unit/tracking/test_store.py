@@ -62,11 +62,6 @@ def test_a_database_that_cannot_be_created_is_an_error_at_once(nowhere, monkeypa
         tracking.connect()
 
 
-def test_credentials_are_removed_from_addresses():
-    assert tracking.without_credentials("postgresql://me:secret@db/mlflow") == "postgresql://db/mlflow"
-    assert tracking.without_credentials("sqlite:////a@b/mlflow.db") == "sqlite:////a@b/mlflow.db"
-
-
 def test_telemetry_is_off_unless_the_user_enables_it(monkeypatch):
     monkeypatch.delenv("MLFLOW_DISABLE_TELEMETRY", raising=False)
     tracking.silence_mlflow()

@@ -49,7 +49,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one command; a TwofoldError is printed and ends it with exit status 1."""
+    """Run one command; an error is printed in one line and ends it with exit status 1."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     with exit_with_message("twofold-pipelines"):
         options = _create_parser(words[0] if words else "").parse_args(words)

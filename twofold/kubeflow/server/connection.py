@@ -14,7 +14,8 @@ from google.auth.exceptions import GoogleAuthError
 from kfp.client.token_credentials_base import TokenCredentialsBase
 
 from twofold.core.errors import ServerError
-from twofold.kubeflow.server.kfp_client import Client, find_secrets, redact
+from twofold.core.redaction import redact
+from twofold.kubeflow.server.kfp_client import Client, find_secrets
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from kfp_server_api import ApiException
 
 from twofold.core.errors import ServerError
 from twofold.core.progress import say
+from twofold.core.redaction import redact
 
 # The first server that obeys `run_as_non_root` of a compiled pipeline (new in kfp-kubernetes 2.16.0). Older ones
 # silently ignore it.
@@ -231,12 +232,6 @@ def find_secrets(settings: Mapping[str, Any]) -> set[str]:
     values = {part.partition("=")[2].strip() for part in cookies.split(";")}
     long = {value for value in values if len(value) >= MIN_SECRET_LENGTH}
     return {text for text in {cookies, str(settings.get("existing_token") or ""), *long} if text}
-
-
-def redact(text: str, secrets: set[str]) -> str:
-    for secret in sorted(secrets - {""}, key=len, reverse=True):
-        text = text.replace(secret, "***")
-    return re.sub(r"(?i)\b(bearer|basic)\s+[\w.~+/=*-]+", r"\1 ***", text)
 
 
 def _server_message(error: ApiException) -> str:
