@@ -8,6 +8,7 @@ from pathlib import Path
 
 from twofold.cli import models, serving
 from twofold.core.errors import exit_with_message
+from twofold.core.redaction import redact
 
 # Heavy modules are imported by the command that needs them, so that `twofold --help` does not wait for torch.
 
@@ -96,7 +97,7 @@ def _run_set(options: argparse.Namespace) -> int:
 def _run_get(options: argparse.Namespace) -> int:
     from twofold.orchestration.params_file import get_value
 
-    print(get_value(options.params, options.address))
+    print(redact(str(get_value(options.params, options.address))))
     return 0
 
 

@@ -11,8 +11,10 @@ from typing import Annotated, Any, TypeGuard, TypeVar, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, Tag, ValidationError
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticCustomError
 
 from twofold.core.errors import ParameterError
+from twofold.core.redaction import REFUSAL, has_credentials
 
 
 def _to_integer(value: Any) -> Any:
@@ -26,10 +28,18 @@ def _check_not_blank(value: str) -> str:
     return value
 
 
+def check_address(value: str) -> str:
+    """Return an address; pydantic reports one that contains credentials without its value."""
+    if has_credentials(value):
+        raise PydanticCustomError("credentials", REFUSAL)
+    return value
+
+
 Integer = Annotated[int, BeforeValidator(_to_integer)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Text = Annotated[str, AfterValidator(_check_not_blank)]
+Address = Annotated[str, AfterValidator(_check_not_blank), AfterValidator(check_address)]
 
 
 class Section(BaseModel):
@@ -103,6 +113,8 @@ def _explain(model: type[Section], name: str, problem: Any) -> str:
     if problem["type"] == "string_type" and isinstance(problem["input"], bool | float | int | None):
         text = json.dumps(_to_integer(problem["input"]))
         rule = f'must be text: write it in quotes, as your folders or labels.csv spell it: "{text}"'
+    if problem["type"] == "credentials":
+        return f"{key}: {rule}"
     if problem["type"] == "model_type":
         rule = f"must be a section that holds {', '.join(section.model_fields)}"
     return f"{key}: found {problem['input']!r}; {rule}{about}"

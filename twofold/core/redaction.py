@@ -12,6 +12,10 @@ from collections.abc import Iterable
 from functools import lru_cache
 from urllib.parse import quote, unquote
 
+REFUSAL = (
+    "an address must hold no user, password or token (its value is not shown); Git takes them from its credential "
+    "helper, S3 from AWS_…, a pod from a secret"
+)
 MIN_LENGTH = 8  # characters; shorter values are ordinary words, and are removed from addresses only
 _SECRET_NAME = re.compile(
     r"(?i)SECRET|TOKEN|PASSW|PASSPHRASE|CREDENTIAL|COOKIE|WEBHOOK|AUTHORIZATION|CONNECTION_STRING|_PAT$|"

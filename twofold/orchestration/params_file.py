@@ -16,6 +16,7 @@ from ruamel.yaml.tag import Tag
 from twofold.core.artifacts import write_bytes
 from twofold.core.errors import ParameterError
 from twofold.core.params import Section, check_section, nested_section
+from twofold.core.redaction import redact
 
 STEPS = ("ingest", "preprocess", "train_head", "finetune_all", "evaluate", "register")
 PARAMS = "params.yaml"
@@ -144,7 +145,7 @@ def set_values(path: Path, assignments: list[str]) -> str:
     if after != before:
         write_bytes(path, after.encode())
     old, new = before.splitlines(True), after.splitlines(True)
-    return "".join(difflib.unified_diff(old, new, f"{path} (before)", str(path), n=0))
+    return redact("".join(difflib.unified_diff(old, new, f"{path} (before)", str(path), n=0)))
 
 
 def assign(document: MutableMapping[str, Any], assignments: Sequence[str], path: Path) -> list[str]:

@@ -23,7 +23,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.parse import urlsplit
 
 from twofold.core.errors import DataError, SourceError, first_line, is_transient
 from twofold.core.progress import say
@@ -39,18 +38,13 @@ _WRONG_NAME = "the name is not printable UTF-8; rename it"
 
 
 class DvcSource:
-    """A folder in a revision; an address that has another form or contains a password raises a DataError."""
+    """A folder in a revision; an address that has another form raises a DataError."""
 
     def __init__(self, address: str) -> None:
         match = re.fullmatch(r"dvc\+(.+)@([^@:]+):([^:@]*)", address)
         if match is None or not address.isprintable():
             raise DataError(f"ingest.source: found {address!r}; must be {_FORM}")
         self.url, self.rev, path = match.groups()
-        # The address is displayed, logged and stored, and a password in it would be too. `git@` is no secret.
-        if "://" in self.url and urlsplit(self.url).password:
-            raise DataError(
-                f"ingest.source: {_FORM} must not contain a password; Git gets it from its credential helper"
-            )
         if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
             raise DataError(
                 f"ingest.source: found the path {path!r}; it must be relative to the repository and stay in it"

@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 
 from twofold.core.errors import DataError
+from twofold.core.redaction import REFUSAL, has_credentials
 from twofold.sources.base import Source
 from twofold.sources.local_folder import FolderSource
 
@@ -29,8 +30,10 @@ def open_source(address: str, cached: bool = True) -> Source:
         cached: store the objects fetched from S3 in the cache.
 
     Raises:
-        DataError: the folder does not exist, or the address is not of a known kind.
+        DataError: the folder does not exist, or the address is not of a known kind or contains credentials.
     """
+    if has_credentials(address):
+        raise DataError(f"ingest.source: {REFUSAL}")
     kind = address_kind(address)
     if not kind:
         return FolderSource(Path(address))

@@ -19,7 +19,7 @@ from twofold.audit.ingest_checks import Audit, files_to_quarantine, run_ingest_c
 from twofold.core.artifacts import publish, write_csv, write_json
 from twofold.core.errors import DataError, SourceError, listed
 from twofold.core.names import normalize_name, spelled
-from twofold.core.params import Fraction, Integer, Section, Text
+from twofold.core.params import Address, Fraction, Integer, Section, Text
 from twofold.core.progress import say, track
 from twofold.data.decoding import FORMATS, Limits, decode
 from twofold.data.exact_duplicates import deduplicate
@@ -40,7 +40,7 @@ _MAX_LISTED = 10  # refused files, or classes, in an error
 class Ingest(Section):
     """Where the images come from, and which ones are accepted."""
 
-    source: Text = Field(
+    source: Address = Field(
         description="Folder, s3://bucket/prefix or dvc+<git url>@<rev>:<path>; holds a folder per class or a labels.csv"
     )
     positive: Text = Field(description="The class to detect, by the name of its folder or label")

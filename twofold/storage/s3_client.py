@@ -15,6 +15,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from twofold.core.errors import DataError, SourceError, is_transient
+from twofold.core.redaction import REFUSAL, has_credentials
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -51,8 +52,8 @@ def parse_address(address: str, name: str) -> tuple[str, str]:
     """
     bucket, _, prefix = address.removeprefix("s3://").partition("/")
     # The address is displayed, logged and stored, and credentials in it would be too.
-    if "@" in bucket:
-        raise DataError(f"{name}: an s3:// address must not contain credentials; boto3 reads them from AWS_…")
+    if has_credentials(address):
+        raise DataError(f"{name}: {REFUSAL}")
     if not _BUCKET.fullmatch(bucket) or not prefix.isprintable():
         raise DataError(f"{name}: found {address!r}; must be s3://bucket or s3://bucket/prefix")
     # The slash keeps s3://bucket/cells from matching the objects of s3://bucket/cells-old.

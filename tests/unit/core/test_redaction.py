@@ -1,19 +1,27 @@
 """No text that is shown, logged or stored holds a secret, whichever library quotes it and from wherever it came."""
 
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 from botocore.awsrequest import AWSRequest
 from botocore.httpsession import URLLib3Session
 
+from twofold.cli.main import main
 from twofold.core.errors import RegistryError, TwofoldError, exit_with_message, first_line
 from twofold.core.progress import say
 from twofold.core.redaction import has_credentials, redact, without_credentials
+from twofold.kubeflow.definition.resources import DEFAULT, load_resources
 from twofold.orchestration import notifications
+from twofold.orchestration.params_file import load_yaml, set_values
 from twofold.orchestration.preflight_findings import failure, in_log, lines, markdown
+from twofold.orchestration.task import check_parameters_and_source
+from twofold.sources.factory import open_source
+from twofold.sources.unlabelled import list_unlabelled
 from twofold.tracking import registry_client
 from twofold.tracking.store import MlflowStore, explain_error
 
+ROOT = Path(__file__).parents[3]
 CANARY = "Canary/7+p@ss=%word"
 VARIABLES = (
     *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN"),
@@ -155,3 +163,56 @@ def test_the_warning_about_a_lock_does_not_hold_the_password_of_the_tracking_add
 def test_an_address_loses_its_login_and_nothing_else(address, shown):
     assert without_credentials(address) == shown
     assert has_credentials(address) == (address != shown)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "dvc+https://CANARY@host/repo@v1:data",
+        "dvc+https://CANARY@host/repo",
+        "dvc+https://me:CANARY@host/repo@v1:data",
+        "dvc+ssh://git:CANARY@host/repo@v1:data",
+        "dvc+me:CANARY@host/repo@v1:data",
+        "dvc+https://host/repo?private_token=CANARY@v1:data",
+        "s3://CANARY@bucket/prefix",
+        "s3://key:CAN/CANARY@bucket/prefix",
+        "https://CANARY@host/images.zip",
+    ],
+)
+def test_an_address_with_credentials_is_refused_wherever_it_can_be_written_and_shown_nowhere(address, tmp_path, capsys):
+    path = tmp_path / "params.yaml"
+    path.write_text((ROOT / "params.yaml").read_text())
+    resources = tmp_path / "resources.yaml"
+    environment = f"environment: {{MLFLOW_TRACKING_URI: '{address}'}}"
+    resources.write_text((ROOT / DEFAULT).read_text().replace("environment: {}", environment))
+    for refused in (
+        lambda: open_source(address),
+        lambda: list_unlabelled(address),
+        lambda: set_values(path, [f"ingest.source={address}"]),
+        lambda: load_resources(resources),
+        lambda: source_version({"source": address}),
+    ):
+        with pytest.raises((TwofoldError, SystemExit)) as caught:
+            refused()
+        text = f"{caught.value}{''.join(capsys.readouterr())}"
+        assert "user, password or token" in text
+        assert "CANARY" not in text
+    assert "CANARY" not in path.read_text()
+
+
+def source_version(ingest):
+    values = load_yaml(ROOT / "params.yaml")
+    check_parameters_and_source(**values | {"ingest": values["ingest"] | ingest})
+
+
+def test_credentials_that_stand_in_params_yaml_already_are_not_shown_when_they_are_removed(tmp_path, capsys):
+    path = tmp_path / "params.yaml"
+    set_values_in = (ROOT / "params.yaml").read_text().replace("source: ", "source: dvc+https://CANARY@h/r@v1:d  # ")
+    path.write_text(set_values_in)
+    for words in (["get", "ingest.source"], ["check"], ["set", "ingest.source=data/images"]):
+        with pytest.raises(SystemExit):
+            main(["params", *words, "--params", str(path)])
+        shown = "".join(capsys.readouterr())
+        assert shown
+        assert "CANARY" not in shown
+    assert "CANARY" not in path.read_text()

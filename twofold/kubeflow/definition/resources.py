@@ -6,11 +6,12 @@ Reads and checks that file; returns `Resources`. Optional keys that are left out
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from twofold.core.errors import ParameterError
+from twofold.core.params import check_address
 from twofold.orchestration.params_file import STEPS, project_root
 
 TASKS = (*STEPS, "notify")  # the steps in their order, and the exit task
@@ -150,7 +151,7 @@ class Resources(StrictModel):
     )
     image_pull_secrets: list[Name] = Field(default_factory=list, description="secrets for pulling the images")
     labels: dict[Label, LabelValue] = Field(default_factory=dict, description="labels of every pod")
-    environment: dict[Variable, str] = Field(
+    environment: dict[Variable, Annotated[str, AfterValidator(check_address)]] = Field(
         default_factory=dict, description="environment variables of every task; not for secrets"
     )
     volumes: list[Volume] = Field(default_factory=list, description="persistent volume claims that are mounted")
@@ -198,7 +199,8 @@ def load_resources(path: Path | None = None) -> Resources:
     except ValidationError as error:
         problems = [
             f"{'.'.join(map(str, each['loc'])) or 'the file'}: "
-            + ("missing" if each["type"] == "missing" else f"found {each['input']!r}; {each['msg']}")
+            + ("" if each["type"] in ("missing", "credentials") else f"found {each['input']!r}; ")
+            + ("missing" if each["type"] == "missing" else each["msg"])
             for each in error.errors()
         ]
         raise ParameterError("\n  ".join([f"{path}:", *problems])) from None
