@@ -4,13 +4,13 @@ Reads an address and params.yaml. Writes the two audit pages into a folder, and 
 images go to a temporary folder.
 """
 
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from twofold.audit.checks import PAGE, SUMMARY
 from twofold.core.artifacts import read_json
+from twofold.core.drafts import scratch_folder
 from twofold.core.errors import DataError
 from twofold.core.params import check_section
 from twofold.orchestration.params_file import load_yaml
@@ -41,8 +41,7 @@ def audit(source: str, params: Path, to: Path) -> tuple[str, bool]:
     reading = check_section(Ingest, "ingest", section)
     preparing = check_section(Preprocess, "preprocess", values.get("preprocess"))
     pages = {step: to / step for step in ("ingest", "preprocess")}
-    with tempfile.TemporaryDirectory(prefix="twofold-audit-") as scratch:
-        root = Path(scratch)
+    with scratch_folder() as root:
         raw = {"raw": root / "raw", "metrics": root / "ingest.json"}
         try:
             ingest(reading, **raw, audit=pages["ingest"])

@@ -6,13 +6,13 @@ import json
 import os
 import re
 import shutil
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
 from typing import IO, Any
 
+from twofold.core.drafts import OLD, draft
 from twofold.core.errors import ArtifactError
 
 META = "meta.json"
@@ -24,40 +24,30 @@ _ESCAPED = re.compile(rf"\A'{_FORMULA.pattern[2:]}")
 @contextmanager
 def publish(directory: Path) -> Iterator[Path]:
     """Yield an empty temporary folder; rename it to `directory` on success, remove it on failure."""
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _temporary_path(directory)
-    temporary.mkdir()
-    try:
+    with draft(directory) as temporary:
+        temporary.mkdir()
         yield temporary
         for path in sorted(temporary.rglob("*")):
             if path.is_file():
                 # safetensors makes files readable by their owner only; a later step may run as another user.
                 path.chmod(path.stat().st_mode | (temporary.stat().st_mode & 0o444))
                 _sync(path)
+        old = temporary.with_name(temporary.name + OLD)
         if directory.is_dir() and not directory.is_symlink():
-            old = directory.rename(_temporary_path(directory, ".old"))
-            temporary.rename(directory)
-            shutil.rmtree(old)
+            directory.rename(old)
         else:
             directory.unlink(missing_ok=True)
-            temporary.rename(directory)
+        temporary.rename(directory)
+        shutil.rmtree(old, ignore_errors=True)
         _sync(directory.parent)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
 
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a file atomically: temporary file, fsync, rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _temporary_path(path)
-    try:
+    with draft(path) as temporary:
         temporary.write_bytes(data)
         _sync(temporary)
         os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def write_all(stream: FileIO, data: bytes | memoryview) -> None:
@@ -151,10 +141,6 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 
 def _text(cell: Any) -> Any:
     return _ESCAPED.sub("", cell) if isinstance(cell, str) else cell
-
-
-def _temporary_path(path: Path, suffix: str = "") -> Path:
-    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}{suffix}")
 
 
 def _sync(path: Path) -> None:

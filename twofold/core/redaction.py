@@ -5,17 +5,13 @@ variable. Others are recognised by their form: parameters of signed addresses, h
 `say` and preflight finding passes through `redact`.
 """
 
-import base64
 import os
 import re
 from collections.abc import Iterable
 from functools import lru_cache
 from urllib.parse import quote, unquote
 
-REFUSAL = (
-    "an address must hold no user, password or token (its value is not shown); Git takes them from its credential "
-    "helper, S3 from AWS_…, a pod from a secret"
-)
+REFUSAL = "an address must hold no user, password or token (not shown); use Git's credential helper, AWS_… or a secret"
 MIN_LENGTH = 8  # characters; shorter values are ordinary words, and are removed from addresses only
 _SECRET_NAME = re.compile(
     r"(?i)SECRET|TOKEN|PASSW|PASSPHRASE|CREDENTIAL|COOKIE|WEBHOOK|AUTHORIZATION|CONNECTION_STRING|_PAT$|"
@@ -80,9 +76,6 @@ def _secrets_in(variables: tuple[tuple[str, str], ...]) -> frozenset[str]:
         for login in _LOGIN.finditer(value):
             user, _, password = login[2].partition(":")
             found |= {password or user} if not _is_ssh_user(login) else set()
-    values = dict(variables)
-    pair = f"{values.get('MLFLOW_TRACKING_USERNAME', '')}:{values.get('MLFLOW_TRACKING_PASSWORD', '')}"
-    found |= {base64.b64encode(pair.encode()).decode()} if pair != ":" else set()
     plain = {form.strip() for text in found for form in (text, unquote(text))}
     forms = {form for text in plain for form in (text, quote(text), quote(text, ""), repr(text)[1:-1])}
     return frozenset(form for form in forms if len(form) >= MIN_LENGTH)

@@ -4,16 +4,15 @@ Reads the registry, the champion's version, the candidate and the gates; returns
 """
 
 import statistics
-import tempfile
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from twofold.core.artifacts import read_csv
+from twofold.core.drafts import scratch_folder
 from twofold.core.errors import TwofoldError
 from twofold.core.progress import track
 from twofold.data.prepared import LEFT_OUT
@@ -120,8 +119,8 @@ def score_champion(store: MlflowStore, version: ModelVersion, candidate: Candida
     """
     name = str(version.version)
     try:
-        with tempfile.TemporaryDirectory() as scratch:
-            folder = fetch_sealed(store, version, Path(scratch))
+        with scratch_folder() as scratch:
+            folder = fetch_sealed(store, version, scratch)
             sealed = open_sealed(folder, version.tags.get(SEAL))
             if sealed.labels != candidate.labels:
                 raise TwofoldError(f"it tells {sealed.labels} apart, this data has {candidate.labels}")

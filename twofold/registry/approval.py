@@ -5,10 +5,10 @@ ledger, then sets the aliases. A decision is prepared without the lock, from wha
 only if the champion is still the same.
 """
 
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from twofold.core.drafts import scratch_folder
 from twofold.core.errors import ArtifactError, RegistryError
 from twofold.data.raw import RawDataset
 from twofold.promotion import best_champion
@@ -65,8 +65,7 @@ def approve(
     number = int(version.version)
     if ledger.champion == number:
         raise RegistryError(f"version {number} of '{name}' is the champion already")
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
+    with scratch_folder() as folder:
         candidate = require_sound(fetch_evaluation(store, version, folder))
         # A model that cannot be served must not be promoted, however good its predictions were.
         open_sealed(candidate.sealed, version.tags.get(SEAL))
@@ -169,8 +168,8 @@ def check_version(
         ArtifactError: its files are altered.
         RegistryError: its files are gone, or its predictions have changed.
     """
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = fetch_sealed(store, version, Path(scratch))
+    with scratch_folder() as scratch:
+        folder = fetch_sealed(store, version, scratch)
         sealed = open_sealed(folder, version.tags.get(SEAL))
         if not (folder / golden_samples.GOLDEN_SAMPLES).exists():
             return 0, 0, 0.0

@@ -6,14 +6,13 @@ the test is the same, or a run with its images is left. Two candidates judged at
 """
 
 import json
-import tempfile
 from collections import defaultdict
 from contextlib import suppress
 from itertools import takewhile
-from pathlib import Path
 
 from pydantic import ValidationError
 
+from twofold.core.drafts import scratch_folder
 from twofold.core.errors import TwofoldError
 from twofold.evaluation.predictions import PREDICTIONS, fingerprint
 from twofold.evaluation.predictions import read as read_predictions
@@ -76,8 +75,8 @@ def _test_images(store: MlflowStore, test: str, runs: list[Run]) -> frozenset[st
     """Return the SHA-256 of a test's images, from the first run that still has them; or None."""
     for run in (each for each in runs if each.data.tags[TEST_FINGERPRINT] == test):
         try:
-            with tempfile.TemporaryDirectory() as scratch:
-                path = fetch_file(store, run.info.run_id, f"{EVALUATION}/{PREDICTIONS}", Path(scratch))
+            with scratch_folder() as scratch:
+                path = fetch_file(store, run.info.run_id, f"{EVALUATION}/{PREDICTIONS}", scratch)
                 found = read_predictions(path).of("test")
         except TwofoldError as error:
             if error.transient:

@@ -5,13 +5,13 @@ a version, and an alias. Every write first checks whether it has been done, so t
 run again: it finishes the work and makes nothing twice.
 """
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from twofold.core.artifacts import digest
+from twofold.core.drafts import scratch_folder
 from twofold.core.errors import RegistryError
 from twofold.core.progress import say
 from twofold.evaluation.drift_reference import REFERENCE
@@ -123,8 +123,7 @@ def log_model(store: MlflowStore, run: Run, judgement: Judgement) -> tuple[Logge
         RegistryError: the store returns other files than were uploaded, or the predictions differ from evaluate's.
     """
     candidate = judgement.candidate
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
+    with scratch_folder() as folder:
         images, probabilities = sample_files(candidate, IMAGES)
         pictures = bool(candidate.about["evaluate"]["params"]["pictures"])
         golden_samples.write(folder / GOLDEN_SAMPLES, images, probabilities, pictures=pictures)

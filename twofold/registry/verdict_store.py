@@ -6,10 +6,9 @@ the version's run if it is too long for a tag.
 
 import hashlib
 import json
-import tempfile
-from pathlib import Path
 from typing import Any
 
+from twofold.core.drafts import scratch_folder
 from twofold.core.errors import RegistryError
 from twofold.promotion.verdict import Verdict
 from twofold.registry.lineage import canonical
@@ -40,8 +39,8 @@ def load_verdict(store: MlflowStore, version: ModelVersion, digest: str) -> list
     """
     text = version.tags.get(_tag(digest))
     if text is None:
-        with tempfile.TemporaryDirectory() as scratch:
-            text = fetch_file(store, version.run_id or "", _file(digest), Path(scratch)).read_text(encoding="utf-8")
+        with scratch_folder() as scratch:
+            text = fetch_file(store, version.run_id or "", _file(digest), scratch).read_text(encoding="utf-8")
     found = hashlib.sha256(text.encode()).hexdigest()
     if found != digest:
         raise RegistryError(f"the gates' SHA-256 is {found}, the ledger says {digest}: they were changed")

@@ -5,13 +5,13 @@ Takes a version in the registry. Returns a list of checks, each with its verdict
 """
 
 import math
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from twofold.core.artifacts import file_sha256, read_json
+from twofold.core.drafts import scratch_folder
 from twofold.core.errors import RegistryError, TwofoldError
 from twofold.metrics.metric_intervals import metric_intervals
 from twofold.registry import approval, verdict_store
@@ -54,8 +54,7 @@ def verify(store: MlflowStore, name: str, selector: str, raw: Path | None = None
     own_entries = [entry for entry in ledger.entries if entry.version == number]
     detail = f"{len(ledger.entries)} entries, {len(own_entries)} about this version; their chain, and the aliases"
     checks = [_result("ledger", detail, problems)]
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
+    with scratch_folder() as folder:
         checks += _check_sealed_model(store, version, lineage, folder / "sealed", raw)
         checks += _check_evaluation(store, version, lineage, own_entries, folder)
     return number, [asdict(check) for check in checks]

@@ -5,12 +5,11 @@ reads: the unfinished change of a killed process is reported and left as it is.
 """
 
 import json
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
+from twofold.core.drafts import scratch_folder
 from twofold.core.errors import RegistryError
 from twofold.core.redaction import without_credentials
 from twofold.metrics.classification import METRICS, classification_metrics
@@ -108,8 +107,8 @@ def compare(store: MlflowStore, name: str, one: str, other: str) -> dict[str, An
     """
     ledger, _ = inspect_ledger(store, name)
     versions = [find_version(store, name, selector, ledger) for selector in (one, other)]
-    with tempfile.TemporaryDirectory() as scratch:
-        pair = [fetch_evaluation(store, version, Path(scratch) / str(place)) for place, version in enumerate(versions)]
+    with scratch_folder() as scratch:
+        pair = [fetch_evaluation(store, version, scratch / str(place)) for place, version in enumerate(versions)]
         common = compare_on_common_images(*pair)
     first, second = (flatten(recorded_lineage(version)) for version in versions)
     return {

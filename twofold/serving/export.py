@@ -10,7 +10,6 @@ evaluated: the former is exported only on request, the latter is evaluated on th
 """
 
 import json
-import tempfile
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout
@@ -26,7 +25,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from twofold.core.artifacts import write_bytes
-from twofold.core.errors import ArtifactError, DataError, ParameterError
+from twofold.core.drafts import scratch_folder
+from twofold.core.errors import ArtifactError, ParameterError
 from twofold.data import resizing
 from twofold.data.decoding import AMPLE_KEY
 from twofold.data.prepared import PreparedDataset
@@ -116,7 +116,7 @@ def export(
     """
     _check_options(kind, precision, data, max_auc_loss)
     path = directory / (INT8_NAME if precision == INT8 else NAMES[kind])
-    with resolve_model(model, name) as resolved, tempfile.TemporaryDirectory() as scratch:
+    with resolve_model(model, name) as resolved, scratch_folder() as scratch:
         sealed = resolved.sealed
         if precision is None and sealed.precision != PRECISION:
             raise ParameterError(
@@ -125,17 +125,14 @@ def export(
                 f"anyway, or set evaluate.precision: {PRECISION}, evaluate and register again"
             )
         prepared = quantization_evaluation.open_own_data(resolved, data) if data is not None else None
-        draft, metadata = Path(scratch) / NAMES[kind], metadata_of(resolved)
+        draft, metadata = scratch / NAMES[kind], metadata_of(resolved)
         (write_onnx if kind == "onnx" else _write_torch)(sealed, metadata, draft)
         difference, moved = _compare_with_model(sealed, draft, kind)
         evaluation = None
         if prepared is not None:
             limit = quantization_evaluation.MAX_AUC_LOSS if max_auc_loss is None else max_auc_loss
             draft, evaluation = _quantize(sealed, draft, metadata, prepared, limit)
-        try:
-            write_bytes(path, draft.read_bytes())
-        except OSError as error:
-            raise DataError(f"{path}: cannot be written: {error.strerror}") from None
+        write_bytes(path, draft.read_bytes())
         return Exported(path, resolved.version, difference, sealed.precision, moved, evaluation)
 
 

@@ -21,6 +21,7 @@ from mlflow.artifacts import download_artifacts
 from mlflow.entities.model_registry import ModelVersion as ModelVersion
 from mlflow.exceptions import MlflowException
 
+from twofold.core.drafts import scratch_folder
 from twofold.core.errors import RegistryError
 from twofold.model.device import device, make_deterministic, warn_if_emulated
 from twofold.serving.sealed_model import SEAL as SEAL_FILE
@@ -68,10 +69,10 @@ def resolve_model(model: str, name: Callable[[], str]) -> Iterator[ResolvedModel
     parts = match.groupdict()
     registered_name = parts.get("name") or name()
     store = connect()
-    with tempfile.TemporaryDirectory(prefix="twofold-model-") as scratch:
+    with scratch_folder() as scratch:
         with readable_errors(store.uri):
             version = _find_version(store, registered_name, parts["number"], parts["alias"])
-            folder = fetch_sealed(store, version, Path(scratch))
+            folder = fetch_sealed(store, version, scratch)
         yield ResolvedModel(folder, open_sealed(folder, version.tags[SEAL]), f"{registered_name}/{version.version}")
 
 

@@ -10,7 +10,6 @@ import json
 import os
 import re
 import sys
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from twofold.core.artifacts import csv_writer
+from twofold.core.drafts import draft
 from twofold.core.errors import DataError, SourceError
 from twofold.core.progress import say, track
 from twofold.serving.image_loader import ImageFile, load_images
@@ -181,14 +181,9 @@ def _open_output(to: Path | None) -> Iterator[IO[str]]:
         return
     if to.is_dir() or not to.parent.is_dir():
         raise DataError(f"{to}: is a folder; name a file" if to.is_dir() else f"{to}: there is no folder {to.parent}")
-    draft = to.with_name(f".{to.name}.{uuid.uuid4().hex[:8]}")
-    try:
-        with draft.open("w", encoding="utf-8", newline="") as stream:
+    with draft(to) as temporary:
+        with temporary.open("w", encoding="utf-8", newline="") as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
-        os.replace(draft, to)
-    except OSError as error:
-        raise DataError(f"{to}: cannot be written: {error}") from error
-    finally:
-        draft.unlink(missing_ok=True)
+        os.replace(temporary, to)

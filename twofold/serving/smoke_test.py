@@ -7,7 +7,6 @@ difference of a probability; raises an error if it exceeds the tolerance of the 
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twofold.core.artifacts import read_json
+from twofold.core.drafts import scratch_folder
 from twofold.core.errors import RegistryError
 from twofold.serving import smoke_test_script
 from twofold.serving.sealed_model import TOLERANCES
@@ -68,8 +68,8 @@ def run_smoke_test(
 
 def _score_in_process(model: Path, images: Sequence[bytes]) -> dict[str, Any]:
     environment = os.environ | {"MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false", "PYTHONDONTWRITEBYTECODE": "1"}
-    with tempfile.TemporaryDirectory() as scratch:
-        folder, result = Path(scratch) / "images", Path(scratch) / "answers.json"
+    with scratch_folder() as scratch:
+        folder, result = scratch / "images", scratch / "answers.json"
         folder.mkdir()
         for number, data in enumerate(images):
             (folder / f"{number:05d}").write_bytes(data)

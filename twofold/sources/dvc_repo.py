@@ -16,14 +16,14 @@ import atexit
 import json
 import os
 import re
-import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from pathlib import Path, PurePosixPath
+from contextlib import ExitStack, contextmanager
+from pathlib import PurePosixPath
 from typing import Any
 
+from twofold.core.drafts import scratch_folder
 from twofold.core.errors import DataError, SourceError, first_line, is_transient
 from twofold.core.progress import say
 from twofold.sources.base import FetchedFile, FileRequest, IgnoredFile, Listing
@@ -210,16 +210,15 @@ def _temporary_clone() -> Iterator[None]:
     """
     from dvc.repo.open_repo import clean_repos
 
-    before, folder = tempfile.tempdir, tempfile.mkdtemp(prefix="twofold-dvc-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    clones = ExitStack()
+    before, folder = tempfile.tempdir, clones.enter_context(scratch_folder())
+    atexit.register(clones.close)
     atexit.register(clean_repos)  # runs first: atexit calls in reverse order of registration
-    tempfile.tempdir = folder
+    tempfile.tempdir = str(folder)
     try:
         yield
     finally:
         tempfile.tempdir = before
-        with suppress(OSError):
-            Path(folder).rmdir()  # fails if there is a clone in it
 
 
 def _format_causes(error: BaseException) -> str:

@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
+from twofold.core.drafts import scratch_folder
 from twofold.core.params import Integer, Section, Text
 from twofold.promotion.gates import Gate
 from twofold.promotion.test_reuse import TestReuse
@@ -117,11 +117,11 @@ def register(
             dvc_experiment=os.environ.get("DVC_EXP_NAME"),
             **assessment._asdict(),
         )
-        with tempfile.TemporaryDirectory() as scratch:
-            values = _record(store, params, judgement, state, Path(scratch))
+        with scratch_folder() as scratch:
+            values = _record(store, params, judgement, state, scratch)
             with publish(registration) as draft:
                 for file in (PAGE, CARD, DISAGREEMENTS, VANISHED):
-                    shutil.copyfile(Path(scratch) / file, draft / file)
+                    shutil.copyfile(scratch / file, draft / file)
                 write_meta(draft, KIND, SCHEMA_VERSION, params=params.model_dump(mode="json"))
     write_json(verdict, values)
     for line in (values["headline"], *values["reasons"]):

@@ -9,7 +9,6 @@ every run, and one folder serves many trainings.
 import hashlib
 import json
 import os
-import socket
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,13 +18,13 @@ import torch
 
 from twofold.core.artifacts import digest
 from twofold.core.code_digest import code_digest
+from twofold.core.drafts import draft
 from twofold.core.errors import ArtifactError
 from twofold.core.progress import say
 from twofold.model.device import device_description
 from twofold.training import safe_loading
 
 CHECKPOINT_AGE = 7 * 24 * 3600  # seconds after which a checkpoint of another training is removed
-DRAFT_AGE = 3600  # seconds after which an unfinished file is removed
 
 
 def dependencies(step: str, parameters: Mapping[str, Any], **inputs: Path) -> dict[str, str]:
@@ -47,8 +46,6 @@ class Checkpoint:
         self.step = step
         self.folder = Path(os.environ.get("TWOFOLD_CHECKPOINTS", ".twofold/checkpoints"))
         self.path = self.folder / f"{step}-{self.key[:16]}.pt"
-        # Two pods may run the same training at once: each writes into a draft of its own.
-        self._draft = self.path.with_suffix(f".{socket.gethostname()}-{os.getpid()}.draft")
 
     @property
     def key(self) -> str:
@@ -80,31 +77,25 @@ class Checkpoint:
 
     def save(self, state: Mapping[str, Any]) -> None:
         """Replace the checkpoint atomically: a kill at any moment leaves the old one or the new one."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         self._remove_abandoned()
-        try:
+        # Two pods may run the same training at once: each writes into a draft of its own.
+        with draft(self.path) as temporary:
             # Always a new file: in a shared folder the existing name may be someone's link.
-            self._draft.unlink(missing_ok=True)
-            with self._draft.open("xb") as stream:
+            with temporary.open("xb") as stream:
                 torch.save({"parts": self.parts, "state": dict(state)}, stream)
                 stream.flush()
                 os.fsync(stream.fileno())
-            self._draft.replace(self.path)
-        except BaseException:
-            self._draft.unlink(missing_ok=True)
-            raise
+            temporary.replace(self.path)
 
     def remove(self) -> None:
         """Remove the checkpoint after success."""
         self.path.unlink(missing_ok=True)
-        self._draft.unlink(missing_ok=True)
 
     def _remove_abandoned(self) -> None:
         now = time.time()
-        for pattern, age in ((f"{self.step}-*.pt", CHECKPOINT_AGE), (f"{self.step}-*.draft", DRAFT_AGE)):
-            for path in self.folder.glob(pattern):
-                if path != self.path and now - _modified(path) > age:
-                    path.unlink(missing_ok=True)
+        for path in self.folder.glob(f"{self.step}-*.pt"):
+            if path != self.path and now - _modified(path) > CHECKPOINT_AGE:
+                path.unlink(missing_ok=True)
 
 
 def _modified(path: Path) -> float:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from twofold.core.artifacts import write_bytes
-from twofold.core.errors import WeightsError
+from twofold.core.errors import ArtifactError, WeightsError
 from twofold.model.classifier import Classifier, build_classifier
 from twofold.training import safe_loading
 from twofold.training.download import download
@@ -207,8 +207,8 @@ def _record_sha256(path: Path, source: WeightsSource, found: str) -> None:
         return
     try:
         write_bytes(record, f"{found}  {path.name}\n".encode())
-    except OSError as error:
-        raise WeightsError(f"{record}: cannot be written ({error}); put `{found}` into it") from None
+    except ArtifactError as error:
+        raise WeightsError(f"{error}; put `{found}` into it") from None
 
 
 def _record_path(path: Path) -> Path:

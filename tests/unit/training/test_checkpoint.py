@@ -5,8 +5,9 @@ import time
 import pytest
 import torch
 
+from twofold.core.drafts import LEASE
 from twofold.core.errors import ArtifactError
-from twofold.training.checkpoint import CHECKPOINT_AGE, DRAFT_AGE, Checkpoint, dependencies
+from twofold.training.checkpoint import CHECKPOINT_AGE, Checkpoint, dependencies
 
 PARTS = {"data": "1", "head": "2", "finetune_all.epochs": "6", "code": "3", "threads": "2"}
 
@@ -104,8 +105,8 @@ def test_abandoned_checkpoints_are_removed_and_nothing_else(alone):
     old, fresh, saved = again(data="old"), again(data="fresh"), again()
     old.save({"a": 1})
     fresh.save({"a": 1})
-    draft, step = old.path.with_suffix(".pod-1.draft"), old.path.with_name("train_head-0.pt")
-    for path, age in ((old.path, CHECKPOINT_AGE), (draft, DRAFT_AGE), (step, 2 * CHECKPOINT_AGE)):
+    draft, step = old.path.with_name(f".{old.path.name}.0123abcd-7-9-0123abcd"), old.path.with_name("train_head-0.pt")
+    for path, age in ((old.path, CHECKPOINT_AGE), (draft, LEASE), (step, 2 * CHECKPOINT_AGE)):
         path.touch()
         os.utime(path, (time.time() - age - 60,) * 2)
     saved.save({"a": 1})

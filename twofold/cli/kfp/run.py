@@ -4,7 +4,6 @@ import argparse
 from pathlib import Path
 
 from twofold.cli.kfp import options as common
-from twofold.core.errors import TwofoldError
 from twofold.kubeflow.local.outputs import summary_files
 from twofold.kubeflow.local.process_runner import run_in_processes
 from twofold.orchestration.run_summary import summary
@@ -35,10 +34,7 @@ def _run(options: argparse.Namespace) -> int:
     params = common.params_from(options)
     arguments = common.overrides_from(options)
     root = options.root.absolute()
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise TwofoldError(f"{root}: cannot be created ({error.strerror}); name another folder with --root") from None
+    root.mkdir(parents=True, exist_ok=True)
     if options.runner == "docker":
         from twofold.kubeflow.local.docker_runner import run_in_containers
 

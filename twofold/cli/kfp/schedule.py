@@ -6,16 +6,15 @@ leaves exactly one recurring run with that name.
 
 import argparse
 import sys
-import tempfile
 from collections.abc import Callable
 from datetime import UTC, datetime
 from itertools import islice
-from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from twofold.cli.kfp import options as common
 from twofold.cli.kfp.submit import add_run_options, compile_for_server
+from twofold.core.drafts import scratch_folder
 from twofold.core.errors import ParameterError, ServerError
 from twofold.core.progress import say
 from twofold.kubeflow.definition.compiler import pipeline_name
@@ -90,8 +89,8 @@ def _apply(options: argparse.Namespace) -> int:
     timing = Timing(options.cron, options.every, options.start, options.end)
     if next(timing.upcoming(now, options.server_timezone), None) is None:
         raise ParameterError(f"{title}: no run would start before --end")
-    with tempfile.TemporaryDirectory() as folder:
-        package, arguments, experiment_name, mlflow_experiment = compile_for_server(options, Path(folder))
+    with scratch_folder() as folder:
+        package, arguments, experiment_name, mlflow_experiment = compile_for_server(options, folder)
         client = connect(common.connection_from(options))
         version, experiment = find_version(client, pipeline, package), find_experiment(client, experiment_name)
         existing = recurring_runs.find_by_name(client, options.name)

@@ -5,12 +5,12 @@ result.
 """
 
 import argparse
-import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from twofold.cli.kfp import options as common
+from twofold.core.drafts import scratch_folder
 from twofold.core.progress import say
 from twofold.kubeflow.definition.compiler import pipeline_name
 from twofold.kubeflow.server.connection import connect
@@ -73,8 +73,8 @@ def compile_for_server(options: argparse.Namespace, folder: Path) -> tuple[Path,
 
 def _submit(options: argparse.Namespace) -> int:
     pipeline = pipeline_name()
-    with tempfile.TemporaryDirectory() as folder:
-        package, arguments, experiment_name, mlflow_experiment = compile_for_server(options, Path(folder))
+    with scratch_folder() as folder:
+        package, arguments, experiment_name, mlflow_experiment = compile_for_server(options, folder)
         client = connect(common.connection_from(options))
         version, new = ensure_version(client, pipeline, package)
     say(f"pipeline {pipeline}, version {version.name} ({'uploaded' if new else 'already on the server'})")

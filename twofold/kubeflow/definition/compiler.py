@@ -3,14 +3,13 @@
 import importlib
 import re
 import sys
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from twofold.core.artifacts import write_bytes
-from twofold.core.errors import ParameterError
+from twofold.core.drafts import scratch_folder
 from twofold.kubeflow.definition.images import Images
 from twofold.kubeflow.definition.resources import Resources
 from twofold.orchestration.params_file import project_root
@@ -32,18 +31,15 @@ def compile_pipeline(path: Path, *, images: Images, resources: Resources, params
             run's arguments, not in this file.
 
     Raises:
-        ParameterError: the file cannot be written.
+        ArtifactError: the file cannot be written.
     """
     from kfp.compiler import Compiler
 
-    with tempfile.TemporaryDirectory() as folder:
-        draft = Path(folder) / "training.yaml"
+    with scratch_folder() as folder:
+        draft = folder / "training.yaml"
         Compiler().compile(build_pipeline(images, resources, params=params), str(draft))
-        try:
-            text = _DEFAULT_COMMENT.sub(rb"\1", draft.read_bytes())
-            write_bytes(path, _NUMERIC_TEXT.sub(rb"\1'\2'", text))
-        except OSError as error:
-            raise ParameterError(f"{path}: cannot be written: {error.strerror}") from None
+        text = _DEFAULT_COMMENT.sub(rb"\1", draft.read_bytes())
+        write_bytes(path, _NUMERIC_TEXT.sub(rb"\1'\2'", text))
 
 
 def build_pipeline(images: Images | None, resources: Resources | None, *, params: Sections) -> Callable[..., Any]:

@@ -13,6 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from twofold.core.drafts import scratch_folder
 from twofold.core.errors import TwofoldError
 from twofold.kubeflow.definition.compiler import Sections, build_pipeline
 from twofold.kubeflow.definition.images import Images
@@ -51,9 +52,9 @@ def run_pipeline(
     # Any user of an image must be able to write here, but (sticky bit) not to remove other users' files.
     run_root.chmod(0o1777 if images else 0o755)
     failure = ""
-    with tempfile.TemporaryDirectory() as scratch, _unbuffered_tasks():
+    with scratch_folder() as scratch, _unbuffered_tasks():
         # kfp deletes its workspace, so it gets an empty folder, never one with data in it.
-        local.init(runner=runner, pipeline_root=str(run_root), workspace_root=str(Path(scratch) / "workspace"))
+        local.init(runner=runner, pipeline_root=str(run_root), workspace_root=str(scratch / "workspace"))
         try:
             pipeline(**arguments)
         except (RuntimeError, ValueError, OSError) as error:

@@ -7,10 +7,8 @@ Kubeflow's own log addresses.
 
 import contextlib
 import io
-import tempfile
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 
@@ -23,6 +21,7 @@ from kubernetes.config import ConfigException
 from kubernetes.utils.quantity import parse_quantity
 from urllib3.exceptions import HTTPError
 
+from twofold.core.drafts import scratch_folder
 from twofold.core.errors import ServerError
 from twofold.core.progress import say
 from twofold.kubeflow.definition.compiler import import_project_module
@@ -125,8 +124,8 @@ def _without_retries(resources: Resources) -> Resources:
 
 def _start(client: Client, namespace: str, request: ClusterRunRequest) -> str:
     # kfp prints links of its own.
-    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-        path = Path(folder) / "doctor.yaml"
+    with scratch_folder() as folder, contextlib.redirect_stdout(io.StringIO()):
+        path = folder / "doctor.yaml"
         Compiler().compile(pipeline(request), str(path))
         run = client.create_run_from_pipeline_package(
             str(path),

@@ -14,8 +14,7 @@ from google.auth.exceptions import GoogleAuthError
 from kfp.client.token_credentials_base import TokenCredentialsBase
 
 from twofold.core.errors import ServerError
-from twofold.core.redaction import redact
-from twofold.kubeflow.server.kfp_client import Client, find_secrets
+from twofold.kubeflow.server.kfp_client import Client
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ def open_client(server: Connection) -> Client:
         client = Client(settings)
     except (OSError, ValueError, GoogleAuthError) as error:
         # From what kfp.Client reads by itself: ~/.config/kfp, service accounts, Google's credentials.
-        raise ServerError(f"no connection to {server.host}: {redact(str(error), find_secrets(settings))}") from None
+        raise ServerError(f"no connection to {server.host}: {error}") from None
     client.given_namespace = server.namespace or ""
     return client
 

@@ -23,7 +23,6 @@ from twofold.core.redaction import redact
 OLDEST = (2, 16)
 REQUIRED = f"{'.'.join(map(str, OLDEST))} or newer is required (the SDK here is {kfp.__version__})"
 TIMEOUT = (10, 60)  # seconds to connect, and between two bytes of an answer; kfp.Client itself has no timeout
-MIN_SECRET_LENGTH = 8  # characters; shorter cookie values are not redacted
 PAUSES = (0.5, 2.0)  # seconds before each retry of a GET request
 
 T = TypeVar("T")
@@ -222,16 +221,7 @@ class Client(kfp.Client):  # type: ignore[misc]  # kfp has no types
         return RefusedError(f"{host}: {name.get(status, 'refused')} ({status}): {text}{advice.get(status, '')}", status)
 
     def without_secrets(self, text: str) -> str:
-        secrets = find_secrets(self._settings) | set(self._existing_config.api_key.values())
-        return redact(text, {str(secret) for secret in secrets})
-
-
-def find_secrets(settings: Mapping[str, Any]) -> set[str]:
-    """The token, the cookies and their values. Short values, such as `lang=en`, are not secret and are common words."""
-    cookies = str(settings.get("cookies") or "")
-    values = {part.partition("=")[2].strip() for part in cookies.split(";")}
-    long = {value for value in values if len(value) >= MIN_SECRET_LENGTH}
-    return {text for text in {cookies, str(settings.get("existing_token") or ""), *long} if text}
+        return redact(text, map(str, self._existing_config.api_key.values()))
 
 
 def _server_message(error: ApiException) -> str:
