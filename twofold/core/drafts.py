@@ -41,9 +41,12 @@ def draft(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         sweep(path.parent)
         yield temporary
+    except ArtifactError as error:  # of a file in this folder
+        raise ArtifactError(str(error).replace(str(temporary), str(path))) from error
     except Exception as error:  # torch, safetensors and Arrow report a full disk in errors of their own
         if reason := _write_failure(error, path, temporary):
-            raise ArtifactError(f"{path}: cannot be written: {reason}; nothing of it was kept") from error
+            remedy = "make room or give the right to write there, and run again"
+            raise ArtifactError(f"{path}: cannot be written: {reason}; nothing of it was kept; {remedy}") from error
         raise
     finally:
         done.set()

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
 from twofold.core.errors import DataError, RegistryError, first_line
-from twofold.core.redaction import redact, without_credentials
+from twofold.core.redaction import redact
 from twofold.orchestration.preflight_findings import Finding, failure, not_checked, ok, warning
 from twofold.tracking import store as tracking
 from twofold.tracking.live_run import STEP
@@ -117,19 +117,18 @@ def _write_read_delete(put: Callable[[], Any], get: Callable[[], bytes], delete:
 def mlflow() -> list[Finding]:
     """Check that the tracking server is up, has a compatible version, and answers a call that requires a login."""
     url = os.environ.get("MLFLOW_TRACKING_URI", "").rstrip("/")
-    address = without_credentials(url)
     if not url.startswith(("http://", "https://")):
-        seen = f"MLFLOW_TRACKING_URI is {address!r}, not an http address" if url else "MLFLOW_TRACKING_URI is not set"
+        seen = f"MLFLOW_TRACKING_URI is {url!r}, not an http address" if url else "MLFLOW_TRACKING_URI is not set"
         return [failure("MLflow", seen, "set it to the server's http address in the secret for MLflow")]
     try:
         health, server_version, search = (_request(url + path) for path in ("/health", "/version", SEARCH))
     except (OSError, HTTPException, ValueError) as error:
         remedy = "correct MLFLOW_TRACKING_URI, start the server, or open the network policy to it"
-        return [failure("MLflow", f"{address}: {first_line(error)}", remedy)]
+        return [failure("MLflow", f"{url}: {first_line(error)}", remedy)]
     if health.status != 200:
         remedy = "correct the address if it is not an MLflow server; otherwise see the server's log"
-        return [failure("MLflow", f"{address}/health: HTTP {health.status}", remedy)]
-    return [_check_version(server_version), _check_login(search, address)]
+        return [failure("MLflow", f"{url}/health: HTTP {health.status}", remedy)]
+    return [_check_version(server_version), _check_login(search, url)]
 
 
 def mlflow_files(experiment: str, *, create: bool) -> Finding:

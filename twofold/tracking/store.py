@@ -129,7 +129,7 @@ def readable_errors(uri: str) -> Iterator[None]:
 
 def explain_error(error: Exception) -> str:
     """Return what an error of MLflow, or of the bucket behind it, says, in one line and without credentials."""
-    return redact(permission_error(error) or " ".join(_PAGE.sub(r"\1", str(error)).split()))
+    return permission_error(error) or " ".join(_PAGE.sub(r"\1", redact(str(error))).split())
 
 
 def may_pass(error: Exception) -> bool:

@@ -19,7 +19,6 @@ import torch
 from twofold.core.artifacts import digest
 from twofold.core.code_digest import code_digest
 from twofold.core.drafts import draft
-from twofold.core.errors import ArtifactError
 from twofold.core.progress import say
 from twofold.model.device import device_description
 from twofold.training import safe_loading
@@ -57,14 +56,10 @@ class Checkpoint:
         """The state to resume from, or None; logs if there is only a checkpoint of another training.
 
         Raises:
-            ArtifactError: the folder cannot be made or written; otherwise that would show only after an epoch.
+            ArtifactError: TWOFOLD_CHECKPOINTS cannot be written; otherwise that would show only after an epoch.
         """
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ArtifactError(f"{self.folder}: {error.strerror}; see TWOFOLD_CHECKPOINTS") from None
-        if not os.access(self.folder, os.W_OK):
-            raise ArtifactError(f"{self.folder}: cannot be written; see TWOFOLD_CHECKPOINTS")
+        with draft(self.path) as temporary:
+            temporary.touch()
         if self.path.exists():
             own = _read(self.path)
             return own and own["state"]

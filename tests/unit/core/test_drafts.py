@@ -86,6 +86,7 @@ def test_a_full_disk_is_an_error_with_the_path_whichever_library_writes(kind, re
     with pytest.raises(ArtifactError, match=message) as caught, publish(target) as folder, no_room():
         INSIDE[kind](folder / "file")
     assert str(tmp_path) in str(caught.value)
+    assert "/.thing" not in str(caught.value)
     assert [name for name in left(tmp_path) if name != "out"] == [name for name in before if name != "out"]
 
 
