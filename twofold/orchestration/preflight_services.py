@@ -135,7 +135,7 @@ def mlflow_files(experiment: str, *, create: bool) -> Finding:
     """Write, read and delete a file where those of the experiment go; with `create`, first create it as a run would."""
     check = "MLflow's file storage"
     try:
-        store = tracking.connect()
+        store = tracking.connect(create=create)
         with tracking.readable_errors(store.uri):
             if not create and store.client.get_experiment_by_name(experiment) is None:
                 seen = f"the experiment '{experiment}' does not exist yet: the first run creates it"

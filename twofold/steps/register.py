@@ -102,7 +102,7 @@ def register(
 
     audits = (ingest_audit, preprocess_audit, train_head_audit)
     candidate = read_candidate(raw, data, head, model, evaluation, metrics, *audits)
-    store = tracking.connect()
+    store = tracking.connect(create=True)
     with tracking.readable_errors(store.uri):
         name = params.model_name
         state = registering.registry_state(store, name, candidate.key)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from twofold.core.errors import RegistryError, first_line
 from twofold.core.progress import say
+from twofold.core.redaction import without_credentials
 from twofold.tracking import store as tracking
 from twofold.tracking.store import DIGEST, MlflowStore
 
@@ -129,7 +130,7 @@ def _active_run(store: MlflowStore, joined: str) -> "Run":
 
 
 def _open(step: str, params: Mapping[str, Any], resume_key: str) -> LiveRun:
-    store = tracking.connect()
+    store = tracking.connect(create=True)
     client = store.client
     parent = joined_run(store)
     nesting = {PARENT: parent.info.run_id} if parent else {}
@@ -149,20 +150,18 @@ def _open(step: str, params: Mapping[str, Any], resume_key: str) -> LiveRun:
 
 def _try(uri: str, work: Callable[[], None]) -> bool:
     """Call `work`, and return whether it succeeded; print a warning otherwise."""
-    from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
-
     # The training matters more than its log: give up in seconds, where MLflow would retry for minutes.
     limits = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
     limits = {key: value for key, value in limits.items() if key not in os.environ}
     os.environ.update(limits)
     try:
         work()
-    except (MlflowException, SQLAlchemyError, RegistryError, OSError) as error:
+    except Exception as error:
+        where = without_credentials(uri)
         reason = tracking.permission_error(error) or first_line(error)
         say(
-            f"warning: MLflow at {uri} cannot be used ({reason}). The training continues without "
-            "live curves; register will log them from history.csv."
+            f"warning: MLflow at {where} cannot be used ({reason.removeprefix(f'MLflow at {where} ')}). The training "
+            "continues without live curves; register will log them from history.csv."
         )
         return False
     finally:

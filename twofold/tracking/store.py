@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twofold.core.errors import TRANSIENT_STATUSES, RegistryError, is_transient
-from twofold.core.redaction import redact
+from twofold.core.redaction import redact, without_credentials
+from twofold.tracking.database import check_database, is_database, sqlite_file
 from twofold.tracking.urls import is_foreign_server
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ _ENDPOINT = re.compile(r"/mlflow(?:-artifacts)?/([a-z-]+)(?:/([a-z-]+)(?=[\s?]|$
 # (but no answer that MLflow did not write), and a request without an answer.
 _STATUS = re.compile(r"error code (\d{3}) != |\b(\d{3}) (?:Client|Server) Error|too many (\d{3}) error responses")
 _FAILURE = re.compile(r"(?:INTERNAL_ERROR|TEMPORARILY_UNAVAILABLE|RE\w+_(?:EXCEEDED|EXHAUSTED)): (?!Response: )")
-_NO_ANSWER = re.compile(r"Max retries exceeded|Read timed out|Connection aborted")
+_NO_ANSWER = re.compile(r"Max retries exceeded|Read timed out|Connection aborted|[Cc]onnection refused")
 _PAGE = re.compile(r"<(?:!doctype )?html.*?<title>\s*(.*?)\s*</title>[^']*", re.IGNORECASE | re.DOTALL)
 
 
@@ -73,18 +74,36 @@ def address() -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{main_checkout() / 'mlflow.db'}"
 
 
-def connect() -> MlflowStore:
-    """Return the store at `address()`; a SQLite file in a folder that cannot be written raises a RegistryError."""
+def connect(*, create: bool = False) -> MlflowStore:
+    """Return the store at `address()`, opened.
+
+    Args:
+        create: let MLflow create the tables of a database that has none.
+
+    Raises:
+        RegistryError: it cannot be opened; the message is one line that names the store without credentials.
+    """
     silence_mlflow()
-    uri = address()
-    files = None
-    if uri.startswith("sqlite:///"):
-        database = Path(uri.removeprefix("sqlite:///")).absolute()
-        # MLflow would try for minutes to open it.
-        if not os.access(database.parent, os.W_OK):
-            raise RegistryError(f"{database}: its folder does not exist or cannot be written; see MLFLOW_TRACKING_URI")
-        uri, files = f"sqlite:///{database}", database.parent / "mlartifacts"
-    return MlflowStore(_client(uri), uri, files)
+    uri, files = address(), None
+    try:
+        file = sqlite_file(uri)
+        if file is not None:
+            # MLflow would try for minutes to open it.
+            if not os.access(file.parent, os.W_OK):
+                raise RegistryError("its folder does not exist or cannot be written")
+            _, mark, query = uri.partition("?")
+            uri, files = f"sqlite:///{file}{mark}{query}", file.parent / "mlartifacts"
+        if is_database(uri):
+            check_database(uri, create=create)
+        return MlflowStore(_client(uri), uri, files)
+    # A driver, SQLAlchemy, alembic and MLflow raise whatever they like at a wrong address.
+    except Exception as error:
+        missing = f"the Python package '{error.name}' is not installed" if isinstance(error, ImportError) else ""
+        raise RegistryError(
+            f"MLflow at {without_credentials(uri)} cannot be opened: {missing or explain_error(error)} "
+            "(MLFLOW_TRACKING_URI)",
+            transient=may_pass(error),
+        ) from error
 
 
 def silence_mlflow() -> None:
@@ -129,7 +148,8 @@ def readable_errors(uri: str) -> Iterator[None]:
 
 def explain_error(error: Exception) -> str:
     """Return what an error of MLflow, or of the bucket behind it, says, in one line and without credentials."""
-    return permission_error(error) or " ".join(_PAGE.sub(r"\1", redact(str(error))).split())
+    text = " ".join(_PAGE.sub(r"\1", redact(str(error))).split())
+    return permission_error(error) or text.partition(" (Background on this error at")[0]
 
 
 def may_pass(error: Exception) -> bool:
