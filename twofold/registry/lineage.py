@@ -89,7 +89,9 @@ def recorded_lineage(version: ModelVersion) -> dict[str, Any]:
         lineage = json.loads(version.tags.get(LINEAGE, "{}"))
     except ValueError:
         return {}
-    return lineage if isinstance(lineage, dict) else {}
+    git = lineage.get("git") if isinstance(lineage, dict) else None
+    known = isinstance(git, dict) and isinstance(git.get("commit"), str) and isinstance(git.get("changed"), str)
+    return lineage if known else {}
 
 
 def sha256_of(values: Mapping[str, Any]) -> str:

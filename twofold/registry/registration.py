@@ -23,6 +23,7 @@ from twofold.promotion.paired_comparison import ANOTHER
 from twofold.registry import transitions, verdict_store
 from twofold.registry.ledger import Ledger
 from twofold.registry.lineage import LINEAGE, canonical, collect_lineage
+from twofold.registry.version_catalog import main_metrics
 from twofold.serving import golden_samples
 from twofold.serving.golden_samples import GOLDEN_SAMPLES
 from twofold.serving.mlflow_model import find_differences, write_mlflow_model
@@ -32,6 +33,7 @@ from twofold.tracking import registry_client
 from twofold.tracking.registry_client import (
     CHAMPION,
     CONDITIONS,
+    FIGURES,
     JUDGED_AGAINST,
     KEY,
     REJECTED,
@@ -243,6 +245,7 @@ def _make_version(
         "twofold.model_digest": candidate.digests["finetune_all"],
         "twofold.decision_digest": candidate.digests["decision"],
         "twofold.git_commit": judgement.provenance.get("git.commit", ""),
+        FIGURES: canonical(main_metrics(candidate.metrics)),
         LINEAGE: canonical(collect_lineage(judgement, params)),
     }
     return registry_client.create_version(store, judgement.name, model, run, fixed_tags | tags, card), gates

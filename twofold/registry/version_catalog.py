@@ -5,7 +5,9 @@ reads: the unfinished change of a killed process is reported and left as it is.
 """
 
 import json
+import math
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
@@ -22,30 +24,61 @@ from twofold.registry.lineage import recorded_lineage
 from twofold.registry.recorded_evaluation import fetch_evaluation
 from twofold.registry.transitions import inspect_ledger
 from twofold.tracking import registry_client
-from twofold.tracking.registry_client import CHALLENGER, CHAMPION, CONDITIONS, JUDGED_AGAINST, ModelVersion
+from twofold.tracking.registry_client import (
+    CHALLENGER,
+    CHAMPION,
+    CONDITIONS,
+    FIGURES,
+    JUDGED_AGAINST,
+    KEY,
+    ModelVersion,
+)
+from twofold.tracking.runs import runs_by_id
 from twofold.tracking.store import MlflowStore
 
 HEADLINE = ("accuracy", "f1", "roc_auc")  # metrics in a list of versions
 
 
 def list_versions(store: MlflowStore, name: str) -> list[dict[str, Any]]:
-    """Every version, latest first, with its status, main metrics and origin."""
+    """Every version, latest first, with its status, main metrics and origin.
+
+    A version that Twofold did not make is foreign: nothing says on which images its metrics were measured, so it has
+    none here.
+    """
     ledger, _ = inspect_ledger(store, name)
+    versions = registry_client.versions(store, name)
+    # Fetched together; only versions of an earlier Twofold lack the tag.
+    runs = runs_by_id(store, [each.run_id for each in versions if KEY in each.tags and FIGURES not in each.tags])
     rows = []
-    for version in reversed(registry_client.versions(store, name)):
-        logged = store.client.get_run(version.run_id).data.metrics if version.run_id else {}
+    for version in reversed(versions):
+        run = runs.get(version.run_id or "")
+        metrics = main_metrics(run.data.metrics if run else _read_json(version.tags.get(FIGURES)))
         rows.append(
             {
                 "version": int(version.version),
                 "standing": status(ledger, int(version.version)),
-                "figures": {key: logged[key] for key in HEADLINE if key in logged},
-                "n": int(logged["n"]) if "n" in logged else None,
+                "foreign": KEY not in version.tags,
+                "figures": {key: metrics[key] for key in HEADLINE if key in metrics},
+                "n": int(metrics["n"]) if "n" in metrics else None,
                 "made": version.creation_timestamp,
                 "commit": recorded_lineage(version).get("git", {}).get("commit"),
                 "data_fingerprint": version.tags.get("twofold.data_fingerprint"),
             }
         )
     return rows
+
+
+def main_metrics(metrics: Any) -> dict[str, float]:
+    """The metrics that a list of versions shows, and the number of test images as `n`; those that are no number not."""
+    found = metrics if isinstance(metrics, Mapping) else {}
+    numbers = {key: found[key] for key in (*HEADLINE, "n") if isinstance(found.get(key), int | float)}
+    return {key: float(value) for key, value in numbers.items() if math.isfinite(value)}
+
+
+def _read_json(text: str | None) -> Any:
+    with suppress(ValueError):
+        return json.loads(text or "{}")
+    return None
 
 
 def status(ledger: Ledger, version: int) -> str:
@@ -63,7 +96,7 @@ def describe(store: MlflowStore, name: str, selector: str) -> dict[str, Any]:
     ledger, _ = inspect_ledger(store, name)
     version = find_version(store, name, selector, ledger)
     number = int(version.version)
-    run = store.client.get_run(version.run_id) if version.run_id else None
+    run = runs_by_id(store, [version.run_id]).get(version.run_id or "")
     metrics = {} if run is None else run.data.metrics
     entries = [entry for entry in ledger.entries if entry.version == number]
     conditions = _conditions(version)
@@ -72,6 +105,7 @@ def describe(store: MlflowStore, name: str, selector: str) -> dict[str, Any]:
         "name": name,
         "version": number,
         "standing": status(ledger, number),
+        "foreign": KEY not in version.tags,
         "judged_against": version.tags.get(JUDGED_AGAINST) or None,
         "gates": [] if last_verdict is None else verdict_store.load_verdict(store, version, last_verdict),
         "conditions": conditions,

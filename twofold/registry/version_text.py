@@ -5,9 +5,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from twofold.metrics.classification import METRICS
+from twofold.metrics.number_format import NOTHING, number
 from twofold.registry.ledger import SETS_CHAMPION
+from twofold.registry.version_catalog import HEADLINE
 
-NOTHING = "-"
 FEW = 8  # names listed in full
 
 
@@ -15,12 +16,12 @@ def format_list(versions: Sequence[Mapping[str, Any]], name: str) -> str:
     """One line per version."""
     if not versions:
         return f"'{name}' has no version yet"
-    head = ("version", "status", *versions[0]["figures"], "images", "created (UTC)", "commit", "data")
+    head = ("version", "status", *HEADLINE, "images", "created (UTC)", "commit", "data")
     rows = [
         (
             str(version["version"]),
-            version["standing"] or NOTHING,
-            *(f"{value:.3f}" for value in version["figures"].values()),
+            _status(version) or NOTHING,
+            *(number(version["figures"].get(key)) for key in HEADLINE),
             str(version["n"] or NOTHING),
             _minute(version["made"]),
             (version["commit"] or NOTHING)[:10],
@@ -31,6 +32,10 @@ def format_list(versions: Sequence[Mapping[str, Any]], name: str) -> str:
     return format_table([head, *rows])
 
 
+def _status(version: Mapping[str, Any]) -> str:
+    return ", ".join(filter(None, (version["standing"], "not made by Twofold" if version["foreign"] else "")))
+
+
 def format_version(version: Mapping[str, Any]) -> str:
     """One version, in paragraphs."""
     against = version["judged_against"]
@@ -38,7 +43,7 @@ def format_version(version: Mapping[str, Any]) -> str:
     compared += f"; {version['test_reuse']}" if version["test_reuse"] else ""
     metrics = [(key, f"{value:.4f}" if key != "n" else f"{value:.0f}") for key, value in version["figures"].items()]
     decisions = "\n".join(map(_decision, version["decisions"]))
-    status = version["standing"] or "neither champion nor challenger"
+    status = _status(version) or "neither champion nor challenger"
     parts = [
         f"version {version['version']} of '{version['name']}': {status}",
         f"gates ({compared})\n{_indent(format_gates(version['gates']))}",

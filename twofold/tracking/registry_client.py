@@ -27,6 +27,7 @@ from twofold.tracking.urls import is_foreign_server
 KEY = "twofold.key"  # of a candidate: digest of model, decision and test images
 SEAL = "twofold.seal"  # SHA-256 of seal.json
 SMOKE_TESTED = "twofold.rehearsed"  # of a logged model: the largest difference in its smoke test
+FIGURES = "twofold.figures"  # of a version: its main metrics on its test images, as JSON
 JUDGED_AGAINST = "twofold.judged_against"  # of a version: the champion's version at the time, or nothing
 CONDITIONS = "twofold.conditions"  # of a version: `gates`, `reference_since`, test reuse of its judgement, as JSON
 LONGEST_TAG = 100_000  # characters of a version's or a registered model's tag

@@ -6,6 +6,9 @@ import pytest
 
 from tests.support.models_case import WHY, aliases, entries
 from twofold.cli import main
+from twofold.metrics.number_format import NOTHING
+from twofold.registry.lineage import LINEAGE
+from twofold.tracking.registry_client import FIGURES
 
 
 def test_list_shows_the_status_of_each_version_and_hides_the_locks(models, models_store):
@@ -20,6 +23,37 @@ def test_list_shows_the_status_of_each_version_and_hides_the_locks(models, model
     assert len(lines) == 4
     assert lines[2].split()[:5] == ["2", "champion", "0.714", "0.667", "0.833"]
     assert len(models_store.client.search_registered_models("name LIKE 'twofold.lock.%'")) == 1
+
+
+def foreign(client, **more):
+    """Create a version that Twofold did not make."""
+    return client.create_model_version("corner", "s3://elsewhere/model", **more).version
+
+
+def test_versions_that_twofold_did_not_make_are_listed_as_such(models, models_store):
+    client = models_store.client
+    run = client.create_run("0").info.run_id
+    for key, value in (("accuracy", 0.999), ("n", float("nan")), ("other", 1.0)):
+        client.log_metric(run, key, value)
+    gone = client.create_run("0").info.run_id
+    client.delete_run(gone)
+    client.delete_model_version_tag("corner", "1", FIGURES)
+    client.set_model_version_tag("corner", "3", FIGURES, '{"roc_auc": 0.999, "f1": "high"}')
+    before = models("list")[1].replace(NOTHING, "-").splitlines()[1:]
+    numbers = [foreign(client), foreign(client, run_id=run), foreign(client, run_id=gone)]
+    numbers += [foreign(client, run_id="0" * 32), foreign(client, tags={LINEAGE: '{"git": 1}', FIGURES: "["})]
+    status, text = models("list")
+    head, *lines = text.replace(NOTHING, "-").splitlines()
+    assert (status, head.split()[:6]) == (0, ["version", "status", "accuracy", "f1", "roc_auc", "images"])
+    for number, line in zip(reversed(numbers), lines, strict=False):
+        assert line.startswith(f"{number}        not made by Twofold  -         -      -        -  ")
+        shown = models("show", str(number))
+        assert (shown[0], "neither" in shown[1], "not made by Twofold" in shown[1]) == (0, False, True)
+    assert [line.split() for line in lines[5:]] == [line.split() for line in before]
+    assert before[0].split()[:6] == ["3", "challenger", "-", "-", "0.999", "-"]
+    assert before[2].split()[:7] == ["1", "was", "champion", "0.714", "0.667", "0.833", "7"]
+    found = {each["version"]: each["foreign"] for each in json.loads(models("list", "--json")[1])}
+    assert found == {number: number > 3 for number in (8, 7, 6, 5, 4, 3, 2, 1)}
 
 
 def test_the_list_of_a_store_without_versions_is_empty(models):

@@ -1,10 +1,13 @@
 """The values of `twofold models`, from a real MLflow store."""
 
+import math
+from dataclasses import replace
+
 import pytest
 
 from twofold.core.errors import RegistryError
 from twofold.registry import version_catalog
-from twofold.tracking.registry_client import CONDITIONS
+from twofold.tracking.registry_client import CONDITIONS, FIGURES, KEY
 
 
 def test_a_list_has_the_latest_version_first_with_its_origin(models_store):
@@ -19,6 +22,35 @@ def test_a_list_has_the_latest_version_first_with_its_origin(models_store):
         assert each["n"] == 7
         assert len(each["commit"]) == 40
         assert len(each["data_fingerprint"]) == 64
+
+
+def test_a_list_asks_a_few_questions_however_many_versions_there_are(models_store):
+    client = models_store.client
+    for version in client.search_model_versions("name = 'corner'"):
+        if int(version.version) > 1:  # those of an earlier Twofold have no tag
+            client.delete_model_version_tag("corner", version.version, FIGURES)
+    expected = version_catalog.list_versions(models_store, "corner")
+    for number in (2, 3):
+        run_id, tags = client.get_model_version("corner", str(number)).run_id, {KEY: f"k{number}"}
+        for _ in range(20):
+            client.create_model_version("corner", "s3://nowhere/m", run_id, tags)
+    calls = []
+
+    class Counting:
+        def __getattr__(self, name):
+            calls.append(name)
+            return getattr(client, name)
+
+    found = version_catalog.list_versions(replace(models_store, client=Counting()), "corner")
+    assert (found[40:], {tuple(each["figures"]) for each in found}) == (expected, {version_catalog.HEADLINE})
+    assert len(calls) <= 5, calls
+
+
+def test_the_main_metrics_are_the_numbers_among_the_metrics():
+    values = {"accuracy": 1, "f1": math.nan, "roc_auc": "0.9", "n": 7, "brier": 0.1}
+    assert version_catalog.main_metrics(values) == {"accuracy": 1.0, "n": 7.0}
+    for other in (None, [], "accuracy", {}):
+        assert version_catalog.main_metrics(other) == {}
 
 
 def test_a_version_has_its_gates_metrics_decisions_and_links(models_store):

@@ -1,5 +1,6 @@
 """The text of `twofold models`, from values."""
 
+from twofold.metrics.number_format import NOTHING
 from twofold.registry import version_text
 
 ENTRY = {
@@ -24,22 +25,34 @@ PAIRED = {
 }
 
 
+def format_list(versions):
+    return version_text.format_list(versions, "corner").replace(NOTHING, "-").splitlines()
+
+
 def test_a_list_has_one_aligned_line_per_version():
     version = {
         "version": 10,
         "standing": "champion",
-        "figures": {"accuracy": 0.5},
+        "foreign": False,
+        "figures": {"f1": 0.5, "accuracy": 0.25},
         "n": 40,
         "made": 60_000,
         "commit": "c" * 40,
         "data_fingerprint": "d" * 64,
     }
-    bare = version | {"version": 9, "standing": "", "n": None, "made": None, "commit": None, "data_fingerprint": None}
-    assert version_text.format_list([version, bare], "corner").splitlines() == [
-        "version  status    accuracy  images  created (UTC)     commit      data",
-        "10       champion  0.500     40      1970-01-01 00:01  cccccccccc  dddddddddd",
-        "9        -         0.500     -       -                 -           -",
+    bare = dict.fromkeys(version) | {"version": 9, "standing": "", "figures": {"roc_auc": 0.999}}
+    foreign = bare | {"version": 8, "foreign": True, "figures": {}}
+    expected = [
+        "version  status               accuracy  f1     roc_auc  images  created (UTC)     commit      data",
+        "10       champion             0.250     0.500  -        40      1970-01-01 00:01  cccccccccc  dddddddddd",
+        "9        -                    -         -      0.999    -       -                 -           -",
+        "8        not made by Twofold  -         -      -        -       -                 -           -",
     ]
+    versions = [version, bare, foreign]
+    assert format_list(versions) == expected
+    # Whichever version is the latest, the columns are the same.
+    assert format_list(versions[::-1]) == [expected[0], *expected[:0:-1]]
+    assert format_list([version | {"foreign": True}])[1].startswith("10       champion, not made by Twofold  0.250")
 
 
 def test_a_version_is_described_in_paragraphs():
@@ -52,6 +65,7 @@ def test_a_version_is_described_in_paragraphs():
         "version": 2,
         "name": "corner",
         "standing": "champion",
+        "foreign": False,
         "judged_against": "1",
         "test_reuse": "candidate 2 on these test images, 1 promoted before",
         "gates": gates,
@@ -107,7 +121,7 @@ def test_two_versions_are_compared_on_the_same_images_on_their_own_and_by_lineag
         "own_tests": own,
         "made_differently": {"seed": [0, None]},
     }
-    assert version_text.format_comparison(comparison).splitlines() == [
+    assert version_text.format_comparison(comparison).replace(NOTHING, "-").splitlines() == [
         "on 40 images, the test images that both have answered",
         "  metric    version 2 (champion)  version 1  difference  95 % interval",
         "  accuracy  0.9000                0.8000     +0.1000     -0.0500 to +0.2500",
