@@ -60,6 +60,7 @@ def approve(
             the champion has changed meanwhile.
         ArtifactError: the version's files were altered.
     """
+    transitions.check_texts(actor, reason)
     ledger = transitions.sound_ledger(store, name)
     version = find_version(store, name, selector, ledger)
     number = int(version.version)

@@ -21,7 +21,7 @@ from twofold.promotion.test_reuse import EarlierTest, Looks
 from twofold.registry.ledger import Ledger
 from twofold.registry.recorded_evaluation import EVALUATION
 from twofold.tracking import registry_client
-from twofold.tracking.registry_client import KEY, LONGEST_TAG
+from twofold.tracking.registry_client import KEY, LONGEST_MODEL_TAG
 from twofold.tracking.runs import TEST_FINGERPRINT, Run, candidate_runs, fetch_file
 from twofold.tracking.store import LOOKS, MlflowStore
 
@@ -65,8 +65,8 @@ def _merge_kept(store: MlflowStore, name: str, tests: dict[str, set[str]]) -> No
     with suppress(ValueError, AttributeError, TypeError):  # someone has changed it: the runs still count
         for test, keys in json.loads(kept).items():
             tests[test].update(keys)
-    text = json.dumps({test: sorted(keys) for test, keys in sorted(tests.items())})
-    if text != kept and len(text) <= LONGEST_TAG:
+    text = json.dumps({test: sorted(keys) for test, keys in sorted(tests.items())}, separators=(",", ":"))
+    if text != kept and len(text) <= LONGEST_MODEL_TAG:  # about 300 keys; later ones are known by their runs alone
         # Optional, because a user who tries an experiment may lack the permission.
         registry_client.try_write(lambda: registry_client.tag_model(store, name, JUDGED, text))
 

@@ -24,7 +24,8 @@ from twofold.tracking.registry_client import ModelVersion
 
 LINEAGE = "twofold.lineage"  # tag of a version
 UNKNOWN = "unknown"
-LONGEST = 10_000  # characters of the list of changed files; a tag holds ten times as many
+GIT = ("commit", "changed")
+LONGEST = 10_000  # characters of the list of changed files; a tag holds more
 
 
 def collect_lineage(judgement: Judgement, params: Mapping[str, Any]) -> dict[str, Any]:
@@ -85,13 +86,18 @@ def _limit_length(names: str) -> str:
 
 def recorded_lineage(version: ModelVersion) -> dict[str, Any]:
     """The lineage in a version's tag; empty if it cannot be read, as for a version that Twofold did not make."""
+    lineage = json_tag(version, LINEAGE)
+    git = lineage.get("git")
+    return lineage if isinstance(git, dict) and all(isinstance(git.get(key), str) for key in GIT) else {}
+
+
+def json_tag(version: ModelVersion, tag: str) -> dict[str, Any]:
+    """The JSON object in a version's tag; empty if there is none, or something else."""
     try:
-        lineage = json.loads(version.tags.get(LINEAGE, "{}"))
+        values = json.loads(version.tags.get(tag, "{}"))
     except ValueError:
         return {}
-    git = lineage.get("git") if isinstance(lineage, dict) else None
-    known = isinstance(git, dict) and isinstance(git.get("commit"), str) and isinstance(git.get("changed"), str)
-    return lineage if known else {}
+    return values if isinstance(values, dict) else {}
 
 
 def sha256_of(values: Mapping[str, Any]) -> str:

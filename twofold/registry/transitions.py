@@ -6,6 +6,7 @@ the entry has changed nothing; after a process killed later, the next one sees t
 aliases.
 """
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,8 +22,10 @@ from twofold.registry.lineage import LINEAGE
 from twofold.registry.lock import Lock, holder, locked
 from twofold.registry.provenance import run_git
 from twofold.tracking import registry_client
-from twofold.tracking.registry_client import RegisteredModel
+from twofold.tracking.registry_client import LONGEST_MODEL_TAG, RegisteredModel
 from twofold.tracking.store import MlflowStore
+
+OTHER_FIELDS, PROBLEM = 500, 130  # characters in an entry's tag: all but actor, reason and note; a problem in the note
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,7 @@ def commit(lock: Lock, change: Change, *, expected: int | None) -> Entry:
         RegistryError: the champion has changed, or the lock was lost.
         ParameterError: the actor or the reason is blank or too long.
     """
-    _check_texts(change)
+    check_texts(change.actor, change.reason)
     ledger = _sound_ledger_under(lock)
     if not ledger.entries:
         ledger = _adopt(lock, ledger)
@@ -104,10 +107,13 @@ def repair(store: MlflowStore, name: str, *, actor: str, reason: str) -> list[st
                     "Find out who changed them; then accept the remaining ones with --repair --reason WHY, which is "
                     "recorded"
                 )
-            change = Change("acknowledge", None, actor, reason, note="\n".join(ledger.problems))
-            _check_texts(change)
-            entry, ledger = _write_entry(lock, ledger, change)
-            done.append(f"entry {entry.number}: acknowledged {len(ledger.problems)} problem(s)")
+            check_texts(actor, reason)
+            most = (LONGEST_MODEL_TAG - OTHER_FIELDS - _stored(actor) - _stored(reason)) // PROBLEM
+            for start in range(0, len(ledger.problems), most):
+                problems = ledger.problems[start : start + most]
+                change = Change("acknowledge", None, actor, reason, note="\n".join(problems))
+                entry, ledger = _write_entry(lock, ledger, change)
+                done.append(f"entry {entry.number}: acknowledged {len(problems)} problem(s)")
             if not any(each.sets_champion for each in ledger.entries):
                 ledger = _adopt(lock, ledger)  # only the alias still says which version is champion
         if ledger.entries:
@@ -129,13 +135,18 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _check_texts(change: Change) -> None:
-    for key, text in (("actor", change.actor), ("reason", change.reason)):
-        if not text.strip() or len(text) > LONGEST_REASON:
+def check_texts(actor: str, reason: str) -> None:
+    """Refuse an actor or a reason that is blank, or too long for an entry of the ledger."""
+    for key, text in (("actor", actor), ("reason", reason)):
+        if not text.strip() or _stored(text) > LONGEST_REASON:
             raise ParameterError(
-                f"{key}: must be 1 to {LONGEST_REASON} characters and not blank, found {len(text)}; it is shown in "
-                "the ledger"
+                f"{key}: must be 1 to {LONGEST_REASON} characters (quotation marks, backslashes and line breaks count "
+                f"twice) and not blank, found {_stored(text)}; it is shown in the ledger"
             )
+
+
+def _stored(text: str) -> int:
+    return len(json.dumps(text, ensure_ascii=False)) - 2
 
 
 def inspect_ledger(store: MlflowStore, name: str) -> tuple[Ledger, list[str]]:

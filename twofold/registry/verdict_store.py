@@ -25,7 +25,7 @@ def store_verdict(store: MlflowStore, run_id: str, verdict: Verdict) -> tuple[st
     """Return a verdict's SHA-256 and the tag for its version; a verdict that is too long is logged to the run."""
     text = canonical(verdict.as_json())
     digest = hashlib.sha256(text.encode()).hexdigest()
-    if len(text) <= registry_client.LONGEST_TAG:
+    if len(text.encode()) <= registry_client.LONGEST_TAG:
         return digest, {_tag(digest): text}
     store.client.log_text(run_id, text, _file(digest))
     return digest, {}

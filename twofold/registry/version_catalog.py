@@ -5,10 +5,9 @@ reads: the unfinished change of a killed process is reported and left as it is.
 """
 
 import json
-import math
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import asdict
+from math import isfinite
 from typing import Any
 
 from twofold.core.drafts import scratch_folder
@@ -20,19 +19,11 @@ from twofold.registry import verdict_store
 from twofold.registry.approval import find_version
 from twofold.registry.gate_reevaluation import compare_on_common_images
 from twofold.registry.ledger import Ledger
-from twofold.registry.lineage import recorded_lineage
+from twofold.registry.lineage import json_tag, recorded_lineage
 from twofold.registry.recorded_evaluation import fetch_evaluation
 from twofold.registry.transitions import inspect_ledger
 from twofold.tracking import registry_client
-from twofold.tracking.registry_client import (
-    CHALLENGER,
-    CHAMPION,
-    CONDITIONS,
-    FIGURES,
-    JUDGED_AGAINST,
-    KEY,
-    ModelVersion,
-)
+from twofold.tracking.registry_client import CHALLENGER, CHAMPION, CONDITIONS, FIGURES, JUDGED_AGAINST, ModelVersion
 from twofold.tracking.runs import runs_by_id
 from twofold.tracking.store import MlflowStore
 
@@ -40,24 +31,20 @@ HEADLINE = ("accuracy", "f1", "roc_auc")  # metrics in a list of versions
 
 
 def list_versions(store: MlflowStore, name: str) -> list[dict[str, Any]]:
-    """Every version, latest first, with its status, main metrics and origin.
-
-    A version that Twofold did not make is foreign: nothing says on which images its metrics were measured, so it has
-    none here.
-    """
+    """Every version, latest first, with its status, main metrics and origin; one that Twofold did not make has none."""
     ledger, _ = inspect_ledger(store, name)
     versions = registry_client.versions(store, name)
-    # Fetched together; only versions of an earlier Twofold lack the tag.
-    runs = runs_by_id(store, [each.run_id for each in versions if KEY in each.tags and FIGURES not in each.tags])
+    earlier = [each.run_id for each in versions if registry_client.KEY in each.tags and FIGURES not in each.tags]
+    runs = runs_by_id(store, earlier)
     rows = []
     for version in reversed(versions):
         run = runs.get(version.run_id or "")
-        metrics = main_metrics(run.data.metrics if run else _read_json(version.tags.get(FIGURES)))
+        metrics = main_metrics(run.data.metrics if run else json_tag(version, FIGURES))
         rows.append(
             {
                 "version": int(version.version),
                 "standing": status(ledger, int(version.version)),
-                "foreign": KEY not in version.tags,
+                "foreign": registry_client.KEY not in version.tags,
                 "figures": {key: metrics[key] for key in HEADLINE if key in metrics},
                 "n": int(metrics["n"]) if "n" in metrics else None,
                 "made": version.creation_timestamp,
@@ -68,17 +55,10 @@ def list_versions(store: MlflowStore, name: str) -> list[dict[str, Any]]:
     return rows
 
 
-def main_metrics(metrics: Any) -> dict[str, float]:
+def main_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
     """The metrics that a list of versions shows, and the number of test images as `n`; those that are no number not."""
-    found = metrics if isinstance(metrics, Mapping) else {}
-    numbers = {key: found[key] for key in (*HEADLINE, "n") if isinstance(found.get(key), int | float)}
-    return {key: float(value) for key, value in numbers.items() if math.isfinite(value)}
-
-
-def _read_json(text: str | None) -> Any:
-    with suppress(ValueError):
-        return json.loads(text or "{}")
-    return None
+    found = {key: metrics.get(key) for key in (*HEADLINE, "n")}
+    return {key: float(value) for key, value in found.items() if isinstance(value, int | float) and isfinite(value)}
 
 
 def status(ledger: Ledger, version: int) -> str:
@@ -105,7 +85,7 @@ def describe(store: MlflowStore, name: str, selector: str) -> dict[str, Any]:
         "name": name,
         "version": number,
         "standing": status(ledger, number),
-        "foreign": KEY not in version.tags,
+        "foreign": registry_client.KEY not in version.tags,
         "judged_against": version.tags.get(JUDGED_AGAINST) or None,
         "gates": [] if last_verdict is None else verdict_store.load_verdict(store, version, last_verdict),
         "conditions": conditions,

@@ -30,7 +30,8 @@ SMOKE_TESTED = "twofold.rehearsed"  # of a logged model: the largest difference 
 FIGURES = "twofold.figures"  # of a version: its main metrics on its test images, as JSON
 JUDGED_AGAINST = "twofold.judged_against"  # of a version: the champion's version at the time, or nothing
 CONDITIONS = "twofold.conditions"  # of a version: `gates`, `reference_since`, test reuse of its judgement, as JSON
-LONGEST_TAG = 100_000  # characters of a version's or a registered model's tag
+LONGEST_TAG = 65_000  # bytes of a version's tag that every database keeps: MySQL's TEXT
+LONGEST_MODEL_TAG = 5000  # characters of a registered model's tag that MLflow's own tables keep
 DESCRIPTION = 5000  # characters that every store keeps
 
 CHAMPION, CHALLENGER = "champion", "challenger"  # aliases of a version
@@ -153,7 +154,9 @@ def set_alias(store: MlflowStore, name: str, alias: str, version: int | None) ->
 
 
 def tag_model(store: MlflowStore, name: str, key: str, value: str) -> None:
-    """Set a tag of a registered model."""
+    """Set a tag of a registered model, of at most LONGEST_MODEL_TAG characters."""
+    if len(value) > LONGEST_MODEL_TAG:
+        raise RegistryError(f"tag {key} of '{name}': {len(value)} characters, at most {LONGEST_MODEL_TAG} are kept")
     store.client.set_registered_model_tag(name, key, value)
 
 

@@ -63,7 +63,8 @@ def test_a_decision_against_another_champion_writes_nothing(store):
 
 
 @pytest.mark.parametrize(
-    ("actor", "reason"), [("", "why"), (" ", "why"), ("ann", ""), ("ann", "\n"), ("ann", "x" * 2001)]
+    ("actor", "reason"),
+    [("", "why"), (" ", "why"), ("ann", ""), ("ann", "\n"), ("ann", "x" * 2001), ("ann", '"' * 1001)],
 )
 def test_a_change_needs_an_actor_and_a_reason(store, actor, reason):
     with change_under_lock(store, "corner") as (held, _), pytest.raises(ParameterError, match="1 to 2000 characters"):
@@ -210,3 +211,28 @@ def test_the_actor_is_the_given_name_or_gits_user_or_the_login(monkeypatch):
     assert transitions.actor() == "lovelace"
     monkeypatch.delenv("USER")
     assert transitions.actor() == lock.holder().partition(",")[0]
+
+
+@pytest.mark.parametrize(("text", "problems"), [("because", 60), ('"' * 1000, 7)])
+def test_no_tag_of_the_model_is_longer_than_mlflow_keeps(store, text, problems):
+    for number in range(1, problems + 1):
+        registry_client.tag_model(store, "corner", f"twofold.ledger.{number:06d}.1", "changed")
+    assert len(ledger(store).problems) == problems
+    with pytest.raises(RegistryError, match="--repair --reason WHY"):
+        repair(store, "corner", actor="ann", reason="")
+    done = repair(store, "corner", actor=text, reason=text)
+    assert sum(int(line.split()[3]) for line in done) == problems
+    found = ledger(store)
+    assert (found.problems, len(found.acknowledged), found.settled) == ((), problems, True)
+    with change_under_lock(store, "corner") as (held, _):
+        note = "judged again; held against version 123; candidate 1234 (limit 5678) on these test images, 123 promoted"
+        everything = Change("promote", 1, text, text, gates="f" * 64, report="f" * 32, note=note)
+        commit(held, everything, expected=None)
+    assert max(map(len, registry_client.registered(store, "corner").tags.values())) <= 5000
+    assert aliases(store) == {"champion": 1}
+
+
+def test_a_tag_that_would_be_too_long_is_refused_before_it_is_written(store):
+    with pytest.raises(RegistryError, match=r"tag some\.tag of 'corner': 5001 characters, at most 5000"):
+        registry_client.tag_model(store, "corner", "some.tag", "x" * 5001)
+    assert "some.tag" not in registry_client.registered(store, "corner").tags
