@@ -88,7 +88,11 @@ def _read_state(store: MlflowStore, name: str, key: str, ledger: Ledger) -> Regi
             )
     else:
         champion = registry_client.version_by_alias(store, name)  # from before there was a ledger
-    version = registry_client.version_of_candidate(store, name, key)
+    versions = registry_client.versions_of_candidate(store, name, key)
+    # Of several, the champion counts, or the first that was decided on.
+    decided = [each for each in versions if ledger.highest_status(int(each.version))]
+    current = [each for each in versions if champion and each.version == champion.version]
+    version = next(iter(current or decided or versions), None)
     if champion is None or version is None or champion.version != version.version:
         return RegistryState(ledger, champion, version, champion)
     previous = version.tags.get(JUDGED_AGAINST)

@@ -140,7 +140,7 @@ def _open(step: str, params: Mapping[str, Any], resume_key: str) -> LiveRun:
     run = next((found for found in runs if DIGEST not in found.data.tags), None)
     if run is None:
         tags = {STEP: step, RESUME: resume_key, "mlflow.source.name": f"twofold.steps.{step}"}
-        run = client.create_run(experiment_id, tags=tags | nesting, run_name=step)
+        run = tracking.create_run(store, experiment_id, RESUME, tags | nesting, step)
     else:
         client.update_run(run.info.run_id, status="RUNNING")
     tracking.log_params(store, run, tracking.flatten(params))

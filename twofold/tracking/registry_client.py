@@ -45,12 +45,12 @@ def version_by_alias(store: MlflowStore, name: str, alias: str = CHAMPION) -> Mo
     return None if found is None else store.client.get_model_version(name, str(found))
 
 
-def version_of_candidate(store: MlflowStore, name: str, key: str) -> ModelVersion | None:
-    """Return the version of this candidate, if it was registered before."""
+def versions_of_candidate(store: MlflowStore, name: str, key: str) -> list[ModelVersion]:
+    """Return the versions of this candidate, oldest first: none, one, or those that a repeated request has made."""
     found = store.client.search_model_versions(f"name = '{name}' AND tags.`{KEY}` = '{key}'")
     # Not every store filters versions by tags.
     versions = [version for version in found if version.tags.get(KEY) == key]
-    return min(versions, key=lambda version: int(version.version), default=None)
+    return sorted(versions, key=lambda version: int(version.version))
 
 
 def version(store: MlflowStore, name: str, number: str) -> ModelVersion | None:
@@ -63,14 +63,18 @@ def version(store: MlflowStore, name: str, number: str) -> ModelVersion | None:
 def logged_model(store: MlflowStore, experiment_id: str, key: str, seal: str) -> LoggedModel | None:
     """Return the logged model of this candidate and seal, complete if possible, otherwise partly uploaded."""
     found = store.client.search_logged_models([experiment_id], f"tags.`{KEY}` = '{key}' AND tags.`{SEAL}` = '{seal}'")
-    return min(found, key=lambda model: model.status != LoggedModelStatus.READY, default=None)
+    first = sorted(found, key=lambda model: (model.creation_timestamp, model.model_id))
+    return min(first, key=lambda model: model.status != LoggedModelStatus.READY, default=None)
 
 
 def begin_model(store: MlflowStore, run: Run, name: str, tags: Mapping[str, str]) -> LoggedModel:
-    """Create a logged model, to which files can then be uploaded."""
-    return store.client.create_logged_model(
-        run.info.experiment_id, name=name, source_run_id=run.info.run_id, tags=dict(tags)
-    )
+    """Create a logged model, once, to which files can then be uploaded."""
+    place, source = run.info.experiment_id, run.info.run_id
+    made = store.client.create_logged_model(place, name=name, source_run_id=source, tags=dict(tags))
+    first = logged_model(store, place, tags[KEY], tags[SEAL]) or made
+    if first.model_id != made.model_id:  # the request was repeated after a lost answer
+        store.client.delete_logged_model(made.model_id)
+    return first
 
 
 def upload(store: MlflowStore, model: LoggedModel, packed: Path) -> None:
@@ -119,7 +123,7 @@ def create_version(
     with _ignore("RESOURCE_ALREADY_EXISTS"):
         store.client.create_registered_model(name)
     with _default_store(store):
-        return store.client.create_model_version(
+        made = store.client.create_model_version(
             name,
             source=f"models:/{model.model_id}",
             run_id=run.info.run_id,
@@ -127,6 +131,10 @@ def create_version(
             tags=dict(tags),
             description=shorten_description(description),
         )
+    first, *others = versions_of_candidate(store, name, tags[KEY]) or [made]
+    for other in others:  # the request was repeated after a lost answer
+        store.client.delete_model_version(name, str(other.version))
+    return first
 
 
 def registered(store: MlflowStore, name: str) -> RegisteredModel | None:

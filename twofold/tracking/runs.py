@@ -23,6 +23,7 @@ from twofold.tracking.store import (
     DIGEST,
     MlflowStore,
     all_pages,
+    create_run,
     explain_error,
     log_metrics,
     may_pass,
@@ -39,7 +40,7 @@ LONGEST_NAME = 250  # characters that MLflow keeps
 def open_run(store: MlflowStore, experiment_id: str, found: Run | None, name: str, tags: Mapping[str, str]) -> Run:
     """Create the run, or open the one that was found, with these tags."""
     if found is None:
-        return store.client.create_run(experiment_id, tags=dict(tags), run_name=name)
+        return create_run(store, experiment_id, RUN_KEY, tags, name)
     if found.info.status != "RUNNING":
         store.client.update_run(found.info.run_id, status="RUNNING")
     set_tags(store, found, tags)

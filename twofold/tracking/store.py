@@ -200,6 +200,16 @@ def runs_with(store: MlflowStore, experiment_id: str, tag: str, value: str) -> "
     )
 
 
+def create_run(store: MlflowStore, experiment_id: str, key: str, tags: Mapping[str, str], name: str) -> "Run":
+    """Create a run with tags, once; `key` names the one by which it is found again."""
+    run = store.client.create_run(experiment_id, tags=dict(tags), run_name=name)
+    for other in runs_with(store, experiment_id, key, tags[key]):
+        # A request that is repeated after a lost answer makes another run, with the same start.
+        if other.info.start_time == run.info.start_time and other.info.run_id != run.info.run_id:
+            store.client.delete_run(other.info.run_id)
+    return run
+
+
 def all_pages(search: Callable[..., Any], page_size: int, **query: Any) -> list[Any]:
     """Return every result of one of the client's searches, page by page."""
     page = search(**query, max_results=page_size)

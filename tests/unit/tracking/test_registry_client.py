@@ -47,13 +47,14 @@ def test_an_alias_points_to_a_version_or_none(store, version):
 def test_a_version_is_found_by_its_candidates_key(store, version, monkeypatch):
     key = version.tags[registry_client.KEY]
     another(store, version)
-    assert registry_client.version_of_candidate(store, "unheard-of", key) is None
-    assert registry_client.version_of_candidate(store, "corner", key).version == 1
-    assert registry_client.version_of_candidate(store, "corner", "0" * 64) is None
+
+    def found(name, key):
+        return [each.version for each in registry_client.versions_of_candidate(store, name, key)]
+
+    assert (found("unheard-of", key), found("corner", key), found("corner", "0" * 64)) == ([], [1], [])
     # A store that does not filter versions by tags returns all of them.
     monkeypatch.setattr(store.client, "search_model_versions", lambda words: [another(store, version), version])
-    assert registry_client.version_of_candidate(store, "corner", key).version == 1
-    assert registry_client.version_of_candidate(store, "corner", "0" * 64) is None
+    assert (found("corner", key), found("corner", "0" * 64)) == ([1], [])
 
 
 def test_a_fetched_sealed_model_is_verified_against_its_tag(store, version, made, tmp_path):
