@@ -1,8 +1,10 @@
 """Progress of long work: a bar on a terminal, otherwise a plain line every ten seconds."""
 
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from tqdm import tqdm
@@ -43,3 +45,20 @@ def track(items: Iterable[T], label: str, total: int, unit: str = "image", per_i
 def say(text: str) -> None:
     """Print a line for the user to stderr, without credentials."""
     tqdm.write(redact(text), file=sys.stderr)  # a plain print would break a progress bar that is on the screen
+
+
+@contextmanager
+def waiting(what: str) -> Iterator[None]:
+    """Say every ten seconds that the main thread still waits; other threads wait without a word."""
+    end, begin = threading.Event(), time.monotonic()
+
+    def tell() -> None:
+        while not end.wait(EVERY):
+            say(f"still waiting for {what} ({time.monotonic() - begin:.0f} s)")
+
+    if threading.current_thread() is threading.main_thread():
+        threading.Thread(target=tell, daemon=True).start()
+    try:
+        yield
+    finally:
+        end.set()

@@ -31,15 +31,16 @@ from dataclasses import dataclass
 from functools import partial
 
 from twofold.core.errors import RegistryError
-from twofold.core.progress import say
+from twofold.core.progress import EVERY, say
 from twofold.tracking import registry_client
-from twofold.tracking.store import MlflowStore
+from twofold.tracking.store import MlflowStore, impatient
 
 PREFIX = "twofold.lock."
 KIND, HOLDER, TOKEN = "twofold.kind", "twofold.holder", "twofold.token"
 HEARTBEAT_TAG, RELEASED = "twofold.beat", "twofold.released"
 LEASE = 30.0  # seconds without a heartbeat until a lock may be taken over
 HEARTBEAT = 5.0  # seconds between two heartbeats
+RELEASE = 10.0  # seconds that a release waits for the last heartbeat
 PATIENCE = 900.0  # seconds until a waiter gives up
 MIN_PAUSE, MAX_PAUSE = 0.1, 2.0  # seconds between two polls: random, and longer each time
 
@@ -107,8 +108,12 @@ def locked(store: MlflowStore, model: str, *, above: int = 0) -> Iterator[Lock]:
         yield lock
     finally:
         stop.set()
-        heartbeats.join()
-        problem = registry_client.try_write(lambda: registry_client.tag_model(store, lock.name, RELEASED, "true"))
+        heartbeats.join(RELEASE)
+        problem = "the last heartbeat has no answer"
+        if not heartbeats.is_alive():
+            with impatient():  # it expires by itself
+                write = partial(registry_client.tag_model, store, lock.name, RELEASED, "true")
+                problem = registry_client.try_write(write)
         if problem:
             say(f"warning: the lock on '{model}' could not be released ({problem}); it expires after {LEASE:g} s")
 
@@ -126,7 +131,7 @@ def _acquire(store: MlflowStore, model: str, above: int) -> Lock:
     token = uuid.uuid4().hex
     begin = time.monotonic()
     watched: tuple[int, str] | None = None  # number and last heartbeat of the lock that is waited for
-    since, pause = begin, 0.0
+    since, tell, pause = begin, begin, 0.0
     while True:
         newest = _newest(_list_locks(store, model))
         now = time.monotonic()
@@ -137,8 +142,9 @@ def _acquire(store: MlflowStore, model: str, above: int) -> Lock:
             if _create(lock):
                 return lock
             continue
-        if not pause:
+        if now >= tell:
             say(f"waiting for the lock on '{model}', held by {newest.holder}")
+            tell = now + EVERY
         if now - begin > PATIENCE:
             raise RegistryError(
                 f"the lock on '{model}' was not free for {PATIENCE:g} s, held now by {newest.holder}; if that process "

@@ -1,65 +1,45 @@
 """A SQL database as MLflow's store, examined before MLflow opens it.
 
-MLflow would try for minutes to open a database that does not answer, create its tables in an empty one, and upgrade
-the tables of an older version: a command that only reads must do none of this.
+MLflow would try for minutes to open one that does not answer, create its tables in an empty one, and upgrade those of
+an older MLflow: a command that only reads must do none of this.
 """
 
+import os
 from pathlib import Path
 
 from twofold.core.errors import RegistryError
 
-SCHEMES = ("sqlite", "postgresql", "mysql", "mssql")
 
+def check_database(uri: str, *, create: bool) -> Path | None:
+    """Make sure that MLflow can open a database and changes nothing in it; return its file if it is SQLite's.
 
-def is_database(uri: str) -> bool:
-    """Return whether the store at this address is a SQL database, with whatever driver."""
-    return uri.partition(":")[0].partition("+")[0] in SCHEMES
-
-
-def sqlite_file(uri: str) -> Path | None:
-    """Return the file of a SQLite database; None for another store, or for one in memory."""
-    from sqlalchemy import make_url
-
-    if uri.partition(":")[0].partition("+")[0] != "sqlite":
-        return None
-    file = make_url(uri).database
-    return Path(file).absolute() if file and file != ":memory:" else None
-
-
-def check_database(uri: str, *, create: bool) -> None:
-    """Make sure that MLflow can open a database, and that opening it changes nothing.
-
-    Args:
-        create: accept a database that has no tables yet, or a SQLite file that does not exist.
+    With `create`, it may have no tables yet, or not exist. Drivers and SQLAlchemy raise errors of many types.
 
     Raises:
-        RegistryError: there is no such database, or it has the tables of another version of MLflow.
-        ImportError: its driver is not installed.
-        SQLAlchemyError: it does not answer, or rejects the login.
+        RegistryError: there is none, its folder cannot be written, or its tables are another MLflow's.
     """
     import mlflow
     from alembic.migration import MigrationContext
     from alembic.script import ScriptDirectory
-    from sqlalchemy import create_engine
+    from sqlalchemy import create_engine, make_url
 
-    file = sqlite_file(uri)
-    revision = None
+    url, file, revision = make_url(uri), None, None
+    if url.get_backend_name() == "sqlite" and url.database not in (None, "", ":memory:"):
+        file = Path(str(url.database)).absolute()
+        if not os.access(file.parent, os.W_OK):
+            raise RegistryError("its folder does not exist or cannot be written")
     if file is None or file.exists():
         engine = create_engine(uri)
-        try:
-            with engine.connect() as connection:
-                revision = MigrationContext.configure(connection).get_current_revision()
-        finally:
-            engine.dispose()
-    if revision is None:
-        if not create:
-            raise RegistryError("it does not exist, or has no tables yet: a training or register creates them")
-        return
+        with engine.connect() as connection:
+            revision = MigrationContext.configure(connection).get_current_revision()
+        engine.dispose()
+    if revision is None and not create:
+        raise RegistryError("it does not exist, or has no tables yet: a training or register creates them")
     scripts = ScriptDirectory(str(Path(mlflow.__file__).parent / "store" / "db_migrations"))
-    if revision in scripts.get_heads():
-        return
-    if revision in {each.revision for each in scripts.walk_revisions()}:
-        remedy = "an older MLflow; back it up, then run `mlflow db upgrade` on it"
-    else:
-        remedy = "a newer MLflow than this one; install that version here"
-    raise RegistryError(f"its tables (schema {revision}) are those of {remedy}")
+    if revision is not None and revision not in scripts.get_heads():
+        older = any(revision == each.revision for each in scripts.walk_revisions())
+        remedy = (
+            "an older MLflow: back it up, then run `mlflow db upgrade`" if older else "a newer MLflow: install that"
+        )
+        raise RegistryError(f"its tables (schema {revision}) are those of {remedy}")
+    return file

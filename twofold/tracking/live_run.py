@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from twofold.core.errors import RegistryError, first_line
 from twofold.core.progress import say
-from twofold.core.redaction import without_credentials
 from twofold.tracking import store as tracking
 from twofold.tracking.store import DIGEST, MlflowStore
 
@@ -150,21 +149,14 @@ def _open(step: str, params: Mapping[str, Any], resume_key: str) -> LiveRun:
 
 def _try(uri: str, work: Callable[[], None]) -> bool:
     """Call `work`, and return whether it succeeded; print a warning otherwise."""
-    # The training matters more than its log: give up in seconds, where MLflow would retry for minutes.
-    limits = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
-    limits = {key: value for key, value in limits.items() if key not in os.environ}
-    os.environ.update(limits)
     try:
-        work()
+        # The training matters more than its log.
+        with tracking.readable_errors(uri), tracking.impatient():
+            work()
     except Exception as error:
-        where = without_credentials(uri)
-        reason = tracking.permission_error(error) or first_line(error)
         say(
-            f"warning: MLflow at {where} cannot be used ({reason.removeprefix(f'MLflow at {where} ')}). The training "
-            "continues without live curves; register will log them from history.csv."
+            f"warning: {first_line(error)}. The training continues without live curves; register will log them from "
+            "history.csv."
         )
         return False
-    finally:
-        for key in limits:
-            del os.environ[key]
     return True

@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from twofold.core.errors import TRANSIENT_STATUSES, RegistryError, is_transient
+from twofold.core.progress import waiting
 from twofold.core.redaction import redact, without_credentials
-from twofold.tracking.database import check_database, is_database, sqlite_file
+from twofold.tracking.database import check_database
 from twofold.tracking.urls import is_foreign_server
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ _ENDPOINT = re.compile(r"/mlflow(?:-artifacts)?/([a-z-]+)(?:/([a-z-]+)(?=[\s?]|$
 _STATUS = re.compile(r"error code (\d{3}) != |\b(\d{3}) (?:Client|Server) Error|too many (\d{3}) error responses")
 _FAILURE = re.compile(r"(?:INTERNAL_ERROR|TEMPORARILY_UNAVAILABLE|RE\w+_(?:EXCEEDED|EXHAUSTED)): (?!Response: )")
 _NO_ANSWER = re.compile(r"Max retries exceeded|Read timed out|Connection aborted|[Cc]onnection refused")
+_DATABASE = re.compile(r"(?:sqlite|postgresql|mysql|mssql)[:+]")
 _PAGE = re.compile(r"<(?:!doctype )?html.*?<title>\s*(.*?)\s*</title>[^']*", re.IGNORECASE | re.DOTALL)
 
 
@@ -50,6 +52,18 @@ class MlflowStore:
     client: "MlflowClient"
     uri: str
     files: Path | None
+
+
+@dataclass
+class _TellingClient:
+    """MLflow's client; while a call lasts, a line every ten seconds says so."""
+
+    client: "MlflowClient"
+    what: str
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self.client, name)
+        return waiting(self.what)(value) if callable(value) else value
 
 
 def main_checkout() -> Path:
@@ -75,35 +89,20 @@ def address() -> str:
 
 
 def connect(*, create: bool = False) -> MlflowStore:
-    """Return the store at `address()`, opened.
-
-    Args:
-        create: let MLflow create the tables of a database that has none.
-
-    Raises:
-        RegistryError: it cannot be opened; the message is one line that names the store without credentials.
-    """
+    """Return the store at `address()`, which `create` lets MLflow create; a RegistryError says why it cannot open."""
     silence_mlflow()
     uri, files = address(), None
+    what = f"MLflow at {without_credentials(uri)}"
     try:
-        file = sqlite_file(uri)
-        if file is not None:
-            # MLflow would try for minutes to open it.
-            if not os.access(file.parent, os.W_OK):
-                raise RegistryError("its folder does not exist or cannot be written")
+        if _DATABASE.match(uri) and (file := waiting(what)(check_database)(uri, create=create)):
             _, mark, query = uri.partition("?")
             uri, files = f"sqlite:///{file}{mark}{query}", file.parent / "mlartifacts"
-        if is_database(uri):
-            check_database(uri, create=create)
-        return MlflowStore(_client(uri), uri, files)
+        return MlflowStore(cast("MlflowClient", _TellingClient(_client(uri), what)), uri, files)
     # A driver, SQLAlchemy, alembic and MLflow raise whatever they like at a wrong address.
     except Exception as error:
         missing = f"the Python package '{error.name}' is not installed" if isinstance(error, ImportError) else ""
-        raise RegistryError(
-            f"MLflow at {without_credentials(uri)} cannot be opened: {missing or explain_error(error)} "
-            "(MLFLOW_TRACKING_URI)",
-            transient=may_pass(error),
-        ) from error
+        message = f"{what} cannot be opened: {missing or explain_error(error)} (MLFLOW_TRACKING_URI)"
+        raise RegistryError(message, transient=may_pass(error)) from error
 
 
 def silence_mlflow() -> None:
@@ -132,6 +131,19 @@ def _client(uri: str) -> "MlflowClient":
 
 
 @contextmanager
+def impatient() -> Iterator[None]:
+    """Let MLflow's client give up in seconds instead of minutes, unless the user has set how long it tries."""
+    limits = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+    limits = {key: value for key, value in limits.items() if key not in os.environ}
+    os.environ.update(limits)
+    try:
+        yield
+    finally:
+        for key in limits:
+            del os.environ[key]
+
+
+@contextmanager
 def readable_errors(uri: str) -> Iterator[None]:
     """Turn MLflow's errors into a RegistryError that names the store."""
     from mlflow.exceptions import MlflowException
@@ -148,8 +160,7 @@ def readable_errors(uri: str) -> Iterator[None]:
 
 def explain_error(error: Exception) -> str:
     """Return what an error of MLflow, or of the bucket behind it, says, in one line and without credentials."""
-    text = " ".join(_PAGE.sub(r"\1", redact(str(error))).split())
-    return permission_error(error) or text.partition(" (Background on this error at")[0]
+    return permission_error(error) or " ".join(_PAGE.sub(r"\1", redact(str(error))).split())
 
 
 def may_pass(error: Exception) -> bool:

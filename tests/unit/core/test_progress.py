@@ -1,4 +1,6 @@
 import sys
+import threading
+import time
 
 from twofold.core import progress
 
@@ -24,3 +26,19 @@ def test_on_a_terminal_progress_is_a_bar(monkeypatch, capsys):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     assert list(progress.track(range(3), "features", total=6, per_item=2)) == [0, 1, 2]
     assert "features: 100%" in capsys.readouterr().err
+
+
+def test_whoever_waits_is_told_so_every_few_seconds_and_only_while_it_lasts(monkeypatch, capsys):
+    monkeypatch.setattr(progress, "EVERY", 0.05)
+    for _ in range(2):
+        with progress.waiting("a server"):
+            time.sleep(0.2)
+        lines = capsys.readouterr().err.splitlines()
+        assert len(lines) >= 2
+        assert set(lines) == {"still waiting for a server (0 s)"}
+    with progress.waiting("a server"):
+        pass
+    thread = threading.Thread(target=progress.waiting("a heartbeat")(time.sleep), args=(0.2,))
+    thread.start()
+    thread.join()
+    assert capsys.readouterr().err == ""

@@ -111,6 +111,58 @@ def test_a_waiter_gives_up_and_names_the_holder(store, monkeypatch):
     assert names(store) == ["twofold.lock.corner.1"]
 
 
+def test_a_waiter_says_so_again_and_again(store, monkeypatch, capsys):
+    monkeypatch.setattr(lock, "EVERY", 0.1)
+    abandon_lock(store)
+    with locked(store, "corner"):
+        pass
+    assert capsys.readouterr().err.count("waiting for the lock on 'corner', held by bob@there, process 7") >= 3
+
+
+def test_a_lock_that_cannot_be_given_back_is_left_to_its_lease(store, monkeypatch, capsys):
+    monkeypatch.setattr(lock, "RELEASE", 0.2)
+    back, write = threading.Event(), registry_client.tag_model
+
+    def hang(store, name, key, value):
+        if key == lock.HEARTBEAT_TAG:
+            back.wait(60)
+        write(store, name, key, value)
+
+    monkeypatch.setattr(registry_client, "tag_model", hang)
+    with pytest.raises(ZeroDivisionError), locked(store, "corner"):
+        time.sleep(2 * lock.HEARTBEAT)
+        begin = time.monotonic()
+        raise ZeroDivisionError
+    assert time.monotonic() - begin < 10
+    assert "could not be released (the last heartbeat has no answer); it expires after 1 s" in capsys.readouterr().err
+    with locked(store, "corner") as held:
+        assert held.fence == 2
+        back.set()
+
+
+@pytest.mark.parametrize("own", [None, "3"])
+def test_a_lock_is_given_back_without_patience_unless_the_user_has_set_it(store, monkeypatch, own):
+    variables = ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT")
+    for name in variables:
+        monkeypatch.delenv(name, raising=False)
+        if own:
+            monkeypatch.setenv(name, own)
+    found, write = [], registry_client.tag_model
+
+    def note(store, name, key, value):
+        found.append((key, *map(os.environ.get, variables)))
+        write(store, name, key, value)
+
+    monkeypatch.setattr(registry_client, "tag_model", note)
+    with locked(store, "corner") as held:
+        registry_client.tag_model(held.store, held.name, "work", "done")
+    assert [each for each in found if each[0] != lock.HEARTBEAT_TAG] == [
+        ("work", own, own),
+        (lock.RELEASED, own or "1", own or "10"),
+    ]
+    assert tuple(map(os.environ.get, variables)) == (own, own)
+
+
 def test_the_lock_is_released_when_the_work_fails(store):
     with pytest.raises(ZeroDivisionError), locked(store, "corner"):
         raise ZeroDivisionError

@@ -51,7 +51,7 @@ def test_a_store_that_cannot_be_opened_is_named_in_one_line_and_no_training_fail
         live.log(0, {"a": 1.0})
         live.finish("d")
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"warning: MLflow at {name} cannot be used (cannot be opened: ")
+    assert line.startswith(f"warning: MLflow at {name} cannot be opened: ")
     assert reason in line
     assert "cret" not in line
 

@@ -156,8 +156,8 @@ def test_an_unavailable_server_costs_a_warning_and_no_training(monkeypatch, caps
         live.finish("d")
     assert epochs == 3
     warning = capsys.readouterr().err
-    assert warning.count("cannot be used") == 1
-    assert warning.startswith("warning: MLflow at http://127.0.0.1:1 ")
+    assert warning.count("The training continues") == 1
+    assert warning.startswith("warning: MLflow at http://127.0.0.1:1: ")
     assert "secret" not in warning
     assert "MLFLOW_HTTP_REQUEST_MAX_RETRIES" not in os.environ
 
@@ -171,7 +171,7 @@ def test_a_run_whose_server_failed_is_not_linked(monkeypatch, capsys, mlflow_sto
     with live_run("train_head", {}, resume_key="k") as live:
         live.log(0, METRICS)
         with monkeypatch.context() as patch:
-            patch.setattr(type(live._store.client), "log_batch", fail)
+            patch.setattr(live._store.client, "log_batch", fail, raising=False)
             live.log(1, METRICS)
         live.log(2, METRICS)
         live.finish("d")

@@ -2,9 +2,12 @@
 
 import os
 import subprocess
+import time
 
 import pytest
+from mlflow import MlflowClient
 
+from twofold.core import progress
 from twofold.core.errors import RegistryError
 from twofold.tracking import store as tracking
 
@@ -100,3 +103,11 @@ def test_parameters_are_logged_once_and_never_changed(mlflow_store):
     assert tracking.flatten({"long": "x" * 9000})["long"] == "x" * 6000
     one, other = ({"gates": [gate]} for gate in ({"min": 1, "figure": "f1"}, {"figure": "f1", "min": 1}))
     assert tracking.flatten(one) == tracking.flatten(other) == {"gates": '[{"figure": "f1", "min": 1}]'}
+
+
+@pytest.mark.parametrize("call", ["get_run", "set_tag", "create_model_version", "log_artifacts"])
+def test_a_call_that_waits_for_the_server_says_so(mlflow_store, monkeypatch, capsys, call):
+    monkeypatch.setattr(progress, "EVERY", 0.05)
+    monkeypatch.setattr(MlflowClient, call, lambda *_: time.sleep(0.2))
+    getattr(tracking.connect().client, call)("x")
+    assert capsys.readouterr().err.count(f"still waiting for MLflow at sqlite:///{mlflow_store}/mlflow.db (0 s)") >= 2
