@@ -12,7 +12,7 @@ from io import FileIO
 from pathlib import Path
 from typing import IO, Any
 
-from twofold.core.drafts import OLD, draft
+from twofold.core.drafts import draft
 from twofold.core.errors import ArtifactError
 
 META = "meta.json"
@@ -32,7 +32,7 @@ def publish(directory: Path) -> Iterator[Path]:
                 # safetensors makes files readable by their owner only; a later step may run as another user.
                 path.chmod(path.stat().st_mode | (temporary.stat().st_mode & 0o444))
                 _sync(path)
-        old = temporary.with_name(temporary.name + OLD)
+        old = temporary.with_name(f"{temporary.name}.old")
         if directory.is_dir() and not directory.is_symlink():
             directory.rename(old)
         else:

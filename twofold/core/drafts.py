@@ -1,8 +1,7 @@
 """Drafts: files and folders under a temporary name, of which nothing stays if their process fails or is killed.
 
-The name, `.<name>.<machine>-<process>-<its start>-<random>`, says who writes the draft. Each new draft removes those of
-dead processes in its folder. A process on another machine, such as a pod on the same volume, counts as dead when it has
-not renewed its draft for LEASE; clocks must agree better than that.
+The name, `.<name>.<machine>-<process>-<its start>-<random>`, says who writes. A new draft removes those of dead
+processes in its folder; one on another machine (a pod on the same volume) is dead if it renews nothing for LEASE.
 """
 
 import errno
@@ -22,7 +21,6 @@ from pathlib import Path
 from twofold.core.errors import ArtifactError, TwofoldError
 
 LEASE, RENEWAL = 3600.0, 60.0  # seconds
-OLD = ".old"  # ends the name of a folder that is being replaced
 _NAME = re.compile(r"\.(.+)\.(([0-9a-f]{8})-(\d+)-\d+)-[0-9a-f]{8}(\.old)?")
 _NO_ROOM = [os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)]
 
@@ -45,8 +43,7 @@ def draft(path: Path) -> Iterator[Path]:
         raise ArtifactError(str(error).replace(str(temporary), str(path))) from error
     except Exception as error:  # torch, safetensors and Arrow report a full disk in errors of their own
         if reason := _write_failure(error, path, temporary):
-            remedy = "make room or give the right to write there, and run again"
-            raise ArtifactError(f"{path}: cannot be written: {reason}; nothing of it was kept; {remedy}") from error
+            raise ArtifactError(f"{path}: cannot be written: {reason}; make room there, or allow it") from error
         raise
     finally:
         done.set()
@@ -67,12 +64,11 @@ def sweep(folder: Path) -> None:
         if parts := _NAME.fullmatch(found.name):
             name, writer, machine, process, old = parts.groups()
             with suppress(OSError):  # another process was faster
-                near = machine == _machine()
-                if writer == _writer(int(process)) if near else time.time() - found.stat().st_mtime < LEASE:
-                    continue
-                if old and not (folder / name).exists():
-                    found.rename(folder / name)
-                _remove(found)
+                far = machine != _machine()
+                if (time.time() - found.stat().st_mtime > LEASE) if far else writer != _writer(int(process)):
+                    if old and not (folder / name).exists():
+                        found.rename(folder / name)
+                    _remove(found)
 
 
 def _renew(temporary: Path, done: threading.Event) -> None:

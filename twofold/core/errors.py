@@ -108,11 +108,8 @@ def exit_with_message(program: str) -> Iterator[None]:
         return
     except KeyboardInterrupt:
         raise SystemExit(130) from None
-    except TwofoldError as error:
+    except (TwofoldError, OSError) as error:  # those of the system contain their path
         message = str(error)
-    except OSError as error:
-        path = error.filename2 or error.filename
-        message = f"{path}: {error.strerror}" if path else first_line(error)
     except Exception:
         message = traceback.format_exc()
     print(f"{program}: error: {redact(message)}", file=sys.stderr)

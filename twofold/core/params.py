@@ -11,7 +11,6 @@ from typing import Annotated, Any, TypeGuard, TypeVar, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, Tag, ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticCustomError
 
 from twofold.core.errors import ParameterError
 from twofold.core.redaction import REFUSAL, has_credentials
@@ -29,9 +28,9 @@ def _check_not_blank(value: str) -> str:
 
 
 def check_address(value: str) -> str:
-    """Return an address; pydantic reports one that contains credentials without its value."""
+    """Return an address; raise ValueError if it contains credentials."""
     if has_credentials(value):
-        raise PydanticCustomError("credentials", REFUSAL)
+        raise ValueError(REFUSAL)
     return value
 
 
@@ -113,8 +112,6 @@ def _explain(model: type[Section], name: str, problem: Any) -> str:
     if problem["type"] == "string_type" and isinstance(problem["input"], bool | float | int | None):
         text = json.dumps(_to_integer(problem["input"]))
         rule = f'must be text: write it in quotes, as your folders or labels.csv spell it: "{text}"'
-    if problem["type"] == "credentials":
-        return f"{key}: {rule}"
     if problem["type"] == "model_type":
         rule = f"must be a section that holds {', '.join(section.model_fields)}"
     return f"{key}: found {problem['input']!r}; {rule}{about}"

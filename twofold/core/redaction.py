@@ -1,8 +1,7 @@
 """Removes credentials from texts that are shown, logged or stored: errors of other libraries, warnings, addresses.
 
-Known secrets are the values of environment variables whose names say so, and the passwords in addresses of any
-variable. Others are recognised by their form: parameters of signed addresses, headers, key ids. Every TwofoldError,
-`say` and preflight finding passes through `redact`.
+Known are the values of environment variables whose names say so, and the logins in addresses of any variable; others
+are recognised by their form. Every TwofoldError, `say` and preflight finding passes through `redact`.
 """
 
 import os
@@ -11,14 +10,16 @@ from collections.abc import Iterable
 from functools import lru_cache
 from urllib.parse import quote, unquote
 
-REFUSAL = "an address must hold no user, password or token (not shown); use Git's credential helper, AWS_… or a secret"
+REFUSAL = "an address must hold no user, password or token; use Git's credential helper, AWS_… or a secret"
 MIN_LENGTH = 8  # characters; shorter values are ordinary words, and are removed from addresses only
 _SECRET_NAME = re.compile(
     r"(?i)SECRET|TOKEN|PASSW|PASSPHRASE|CREDENTIAL|COOKIE|WEBHOOK|AUTHORIZATION|CONNECTION_STRING|_PAT$|"
     r"(?:ACCESS|ACCOUNT|API|PRIVATE)_?KEY"
 )
-# A scheme, then the login. In a password `@` may occur, and `/` if the text before it is no port.
-_LOGIN = re.compile(r"([A-Za-z][\w+.-]*)://([^\s/?#'\"<>]*|[^\s/:@]+:(?!\d+/)[^\s@'\"<>]*)@")
+# A scheme, then the login: not only SSH's user. In a password `@` may occur, and `/` if the text before it is no port.
+_LOGIN = re.compile(r"([A-Za-z][\w+.-]*://)(?!(?<=ssh://)[^\s/:@]+@)([^\s/?#'\"<>]*|[^\s/:@]+:(?!\d+/)[^\s@'\"<>]*)@")
+# The login of dvc+user:password@host/repo@revision:path, which lacks a scheme; in dvc+host:repo@revision:path is none.
+_BARE = re.compile(r"dvc\+[^/@:\s]+:(?!//)[^@\s]+@(?=[^@\s]*@|[^:@\s]*(?:\s|$))")
 _PARAMETER = re.compile(
     r"(?i)(\b(?:(?:x-amz-)?(?:credential|signature|security-token)|awsaccesskeyid|sig|api_?key|account_?key|password|"
     r"(?:client_?)?secret|(?:\w+_)?token)(?:=|%3D))[^\s&;,'\"<>)]+"
@@ -38,15 +39,12 @@ def without_credentials(text: str) -> str:
 
     The user of an ssh address stays, because the address does not work without it.
     """
-    return _LOGIN.sub(lambda login: login[0] if _is_ssh_user(login) else f"{login[1]}://", text)
+    return _LOGIN.sub(r"\1", _BARE.sub("dvc+", text))
 
 
 def has_credentials(address: str) -> bool:
     """Whether an address contains a user other than ssh's, a password, or a parameter that is one."""
-    named = any(not _is_ssh_user(login) for login in _LOGIN.finditer(address))
-    # Of dvc+user:password@host/repo@revision:path, which lacks its scheme.
-    bare = address.startswith("dvc+") and re.match(r"dvc\+[^/@:]+:(?!//)[^@]+@", address.rpartition("@")[0])
-    return bool(named or bare or _PARAMETER.search(address.partition("?")[2]))
+    return without_credentials(address) != address or bool(_PARAMETER.search(address.partition("?")[2]))
 
 
 def redact(text: str, secrets: Iterable[str] = ()) -> str:
@@ -60,10 +58,6 @@ def redact(text: str, secrets: Iterable[str] = ()) -> str:
     return text
 
 
-def _is_ssh_user(login: re.Match[str]) -> bool:
-    return login[1].endswith("ssh") and ":" not in login[2]
-
-
 @lru_cache(maxsize=2)
 def _secrets_in(variables: tuple[tuple[str, str], ...]) -> frozenset[str]:
     """Return the secrets in environment variables, in the forms in which other libraries quote them."""
@@ -73,9 +67,9 @@ def _secrets_in(variables: tuple[tuple[str, str], ...]) -> frozenset[str]:
         if _SECRET_NAME.search(name) and not is_path:
             # A secret made from a file ends with a line end; cookies and connection strings hold several values.
             found |= {value, *re.split(r"[\r\n;=]\s*", value), re.sub(r"^\w+://[^/]*", "", value)}
-        for login in _LOGIN.finditer(value):
-            user, _, password = login[2].partition(":")
-            found |= {password or user} if not _is_ssh_user(login) else set()
+        for _, login in _LOGIN.findall(value):
+            user, _, password = login.partition(":")
+            found.add(password or user)
     plain = {form.strip() for text in found for form in (text, unquote(text))}
     forms = {form for text in plain for form in (text, quote(text), quote(text, ""), repr(text)[1:-1])}
     return frozenset(form for form in forms if len(form) >= MIN_LENGTH)

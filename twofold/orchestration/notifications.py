@@ -125,7 +125,6 @@ def _read_outcome(experiment: str, run: str) -> dict[str, Any]:
 
 def _post(text: str) -> None:
     """Send a message. The address stays out of logs and errors: anyone who has it can write to the channel."""
-    text = redact(text)
     say(f"notify: {text}")
     address = os.environ.get("TWOFOLD_WEBHOOK", "").strip()
     if not address:
@@ -138,7 +137,7 @@ def _post(text: str) -> None:
         valid = False
     if not valid:
         raise TwofoldError("TWOFOLD_WEBHOOK holds no http or https address (it is a secret and not shown)")
-    body = json.dumps({"text": text}).encode()
+    body = json.dumps({"text": redact(text)}).encode()
     request = urllib.request.Request(address, data=body, headers={"Content-Type": "application/json"})  # noqa: S310
     try:
         with urllib.request.build_opener(NoRedirects()).open(request, timeout=TIMEOUT) as answer:

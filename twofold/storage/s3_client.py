@@ -51,7 +51,6 @@ def parse_address(address: str, name: str) -> tuple[str, str]:
         DataError: the address has another form or contains credentials; the message begins with `name`.
     """
     bucket, _, prefix = address.removeprefix("s3://").partition("/")
-    # The address is displayed, logged and stored, and credentials in it would be too.
     if has_credentials(address):
         raise DataError(f"{name}: {REFUSAL}")
     if not _BUCKET.fullmatch(bucket) or not prefix.isprintable():

@@ -72,7 +72,9 @@ class Checkpoint:
 
     def save(self, state: Mapping[str, Any]) -> None:
         """Replace the checkpoint atomically: a kill at any moment leaves the old one or the new one."""
-        self._remove_abandoned()
+        for other in self.folder.glob(f"{self.step}-*.pt"):
+            if other != self.path and time.time() - _modified(other) > CHECKPOINT_AGE:
+                other.unlink(missing_ok=True)
         # Two pods may run the same training at once: each writes into a draft of its own.
         with draft(self.path) as temporary:
             # Always a new file: in a shared folder the existing name may be someone's link.
@@ -85,12 +87,6 @@ class Checkpoint:
     def remove(self) -> None:
         """Remove the checkpoint after success."""
         self.path.unlink(missing_ok=True)
-
-    def _remove_abandoned(self) -> None:
-        now = time.time()
-        for path in self.folder.glob(f"{self.step}-*.pt"):
-            if path != self.path and now - _modified(path) > CHECKPOINT_AGE:
-                path.unlink(missing_ok=True)
 
 
 def _modified(path: Path) -> float:

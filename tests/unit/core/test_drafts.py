@@ -174,8 +174,8 @@ def test_every_command_ends_with_one_line_that_names_the_file(name, tmp_path, ca
     ("error", "line"),
     [
         (OSError(28, "No space left on device"), "[Errno 28] No space left on device"),
-        (PermissionError(13, "Permission denied", "/a"), "/a: Permission denied"),
-        (OSError(30, "Read-only file system", "/a", None, "/b"), "/b: Read-only file system"),
+        (PermissionError(13, "Permission denied", "/a"), "[Errno 13] Permission denied: '/a'"),
+        (OSError(30, "Read-only file system", "/a", None, "/b"), "[Errno 30] Read-only file system: '/a' -> '/b'"),
         (DataError("no images"), "no images"),
     ],
 )

@@ -157,6 +157,9 @@ def test_the_warning_about_a_lock_does_not_hold_the_password_of_the_tracking_add
         ("dvc+ssh://git@host/repo@v1:data", "dvc+ssh://git@host/repo@v1:data"),
         ("ssh://git:secret@host/repo", "ssh://host/repo"),
         ("dvc+git@host:team/repo@v1:data", "dvc+git@host:team/repo@v1:data"),
+        ("dvc+git@host:repo@v1:data", "dvc+git@host:repo@v1:data"),
+        ("dvc+host:repo@v1:data", "dvc+host:repo@v1:data"),
+        ("dvc+me:secret@host/repo@v1:data", "dvc+host/repo@v1:data"),
         ("http://host:80/a@b", "http://host:80/a@b"),
     ],
 )
@@ -173,6 +176,7 @@ def test_an_address_loses_its_login_and_nothing_else(address, shown):
         "dvc+https://me:CANARY@host/repo@v1:data",
         "dvc+ssh://git:CANARY@host/repo@v1:data",
         "dvc+me:CANARY@host/repo@v1:data",
+        "dvc+me:CANARY@host/repo",
         "dvc+https://host/repo?private_token=CANARY@v1:data",
         "s3://CANARY@bucket/prefix",
         "s3://key:CAN/CANARY@bucket/prefix",

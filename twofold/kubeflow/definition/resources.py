@@ -199,8 +199,7 @@ def load_resources(path: Path | None = None) -> Resources:
     except ValidationError as error:
         problems = [
             f"{'.'.join(map(str, each['loc'])) or 'the file'}: "
-            + ("" if each["type"] in ("missing", "credentials") else f"found {each['input']!r}; ")
-            + ("missing" if each["type"] == "missing" else each["msg"])
+            + ("missing" if each["type"] == "missing" else f"found {each['input']!r}; {each['msg']}")
             for each in error.errors()
         ]
         raise ParameterError("\n  ".join([f"{path}:", *problems])) from None
