@@ -23,6 +23,7 @@ from mlflow.exceptions import MlflowException
 
 from twofold.core.drafts import scratch_folder
 from twofold.core.errors import RegistryError
+from twofold.core.progress import waiting
 from twofold.model.device import device, make_deterministic, warn_if_emulated
 from twofold.serving.sealed_model import SEAL as SEAL_FILE
 from twofold.serving.sealed_model import SealedModel, check_seal, open_sealed
@@ -103,7 +104,8 @@ def fetch_sealed(store: MlflowStore, version: ModelVersion, folder: Path) -> Pat
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".fetching-") as draft:
         try:
-            files = Path(download_artifacts(f"{place}/artifacts/sealed", dst_path=draft, tracking_uri=store.uri))
+            with waiting(f"files from {without_credentials(place)}"):
+                files = Path(download_artifacts(f"{place}/artifacts/sealed", dst_path=draft, tracking_uri=store.uri))
         except (MlflowException, OSError, BotoCoreError, ClientError) as error:
             raise fetch_error("its files", place, error) from error
         check_seal(files, seal)

@@ -20,6 +20,7 @@ from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
 from twofold.core.errors import RegistryError
+from twofold.core.progress import waiting
 from twofold.tracking.runs import Run, readable_file_errors
 from twofold.tracking.store import MlflowStore, all_pages, explain_error, may_pass
 from twofold.tracking.urls import is_foreign_server
@@ -95,7 +96,8 @@ def download(store: MlflowStore, model: LoggedModel, folder: Path) -> Path:
     """Download the files of a logged model; raise RegistryError if they or their location cannot be reached."""
     place = model.artifact_location
     try:
-        return Path(download_artifacts(place, dst_path=str(folder), tracking_uri=store.uri))
+        with waiting(f"files from {without_credentials(place)}"):
+            return Path(download_artifacts(place, dst_path=str(folder), tracking_uri=store.uri))
     except (MlflowException, OSError, BotoCoreError, ClientError) as error:
         raise fetch_error(f"the files of logged model {model.model_id}", place, error) from error
 
