@@ -104,7 +104,7 @@ def fetch_sealed(store: MlflowStore, version: ModelVersion, folder: Path) -> Pat
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".fetching-") as draft:
         try:
-            with waiting(f"files from {without_credentials(place)}"):
+            with waiting(f"files from {place}"):
                 files = Path(download_artifacts(f"{place}/artifacts/sealed", dst_path=draft, tracking_uri=store.uri))
         except (MlflowException, OSError, BotoCoreError, ClientError) as error:
             raise fetch_error("its files", place, error) from error

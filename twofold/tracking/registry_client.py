@@ -96,7 +96,7 @@ def download(store: MlflowStore, model: LoggedModel, folder: Path) -> Path:
     """Download the files of a logged model; raise RegistryError if they or their location cannot be reached."""
     place = model.artifact_location
     try:
-        with waiting(f"files from {without_credentials(place)}"):
+        with waiting(f"files from {place}"):
             return Path(download_artifacts(place, dst_path=str(folder), tracking_uri=store.uri))
     except (MlflowException, OSError, BotoCoreError, ClientError) as error:
         raise fetch_error(f"the files of logged model {model.model_id}", place, error) from error
