@@ -272,16 +272,15 @@ def test_cpu_requests_no_hardware_volume_or_secret_and_keeps_the_rest(golden, ba
     assert (spec["root"], spec["components"]) == (golden[0]["root"], golden[0]["components"]), "retries and cache"
 
 
-@pytest.mark.parametrize(
-    ("words", "message"), [("compile -o", "cannot be written"), ("run --root", "cannot be created")]
-)
-def test_an_output_path_that_cannot_be_written_is_named(tmp_path, words, message):
+@pytest.mark.parametrize("words", ["compile -o", "run --root"])
+def test_an_output_path_that_cannot_be_written_is_named(tmp_path, words):
     (tmp_path / "file").write_text("")
     command = [sys.executable, "-m", "pipelines", *words.split(), str(tmp_path / "file" / "p.yaml")]
     images = shlex.split(OPTIONS)[4:] if "compile" in words else []
     done = subprocess.run([*command, *images], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert (done.returncode, "Traceback" in done.stderr) == (1, False)
-    assert f"file/p.yaml: {message}" in done.stderr
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "Not a directory" in done.stderr
+    assert "/file/" in done.stderr
 
 
 def test_a_refused_image_writes_no_file(tmp_path):
