@@ -29,10 +29,10 @@ def test_a_folder_that_cannot_be_created_is_an_error(tmp_path, monkeypatch, caps
     assert f"{tmp_path}/file/to/model.pt2: cannot be written: " in capsys.readouterr().err
 
 
-def test_a_missing_model_is_an_error(tmp_path, capsys):
-    assert status("torch", "models:/none/1", tmp_path) == 1
+def test_a_missing_model_is_an_error(mlflow_store, tmp_path, capsys):
+    assert status("torch", "models:/none/1", tmp_path / "to") == 1
     assert "none" in capsys.readouterr().err
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.iterdir()) == [mlflow_store]
 
 
 def test_other_kinds_are_refused(capsys, tmp_path):

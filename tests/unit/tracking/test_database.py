@@ -19,7 +19,7 @@ WRONG = [
     ("postgresql+asyncpg://me:s3cret@h/db", "postgresql+asyncpg://h/db", "'asyncpg' is not installed"),
     ("postgresql+psycopg2://me:s3/cret@127.0.0.1:1/db", "postgresql+psycopg2://127.0.0.1:1/db", "refused"),
     ("postgresql://me:s3cret@h:abc/db", "postgresql://h:abc/db", "'abc'"),
-    ("postgres://me:s3cret@h/db?password=s3cret", "postgres://h/db", "unsupported URI"),
+    ("postgres://me:s3cret@h/db?password=s3cret", "postgres://h/db?password=***", "unsupported URI"),
     ("htp://me:s3cret@host", "htp://host", "unsupported URI"),
     ("sqllite:///x.db", "sqllite:///x.db", "unsupported URI"),
     ("localhost:5000", "localhost:5000", "unsupported URI"),

@@ -148,6 +148,7 @@ def test_live_runs_can_be_switched_off(mlflow_store, monkeypatch):
 
 def test_an_unavailable_server_costs_a_warning_and_no_training(monkeypatch, capsys, mlflow_store):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@127.0.0.1:1")
+    monkeypatch.delenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", raising=False)
     epochs = 0
     with live_run("train_head", {}, resume_key="k") as live:
         for epoch in range(3):
