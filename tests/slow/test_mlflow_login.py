@@ -21,7 +21,7 @@ from twofold.serving.model_resolver import fetch_sealed
 from twofold.serving.sealed_model import open_sealed
 from twofold.tracking import runs
 from twofold.tracking import store as tracking
-from twofold.tracking.registry_client import KEY, SEAL, version_by_alias, version_of_candidate
+from twofold.tracking.registry_client import KEY, SEAL, version_by_alias, versions_of_candidate
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
@@ -109,7 +109,7 @@ def test_a_reader_can_fetch_the_champion(user, tmp_path):
     store = user("reader")
     with tracking.readable_errors(store.uri):
         version = version_by_alias(store, "corner")
-        assert version_of_candidate(store, "corner", version.tags[KEY]).version == version.version
+        assert [each.version for each in versions_of_candidate(store, "corner", version.tags[KEY])] == [version.version]
         sealed = open_sealed(fetch_sealed(store, version, tmp_path), version.tags[SEAL])
     assert (str(version.version), sealed.labels) == ("1", ("good", "bad"))
 

@@ -45,7 +45,8 @@ def test_a_checkpoint_is_not_written_through_a_symbolic_link(alone):
     checkpoint.save({"a": 1})
     precious = alone / "precious"
     precious.write_text("mine")
-    checkpoint._draft.symlink_to(precious)
+    checkpoint.path.unlink()
+    checkpoint.path.symlink_to(precious)
     checkpoint.save({"a": 2})
     assert precious.read_text() == "mine"
     assert checkpoint.load() == {"a": 2}
