@@ -26,7 +26,7 @@ from twofold.tracking.urls import NoRedirects
 
 TAG = "twofold.pipeline_run"  # followed by the pipeline run's id; its value is the verdict as JSON
 SUCCESS = ("SUCCEEDED", "COMPLETE")  # COMPLETE: servers that use ML Metadata, as those of KFP 2.16 do
-LONGEST = 5000  # bytes of a tag; MLflow's API promises that every store keeps as many
+LONGEST = 5000  # bytes of the tag; MLflow's tables keep 8,000 characters of a run's
 FIELDS = ("headline", "refused", "model", "reasons", "open")
 TIMEOUT = 30  # seconds for the webhook to answer
 

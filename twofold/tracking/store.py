@@ -55,7 +55,7 @@ class MlflowStore:
 
 
 @dataclass
-class _TellingClient:
+class _ClientWithProgress:
     """MLflow's client; while a call lasts, a line every ten seconds says so."""
 
     client: "MlflowClient"
@@ -97,7 +97,7 @@ def connect(*, create: bool = False) -> MlflowStore:
         if _DATABASE.match(uri) and (file := waiting(what)(check_database)(uri, create=create)):
             _, mark, query = uri.partition("?")
             uri, files = f"sqlite:///{file}{mark}{query}", file.parent / "mlartifacts"
-        return MlflowStore(cast("MlflowClient", _TellingClient(_client(uri), what)), uri, files)
+        return MlflowStore(cast("MlflowClient", _ClientWithProgress(_client(uri), what)), uri, files)
     # A driver, SQLAlchemy, alembic and MLflow raise whatever they like at a wrong address.
     except Exception as error:
         missing = f"the Python package '{error.name}' is not installed" if isinstance(error, ImportError) else ""
