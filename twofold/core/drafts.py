@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
-from twofold.core.errors import ArtifactError, TwofoldError
+from twofold.core.errors import ArtifactError
 
 LEASE, RENEWAL = 3600.0, 60.0  # seconds
 _NAME = re.compile(r"\.(.+)\.(([0-9a-f]{8})-(\d+)-\d+)-[0-9a-f]{8}(\.old)?")
@@ -102,7 +102,8 @@ def _remove(path: Path) -> None:
 
 def _write_failure(error: Exception, path: Path, temporary: Path) -> str | None:
     """Return why `path` cannot be written; None for an error of something else."""
-    text = "" if isinstance(error, TwofoldError) else str(error)
+    # The text of another library's error may be about a disk elsewhere, such as a server's.
+    text = str(error) if type(error).__module__.partition(".")[0] in ("builtins", "pyarrow", "safetensors") else ""
     if place := getattr(error, "filename2", None) or getattr(error, "filename", None):
         written = {temporary, path} & {Path(place), *Path(place).parents} or Path(place) in path.parents
         return getattr(error, "strerror", None) if written else None

@@ -18,6 +18,7 @@ import pytest
 import safetensors.numpy
 import torch
 from PIL import Image
+from requests import HTTPError
 
 from twofold.cli.kfp import command
 from twofold.cli.main import main
@@ -133,6 +134,7 @@ def test_an_error_of_something_else_is_not_taken_for_one_of_writing(tmp_path):
         DataError("x"),
         ValueError("x"),
         ConnectionResetError("gone"),
+        HTTPError("500: No space left on device"),
         PermissionError(13, "no", "/data/source"),
     ):
         with pytest.raises(type(error)), publish(tmp_path / "thing"):
