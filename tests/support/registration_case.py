@@ -158,12 +158,18 @@ def make_candidate(root: Path, data: tuple[Path, Path], slope: float = 8.0) -> P
     return paths
 
 
-def make_known(root: Path) -> tuple[tuple[Path, Path], Paths]:
-    """Make the data and a candidate on it, for a fixture that many tests share."""
+def make_candidates(root: Path, *slopes: float) -> list[Paths]:
+    """Make the data, and candidates on it that differ only in their slopes, for a fixture that many tests share."""
     with pytest.MonkeyPatch.context() as patch:
         know_corner(patch)
         data = make_data(root / "data")
-        return data, make_candidate(root / "candidate", data)
+        return [make_candidate(root / f"candidate {slope}", data, slope) for slope in slopes]
+
+
+def make_known(root: Path) -> tuple[tuple[Path, Path], Paths]:
+    """Make the data and one candidate."""
+    (known,) = make_candidates(root, 8.0)
+    return known[:2], known
 
 
 def run(paths: Paths, root: Path, params: Register = PARAMS) -> dict:

@@ -108,7 +108,7 @@ def _explain(model: type[Section], name: str, problem: Any) -> str:
         return f"{key}: missing; add it{about}"
     if problem["type"] == "extra_forbidden":
         return f"{key}: unknown key; known in this section: {', '.join(sorted(section.model_fields))}"
-    rule = problem["msg"]
+    rule = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "string_type" and isinstance(problem["input"], bool | float | int | None):
         text = json.dumps(_to_integer(problem["input"]))
         rule = f'must be text: write it in quotes, as your folders or labels.csv spell it: "{text}"'

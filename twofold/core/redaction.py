@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from urllib.parse import quote, unquote
 
-REFUSAL = "an address must hold no user, password or token; use Git's credential helper, AWS_… or a secret"
+REFUSAL = "an address must hold no user, password or token; use Git's credential helper or the AWS_… variables"
 MIN_LENGTH = 8  # characters; shorter values are ordinary words, and are removed from addresses only
 _SECRET_NAME = re.compile(
     r"(?i)SECRET|TOKEN|PASSW|PASSPHRASE|CREDENTIAL|COOKIE|WEBHOOK|AUTHORIZATION|CONNECTION_STRING|_PAT$|"

@@ -15,11 +15,8 @@ from twofold.tracking import store as tracking
 @pytest.fixture(scope="module")
 def candidates(tmp_path_factory):
     """Two candidates on the same data that differ only in their weights."""
-    root = tmp_path_factory.mktemp("candidates")
-    with pytest.MonkeyPatch.context() as patch:
-        case.know_corner(patch)
-        data = case.make_data(root)
-        return {name: case.make_candidate(root / name, data, slope) for name, slope in (("good", 8.0), ("better", 9.0))}
+    made = case.make_candidates(tmp_path_factory.mktemp("candidates"), 8.0, 9.0)
+    return dict(zip(("good", "better"), made, strict=True))
 
 
 @pytest.fixture(autouse=True)

@@ -15,11 +15,7 @@ from twofold.registry import lock
 
 @pytest.fixture(scope="module")
 def candidates(tmp_path_factory):
-    root = tmp_path_factory.mktemp("candidate")
-    with pytest.MonkeyPatch.context() as patch:
-        case.know_corner(patch)
-        data = case.make_data(root)
-        return case.make_candidate(root / "one", data), case.make_candidate(root / "two", data, 9.0)
+    return case.make_candidates(tmp_path_factory.mktemp("candidates"), 8.0, 9.0)
 
 
 @pytest.fixture
