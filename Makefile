@@ -41,11 +41,12 @@ test-slow: $(STAMP) ## run the slow tests: a browser, servers, memory at 20,000 
 	python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "slow and not containers"
 	python -m pytest -m containers
 
-soak: $(STAMP) ## run three tests with full counts: 10,000 randomly changed images, 16 racing processes, 60 killed steps
+soak: $(STAMP) ## run four tests with full counts: 10,000 changed images, 16 racing processes, 60 killed steps, 300 versions
 	scripts/install-test-tools
 	TWOFOLD_SOAK=10000 python -m pytest -s tests/slow/test_mutations.py
 	TWOFOLD_RACES=16x10x5 python -m pytest -s tests/slow/test_promotion_races.py
 	TWOFOLD_KILLS=10 python -m pytest -s tests/slow/test_kills.py
+	TWOFOLD_VERSIONS=300 python -m pytest -s tests/slow/test_models_list.py
 
 mutants: $(STAMP) ## change the code in 300 places, one at a time, and see that 90 % fail a unit test (40 minutes)
 	python -m scripts.mutants --jobs $(JOBS)
