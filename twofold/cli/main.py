@@ -13,11 +13,11 @@ from twofold.core.redaction import redact
 # Heavy modules are imported by the command that needs them, so that `twofold --help` does not wait for torch.
 
 
+@exit_with_message("twofold")
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command; an error is printed in one line and ends it with exit status 1."""
-    with exit_with_message("twofold"):
-        options = _parser().parse_args(arguments)
-        raise SystemExit(options.run(options))
+    options = _parser().parse_args(arguments)
+    raise SystemExit(options.run(options))
 
 
 def _parser() -> argparse.ArgumentParser:

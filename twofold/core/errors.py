@@ -105,15 +105,12 @@ def exit_with_message(program: str) -> Iterator[None]:
             stream.reconfigure(encoding=utf8, errors="backslashreplace")
     try:
         yield
-        return
     except KeyboardInterrupt:
         raise SystemExit(130) from None
-    except (TwofoldError, OSError) as error:  # those of the system contain their path
-        message = str(error)
-    except Exception:
-        message = traceback.format_exc()
-    print(f"{program}: error: {redact(message)}", file=sys.stderr)
-    raise SystemExit(1)
+    except Exception as error:
+        message = str(error) if isinstance(error, TwofoldError | OSError) else traceback.format_exc()
+        print(f"{program}: error: {redact(message)}", file=sys.stderr)
+        raise SystemExit(1) from None
 
 
 def first_line(error: BaseException) -> str:

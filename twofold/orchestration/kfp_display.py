@@ -23,17 +23,17 @@ class RocCurve(NamedTuple):
     threshold: list[float]
 
 
+@exit_with_message("twofold display")
 def read_metrics(metrics: str) -> dict[str, float]:
     """Return every number of a metrics file, nested ones as `a.b`, without slices, intervals and robustness.
 
     Raises:
         SystemExit: a number is NaN or infinite, or the file holds no number.
     """
-    with exit_with_message("twofold display"):
-        found = dict(_numbers(Path(metrics), read_json(Path(metrics)), ""))
-        if not found:
-            raise ArtifactError(f"{metrics}: holds no number")
-        return found
+    found = dict(_numbers(Path(metrics), read_json(Path(metrics)), ""))
+    if not found:
+        raise ArtifactError(f"{metrics}: holds no number")
+    return found
 
 
 def _numbers(path: Path, values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, float]]:
@@ -46,6 +46,7 @@ def _numbers(path: Path, values: Mapping[str, Any], prefix: str) -> Iterator[tup
             yield prefix + key, float(value)
 
 
+@exit_with_message("twofold display")
 def read_roc_curve(evaluation: str) -> RocCurve:
     """Return the ROC curve in an evaluation folder, thinned to MAX_POINTS with its first and last point kept.
 
@@ -54,14 +55,13 @@ def read_roc_curve(evaluation: str) -> RocCurve:
     Raises:
         SystemExit: a rate is not a number in 0..1, a threshold is NaN, or there are fewer than two points.
     """
-    with exit_with_message("twofold display"):
-        path = Path(evaluation) / "roc.csv"
-        points = [_roc_point(path, row) for row in read_csv(path)]
-        if len(points) < 2:
-            raise ArtifactError(f"{path}: an ROC curve needs at least 2 points, found {len(points)}")
-        last, count = len(points) - 1, min(len(points), MAX_POINTS)
-        kept = [points[round(i * last / (count - 1))] for i in range(count)]
-        return RocCurve(*map(list, zip(*kept, strict=True)))
+    path = Path(evaluation) / "roc.csv"
+    points = [_roc_point(path, row) for row in read_csv(path)]
+    if len(points) < 2:
+        raise ArtifactError(f"{path}: an ROC curve needs at least 2 points, found {len(points)}")
+    last, count = len(points) - 1, min(len(points), MAX_POINTS)
+    kept = [points[round(i * last / (count - 1))] for i in range(count)]
+    return RocCurve(*map(list, zip(*kept, strict=True)))
 
 
 def _roc_point(path: Path, row: Mapping[str, str]) -> tuple[float, float, float]:
@@ -74,45 +74,45 @@ def _roc_point(path: Path, row: Mapping[str, str]) -> tuple[float, float, float]
     return fpr, tpr, min(max(threshold, 0.0), 1.0)
 
 
+@exit_with_message("twofold display")
 def read_confusion_matrix(evaluation: str) -> tuple[list[str], list[list[int]]]:
     """Return the classes, and the number of test images by true class (row) and predicted class (column).
 
     Raises:
         SystemExit: a file of evaluate is missing, or it names a class that decision.json does not list.
     """
-    with exit_with_message("twofold display"):
-        path = Path(evaluation) / "confusion.csv"
-        labels = list(read_json(path.with_name("decision.json"))["labels"])
-        matrix = [[0] * len(labels) for _ in labels]
-        for row in read_csv(path):
-            try:
-                matrix[labels.index(row["actual"])][labels.index(row["predicted"])] += 1
-            except (KeyError, ValueError):
-                raise ArtifactError(f"{path}: found {row}; the classes are {labels}") from None
-        return labels, matrix
+    path = Path(evaluation) / "confusion.csv"
+    labels = list(read_json(path.with_name("decision.json"))["labels"])
+    matrix = [[0] * len(labels) for _ in labels]
+    for row in read_csv(path):
+        try:
+            matrix[labels.index(row["actual"])][labels.index(row["predicted"])] += 1
+        except (KeyError, ValueError):
+            raise ArtifactError(f"{path}: found {row}; the classes are {labels}") from None
+    return labels, matrix
 
 
+@exit_with_message("twofold display")
 def render_verdict(registration: str) -> str:
     """Return the verdict in registration.json as Markdown, with every gate."""
-    with exit_with_message("twofold display"):
-        verdict = read_json(Path(registration))
-        lines = [f"# {_escape(verdict['headline'])}", "", "| gate | on this model | |", "|---|---|---|"]
-        for gate in verdict["gates"]:
-            result = ("passed" if gate["passed"] else "**failed**") if gate["applies"] else "does not apply"
-            lines.append(f"| {_escape(gate['name'])} | {_escape(gate['detail'])} | {result} |")
-        lines += ["", *(f"- {_escape(reason)}" for reason in verdict["reasons"]), "", "| | |", "|---|---|"]
-        version, champion, opponent = (verdict[key] for key in ("version", "champion", "judged_against"))
-        facts = {
-            "model": verdict["name"],
-            "version": "none was registered" if version is None else version,
-            "champion": "none" if champion is None else f"version {champion}",
-            "judged against": "no champion" if opponent is None else f"version {opponent}",
-            "test reuse": verdict.get("test_reuse", {}).get("words", "not recorded"),
-        }
-        lines += [f"| {key} | {_escape(str(value))} |" for key, value in facts.items()]
-        link = verdict["open"]
-        lines += ["", f"[The run in MLflow](<{link}>)" if link.startswith("http") else f"In MLflow: `{link}`", ""]
-        return "\n".join(lines)
+    verdict = read_json(Path(registration))
+    lines = [f"# {_escape(verdict['headline'])}", "", "| gate | on this model | |", "|---|---|---|"]
+    for gate in verdict["gates"]:
+        result = ("passed" if gate["passed"] else "**failed**") if gate["applies"] else "does not apply"
+        lines.append(f"| {_escape(gate['name'])} | {_escape(gate['detail'])} | {result} |")
+    lines += ["", *(f"- {_escape(reason)}" for reason in verdict["reasons"]), "", "| | |", "|---|---|"]
+    version, champion, opponent = (verdict[key] for key in ("version", "champion", "judged_against"))
+    facts = {
+        "model": verdict["name"],
+        "version": "none was registered" if version is None else version,
+        "champion": "none" if champion is None else f"version {champion}",
+        "judged against": "no champion" if opponent is None else f"version {opponent}",
+        "test reuse": verdict.get("test_reuse", {}).get("words", "not recorded"),
+    }
+    lines += [f"| {key} | {_escape(str(value))} |" for key, value in facts.items()]
+    link = verdict["open"]
+    lines += ["", f"[The run in MLflow](<{link}>)" if link.startswith("http") else f"In MLflow: `{link}`", ""]
+    return "\n".join(lines)
 
 
 def _escape(text: str) -> str:

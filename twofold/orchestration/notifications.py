@@ -31,6 +31,7 @@ FIELDS = ("headline", "refused", "model", "reasons", "open")
 TIMEOUT = 30  # seconds for the webhook to answer
 
 
+@exit_with_message("twofold register")
 def tag_run_outcome(verdict: str, run: str) -> None:
     """Tag the candidate's MLflow run with the outcome of this pipeline run.
 
@@ -42,29 +43,29 @@ def tag_run_outcome(verdict: str, run: str) -> None:
     """
     from twofold.tracking import store as tracking
 
-    with exit_with_message("twofold register"):
-        found = read_json(Path(verdict))
-        value = {
-            "headline": found["headline"],
-            "refused": not found["passed"] and not found["nothing_new"] and not found["dvc_experiment"],
-            "model": found["name"],
-            "open": found["open"],
-        }
-        reasons = "\n".join(found["reasons"])
-        for length in range(LONGEST, 0, -10):
-            value["reasons"] = reasons[:length] + " …" * (length < len(reasons))
-            text = json.dumps(value, sort_keys=True, ensure_ascii=False)
-            if len(text.encode()) <= LONGEST:
-                break
-        store = tracking.connect()
+    found = read_json(Path(verdict))
+    value = {
+        "headline": found["headline"],
+        "refused": not found["passed"] and not found["nothing_new"] and not found["dvc_experiment"],
+        "model": found["name"],
+        "open": found["open"],
+    }
+    reasons = "\n".join(found["reasons"])
+    for length in range(LONGEST, 0, -10):
+        value["reasons"] = reasons[:length] + " …" * (length < len(reasons))
+        text = json.dumps(value, sort_keys=True, ensure_ascii=False)
+        if len(text.encode()) <= LONGEST:
+            break
+    store = tracking.connect()
 
-        def tag() -> None:
-            with tracking.readable_errors(store.uri):
-                store.client.set_tag(found["run_id"], f"{TAG}.{run}", text)
+    def tag() -> None:
+        with tracking.readable_errors(store.uri):
+            store.client.set_tag(found["run_id"], f"{TAG}.{run}", text)
 
-        retry_transient("register", tag)
+    retry_transient("register", tag)
 
 
+@exit_with_message("twofold notify")
 def notify(*, state: str, message: str, register: Mapping[str, Any], run: str) -> None:
     """Report how a pipeline run ended: to the webhook if it failed or its model was refused, otherwise to the log.
 
@@ -74,26 +75,25 @@ def notify(*, state: str, message: str, register: Mapping[str, Any], run: str) -
         register: section of the parameters; names the MLflow experiment.
         run: id of the pipeline run.
     """
-    with exit_with_message("twofold notify"):
-        if state not in SUCCESS:
-            ui = os.environ.get("KF_PIPELINES_UI_ENDPOINT", "").rstrip("/")
-            text = f"Twofold: pipeline run {run} {describe_ending(run, state, message)}."
-            text += f" Audit page: {page}" if (page := find_audit(run)) else ""
-            _post(text + (f" {ui}/#/runs/details/{run}" if ui else ""))
-            return
-        # By default MLflow retries for longer than this task may run.
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
-        try:
-            outcome = _read_outcome(str(register["experiment"]), run)
-        except RegistryError as error:
-            _post(f"Twofold: pipeline run {run} succeeded, but its verdict cannot be read: {error}")
-            raise
-        text = f"{outcome['model']}: {outcome['headline']} (pipeline run {run}). {outcome['open']}"
-        if outcome["refused"]:
-            _post(f"Twofold: {text}\n{outcome['reasons']}")
-        else:
-            say(f"notify: {text}; nothing to send")
+    if state not in SUCCESS:
+        ui = os.environ.get("KF_PIPELINES_UI_ENDPOINT", "").rstrip("/")
+        text = f"Twofold: pipeline run {run} {describe_ending(run, state, message)}."
+        text += f" Audit page: {page}" if (page := find_audit(run)) else ""
+        _post(text + (f" {ui}/#/runs/details/{run}" if ui else ""))
+        return
+    # By default MLflow retries for longer than this task may run.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+    try:
+        outcome = _read_outcome(str(register["experiment"]), run)
+    except RegistryError as error:
+        _post(f"Twofold: pipeline run {run} succeeded, but its verdict cannot be read: {error}")
+        raise
+    text = f"{outcome['model']}: {outcome['headline']} (pipeline run {run}). {outcome['open']}"
+    if outcome["refused"]:
+        _post(f"Twofold: {text}\n{outcome['reasons']}")
+    else:
+        say(f"notify: {text}; nothing to send")
 
 
 def _read_outcome(experiment: str, run: str) -> dict[str, Any]:

@@ -119,6 +119,7 @@ def digest_of(path: str) -> str:
     return digest(Path(path))
 
 
+@exit_with_message("twofold source_version")
 def check_parameters_and_source(**sections: Mapping[str, Any]) -> tuple[str, str, str]:
     """Check all sections, and read the version of the source, in the first task of a run.
 
@@ -128,25 +129,24 @@ def check_parameters_and_source(**sections: Mapping[str, Any]) -> tuple[str, str
         The version of the source; the MLflow experiment, which the training steps need but which is no parameter of
         theirs; and the source's address without credentials, for register, which records it.
     """
-    with exit_with_message("twofold source_version"):
-        checked: Mapping[str, Any] = check_all(sections)
-        ingest = checked["ingest"]
-        source = open_source(ingest.source)
-        version = retry_transient("source_version", lambda: read_source_version(source, ingest.max_bytes))
-        say(f"source_version: {version[:12]} of {ingest.source}")
-        return version, str(checked["register"].experiment), without_credentials(ingest.source)
+    checked: Mapping[str, Any] = check_all(sections)
+    ingest = checked["ingest"]
+    source = open_source(ingest.source)
+    version = retry_transient("source_version", lambda: read_source_version(source, ingest.max_bytes))
+    say(f"source_version: {version[:12]} of {ingest.source}")
+    return version, str(checked["register"].experiment), without_credentials(ingest.source)
 
 
+@exit_with_message("twofold display")
 def copy_output(source: str, target: str) -> None:
     """Copy a file that a step has written to where Kubeflow shows it, whole or not at all."""
-    with exit_with_message("twofold display"):
-        write_bytes(Path(target), Path(source).read_bytes())
+    write_bytes(Path(target), Path(source).read_bytes())
 
 
+@exit_with_message("twofold display")
 def write_output(target: str, text: str) -> None:
     """Write a text to where Kubeflow shows it, whole or not at all."""
-    with exit_with_message("twofold display"):
-        write_bytes(Path(target), text.encode())
+    write_bytes(Path(target), text.encode())
 
 
 def _check_input(argument: str, path: Path, expected: str) -> None:

@@ -48,12 +48,12 @@ class Parser(argparse.ArgumentParser):
         super()._check_value(action, value)
 
 
+@exit_with_message("twofold-pipelines")
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command; an error is printed in one line and ends it with exit status 1."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    with exit_with_message("twofold-pipelines"):
-        options = _create_parser(words[0] if words else "").parse_args(words)
-        raise SystemExit(options.func(options))
+    options = _create_parser(words[0] if words else "").parse_args(words)
+    raise SystemExit(options.func(options))
 
 
 def _create_parser(called: str) -> Parser:
