@@ -26,7 +26,7 @@ from typing import Any
 from twofold.core.drafts import scratch_folder
 from twofold.core.errors import DataError, SourceError, first_line, is_transient
 from twofold.core.progress import say
-from twofold.sources.base import FetchedFile, FileRequest, IgnoredFile, Listing
+from twofold.sources.base import FetchedFile, FileRequest, Listing
 from twofold.sources.dvc_objects import DvcObjectStore
 from twofold.sources.labels import LABELS, LARGEST_TABLE, list_labelled, refuse_name
 
@@ -67,14 +67,10 @@ class DvcSource:
             SourceError: the repository, revision or path does not exist, or a manifest cannot be read.
             DataError: a path in a manifest leaves its folder, or `labels.csv` is too large or has wrong rows.
         """
-        self._objects = {}
-        ignored: list[IgnoredFile] = []
-        for request in self._list_files():
-            if not request.key.isprintable():
-                ignored.append(refuse_name(request.key, _WRONG_NAME))
-            else:
-                self._objects[request.key] = request
-        if not self._objects and not ignored:
+        found = self._list_files()
+        self._objects = {request.key: request for request in found if request.key.isprintable()}
+        ignored = [refuse_name(request.key, _WRONG_NAME) for request in found if not request.key.isprintable()]
+        if not found:
             raise SourceError(f"{self.name}: no file found there, neither in Git nor in DVC")
         return list_labelled(
             self.name,
@@ -113,7 +109,9 @@ class DvcSource:
                 self._git_root, self._commit = str(repo.scm.root_dir), str(repo.get_rev())
                 say(f"ingest: {self.rev} of {self.url} is commit {self._commit[:12]}")
                 self._stores = []
-                requests = list(self._list_git(repo))
+                requests = []
+                for path in map(_relative_path, repo.fs.find("/")):
+                    requests += self._request(path, f"{_GIT}:{self._commit}:{path}")
                 for out in repo.index.outs:
                     if out.is_in_repo:
                         requests += self._list_output(repo, out)
@@ -126,10 +124,6 @@ class DvcSource:
         """Return the request for a path of the repository; nothing if it is not below the source's path."""
         folder = "" if self.path == "." else f"{self.path}/"
         return [FileRequest(path.removeprefix(folder), 0, etag)] if path.startswith(folder) else []
-
-    def _list_git(self, repo: Any) -> Iterator[FileRequest]:
-        for path in map(_relative_path, repo.fs.find("/")):
-            yield from self._request(path, f"{_GIT}:{self._commit}:{path}")
 
     def _list_output(self, repo: Any, out: Any) -> Iterator[FileRequest]:
         """Yield the requests for one DVC output: a file, or a folder with its manifest."""
