@@ -16,19 +16,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from botocore.exceptions import BotoCoreError, ClientError
-from mlflow.artifacts import download_artifacts
 from mlflow.entities.model_registry import ModelVersion as ModelVersion
-from mlflow.exceptions import MlflowException
 
 from twofold.core.drafts import scratch_folder
 from twofold.core.errors import RegistryError
-from twofold.core.progress import waiting
 from twofold.model.device import device, make_deterministic, warn_if_emulated
 from twofold.serving.sealed_model import SEAL as SEAL_FILE
 from twofold.serving.sealed_model import SealedModel, check_seal, open_sealed
 from twofold.tracking import registry_client
-from twofold.tracking.registry_client import SEAL, fetch_error, refuse_foreign_server
+from twofold.tracking.registry_client import SEAL, fetch, refuse_foreign_server
 from twofold.tracking.store import MlflowStore, connect, readable_errors
 
 DIGITS = 12  # of a seal's SHA-256, where it stands for a version, as in twofold/serving/pyfunc_model.py
@@ -103,11 +99,7 @@ def fetch_sealed(store: MlflowStore, version: ModelVersion, folder: Path) -> Pat
     refuse_foreign_server(store, place)
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".fetching-") as draft:
-        try:
-            with waiting(f"files from {place}"):
-                files = Path(download_artifacts(f"{place}/artifacts/sealed", dst_path=draft, tracking_uri=store.uri))
-        except (MlflowException, OSError, BotoCoreError, ClientError) as error:
-            raise fetch_error("its files", place, error) from error
+        files = fetch(store, "its files", place, "/artifacts/sealed", Path(draft))
         check_seal(files, seal)
         return files.rename(folder / files.name)
 

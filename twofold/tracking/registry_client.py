@@ -94,18 +94,17 @@ def name_output(store: MlflowStore, run: Run, model: LoggedModel) -> None:
 
 def download(store: MlflowStore, model: LoggedModel, folder: Path) -> Path:
     """Download the files of a logged model; raise RegistryError if they or their location cannot be reached."""
-    place = model.artifact_location
+    return fetch(store, f"the files of logged model {model.model_id}", model.artifact_location, "", folder)
+
+
+def fetch(store: MlflowStore, what: str, place: str, path: str, folder: Path) -> Path:
+    """Download a path below a location; raise RegistryError if it cannot be reached."""
     try:
         with waiting(f"files from {place}"):
-            return Path(download_artifacts(place, dst_path=str(folder), tracking_uri=store.uri))
+            return Path(download_artifacts(f"{place}{path}", dst_path=str(folder), tracking_uri=store.uri))
     except (MlflowException, OSError, BotoCoreError, ClientError) as error:
-        raise fetch_error(f"the files of logged model {model.model_id}", place, error) from error
-
-
-def fetch_error(what: str, place: str, error: Exception) -> RegistryError:
-    """Return the error that files cannot be fetched from their location."""
-    message = f"{what} cannot be fetched from {place}: {explain_error(error)}"
-    return RegistryError(message, transient=may_pass(error))
+        message = f"{what} cannot be fetched from {place}: {explain_error(error)}"
+        raise RegistryError(message, transient=may_pass(error)) from error
 
 
 def refuse_foreign_server(store: MlflowStore, place: str) -> None:
