@@ -9,7 +9,6 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from twofold.core.errors import RegistryError, first_line
@@ -65,9 +64,12 @@ class LiveRun:
             self._try_write(lambda store: store.client.set_terminated(self.run_id, status))
 
     def _try_write(self, write: Callable[[MlflowStore], None]) -> None:
-        if self._store is not None and not _try(self._store.uri, partial(write, self._store)):
-            # One warning, and no waiting for an unavailable server at every epoch.
-            self._store = None
+        # One warning, and no waiting for an unavailable server at every epoch.
+        store, self._store = self._store, None
+        if store is not None:
+            with _warn_of_errors(store.uri):
+                write(store)
+                self._store = store
 
 
 @contextmanager
@@ -80,10 +82,10 @@ def live_run(step: str, params: Mapping[str, Any], *, resume_key: str) -> Iterat
         resume_key: digest of everything that the training depends on (data, parameters, code).
     """
     tracking.silence_mlflow()
-    opened: list[LiveRun] = []
+    run = LiveRun(None, "", -1)
     if os.environ.get("TWOFOLD_LIVE") != "off":
-        _try(tracking.address(), lambda: opened.append(_open(step, params, resume_key)))
-    run = opened[0] if opened else LiveRun(None, "", -1)
+        with _warn_of_errors(tracking.address()):
+            run = _open(step, params, resume_key)
     try:
         yield run
     except BaseException as error:
@@ -147,16 +149,14 @@ def _open(step: str, params: Mapping[str, Any], resume_key: str) -> LiveRun:
     return LiveRun(store, run.info.run_id, max(epochs, default=-1))
 
 
-def _try(uri: str, work: Callable[[], None]) -> bool:
-    """Call `work`, and return whether it succeeded; print a warning otherwise."""
+@contextmanager
+def _warn_of_errors(uri: str) -> Iterator[None]:
+    """Print a warning instead of raising an error: the training matters more than its log."""
     try:
-        # The training matters more than its log.
         with tracking.readable_errors(uri), tracking.impatient():
-            work()
+            yield
     except Exception as error:
         say(
             f"warning: {first_line(error)}. The training continues without live curves; register will log them from "
             "history.csv."
         )
-        return False
-    return True

@@ -160,7 +160,8 @@ def readable_errors(uri: str) -> Iterator[None]:
 
 def explain_error(error: Exception) -> str:
     """Return what an error of MLflow, or of the bucket behind it, says, in one line and without credentials."""
-    return permission_error(error) or " ".join(_PAGE.sub(r"\1", redact(str(error))).split())
+    refusal = explain_refusal(getattr(error, "error_code", ""), str(error))
+    return refusal or " ".join(_PAGE.sub(r"\1", redact(str(error))).split())
 
 
 def may_pass(error: Exception) -> bool:
@@ -257,11 +258,6 @@ def log_metrics(store: MlflowStore, run_id: str, metrics: "list[Metric]") -> Non
     """Log metrics; a point that is already there (same key, step, time and value) is not duplicated."""
     for start in range(0, len(metrics), CHUNK):
         store.client.log_batch(run_id, metrics=metrics[start : start + CHUNK])
-
-
-def permission_error(error: Exception) -> str | None:
-    """Explain a server's refusal; None for any other error."""
-    return explain_refusal(getattr(error, "error_code", ""), str(error))
 
 
 def explain_refusal(code: str, text: str) -> str | None:
