@@ -180,9 +180,8 @@ def _load(data: bytes, limits: Limits, min_draft: int = 0) -> _LoadedImage:
     if mode == "L" and 2 in tags.get(_TIFF_FORMAT, ()):
         raise DataError(no_mode(kind, "signed integers"))
     depth = _bits(tags), tags.get(_TIFF_PHOTOMETRIC, 1) == 0
-    grey = (
-        kind == "PNG" and mode == "RGBA" and image.tile[0][3] == "LA;16B"
-    )  # Pillow's mode for a PNG of 16 bits, grey and alpha
+    # Pillow's mode for a PNG of 16 bits, grey and alpha.
+    grey = kind == "PNG" and mode == "RGBA" and image.tile[0][3] == "LA;16B"
     # After scaling down, the picture may end within the last column and row of pixels.
     draft = image.draft(None, (min_draft, min_draft)) if kind == "JPEG" and min_draft else None
     right, bottom = map(float, draft[1][2:] if draft else (width, height))

@@ -37,9 +37,8 @@ def check_database(uri: str, *, create: bool) -> Path | None:
         raise RegistryError("it does not exist, or has no tables yet: a training or register creates them")
     scripts = ScriptDirectory(str(Path(mlflow.__file__).parent / "store" / "db_migrations"))
     if revision is not None and revision not in scripts.get_heads():
-        older = any(revision == each.revision for each in scripts.walk_revisions())
-        remedy = (
-            "an older MLflow: back it up, then run `mlflow db upgrade`" if older else "a newer MLflow: install that"
-        )
+        remedy = "a newer MLflow: install that"
+        if any(revision == each.revision for each in scripts.walk_revisions()):
+            remedy = "an older MLflow: back it up, then run `mlflow db upgrade`"
         raise RegistryError(f"its tables (schema {revision}) are those of {remedy}")
     return file
