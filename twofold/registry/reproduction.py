@@ -25,9 +25,8 @@ from twofold.metrics.decision_threshold import DECISION
 from twofold.registry import approval
 from twofold.registry.lineage import LINEAGE, UNKNOWN
 from twofold.registry.transitions import inspect_ledger
-from twofold.registry.version_catalog import flatten
 from twofold.registry.version_text import lineage_rows, shorten_names
-from twofold.tracking.store import MlflowStore, main_checkout
+from twofold.tracking.store import MlflowStore, flatten, main_checkout
 
 COMMIT, SHA256 = "[0-9a-f]{40}|[0-9a-f]{64}", "[0-9a-f]{64}"
 # The first command makes the data, the last one the model and the decision.

@@ -22,7 +22,7 @@ from twofold.registry.transitions import inspect_ledger
 from twofold.serving.model_resolver import fetch_sealed
 from twofold.serving.sealed_model import ARCHITECTURE, DECISION, open_sealed
 from twofold.tracking.registry_client import SEAL, ModelVersion
-from twofold.tracking.store import MlflowStore, flatten
+from twofold.tracking.store import MlflowStore, as_params
 
 # Of intervals in the records of earlier versions.
 EARLIER_METHODS = ("wilson", "delong", "bca", "simulation", "test_inversion")
@@ -142,7 +142,7 @@ def _compare_params(lineage: Mapping[str, Any], evaluation: RecordedEvaluation) 
     logged = evaluation.run.data.params
     # The run belongs to the model, the gates to a version: register's parameters may have changed since the run began.
     steps = {step: section for step, section in sections.items() if step != "register"}
-    for key, value in flatten(steps).items():
+    for key, value in as_params(steps).items():
         if logged.get(key) != value:
             lines.append(f"{key} is {value!r}, in the run {logged.get(key)!r}")
     return lines

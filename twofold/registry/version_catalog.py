@@ -25,7 +25,7 @@ from twofold.registry.transitions import inspect_ledger
 from twofold.tracking import registry_client
 from twofold.tracking.registry_client import CHALLENGER, CHAMPION, CONDITIONS, FIGURES, JUDGED_AGAINST, ModelVersion
 from twofold.tracking.runs import runs_by_id
-from twofold.tracking.store import MlflowStore
+from twofold.tracking.store import MlflowStore, flatten
 
 HEADLINE = ("accuracy", "f1", "roc_auc")  # metrics in a list of versions
 
@@ -158,15 +158,6 @@ def history(store: MlflowStore, name: str) -> dict[str, Any]:
         "acknowledged": list(ledger.acknowledged),
         "unfinished": not ledger.settled,
     }
-
-
-def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested values by dotted names."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        name = f"{prefix}{key}"
-        flat |= flatten(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
-    return flat
 
 
 def _conditions(version: ModelVersion) -> Any:

@@ -187,7 +187,7 @@ def _log_candidate(store: "MlflowStore", run: "Run", judgement: "Judgement", sec
     from twofold.tracking import store as tracking
 
     candidate = judgement.candidate
-    tracking.log_params(store, run, tracking.flatten(sections))
+    tracking.log_params(store, run, tracking.as_params(sections))
     runs.log_nested_metrics(store, run, {**candidate.metrics, **judgement.measured})
     if judgement.champion is not None and not judgement.champion.problem:
         champion = judgement.champion.as_json()

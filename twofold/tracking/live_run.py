@@ -144,7 +144,7 @@ def _open(step: str, params: Mapping[str, Any], resume_key: str) -> LiveRun:
         run = tracking.create_run(store, experiment_id, RESUME, tags | nesting, step)
     else:
         client.update_run(run.info.run_id, status="RUNNING")
-    tracking.log_params(store, run, tracking.flatten(params))
+    tracking.log_params(store, run, tracking.as_params(params))
     epochs = [point.step for key in run.data.metrics for point in client.get_metric_history(run.info.run_id, key)]
     return LiveRun(store, run.info.run_id, max(epochs, default=-1))
 

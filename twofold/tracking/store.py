@@ -232,17 +232,22 @@ def all_pages(search: Callable[..., Any], page_size: int, **query: Any) -> list[
     return found
 
 
-def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Return nested values as MLflow's parameters, `a.b` -> text; equal values in any order give the same text."""
-    flat: dict[str, str] = {}
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested values by dotted names, `a.b` -> value."""
+    flat: dict[str, Any] = {}
     for key, value in values.items():
-        name = f"{prefix}.{key}" if prefix else str(key)
-        if isinstance(value, Mapping):
-            flat |= flatten(value, name)
-        else:
-            text = json.dumps(value, sort_keys=True, ensure_ascii=False) if isinstance(value, list) else str(value)
-            flat[name] = text[:LONGEST]
+        name = f"{prefix}{key}"
+        flat |= flatten(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
     return flat
+
+
+def as_params(values: Mapping[str, Any]) -> dict[str, str]:
+    """Return nested values as MLflow's parameters; equal values in any order give the same text."""
+
+    def text(value: Any) -> str:
+        return json.dumps(value, sort_keys=True, ensure_ascii=False) if isinstance(value, list) else str(value)
+
+    return {name: text(value)[:LONGEST] for name, value in flatten(values).items()}
 
 
 def log_params(store: MlflowStore, run: "Run", values: Mapping[str, str]) -> None:

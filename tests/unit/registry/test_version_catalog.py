@@ -88,7 +88,3 @@ def test_a_history_has_the_aliases_and_what_is_wrong(models_store):
     found = version_catalog.history(models_store, "corner")
     assert (found["aliases"], found["unfinished"]) == ({"champion": 2, "challenger": 3}, False)
     assert (len(found["entries"]), found["void"], found["problems"], found["acknowledged"]) == (3, [], [], [])
-
-
-def test_nested_values_have_dotted_names():
-    assert version_catalog.flatten({"a": {"b": {"c": 1}}, "d": 2}) == {"a.b.c": 1, "d": 2}

@@ -92,6 +92,10 @@ def test_errors_of_mlflow_name_the_store(mlflow_store):
         store.client.get_run("nothing")
 
 
+def test_nested_values_have_dotted_names():
+    assert tracking.flatten({"a": {"b": {"c": 1}}, "d": 2}) == {"a.b.c": 1, "d": 2}
+
+
 def test_parameters_are_logged_once_and_never_changed(mlflow_store):
     store = tracking.connect()
     run = store.client.create_run(tracking.experiment(store, "e"))
@@ -100,9 +104,9 @@ def test_parameters_are_logged_once_and_never_changed(mlflow_store):
     tracking.log_params(store, store.client.get_run(run.info.run_id), {"p0": "2", "new": "x" * 9000})
     params = store.client.get_run(run.info.run_id).data.params
     assert (len(params), params["p0"]) == (151, "1")
-    assert tracking.flatten({"long": "x" * 9000})["long"] == "x" * 6000
+    assert tracking.as_params({"long": "x" * 9000})["long"] == "x" * 6000
     one, other = ({"gates": [gate]} for gate in ({"min": 1, "figure": "f1"}, {"figure": "f1", "min": 1}))
-    assert tracking.flatten(one) == tracking.flatten(other) == {"gates": '[{"figure": "f1", "min": 1}]'}
+    assert tracking.as_params(one) == tracking.as_params(other) == {"gates": '[{"figure": "f1", "min": 1}]'}
 
 
 @pytest.mark.parametrize("call", ["get_run", "set_tag", "create_model_version", "log_artifacts"])
