@@ -76,11 +76,7 @@ class PreparedDataset:
         return int(self._table.num_rows)
 
     def column(self, name: str) -> NDArray[Any]:
-        """A column of the index; text as objects, None for a missing value.
-
-        Raises:
-            ArtifactError: there is no such column.
-        """
+        """A column of the index, or ArtifactError if there is none; text as objects, None for a missing value."""
         if name not in self._table.column_names:
             raise ArtifactError(f"{self.directory / INDEX}: no column {name!r}; found {self._table.column_names}")
         dtype = object if pa.types.is_string(self._table.schema.field(name).type) else None

@@ -74,11 +74,7 @@ def count_split_groups(images: Sequence[ImageRecord], splits: Sequence[str]) -> 
 def check_splits(
     images: Sequence[ImageRecord], splits: Sequence[str], classes: Sequence[str]
 ) -> dict[str, dict[str, int]]:
-    """The number of images, {split: {class: count}}.
-
-    Raises:
-        DataError: a split lacks a class.
-    """
+    """The number of images, {split: {class: count}}; raises DataError if a split lacks a class."""
     pairs = list(zip(splits, (image.label for image in images), strict=True))
     counts = {split: {label: pairs.count((split, label)) for label in classes} for split in SPLITS}
     lacking = [split for split, row in counts.items() if 0 in row.values()]

@@ -98,11 +98,7 @@ def make_head(features: int, dropout: float) -> nn.Sequential:
 
 
 def build_classifier(backbone: str, dropout: float) -> Classifier:
-    """A randomly initialised classifier.
-
-    Raises:
-        ArtifactError: the backbone is unknown.
-    """
+    """A randomly initialised classifier; raises ArtifactError if the backbone is unknown."""
     if backbone not in BACKBONES:
         raise ArtifactError(f"backbone: found {backbone!r}, allowed are {', '.join(BACKBONES)}")
     architecture = BACKBONES[backbone]

@@ -23,11 +23,7 @@ PARAMS = "params.yaml"
 
 
 def project_root() -> Path:
-    """Return the nearest folder that holds params.yaml, from the current folder upwards.
-
-    Raises:
-        ParameterError: neither the current folder nor any above it holds one.
-    """
+    """Return the nearest folder that holds params.yaml, from here upwards; raise ParameterError if there is none."""
     here = Path.cwd()
     for folder in (here, *here.parents):
         if (folder / PARAMS).is_file():
@@ -187,11 +183,7 @@ def assign(document: MutableMapping[str, Any], assignments: Sequence[str], path:
 
 
 def get_value(path: Path, address: str) -> Any:
-    """Return one value of the file, such as `train_head.backbone`.
-
-    Raises:
-        ParameterError: the file holds no such key.
-    """
+    """Return one value of the file, such as `train_head.backbone`; raise ParameterError if it holds no such key."""
     value: Any = load_yaml(path)
     for part in address.split("."):
         if not isinstance(value, dict) or part not in value:

@@ -134,11 +134,7 @@ def compare_on_common_images(one: RecordedEvaluation, other: RecordedEvaluation)
 
 
 def require_sound(evaluation: RecordedEvaluation) -> RecordedEvaluation:
-    """Return the evaluation if its records agree with each other.
-
-    Raises:
-        RegistryError: they do not.
-    """
+    """Return the evaluation; raise RegistryError unless its records agree with each other."""
     problems = [f"{what}: {line}" for what, lines in find_differences(evaluation).items() for line in lines]
     if problems:
         raise RegistryError(

@@ -65,11 +65,7 @@ class Lock:
         return f"{PREFIX}{self.model}.{self.fence}"
 
     def check(self) -> None:
-        """Make sure that the lock is still held.
-
-        Raises:
-            RegistryError: it was taken over, because no heartbeat arrived within the lease.
-        """
+        """Raise RegistryError if the lock was taken over, because no heartbeat arrived within the lease."""
         newest = _newest(_list_locks(self.store, self.model))
         if newest is None or (newest.number, newest.token) != (self.fence, self.token):
             raise RegistryError(

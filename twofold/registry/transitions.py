@@ -217,11 +217,7 @@ def _adopt(lock: Lock, ledger: Ledger) -> Ledger:
 
 
 def require_same_champion(name: str, expected: int | None, found: int | None) -> None:
-    """Refuse a decision that was prepared against another champion.
-
-    Raises:
-        RegistryError: the champion has changed.
-    """
+    """Raise RegistryError for a decision that was prepared against another champion."""
     if found != expected:
         raise RegistryError(
             f"the champion of '{name}' was version {expected or 'none'} when this model was judged and is version "
@@ -230,11 +226,7 @@ def require_same_champion(name: str, expected: int | None, found: int | None) ->
 
 
 def require_undecided(name: str, version: int | None, before: Ledger, now: Ledger) -> None:
-    """Refuse a decision on a version that someone else has decided on meanwhile.
-
-    Raises:
-        RegistryError: the ledger has an entry about the version that was not there when the decision was prepared.
-    """
+    """Raise RegistryError if the ledger has an entry about the version that a decision was prepared without."""
     for entry in now.entries:
         if version is not None and entry.version == version and entry.number > before.end:
             raise RegistryError(

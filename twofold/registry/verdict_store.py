@@ -32,11 +32,7 @@ def store_verdict(store: MlflowStore, run_id: str, verdict: Verdict) -> tuple[st
 
 
 def load_verdict(store: MlflowStore, version: ModelVersion, digest: str) -> list[dict[str, Any]]:
-    """Load the gates of a verdict, each with its value and limit.
-
-    Raises:
-        RegistryError: they are gone or were changed.
-    """
+    """Load the gates of a verdict, each with its value and limit; raise RegistryError if they are gone or changed."""
     text = version.tags.get(_tag(digest))
     if text is None:
         with scratch_folder() as scratch:

@@ -59,11 +59,7 @@ class ServedModel(PythonModel):
 
 
 def image_bytes(value: Any) -> bytes:
-    """Return the bytes of one cell.
-
-    Raises:
-        DataError: the cell is neither bytes nor base64 text.
-    """
+    """Return the bytes of one cell; raise DataError if it is neither bytes nor base64 text."""
     if isinstance(value, str):
         try:
             return base64.b64decode(value, validate=True)

@@ -163,11 +163,7 @@ def _parse_value(text: str, bounds: Bounds, whole: str) -> int:
 
 
 def parse_interval(text: str) -> int:
-    """Seconds of `30m`, `24h`, `7d`, `2w`.
-
-    Raises:
-        ParameterError: another format, or zero.
-    """
+    """Seconds of `30m`, `24h`, `7d`, `2w`; raises ParameterError for another format, or zero."""
     shape = re.fullmatch(r"([0-9]{1,5})([mhdw])", text.strip())
     if not shape or not int(shape[1]):
         raise ParameterError(f"{text!r}: write a number with m, h, d or w, such as 30m, 24h or 7d")

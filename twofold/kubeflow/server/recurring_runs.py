@@ -72,11 +72,7 @@ def find_by_name(client: Client, name: str) -> list[Any]:
 
 
 def require_by_name(client: Client, name: str) -> list[Any]:
-    """Like `find_by_name`, but at least one.
-
-    Raises:
-        ServerError: there is none; the message lists the existing names.
-    """
+    """Like `find_by_name`, but at least one; raises a ServerError that lists the existing names if there is none."""
     found = find_by_name(client, name)
     if not found:
         names = sorted({each.display_name for each in list_of_pipeline(client)[0]})

@@ -56,11 +56,7 @@ def ensure_version(client: Client, pipeline: str, package: Path) -> tuple[Versio
 
 
 def find_experiment(client: Client, name: str) -> Any | None:
-    """Find the experiment by its name.
-
-    Raises:
-        ServerError: it is archived, so it accepts no runs.
-    """
+    """Find the experiment by its name; raise ServerError if it is archived, so it accepts no runs."""
     call = client.experiments.experiment_service_list_experiments
     found = list_named(call, "experiments", name, namespace=client.namespace)
     if found and found[0].storage_state == "ARCHIVED":
