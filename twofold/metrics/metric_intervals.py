@@ -51,6 +51,7 @@ METHODS = {
 LOSSES = ("log_loss", "brier")
 # Images of each class below which a method does not hold; the others hold with one image.
 MIN_IMAGES = {"average_precision": 30, "log_loss": 100, "brier": 100}
+MIN_PAIRED = {"f1": 10}  # images of the positive class, for the difference of two models
 _CLASSES = {
     "recall": (1,),
     "specificity": (0,),
@@ -62,10 +63,18 @@ _NAMES = ("negative", "positive")
 
 
 def why_no_interval(
-    metric: str, target: ArrayLike, outputs: ModelOutputs, groups: Sequence[object] | None = None
+    metric: str,
+    target: ArrayLike,
+    outputs: ModelOutputs,
+    groups: Sequence[object] | None = None,
+    *,
+    paired: bool = False,
 ) -> str:
-    """Why a metric has no interval on these images, in words; "" if it has one."""
+    """Why a metric, or its difference of two models (`paired`), has no interval here, in words; "" if it has one."""
     targets, probability = checked_arrays(target, outputs.probability)
+    n, least = int(targets.sum()), MIN_PAIRED.get(metric, 0) if paired else 0
+    if n < least:
+        return f"{n} images of the positive class are too few to compare the {metric} of two models: it needs {least}"
     return _refusal(metric, targets, outputs.threshold, probability, _units(groups, targets))
 
 
@@ -108,10 +117,7 @@ def metric_difference(
     targets, first = checked_arrays(target, one.probability)
     second = checked_arrays(target, other.probability)[1]
     units = _units(groups, targets)
-    if any(
-        _refusal(metric, targets, threshold, probability, units)
-        for threshold, probability in ((one.threshold, first), (other.threshold, second))
-    ):
+    if any(why_no_interval(metric, targets, each, groups, paired=True) for each in (one, other)):
         return None
     of_one, of_other = influence(metric, targets, one), influence(metric, targets, other)
     own, others = (_inflation(metric, targets, of.images, of.counted, units, level) for of in (of_one, of_other))

@@ -97,7 +97,7 @@ class PairedComparison:
         """Return why the difference on these rows has no interval; "" if it has one."""
         units = self.test.unit[rows].tolist()
         reasons = (
-            why_no_interval(metric, self.test.target[rows], model._replace(probability=found), units)
+            why_no_interval(metric, self.test.target[rows], model._replace(probability=found), units, paired=True)
             for model in (self.one, self.other)
             for found in [np.asarray(model.probability)[rows]]
         )

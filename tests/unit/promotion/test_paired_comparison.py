@@ -140,3 +140,15 @@ def test_disagreements_are_listed_and_a_few_of_each_model_are_shown(tmp_path):
     assert requested == ["001", "002"]
     assert all(row.image.startswith("data:image/png;base64,") and row.size == 2 for row in shown)
     assert [row.image for row in disagreements.add_pictures(found, None)] == [None] * 3
+
+
+@pytest.mark.parametrize("positives", [9, 10])
+def test_the_f1_of_two_models_is_not_compared_on_fewer_than_ten_positive_images(positives):
+    test = case.predictions([1] * positives + [0] * 40, np.random.default_rng(0).random(positives + 40))
+    other = ModelOutputs(np.random.default_rng(1).random(len(test)), 0.5)
+    found = compare(test, 0.5, {}, Opponent("4", other, {}))
+    reason = found.why_no_difference("f1", np.arange(len(test)))
+    assert ("f1" in found.differences) == (reason == "") == (positives == 10)
+    if reason:
+        assert reason == "9 images of the positive class are too few to compare the f1 of two models: it needs 10"
+    assert {"precision", "recall", "roc_auc"} <= set(found.differences)
