@@ -171,7 +171,7 @@ def main():
 
         def copy():
             here.copy = Path(work) / threading.current_thread().name
-            shutil.copytree(ROOT, here.copy, ignore=shutil.ignore_patterns(".git", *ignored))
+            shutil.copytree(ROOT, here.copy, ignore=shutil.ignore_patterns(*ignored))  # a repository, for tests
 
         with ThreadPoolExecutor(chosen.jobs, "copy", copy) as workers:
             seconds = dict(zip(test_sets, workers.map(seconds_of, test_sets), strict=True))
