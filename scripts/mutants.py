@@ -122,7 +122,7 @@ def tests_of(path):
 
 def run_tests(tests, limit=None):
     """The exit status of tests in this thread's copy; 1 after `limit` seconds, when all of their processes end."""
-    options = ["-x", "-q", "-n", "0", "-p", "no:cacheprovider", f"--basetemp={here.copy}.tmp"]
+    options = ["-x", "-q", "-n", "0", "-m", "not slow", "-p", "no:cacheprovider", f"--basetemp={here.copy}.tmp"]
     # Python would take the bytecode of another change of the same second and size for that of this one.
     environment = os.environ | {"PYTHONPATH": str(here.copy), "PYTHONDONTWRITEBYTECODE": "1"}
     command = [sys.executable, "-m", "pytest", *options, *tests]
