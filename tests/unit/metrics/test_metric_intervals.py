@@ -40,15 +40,15 @@ def test_every_metric_has_a_method_and_rates_their_counts():
     assert set(METHODS) == set(METRICS)
     assert {metric for metric, methods in METHODS.items() if methods.paired == "tango"} == set(TANGO)
     target, one = [1, 1, 1, 0, 0], ModelOutputs([0.9, 0.8, 0.1, 0.7, 0.1], 0.5)
-    other = ModelOutputs([0.9, 0.1, 0.1, 0.1, 0.1], 0.5)
+    other = ModelOutputs([0.1, 0.1, 0.1, 0.1, 0.1], 0.5)
     # One is right on 3 of 5 (positives 2 of 3, negatives 1 of 2), called 3 of which 2 are hits.
     for metric, hits, n in (("accuracy", 3, 5), ("recall", 2, 3), ("specificity", 1, 2), ("precision", 2, 3)):
         assert metric_interval(metric, target, one, 0.9) == rate_interval(hits, n, 0.9)
     # F1 2 * 2 / 6 is that of the share 2 / 4.
     low, high = rate_interval(2, 4)
     assert metric_interval("f1", target, one) == pytest.approx((2 * low / (1 + low), 2 * high / (1 + high)))
-    # The other alone is right on one negative, the one alone on one positive.
-    for metric, one_only, other_only, n in (("accuracy", 1, 1, 5), ("recall", 1, 0, 3), ("specificity", 0, 1, 2)):
+    # The other alone is right on one negative, the one alone on two positives.
+    for metric, one_only, other_only, n in (("accuracy", 2, 1, 5), ("recall", 2, 0, 3), ("specificity", 0, 1, 2)):
         assert metric_difference(metric, target, one, other, 0.9) == tango(one_only, other_only, n, 0.9)
 
 

@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from tests.support import registration_case as case
@@ -66,9 +67,18 @@ def test_the_key_depends_on_model_decision_and_test_images(made):
     assert replace(candidate, digests={**candidate.digests, "train_head": "0"}).key == candidate.key
 
 
+def test_images_of_one_sample_count_as_one_in_the_intervals(made):
+    candidate = read_candidate(*made)
+    assert "accuracy" in candidate.intervals
+    alike = replace(candidate, test=replace(candidate.test, unit=np.array(["one"] * 7, dtype=object)))
+    assert alike.intervals == {}, "one group is too few"
+
+
 def test_the_sample_has_the_files_of_test_images_and_their_probabilities(made):
     candidate = read_candidate(*made)
     files, probability = sample_files(candidate, 3)
     by_sha256 = dict(zip(candidate.test.sha256, candidate.test.probability, strict=True))
     assert [by_sha256[hashlib.sha256(data).hexdigest()] for data in files] == probability.tolist()
     assert len(sample_files(candidate, 16)[0]) == 7
+    six = replace(candidate, rows=candidate.rows[:6], test=candidate.test.take(np.arange(6)))
+    assert len(sample_files(six, 16)[0]) == 6

@@ -48,7 +48,7 @@ def test_without_common_images_there_is_no_comparison():
     found = beside(train=TEST.sha256.tolist())
     assert "all 6 test images" in found.problem
     assert found.as_json() == {"version": 4, "problem": found.problem}
-    assert (found.own, found.metrics, found.differences) == ({}, {}, {})
+    assert (found.own, found.metrics, found.differences, found.fresh.tolist()) == ({}, {}, {}, [])
 
 
 def test_the_fingerprint_is_of_the_compared_images():

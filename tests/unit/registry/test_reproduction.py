@@ -1,17 +1,20 @@
 """The recipe that makes a version again, its script, and its warnings."""
 
 import json
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 from ruamel.yaml import YAML
 
+from twofold.core.artifacts import digest, file_sha256, write_json
 from twofold.core.errors import RegistryError
 from twofold.registry import reproduction
 from twofold.registry.lineage import LINEAGE
-from twofold.registry.reproduction import make_recipe, write_script
+from twofold.registry.reproduction import make_recipe, run_recipe, write_script
 
 DVC_SOURCE = "dvc+https://example.org/data.git@v1.2:images"
 KNOWN = {
@@ -164,3 +167,28 @@ def test_a_version_without_lineage_cannot_be_made_again(make, text):
 def test_a_version_made_outside_git_cannot_be_made_again(make):
     with pytest.raises(RegistryError, match="was made outside of git: no commit is recorded"):
         make(git={"commit": "unknown", "changed": "unknown"})
+
+
+@pytest.mark.parametrize("other", ["", "model", "decision", "data"])
+def test_what_was_made_again_is_compared_with_the_record(make, tmp_path, monkeypatch, other):
+    folder = tmp_path / "again"
+    decision, calls = folder / "reports" / "evaluation" / "decision.json", []
+
+    def call(command, place):
+        calls.append(command)
+        for path in (folder / "data" / "raw" / "meta.json", folder / "models" / "finetuned" / "meta.json", decision):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_json(path, {"fingerprint": "f" * 64})
+
+    monkeypatch.setattr(reproduction, "_call", call)
+    call([], tmp_path)
+    made = {"model": digest(folder / "models" / "finetuned"), "decision": file_sha256(decision)}
+    shutil.rmtree(folder)
+    recipe = replace(make(), data="f" * 64, **made)
+    if other:
+        recipe = replace(recipe, **{other: "0" * 64})
+    found = run_recipe(recipe, folder)
+    assert [line.split(" is ")[0] for line in found] == ([f"the {other}'s SHA-256"] if other else []) or other == "data"
+    assert all("0" * 64 in line for line in found)
+    assert len(calls) == 1 + 4 + (0 if other == "data" else len(recipe.commands) - 1)
+    assert bool(found) == bool(other)
