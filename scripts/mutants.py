@@ -36,6 +36,7 @@ CODE = [path for wing in ("metrics", "promotion", "registry") for path in (ROOT 
 CODE += [ROOT / "twofold/data/splits.py", ROOT / "twofold/training/train_step.py"]
 SHARE = 0.9
 LOG_CALLS = ("print", "say")
+TEXTS = ("description", "custom_error_message")  # arguments
 # `is` for `==` is rarely a change (cosmic-ray's documentation leaves it out too); the others take arguments.
 LEFT_OUT = r"_(Is|IsNot)_(Eq|NotEq|[LG]tE?)$|_(Eq|NotEq|[LG]tE?)_(Is|IsNot)$|/Variable"
 here = threading.local()  # .copy: the thread's copy of this checkout
@@ -63,8 +64,8 @@ class Removal(Operator):
             return [each for each in node.children if each.type == "atom_expr"]
         children = node.children if node.type in ("arglist", "trailer") else []
         keywords = (each for each in children if each.type == "argument" and each.children[1] == "=")
-        # Without True it would mostly be False, which is a change of its own; a description is a text.
-        return [each for each in keywords if each.children[2].type != "keyword" and each.children[0] != "description"]
+        # Without True it would mostly be False, which is a change of its own.
+        return [each for each in keywords if each.children[2].type != "keyword" and each.children[0].value not in TEXTS]
 
 
 def untouched(text):

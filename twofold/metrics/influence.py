@@ -111,9 +111,7 @@ def _of_average_precision(positive: NDArray[np.bool_], probability: NDArray[np.f
     value = precision[positive].mean()
     # An image of weight w changes the precision at every positive image that is not above it, by (y - precision) / n.
     first = np.searchsorted(-probability[order], -probability, side="left")
-    below = [
-        np.append(np.cumsum((positive * part / (last + 1))[order][::-1])[::-1], 0.0)[first] for part in (1.0, precision)
-    ]
+    below = [np.cumsum((positive * part / (last + 1))[order][::-1])[::-1][first] for part in (1.0, precision)]
     images = (positive * (precision - value) + positive * below[0] - below[1]) / m
     return Influence(float(value), images, positive, 1 / m)
 

@@ -115,3 +115,8 @@ def test_inflation_counts_each_image_as_a_part_of_one():
     assert groups == pytest.approx(few, abs=0.005)
     # Without an error too: 10 groups of 10 images tell what 10 images do.
     assert ece_interval([1] * 100, [1.0] * 100, 0.95, 10) == pytest.approx((0, 1 - 0.025**0.1), abs=0.03)
+
+
+def test_no_image_in_the_highest_bins_is_no_error():
+    found = ece_interval([0, 1, 0, 0], [0.1, 0.2, 0.2, 0.1])
+    assert 0 <= found.low <= found.high <= 1

@@ -28,6 +28,12 @@ def test_without_groups_it_is_exactly_1():
     assert design_effect(errors, np.ones(50, bool), Groups(np.arange(50), False)) == 1
 
 
+def test_two_groups_are_enough_for_it():
+    # Their sums are 0, and one group of two equal errors is added: (0 + 2 * 2) / (4 + 2), which is at least 1.
+    assert effect([1, -1, 1, -1], list("aabb")) == 1
+    assert effect([1, -1], list("aa")) == 2
+
+
 @pytest.mark.parametrize("size", [2, 5, 8])
 def test_identical_copies_count_as_one_image(size):
     rng = np.random.default_rng(size)

@@ -67,6 +67,16 @@ def test_the_key_depends_on_model_decision_and_test_images(made):
     assert replace(candidate, digests={**candidate.digests, "train_head": "0"}).key == candidate.key
 
 
+def test_it_names_the_images_of_each_split(made):
+    candidate = read_candidate(*made)
+    assert {split: len(images) for split, images in candidate.splits.items()} == {
+        "train": 4,
+        "validation": 6,
+        "test": 7,
+    }
+    assert candidate.splits["test"] == {*candidate.test.sha256.tolist()}
+
+
 def test_images_of_one_sample_count_as_one_in_the_intervals(made):
     candidate = read_candidate(*made)
     assert "accuracy" in candidate.intervals

@@ -165,12 +165,15 @@ def test_a_champion_sealed_without_its_splits_is_not_compared(made, tmp_path, ml
 def test_size_and_latency_are_measured_once_and_judged(made, tmp_path, monkeypatch):
     gates = [ANY, Maximum(figure="model_bytes", max=10_000_000), Maximum(figure="latency_ms", max=60_000)]
     monkeypatch.setattr(champion_challenger, "time", SimpleNamespace(perf_counter=count(0, 0.25).__next__))
+    ready = []
+    monkeypatch.setattr(champion_challenger, "prepare_inference", ready.append)
     verdict = case.run(made["good"], tmp_path, gated(gates))
     assert verdict["promoted"] is True
     model = made["good"].model
     sizes = [(model / "model.safetensors"), (model / "meta.json"), made["good"].evaluation / "decision.json"]
     assert verdict["measured"]["model_bytes"] == sum(path.stat().st_size for path in sizes)
     assert verdict["measured"]["latency_ms"] == 250
+    assert len(ready) == 1
     monkeypatch.setattr(champion_challenger, "measure_latency", lambda candidate: pytest.fail("measured again"))
     watched = case.watch(monkeypatch)
     again = case.run(made["good"], tmp_path, gated(gates))

@@ -153,6 +153,13 @@ def test_one_image_or_one_class_fails(gate, target, words):
     assert words in result.detail
 
 
+def test_a_slice_that_is_not_judged_has_its_value_and_number_of_images():
+    test = case.predictions(TARGET, case.answered(RIGHT, TARGET), {"type": ["mono"] * 90 + ["poly"] * 10})
+    gate = Minimum(figure="accuracy", min=0.8, slice="type")
+    left = [each for each in evaluate_gates([gate], case.subject(test), None).gates if not each.applies]
+    assert [(each.n, each.value) for each in left] == [(10, 0.0)]
+
+
 def test_without_gates_every_model_fails():
     for champion in (None, CHAMPION):
         verdict = evaluate_gates([], SUBJECT, champion)

@@ -22,6 +22,11 @@ def verdict_of(gate, test, champion=None):
     return evaluate_gates([gate], case.subject(test), champion)
 
 
+def test_a_key_names_its_slice():
+    assert MetricKey("recall", "line", "a").slice == {"line": "a"}
+    assert MetricKey("recall").slice is None
+
+
 def test_every_slice_of_thirty_images_is_judged():
     test = sliced([30, 40, 29], [3, 12, 29])
     found = verdict_of(Minimum(figure="accuracy", min=0.75, slice="line"), test)

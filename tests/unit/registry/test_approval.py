@@ -32,6 +32,7 @@ def test_approve_compares_a_version_with_the_current_champion(models, models_sto
     assert models("approve", "challenger", *WHY)[0] == 0
     assert entries(models_store)[-1][:3] == ("promote", 3, 1)
     assert models_store.client.get_model_version("corner", "3").tags[registry_client.JUDGED_AGAINST] == "1"
+    assert "judged again; held against version 1; candidate " in models("history")[1]
 
 
 def test_approve_names_the_gate_that_is_not_passed_and_changes_nothing(models, models_store):

@@ -139,6 +139,11 @@ ALTERED = {
         "sealed decision and base weights",
         "base weights are bbb",
     ),
+    "sealed decision": (
+        lambda s: set_tag(s, "twofold.decision_digest", "0" * 64),
+        "sealed decision and base weights",
+        "the sealed decision's SHA-256 is",
+    ),
     "gates": (edit_gates, "gates of entry 2", "they were changed"),
     "ledger": (edit_entry, "ledger", "entry 1 was changed"),
     "alias": (
