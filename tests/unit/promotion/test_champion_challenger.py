@@ -12,6 +12,7 @@ from tests.support.corner_store import client
 from twofold.core.artifacts import read_csv, read_json, write_json
 from twofold.metrics.classification import METRICS
 from twofold.promotion import best_champion, champion_challenger
+from twofold.promotion.candidate import read_candidate
 from twofold.promotion.gates import Maximum, Minimum, NonInferior
 from twofold.promotion.test_reuse import EarlierTest
 from twofold.registry import earlier_candidates
@@ -185,3 +186,17 @@ def test_size_and_latency_are_measured_once_and_judged(made, tmp_path, monkeypat
 def test_latency_is_measured_only_for_a_gate(made, tmp_path, monkeypatch):
     monkeypatch.setattr(champion_challenger, "measure_latency", lambda candidate: pytest.fail("measured"))
     assert "latency_ms" not in case.run(made["good"], tmp_path)["measured"]
+
+
+@pytest.mark.parametrize(("more", "way"), [(0, "prepared"), (1, "decoded")])
+def test_a_champion_of_another_preprocessing_gets_the_files_and_not_the_prepared_pixels(made, monkeypatch, more, way):
+    monkeypatch.setattr(champion_challenger, "prepare_inference", lambda sealed: None)
+    candidate = read_candidate(*made["good"])
+    pixels = dict(candidate.prepared.meta["pixels"])
+    sealed = SimpleNamespace(
+        preprocessing=pixels | {"image_size": pixels["image_size"] + more},
+        pixels=lambda data: data,
+        probabilities=lambda batches: ("prepared", sum(map(len, batches))),
+        score=lambda images: ("decoded", len(list(images))),
+    )
+    assert champion_challenger.probabilities(sealed, candidate) == (way, 7)

@@ -24,6 +24,15 @@ def fast_registration(monkeypatch, mlflow_store):
     case.hurry(monkeypatch)
 
 
+def test_the_logged_model_has_the_candidates_metrics(candidates, tmp_path):
+    verdict = case.run(candidates["good"], tmp_path)
+    model = client().get_logged_model(verdict["model_id"])
+    run = client().get_run(verdict["run_id"]).data.metrics
+    found = {metric.key: metric.value for metric in model.metrics}
+    assert {"accuracy", "f1", "n"} <= found.keys()
+    assert found.items() <= run.items()
+
+
 @pytest.mark.parametrize("by", ["another model", "a person"])
 def test_a_replaced_champion_is_not_promoted_again(candidates, tmp_path, by):
     case.run(candidates["good"], tmp_path)
