@@ -48,7 +48,9 @@ def test_without_common_images_there_is_no_comparison():
     found = beside(train=TEST.sha256.tolist())
     assert "all 6 test images" in found.problem
     assert found.as_json() == {"version": 4, "problem": found.problem}
-    assert (found.own, found.metrics, found.differences, found.fresh.tolist()) == ({}, {}, {}, [])
+    assert (found.own, found.metrics, found.differences) == ({}, {}, {})
+    unreadable = compare(TEST, 0.5, {}, Opponent("4", ModelOutputs(np.array([]), 0.5), {}, "it cannot be read"))
+    assert (unreadable.problem, unreadable.metrics, unreadable.fresh.tolist()) == ("it cannot be read", {}, [])
 
 
 def test_the_fingerprint_is_of_the_compared_images():
