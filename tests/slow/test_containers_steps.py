@@ -13,10 +13,12 @@ from kfp import dsl, local
 from components.ingest import ingest
 from components.preprocess import preprocess
 from components.source_version import source_version
-from tests.pipeline.conftest import make_project
+from tests.pipeline.conftest import SMALL, Project
+from tests.support import wheel_case
+from tests.support.makers import make_folder
 from tests.support.tools.engine import RESTRICTED, ROOT
 from twofold.core.artifacts import digest, read_json
-from twofold.orchestration.params_file import STEPS, load_yaml
+from twofold.orchestration.params_file import STEPS, load_yaml, set_values
 
 pytestmark = [pytest.mark.slow, pytest.mark.containers]
 
@@ -33,8 +35,17 @@ TASKS = {
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    """60 generated images and the outputs of `dvc repro` outside of containers."""
-    found = make_project(tmp_path_factory.mktemp("containers") / "project")
+    """A project of an installed Twofold: 60 generated images, and what `dvc repro` makes of them without containers."""
+    root = tmp_path_factory.mktemp("containers")
+    wheel = wheel_case.build(root / "wheel")
+    found = Project(root / "project")
+    found.env["PYTHONPATH"] = str(wheel_case.install(wheel, root / "site"))
+    make_folder(root / "images", per_class=30)
+    words = ["init", found.root, "--source", root / "images", "--positive", "bad", "--wheel", wheel, "--yes"]
+    subprocess.run([sys.executable, "-m", "twofold.cli", *words], env=found.env, check=True)
+    shutil.copytree(root / "images", found.root / "data" / "images")
+    shutil.copy(ROOT / "tests" / "params.yaml", found.root)
+    set_values(found.root / "params.yaml", SMALL)
     found.run("dvc", "repro")
     return found
 
@@ -63,13 +74,26 @@ def test_the_steps_give_the_same_outputs_in_a_restricted_container(engine, image
     assert verdict["registered"] == read_json(project.root / "reports" / "registration.json")["registered"]
 
 
-def test_the_pipeline_in_containers_gives_the_same_outputs(engine, images, project, tmp_path):
+def test_the_pipeline_in_images_of_the_projects_own_docker_folder_gives_the_same_outputs(
+    engine, images, project, tmp_path
+):
+    environment = engine.env | {"PYTHONPATH": project.env["PYTHONPATH"]}
+    built = subprocess.run(
+        [project.root / "docker" / "images"],
+        cwd=project.root,
+        env=environment | {"TAG": "tests-own"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert built.returncode == 0, built.stderr[-4000:]
+    assert "Collecting boto3" not in built.stderr, "the packages are those of the other images"
     words = [sys.executable, "-m", "pipelines", "run", "--runner", "docker", "--root", tmp_path / "runs"]
-    given = [word for target in ("data", "train") for word in ("--image", f"{target}={images[target]}")]
+    given = built.stdout.split()
     done = subprocess.run(
         [*words, *given, "--params", project.root / "params.yaml"],
         cwd=project.root,
-        env=engine.env | {"PYTHONPATH": str(ROOT)},
+        env=environment,
         capture_output=True,
         text=True,
         timeout=1800,

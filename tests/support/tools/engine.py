@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -49,9 +50,11 @@ class Engine:
         return done.stdout + ("" if check else done.stderr)
 
     def build(self, *targets: str, tag: str, root: Path = ROOT, check: bool = True, **env: str) -> str:
-        """Run `make images` in a folder; return its output, including the engine's."""
+        """Do as `make images` in a folder; return its output, including the engine's."""
         env = self.env | {"TAG": tag, "TARGETS": " ".join(targets)} | env
-        command = [root / "scripts" / "images"]
+        env["PATH"] = f"{Path(sys.executable).parent}:{env['PATH']}"
+        subprocess.run([root / "scripts" / "wheel", "docker/wheel"], env=env, check=True)
+        command = [root / "docker" / "images"]
         done = subprocess.run(command, cwd=root, env=env, capture_output=True, text=True, timeout=2400, check=False)
         assert not check or done.returncode == 0, f"{done.stdout}\n{done.stderr[-8000:]}"
         return done.stdout + done.stderr
@@ -62,14 +65,18 @@ def names(printed: str) -> dict[str, str]:
     return dict(re.findall(r"^--image (\w+)=(\S+)$", printed, re.MULTILINE))
 
 
+def copy_checkout(folder: Path) -> None:
+    """Copy what the wheel and the images are made of."""
+    words = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "--deduplicate"]
+    for name in subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines():
+        if (ROOT / name).is_file() and not name.startswith(("tests/", "bench/", "docs/")):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+
+
 def copy_context(folder: Path) -> Path:
     """Create a separate repository with everything that goes into the images, which a test may change."""
-    folder.mkdir()
-    for name in (".dockerignore", "LICENSE", "NOTICE", "README.md", "docker", "pyproject.toml", "scripts", "twofold"):
-        if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.pth"))
-        else:
-            shutil.copy(ROOT / name, folder / name)
+    copy_checkout(folder)
     for words in (["init", "--quiet"], ["add", "."]):
         subprocess.run(["git", *words], cwd=folder, check=True, capture_output=True)
     commit(folder)

@@ -13,7 +13,7 @@ from twofold.core.code_digest import closure
 from twofold.orchestration.params_file import STEPS
 
 ROOT = Path(__file__).resolve().parents[3]
-IMAGES = ("build", "data", "train", "server")
+IMAGES = ("data", "train", "server")
 HEAVY = {"torch", "torchvision", "timm", "triton", "mlflow", "mlflow-skinny", "matplotlib", "pandas"}
 
 

@@ -42,7 +42,7 @@ def add_image_option(group: argparse._ActionsContainer) -> None:
         default=[],
         metavar="data=NAME | train=NAME",
         help="an image by tag or, better, by digest; may be given twice (twofold-data and twofold-train, tagged with "
-        "the git commit, as `make images` builds them)",
+        "the git commit, as `docker/images` builds them)",
     )
 
 

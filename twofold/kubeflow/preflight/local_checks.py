@@ -83,7 +83,7 @@ def image_findings(words: Sequence[str]) -> tuple[Images | None, list[Finding]]:
     except ParameterError as error:
         return None, [failure("images", str(error), "--image data=NAME@sha256:… --image train=NAME@sha256:…")]
     text = "{}: a tag, which can be moved to other content without Kubeflow's cache noticing"
-    remedy = "name it by its digest, which `make push` prints"
+    remedy = "name it by its digest, which `docker/push` prints"
     return images, [
         ok(f"image {target}", name) if has_digest(name) else warning(f"image {target}", text.format(name), remedy)
         for target, name in images._asdict().items()

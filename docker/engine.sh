@@ -1,7 +1,7 @@
-# Shared by scripts/images and scripts/push: the container engine and the names of images. Source it in the root folder.
+# Shared by docker/images and docker/push: the container engine and the names of images. Source it in the root folder.
 
-# The files that the images are built from, as .dockerignore admits them.
-readonly CONTEXT=(.dockerignore LICENSE NOTICE README.md docker pyproject.toml twofold)
+# What the images are built from. In Twofold's own repository the wheel is not committed, but made of the other files.
+readonly CONTEXT=(.dockerignore docker LICENSE NOTICE pyproject.toml README.md setup.py twofold)
 
 find_engine() { # docker or podman: the one in ENGINE, or the first that answers
   local engine
@@ -30,6 +30,15 @@ source_address() { # the public address of the sources, without a user or token
     *:*) sed -E 's#^([a-z+]+://)[^/@]*@#\1#' <<< "$address" ;;
     *) echo unknown ;;
   esac
+}
+
+version() { # of Twofold, from the name of the only wheel
+  local wheels=(docker/wheel/*.whl)
+  if [[ ${#wheels[@]} != 1 || ! -f ${wheels[0]} ]]; then
+    echo "docker/wheel/ must hold exactly one wheel of twofold; found: ${wheels[*]}" >&2
+    return 1
+  fi
+  cut -d- -f2 <<< "${wheels[0]##*/}"
 }
 
 local_name() { # ENGINE TARGET TAG: podman keeps images without a registry under localhost/
