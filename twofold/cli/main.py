@@ -3,12 +3,16 @@ removal of an image.
 """
 
 import argparse
+import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from twofold.cli import models, serving
 from twofold.core.errors import exit_with_message
 from twofold.core.redaction import redact
+from twofold.registry.provenance import engine_commit
 
 # Heavy modules are imported by the command that needs them, so that `twofold --help` does not wait for torch.
 
@@ -26,7 +30,10 @@ def _parser() -> argparse.ArgumentParser:
         description="From two folders of images to a reviewed, promoted and regularly retrained classifier.",
         epilog="The six steps run with `dvc repro`, or one by one: python -m twofold.steps.<step> --help",
     )
+    text = f"twofold {version('twofold')} (commit {engine_commit()})"
+    parser.add_argument("--version", action="version", version=text, help="print the version and the commit")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_project(commands)
     _add_params(commands.add_parser("params", help="read, check and edit params.yaml"))
     _add_weights(commands.add_parser("weights", help="download and find pretrained weights"))
     _add_cache(commands.add_parser("cache", help="show and prune the cache (TWOFOLD_CACHE)"))
@@ -49,6 +56,27 @@ def _parser() -> argparse.ArgumentParser:
     forget.add_argument("--root", type=Path, default=Path(), help="the project's folder (%(default)s)")
     forget.set_defaults(run=_run_forget)
     return parser
+
+
+def _add_project(commands: Any) -> None:
+    make = commands.add_parser("init", help="make a project of your own for two folders of images")
+    make.add_argument("directory", metavar="DIR", type=Path, help="a folder that does not exist yet, or an empty one")
+    make.add_argument("--source", required=True, help="a folder, s3://… or dvc+…, as for ingest.source")
+    make.add_argument("--positive", required=True, help="the class that the model is to find")
+    make.add_argument(
+        "--orientation",
+        choices=["free", "mirrored", "fixed"],
+        help="free: an image keeps its class when turned by right angles or mirrored; mirrored: when mirrored left to "
+        "right; fixed: neither (asked on a terminal, otherwise fixed)",
+    )
+    make.add_argument("--dry-run", action="store_true", help="print the choices and write nothing")
+    make.add_argument("--yes", action="store_true", help="ask nothing")
+    make.set_defaults(run=_run_init)
+    update = commands.add_parser("upgrade", help="bring this project's files to the installed version")
+    update.add_argument("--root", type=Path, default=Path(), help="the project's folder (%(default)s)")
+    update.set_defaults(run=_run_upgrade)
+    for each in (make, update):
+        each.add_argument("--wheel", type=Path, help="twofold's wheel (the one that pip has installed)")
 
 
 def _add_params(parser: argparse.ArgumentParser) -> None:
@@ -84,6 +112,22 @@ def _add_cache(parser: argparse.ArgumentParser) -> None:
     selection.add_argument("--damaged", action="store_true", help="remove the values that do not match their hash")
     selection.add_argument("--all", action="store_true", help="remove every entry")
     prune.set_defaults(run=_run_cache_prune)
+
+
+def _run_init(options: argparse.Namespace) -> int:
+    from twofold.cli.project.init import init
+
+    ask = sys.stdin.isatty() and not options.yes
+    given = (options.directory, options.source, options.positive, options.orientation, options.wheel)
+    print(init(*given, dry_run=options.dry_run, ask=ask))
+    return 0
+
+
+def _run_upgrade(options: argparse.Namespace) -> int:
+    from twofold.cli.project.upgrade import upgrade
+
+    print(upgrade(options.root, options.wheel))
+    return 0
 
 
 def _run_set(options: argparse.Namespace) -> int:
@@ -137,8 +181,9 @@ def _run_cache_prune(options: argparse.Namespace) -> int:
 
 def _run_summary(options: argparse.Namespace) -> int:
     from twofold.orchestration.run_summary import Files, summary
+    from twofold.tracking.store import ui_command
 
-    print(summary(Files.of(options.root)))
+    print(summary(Files.of(options.root), ui_command()))
     return 0
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from twofold.core.errors import exit_with_message
+from twofold.orchestration.engine_file import check_engine_file
 from twofold.orchestration.params_file import read
 
 
@@ -46,7 +47,9 @@ def main(step: Callable[..., None], arguments: Sequence[str] | None = None) -> t
     with exit_with_message(f"twofold {name}"):
         options = vars(parser.parse_args(arguments))
         # All sections, not only this step's: a mistake in the last one must not cost the hours of the first ones.
-        sections = read(options.pop("params"))
+        params = options.pop("params")
+        sections = read(params)
+        check_engine_file(params.parent, name)
         # No parameter of the training steps: like the tracking address, it must not decide whether they run again.
         os.environ.setdefault("MLFLOW_EXPERIMENT_NAME", sections["register"].experiment)  # type: ignore[attr-defined]
         step(sections[name], **options)

@@ -37,6 +37,14 @@ def provenance() -> dict[str, str]:
     return found | {key: os.environ[name] for key, name in ENVIRONMENT.items() if os.environ.get(name)}
 
 
+def engine_commit() -> str:
+    """Return the commit that this package was made from, with `-dirty` if files differed from it."""
+    package = Path(__file__).parents[1]
+    if (recorded := package / "commit.txt").is_file():  # of a wheel, see setup.py
+        return recorded.read_text(encoding="utf-8").strip()
+    return (run_git(package, "describe", "--always", "--abbrev=40", "--match=", "--dirty") or "unknown").strip()
+
+
 def git_state(folder: Path) -> dict[str, str]:
     """`git.commit`, and in `git.changed` the tracked files that differ from it, or "none"; empty outside a repository.
 

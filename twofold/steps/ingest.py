@@ -73,7 +73,7 @@ def ingest(params: Ingest, *, raw: Path, metrics: Path, audit: Path) -> None:
     """
     source = open_source(params.source)
     listing = source.listing()
-    labels = _class_labels(listing, params, source)
+    labels = class_labels(listing, params.positive, source)
     limits = Limits(params.max_bytes, params.max_pixels, params.min_side)
     ignored = set_texts_aside(source, listing.ignored)
     with publish(raw) as draft:
@@ -152,14 +152,14 @@ def ingest(params: Ingest, *, raw: Path, metrics: Path, audit: Path) -> None:
     )
 
 
-def _class_labels(listing: Listing, params: Ingest, source: Source) -> tuple[str, str]:
-    """Return (negative, positive)."""
+def class_labels(listing: Listing, positive: str, source: Source) -> tuple[str, str]:
+    """Return (negative, positive); raise DataError if there are not two classes of which one is `positive`."""
     classes = sorted({entry.label for entry in listing.entries})
     names = ", ".join(map(spelled, classes[:_MAX_LISTED]))
     if len(classes) != 2:
         found = f"found {len(classes)}: {names or 'none'}{explain_classes(listing)}"
         raise DataError(f"{source.name}: exactly two classes are needed, {found}")
-    if (positive := normalize_name(params.positive)) not in classes:
+    if (positive := normalize_name(positive)) not in classes:
         found = f"found {spelled(positive)}; the classes of {source.name} are [{names}]{explain_classes(listing)}"
         raise DataError(f"ingest.positive: {found}")
     classes.remove(positive)

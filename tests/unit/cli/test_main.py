@@ -1,5 +1,7 @@
 """The command `twofold`: parameters, errors and exit statuses."""
 
+import re
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,11 @@ def params(tmp_path):
     copy = tmp_path / "params.yaml"
     copy.write_text((ROOT / "tests" / "params.yaml").read_text())
     return str(copy)
+
+
+def test_the_version_names_the_commit(capsys):
+    assert call("--version") == 0
+    assert re.fullmatch(rf"twofold {version('twofold')} \(commit [0-9a-f]{{40}}(-dirty)?\)\n", capsys.readouterr().out)
 
 
 def test_params_get_and_set(params, capsys):

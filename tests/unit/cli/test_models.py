@@ -82,7 +82,7 @@ def test_show_has_gates_metrics_decisions_lineage_and_links(models, models_store
         f"gates (compared with version 1; {found['test_reuse']})",
         "passed          accuracy at least 0.7",
         "git commit",
-        "make ui",
+        "mlflow ui --backend-store-uri sqlite:///",
     ):
         assert words in text
 

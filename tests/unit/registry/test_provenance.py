@@ -64,3 +64,16 @@ def test_libraries_hardware_and_environment_variables(repository, monkeypatch):
     monkeypatch.setenv("TWOFOLD_PIPELINE_RUN", "run-7")
     found = provenance.provenance()
     assert (found["image"], found["pipeline_run"]) == ("registry/twofold@sha256:1", "run-7")
+
+
+def test_the_engines_commit_is_that_of_its_checkout_or_the_one_that_its_wheel_records(repository, monkeypatch):
+    package = repository / "twofold"
+    (package / "registry").mkdir(parents=True)
+    monkeypatch.setattr(provenance, "__file__", str(package / "registry" / "provenance.py"))
+    assert provenance.engine_commit() == "unknown"
+    made = commit(repository)
+    assert provenance.engine_commit() == made
+    (repository / "code.py").write_text("2")
+    assert provenance.engine_commit() == f"{made}-dirty"
+    (package / "commit.txt").write_text("recorded\n")
+    assert provenance.engine_commit() == "recorded"
