@@ -130,18 +130,8 @@ def test_a_parameter_file_holds_every_key_in_order_and_no_other(file):
         assert list(keys_of(values[step], type(sections[step]))) == expected, f"order of keys in section {step}"
 
 
-def test_the_demos_parameters_are_valid():
-    values = load_yaml(ROOT / "params.yaml")
-    for line in (ROOT / "scripts" / "demo.params").read_text().splitlines():
-        if line and not line.startswith("#"):
-            address, text = line.split("=")
-            section, key = address.split(".")
-            assert key in values[section]
-            values[section][key] = YAML(typ="safe").load(text)
-    check_all(values)
-
-
 FLOORS = {
+    "api": 12,  # a file, not a folder
     "cli": 11,
     "kubeflow": 10,
     "steps": 9,
@@ -237,7 +227,7 @@ def circles(imports):
 
 def test_the_wings_are_the_folders_of_the_package_with_a_sentence_and_no_code():
     folders = {path.parent for path in (ROOT / "twofold").rglob("*.py")}
-    assert {folder.name for folder in folders if folder.parent == ROOT / "twofold"} == set(FLOORS)
+    assert {folder.name for folder in folders if folder.parent == ROOT / "twofold"} == {*FLOORS} - {"api"}
     assert {folder.name for folder in folders if folder.parent == ROOT / "twofold" / "kubeflow"} == set(KUBEFLOW_FLOORS)
     for folder in folders - {ROOT / "twofold"}:
         (sentence,) = ast.parse((folder / "__init__.py").read_text()).body
