@@ -24,14 +24,14 @@ setup: $(STAMP) ## make the environment .venv (Python 3.11) from requirements.lo
 $(STAMP): requirements.lock pyproject.toml scripts/setup
 	@scripts/setup "$(PYTHON)" $(VENV) $(STAMP)
 
-demo: $(STAMP) ## run all six steps on the sample data, promote the model, print a summary
+demo: $(STAMP) ## make a project in demo/ for the sample data, run all six steps, promote the model, print a summary
 	@scripts/demo
 
-ui: $(STAMP) ## open the MLflow UI on the runs and models of this checkout
-	@scripts/ui
+ui: $(STAMP) ## open the MLflow UI on the runs and models of the demo
+	@cd demo && ../scripts/ui
 
-register: $(STAMP) ## judge the trained model again, against the current champion
-	dvc repro --force --single-item register
+register: $(STAMP) ## judge the demo's model again, against the current champion
+	cd demo && dvc repro --force --single-item register
 
 test: $(STAMP) ## run the tests, two files at once (JOBS=4: four): minutes, no network
 	python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "not slow"
@@ -81,7 +81,8 @@ lock: ## resolve pyproject.toml into requirements.lock and docker/*.lock (requir
 	scripts/lock
 
 images: ## build the container images, tagged with the git commit (docker or podman)
-	@scripts/images
+	@scripts/wheel docker/wheel
+	@docker/images
 
 push: ## push the images: make push REGISTRY=ghcr.io/team
-	@scripts/push
+	@docker/push

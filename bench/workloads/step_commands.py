@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+from twofold.cli.project.choices import PACKAGED
 from twofold.orchestration.params_file import set_values
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,7 +32,6 @@ def step_commands(params: Path, folder: Path) -> dict[str, list[str]]:
 
 
 def write_demo_params(path: Path, *changes: str) -> None:
-    """Write params.yaml with the values of scripts/demo.params and then `changes` (`section.key=value`)."""
+    """Write params.yaml with the values that `twofold init` sets without ResNet-50's weights, and then `changes`."""
     shutil.copy(ROOT / "params.yaml", path)
-    demo = (ROOT / "scripts" / "demo.params").read_text(encoding="utf-8").splitlines()
-    set_values(path, [line for line in demo if line and not line.startswith("#")] + list(changes))
+    set_values(path, [f"{key}={value}" for key, value in PACKAGED.items()] + list(changes))

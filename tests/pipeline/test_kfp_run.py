@@ -110,7 +110,7 @@ def test_it_ends_with_the_summary_of_make_demo(project, done, folder):
     assert head in done.stdout
     assert "nothing new since version 1" in done.stdout.split("  registry", 1)[1]
     assert str(folder / "evaluate" / "evaluation" / "evaluation.html") in done.stdout
-    assert "make ui" in tail
+    assert "mlflow ui --backend-store-uri sqlite:///" in tail
 
 
 def test_the_same_model_is_no_second_version_and_the_run_is_recorded_all_the_same(project, done, folder):

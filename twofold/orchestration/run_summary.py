@@ -52,7 +52,7 @@ class Files(NamedTuple):
         )
 
 
-def summary(files: Files, ui: str = "make ui") -> str:
+def summary(files: Files, ui: str) -> str:
     """Return data, splits, model, test metrics, gates, registration and where to read more, a few lines each.
 
     Args:

@@ -32,7 +32,7 @@ from twofold.tracking import registry_client
 from twofold.tracking.registry_client import CONDITIONS
 from twofold.tracking.store import MlflowStore
 
-AGAIN = "run register again (`make register`), which judges it against the champion of that moment"
+AGAIN = "run register again (`dvc repro -f -s register`), which judges it against the champion of that moment"
 
 
 class Conditions(Section):

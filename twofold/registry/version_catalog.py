@@ -25,7 +25,7 @@ from twofold.registry.transitions import inspect_ledger
 from twofold.tracking import registry_client
 from twofold.tracking.registry_client import CHALLENGER, CHAMPION, CONDITIONS, FIGURES, JUDGED_AGAINST, ModelVersion
 from twofold.tracking.runs import runs_by_id
-from twofold.tracking.store import MlflowStore, flatten
+from twofold.tracking.store import MlflowStore, flatten, ui_command
 
 HEADLINE = ("accuracy", "f1", "roc_auc")  # metrics in a list of versions
 
@@ -108,7 +108,7 @@ def _links(store: MlflowStore, version: ModelVersion, experiment_id: str | None)
         links["report"] = f"evaluation/evaluation.html of run {version.run_id}"
     links["model"] = f"models:/{version.name}/{version.version}"
     if base != uri:
-        links["server"] = "`make ui` starts it"
+        links["server"] = f"`{ui_command()}` starts it"
     return links
 
 

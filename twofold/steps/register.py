@@ -232,6 +232,7 @@ def _mlflow_location(store: "MlflowStore", run: "Run", params: Register, toleran
     from twofold.registry.registration import MODEL_ID
     from twofold.serving.smoke_test import IMAGES
     from twofold.tracking.registry_client import SEAL, SMOKE_TESTED
+    from twofold.tracking.store import ui_command
 
     tags, uri = run.data.tags, without_credentials(store.uri)
     path = f"#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
@@ -242,7 +243,7 @@ def _mlflow_location(store: "MlflowStore", run: "Run", params: Register, toleran
         "experiment_id": run.info.experiment_id,
         "run_id": run.info.run_id,
         "tracking_uri": uri,
-        "open": f"{uri.rstrip('/')}/{path}" if web else "make ui",
+        "open": f"{uri.rstrip('/')}/{path}" if web else ui_command(),
         "page": "" if web else f"http://127.0.0.1:5000/{path}",
         "model_id": tags.get(MODEL_ID),
         "seal": tags.get(SEAL),

@@ -88,6 +88,11 @@ def address() -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{main_checkout() / 'mlflow.db'}"
 
 
+def ui_command() -> str:
+    """Return the command that opens the MLflow UI on the store at `address()`."""
+    return f"mlflow ui --backend-store-uri {without_credentials(address())}"
+
+
 def connect(*, create: bool = False) -> MlflowStore:
     """Return the store at `address()`, which `create` lets MLflow create; a RegistryError says why it cannot open."""
     silence_mlflow()

@@ -64,7 +64,7 @@ def test_a_version_has_its_gates_metrics_decisions_and_links(models_store):
         "decision page": f"registration/decision.html of run {run}",
         "report": f"evaluation/evaluation.html of run {run}",
         "model": "models:/corner/2",
-        "server": "`make ui` starts it",
+        "server": f"`mlflow ui --backend-store-uri {models_store.uri}` starts it",
     }
     assert version_catalog.describe(models_store, "corner", "1")["judged_against"] is None
 

@@ -7,6 +7,7 @@ from twofold.cli.kfp import options as common
 from twofold.kubeflow.local.outputs import summary_files
 from twofold.kubeflow.local.process_runner import run_in_processes
 from twofold.orchestration.run_summary import summary
+from twofold.tracking.store import ui_command
 
 ROOT = Path(".twofold/kubeflow")
 
@@ -40,6 +41,6 @@ def _run(options: argparse.Namespace) -> int:
 
         folder, ui = run_in_containers(root, common.images_from(options), params, arguments)
     else:
-        folder, ui = run_in_processes(root, params, arguments), "make ui"
+        folder, ui = run_in_processes(root, params, arguments), ui_command()
     print(summary(summary_files(folder), ui))
     return 0
