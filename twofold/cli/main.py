@@ -20,17 +20,17 @@ from twofold.registry.provenance import engine_commit
 @exit_with_message("twofold")
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command; an error is printed in one line and ends it with exit status 1."""
-    options = _parser().parse_args(arguments)
+    options = _parser(sys.argv[1:] if arguments is None else arguments).parse_args(arguments)
     raise SystemExit(options.run(options))
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="twofold",
         description="From two folders of images to a reviewed, promoted and regularly retrained classifier.",
         epilog="The six steps run with `dvc repro`, or one by one: python -m twofold.steps.<step> --help",
     )
-    text = f"twofold {version('twofold')} (commit {engine_commit()})"
+    text = f"twofold {version('twofold')} (commit {engine_commit()})" if "--version" in words else ""
     parser.add_argument("--version", action="version", version=text, help="print the version and the commit")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_project(commands)
