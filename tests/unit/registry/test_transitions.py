@@ -34,6 +34,12 @@ def ledger(store):
     return ledgers.read(registry_client.registered(store, "corner").tags)
 
 
+def delete_locks(store):
+    for each in store.client.search_registered_models():
+        if each.name.startswith(lock.PREFIX):
+            store.client.delete_registered_model(each.name)
+
+
 def entries(store):
     return [(entry.action, entry.version, entry.champion) for entry in ledger(store).entries]
 
@@ -58,9 +64,7 @@ def test_a_change_is_one_entry_and_the_alias_that_follows_from_it(store):
 def test_an_entry_counts_although_all_locks_before_it_were_deleted(store):
     change(store, "promote", 1, None)
     change(store, "promote", 2, 1)
-    for each in store.client.search_registered_models():
-        if each.name.startswith(lock.PREFIX):
-            store.client.delete_registered_model(each.name)
+    delete_locks(store)
     change(store, "promote", 3, 2)
     assert [entry.fence for entry in ledger(store).entries] == [1, 2, 3]
     assert (ledger(store).problems, aliases(store)) == ((), {"champion": 3})
@@ -173,11 +177,14 @@ def test_a_damaged_ledger_stops_every_change_until_someone_acknowledges_it(store
             step()
     with pytest.raises(RegistryError, match="--repair --reason WHY"):
         repair(store, "corner", actor="ann", reason="")
+    delete_locks(store)
     (done,) = repair(store, "corner", actor="ann", reason="a hand slipped")
     assert done == "entry 3: acknowledged 1 problem(s)"
     change(store, "promote", 3, 2)
     assert aliases(store) == {"champion": 3}
     assert [entry.action for entry in ledger(store).entries] == ["promote", "acknowledge", "promote"]
+    first, *later = (entry.fence for entry in ledger(store).entries)
+    assert first < later[0] < later[1], "although all locks before it were deleted"
 
 
 def test_a_champion_deleted_in_mlflow_can_be_rolled_back(store):
