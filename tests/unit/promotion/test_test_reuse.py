@@ -66,6 +66,10 @@ def test_a_candidate_that_was_judged_before_keeps_its_number_under_the_present_l
     assert (again.candidate, again.promoted, again.allowed, again.error_rate) == (7, 2, 5, 0.0)
 
 
+def test_the_first_candidate_is_number_1():
+    assert Looks().words == "candidate 1 on these test images, 0 promoted before"
+
+
 def test_without_a_limit_the_number_is_said_alone():
     looks = count_looks(list("ab"), reuse.TestReuse(candidates=0, error_rate=0.005), [EarlierTest(OLD, 36, 3)])
     assert (looks.words, looks.error_rate) == ("candidate 37 on these test images, 3 promoted before", 0.05)
