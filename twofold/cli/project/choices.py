@@ -97,7 +97,7 @@ def _backbone() -> Choice:
         path = fetch_weights("resnet50")
     except WeightsError as error:
         fetch_weights(PACKAGED["train_head.backbone"])
-        return Choice(PACKAGED, f"their weights are a Python package; ResNet-50's cannot be had: {first_line(error)}")
+        return Choice(PACKAGED, f"its weights are a Python package; ResNet-50's cannot be had: {first_line(error)}")
     values = {"train_head.backbone": "resnet50", "train_head.weights": "imagenet1k_v1"}
     return Choice(values, f"its weights are here: {path}")
 
