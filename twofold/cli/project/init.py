@@ -87,5 +87,5 @@ def _commit(project: Path) -> str:
     for words in (["init", "--quiet"], ["add", "--all"], ["add", "--force", str(WHEELS)], commit):
         done = subprocess.run(["git", *words], cwd=project, capture_output=True, text=True, check=False)
         if done.returncode:
-            return f"git: no first commit was made: {' '.join(done.stderr.split())}"
+            return f"git: no first commit was made: {(done.stderr.splitlines() or words)[0]}"
     return "git: a repository with a first commit"
