@@ -68,7 +68,9 @@ def test_the_data_image_is_small_and_has_no_torch(engine, images):
 def test_an_image_contains_the_source_of_this_checkout(engine, images, target):
     found = json.loads(engine.within(images[target], "python3", "-c", SOURCES))
     here = {p.relative_to(ROOT).as_posix(): file_sha256(p) for p in (ROOT / "twofold").rglob("*") if p.is_file()}
-    assert {name: digest for name, digest in found.items() if not name.startswith("twofold/skeleton/")} == {
+    made = {name for name in found if name.startswith("twofold/skeleton/")} | {"twofold/commit.txt"}
+    assert made <= found.keys()
+    assert {name: digest for name, digest in found.items() if name not in made} == {
         name: digest for name, digest in here.items() if not name.endswith(".pyc")
     }
     assert engine.within(images[target], "sh", "-c", "ls /opt; ls -A /tmp").split() == (
@@ -83,6 +85,7 @@ def test_the_twofold_command_works_in_an_image(engine, images):
         images["data"], "sh", "-c", "cd /opt/venv/bin; ls | grep ^twofold; twofold --help", options=options
     )
     assert printed.startswith("twofold\ntwofold-pipelines\nusage: twofold ")
+    assert f"(commit {head(ROOT)}" in engine.within(images["data"], "twofold", "--version")
 
 
 @pytest.mark.parametrize("target", ["data", "train", "server"])
@@ -194,7 +197,7 @@ def test_push_prints_the_digest_that_the_registry_has(engine, images, tmp_path):
             env = {"REGISTRY": f"127.0.0.1:{port}/team", "PUSH_FLAGS": "--tls-verify=false"}
             env |= {"TAG": "tests-push", "TARGETS": "data"}
             done = subprocess.run(
-                [context / "scripts" / "push"], env=engine.env | env, capture_output=True, text=True, check=False
+                [context / "docker" / "push"], env=engine.env | env, capture_output=True, text=True, check=False
             )
             assert done.returncode == 0, done.stderr
             pushed = names(done.stdout)["data"]

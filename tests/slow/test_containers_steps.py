@@ -42,7 +42,7 @@ def project(tmp_path_factory):
     found.env["PYTHONPATH"] = str(wheel_case.install(wheel, root / "site"))
     make_folder(root / "images", per_class=30)
     words = ["init", found.root, "--source", root / "images", "--positive", "bad", "--wheel", wheel, "--yes"]
-    subprocess.run([sys.executable, "-m", "twofold.cli", *words], env=found.env, check=True)
+    subprocess.run([sys.executable, "-m", "twofold.cli", *words], cwd=root, env=found.env, check=True)
     shutil.copytree(root / "images", found.root / "data" / "images")
     shutil.copy(ROOT / "tests" / "params.yaml", found.root)
     set_values(found.root / "params.yaml", SMALL)
