@@ -61,7 +61,7 @@ class Engine:
 
 
 def names(printed: str) -> dict[str, str]:
-    """{target: image}, from the output of scripts/images or scripts/push."""
+    """{target: image}, from the output of docker/images or docker/push."""
     return dict(re.findall(r"^--image (\w+)=(\S+)$", printed, re.MULTILINE))
 
 
