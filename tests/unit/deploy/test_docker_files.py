@@ -28,6 +28,8 @@ def clone(tmp_path):
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         copy(ROOT / name, tmp_path / name)
     (tmp_path / ".gitignore").write_text("__pycache__/\nbin/\n")
+    for path in (tmp_path / "docker" / "wheel").glob("*.whl"):
+        path.unlink()  # of `make images`
     (tmp_path / "docker" / "wheel" / "twofold-0.7.0-py3-none-any.whl").touch()
     git = "git -c user.name=T -c user.email=t@example.org"
     done = bash(f"git init -q && git add -A && {git} commit -q -m one && git rev-parse HEAD", tmp_path)
