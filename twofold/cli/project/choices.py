@@ -127,5 +127,6 @@ def _promotion(summary: SourceSummary, params: Mapping[str, Any]) -> Choice:
         return Choice({"register.promotion": "auto"}, f"{text}: every gate can be passed")
     gates = "".join(f"\n    {each}" for each in missing)
     return Choice(
-        {"register.promotion": "review"}, f"{text} are too few; no gate was lowered, so people decide:{gates}"
+        {"register.promotion": "review"},
+        f"{text}: every model is refused until there are more; no gate was lowered:{gates}",
     )
