@@ -126,7 +126,4 @@ def _promotion(summary: SourceSummary, params: Mapping[str, Any]) -> Choice:
     if not missing:
         return Choice({"register.promotion": "auto"}, f"{text}: every gate can be passed")
     gates = "".join(f"\n    {each}" for each in missing)
-    return Choice(
-        {"register.promotion": "review"},
-        f"{text}: every model is refused until there are more; no gate was lowered:{gates}",
-    )
+    return Choice({"register.promotion": "review"}, f"{text}: no model can pass, and no gate was lowered:{gates}")

@@ -1,5 +1,6 @@
 """The engine of a project: its wheel in docker/wheel/, the pin by hash in requirements.txt, and its skeleton."""
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -10,7 +11,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import twofold
-from twofold.core.artifacts import file_sha256, write_bytes
+from twofold.core.artifacts import write_bytes
 from twofold.core.errors import ParameterError
 
 WHEELS = Path("docker", "wheel")
@@ -73,11 +74,12 @@ def find_wheel(wheel: Path | None, folder: Path) -> Path:
 
 def pin_wheel(project: Path, wheel: Path) -> None:
     """Put a wheel into a project, in place of an older one, and name it by its hash in requirements.txt."""
+    data = wheel.read_bytes()  # before the older ones go: it may lie among them
     for path in (project / WHEELS).glob("*.whl"):
         path.unlink()
-    shutil.copyfile(wheel, project / WHEELS / wheel.name)
+    write_bytes(project / WHEELS / wheel.name, data)
     text = (
         "# The engine and what it needs, by hash: pip install --require-hashes --no-deps -r requirements.txt\n"
-        f"-r requirements.lock\n./{WHEELS / wheel.name} --hash=sha256:{file_sha256(wheel)}\n"
+        f"-r requirements.lock\n./{WHEELS / wheel.name} --hash=sha256:{hashlib.sha256(data).hexdigest()}\n"
     )
     write_bytes(project / "requirements.txt", text.encode())

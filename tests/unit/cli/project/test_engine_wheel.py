@@ -69,6 +69,15 @@ def test_the_wheel_is_put_into_the_project_and_pinned_by_its_hash(wheel, tmp_pat
     assert not older.exists()
 
 
+def test_a_wheel_that_lies_in_the_project_already_stays(wheel, tmp_path):
+    folder = tmp_path / "docker" / "wheel"
+    folder.mkdir(parents=True)
+    inside = folder / wheel.name
+    inside.write_bytes(wheel.read_bytes())
+    engine_wheel.pin_wheel(tmp_path, inside)
+    assert [path.read_bytes() for path in folder.iterdir()] == [wheel.read_bytes()]
+
+
 def test_a_wheel_of_another_version_is_refused(tmp_path):
     with pytest.raises(ParameterError, match=f"not a wheel of twofold {re.escape(version('twofold'))}"):
         engine_wheel.find_wheel(tmp_path / "twofold-9.9.9-py3-none-any.whl", tmp_path)
