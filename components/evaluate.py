@@ -12,7 +12,7 @@ def evaluate(
     data: Input[Dataset], data_digest: str,
     model: Input[Model], model_digest: str,
     evaluation: Output[Artifact], metrics: Output[Metrics], curves: Output[ClassificationMetrics], report: Output[HTML],
-) -> NamedTuple("Outputs", digest=str):  # fmt: skip
+) -> NamedTuple("Outputs", [("digest", str)]):  # fmt: skip
     """Metrics, curves and a report on the test images."""
     from twofold.orchestration.kfp_display import read_confusion_matrix, read_metrics, read_roc_curve
     from twofold.orchestration.task import copy_output, run_step

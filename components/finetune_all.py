@@ -12,7 +12,7 @@ def finetune_all(
     data: Input[Dataset], data_digest: str,
     head: Input[Model], head_digest: str,
     model: Output[Model], metrics: Output[Metrics],
-) -> NamedTuple("Outputs", digest=str):  # fmt: skip
+) -> NamedTuple("Outputs", [("digest", str)]):  # fmt: skip
     """Fine-tuning of all weights, from the trained head."""
     from twofold.orchestration.kfp_display import read_metrics
     from twofold.orchestration.task import run_step

@@ -13,7 +13,7 @@ from kfp.dsl import HTML, Artifact, Dataset, Metrics, Output
 def ingest(
     params: dict, version: str, force: str,
     raw: Output[Dataset], metrics: Output[Metrics], audit: Output[Artifact], audit_page: Output[HTML],
-) -> NamedTuple("Outputs", digest=str, audit_digest=str):  # fmt: skip
+) -> NamedTuple("Outputs", [("digest", str), ("audit_digest", str)]):  # fmt: skip
     """Source images, decoded once and stored unchanged in shards with a manifest."""
     from twofold.orchestration.kfp_display import read_metrics
     from twofold.orchestration.task import copy_output, digest_of, run_step

@@ -11,7 +11,7 @@ def preprocess(
     params: dict, force: str,
     raw: Input[Dataset], raw_digest: str,
     data: Output[Dataset], metrics: Output[Metrics], audit: Output[Artifact], audit_page: Output[HTML],
-) -> NamedTuple("Outputs", digest=str, audit_digest=str):  # fmt: skip
+) -> NamedTuple("Outputs", [("digest", str), ("audit_digest", str)]):  # fmt: skip
     """Decoded and resized images in splits, as arrays."""
     from twofold.orchestration.kfp_display import read_metrics
     from twofold.orchestration.task import copy_output, digest_of, run_step

@@ -16,7 +16,7 @@ def register(
     preprocess_audit: Input[Artifact], preprocess_audit_digest: str,
     train_head_audit: Input[Artifact], train_head_audit_digest: str,
     registration: Output[Artifact], verdict: Output[Artifact], gates: Output[Markdown], decision: Output[HTML],
-) -> NamedTuple("Outputs", digest=str):  # fmt: skip
+) -> NamedTuple("Outputs", [("digest", str)]):  # fmt: skip
     """Gates, and registration of the model if it passes them."""
     from twofold.orchestration.kfp_display import render_verdict
     from twofold.orchestration.notifications import tag_run_outcome

@@ -12,7 +12,7 @@ from kfp import dsl
 @dsl.component(base_image="twofold-python:unset", install_kfp_package=False)
 def source_version(
     ingest: dict, preprocess: dict, train_head: dict, finetune_all: dict, evaluate: dict, register: dict
-) -> NamedTuple("Outputs", version=str, experiment=str, source=str):  # fmt: skip
+) -> NamedTuple("Outputs", [("version", str), ("experiment", str), ("source", str)]):  # fmt: skip
     """Checked parameters, and the version of the source."""
     from twofold.orchestration.task import check_parameters_and_source
 

@@ -11,7 +11,7 @@ def train_head(
     params: dict, experiment: str, force: str,
     data: Input[Dataset], data_digest: str,
     model: Output[Model], metrics: Output[Metrics], audit: Output[Artifact], audit_page: Output[HTML],
-) -> NamedTuple("Outputs", digest=str, audit_digest=str):  # fmt: skip
+) -> NamedTuple("Outputs", [("digest", str), ("audit_digest", str)]):  # fmt: skip
     """A head trained on features of the frozen base."""
     from twofold.orchestration.kfp_display import read_metrics
     from twofold.orchestration.task import copy_output, digest_of, run_step
