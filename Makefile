@@ -1,8 +1,9 @@
 # `make help` lists the targets. They run in .venv, which is made from requirements.lock on first use.
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
+PYTHON ?= $(shell readlink -e .venv/bin/python || command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.made-from-lock
+V ?= 3.13
 # Test files run at once, in the order of their names, so that the slowest ones (tests/pipeline, tests/slow/s3) start first
 # and none of them runs alone at the end.
 JOBS ?= 2
@@ -14,12 +15,13 @@ export DO_NOT_TRACK ?= true
 export DVC_NO_ANALYTICS ?= true
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ui register test test-slow soak mutants lint format bench bench-long quality readme lock images push test-containers
+.PHONY: help setup demo ui register test test-slow soak mutants test-python lint format bench bench-long quality readme lock images push test-containers
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | awk -F '\t' '{printf "  make %-15s %s\n", $$1, $$2}'
 
-setup: $(STAMP) ## make the environment .venv (Python 3.11) from requirements.lock
+setup: ## make the environment .venv from requirements.lock: make setup PYTHON=python3.13 (3.11 if there is one)
+	@scripts/setup "$(PYTHON)" $(VENV) $(STAMP)
 
 $(STAMP): requirements.lock pyproject.toml scripts/setup
 	@scripts/setup "$(PYTHON)" $(VENV) $(STAMP)
@@ -51,6 +53,9 @@ soak: $(STAMP) ## run four tests with full counts: 10,000 changed images, 16 rac
 mutants: $(STAMP) ## change the code in 300 places, one at a time, and see that 90 % fail a unit test (40 minutes)
 	python -m scripts.mutants --jobs $(JOBS)
 
+test-python: $(STAMP) ## run a part of the tests on another Python: make test-python V=3.12 (3.13)
+	scripts/test-python $(V)
+
 test-containers: $(STAMP) ## run the slow tests that build the images and run all six steps in containers
 	python -m pytest -m containers
 
@@ -77,7 +82,7 @@ quality: $(STAMP) ## train five seeds on the sample data, compare with published
 readme: $(STAMP) ## write the tables of parameters and resources into README.md and docs/kubeflow.md
 	python -m scripts.reference_tables
 
-lock: ## resolve pyproject.toml into requirements.lock and docker/*.lock (requires uv)
+lock: $(STAMP) ## resolve pyproject.toml into requirements.lock and docker/*.lock
 	scripts/lock
 
 images: ## build the container images, tagged with the git commit (docker or podman)
