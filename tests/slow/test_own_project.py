@@ -28,18 +28,7 @@ def project(wheel, tmp_path_factory):
     made = Project(root / "line")
     made.env["PYTHONPATH"] = str(wheel_case.install(wheel, root / "site"))
     made.env |= {f"GIT_{role}_{key}": "a@b.example" for role in ("AUTHOR", "COMMITTER") for key in ("NAME", "EMAIL")}
-    words = (
-        "init",
-        "line",
-        "--source",
-        "parts",
-        "--positive",
-        "bad",
-        "--orientation",
-        "mirrored",
-        "--wheel",
-        str(wheel),
-    )
+    words = ("init", "line", "--source", "parts", "--positive", "bad", "--orientation", "mirrored")
     made.root = root
     made.said = twofold(made, *words).stdout
     made.root = root / "line"
@@ -85,15 +74,21 @@ def test_after_an_upgrade_only_what_changed_runs_and_the_champion_still_answers(
     for name in ("engine.yaml", "dvc.lock"):
         path = project.root / name
         path.write_text(path.read_text().replace(digest, "0" * 64))
-    readme = project.root / "README.md"
-    readme.write_text(f"{readme.read_text()}\nOur own last line.\n")
+    # Its owner has edited params.yaml (QUICK) and these two.
+    edits = {"README.md": "\nOur own last line.\n", "components/register.py": "\n# Ours.\n"}
+    for name, text in edits.items():
+        (project.root / name).write_text((project.root / name).read_text() + text)
     wheel_case.commit(project.root)
-    said = twofold(project, "upgrade", "--wheel", str(wheel)).stdout
+    said = twofold(project, "upgrade").stdout
     assert f"twofold {wheel_case.OLDER} -> " in said
     assert load_yaml(project.root / "params.yaml")["train_head"]["epochs"] == 8
-    assert "Our own last line." in readme.read_text()
+    for name, text in edits.items():
+        assert (project.root / name).read_text().endswith(text)
+    assert "**Review.**" in (project.root / "README.md").read_text()
     wheel_case.commit(project.root)
     assert list(json.loads(project.run("dvc", "status", "--json").stdout)) == ["register"]
+    twofold(project, "params", "set", "finetune_all.seed=1")
     project.run("dvc", "repro")
-    assert json.loads((project.root / "reports" / "registration.json").read_text())["version"] == 1
+    verdict = json.loads((project.root / "reports" / "registration.json").read_text())
+    assert (verdict["judged_against"], verdict["comparison"]["version"]) == (1, 1)
     assert len(twofold(project, "predict", "1", "../parts/good").stdout.splitlines()) == 150

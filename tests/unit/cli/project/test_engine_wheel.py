@@ -98,6 +98,16 @@ def test_a_wheel_that_cannot_be_had_is_asked_for(tmp_path, monkeypatch):
         engine_wheel.find_wheel(None, tmp_path)
 
 
+def test_a_wheel_that_came_from_an_index_is_downloaded_again(wheel, tmp_path, monkeypatch):
+    installed = type("Installed", (), {"read_text": lambda self, name: None})
+    monkeypatch.setattr(engine_wheel, "distribution", lambda name: installed())
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(wheel.parent))
+    found = engine_wheel.find_wheel(None, tmp_path)
+    assert found == tmp_path / wheel.name
+    assert found.read_bytes() == wheel.read_bytes()
+
+
 @pytest.mark.parametrize("count", [0, 2])
 def test_a_project_has_exactly_one_wheel(count, tmp_path):
     (tmp_path / "docker" / "wheel").mkdir(parents=True)
