@@ -13,7 +13,7 @@ from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
 SHARED = (".dockerignore", ".dvc/.gitignore", ".dvc/config", ".dvcignore", ".gitignore", "components", "docker")
-SHARED += ("dvc.yaml", "params.yaml", "pipelines", "requirements.lock")
+SHARED += (".dvc/plots.html", "dvc.yaml", "params.yaml", "pipelines", "requirements.lock")
 
 
 class BuildWithSkeleton(build_py):

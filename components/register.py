@@ -3,12 +3,12 @@
 from typing import NamedTuple
 
 from kfp import dsl
-from kfp.dsl import HTML, Artifact, Dataset, Input, Markdown, Metrics, Model, Output
+from kfp.dsl import HTML, Artifact, Dataset, Input, Markdown, Model, Output
 
 
 @dsl.component(base_image="twofold-python:unset", install_kfp_package=False)
 def register(
-    params: dict, force: str, run: str, source: str, metrics: Input[Metrics],
+    params: dict, force: str, run: str, source: str,
     raw: Input[Dataset], raw_digest: str, data: Input[Dataset], data_digest: str,
     head: Input[Model], head_digest: str, model: Input[Model], model_digest: str,
     evaluation: Input[Artifact], evaluation_digest: str,
@@ -26,7 +26,7 @@ def register(
     digests = {"raw": raw_digest, "data": data_digest, "head": head_digest, "model": model_digest}
     digests |= {"evaluation": evaluation_digest, "ingest_audit": ingest_audit_digest}
     digests |= {"preprocess_audit": preprocess_audit_digest, "train_head_audit": train_head_audit_digest}
-    artifacts = {"raw": raw, "data": data, "head": head, "model": model, "evaluation": evaluation, "metrics": metrics}
+    artifacts = {"raw": raw, "data": data, "head": head, "model": model, "evaluation": evaluation}
     artifacts |= {"ingest_audit": ingest_audit, "preprocess_audit": preprocess_audit}
     artifacts |= {"train_head_audit": train_head_audit, "registration": registration, "verdict": verdict}
     paths = {name: artifact.path for name, artifact in artifacts.items()}

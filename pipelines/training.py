@@ -113,7 +113,6 @@ def pipeline(
                     raw_digest=ingested["digest"],
                     evaluation=judged["evaluation"],
                     evaluation_digest=judged["digest"],
-                    metrics=judged["metrics"],
                     **data,
                     **start,
                     **model,

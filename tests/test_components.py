@@ -54,8 +54,7 @@ def test_a_component_reads_and_writes_what_its_steps_signature_says(step):
     writes = {name for name, found in spec.outputs.items() if found.type.startswith("system.")}
     assert writes == set(contract.writes) | for_display
     parameters = set(spec.inputs) - reads
-    # register verifies its metrics by the predictions.
-    assert {f"{name}_digest" for name in reads - {"metrics"}} | {"params", "force"} <= parameters
+    assert {f"{name}_digest" for name in reads} | {"params", "force"} <= parameters
     assert "digest" in set(spec.outputs) - writes
 
 

@@ -61,8 +61,8 @@ def evaluate(model: ResolvedModel, source: str) -> dict[str, Any]:
         source: two class folders, or a folder with labels.csv, as for `ingest.source`.
 
     Returns:
-        The metrics at the model's threshold and their 95 % intervals, with the keys of `reports/metrics.json`; images
-        of one group count as one sample.
+        The metrics at the model's threshold and their 95 % intervals, with the keys of
+        `reports/evaluation/metrics.json`; images of one group count as one sample.
 
     Raises:
         DataError: a class is not one of the model's, or an image cannot be decoded.

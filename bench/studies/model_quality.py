@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def _run_seed(folder: Path, seed: int, changes: list[str]) -> dict[str, Any]:
-    """Run the first five steps for one seed; returns metrics.json with the seed, the seconds and finetuned.json."""
+    """Run the first five steps for one seed; returns all metrics with the seed, the seconds and finetuned.json."""
     begin = time.monotonic()
     folder.mkdir()
     params = folder / "params.yaml"
@@ -61,7 +61,7 @@ def _run_seed(folder: Path, seed: int, changes: list[str]) -> dict[str, Any]:
     for words in (make_data, *commands.values()):
         # Without capture, so that the progress appears on the terminal.
         subprocess.run([sys.executable, *words], check=True, cwd=ROOT, env=os.environ | {"TWOFOLD_LIVE": "off"})
-    metrics: dict[str, Any] = json.loads((folder / "metrics.json").read_text())
+    metrics: dict[str, Any] = json.loads((folder / "evaluation" / "metrics.json").read_text())
     finetuned = json.loads((folder / "finetuned.json").read_text())
     return metrics | {"seed": seed, "seconds": time.monotonic() - begin, "finetuned": finetuned}
 

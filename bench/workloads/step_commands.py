@@ -22,7 +22,7 @@ def step_commands(params: Path, folder: Path) -> dict[str, list[str]]:
         "evaluate": {"data": data, "model": model, "evaluation": evaluation, "metrics": metrics},
         "register": paths
         | {f"{step}_audit": audits / step for step in ("ingest", "preprocess", "train_head")}
-        | {"metrics": metrics, "registration": folder / "registration", "verdict": folder / "verdict.json"},
+        | {"registration": folder / "registration", "verdict": folder / "verdict.json"},
     }
     return {
         step: ["-m", f"twofold.steps.{step}", "--params", str(params)]

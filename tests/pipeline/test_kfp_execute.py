@@ -86,8 +86,7 @@ def test_a_register_that_fails_fails_its_task_and_leaves_no_verdict(
     writes = {
         name: SimpleNamespace(path=str(tmp_path / name)) for name in ("registration", "verdict", "gates", "decision")
     }
-    metrics = SimpleNamespace(path=str(project.root / "reports" / "metrics.json"))
-    given = {"force": "", "run": "42", "source": "data/images", "metrics": metrics}
+    given = {"force": "", "run": "42", "source": "data/images"}
     section = json.loads(json.dumps(params["register"]))
     with pytest.raises(SystemExit) as failed:
         register_component.python_func(params=section, **given, **reads, **digests, **writes)

@@ -12,6 +12,7 @@ from tests.support.channel import SECRET, channel
 from twofold.core.artifacts import digest
 from twofold.core.errors import ArtifactError
 from twofold.kubeflow.local.outputs import check_outputs, summary_files
+from twofold.metrics.classification import HEADLINE
 
 TASKS = ("source-version", "ingest", "preprocess", "check-gates", "train-head", "finetune-all", "evaluate", "register")
 TASKS += ("notify",)
@@ -121,8 +122,10 @@ def test_the_same_model_is_no_second_version_and_the_run_is_recorded_all_the_sam
 
 def test_the_kubeflow_ui_shows_metrics_curves_and_pages(folder):
     returned = json.loads((folder / "evaluate" / "executor_output.json").read_text())["artifacts"]
-    figures = json.loads((folder / "evaluate" / "metrics").read_text())
-    assert returned["metrics"]["artifacts"][0]["metadata"]["accuracy"] == figures["accuracy"]
+    figures = json.loads((folder / "evaluate" / "evaluation" / "metrics.json").read_text())
+    headline = json.loads((folder / "evaluate" / "metrics").read_text())
+    assert headline == {name: figures[name] for name in HEADLINE}
+    assert returned["metrics"]["artifacts"][0]["metadata"] == headline
     shown = returned["curves"]["artifacts"][0]["metadata"]
     points = shown["confidenceMetrics"]
     assert 2 <= len(points) <= 200

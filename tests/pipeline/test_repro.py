@@ -6,7 +6,9 @@ import shutil
 import pytest
 from ruamel.yaml import YAML
 
+from tests.support.tools.browser import BROWSER, browsing
 from twofold.core.artifacts import digest
+from twofold.metrics.classification import HEADLINE
 from twofold.orchestration.params_file import STEPS, set_values
 
 PURE = ("data/raw", "data/prepared", "models/head", "models/finetuned", "reports/evaluation", "reports/metrics.json")
@@ -90,14 +92,33 @@ def test_the_same_seed_twice_gives_the_same_bytes(project):
 
 def test_metrics_and_plots_are_shown(project):
     shown = json.loads(project.run("dvc", "metrics", "show", "--json").stdout)
-    files = shown[""]["data"]
-    assert files["reports/metrics.json"]["data"]["accuracy"] >= 0
-    page = project.run("dvc", "plots", "show", "--out", "plots").stdout
-    assert "index.html" in page
-    html = (project.root / "plots" / "index.html").read_text()
+    assert shown[""]["data"].keys() == {"reports/metrics.json"}
+    headline = shown[""]["data"]["reports/metrics.json"]["data"]
+    assert len(headline) == 11
+    full = json.loads((project.root / "reports" / "evaluation" / "metrics.json").read_text())
+    assert headline == {name: full[name] for name in headline}
+    html = plots_page(project)
     for title in ("ROC curve (test split)", "Confusion matrix (test split)", "Precision and recall (test split)"):
         assert title in html
+    assert "<script src" not in html
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BROWSER is None, reason="needs chromium (Debian: apt install chromium)")
+def test_the_page_of_plots_draws_itself_without_the_internet(project, tmp_path):
+    with browsing({"/": plots_page(project)}, tmp_path) as visit:
+        offline = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
+        found = visit("/", "--dump-dom", "--virtual-time-budget=5000", offline)
+    assert [said for said in found.complaints if not said.startswith("WARN Dropping {}")] == []  # DVC's templates
+    assert set(found.asked) <= {"/", "/favicon.ico"}
+    assert found.dom.count('class="marks"') == 6
+
+
+def plots_page(project):
+    project.run("dvc", "plots", "show", "--out", "plots")
+    html = (project.root / "plots" / "index.html").read_text()
     shutil.rmtree(project.root / "plots")
+    return html
 
 
 def test_what_was_promoted_is_as_recorded(project):
@@ -123,8 +144,15 @@ def test_an_experiment_shows_up_and_moves_no_alias(project, key):
     project.run("git", "commit", "--quiet", "--message", "the first run")
     project.run("dvc", "exp", "run", "-S", f"{key}=1", "--name", "short")
     assert verdict(project)["promoted"] is False
-    table = project.run("dvc", "exp", "show", "--csv").stdout
-    assert "short" in table
+    shown = project.run("dvc", "exp", "show", COLUMNS="120").stdout.splitlines()
+    for line in shown:  # a terminal shows the beginning of a line and scrolls to the parameters
+        assert "…" not in line[:120], line
+    assert shown[1][:120].split()[:10] == ["Experiment", "Created", *list(HEADLINE)[:8]]
+    table = project.run("dvc", "exp", "show", "--only-changed", "--drop", ".*/", COLUMNS="120").stdout
+    assert max(map(len, table.splitlines())) <= 120
+    assert "…" not in table
+    assert "[short]" in table
+    assert key in table
     assert champion(project) == before["version"]
 
 

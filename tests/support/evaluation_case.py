@@ -13,7 +13,6 @@ good, 125 bad, 110 bad, then the good ones; of 3 x 4 pairs 4 + 3 + 3 = 10 are in
 
 import csv
 import hashlib
-import json
 import math
 from pathlib import Path
 
@@ -157,9 +156,9 @@ def run_evaluate(
     """Call the step on this case, changed as asked; returns (evaluation folder, metrics)."""
     data = make_data(root / f"data-{name}", images, pixels, units)
     model = make_model(root / f"model-{name}", **({"data_digest": artifacts.digest(data)} | (about or {})))
-    evaluation, metrics = root / name, root / f"{name}.json"
-    evaluate(PARAMS.model_copy(update=params), data, model, evaluation=evaluation, metrics=metrics)
-    return evaluation, json.loads(metrics.read_text())
+    evaluation, headline = root / name, root / f"{name}.json"
+    evaluate(PARAMS.model_copy(update=params), data, model, evaluation=evaluation, metrics=headline)
+    return evaluation, artifacts.read_json(evaluation / "metrics.json")
 
 
 def rows(path: Path) -> list[dict[str, str]]:

@@ -30,7 +30,7 @@ def make(root, patch, precision="float32"):
     paths = case.places(root, (raw, data), head, model)
     threshold = MaxAccuracy(policy="max_accuracy")
     params = Evaluate(threshold=threshold, views=4, precision=precision, batch_size=4, robustness=0, pictures=False)
-    evaluate(params, data, model, evaluation=paths.evaluation, metrics=paths.metrics)
+    evaluate(params, data, model, evaluation=paths.evaluation, metrics=root / "metrics.json")
     return paths
 
 

@@ -62,10 +62,13 @@ class Paths(NamedTuple):
     head: Path
     model: Path
     evaluation: Path
-    metrics: Path
     ingest_audit: Path
     preprocess_audit: Path
     train_head_audit: Path
+
+    @property
+    def metrics(self) -> Path:
+        return self.evaluation / "metrics.json"
 
 
 class Corner(nn.Module):
@@ -144,7 +147,7 @@ def places(root: Path, data: tuple[Path, Path], head: Path, model: Path) -> Path
     """The paths that register reads for a model in `root`, with the audits of its data but without evaluation."""
     audits = [data[0].with_name(f"{step}-audit") for step in ("ingest", "preprocess")]
     own = make_audit(root / "train_head-audit", data[1])
-    return Paths(*data, head, model, root / "evaluation", root / "metrics.json", *audits, own)
+    return Paths(*data, head, model, root / "evaluation", *audits, own)
 
 
 def make_candidate(root: Path, data: tuple[Path, Path], slope: float = 8.0) -> Paths:
@@ -154,7 +157,7 @@ def make_candidate(root: Path, data: tuple[Path, Path], slope: float = 8.0) -> P
     paths = places(root, data, head, model)
     settings = {"views": 1, "precision": "float32", "batch_size": 4, "robustness": 7, "pictures": False}
     params = Evaluate(threshold=MaxAccuracy(policy="max_accuracy"), **settings)
-    evaluate(params, paths.data, model, evaluation=paths.evaluation, metrics=paths.metrics)
+    evaluate(params, paths.data, model, evaluation=paths.evaluation, metrics=root / "metrics.json")
     return paths
 
 
@@ -180,8 +183,7 @@ def run(paths: Paths, root: Path, params: Register = PARAMS) -> dict:
 
 def copy(paths: Paths, root: Path) -> Paths:
     """Copy the candidate's own artifacts, not its data, into another folder, so that a test can alter them."""
-    own, audits = ([Path(shutil.copytree(path, root / path.name)) for path in some] for some in (paths[2:5], paths[6:]))
-    return Paths(*paths[:2], *own, Path(shutil.copy(paths.metrics, root / "metrics.json")), *audits)
+    return Paths(*paths[:2], *(Path(shutil.copytree(path, root / path.name)) for path in paths[2:]))
 
 
 class Killed(Exception):  # noqa: N818

@@ -57,10 +57,10 @@ def write_all(stream: FileIO, data: bytes | memoryview) -> None:
         remaining = remaining[stream.write(remaining) :]
 
 
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write JSON with sorted keys; raise ArtifactError if a value is NaN or infinite."""
+def write_json(path: Path, value: Mapping[str, Any], *, sort_keys: bool = True) -> None:
+    """Write JSON, by default with sorted keys; raise ArtifactError if a value is NaN or infinite."""
     try:
-        text = json.dumps(value, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False)
+        text = json.dumps(value, indent=2, sort_keys=sort_keys, allow_nan=False, ensure_ascii=False)
     except ValueError as error:
         raise ArtifactError(f"{path}: {error}; NaN and infinity are not allowed in a result") from None
     write_bytes(path, (text + "\n").encode())

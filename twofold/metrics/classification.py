@@ -17,6 +17,10 @@ RATES = ("accuracy", "precision", "recall", "f1", "specificity")
 RANKING = ("roc_auc", "average_precision")
 LOSSES = ("log_loss", "brier", "ece")  # lower is better
 METRICS = RATES + RANKING + LOSSES
+METRICS_FILE = "metrics.json"  # every metric, in the folder of an evaluation
+# What DVC and the Kubeflow UI show of it; DVC drops the last columns of a table that is wider than the terminal.
+HEADLINE: tuple[str, ...] = ("accuracy", "roc_auc", "f1", "precision", "recall", "ece", "brier", "n")
+HEADLINE += ("log_loss", "threshold", "average_precision")
 
 NO_POSITIVE = "no image of the positive class"
 NO_NEGATIVE = "no image of the negative class"

@@ -25,7 +25,7 @@ class RocCurve(NamedTuple):
 
 @exit_with_message("twofold display")
 def read_metrics(metrics: str) -> dict[str, float]:
-    """Return every number of a metrics file, nested ones as `a.b`, without slices, intervals and robustness.
+    """Return every number of a metrics file, nested ones as `a.b`.
 
     Raises:
         SystemExit: a number is NaN or infinite, or the file holds no number.
@@ -38,7 +38,7 @@ def read_metrics(metrics: str) -> dict[str, float]:
 
 def _numbers(path: Path, values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, float]]:
     for key, value in values.items():
-        if isinstance(value, Mapping) and key not in ("slices", "intervals", "robustness"):
+        if isinstance(value, Mapping):
             yield from _numbers(path, value, f"{prefix}{key}.")
         elif isinstance(value, int | float) and not isinstance(value, bool):
             if not math.isfinite(value):

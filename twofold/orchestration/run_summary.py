@@ -43,7 +43,7 @@ class Files(NamedTuple):
             ingest=reports / "ingest.json",
             preprocess=reports / "preprocess.json",
             finetuned=reports / "finetuned.json",
-            metrics=reports / "metrics.json",
+            metrics=reports / "evaluation" / "metrics.json",
             verdict=reports / "registration.json",
             model=root / "models" / "finetuned",
             audits=tuple(reports / "audit" / step / "audit.html" for step in ("ingest", "preprocess", "train_head")),

@@ -26,7 +26,7 @@ from twofold.evaluation.explanations import EXPLANATIONS, Explanations
 from twofold.evaluation.explanations import read as read_explanations
 from twofold.evaluation.predictions import PREDICTIONS, Predictions, fingerprint
 from twofold.evaluation.predictions import read as read_predictions
-from twofold.metrics.classification import classification_metrics
+from twofold.metrics.classification import METRICS_FILE, classification_metrics
 from twofold.metrics.confidence_intervals import Interval
 from twofold.metrics.decision_threshold import DECISION
 from twofold.metrics.influence import ModelOutputs
@@ -37,7 +37,7 @@ KINDS = {
     "preprocess": ("prepared", PREPARED_VERSION),
     "train_head": ("head", 1),
     "finetune_all": ("model", 1),
-    "evaluate": ("evaluation", 3),
+    "evaluate": ("evaluation", 4),
 }
 
 
@@ -118,7 +118,6 @@ def read_candidate(
     head: Path,
     model: Path,
     evaluation: Path,
-    metrics: Path,
     ingest_audit: Path,
     preprocess_audit: Path,
     train_head_audit: Path,
@@ -131,7 +130,7 @@ def read_candidate(
     folders = {"ingest": raw, "preprocess": data, "train_head": head, "finetune_all": model, "evaluate": evaluation}
     about = {step: read_meta(folders[step], *kind) for step, kind in KINDS.items()}
     path = evaluation / DECISION
-    decision, measured = read_json(path), read_json(metrics)
+    decision, measured = read_json(path), read_json(evaluation / METRICS_FILE)
     digests = {"train_head": digest(head), "finetune_all": digest(model), "decision": file_sha256(path)}
     data_fingerprint, base = about["ingest"]["fingerprint"], about["finetune_all"]["base_sha256"]
     _check_same(data, "the data's fingerprint", about["preprocess"]["fingerprint"], data_fingerprint, "preprocess")
@@ -155,7 +154,9 @@ def read_candidate(
     for name, value in recomputed.items():
         found = measured.get(name)
         if not isinstance(found, int | float) or not math.isclose(found, value, rel_tol=1e-9, abs_tol=1e-9):
-            raise ArtifactError(f"{metrics}: {name} is {found}, the predictions give {value}; run evaluate again")
+            raise ArtifactError(
+                f"{evaluation / METRICS_FILE}: {name} is {found}, the predictions give {value}; run evaluate again"
+            )
     return Candidate(
         raw=raw,
         head=head,

@@ -18,7 +18,7 @@ from twofold.core.names import normalize_name
 from twofold.core.params import Number, Section, Text
 
 LESS_IS_BETTER = frozenset({"log_loss", "brier", "ece"})
-# Measured by register; every other metric is a key of reports/metrics.json.
+# Measured by register; every other metric is a key of reports/evaluation/metrics.json.
 SIZE, LATENCY, VANISHED = "model_bytes", "latency_ms", "vanished_test_images"
 MEASURED = (SIZE, LATENCY, VANISHED)
 
@@ -41,7 +41,7 @@ def _check_slice(value: Any) -> Any:
 
 Compared = Annotated[Text, AfterValidator(_check_comparable)]
 Slice = Annotated[Any, BeforeValidator(_check_slice)]
-_METRIC = "a key of reports/metrics.json, or model_bytes, latency_ms or vanished_test_images, which register measures"
+_METRIC = "a key of reports/evaluation/metrics.json; or model_bytes, latency_ms, vanished_test_images (register's own)"
 BOUND = "lower or upper: the bound of the metric's 95 % interval that the limit is for; left out: the metric itself"
 SLICE = "a slice column (every value with 30 images or more) or {column: value}; left out: all test images"
 

@@ -16,7 +16,7 @@ from twofold.core.artifacts import file_sha256, read_json
 from twofold.core.errors import RegistryError
 from twofold.evaluation.predictions import PREDICTIONS, Predictions, fingerprint
 from twofold.evaluation.predictions import read as read_predictions
-from twofold.metrics.classification import metrics_summary
+from twofold.metrics.classification import METRICS_FILE, metrics_summary
 from twofold.metrics.decision_threshold import DECISION
 from twofold.registry.lineage import recorded_lineage, sha256_of
 from twofold.serving.model_resolver import fetch_sealed
@@ -25,7 +25,7 @@ from twofold.tracking.registry_client import KEY, ModelVersion
 from twofold.tracking.runs import Run, fetch_file
 from twofold.tracking.store import MlflowStore
 
-EVALUATION, METRICS = "evaluation", "metrics.json"  # folder of a run's files, and a file in it
+EVALUATION = "evaluation"  # folder of a run's files
 CLOSE = 1e-9
 
 
@@ -84,9 +84,8 @@ def fetch_evaluation(store: MlflowStore, version: ModelVersion, folder: Path) ->
         raise RegistryError(f"version {version.version} names no run: it was not registered by Twofold")
     place = folder / f"version-{version.version}"
     place.mkdir(parents=True, exist_ok=True)
-    predictions, decision, metrics = (
-        fetch_file(store, version.run_id, f"{EVALUATION}/{name}", place) for name in (PREDICTIONS, DECISION, METRICS)
-    )
+    files = (f"{EVALUATION}/{name}" for name in (PREDICTIONS, DECISION, METRICS_FILE))
+    predictions, decision, metrics = (fetch_file(store, version.run_id, file, place) for file in files)
     values = read_json(metrics)
     return RecordedEvaluation(
         version=version,

@@ -2,7 +2,8 @@
 
 Reads the prepared data and the fine-tuned model. Writes a folder with `evaluation.html`, `decision.json`,
 `predictions.parquet`, every curve as CSV, every chart as SVG and PNG, `explanations.json` (Grad-CAM maps) and the drift
-reference (see `twofold/evaluation/drift_reference.py`), and the metrics with their confidence intervals as JSON. The
+reference (see `twofold/evaluation/drift_reference.py`), and `metrics.json`: every metric with its confidence interval,
+also by slice and under perturbations. The file `metrics` has the headline metrics alone, for DVC and Kubeflow. The
 outputs depend on data, model and parameters only, not on MLflow or a champion.
 
 The validation images determine the temperature first and then the threshold. All written probabilities are calibrated
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     # Takes batches of images, a label for the progress bar and the number of images; returns one probability per image.
     Predict = Callable[[Iterable[Any], str, int], NDArray[np.float64]]
 
-KIND, SCHEMA_VERSION = "evaluation", 3
+KIND, SCHEMA_VERSION = "evaluation", 4
 SPLITS = ("validation", "test")
 VIEWS = (1, 2, 4, 8)
 
@@ -90,6 +91,7 @@ def evaluate(params: Evaluate, data: Path, model: Path, *, evaluation: Path, met
     from twofold.evaluation.gradcam import explain_answers
     from twofold.evaluation.operating_point import fit_operating_point
     from twofold.metrics import decision_threshold
+    from twofold.metrics.classification import HEADLINE, METRICS_FILE
     from twofold.metrics.temperature_scaling import apply_temperature
     from twofold.model import device
     from twofold.model.classifier import load_classifier
@@ -132,6 +134,7 @@ def evaluate(params: Evaluate, data: Path, model: Path, *, evaluation: Path, met
     with artifacts.publish(evaluation) as draft:
         predictions.write(draft / predictions.PREDICTIONS, table)
         artifacts.write_json(draft / decision_threshold.DECISION, decision)
+        artifacts.write_json(draft / METRICS_FILE, results)
         plots.write_tables(draft, test, uncalibrated["test"], results, decision["labels"])
         explanations.write(draft / explanations.EXPLANATIONS, explained)
         reference = drift_reference.reference_of_test(prepared, network, meta, test)
@@ -150,7 +153,7 @@ def evaluate(params: Evaluate, data: Path, model: Path, *, evaluation: Path, met
             **{key: decision[key] for key in ("fingerprint", "labels", "positive")},
             n={split: int((table.split == split).sum()) for split in SPLITS},
         )
-    artifacts.write_json(metrics, results)
+    artifacts.write_json(metrics, {name: results[name] for name in HEADLINE if name in results}, sort_keys=False)
 
 
 def _check_inputs(prepared: "PreparedDataset", meta: Mapping[str, Any], data: Path, model: Path) -> None:

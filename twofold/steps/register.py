@@ -69,7 +69,6 @@ def register(
     head: Path,
     model: Path,
     evaluation: Path,
-    metrics: Path,
     ingest_audit: Path,
     preprocess_audit: Path,
     train_head_audit: Path,
@@ -101,7 +100,7 @@ def register(
     from twofold.registry.provenance import provenance
 
     audits = (ingest_audit, preprocess_audit, train_head_audit)
-    candidate = read_candidate(raw, data, head, model, evaluation, metrics, *audits)
+    candidate = read_candidate(raw, data, head, model, evaluation, *audits)
     store = tracking.connect(create=True)
     with tracking.readable_errors(store.uri):
         name = params.model_name
@@ -182,7 +181,7 @@ def _record(
 
 
 def _log_candidate(store: "MlflowStore", run: "Run", judgement: "Judgement", sections: Mapping[str, Any]) -> None:
-    from twofold.registry.recorded_evaluation import EVALUATION, METRICS
+    from twofold.registry.recorded_evaluation import EVALUATION
     from twofold.tracking import runs
     from twofold.tracking import store as tracking
 
@@ -201,8 +200,6 @@ def _log_candidate(store: "MlflowStore", run: "Run", judgement: "Judgement", sec
     for step, folder in trainings.items():
         runs.link_training(store, run, step, candidate.digests[step], folder / "history.csv")
     runs.log_folder(store, run, candidate.evaluation, EVALUATION)
-    with runs.readable_file_errors(store):
-        store.client.log_dict(run.info.run_id, candidate.metrics, f"{EVALUATION}/{METRICS}")
 
 
 def _write(

@@ -25,6 +25,7 @@ def made(tmp_path_factory):
     [
         (lambda own: write_json(own.metrics, read_json(own.metrics) | {"accuracy": 0.99}), "accuracy is 0.99"),
         (lambda own: write_json(own.metrics, {}), "accuracy is None"),
+        (lambda own: of_version(own.evaluation, 3), r"\('evaluation', 3\), expected \('evaluation', 4\); make this"),
         (lambda own: write_json(own.metrics, without(own.metrics, "n_units")), "n_units is None.*run evaluate again"),
         (lambda own: (own.model / "extra").write_text(""), "the model's digest is .*run evaluate again"),
         (lambda own: (own.evaluation / "predictions.parquet").unlink(), "predictions.parquet: cannot be read"),
@@ -42,6 +43,11 @@ def test_altered_artifacts_are_refused(made, tmp_path, change, message):
 def without(metrics, name):
     """The metrics as an earlier version wrote them."""
     return {key: value for key, value in read_json(metrics).items() if key != name}
+
+
+def of_version(evaluation, number):
+    """An evaluation as Twofold 0.1.0 wrote it, whose metrics were beside it."""
+    write_json(evaluation / "meta.json", read_json(evaluation / "meta.json") | {"schema_version": number})
 
 
 def rebased(head):

@@ -212,6 +212,14 @@ def test_csv_files_agree_with_the_metrics(run):
     assert (bad["class"], bad["n"], bad["called"], bad["correct"]) == ("bad", "3", "3", "2")
 
 
+def test_the_headline_metrics_are_flat_and_in_the_order_in_which_dvc_shows_them(run, tmp_path):
+    _, metrics = run()
+    headline = artifacts.read_json(tmp_path / "evaluation.json")
+    shown = "accuracy roc_auc f1 precision recall ece brier n log_loss threshold average_precision"
+    assert " ".join(headline) == shown
+    assert headline == {name: metrics[name] for name in headline}
+
+
 def test_the_same_inputs_give_the_same_bytes_without_local_paths(run, tmp_path):
     first, metrics = run("a")
     second, again = run("b", images=IMAGES[::-1])
@@ -234,7 +242,7 @@ def test_charts_and_page_are_readable(run):
         assert re.search(rf'data-figure="{key}">([\d.]+)', html)[1] == f"{metrics[key]:.3f}"
     assert html.count("<img") == 7  # the false alarm, the missed image and five correct answers
     assert "it is not known where the network corner averages its last map" in html
-    meta = artifacts.read_meta(evaluation, "evaluation", 3)
+    meta = artifacts.read_meta(evaluation, "evaluation", 4)
     assert meta["params"] == PARAMS.model_dump()
     assert meta["n"] == {"validation": 6, "test": 7}
 

@@ -63,7 +63,7 @@ def summary_files(folder: Path) -> Files:
         ingest=folder / "ingest" / "metrics",
         preprocess=folder / "preprocess" / "metrics",
         finetuned=folder / "finetune-all" / "metrics",
-        metrics=folder / "evaluate" / "metrics",
+        metrics=folder / "evaluate" / "evaluation" / "metrics.json",
         verdict=folder / "register" / "verdict",
         model=folder / "finetune-all" / "model",
         audits=tuple(folder / step / "audit" / "audit.html" for step in ("ingest", "preprocess", "train-head")),
