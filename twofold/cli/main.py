@@ -42,6 +42,11 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     summary.add_argument("--root", type=Path, default=Path(), help="the project's folder (%(default)s)")
     summary.set_defaults(run=_run_summary)
 
+    report = commands.add_parser("report", help="print the last run's verdict and metrics for a pull request")
+    report.add_argument("--root", type=Path, default=Path(), help="the project's folder (%(default)s)")
+    report.add_argument("--markdown", action="store_true", required=True, help="as Markdown, the one format")
+    report.set_defaults(run=_run_report)
+
     audit = commands.add_parser("audit", help="audit images before a pipeline reads them")
     audit.add_argument("source", metavar="SOURCE", help="a folder, s3://… or dvc+…, as for ingest.source")
     audit.add_argument("--params", type=Path, default=Path("params.yaml"), help="policies and limits (%(default)s)")
@@ -184,6 +189,14 @@ def _run_summary(options: argparse.Namespace) -> int:
     from twofold.tracking.store import ui_command
 
     print(summary(Files.of(options.root), ui_command()))
+    return 0
+
+
+def _run_report(options: argparse.Namespace) -> int:
+    from twofold.orchestration.run_summary import Files
+    from twofold.reporting.pull_request import render
+
+    print(render(Files.of(options.root)), end="")
     return 0
 
 
