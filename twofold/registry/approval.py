@@ -84,7 +84,7 @@ def approve(
         tags |= {JUDGED_AGAINST: against, **best_champion.as_tags(evaluated.inherited_best, version.tags)}
         registry_client.tag_version(store, version, tags)
         basis = f"held against version {against}" if against else "there was no champion to hold it against"
-        note = f"judged again; {basis}; {evaluated.looks.words}"
+        note = "; ".join(["judged again", basis, *([evaluated.looks.words] if evaluated.looks else [])])
         change = transitions.Change(
             "promote", number, actor, reason, gates=gates, report=version.run_id or "", note=note
         )

@@ -40,7 +40,7 @@ class Conditions(Section):
 
     gates: list[Gate]
     reference_since: Integer
-    test_reuse: Looks = Looks()  # versions from before it was limited have none
+    test_reuse: Looks | None = None  # versions from before it was limited have none
 
 
 @dataclass(frozen=True)
@@ -51,14 +51,14 @@ class Reevaluation:
         version: the version that was evaluated.
         champion: comparison of the version with the champion; None if there is no champion.
         inherited_best: value of the version's tag `twofold.best` if it is promoted; see `best_champion`.
-        looks: the use of the test images up to the version, as recorded with it.
+        looks: the use of the test images up to the version, if it was recorded with it.
     """
 
     version: int
     verdict: Verdict
     champion: PairedComparison | None
     inherited_best: Mapping[MetricKey, str]
-    looks: Looks
+    looks: Looks | None
 
 
 def reevaluate_gates(
@@ -95,7 +95,7 @@ def reevaluate_gates(
     inputs = GateInputs({**candidate.metrics, **measured}, candidate.test, candidate.threshold)
     return Reevaluation(
         version=candidate.number,
-        verdict=evaluate_gates(gates, inputs, with_champion, with_best, conditions.test_reuse.error_rate),
+        verdict=evaluate_gates(gates, inputs, with_champion, with_best, (conditions.test_reuse or Looks()).error_rate),
         champion=with_champion,
         inherited_best=best_champion.inherited_best(tags, since, with_champion, with_best),
         looks=conditions.test_reuse,
