@@ -14,9 +14,11 @@ from mlflow.pyfunc import load_model
 from tests.support import release_case as case
 from twofold import api
 from twofold.cli import main
+from twofold.cli.forget import holds
 from twofold.core.artifacts import digest, read_json
 from twofold.core.errors import ArtifactError
 from twofold.core.params import check_section
+from twofold.data.raw import RawDataset
 from twofold.model.classifier import BACKBONES, build_classifier
 from twofold.orchestration.params_file import load_yaml, section_model
 from twofold.registry import registration
@@ -120,6 +122,14 @@ def test_every_record_of_a_version_is_verified(run, version):
     assert (status, len(checks)) == (0, 17)
 
 
+def test_a_new_project_uses_its_store(run, project, monkeypatch):
+    monkeypatch.chdir(project.parent)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{project / 'mlflow.db'}")
+    assert run("models", "verify", "champion", "--name", "twofold")[0] == 0
+    assert run("models", "rollback", "1", "--name", "twofold", "--reason", "why", "--actor", "bob")[0] == 0
+    assert champion() == 1
+
+
 def test_the_first_version_is_rolled_back_to(run):
     status, text = run("models", "rollback", "1", "--reason", "it was better", "--actor", "bob")
     assert "asked about 16 of the 16 images" in text
@@ -166,7 +176,7 @@ def test_prepared_data_and_what_was_made_from_them_are_refused_with_the_step_to_
     made = {"head": HEAD, "model": MODEL, "evaluation": EVALUATION, "metrics": METRICS}
     made |= {f"{audit.name}_audit": audit for audit in AUDITS}
     for use in (head, partial(tune, head=HEAD), partial(judge, model=MODEL), partial(decide, **made)):
-        with pytest.raises(ArtifactError, match=r"\('prepared', 3\), .* make this artifact again with this version"):
+        with pytest.raises(ArtifactError, match=r"\('prepared', 3\), .* make this artifact again with .*`dvc repro`"):
             use(data=DATA)
     preprocess(params["preprocess"], RAW, data=NEW / "data", metrics=NEW / "d", audit=NEW / "e")
     with pytest.raises(ArtifactError, match="run train_head again"):
@@ -213,6 +223,27 @@ def test_a_new_candidate_is_compared_with_the_champion_and_can_be_rolled_back_fr
     assert run("models", "verify", "4")[0] == 0
     assert run("models", "rollback", "--reason", "the new one is worse", "--actor", "bob")[0] == 0
     assert champion() == 2
+
+
+def test_an_image_is_forgotten(run):
+    (image,) = pq.read_table(DATA / "index.parquet", filters=[("split", "=", "test")])["sha256"].to_pylist()[:1]
+    status, text = run("forget", image)
+    assert status == 0
+    assert "data/prepared: deleted; `dvc repro` makes it again" in text
+    assert "files that MLflow recorded list or show it" in text
+    left = {path for folder in ("data", "reports", "models") for path in Path(folder).rglob("*") if path.is_file()}
+    (source,) = (path for path in left if holds(path, image))
+    assert str(source) in text
+    assert len(RawDataset.open(RAW).images) == 99
+
+
+def test_the_last_run_is_summed_up_and_versions_are_shown(run):
+    status, text = run("summary")
+    assert (status, "version 3 waits as 'challenger'" in text) == (0, True)
+    status, text = run("models", "show", "2")
+    assert (status, "twofold 0.1.0" in text) == (0, True)
+    status, text = run("models", "compare", "1", "2")
+    assert (status, "on 28 images, the test images of both" in text) == (0, True)
 
 
 def test_the_networks_have_the_tensors_that_they_had():

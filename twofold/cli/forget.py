@@ -103,15 +103,10 @@ def _rewrite_raw(sha256: str, root: Path) -> str:
 def _rewrite_prepared(sha256: str, root: Path) -> str:
     """Make the prepared data again without the image; delete them if that is not possible."""
     directory = root / PREPARED
-    if not (directory / META).exists():
+    if not any(holds(path, sha256) for path in (directory / INDEX, directory / LEFT_OUT) if path.exists()):
         return ""
-    prepared = PreparedDataset.open(directory)
-    left_out = read_csv(directory / LEFT_OUT)
-    if sha256 not in prepared.sha256 and not any(sha256 in row.values() for row in left_out):
-        return ""
-    values = prepared.meta["params"]
-    del prepared
     try:
+        values = PreparedDataset.open(directory).meta["params"]
         # The data record every parameter except the policies, which only decide what is left out.
         section = load_yaml(root / "params.yaml").get("preprocess")
         policies = section.get("audit") if isinstance(section, dict) else None
