@@ -35,7 +35,10 @@ def upgrade(project: Path, wheel: Path | None = None) -> str:
         ParameterError: it is no such project, has uncommitted changes, or was made with a newer version.
     """
     if not (project / ENGINE).is_file() or not (project / ANSWERS).is_file():
-        raise ParameterError(f"{project}: no {ENGINE} and {ANSWERS}, so it was not made by `twofold init`")
+        raise ParameterError(
+            f"{project}: no {ENGINE} and {ANSWERS}, so it was not made by `twofold init`; change to a project that "
+            f"was, or make one, copy your values into its {PARAMS}, and set MLFLOW_TRACKING_URI to your models' store"
+        )
     if changed := _git(project, "status", "--porcelain").strip():
         raise ParameterError(f"{project}: has uncommitted changes; commit or stash them first:\n{changed}")
     before, installed = str(load_yaml(project / ENGINE)["version"]), version("twofold")

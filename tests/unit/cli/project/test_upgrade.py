@@ -95,7 +95,7 @@ def test_uncommitted_changes_are_never_touched(project, wheel):
 
 
 def test_what_is_no_project_is_refused(installed):
-    with pytest.raises(ParameterError, match="was not made by `twofold init`"):
+    with pytest.raises(ParameterError, match="was not made by `twofold init`; change to a project that was, or make"):
         upgrade(installed)
 
 
