@@ -69,7 +69,9 @@ class FolderSource:
             if not real.is_relative_to(self.root) and not self._cached.fullmatch(real.as_posix()):
                 return _LEAVES
             # Reading a pipe or a device would never end.
-            return None if real.is_file() else "not a regular file" if real.exists() else "no such file"
+            return None if stat.S_ISREG(real.stat().st_mode) else "not a regular file"
+        except (FileNotFoundError, NotADirectoryError):
+            return "no such file"
         except (OSError, RuntimeError):  # the name is too long, or links form a loop
             return "the path leads nowhere"
         except DataError as error:

@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+from contextlib import closing
 from types import SimpleNamespace
 
 import pytest
@@ -95,7 +96,7 @@ def edit_gates(store):
 
 
 def edit_metric_of_run(store):
-    with sqlite3.connect(store.uri.removeprefix("sqlite:///")) as base:
+    with closing(sqlite3.connect(store.uri.removeprefix("sqlite:///"))) as base, base:
         base.execute("UPDATE latest_metrics SET value = 0.99 WHERE key = 'accuracy'")
 
 

@@ -87,6 +87,7 @@ def forge(folder, leave=()):
     return hashlib.sha256((folder / "seal.json").read_bytes()).hexdigest()
 
 
+@pytest.mark.filterwarnings("ignore:Python 3.14 will, by default, filter:DeprecationWarning")  # torch's reader of tar
 @pytest.mark.parametrize("kind", poison.WITH_CODE)
 def test_a_careless_reader_executes_the_poison(kind, alone, canary):
     path = published(alone / "given" / FILE)
