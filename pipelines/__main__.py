@@ -1,6 +1,6 @@
-"""`python -m pipelines`, the same command as `twofold-pipelines`."""
+"""`python -m pipelines`, the same command as `twofold kfp`."""
 
-from twofold.cli.kfp.command import main
+from twofold.cli.main import kfp_main
 
 if __name__ == "__main__":
-    main()
+    kfp_main()

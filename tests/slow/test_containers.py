@@ -84,7 +84,7 @@ def test_the_twofold_command_works_in_an_image(engine, images):
     printed = engine.within(
         images["data"], "sh", "-c", "cd /opt/venv/bin; ls | grep ^twofold; twofold --help", options=options
     )
-    assert printed.startswith("twofold\ntwofold-pipelines\nusage: twofold ")
+    assert printed.startswith("twofold\ntwofold-pipelines\ntwofold: ")
     assert f"(commit {head(ROOT)}" in engine.within(images["data"], "twofold", "--version")
 
 

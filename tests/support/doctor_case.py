@@ -43,7 +43,7 @@ class Case:
         parser = argparse.ArgumentParser()
         doctor.add_parser(parser.add_subparsers())
         options = parser.parse_args(self.words(*more))
-        found = options.func(options)
+        found = options.run(options)
         printed, self.errors = self.capsys.readouterr()
         assert found == status, printed
         return printed

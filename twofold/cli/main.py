@@ -1,38 +1,87 @@
-"""The `twofold` command: parameters, weights, the cache, audits, the summary of a run, models and their use, and the
-removal of an image.
-"""
+"""The command `twofold`: everything that a person does with a project, from its images to a promoted model."""
 
 import argparse
+import contextlib
+import io
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from twofold.cli import models, serving
+from twofold.cli.kfp import command as kfp
+from twofold.cli.parser import Parser
 from twofold.core.errors import exit_with_message
 from twofold.core.redaction import redact
 from twofold.registry.provenance import engine_commit
 
 # Heavy modules are imported by the command that needs them, so that `twofold --help` does not wait for torch.
 
+TITLE = "twofold: from two folders of images to a reviewed, promoted and regularly\nretrained classifier"
+# The commands in groups, each with an example.
+GROUPS = {
+    "Start": {
+        "init": "init line --source ~/images --positive defective",
+        "audit": "audit ~/images",
+        "params": "params set train_head.epochs=30",
+    },
+    "Train": {"summary": "summary"},
+    "Review": {"models": 'models approve 3 --reason "misses fewer scratches"'},
+    "Use": {
+        "predict": "predict champion ~/new --csv --to answers.csv",
+        "drift": "drift champion ~/new",
+        "export": "export onnx champion dist",
+    },
+    "Kubeflow": {"kfp": "kfp submit --host https://kubeflow.example --wait"},
+    "Maintain": {
+        "upgrade": "upgrade",
+        "weights": "weights fetch resnet50",
+        "cache": "cache prune --to 2G",
+        "forget": "forget 9f86d081884c7d65...",
+        "completion": "completion bash >> ~/.bashrc",
+    },
+}
+DEPRECATED = "twofold-pipelines: deprecated; the same command is now called `twofold kfp`"
+
 
 @exit_with_message("twofold")
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command; an error is printed in one line and ends it with exit status 1."""
-    options = _parser(sys.argv[1:] if arguments is None else arguments).parse_args(arguments)
-    raise SystemExit(options.run(options))
+    words = sys.argv[1:] if arguments is None else arguments
+    options = _parser(words).parse_args(words)
+    if not getattr(options, "quiet", False):
+        raise SystemExit(options.run(options))
+    notes, status = io.StringIO(), 1
+    try:
+        with contextlib.redirect_stderr(notes):
+            status = options.run(options)
+    finally:
+        if status:  # what a command has printed before it failed explains why
+            sys.stderr.write(notes.getvalue())
+    raise SystemExit(status)
 
 
-def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="twofold",
-        description="From two folders of images to a reviewed, promoted and regularly retrained classifier.",
-        epilog="The six steps run with `dvc repro`, or one by one: python -m twofold.steps.<step> --help",
-    )
-    text = f"twofold {version('twofold')} (commit {engine_commit()})" if "--version" in words else ""
+def kfp_main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command of `twofold kfp`."""
+    main(["kfp", *(sys.argv[1:] if arguments is None else arguments)])
+
+
+def twofold_pipelines() -> None:
+    """Run a command of `twofold kfp` by its old name."""
+    print(DEPRECATED, file=sys.stderr)
+    kfp_main()
+
+
+def _parser(words: Sequence[str]) -> Parser:
+    parser = Parser(prog="twofold")
+    text = ""
+    if "--version" in words:
+        from importlib.metadata import version
+
+        text = f"twofold {version('twofold')} (commit {engine_commit()})"
     parser.add_argument("--version", action="version", version=text, help="print the version and the commit")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    parser.set_defaults(run=lambda options: _run_overview(parser))
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     _add_project(commands)
     _add_params(commands.add_parser("params", help="read, check and edit params.yaml"))
     _add_weights(commands.add_parser("weights", help="download and find pretrained weights"))
@@ -55,12 +104,48 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
 
     serving.add(commands)
     models.add(commands.add_parser("models", help="review, promote, roll back and verify registered models"))
+    called = kfp.COMMANDS if "completion" in words else words
+    kfp.add(commands.add_parser("kfp", help="compile, run, submit and schedule the pipeline on Kubeflow"), called)
 
     forget = commands.add_parser("forget", help="remove an image for good from every artifact that holds it")
     forget.add_argument("sha256", metavar="SHA256", help="of the image file, as in manifest.parquet and the reports")
     forget.add_argument("--root", type=Path, default=Path(), help="the project's folder (%(default)s)")
     forget.set_defaults(run=_run_forget)
+
+    completion = commands.add_parser("completion", help="print a script that completes commands and options")
+    completion.add_argument("shell", choices=("bash", "zsh"))
+    completion.set_defaults(run=lambda options: _run_completion(parser, options.shell))
+    parser.overview = _overview({action.dest: action.help or "" for action in commands._choices_actions})
     return parser
+
+
+def _overview(commands: dict[str, str]) -> str:
+    lines = [TITLE]
+    for title, group in GROUPS.items():
+        lines += ["", f"{title}:"]
+        for name, example in group.items():
+            lines += [f"  {name:<12}{commands[name]}", f"  {'':<12}$ twofold {example}"]
+    end = "`twofold COMMAND --help` explains a command. All know --quiet. Also: --version."
+    return "\n".join([*lines, "", end])
+
+
+def _run_overview(parser: Parser) -> int:
+    parser.print_help()
+    return 0
+
+
+def _run_completion(parser: Parser, shell: str) -> int:
+    import shtab
+
+    pending: list[argparse.ArgumentParser] = [parser]
+    for each in pending:
+        for action in each._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                pending += action.choices.values()
+            elif action.type is Path or action.dest in ("source", "paths"):
+                action.complete = shtab.FILE  # type: ignore[attr-defined]
+    print(shtab.complete(parser, shell))
+    return 0
 
 
 def _add_project(commands: Any) -> None:
@@ -84,7 +169,7 @@ def _add_project(commands: Any) -> None:
         each.add_argument("--wheel", type=Path, help="twofold's wheel (the one that pip has installed)")
 
 
-def _add_params(parser: argparse.ArgumentParser) -> None:
+def _add_params(parser: Parser) -> None:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     set_ = commands.add_parser("set", help="set values, all or none, and print the difference")
     get = commands.add_parser("get", help="print one value")

@@ -9,8 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from twofold.orchestration.params_file import get_value
-
 MODEL = "champion, a version (3), models:/NAME@ALIAS, models:/NAME/VERSION, or the folder of a sealed model"
 # Exit statuses besides 0, 1 (an error) and 2 (wrong usage).
 DRIFTED, REFUSED = 3, 4
@@ -53,7 +51,7 @@ def add(commands: Any) -> None:
 
     drift = commands.add_parser(
         "drift",
-        help="test whether new images differ from those that a model was tested on",
+        help="test whether new images differ from a model's test images",
         epilog=f"Exit status: 0; {DRIFTED} if drift was found, so that a schedule can retrain; 1 for an error.",
     )
     _add_model(drift)
@@ -70,6 +68,8 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
 
 
 def _model_name(options: argparse.Namespace) -> Callable[[], str]:
+    from twofold.orchestration.params_file import get_value
+
     return partial(get_value, options.params, "register.model_name")
 
 

@@ -31,7 +31,7 @@ from twofold.tracking.urls import NoRedirects
 TIMEOUT = 10.0  # seconds for an answer
 FILE_TIMEOUT = 60.0  # seconds for an answer about a file: MLflow's server first asks its own storage, several times
 NEARLY_SPENT = 0.8  # of register.test_reuse.candidates
-CONTENT = b"written by twofold-pipelines doctor; may be deleted"
+CONTENT = b"written by twofold kfp doctor; may be deleted"
 SEARCH = "/api/2.0/mlflow/experiments/search?max_results=1"  # the cheapest call that requires a login
 FILES = "/api/2.0/mlflow-artifacts/artifacts"
 S3_ERRORS = {  # by HTTP status: what it means, what to do

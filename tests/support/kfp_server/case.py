@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.kfp_server.server import KfpServer
 from twofold.cli.kfp import options as cli_options
-from twofold.cli.kfp.command import main
+from twofold.cli.main import kfp_main as main
 from twofold.core.errors import ServerError
 from twofold.kubeflow.definition.compiler import compile_pipeline
 from twofold.kubeflow.server import commits, kfp_client, run_submission, run_watcher

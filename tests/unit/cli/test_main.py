@@ -1,6 +1,12 @@
 """The command `twofold`: parameters, errors and exit statuses."""
 
+import argparse
 import re
+import resource
+import shlex
+import subprocess
+import sys
+import tomllib
 from importlib.metadata import version
 from pathlib import Path
 
@@ -67,6 +73,109 @@ def test_a_summary_before_any_run_names_the_missing_file(tmp_path, capsys):
     assert "ingest.json: no such file; has the step that writes it run?" in capsys.readouterr().err
 
 
-def test_no_command_is_a_usage_error(capsys):
-    assert call() == 2
-    assert "COMMAND" in capsys.readouterr().err
+def test_without_a_command_the_groups_are_printed_with_an_example_each(capsys):
+    assert call() == 0
+    printed = capsys.readouterr().out
+    parser = main._parser(())
+    (commands,) = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
+    assert sorted(name for group in main.GROUPS.values() for name in group) == sorted(commands.choices)
+    for group, examples in main.GROUPS.items():
+        assert f"\n{group}:\n" in printed
+        for name, example in examples.items():
+            assert f"\n  {name:<12}" in printed
+            assert f"$ twofold {example}\n" in printed
+            words = shlex.split(example.partition(" >> ")[0])
+            assert callable(main._parser(words).parse_args(words).run), example
+    assert max(map(len, printed.splitlines())) <= 80
+    assert call("--help") == 0
+    assert capsys.readouterr().out == printed
+
+
+def test_help_starts_quickly():
+    words = [sys.executable, "-m", "twofold.cli", "--help"]
+    seconds = []
+    for _ in range(3):
+        begin = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run(words, capture_output=True, check=True)
+        end = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds.append(end.ru_utime + end.ru_stime - begin.ru_utime - begin.ru_stime)
+    assert min(seconds) < 0.3
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["modles"], "twofold: error: argument COMMAND: no such command; did you mean models? (choose from init, "),
+        (["models", "lst"], "twofold models: error: argument COMMAND: no such command; did you mean list? (choose"),
+        (["models", "list", "--jsn"], "error: unrecognized: --jsn (values are not shown); did you mean --json?\n"),
+        (
+            ["models", "list", "--param", "x"],
+            "error: unrecognized: --param, a value without an option (values are not ",
+        ),
+        (["--versoin"], "twofold: error: unrecognized: --versoin (values are not shown); did you mean --version?\n"),
+        (["kfp", "submti"], "twofold kfp: error: argument COMMAND: no such command; did you mean submit? (choose from"),
+        (
+            ["kfp", "compile", "--tokn=S3cret"],
+            "twofold kfp compile: error: unrecognized: --tokn (values are not shown)\n",
+        ),
+        (["--token", "S3cret", "kfp"], "twofold: error: argument COMMAND: no such command (choose from init, "),
+        (
+            ["export", "onx", "3", "d"],
+            "error: argument kind: no such choice; did you mean onnx? (choose from onnx, torch)",
+        ),
+    ],
+)
+def test_a_misspelt_word_is_answered_with_the_one_that_was_meant_and_never_repeated(words, message, capsys):
+    assert call(*words) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert captured.out == ""
+    assert "S3cret" not in captured.err
+
+
+def test_the_old_name_of_the_kubeflow_commands_stays_and_says_that_it_is_deprecated(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["twofold-pipelines", "schedule", "--help"])
+    with pytest.raises(SystemExit) as caught:
+        main.twofold_pipelines()
+    captured = capsys.readouterr()
+    assert (caught.value.code, captured.err) == (0, f"{main.DEPRECATED}\n")
+    assert captured.out.startswith("usage: twofold kfp schedule ")
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    assert scripts["twofold-pipelines"] == "twofold.cli.main:twofold_pipelines"
+
+
+def complete(script, *words):
+    """What bash offers for the last word of a command line."""
+    ask = f"""source {script}
+COMP_WORDS=({" ".join(f"'{word}'" for word in words)}); COMP_CWORD={len(words) - 1}
+$(complete -p twofold | sed -E 's/.*-F ([^ ]+) .*/\\1/') twofold
+printf '%s\n' "${{COMPREPLY[@]}}"
+"""
+    done = subprocess.run(["bash", "--norc", "-c", ask], capture_output=True, text=True, check=True)
+    return done.stdout.split()
+
+
+def test_bash_completes_commands_options_and_choices(tmp_path, capsys):
+    assert call("completion", "bash") == 0
+    script = tmp_path / "twofold.bash"
+    script.write_text(capsys.readouterr().out)
+    assert complete(script, "twofold", "mo") == ["models"]
+    assert complete(script, "twofold", "models", "re") == ["reject", "reproduce"]
+    assert complete(script, "twofold", "models", "list", "--js") == ["--json"]
+    assert complete(script, "twofold", "kfp", "submit", "--tok") == ["--token-file", "--token"]
+    assert complete(script, "twofold", "export", "on") == ["onnx"]
+
+
+def test_zsh_gets_a_script_too(capsys):
+    assert call("completion", "zsh") == 0
+    assert capsys.readouterr().out.startswith("#compdef twofold")
+
+
+def test_quiet_leaves_the_result_and_the_errors(params, capsys, monkeypatch):
+    monkeypatch.setattr(attainable_gates, "find_in_prepared", lambda data, sections: ["a gate"])
+    assert call("params", "check", "--params", params, "--quiet") == 0
+    assert capsys.readouterr() == ("", "")
+    assert call("--quiet", "params", "get", "--params", params, "ingest.positive") == 0
+    assert capsys.readouterr().out == "defective\n"
+    assert call("params", "get", "--params", params, "ingest.none", "--quiet") == 1
+    assert "ingest.none: no 'none'" in capsys.readouterr().err

@@ -20,8 +20,7 @@ import torch
 from PIL import Image
 from requests import HTTPError
 
-from twofold.cli.kfp import command
-from twofold.cli.main import main
+from twofold.cli.main import kfp_main, main
 from twofold.core import drafts
 from twofold.core.artifacts import publish, write_bytes, write_csv, write_json
 from twofold.core.drafts import LEASE, draft, scratch_folder
@@ -151,7 +150,7 @@ COMMANDS = {
     "twofold params set": lambda path: main(["params", "set", "train_head.epochs=7", "--params", str(path)]),
     "a step": lambda path: run_command(train_head, ["--params", str(PARAMS), "--data", "x", "--model", str(path)]),
     "a task": lambda path: run_step(train_head, load_yaml(PARAMS)["train_head"], {}, {}, data="x", model=str(path)),
-    "twofold-pipelines": lambda path: command.main(["compile", "-o", str(path / "in a file")]),
+    "twofold kfp": lambda path: kfp_main(["compile", "-o", str(path / "in a file")]),
 }
 
 
@@ -162,7 +161,7 @@ def test_every_command_ends_with_one_line_that_names_the_file(name, tmp_path, ca
     path = tmp_path / "file"
     path.write_text(PARAMS.read_text() + f"#{'.' * ROOM}\n")
     before = path.read_bytes()
-    with pytest.raises(SystemExit) as caught, no_room() if name != "twofold-pipelines" else nullcontext():
+    with pytest.raises(SystemExit) as caught, no_room() if name != "twofold kfp" else nullcontext():
         COMMANDS[name](path)
     lines = capsys.readouterr().err.splitlines()
     assert caught.value.code == 1

@@ -1,1 +1,1 @@
-"""The command `twofold-pipelines`: compile, run, submit and schedule the pipeline, and check a cluster."""
+"""The command `twofold kfp`: compile, run, submit and schedule the pipeline, and check a cluster."""

@@ -1,4 +1,4 @@
-"""`twofold-pipelines compile`: writes the pipeline as a file for a Kubeflow server."""
+"""`twofold kfp compile`: writes the pipeline as a file for a Kubeflow server."""
 
 import argparse
 from pathlib import Path
@@ -13,7 +13,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "-o", "--output", type=Path, default=Path("training.yaml"), metavar="FILE", help="(%(default)s)"
     )
     common.add_compile_options(parser)
-    parser.set_defaults(func=_compile)
+    parser.set_defaults(run=_compile)
 
 
 def _compile(options: argparse.Namespace) -> int:

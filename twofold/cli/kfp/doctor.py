@@ -1,4 +1,4 @@
-"""`twofold-pipelines doctor`: checks everything that a run needs before the run starts.
+"""`twofold kfp doctor`: checks everything that a run needs before the run starts.
 
 Takes a Kubeflow server, a kubeconfig if there is one, resources, images and parameters; prints one line per check, with
 a remedy if needed. The exit status is 1 if any check failed. `--in-cluster` also checks from pods inside the cluster.
@@ -50,7 +50,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     common.add_compile_options(parser)
     common.add_argument_options(parser)
-    parser.set_defaults(func=_doctor)
+    parser.set_defaults(run=_doctor)
 
 
 def _doctor(options: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""`twofold-pipelines run`: runs the whole pipeline on this machine, in processes or in containers."""
+"""`twofold kfp run`: runs the whole pipeline on this machine, in processes or in containers."""
 
 import argparse
 from pathlib import Path
@@ -28,7 +28,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     common.add_image_option(parser)
     common.add_params_option(parser)
     common.add_argument_options(parser)
-    parser.set_defaults(func=_run)
+    parser.set_defaults(run=_run)
 
 
 def _run(options: argparse.Namespace) -> int:

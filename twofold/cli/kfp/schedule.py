@@ -1,4 +1,4 @@
-"""`twofold-pipelines schedule`: manages recurring runs on a Kubeflow server, each identified by its name.
+"""`twofold kfp schedule`: manages recurring runs on a Kubeflow server, each identified by its name.
 
 `apply` takes a name, a timing, and what `submit` takes; it prints the next run times before it changes anything, and
 leaves exactly one recurring run with that name.
@@ -35,7 +35,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
     def add(name: str, run: Callable[[argparse.Namespace], int], help_: str, description: str = "") -> None:
         command = commands.add_parser(name, help=help_, description=description or help_)
-        command.set_defaults(func=run)
+        command.set_defaults(run=run)
         if name != "list":
             command.add_argument("name", metavar="NAME")
             command.add_argument("--dry-run", action="store_true", help="print what would be done, and change nothing")

@@ -1,4 +1,4 @@
-"""`twofold-pipelines submit`: starts one run on a Kubeflow server.
+"""`twofold kfp submit`: starts one run on a Kubeflow server.
 
 Takes the pipeline, the run's parameters and a server; prints the run's link. With --wait, the exit status is the run's
 result.
@@ -49,7 +49,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
             parser.error("--timeout goes with --wait")
         return _submit(options)
 
-    parser.set_defaults(func=run)
+    parser.set_defaults(run=run)
 
 
 def add_run_options(group: argparse._ActionsContainer) -> None:

@@ -60,7 +60,7 @@ def schedule_findings(server: Connection) -> list[Finding]:
     try:
         schedules = list_of_pipeline(connect(server))[0]
     except ServerError as error:
-        return [not_checked("schedules", str(error), "see `twofold-pipelines schedule list`")]
+        return [not_checked("schedules", str(error), "see `twofold kfp schedule list`")]
     findings, remedy = [], "apply it again (it stays unchanged if the compiled pipeline is the same)"
     for each in schedules:
         commit, differs = compare(each.description)

@@ -14,7 +14,7 @@ def checkout_commit() -> str | None:
 
 def describe(verb: str, mark: str) -> str:
     """The description of a run or schedule: its origin, and at the end the mark by which it is found again."""
-    return f"{verb} by twofold-pipelines, commit {checkout_commit() or 'unknown'}, {mark}"
+    return f"{verb} by twofold kfp, commit {checkout_commit() or 'unknown'}, {mark}"
 
 
 def compare(description: str | None) -> tuple[str, bool | None]:

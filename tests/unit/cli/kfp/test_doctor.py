@@ -8,7 +8,7 @@ from tests.support.kfp_server.server import Fault
 from tests.support.kube_server import objects
 from tests.support.kube_server.objects import NAMESPACE, claim, namespace, node, pull_secret, secret
 from tests.support.kube_server.server import kubeconfig
-from twofold.cli.kfp.command import main
+from twofold.cli.main import kfp_main as main
 from twofold.kubeflow.definition.resources import load_resources
 from twofold.kubeflow.preflight import local_checks
 from twofold.orchestration.preflight_findings import failure, ok
@@ -94,8 +94,8 @@ def add_schedule(server, name, description, pipeline="twofold-training"):
 def test_a_schedule_that_runs_another_commit_than_the_checkout_warns(cluster, monkeypatch):
     check_out(monkeypatch, 40 * "a")
     for name, commit in (("same", 40 * "a"), ("other", 40 * "b"), ("changed", f"{40 * 'a'}-dirty")):
-        add_schedule(cluster.kfp, name, f"applied by twofold-pipelines, commit {commit}, 0123456789abcdef")
-    add_schedule(cluster.kfp, "old", "applied by twofold-pipelines, 0123456789abcdef")
+        add_schedule(cluster.kfp, name, f"applied by twofold kfp, commit {commit}, 0123456789abcdef")
+    add_schedule(cluster.kfp, "old", "applied by twofold kfp, 0123456789abcdef")
     add_schedule(cluster.kfp, "foreign", "", pipeline="theirs")
     printed = cluster.run()
     assert line(printed, "schedule same") == ("ok", f"runs commit {12 * 'a'}", "")

@@ -120,8 +120,8 @@ def test_the_params_of_the_compiled_pipeline_are_those_of_the_file():
 def test_help_is_quick_and_every_command_has_one():
     code = (
         "import sys; sys.argv = ['x', '--help']\n"
-        "import twofold.cli.kfp.command as p\n"
-        "try: p.main()\nexcept SystemExit: pass\n"
+        "import twofold.cli.main as p\n"
+        "try: p.kfp_main()\nexcept SystemExit: pass\n"
         "heavy = {'kfp', 'torch', 'mlflow', 'yaml', 'docker'} & set(sys.modules)\n"
         "sys.exit(str(sorted(heavy)) if heavy else 0)"
     )
@@ -136,6 +136,6 @@ def test_a_commands_help(command):
     words = [sys.executable, "-X", "importtime", "-m", "pipelines", command, "--help"]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert "usage: twofold-pipelines" in done.stdout
+    assert "usage: twofold kfp" in done.stdout
     imported = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines()}
     assert not {"torch", "mlflow"} & imported

@@ -43,7 +43,7 @@ def test_the_commit_is_in_the_runs_description_and_a_tag_of_the_version_that_it_
         check_out(monkeypatch, commit, changed)
         cli("submit")
     found = [
-        re.search(r"^submitted by twofold-pipelines, commit (\S+), \w{32}$", run["description"])[1]
+        re.search(r"^submitted by twofold kfp, commit (\S+), \w{32}$", run["description"])[1]
         for run in server.runs.values()
     ]
     assert found == [40 * "a" + "-dirty", 40 * "b", "unknown"]

@@ -12,7 +12,7 @@ from google.auth.exceptions import GoogleAuthError
 
 from tests.support.kfp_server.case import SECRET, fails, options
 from tests.support.kfp_server.server import Fault, KfpServer
-from twofold.cli.kfp.command import main
+from twofold.cli.main import kfp_main as main
 from twofold.core.errors import ServerError
 from twofold.kubeflow.server.connection import connect
 
@@ -71,7 +71,7 @@ def test_no_output_of_any_failure_holds_the_token(server, cli, monkeypatch):
         fault.times = 9
         server.faults = [fault]
         err = cli("schedule", "list", status=1).err
-        assert err.startswith("twofold-pipelines: error: http://127.0.0.1")
+        assert err.startswith("twofold: error: http://127.0.0.1")
         assert SECRET[:8] not in err
         assert "Traceback" not in err
 
