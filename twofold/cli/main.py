@@ -10,6 +10,7 @@ from typing import Any
 
 from twofold.cli import models, serving
 from twofold.cli.kfp import command as kfp
+from twofold.cli.output import add_json, print_result
 from twofold.cli.parser import Parser
 from twofold.core.errors import exit_with_message
 from twofold.core.redaction import redact
@@ -89,6 +90,7 @@ def _parser(words: Sequence[str]) -> Parser:
 
     summary = commands.add_parser("summary", help="summarize the last run of the pipeline")
     summary.add_argument("--root", type=Path, default=Path(), help="the project's folder (%(default)s)")
+    add_json(summary)
     summary.set_defaults(run=_run_summary)
 
     report = commands.add_parser("report", help="print the last run's verdict and metrics for a pull request")
@@ -270,10 +272,13 @@ def _run_cache_prune(options: argparse.Namespace) -> int:
 
 
 def _run_summary(options: argparse.Namespace) -> int:
-    from twofold.orchestration.run_summary import Files, summary
-    from twofold.tracking.store import ui_command
+    from twofold.core.artifacts import read_json
+    from twofold.orchestration.run_summary import Files, summarize, summary
 
-    print(summary(Files.of(options.root), ui_command()))
+    files = Files.of(options.root)
+    text, values = summary(files), {"summary": summarize(files)}
+    values |= {name: read_json(getattr(files, name)) for name in ("evaluate", "register")}
+    print_result(options, values, text)
     return 0
 
 

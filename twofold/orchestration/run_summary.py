@@ -1,35 +1,24 @@
-"""Summarizes a pipeline run for a terminal, from the metrics files and the verdict only."""
+"""Summarizes a pipeline run, and each of its steps, from the metrics files and the verdict only."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from twofold.core.artifacts import read_json
-from twofold.evaluation.slice_names import in_order
+from twofold.core.errors import shortened
 
-METRICS = (
-    "accuracy",
-    "precision",
-    "recall",
-    "f1",
-    "specificity",
-    "roc_auc",
-    "average_precision",
-    "log_loss",
-    "brier",
-    "ece",
-)
-MAX_VALUES = 10  # of a slice column; the report shows more
+KEPT = {"finetuned": "fine-tuned", "head_only": "head alone: fine-tuning was no better"}
 
 
 class Files(NamedTuple):
     """The files that a summary reads, and the pages that it points to."""
 
-    ingest: Path  # metrics of the step of that name, as are the next three
+    ingest: Path  # metrics of the step of that name, as are the next four
     preprocess: Path
-    finetuned: Path
-    metrics: Path
-    verdict: Path
+    train_head: Path
+    finetune_all: Path
+    evaluate: Path
+    register: Path  # the verdict
     model: Path  # folder of the fine-tuned model
     audits: tuple[Path, ...]  # pages, in the order of the steps
     report: Path
@@ -42,9 +31,10 @@ class Files(NamedTuple):
         return cls(
             ingest=reports / "ingest.json",
             preprocess=reports / "preprocess.json",
-            finetuned=reports / "finetuned.json",
-            metrics=reports / "evaluation" / "metrics.json",
-            verdict=reports / "registration.json",
+            train_head=reports / "head.json",
+            finetune_all=reports / "finetuned.json",
+            evaluate=reports / "evaluation" / "metrics.json",
+            register=reports / "registration.json",
             model=root / "models" / "finetuned",
             audits=tuple(reports / "audit" / step / "audit.html" for step in ("ingest", "preprocess", "train_head")),
             report=reports / "evaluation" / "evaluation.html",
@@ -52,66 +42,70 @@ class Files(NamedTuple):
         )
 
 
-def summary(files: Files, ui: str) -> str:
-    """Return data, splits, model, test metrics, gates, registration and where to read more, a few lines each.
-
-    Args:
-        files: of the run.
-        ui: the command that opens the MLflow UI on the run.
+def summarize(files: Files) -> dict[str, str]:
+    """Return what came of a run, in eight lines by their titles.
 
     Raises:
         ArtifactError: a file is missing; the message names it.
     """
-    paths = (files.ingest, files.preprocess, files.finetuned, files.metrics, files.verdict, files.model / "meta.json")
-    ingest, preprocess, finetuned, metrics, verdict, meta = map(read_json, paths)
-    negative, positive = meta["labels"]
-    counts = f"{ingest['images']} images: {ingest['positive']} {positive}, {ingest['negative']} {negative}"
-    kept = "fine-tuned" if finetuned["winner"] == "finetuned" else "head only: fine-tuning was not better"
-    blocks = {
-        "data": [f"{counts}; {ingest['refused']} refused"],
-        "splits": [_splits(preprocess, positive)],
-        "model": [f"{meta['backbone']} ({meta['weights']}), {meta['image_size']} px; {kept}"],
-        "test": _test_metrics(metrics),
-        "gates": _gates(verdict),
-        "registry": _registry(verdict),
-        "pages": [
-            *(f"{page}   data audit" for page in files.audits),
-            f"{files.report}   evaluation on the test images",
-            f"{files.decision}   the verdict, gate by gate",
-            f"{ui}   the MLflow UI: runs and the registered model",
-        ],
+    ingest, preprocess, tuned, metrics, verdict, meta = map(
+        read_json, (*files[:2], *files[3:6], files.model / "meta.json")
+    )
+    raised = [f"{each['check'].replace('_', ' ')} ({each['found']})" for each in verdict["audits"] if each["found"]]
+    splits = "/".join(str(preprocess[split]) for split in ("train", "validation", "test"))
+    left_out = ingest["refused"] + preprocess["left_out"]
+    size, positive = f"{meta['image_size']} px", meta["labels"][1]
+    return {
+        "test": _errors(metrics, positive),
+        "verdict": _verdict(verdict),
+        "gates": _gates(verdict["gates"]),
+        "weakest slice": _weakest_slice(metrics["slices"]),
+        "audit": f"raised {shortened(raised)}" if raised else "raised nothing",
+        "metrics": ", ".join(f"{key} {_with_interval(metrics, key)}" for key in ("accuracy", "roc_auc")),
+        "data": f"{ingest['images']} images ({ingest['positive']} {positive}), split {splits}, {left_out} left out",
+        "model": f"{meta['backbone']} ({meta['weights']}), {size}, {KEPT[tuned['winner']]}",
     }
-    width = max(map(len, blocks))
-    text = ""
-    for name, lines in blocks.items():
-        text += "\n" + "".join(f"  {'' if i else name:<{width}}  {line}\n" for i, line in enumerate(lines))
-    return text
 
 
-def _splits(preprocess: Mapping[str, Any], positive: str) -> str:
-    words = [
-        f"{preprocess[split]} {split} ({preprocess[f'{split}_{positive}']} {positive})"
-        for split in ("train", "validation", "test")
-    ]
-    return f"{', '.join(words)}; {preprocess['left_out']} left out as duplicates or split leakage"
+def summary(files: Files, ui: str = "") -> str:
+    """Return what came of a run and where to read more, in twelve lines.
+
+    Args:
+        ui: the command that opens the MLflow UI on a run whose pages `twofold open` does not find.
+    """
+    (first, *lines), audit = summarize(files).items(), files.audits[0].parents[1] / "*" / files.audits[0].name
+    pages = {"decision": str(files.decision), "evaluation": str(files.report), "audit": str(audit), "mlflow": ui}
+    if not ui:
+        pages = {name: f"{f'twofold open {name}':<25}{page}".rstrip() for name, page in pages.items()}
+    return "\n".join([first[1], *(f"{name:<15}{line}" for name, line in [*lines, *pages.items()])])
 
 
-def _test_metrics(metrics: Mapping[str, Any]) -> list[str]:
-    lines = [
-        f"on {metrics['n']} unseen images; temperature {metrics['temperature']:.3f} and threshold "
-        f"{metrics['threshold']:.3f} were chosen on validation; 95 % confidence intervals in brackets"
-    ]
-    lines += [f"{name:<18} {_with_interval(metrics, name)}" for name in METRICS if isinstance(metrics.get(name), float)]
-    for column, by_value in metrics["slices"].items():
-        values = in_order(column, by_value)
-        for value in values[:MAX_VALUES]:
-            own = by_value[value]
-            if "accuracy" in own:
-                few = "" if own["judged"] else ", too few to judge"
-                lines.append(f"{column} {value}: accuracy {_with_interval(own, 'accuracy')}, n = {own['n']}{few}")
-        if len(values) > MAX_VALUES:
-            lines.append(f"{column}: {len(values) - MAX_VALUES} more values are in the report")
-    return lines
+def step_result(step: str, files: Files) -> str:
+    """Return the result of a finished step in a few words."""
+    values = read_json(getattr(files, step))
+    if step == "ingest":
+        return f"{values['images']} images, {values['positive']} of them positive, {values['refused']} refused"
+    if step == "preprocess":
+        return f"{values['train']} train, {values['validation']} validation, {values['test']} test"
+    if step == "train_head":
+        return f"epoch {values['best_epoch']} of {values['epochs']}, {_validation(values['validation'])}"
+    if step == "finetune_all":
+        return f"{KEPT[values['winner']]}, {_validation(values['validation'][values['winner']])}"
+    if step == "evaluate":
+        return _errors(values, "positive")
+    return _verdict(values)
+
+
+def _validation(metrics: Mapping[str, float]) -> str:
+    return f"validation roc_auc {metrics['roc_auc']:.3f}"
+
+
+def _errors(metrics: Mapping[str, Any], positive: str) -> str:
+    found, missed, alarms = (metrics[name] for name in ("true_positive", "false_negative", "false_positive"))
+    n, negative = found + missed, alarms + metrics["true_negative"]
+    return (
+        f"finds {found} of {n} {positive}, misses {missed} ({missed / n:.0%}), {alarms} false alarms in {negative}"
+    ).replace("%", " %")
 
 
 def _with_interval(metrics: Mapping[str, Any], name: str) -> str:
@@ -120,21 +114,30 @@ def _with_interval(metrics: Mapping[str, Any], name: str) -> str:
     return f"{metrics[name]:.3f}" + (f" ({bounds['low']:.3f} to {bounds['high']:.3f})" if bounds else "")
 
 
-def _gates(verdict: Mapping[str, Any]) -> list[str]:
-    lines = []
-    for gate in verdict["gates"]:
-        result = ("passed" if gate["passed"] else "FAILED") if gate["applies"] else "does not apply"
-        lines.append(f"{result:<15} {gate['name']}: {gate['detail']}")
-    return lines or ["none"]
+def _weakest_slice(slices: Mapping[str, Mapping[str, Any]]) -> str:
+    judged = [
+        (own["accuracy"], f"{column} {value}", own)
+        for column, by_value in slices.items()
+        for value, own in by_value.items()
+        if own["judged"] and "accuracy" in own
+    ]
+    if not judged:
+        return "none has enough images to judge"
+    _, name, own = min(judged, key=lambda each: each[:2])
+    return f"{name}: accuracy {_with_interval(own, 'accuracy')}, n = {own['n']}"
 
 
-def _registry(verdict: Mapping[str, Any]) -> list[str]:
-    name, version = verdict["name"], verdict["version"]
-    role = "is its champion" if version and verdict["champion"] == version else "was not promoted"
+def _gates(gates: list[Mapping[str, Any]]) -> str:
+    applied = [gate for gate in gates if gate["applies"]]
+    failed = [gate["name"] for gate in applied if not gate["passed"]]
+    text = f"{len(applied) - len(failed)} of {len(applied)} passed"
+    return f"{text}; FAILED: {shortened(failed, 1)}" if failed else text
+
+
+def _verdict(verdict: Mapping[str, Any]) -> str:
+    text = str(verdict["headline"])
     if verdict["nothing_new"]:
-        line = f"nothing new since version {version} of '{name}'; it {role}"
-    elif verdict["registered"]:
-        line = f"version {version} of '{name}' registered; it {role}"
-    else:
-        line = f"{'refused' if verdict['reasons'] else 'recorded'}; nothing was registered"
-    return [line, *verdict["reasons"]]
+        text += ", the champion" if verdict["champion"] == verdict["version"] else ", which was not promoted"
+    elif verdict["alias"] == "challenger" and not verdict["promoted"]:
+        text += f": twofold models approve {verdict['version']}"
+    return text

@@ -1,43 +1,134 @@
-"""The lines of `twofold summary` about the test split."""
+"""The twelve lines of `twofold summary`, and the result of each step in a few words."""
 
-from twofold.orchestration.run_summary import _test_metrics
+import json
+
+import pytest
+
+from twofold.orchestration.run_summary import Files, step_result, summary
+
+ROC_AUC = {"accuracy": 0.8, "log_loss": 0.5, "roc_auc": 0.93}
 
 
-def metrics(accuracy, n, judged=True):
+def own(accuracy, n, judged=True):
     intervals = {"accuracy": {"low": accuracy - 0.1, "high": accuracy + 0.05, "method": "wilson"}}
     return {"accuracy": accuracy, "n": n, "judged": judged, "intervals": intervals}
 
 
+def gate(name, passed=True, applies=True):
+    return {"name": name, "passed": passed, "applies": applies}
+
+
+VERDICT = {
+    "headline": "Promoted: version 3 is the champion",
+    "name": "twofold",
+    "version": 3,
+    "champion": 3,
+    "alias": "champion",
+    "promoted": True,
+    "nothing_new": False,
+    "gates": [gate("roc_auc at least 0.85"), gate("f1 worse than the champion", applies=False), gate("accuracy")],
+    "audits": [
+        {"check": "near_duplicates", "found": 12, "policy": "warn", "step": "preprocess"},
+        {"check": "blank", "found": 0, "policy": "warn", "step": "ingest"},
+        {"check": "label_issues", "found": 1, "policy": "warn", "step": "train_head"},
+    ],
+}
 METRICS = {
-    **metrics(0.9, 600),
+    **own(0.9, 656),
+    "true_positive": 153,
+    "false_negative": 52,
+    "false_positive": 12,
+    "true_negative": 439,
     "roc_auc": 0.95,
-    "ece": 0.02,
-    "threshold": 0.4321,
-    "temperature": 1.25,
-    "undefined": {"precision": "no image was called positive at this threshold"},
     "slices": {
-        "image size": {"301 px or more": metrics(0.8, 400), "up to 300 px": metrics(0.7, 200)},
-        "type": {"rare": metrics(0.5, 12, judged=False), **{f"kind {k}": metrics(0.6, 50 - k) for k in range(11)}},
+        "image size": {"301 px or more": own(0.8, 400), "up to 300 px": own(0.7, 200)},
+        "type": {"rare": own(0.5, 12, judged=False), "mono": own(0.75, 300), "undefined": {"judged": True, "n": 40}},
     },
 }
 
 
-def test_metrics_have_their_intervals_and_slices_their_number_of_images():
-    lines = _test_metrics(METRICS)
-    assert lines[0].startswith("on 600 unseen images; temperature 1.250 and threshold 0.432 were chosen on validation")
-    assert lines[1:4] == [
-        "accuracy           0.900 (0.800 to 0.950)",
-        "roc_auc            0.950",  # without an interval
-        "ece                0.020",
-    ]
-    assert lines[4:6] == [
-        "image size up to 300 px: accuracy 0.700 (0.600 to 0.750), n = 200",
-        "image size 301 px or more: accuracy 0.800 (0.700 to 0.850), n = 400",
-    ]
-    assert lines[6] == "type kind 0: accuracy 0.600 (0.500 to 0.650), n = 50"
-    assert lines[-1] == "type: 2 more values are in the report"
+@pytest.fixture
+def files(tmp_path):
+    made = Files.of(tmp_path)
+    values = {
+        made.ingest: {"images": 2624, "positive": 821, "refused": 1},
+        made.preprocess: {"train": 1673, "validation": 295, "test": 656, "left_out": 4},
+        made.train_head: {"best_epoch": 31, "epochs": 60, "validation": ROC_AUC},
+        made.finetune_all: {"winner": "finetuned", "validation": {"finetuned": ROC_AUC}},
+        made.evaluate: METRICS,
+        made.register: VERDICT,
+        made.model / "meta.json": {
+            "backbone": "resnet50",
+            "weights": "imagenet1k_v1",
+            "image_size": 224,
+            "labels": ["functional", "defective"],
+        },
+    }
+    for path, value in values.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(value))
+    return made
 
 
-def test_a_slice_of_few_images_is_marked():
-    few = METRICS | {"slices": {"type": {"rare": metrics(0.5, 12, judged=False)}}}
-    assert _test_metrics(few)[-1] == "type rare: accuracy 0.500 (0.400 to 0.550), n = 12, too few to judge"
+def change(files, **values):
+    """The summary's lines by their titles, with another verdict."""
+    files.register.write_text(json.dumps(VERDICT | values))
+    return {line[:15].strip(): line[15:] for line in summary(files).splitlines()[1:]}
+
+
+def test_the_summary_has_twelve_lines_and_begins_with_what_the_model_finds_and_misses(files, tmp_path):
+    lines = summary(files).replace(str(tmp_path), "line").splitlines()
+    assert lines == [
+        "finds 153 of 205 defective, misses 52 (25 %), 12 false alarms in 451",
+        "verdict        Promoted: version 3 is the champion",
+        "gates          2 of 2 passed",
+        "weakest slice  image size up to 300 px: accuracy 0.700 (0.600 to 0.750), n = 200",
+        "audit          raised near duplicates (12), label issues (1)",
+        "metrics        accuracy 0.900 (0.800 to 0.950), roc_auc 0.950",
+        "data           2624 images (821 defective), split 1673/295/656, 5 left out",
+        "model          resnet50 (imagenet1k_v1), 224 px, fine-tuned",
+        "decision       twofold open decision    line/reports/registration/decision.html",
+        "evaluation     twofold open evaluation  line/reports/evaluation/evaluation.html",
+        "audit          twofold open audit       line/reports/audit/*/audit.html",
+        "mlflow         twofold open mlflow",
+    ]
+
+
+def test_a_run_outside_of_the_project_is_summarized_with_its_own_paths_and_command(files):
+    assert summary(files, "mlflow ui --port 1").splitlines()[-4:] == [
+        f"decision       {files.decision}",
+        f"evaluation     {files.report}",
+        f"audit          {files.audits[0].parents[1]}/*/audit.html",
+        "mlflow         mlflow ui --port 1",
+    ]
+
+
+def test_the_verdict_says_what_failed_and_what_a_person_does_next(files):
+    failed = [gate("roc_auc at least 0.85", passed=False), gate("accuracy", passed=False), gate("f1")]
+    found = change(files, headline="Refused", version=None, champion=1, alias=None, promoted=False, gates=failed)
+    assert found["verdict"] == "Refused"
+    assert found["gates"] == "1 of 3 passed; FAILED: roc_auc at least 0.85, …"
+    review = {"headline": "Passed: version 4 waits for review", "version": 4, "alias": "challenger", "promoted": False}
+    assert change(files, **review)["verdict"] == "Passed: version 4 waits for review: twofold models approve 4"
+    again = {"headline": "Nothing new since version 3", "nothing_new": True, "promoted": False}
+    assert change(files, **again)["verdict"] == "Nothing new since version 3, the champion"
+    assert change(files, **again, champion=2)["verdict"].endswith("version 3, which was not promoted")
+    change(files, audits=[])
+    assert "\naudit          raised nothing\n" in summary(files)
+
+
+def test_a_test_without_a_slice_of_enough_images_says_so(files):
+    files.evaluate.write_text(json.dumps(METRICS | {"slices": {"type": {"rare": own(0.5, 12, judged=False)}}}))
+    assert "weakest slice  none has enough images to judge\n" in summary(files)
+
+
+def test_each_step_has_its_result_in_a_few_words(files):
+    found = {step: step_result(step, files) for step in Files._fields[:6]}
+    assert found == {
+        "ingest": "2624 images, 821 of them positive, 1 refused",
+        "preprocess": "1673 train, 295 validation, 656 test",
+        "train_head": "epoch 31 of 60, validation roc_auc 0.930",
+        "finetune_all": "fine-tuned, validation roc_auc 0.930",
+        "evaluate": "finds 153 of 205 positive, misses 52 (25 %), 12 false alarms in 451",
+        "register": "Promoted: version 3 is the champion",
+    }

@@ -62,9 +62,10 @@ def summary_files(folder: Path) -> Files:
     return Files(
         ingest=folder / "ingest" / "metrics",
         preprocess=folder / "preprocess" / "metrics",
-        finetuned=folder / "finetune-all" / "metrics",
-        metrics=folder / "evaluate" / "evaluation" / "metrics.json",
-        verdict=folder / "register" / "verdict",
+        train_head=folder / "train-head" / "metrics",
+        finetune_all=folder / "finetune-all" / "metrics",
+        evaluate=folder / "evaluate" / "evaluation" / "metrics.json",
+        register=folder / "register" / "verdict",
         model=folder / "finetune-all" / "model",
         audits=tuple(folder / step / "audit" / "audit.html" for step in ("ingest", "preprocess", "train-head")),
         report=folder / "evaluate" / "evaluation" / "evaluation.html",
