@@ -41,7 +41,7 @@ store = tracking.connect()
 version_catalog.list_versions(store, "empty")
 calls.clear()
 begin = time.process_time()
-text = version_text.format_list(version_catalog.list_versions(store, "corner"), "corner")
+text = version_text.format_table(version_text.list_rows(version_catalog.list_versions(store, "corner")))
 listing = time.process_time() - begin
 print(json.dumps([listing, time.process_time(), len(calls), len(text.splitlines()), text.count("0.875")]))
 """

@@ -12,6 +12,7 @@ from tests.support.kfp_server.server import KfpServer
 from tests.support.kube_server.objects import NAMESPACE, fill
 from tests.support.kube_server.server import Kube, kubeconfig, serve
 from twofold.cli.kfp import doctor
+from twofold.cli.output import print_result
 from twofold.kubeflow.definition.resources import load_resources
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,8 +45,9 @@ class Case:
         doctor.add_parser(parser.add_subparsers())
         options = parser.parse_args(self.words(*more))
         found = options.run(options)
+        print_result(found, as_json=False)
         printed, self.errors = self.capsys.readouterr()
-        assert found == status, printed
+        assert found.status == status, printed
         return printed
 
 

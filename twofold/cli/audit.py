@@ -9,24 +9,26 @@ from pathlib import Path
 from typing import Any
 
 from twofold.audit.checks import PAGE, SUMMARY
+from twofold.cli.output import Result
 from twofold.core.artifacts import read_json
 from twofold.core.drafts import scratch_folder
 from twofold.core.errors import DataError
 from twofold.core.params import check_section
 from twofold.orchestration.params_file import load_yaml
+from twofold.registry.version_text import format_table
 from twofold.sources.factory import open_source
 from twofold.steps.ingest import Ingest, ingest
 from twofold.steps.preprocess import Preprocess, preprocess
 
 
-def audit(source: str, params: Path, to: Path) -> tuple[str, bool]:
+def audit(source: str, params: Path, to: Path) -> Result:
     """Run both audits; an issue whose policy is `fail` is reported and stops neither of them.
 
     Refused files are listed, whatever their number. If `ingest.positive` is no class of the source, the last class in
     alphabetical order replaces it: no check depends on it.
 
     Returns:
-        The text to print, and whether an issue was found whose policy is `fail`.
+        The table to print, and the status 1 if an issue was found whose policy is `fail`.
 
     Raises:
         TwofoldError: the source or params.yaml cannot be used, or too few images are left to draw splits from.
@@ -57,7 +59,8 @@ def audit(source: str, params: Path, to: Path) -> tuple[str, bool]:
                 raise
     failing = [f"{step}.audit.{name}" for step, page in pages.items() for name in _failing(page)]
     text = f"\n\nissues whose policy is fail: {', '.join(failing)}" if failing else ""
-    return _table(pages) + text, bool(failing)
+    values = {step: _checks(page) for step, page in pages.items()}
+    return Result(_table(pages) + text, values, int(bool(failing)))
 
 
 def _warn_instead_of_fail(section: Ingest) -> Ingest:
@@ -84,9 +87,4 @@ def _table(pages: Mapping[str, Path]) -> str:
         for name, check in _checks(page).items():
             found = "-" if check["policy"] == "ignore" else str(check["found"])
             rows.append((step, name.replace("_", " "), str(check["policy"]), found))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row[:3], widths[:3], strict=True)) + "  " + row[3].rjust(5)
-        for row in rows
-    ]
-    return "\n".join([*lines, "", *(str(page / PAGE) for page in pages.values())])
+    return "\n".join([format_table(rows), "", *(str(page / PAGE) for page in pages.values())])

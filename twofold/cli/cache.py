@@ -1,12 +1,13 @@
 """`twofold cache`: show what the cache holds, and remove entries.
 
-Reads the cache at TWOFOLD_CACHE. Returns lines to print. A cache that does not exist is not an error.
+Reads the cache at TWOFOLD_CACHE. Returns what to print. A cache that does not exist is not an error.
 """
 
+from twofold.cli.output import Result
 from twofold.storage import cache
 
 
-def show(verify: bool) -> str:
+def show(verify: bool) -> Result:
     """The cache's address, its limit, and its contents by kind.
 
     Args:
@@ -19,18 +20,21 @@ def show(verify: bool) -> str:
     with cache.required():
         backend = cache.backend()
         if not backend.exists():
-            return f"cache: {backend.title()} does not exist; nothing has been stored yet\n{limit}"
+            return _missing(f"\n{limit}")
         kinds = backend.kinds()
         lines = [f"cache: {backend.title()}, {backend.extent()}", limit]
         lines += [f"{kind}: {_format(count, size)}" for kind, count, size in kinds]
         lines.append(f"total: {_format(*_total(kinds))}")
+        values = {"cache": backend.title(), "limit": cache.cache_limit()}
+        values["kinds"] = {kind: {"entries": count, "bytes": size} for kind, count, size in kinds}
         if verify:
             damaged = backend.damaged()
             lines.append(f"damaged: {_format(len(damaged), sum(damaged))}")
-    return "\n".join(lines)
+            values["damaged"] = {"entries": len(damaged), "bytes": sum(damaged)}
+    return Result("\n".join(lines), values)
 
 
-def prune(to: int | None = None, damaged: bool = False) -> str:
+def prune(to: int | None = None, damaged: bool = False) -> Result:
     """Remove entries, return their space to the disk, and say what was removed and what is left.
 
     Args:
@@ -43,7 +47,7 @@ def prune(to: int | None = None, damaged: bool = False) -> str:
     with cache.required():
         backend = cache.backend()
         if not backend.exists():
-            return f"cache: {backend.title()} does not exist; nothing has been stored yet"
+            return _missing()
         (count, size), extent = _total(backend.kinds()), backend.extent()
         if damaged:
             backend.drop_damaged()
@@ -56,7 +60,14 @@ def prune(to: int | None = None, damaged: bool = False) -> str:
             f"removed: {_format(count - count_left, size - size_left)}",
             f"left: {_format(count_left, size_left)}",
         ]
-    return "\n".join(lines)
+    removed, left = ((count - count_left, size - size_left), (count_left, size_left))
+    values = {"removed": removed, "left": left}
+    return Result("\n".join(lines), {key: {"entries": each[0], "bytes": each[1]} for key, each in values.items()})
+
+
+def _missing(more: str = "") -> Result:
+    title = cache.backend().title()
+    return Result(f"cache: {title} does not exist; nothing has been stored yet{more}", {"cache": None})
 
 
 def _total(kinds: list[tuple[str, int, int]]) -> tuple[int, int]:

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from twofold.cli import models, serving
+from twofold.cli import models, run, serving
 from twofold.cli.kfp import command as kfp
-from twofold.cli.output import add_json, print_result
+from twofold.cli.output import Result, add_json, print_result
 from twofold.cli.parser import Parser
 from twofold.core.errors import exit_with_message
 from twofold.core.redaction import redact
@@ -26,7 +26,10 @@ GROUPS = {
         "audit": "audit ~/images",
         "params": "params set train_head.epochs=30",
     },
-    "Train": {"summary": "summary"},
+    "Train": {
+        "run": "run",
+        "summary": "summary --json",
+    },
     "Review": {"models": 'models approve 3 --reason "misses fewer scratches"'},
     "Use": {
         "predict": "predict champion ~/new --csv --to answers.csv",
@@ -50,15 +53,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command; an error is printed in one line and ends it with exit status 1."""
     words = sys.argv[1:] if arguments is None else arguments
     options = _parser(words).parse_args(words)
-    if not getattr(options, "quiet", False):
-        raise SystemExit(options.run(options))
-    notes, status = io.StringIO(), 1
+    notes = io.StringIO() if getattr(options, "quiet", False) else sys.stderr
+    status = 1
     try:
         with contextlib.redirect_stderr(notes):
-            status = options.run(options)
+            status = result = options.run(options)
     finally:
-        if status:  # what a command has printed before it failed explains why
-            sys.stderr.write(notes.getvalue())
+        if status and isinstance(notes, io.StringIO) and not isinstance(status, Result):
+            sys.stderr.write(notes.getvalue())  # what a command has printed before it failed explains why
+    if isinstance(result, Result):
+        print_result(result, as_json=getattr(options, "json", False))
+        status = result.status
     raise SystemExit(status)
 
 
@@ -81,28 +86,20 @@ def _parser(words: Sequence[str]) -> Parser:
 
         text = f"twofold {version('twofold')} (commit {engine_commit()})"
     parser.add_argument("--version", action="version", version=text, help="print the version and the commit")
-    parser.set_defaults(run=lambda options: _run_overview(parser))
+    parser.set_defaults(run=lambda options: Result(parser.overview))
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     _add_project(commands)
     _add_params(commands.add_parser("params", help="read, check and edit params.yaml"))
     _add_weights(commands.add_parser("weights", help="download and find pretrained weights"))
     _add_cache(commands.add_parser("cache", help="show and prune the cache (TWOFOLD_CACHE)"))
 
-    summary = commands.add_parser("summary", help="summarize the last run of the pipeline")
-    summary.add_argument("--root", type=Path, default=Path(), help="the project's folder (%(default)s)")
-    add_json(summary)
-    summary.set_defaults(run=_run_summary)
-
-    report = commands.add_parser("report", help="print the last run's verdict and metrics for a pull request")
-    report.add_argument("--root", type=Path, default=Path(), help="the project's folder (%(default)s)")
-    report.add_argument("--markdown", action="store_true", required=True, help="as Markdown, the one format")
-    report.set_defaults(run=_run_report)
-
+    run.add(commands, words)
     audit = commands.add_parser("audit", help="audit images before a pipeline reads them")
     audit.add_argument("source", metavar="SOURCE", help="a folder, s3://… or dvc+…, as for ingest.source")
     audit.add_argument("--params", type=Path, default=Path("params.yaml"), help="policies and limits (%(default)s)")
     audit.add_argument("--to", type=Path, default=Path("audit"), help="the folder for the pages (%(default)s)")
     audit.set_defaults(run=_run_audit)
+    add_json(audit)
 
     serving.add(commands)
     models.add(commands.add_parser("models", help="review, promote, roll back and verify registered models"))
@@ -131,12 +128,7 @@ def _overview(commands: dict[str, str]) -> str:
     return "\n".join([*lines, "", end])
 
 
-def _run_overview(parser: Parser) -> int:
-    parser.print_help()
-    return 0
-
-
-def _run_completion(parser: Parser, shell: str) -> int:
+def _run_completion(parser: Parser, shell: str) -> Result:
     import shtab
 
     pending: list[argparse.ArgumentParser] = [parser]
@@ -146,8 +138,7 @@ def _run_completion(parser: Parser, shell: str) -> int:
                 pending += action.choices.values()
             elif action.type is Path or action.dest in ("source", "paths"):
                 action.complete = shtab.FILE  # type: ignore[attr-defined]
-    print(shtab.complete(parser, shell))
-    return 0
+    return Result(shtab.complete(parser, shell))
 
 
 def _add_project(commands: Any) -> None:
@@ -176,11 +167,12 @@ def _add_params(parser: Parser) -> None:
     set_ = commands.add_parser("set", help="set values, all or none, and print the difference")
     get = commands.add_parser("get", help="print one value")
     check = commands.add_parser("check", help="check every section, and warn of gates that no model can pass")
-    for command, run in ((set_, _run_set), (get, _run_get), (check, _run_check)):
+    for command, function in ((set_, _run_set), (get, _run_get), (check, _run_check)):
         command.add_argument("--params", type=Path, default=Path("params.yaml"), help="the file (%(default)s)")
-        command.set_defaults(run=run)
+        command.set_defaults(run=function)
     set_.add_argument("assignments", nargs="+", metavar="SECTION.KEY=VALUE")
     get.add_argument("address", metavar="SECTION.KEY")
+    add_json(get)
 
 
 def _add_weights(parser: argparse.ArgumentParser) -> None:
@@ -195,7 +187,7 @@ def _add_cache(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     show = commands.add_parser("show", help="show the cache's address, limit and contents")
     show.add_argument("--verify", action="store_true", help="read every value, and count the damaged ones")
-    show.set_defaults(run=_run_cache_show)
+    show.set_defaults(run=_run_cache)
     prune = commands.add_parser("prune", help="remove entries, and return their space to the disk")
     selection = prune.add_mutually_exclusive_group(required=True)
     selection.add_argument(
@@ -203,38 +195,36 @@ def _add_cache(parser: argparse.ArgumentParser) -> None:
     )
     selection.add_argument("--damaged", action="store_true", help="remove the values that do not match their hash")
     selection.add_argument("--all", action="store_true", help="remove every entry")
-    prune.set_defaults(run=_run_cache_prune)
+    prune.set_defaults(run=_run_cache)
+    add_json(show, prune)
 
 
-def _run_init(options: argparse.Namespace) -> int:
+def _run_init(options: argparse.Namespace) -> Result:
     from twofold.cli.project.init import init
 
     ask = sys.stdin.isatty() and not options.yes
     given = (options.directory, options.source, options.positive, options.orientation, options.wheel)
-    print(init(*given, dry_run=options.dry_run, ask=ask))
-    return 0
+    return Result(init(*given, dry_run=options.dry_run, ask=ask))
 
 
-def _run_upgrade(options: argparse.Namespace) -> int:
+def _run_upgrade(options: argparse.Namespace) -> Result:
     from twofold.cli.project.upgrade import upgrade
 
-    print(upgrade(options.root, options.wheel))
-    return 0
+    return Result(upgrade(options.root, options.wheel))
 
 
-def _run_set(options: argparse.Namespace) -> int:
+def _run_set(options: argparse.Namespace) -> Result:
     from twofold.orchestration.params_file import set_values
 
     difference = set_values(options.params, options.assignments)
-    print(difference or f"{options.params}: nothing to change\n", end="")
-    return 0
+    return Result(difference.rstrip("\n") or f"{options.params}: nothing to change")
 
 
-def _run_get(options: argparse.Namespace) -> int:
+def _run_get(options: argparse.Namespace) -> Result:
     from twofold.orchestration.params_file import get_value
 
-    print(redact(str(get_value(options.params, options.address))))
-    return 0
+    value = get_value(options.params, options.address)
+    return Result(redact(str(value)), redact(value) if isinstance(value, str) else value)
 
 
 def _run_check(options: argparse.Namespace) -> int:
@@ -248,61 +238,32 @@ def _run_check(options: argparse.Namespace) -> int:
     return 0
 
 
-def _run_fetch(options: argparse.Namespace) -> int:
+def _run_fetch(options: argparse.Namespace) -> Result:
     from twofold.training.pretrained_weights import fetch_weights
 
-    print(fetch_weights(options.backbone, options.weights))
-    return 0
+    return Result(str(fetch_weights(options.backbone, options.weights)))
 
 
-def _run_cache_show(options: argparse.Namespace) -> int:
-    from twofold.cli.cache import show
-
-    print(show(options.verify))
-    return 0
-
-
-def _run_cache_prune(options: argparse.Namespace) -> int:
-    from twofold.cli.cache import prune
+def _run_cache(options: argparse.Namespace) -> Result:
+    from twofold.cli.cache import prune, show
     from twofold.storage.cache import parse_size
 
+    if "verify" in options:
+        return show(options.verify)
     size = "0" if options.all else options.to
-    print(prune(None if size is None else parse_size(size, "--to"), damaged=options.damaged))
-    return 0
+    return prune(None if size is None else parse_size(size, "--to"), damaged=options.damaged)
 
 
-def _run_summary(options: argparse.Namespace) -> int:
-    from twofold.core.artifacts import read_json
-    from twofold.orchestration.run_summary import Files, summarize, summary
-
-    files = Files.of(options.root)
-    text, values = summary(files), {"summary": summarize(files)}
-    values |= {name: read_json(getattr(files, name)) for name in ("evaluate", "register")}
-    print_result(options, values, text)
-    return 0
-
-
-def _run_report(options: argparse.Namespace) -> int:
-    from twofold.orchestration.run_summary import Files
-    from twofold.reporting.pull_request import render
-
-    print(render(Files.of(options.root)), end="")
-    return 0
-
-
-def _run_audit(options: argparse.Namespace) -> int:
+def _run_audit(options: argparse.Namespace) -> Result:
     from twofold.cli.audit import audit
 
-    text, fails = audit(options.source, options.params, options.to)
-    print(text)
-    return int(fails)
+    return audit(options.source, options.params, options.to)
 
 
-def _run_forget(options: argparse.Namespace) -> int:
+def _run_forget(options: argparse.Namespace) -> Result:
     from twofold.cli.forget import forget
 
-    print(forget(options.sha256, options.root))
-    return 0
+    return Result(forget(options.sha256, options.root))
 
 
 if __name__ == "__main__":

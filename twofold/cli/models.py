@@ -5,19 +5,21 @@ wrong usage.
 """
 
 import argparse
-import json
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from twofold.cli.output import Result, add_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any
 
     from twofold.registry.ledger import Entry
     from twofold.tracking.store import MlflowStore
 
-    Command = Callable[[argparse.Namespace, MlflowStore, str], int]
+    Command = Callable[[argparse.Namespace, MlflowStore, str], Result]
 
 STATUS = "Exit status: 0; 1 for an error, gates that are not passed or a difference; 2 for wrong usage."
 VERSION = "the version's number, champion or challenger"
@@ -35,7 +37,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         added.add_argument("--params", type=Path, default=Path("params.yaml"), help="names the model (%(default)s)")
         added.add_argument("--name", help="the registered model (register.model_name)")
         if has_json:
-            added.add_argument("--json", action="store_true", help="print JSON instead of text")
+            add_json(added)
         added.set_defaults(run=partial(_run, run))
         return added
 
@@ -71,43 +73,48 @@ def add(parser: argparse.ArgumentParser) -> None:
     reproduce.add_argument("--source", help="the images, as for ingest.source (the recorded source)")
 
 
-def _run(command: "Command", options: argparse.Namespace) -> int:
+def _run(command: "Command", options: argparse.Namespace) -> Result:
     """Run a command with the store and the registered model's name; MLflow's errors become readable."""
+    from twofold.orchestration.params_file import model_name
+    from twofold.registry.version_list import read_versions
     from twofold.tracking import store as tracking
 
+    name = options.name or model_name(options.params)
+    if command is _list and (found := read_versions(name)):
+        return _table(found[1], name)
     tracking.silence_mlflow()  # before MLflow is imported
-    name = options.name
-    if name is None:
-        from twofold.orchestration.params_file import get_value
-
-        name = get_value(options.params, "register.model_name")
     store = tracking.connect()
     with tracking.readable_errors(store.uri):
-        return command(options, store, str(name))
+        return command(options, store, name)
 
 
-def _list(options: argparse.Namespace, store: "MlflowStore", name: str) -> int:
-    from twofold.registry import version_catalog, version_text
+def _list(options: argparse.Namespace, store: "MlflowStore", name: str) -> Result:
+    from twofold.registry import version_catalog
 
-    versions = version_catalog.list_versions(store, name)
-    return _print(options, versions, version_text.format_list(versions, name))
+    return _table(version_catalog.list_versions(store, name), name)
 
 
-def _show(options: argparse.Namespace, store: "MlflowStore", name: str) -> int:
+def _table(versions: "Sequence[Mapping[str, Any]]", name: str) -> Result:
+    from twofold.registry.version_text import list_rows
+
+    return Result(list_rows(versions) if versions else f"'{name}' has no version yet", versions)
+
+
+def _show(options: argparse.Namespace, store: "MlflowStore", name: str) -> Result:
     from twofold.registry import version_catalog, version_text
 
     version = version_catalog.describe(store, name, options.version)
-    return _print(options, version, version_text.format_version(version))
+    return Result(version_text.format_version(version), version)
 
 
-def _compare(options: argparse.Namespace, store: "MlflowStore", name: str) -> int:
+def _compare(options: argparse.Namespace, store: "MlflowStore", name: str) -> Result:
     from twofold.registry import version_catalog, version_text
 
     comparison = version_catalog.compare(store, name, *options.versions)
-    return _print(options, comparison, version_text.format_comparison(comparison))
+    return Result(version_text.format_comparison(comparison), comparison)
 
 
-def _approve(options: argparse.Namespace, store: "MlflowStore", name: str) -> int:
+def _approve(options: argparse.Namespace, store: "MlflowStore", name: str) -> Result:
     from twofold.registry import approval, transitions, version_text
 
     actor = transitions.actor(options.actor)
@@ -130,18 +137,18 @@ def _approve(options: argparse.Namespace, store: "MlflowStore", name: str) -> in
         lines += ["not promoted:", *(f"  {reason}" for reason in evaluated.verdict.reasons)]
     else:
         lines.append(f"version {entry.version} of '{name}' is now champion (entry {entry.number} of the ledger)")
-    return _print(options, values, "\n".join(lines), status=int(entry is None))
+    return Result("\n".join(lines), values, int(entry is None))
 
 
-def _reject(options: argparse.Namespace, store: "MlflowStore", name: str) -> int:
+def _reject(options: argparse.Namespace, store: "MlflowStore", name: str) -> Result:
     from twofold.registry import approval, transitions
 
     actor = transitions.actor(options.actor)
     entry = approval.reject(store, name, options.version, actor=actor, reason=options.reason)
-    return _print_decision(options, entry, f"version {entry.version} of '{name}' is rejected")
+    return _decision(entry, f"version {entry.version} of '{name}' is rejected")
 
 
-def _rollback(options: argparse.Namespace, store: "MlflowStore", name: str) -> int:
+def _rollback(options: argparse.Namespace, store: "MlflowStore", name: str) -> Result:
     from twofold.registry import approval, transitions
 
     actor = transitions.actor(options.actor)
@@ -149,10 +156,10 @@ def _rollback(options: argparse.Namespace, store: "MlflowStore", name: str) -> i
     entry = approval.rollback(store, name, options.version, actor=actor, reason=options.reason, **checks)
     version = "no version" if entry.version is None else f"version {entry.version}"
     text = f"{version} of '{name}' is champion now, in place of {entry.champion or 'none'}"
-    return _print_decision(options, entry, text)
+    return _decision(entry, text)
 
 
-def _history(options: argparse.Namespace, store: "MlflowStore", name: str) -> int:
+def _history(options: argparse.Namespace, store: "MlflowStore", name: str) -> Result:
     from twofold.core.errors import ParameterError
     from twofold.registry import transitions, version_catalog, version_text
 
@@ -166,36 +173,30 @@ def _history(options: argparse.Namespace, store: "MlflowStore", name: str) -> in
         lines = [f"repaired: {line}" for line in repaired["repaired"]] or ["nothing to repair"]
     history = version_catalog.history(store, name) | repaired
     text = "\n".join([version_text.format_history(history), *lines])
-    return _print(options, history, text, status=int(bool(history["problems"])))
+    return Result(text, history, int(bool(history["problems"])))
 
 
-def _verify(options: argparse.Namespace, store: "MlflowStore", name: str) -> int:
+def _verify(options: argparse.Namespace, store: "MlflowStore", name: str) -> Result:
     from twofold.registry import verification, version_text
 
     number, checks = verification.verify(store, name, options.version, options.data)
     differs = any(check["verdict"] == verification.DIFFERS for check in checks)
     values = {"name": name, "version": number, "as_recorded": not differs, "checks": checks}
-    return _print(options, values, version_text.format_checks(checks), status=int(differs))
+    return Result(version_text.format_checks(checks), values, int(differs))
 
 
-def _reproduce(options: argparse.Namespace, store: "MlflowStore", name: str) -> int:
+def _reproduce(options: argparse.Namespace, store: "MlflowStore", name: str) -> Result:
     from twofold.registry import reproduction
 
     recipe = reproduction.make_recipe(store, name, options.version, options.source)
     folder = options.to or Path("reproduced") / f"{name}-{recipe.version}"
     if not options.execute:
-        print(reproduction.write_script(recipe, folder), end="")
-        return 0
+        return Result(reproduction.write_script(recipe, folder).rstrip("\n"))
     differences = reproduction.run_recipe(recipe, folder.resolve())
-    print("\n".join(differences) or f"version {recipe.version} of '{name}' again, byte for byte, in {folder}")
-    return int(bool(differences))
+    text = "\n".join(differences) or f"version {recipe.version} of '{name}' again, byte for byte, in {folder}"
+    return Result(text, status=int(bool(differences)))
 
 
-def _print_decision(options: argparse.Namespace, entry: "Entry", text: str) -> int:
+def _decision(entry: "Entry", text: str) -> Result:
     note = f"; {entry.note}" if entry.note else ""
-    return _print(options, asdict(entry), f"{text} (entry {entry.number} of the ledger){note}")
-
-
-def _print(options: argparse.Namespace, values: Any, text: str, status: int = 0) -> int:
-    print(json.dumps(values, indent=2, ensure_ascii=False) if options.json else text)
-    return status
+    return Result(f"{text} (entry {entry.number} of the ledger){note}", asdict(entry))

@@ -1,13 +1,14 @@
 """The commands that use a model: `twofold predict`, `export` and `drift`."""
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+from twofold.cli.output import Result, add_json
 
 MODEL = "champion, a version (3), models:/NAME@ALIAS, models:/NAME/VERSION, or the folder of a sealed model"
 # Exit statuses besides 0, 1 (an error) and 2 (wrong usage).
@@ -56,10 +57,10 @@ def add(commands: Any) -> None:
     )
     _add_model(drift)
     drift.add_argument("source", metavar="SOURCE", help="folder, s3://bucket/prefix or dvc+…; labels are not needed")
-    drift.add_argument("--json", action="store_true", help="print the comparison as a JSON object")
     alpha = "the allowed rate of false alarms, above 0 and at most 0.5 (%(default)s)"
     drift.add_argument("--alpha", type=float, default=0.05, help=alpha)
     drift.set_defaults(run=_run_drift)
+    add_json(export, drift)
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
@@ -68,9 +69,9 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
 
 
 def _model_name(options: argparse.Namespace) -> Callable[[], str]:
-    from twofold.orchestration.params_file import get_value
+    from twofold.orchestration.params_file import model_name
 
-    return partial(get_value, options.params, "register.model_name")
+    return partial(model_name, options.params)
 
 
 def _run_predict(options: argparse.Namespace) -> int:
@@ -85,28 +86,27 @@ def _run_predict(options: argparse.Namespace) -> int:
     return REFUSED if count.refused else 0
 
 
-def _run_export(options: argparse.Namespace) -> int:
+def _run_export(options: argparse.Namespace) -> Result:
     from twofold.serving.export import export
     from twofold.serving.quantization_evaluation import as_text
 
     settings = {"precision": options.precision, "data": options.data, "max_auc_loss": options.max_auc_loss}
     done = export(options.kind, options.model, options.directory, name=_model_name(options), **settings)
     summary = f"{done.path}  {done.version}, {done.path.stat().st_size / 1e6:.1f} MB"
+    values = {"path": str(done.path), "version": done.version, "difference": done.difference, "moved": done.moved}
     if done.evaluation is not None:
-        print(f"{summary}; on the test images:\n{as_text(done.evaluation)}")
-        return 0
-    print(f"{summary}; no probability differs by more than {done.difference:.1g}")
+        return Result(f"{summary}; on the test images:\n{as_text(done.evaluation)}", values)
+    summary += f"; no probability differs by more than {done.difference:.1g}"
     if done.precision != "float32":
-        print(
-            f"it computes in float32 and the model in {done.precision}: on random images, a probability differs from "
+        summary += (
+            f"\nit computes in float32 and the model in {done.precision}: on random images, a probability differs from "
             f"the model's by up to {done.moved:.1g}"
         )
-    return 0
+    return Result(summary, values)
 
 
-def _run_drift(options: argparse.Namespace) -> int:
+def _run_drift(options: argparse.Namespace) -> Result:
     from twofold.serving.drift import as_json, as_text, drift
 
     found = drift(options.model, options.source, name=_model_name(options), alpha=options.alpha)
-    print(json.dumps(as_json(found), indent=2) if options.json else as_text(found))
-    return DRIFTED if found.verdict.drift else 0
+    return Result(as_text(found), as_json(found), DRIFTED if found.verdict.drift else 0)

@@ -1,5 +1,6 @@
 """Progress of long work: a bar on a terminal, otherwise a plain line every ten seconds."""
 
+import os
 import sys
 import threading
 import time
@@ -12,7 +13,7 @@ from tqdm import tqdm
 from twofold.core.redaction import redact
 
 T = TypeVar("T")
-EVERY = 10.0  # seconds between plain lines
+EVERY = 10.0  # seconds between plain lines, unless TWOFOLD_PROGRESS_SECONDS says otherwise
 
 
 def track(items: Iterable[T], label: str, total: int, unit: str = "image", per_item: int = 1) -> Iterator[T]:
@@ -29,12 +30,12 @@ def track(items: Iterable[T], label: str, total: int, unit: str = "image", per_i
                 bar.update(min(per_item, total - bar.n))
         return
     begin = last = time.monotonic()
-    done = 0
+    done, every = 0, float(os.environ.get("TWOFOLD_PROGRESS_SECONDS", EVERY))
     for item in items:
         yield item
         done = min(done + per_item, total)
         now = time.monotonic()
-        if now - last >= EVERY:
+        if now - last >= every:
             last = now
             print(f"{label}: {done} of {total} {unit}s ({done / (now - begin):.0f}/s)", file=sys.stderr, flush=True)
     elapsed = time.monotonic() - begin

@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, get_args
 
-from twofold.tracking.registry_client import CHALLENGER, CHAMPION, REJECTED
+from twofold.tracking.registry_reader import CHALLENGER, CHAMPION, REJECTED
 
 HEAD = "twofold.ledger"
 KEY = re.compile(r"twofold\.ledger\.([0-9]{6,})\.([0-9]+)")

@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
@@ -18,9 +18,11 @@ from ruamel.yaml.error import YAMLError
 from twofold.core.artifacts import file_sha256
 from twofold.core.errors import ArtifactError
 from twofold.core.redaction import without_credentials
-from twofold.evaluation.predictions import PREDICTIONS
-from twofold.promotion.judgement import Judgement
-from twofold.tracking.registry_client import ModelVersion
+
+if TYPE_CHECKING:
+    from twofold.promotion.judgement import Judgement
+    from twofold.tracking.registry_client import ModelVersion
+    from twofold.tracking.registry_reader import StoredVersion
 
 LINEAGE = "twofold.lineage"  # tag of a version
 UNKNOWN = "unknown"
@@ -28,12 +30,14 @@ GIT = ("commit", "changed")
 LONGEST = 10_000  # characters of the list of changed files; a tag holds more
 
 
-def collect_lineage(judgement: Judgement, params: Mapping[str, Any]) -> dict[str, Any]:
+def collect_lineage(judgement: "Judgement", params: Mapping[str, Any]) -> dict[str, Any]:
     """Collect a candidate's lineage; a required value that is not known is `unknown`, an optional one is left out.
 
     Args:
         params: every step's section, including `register`.
     """
+    from twofold.evaluation.predictions import PREDICTIONS
+
     candidate, provenance = judgement.candidate, judgement.provenance
     if "pipeline_run" not in provenance:
         origin = dvc_data(Path.cwd(), candidate.raw)
@@ -84,14 +88,14 @@ def _limit_length(names: str) -> str:
     return f"{kept}, and {names.count(', ') - kept.count(', ')} more"
 
 
-def recorded_lineage(version: ModelVersion) -> dict[str, Any]:
+def recorded_lineage(version: "ModelVersion | StoredVersion") -> dict[str, Any]:
     """The lineage in a version's tag; empty if it cannot be read, as for a version that Twofold did not make."""
     lineage = json_tag(version, LINEAGE)
     git = lineage.get("git")
     return lineage if isinstance(git, dict) and all(isinstance(git.get(key), str) for key in GIT) else {}
 
 
-def json_tag(version: ModelVersion, tag: str) -> dict[str, Any]:
+def json_tag(version: "ModelVersion | StoredVersion", tag: str) -> dict[str, Any]:
     """The JSON object in a version's tag; empty if there is none, or something else."""
     try:
         values = json.loads(version.tags.get(tag, "{}"))

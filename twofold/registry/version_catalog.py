@@ -5,9 +5,7 @@ reads: the unfinished change of a killed process is reported and left as it is.
 """
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict
-from math import isfinite
 from typing import Any
 
 from twofold.core.drafts import scratch_folder
@@ -18,57 +16,22 @@ from twofold.promotion.test_reuse import Looks
 from twofold.registry import verdict_store
 from twofold.registry.approval import find_version
 from twofold.registry.gate_reevaluation import compare_on_common_images
-from twofold.registry.ledger import Ledger
-from twofold.registry.lineage import json_tag, recorded_lineage
+from twofold.registry.lineage import recorded_lineage
 from twofold.registry.recorded_evaluation import fetch_evaluation
 from twofold.registry.transitions import inspect_ledger
+from twofold.registry.version_list import runs_with_metrics, status, version_rows
 from twofold.tracking import registry_client
-from twofold.tracking.registry_client import CHALLENGER, CHAMPION, CONDITIONS, FIGURES, JUDGED_AGAINST, ModelVersion
+from twofold.tracking.registry_client import CONDITIONS, JUDGED_AGAINST, ModelVersion
 from twofold.tracking.runs import runs_by_id
 from twofold.tracking.store import MlflowStore, flatten, ui_command
-
-HEADLINE = ("accuracy", "f1", "roc_auc")  # metrics in a list of versions
 
 
 def list_versions(store: MlflowStore, name: str) -> list[dict[str, Any]]:
     """Every version, latest first, with its status, main metrics and origin; one that Twofold did not make has none."""
     ledger, _ = inspect_ledger(store, name)
     versions = registry_client.versions(store, name)
-    earlier = [each.run_id for each in versions if registry_client.KEY in each.tags and FIGURES not in each.tags]
-    runs = runs_by_id(store, earlier)
-    rows = []
-    for version in reversed(versions):
-        run = runs.get(version.run_id or "")
-        metrics = main_metrics(run.data.metrics if run else json_tag(version, FIGURES))
-        rows.append(
-            {
-                "version": int(version.version),
-                "standing": status(ledger, int(version.version)),
-                "foreign": registry_client.KEY not in version.tags,
-                "figures": {key: metrics[key] for key in HEADLINE if key in metrics},
-                "n": int(metrics["n"]) if "n" in metrics else None,
-                "made": version.creation_timestamp,
-                "commit": recorded_lineage(version).get("git", {}).get("commit"),
-                "data_fingerprint": version.tags.get("twofold.data_fingerprint"),
-            }
-        )
-    return rows
-
-
-def main_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """The metrics that a list of versions shows, and the number of test images as `n`; those that are no number not."""
-    found = {key: metrics.get(key) for key in (*HEADLINE, "n")}
-    return {key: float(value) for key, value in found.items() if isinstance(value, int | float) and isfinite(value)}
-
-
-def status(ledger: Ledger, version: int) -> str:
-    """A version's status by the ledger: champion, challenger, was champion, was challenger, rejected, or empty."""
-    if version == ledger.champion:
-        return CHAMPION
-    if version == ledger.challenger:
-        return CHALLENGER
-    highest = ledger.highest_status(version)
-    return {CHAMPION: "was champion", CHALLENGER: "was challenger", None: ""}.get(highest, highest or "")
+    runs = runs_by_id(store, runs_with_metrics(versions))
+    return version_rows(ledger, versions, {run_id: run.data.metrics for run_id, run in runs.items()})
 
 
 def describe(store: MlflowStore, name: str, selector: str) -> dict[str, Any]:

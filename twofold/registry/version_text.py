@@ -4,18 +4,15 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from twofold.metrics.classification import METRICS
 from twofold.metrics.number_format import NOTHING, number
 from twofold.registry.ledger import SETS_CHAMPION
-from twofold.registry.version_catalog import HEADLINE
+from twofold.registry.version_list import HEADLINE
 
 FEW = 8  # names listed in full
 
 
-def format_list(versions: Sequence[Mapping[str, Any]], name: str) -> str:
-    """One line per version."""
-    if not versions:
-        return f"'{name}' has no version yet"
+def list_rows(versions: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
+    """The rows of a table of versions, of which the first one is its head."""
     head = ("version", "status", *HEADLINE, "images", "created (UTC)", "commit", "data")
     rows = [
         (
@@ -24,12 +21,12 @@ def format_list(versions: Sequence[Mapping[str, Any]], name: str) -> str:
             *(number(version["figures"].get(key)) for key in HEADLINE),
             str(version["n"] or NOTHING),
             _minute(version["made"]),
-            (version["commit"] or NOTHING)[:10],
-            (version["data_fingerprint"] or NOTHING)[:10],
+            (version["commit"] or NOTHING)[:7],
+            (version["data_fingerprint"] or NOTHING)[:7],
         )
         for version in versions
     ]
-    return format_table([head, *rows])
+    return [head, *rows]
 
 
 def _status(version: Mapping[str, Any]) -> str:
@@ -85,6 +82,8 @@ def shorten_names(text: str) -> str:
 
 def format_comparison(comparison: Mapping[str, Any]) -> str:
     """Two versions, compared."""
+    from twofold.metrics.classification import METRICS
+
     one, other = (
         f"version {number}" + (f" ({status})" if status else "")
         for number, status in zip(comparison["versions"], comparison["standings"], strict=True)

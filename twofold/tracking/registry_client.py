@@ -21,22 +21,20 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from twofold.core.errors import RegistryError
 from twofold.core.progress import waiting
+from twofold.tracking import registry_reader
 from twofold.tracking.runs import Run, readable_file_errors
 from twofold.tracking.store import MlflowStore, all_pages, explain_error, may_pass
 from twofold.tracking.urls import is_foreign_server
 
-KEY = "twofold.key"  # of a candidate: digest of model, decision and test images
+KEY, FIGURES = registry_reader.KEY, registry_reader.FIGURES
+CHAMPION, CHALLENGER, REJECTED = registry_reader.CHAMPION, registry_reader.CHALLENGER, registry_reader.REJECTED
 SEAL = "twofold.seal"  # SHA-256 of seal.json
 SMOKE_TESTED = "twofold.rehearsed"  # of a logged model: the largest difference in its smoke test
-FIGURES = "twofold.figures"  # of a version: its main metrics on its test images, as JSON
 JUDGED_AGAINST = "twofold.judged_against"  # of a version: the champion's version at the time, or nothing
 CONDITIONS = "twofold.conditions"  # of a version: `gates`, `reference_since`, test reuse of its judgement, as JSON
 LONGEST_TAG = 65_000  # bytes of a version's tag that every database keeps: MySQL's TEXT
 LONGEST_MODEL_TAG = 5000  # characters of a registered model's tag that MLflow's own tables keep
 DESCRIPTION = 5000  # characters that every store keeps
-
-CHAMPION, CHALLENGER = "champion", "challenger"  # aliases of a version
-REJECTED = "rejected"  # outcome of a version without an alias
 
 
 def version_by_alias(store: MlflowStore, name: str, alias: str = CHAMPION) -> ModelVersion | None:

@@ -26,7 +26,7 @@ PAIRED = {
 
 
 def format_list(versions):
-    return version_text.format_list(versions, "corner").replace(NOTHING, "-").splitlines()
+    return version_text.format_table(version_text.list_rows(versions)).replace(NOTHING, "-").splitlines()
 
 
 def test_a_list_has_one_aligned_line_per_version():
@@ -43,10 +43,10 @@ def test_a_list_has_one_aligned_line_per_version():
     bare = dict.fromkeys(version) | {"version": 9, "standing": "", "figures": {"roc_auc": 0.999}}
     foreign = bare | {"version": 8, "foreign": True, "figures": {}}
     expected = [
-        "version  status               accuracy  f1     roc_auc  images  created (UTC)     commit      data",
-        "10       champion             0.250     0.500  -        40      1970-01-01 00:01  cccccccccc  dddddddddd",
-        "9        -                    -         -      0.999    -       -                 -           -",
-        "8        not made by Twofold  -         -      -        -       -                 -           -",
+        "version  status               accuracy  f1     roc_auc  images  created (UTC)     commit   data",
+        "10       champion             0.250     0.500  -        40      1970-01-01 00:01  ccccccc  ddddddd",
+        "9        -                    -         -      0.999    -       -                 -        -",
+        "8        not made by Twofold  -         -      -        -       -                 -        -",
     ]
     versions = [version, bare, foreign]
     assert format_list(versions) == expected

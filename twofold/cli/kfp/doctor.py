@@ -5,10 +5,12 @@ a remedy if needed. The exit status is 1 if any check failed. `--in-cluster` als
 """
 
 import argparse
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twofold.cli.kfp import options as common
+from twofold.cli.output import Result, add_json
 from twofold.core.errors import ServerError
 from twofold.kubeflow.definition.images import Images
 from twofold.kubeflow.definition.resources import Resources
@@ -50,10 +52,11 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     common.add_compile_options(parser)
     common.add_argument_options(parser)
+    add_json(parser)
     parser.set_defaults(run=_doctor)
 
 
-def _doctor(options: argparse.Namespace) -> int:
+def _doctor(options: argparse.Namespace) -> Result:
     from twofold.kubeflow.preflight.cluster_checks import ClusterLocation, cluster_findings
 
     resources = common.resources_from(options)
@@ -77,8 +80,7 @@ def _doctor(options: argparse.Namespace) -> int:
         findings += from_pods
     else:
         findings += findings_left_to_pods(sections, resources)
-    print("\n".join(lines(findings)))
-    return int(failed(findings))
+    return Result("\n".join(lines(findings)), [asdict(each) for each in findings], int(failed(findings)))
 
 
 def _check_in_cluster(

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from twofold.cli.kfp import options as common
+from twofold.cli.output import Result
 from twofold.kubeflow.local.outputs import summary_files
 from twofold.kubeflow.local.process_runner import run_in_processes
 from twofold.orchestration.run_summary import summary
@@ -31,7 +32,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.set_defaults(run=_run)
 
 
-def _run(options: argparse.Namespace) -> int:
+def _run(options: argparse.Namespace) -> Result:
     params = common.params_from(options)
     arguments = common.overrides_from(options)
     root = options.root.absolute()
@@ -42,5 +43,4 @@ def _run(options: argparse.Namespace) -> int:
         folder, ui = run_in_containers(root, common.images_from(options), params, arguments)
     else:
         folder, ui = run_in_processes(root, params, arguments), ui_command()
-    print(summary(summary_files(folder), ui))
-    return 0
+    return Result(summary(summary_files(folder), ui))

@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from twofold.cli.kfp import options as common
 from twofold.cli.kfp.submit import add_run_options, compile_for_server
+from twofold.cli.output import Result, add_json
 from twofold.core.drafts import scratch_folder
 from twofold.core.errors import ParameterError, ServerError
 from twofold.core.progress import say
@@ -27,16 +28,20 @@ from twofold.kubeflow.server.uploads import ensure_experiment, ensure_version, f
 
 MISSED = "if it missed a run while paused: KFP always runs the latest missed one; no_catchup skips only earlier ones"
 
+HEAD = ("NAME", "STATE", "WHEN", "CREATED", "COMMIT", "ID")
+
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add `schedule` and its commands to the command line."""
     parser = subparsers.add_parser("schedule", help="recurring runs: apply, list, pause, resume, delete")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
-    def add(name: str, run: Callable[[argparse.Namespace], int], help_: str, description: str = "") -> None:
+    def add(name: str, run: Callable[[argparse.Namespace], int | Result], help_: str, description: str = "") -> None:
         command = commands.add_parser(name, help=help_, description=description or help_)
         command.set_defaults(run=run)
-        if name != "list":
+        if name == "list":
+            add_json(command)
+        else:
             command.add_argument("name", metavar="NAME")
             command.add_argument("--dry-run", action="store_true", help="print what would be done, and change nothing")
         if name == "apply":
@@ -150,19 +155,17 @@ def _print_next_runs(timing: Timing, now: datetime, zone: ZoneInfo, keep: Any | 
     sys.stdout.flush()
 
 
-def _list(options: argparse.Namespace) -> int:
+def _list(options: argparse.Namespace) -> Result:
     ours, others = recurring_runs.list_of_pipeline(connect(common.connection_from(options)))
-    rows = [("NAME", "STATE", "WHEN", "CREATED", "COMMIT", "ID")] if ours else []
+    rows = []
     for each in ours:
         state = "enabled" if recurring_runs.is_enabled(each) else "paused"
         when, (commit, _) = recurring_runs.describe_trigger(each), compare(each.description)
         rows.append((each.display_name, state, when, f"{each.created_at:%F %R} UTC", commit, each.recurring_run_id))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
     hidden = f"; {others} of other pipelines are not shown" if others else ""
     print(f"{len(ours)} of {pipeline_name()}{hidden}", file=sys.stderr)
-    return 0
+    keys = [name.lower() for name in HEAD]
+    return Result([HEAD, *rows] if ours else [], [dict(zip(keys, row, strict=True)) for row in rows])
 
 
 def _switch(options: argparse.Namespace, *, enabled: bool) -> int:

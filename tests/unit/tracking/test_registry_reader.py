@@ -1,0 +1,57 @@
+"""A registered model read from MLflow's SQLite file, beside what MLflow's client says."""
+
+import os
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+from twofold.registry.version_catalog import list_versions
+from twofold.registry.version_list import read_versions
+from twofold.tracking import registry_client
+from twofold.tracking.registry_reader import SCHEMA, read_model
+
+
+def test_it_is_what_mlflow_says(models_store):
+    models_store.client.create_model_version("corner", "s3://elsewhere/model")
+    models_store.client.delete_model_version("corner", "1")
+    found = read_model("corner")
+    assert found.tags == models_store.client.get_registered_model("corner").tags
+    versions = registry_client.versions(models_store, "corner")
+    assert [each.version for each in found.versions] == [2, 3, 4] == [int(each.version) for each in versions]
+    for one, other in zip(found.versions, versions, strict=True):
+        assert (one.tags, one.run_id or "") == (other.tags, other.run_id or "")
+        assert one.creation_timestamp == other.creation_timestamp
+    ledger, rows = read_versions("corner")
+    assert (ledger.champion, ledger.challenger) == (2, 3)
+    assert rows == list_versions(models_store, "corner")
+    assert read_model("nothing") == ({}, [])
+
+
+def test_other_stores_are_left_to_mlflow(models_store, monkeypatch, tmp_path):
+    models_store.client.delete_model_version_tag("corner", "2", registry_client.FIGURES)
+    assert read_versions("corner") is None  # its metrics are in its run
+    file = Path(os.environ["MLFLOW_TRACKING_URI"].removeprefix("sqlite:///"))
+    with sqlite3.connect(file) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = 'old'")
+    assert read_model("corner") is None
+    for address in (f"sqlite:///{tmp_path / 'gone.db'}", "http://127.0.0.1:9", f"sqlite:///{Path(__file__)}"):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+        assert read_model("corner") is None
+    assert not (tmp_path / "gone.db").exists()
+
+
+def test_the_schema_is_that_of_the_installed_mlflow(mlflow_store):
+    with sqlite3.connect(mlflow_store / "mlflow.db") as connection:
+        assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [(SCHEMA,)]
+
+
+def test_a_list_of_versions_does_without_mlflow(models_store):
+    code = (
+        "import sys; from twofold.cli.main import main\n"
+        "try: main(['models', 'list', '--name', 'corner'])\nexcept SystemExit as end: assert end.code == 0\n"
+        "sys.exit(str({'mlflow', 'torch', 'numpy'} & set(sys.modules) or '') or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["version", "3", "2", "1"]
