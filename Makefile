@@ -30,10 +30,10 @@ demo: $(STAMP) ## make a project in demo/ for the sample data, run all six steps
 	@scripts/demo
 
 ui: $(STAMP) ## open the MLflow UI on the runs and models of the demo
-	@cd demo && ../scripts/ui
+	@cd demo && twofold open mlflow
 
 register: $(STAMP) ## judge the demo's model again, against the current champion
-	cd demo && dvc repro --force --single-item register
+	cd demo && twofold run register --only --force
 
 test: $(STAMP) ## run the tests, two files at once (JOBS=4: four): minutes, no network
 	python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "not slow"

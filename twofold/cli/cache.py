@@ -60,9 +60,7 @@ def prune(to: int | None = None, damaged: bool = False) -> Result:
             f"removed: {_format(count - count_left, size - size_left)}",
             f"left: {_format(count_left, size_left)}",
         ]
-    removed, left = ((count - count_left, size - size_left), (count_left, size_left))
-    values = {"removed": removed, "left": left}
-    return Result("\n".join(lines), {key: {"entries": each[0], "bytes": each[1]} for key, each in values.items()})
+    return Result("\n".join(lines), {"removed": count - count_left, "left": count_left})
 
 
 def _missing(more: str = "") -> Result:

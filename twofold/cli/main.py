@@ -2,13 +2,14 @@
 
 import argparse
 import contextlib
+import importlib
 import io
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from twofold.cli import models, run, serving
+from twofold.cli import models, run, serving, status
 from twofold.cli.kfp import command as kfp
 from twofold.cli.output import Result, add_json, print_result
 from twofold.cli.parser import Parser
@@ -21,29 +22,12 @@ from twofold.registry.provenance import engine_commit
 TITLE = "twofold: from two folders of images to a reviewed, promoted and regularly\nretrained classifier"
 # The commands in groups, each with an example.
 GROUPS = {
-    "Start": {
-        "init": "init line --source ~/images --positive defective",
-        "audit": "audit ~/images",
-        "params": "params set train_head.epochs=30",
-    },
-    "Train": {
-        "run": "run",
-        "summary": "summary --json",
-    },
-    "Review": {"models": 'models approve 3 --reason "misses fewer scratches"'},
-    "Use": {
-        "predict": "predict champion ~/new --csv --to answers.csv",
-        "drift": "drift champion ~/new",
-        "export": "export onnx champion dist",
-    },
-    "Kubeflow": {"kfp": "kfp submit --host https://kubeflow.example --wait"},
-    "Maintain": {
-        "upgrade": "upgrade",
-        "weights": "weights fetch resnet50",
-        "cache": "cache prune --to 2G",
-        "forget": "forget 9f86d081884c7d65...",
-        "completion": "completion bash >> ~/.bashrc",
-    },
+    "Start": ("init line --source ~/images --positive defective", "audit ~/images", "params set train_head.epochs=30"),
+    "Train": ("weights fetch resnet50", "run", "status", "summary --json"),
+    "Review": ("open decision", "report --markdown", 'models approve 3 --reason "misses fewer scratches"'),
+    "Use": ("predict champion ~/new --csv --to answers.csv", "drift champion ~/new", "export onnx champion dist"),
+    "Kubeflow": ("kfp submit --host https://kubeflow.example --wait",),
+    "Maintain": ("upgrade", "cache prune --to 2G", "forget 9f86d081884c7d65...", "completion bash >> ~/.bashrc"),
 }
 DEPRECATED = "twofold-pipelines: deprecated; the same command is now called `twofold kfp`"
 
@@ -54,17 +38,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     words = sys.argv[1:] if arguments is None else arguments
     options = _parser(words).parse_args(words)
     notes = io.StringIO() if getattr(options, "quiet", False) else sys.stderr
-    status = 1
+    code = 1
     try:
         with contextlib.redirect_stderr(notes):
-            status = result = options.run(options)
+            code = result = options.run(options)
     finally:
-        if status and isinstance(notes, io.StringIO) and not isinstance(status, Result):
+        if code and isinstance(notes, io.StringIO) and not isinstance(code, Result):
             sys.stderr.write(notes.getvalue())  # what a command has printed before it failed explains why
     if isinstance(result, Result):
         print_result(result, as_json=getattr(options, "json", False))
-        status = result.status
-    raise SystemExit(status)
+        code = result.status
+    raise SystemExit(code)
 
 
 def kfp_main(arguments: Sequence[str] | None = None) -> None:
@@ -94,11 +78,17 @@ def _parser(words: Sequence[str]) -> Parser:
     _add_cache(commands.add_parser("cache", help="show and prune the cache (TWOFOLD_CACHE)"))
 
     run.add(commands, words)
+    status.add(commands)
+    report = commands.add_parser("report", help="print the last run's verdict and metrics for a pull request")
+    report.add_argument("--root", type=Path, default=Path(), help="the project's folder (%(default)s)")
+    report.add_argument("--markdown", action="store_true", required=True, help="as Markdown, the one format")
+    report.set_defaults(run=_run_report)
+
     audit = commands.add_parser("audit", help="audit images before a pipeline reads them")
     audit.add_argument("source", metavar="SOURCE", help="a folder, s3://… or dvc+…, as for ingest.source")
     audit.add_argument("--params", type=Path, default=Path("params.yaml"), help="policies and limits (%(default)s)")
     audit.add_argument("--to", type=Path, default=Path("audit"), help="the folder for the pages (%(default)s)")
-    audit.set_defaults(run=_run_audit)
+    audit.set_defaults(run=_call("twofold.cli.audit", "audit", "source", "params", "to"))
     add_json(audit)
 
     serving.add(commands)
@@ -109,7 +99,7 @@ def _parser(words: Sequence[str]) -> Parser:
     forget = commands.add_parser("forget", help="remove an image for good from every artifact that holds it")
     forget.add_argument("sha256", metavar="SHA256", help="of the image file, as in manifest.parquet and the reports")
     forget.add_argument("--root", type=Path, default=Path(), help="the project's folder (%(default)s)")
-    forget.set_defaults(run=_run_forget)
+    forget.set_defaults(run=_call("twofold.cli.forget", "forget", "sha256", "root"))
 
     completion = commands.add_parser("completion", help="print a script that completes commands and options")
     completion.add_argument("shell", choices=("bash", "zsh"))
@@ -118,14 +108,24 @@ def _parser(words: Sequence[str]) -> Parser:
     return parser
 
 
+def _call(module: str, function: str, *names: str) -> Callable[[argparse.Namespace], Result]:
+    """Return a command that imports a function when it is called, and calls it with the options of these names."""
+
+    def run(options: argparse.Namespace) -> Result:
+        found = getattr(importlib.import_module(module), function)(*(getattr(options, name) for name in names))
+        return found if isinstance(found, Result) else Result(str(found))
+
+    return run
+
+
 def _overview(commands: dict[str, str]) -> str:
     lines = [TITLE]
-    for title, group in GROUPS.items():
+    for title, examples in GROUPS.items():
         lines += ["", f"{title}:"]
-        for name, example in group.items():
+        for example in examples:
+            name = example.split()[0]
             lines += [f"  {name:<12}{commands[name]}", f"  {'':<12}$ twofold {example}"]
-    end = "`twofold COMMAND --help` explains a command. All know --quiet. Also: --version."
-    return "\n".join([*lines, "", end])
+    return "\n".join([*lines, "", "`twofold COMMAND --help` explains a command. All know --quiet. Also: --version."])
 
 
 def _run_completion(parser: Parser, shell: str) -> Result:
@@ -157,7 +157,7 @@ def _add_project(commands: Any) -> None:
     make.set_defaults(run=_run_init)
     update = commands.add_parser("upgrade", help="bring this project's files to the installed version")
     update.add_argument("--root", type=Path, default=Path(), help="the project's folder (%(default)s)")
-    update.set_defaults(run=_run_upgrade)
+    update.set_defaults(run=_call("twofold.cli.project.upgrade", "upgrade", "root", "wheel"))
     for each in (make, update):
         each.add_argument("--wheel", type=Path, help="twofold's wheel (the one that pip has installed)")
 
@@ -180,7 +180,7 @@ def _add_weights(parser: argparse.ArgumentParser) -> None:
     fetch = commands.add_parser("fetch", help="download weights, verify them, and store them where training looks")
     fetch.add_argument("backbone", help="resnet50 or efficientnet_lite0")
     fetch.add_argument("--weights", help="the name of the weights (the first ones of that backbone)")
-    fetch.set_defaults(run=_run_fetch)
+    fetch.set_defaults(run=_call("twofold.training.pretrained_weights", "fetch_weights", "backbone", "weights"))
 
 
 def _add_cache(parser: argparse.ArgumentParser) -> None:
@@ -207,16 +207,16 @@ def _run_init(options: argparse.Namespace) -> Result:
     return Result(init(*given, dry_run=options.dry_run, ask=ask))
 
 
-def _run_upgrade(options: argparse.Namespace) -> Result:
-    from twofold.cli.project.upgrade import upgrade
-
-    return Result(upgrade(options.root, options.wheel))
-
-
 def _run_set(options: argparse.Namespace) -> Result:
-    from twofold.orchestration.params_file import set_values
+    from twofold.core.progress import say
+    from twofold.orchestration.params_file import get_value, set_values
+    from twofold.sources.factory import address_kind
 
     difference = set_values(options.params, options.assignments)
+    source = str(get_value(options.params, "ingest.source"))
+    missing = not address_kind(source) and not (options.params.parent / source).is_dir()
+    if missing and any(each.startswith("ingest.source=") for each in options.assignments):
+        say(f"twofold: warning: ingest.source: there is no folder {source}, so ingest will fail")
     return Result(difference.rstrip("\n") or f"{options.params}: nothing to change")
 
 
@@ -225,6 +225,13 @@ def _run_get(options: argparse.Namespace) -> Result:
 
     value = get_value(options.params, options.address)
     return Result(redact(str(value)), redact(value) if isinstance(value, str) else value)
+
+
+def _run_report(options: argparse.Namespace) -> Result:
+    from twofold.orchestration.run_summary import Files
+    from twofold.reporting.pull_request import render
+
+    return Result(render(Files.of(options.root)).rstrip("\n"))
 
 
 def _run_check(options: argparse.Namespace) -> int:
@@ -238,12 +245,6 @@ def _run_check(options: argparse.Namespace) -> int:
     return 0
 
 
-def _run_fetch(options: argparse.Namespace) -> Result:
-    from twofold.training.pretrained_weights import fetch_weights
-
-    return Result(str(fetch_weights(options.backbone, options.weights)))
-
-
 def _run_cache(options: argparse.Namespace) -> Result:
     from twofold.cli.cache import prune, show
     from twofold.storage.cache import parse_size
@@ -252,18 +253,6 @@ def _run_cache(options: argparse.Namespace) -> Result:
         return show(options.verify)
     size = "0" if options.all else options.to
     return prune(None if size is None else parse_size(size, "--to"), damaged=options.damaged)
-
-
-def _run_audit(options: argparse.Namespace) -> Result:
-    from twofold.cli.audit import audit
-
-    return audit(options.source, options.params, options.to)
-
-
-def _run_forget(options: argparse.Namespace) -> Result:
-    from twofold.cli.forget import forget
-
-    return Result(forget(options.sha256, options.root))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from twofold.cli.output import Result, add_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable
     from typing import Any
 
     from twofold.registry.ledger import Entry
@@ -41,7 +41,8 @@ def add(parser: argparse.ArgumentParser) -> None:
         added.set_defaults(run=partial(_run, run))
         return added
 
-    command("list", _list, "list every version with its status, main metrics and origin")
+    listing = command("list", _show, "list every version with its status, main metrics and origin")
+    listing.set_defaults(run=_list)
     show = command("show", _show, "show one version: gates, metrics, decisions, lineage and links")
     show.add_argument("version", metavar="VERSION", help=VERSION)
     compare = command("compare", _compare, "compare two versions on the test images that both have answered")
@@ -76,27 +77,35 @@ def add(parser: argparse.ArgumentParser) -> None:
 def _run(command: "Command", options: argparse.Namespace) -> Result:
     """Run a command with the store and the registered model's name; MLflow's errors become readable."""
     from twofold.orchestration.params_file import model_name
-    from twofold.registry.version_list import read_versions
     from twofold.tracking import store as tracking
 
-    name = options.name or model_name(options.params)
-    if command is _list and (found := read_versions(name)):
-        return _table(found[1], name)
     tracking.silence_mlflow()  # before MLflow is imported
     store = tracking.connect()
     with tracking.readable_errors(store.uri):
-        return command(options, store, name)
+        return command(options, store, options.name or model_name(options.params))
 
 
-def _list(options: argparse.Namespace, store: "MlflowStore", name: str) -> Result:
-    from twofold.registry import version_catalog
+def find_versions(name: str) -> "tuple[list[dict[str, Any]], tuple[str, ...]]":
+    """Return the rows of a list of versions and the ledger's problems, if possible without importing MLflow."""
+    from twofold.registry.version_list import read_versions
+    from twofold.tracking import store as tracking
 
-    return _table(version_catalog.list_versions(store, name), name)
+    if found := read_versions(name):
+        return found
+    tracking.silence_mlflow()
+    store = tracking.connect()
+    with tracking.readable_errors(store.uri):
+        from twofold.registry.version_catalog import list_versions
+
+        return list_versions(store, name), ()
 
 
-def _table(versions: "Sequence[Mapping[str, Any]]", name: str) -> Result:
+def _list(options: argparse.Namespace) -> Result:
+    from twofold.orchestration.params_file import model_name
     from twofold.registry.version_text import list_rows
 
+    name = options.name or model_name(options.params)
+    versions, _ = find_versions(name)
     return Result(list_rows(versions) if versions else f"'{name}' has no version yet", versions)
 
 

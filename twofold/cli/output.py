@@ -17,13 +17,7 @@ _COLOURS = {
 
 
 class Result(NamedTuple):
-    """What a command has to say.
-
-    Attributes:
-        text: a text, or the rows of a table, of which the first one is its head.
-        values: the same for `--json`.
-        status: the exit status.
-    """
+    """What a command has to say: a text, or the rows of a table with its head; the same for `--json`; a status."""
 
     text: str | Sequence[Sequence[str]]
     values: Any = None

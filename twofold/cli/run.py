@@ -18,12 +18,10 @@ if TYPE_CHECKING:
     from twofold.orchestration.run_summary import Files
 
 LOG = Path("reports", "run.log")
-_STARTED = re.compile(r"Running stage '(\w+)':")
+_STARTED, _FINISHED = re.compile(r"Running stage '(\w+)':"), "Updating lock file"
 _SKIPPED = re.compile(r"Stage '(\w+)' (didn't change|is cached)")
-_FINISHED = "Updating lock file"
-_PROGRESS = re.compile(r"(.+): (\d+) of (\d+) \w+ \(\d+/s\)")
-_EPOCH = re.compile(r"(.+) (\d+)/(\d+)")
-_WARNING = re.compile(r"\w+: warning: ")
+_PROGRESS = re.compile(r"(.+?)(?: (\d+)/(\d+))?: (\d+) of (\d+) \w+ \(\d+/s\)")  # the fraction is that of the epochs
+_WARNING = re.compile(r"\w+: (warning: .*)")
 
 
 def add(commands: Any, words: Collection[str]) -> None:
@@ -45,24 +43,6 @@ def add(commands: Any, words: Collection[str]) -> None:
     add_json(run, summary)
 
 
-def _run(options: argparse.Namespace) -> Result | int:
-    from twofold.orchestration.params_file import project_root
-
-    root = project_root()
-    words = [sys.executable, "-m", "dvc", "repro"]
-    words += ["--force"] * options.force + ["--single-item"] * options.only + [options.step] * bool(options.step)
-    # The steps' `python` is the one that runs this, also if its environment is not activated.
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    env = os.environ | {"PATH": path, "PYTHONUNBUFFERED": "1"}
-    if options.verbose:
-        os.chdir(root)
-        os.execve(sys.executable, words, env)  # noqa: S606
-    status = _run_with_lines(words, root, env | {"TWOFOLD_PROGRESS_SECONDS": "1"})
-    if status == 0 and options.step in (None, "register"):
-        return _summarize(Path(os.path.relpath(root)))
-    return status if status >= 0 else 128 - status
-
-
 def _summarize(root: Path) -> Result:
     from twofold.core.artifacts import read_json
     from twofold.orchestration.run_summary import Files, summarize, summary
@@ -72,27 +52,41 @@ def _summarize(root: Path) -> Result:
     return Result(text, values | {name: read_json(getattr(files, name)) for name in ("evaluate", "register")})
 
 
-def _run_with_lines(words: list[str], root: Path, env: dict[str, str]) -> int:
+def _run(options: argparse.Namespace) -> Result | int:
+    from twofold.orchestration.params_file import project_root
+
+    os.chdir(project_root())
+    words = [sys.executable, "-m", "dvc", "repro"]
+    words += ["--force"] * options.force + ["--single-item"] * options.only + [options.step] * bool(options.step)
+    # The steps' `python` is the one that runs this, also if its environment is not activated.
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    env = os.environ | {"PATH": path, "PYTHONUNBUFFERED": "1"}
+    if options.verbose:
+        os.execve(sys.executable, words, env)  # noqa: S606
+    status = _print_steps(words, env | {"TWOFOLD_PROGRESS_SECONDS": "1"})
+    if status == 0 and options.step in (None, "register"):
+        return _summarize(Path())
+    return status if status >= 0 else 128 - status
+
+
+def _print_steps(words: list[str], env: dict[str, str]) -> int:
     """Run DVC in a process group of its own, log what it prints, and print a line a step; return its exit status."""
     from twofold.orchestration.run_summary import Files
 
-    (root / LOG).parent.mkdir(exist_ok=True)
-    out, null = subprocess.PIPE, subprocess.DEVNULL
-    process = subprocess.Popen(
-        words, cwd=root, env=env, process_group=0, stdin=null, stdout=out, stderr=subprocess.STDOUT, text=True,
-        errors="replace",
-    )  # fmt: skip
-    signals = (signal.SIGINT, signal.SIGTERM)
-    handlers = [signal.signal(each, lambda number, _: os.killpg(process.pid, number)) for each in signals]
-    with (root / LOG).open("w", encoding="utf-8") as log, _StepLines(Files.of(root)) as lines:
+    LOG.parent.mkdir(exist_ok=True)
+    steps, null = _StepLines(Files.of(Path())), subprocess.DEVNULL
+    pipes: dict[str, Any] = {"stdin": null, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    with LOG.open("w", encoding="utf-8") as log, steps.bar:
+        process = subprocess.Popen(words, env=env, process_group=0, text=True, errors="replace", **pipes)
+        signals = (signal.SIGINT, signal.SIGTERM)
+        before = [signal.signal(each, lambda number, _: os.killpg(process.pid, number)) for each in signals]
         for line in process.stdout or ():
-            if not lines.read(line.rstrip("\n")):
-                log.write(line)
-                log.flush()
-        status = process.wait()
-        lines.end(failed=status != 0)
-    for each, handler in zip(signals, handlers, strict=True):
-        signal.signal(each, handler)
+            if not steps.read(line.rstrip("\n")):
+                print(line, end="", file=log, flush=True)
+        status = int(process.wait())
+        for each, handler in zip(signals, before, strict=True):
+            signal.signal(each, handler)
+        steps.end(failed=status != 0)
     return status
 
 
@@ -108,65 +102,48 @@ class _StepLines:
         self.console = Console(file=sys.stderr, highlight=False, soft_wrap=True, markup=False)
         columns = (TextColumn("{task.description:<13}"), TimeElapsedColumn(), BarColumn(20))
         label, left = TextColumn("{task.fields[label]}"), TimeRemainingColumn(compact=True)
-        off, rate = not self.console.is_terminal, 2
-        self.bar = Progress(
-            *columns, label, left, console=self.console, transient=True, refresh_per_second=rate, disable=off
-        )
+        settings = {"console": self.console, "transient": True, "disable": not self.console.is_terminal}
+        self.bar = Progress(*columns, label, left, refresh_per_second=2, **settings)  # type: ignore[arg-type]
         self.task = self.bar.add_task("", total=None, label="", visible=False)
-
-    def __enter__(self) -> "_StepLines":
-        self.bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.stop()
 
     def read(self, line: str) -> bool:
         """Take the next line; return whether it is progress, which the log does not keep."""
         if found := _PROGRESS.fullmatch(line):
-            self._progress(found[1], int(found[2]) / int(found[3]))
+            label, *numbers = found.groups()
+            epoch, epochs, done, total = (int(number or 1) for number in numbers)
+            if label != self.label:  # another speed
+                self.bar.reset(self.task, label=label, description=self.step, visible=True)
+            self.label = label
+            self.bar.update(self.task, total=epochs * total, completed=(epoch - 1) * total + done)
             return True
         self.output.append(line)
         if found := _STARTED.fullmatch(line):
             self.end()
             self.step, self.begin, self.output = found[1], time.monotonic(), []
-            self.bar.reset(self.task, total=None, completed=0, description=self.step, label="", visible=True)
+            self.bar.reset(self.task, total=None, description=self.step, label="", visible=True)
         elif found := _SKIPPED.match(line):
             self.end()
-            self._print(found[1], "unchanged" if found[2].startswith("didn't") else "unchanged, from DVC's run cache")
+            cached = ", from DVC's run cache" if found[2] == "is cached" else ""
+            self.console.print(f"{found[1]:<13} {'':>7} unchanged{cached}", style="dim")
         elif line.startswith(_FINISHED):
             self.end()
-        elif _WARNING.match(line):
-            self.console.print(f"{'':<22}{line.partition(': ')[2]}", style="yellow")
+        elif found := _WARNING.match(line):
+            self.console.print(f"{'':<22}{found[1]}", style="yellow")
         return False
 
     def end(self, *, failed: bool = False) -> None:
         """Print the line of the step that has ended; if the run has failed, what it has printed first."""
-        if failed:
-            for line in self.output:
-                self.console.print(line)
-            self.console.print(f"{self.step or 'dvc'} failed; all that the run has printed: {LOG}", style="red")
-        elif self.step:
-            elapsed = int(time.monotonic() - self.begin)
-            self._print(self.step, self._result(), f"{elapsed // 60}:{elapsed % 60:02}")
-        self.step = ""
-        self.bar.update(self.task, visible=False)
-
-    def _progress(self, label: str, done: float) -> None:
-        if epoch := _EPOCH.fullmatch(label):
-            label, done = epoch[1], (int(epoch[2]) - 1 + done) / int(epoch[3])
-        if label != self.label:
-            self.bar.reset(self.task, label=label, description=self.step, visible=True)
-        self.label = label
-        self.bar.update(self.task, total=1.0, completed=done)
-
-    def _result(self) -> str:
         from twofold.orchestration.run_summary import step_result
 
-        try:
-            return step_result(self.step, self.files)
-        except (ArtifactError, AttributeError, KeyError, TypeError):  # a step that a project has added
-            return "done"
-
-    def _print(self, step: str, result: str, elapsed: str = "") -> None:
-        self.console.print(f"{step:<13} {elapsed:>7} {result}", style="dim" if not elapsed else None)
+        minutes, seconds = divmod(int(time.monotonic() - self.begin), 60)
+        if failed:
+            self.console.print("\n".join(self.output))
+            self.console.print(f"{self.step or 'dvc'} failed; all that the run has printed: {LOG}", style="red")
+        elif self.step:
+            try:
+                result = step_result(self.step, self.files)
+            except (ArtifactError, AttributeError, KeyError, TypeError):  # a step that a project has added
+                result = "done"
+            self.console.print(f"{self.step:<13} {f'{minutes}:{seconds:02}':>7} {result}")
+        self.step = ""
+        self.bar.update(self.task, visible=False)

@@ -6,6 +6,7 @@ and range; the README's parameter tables are generated from the descriptions.
 """
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeGuard, TypeVar, get_args
 
@@ -14,6 +15,21 @@ from pydantic.fields import FieldInfo
 
 from twofold.core.errors import ParameterError
 from twofold.core.redaction import REFUSAL, has_credentials
+
+# Parts of pydantic's messages, in plain words.
+_PLAIN_WORDS = {
+    r"^Value error, ": "",
+    r"^\w+ should ": "must ",
+    r"a valid integer.*": "a whole number",
+    r"a valid boolean.*": "true or false",
+    r"a valid string": "text",
+    r"a valid (dictionary|list|number).*": r"a \1",
+    r"greater than or equal to": "at least",
+    r"less than or equal to": "at most",
+    r"greater than": "above",
+    r"less than": "below",
+    r"(at \w+ \d+ \w+) after.*": r"\1",
+}
 
 
 def _to_integer(value: Any) -> Any:
@@ -89,6 +105,13 @@ def _tagged_types(field: FieldInfo) -> dict[str, Any]:
     }
 
 
+def in_plain_words(message: str) -> str:
+    """Return a rule of pydantic's as an error of Twofold's says it: "must be a whole number"."""
+    for pattern, words in _PLAIN_WORDS.items():
+        message = re.sub(pattern, words, message)
+    return message
+
+
 def _explain(model: type[Section], name: str, problem: Any) -> str:
     key, section, known = name, model, True
     field: FieldInfo | None = None
@@ -108,7 +131,7 @@ def _explain(model: type[Section], name: str, problem: Any) -> str:
         return f"{key}: missing; add it{about}"
     if problem["type"] == "extra_forbidden":
         return f"{key}: unknown key; known in this section: {', '.join(sorted(section.model_fields))}"
-    rule = problem["msg"].removeprefix("Value error, ")
+    rule = in_plain_words(problem["msg"])
     if problem["type"] == "string_type" and isinstance(problem["input"], bool | float | int | None):
         text = json.dumps(_to_integer(problem["input"]))
         rule = f'must be text: write it in quotes, as your folders or labels.csv spell it: "{text}"'

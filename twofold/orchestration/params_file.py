@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
@@ -15,8 +15,10 @@ from ruamel.yaml.tag import Tag
 
 from twofold.core.artifacts import write_bytes
 from twofold.core.errors import ParameterError
-from twofold.core.params import Section, check_section, nested_section
 from twofold.core.redaction import redact
+
+if TYPE_CHECKING:  # pydantic takes a tenth of a second to import
+    from twofold.core.params import Section
 
 STEPS = ("ingest", "preprocess", "train_head", "finetune_all", "evaluate", "register")
 PARAMS = "params.yaml"
@@ -31,14 +33,14 @@ def project_root() -> Path:
     raise ParameterError(f"{here}: no {PARAMS} here or in a folder above; change to your project's folder")
 
 
-def section_model(step: str) -> type[Section]:
+def section_model(step: str) -> "type[Section]":
     """Return the pydantic model of a step's section: `train_head` -> `TrainHead`."""
     # Imported by name: an import statement would make every step a code dependency of every other one.
     module = importlib.import_module(f"twofold.steps.{step}")
     return getattr(module, "".join(word.capitalize() for word in step.split("_")))  # type: ignore[no-any-return]
 
 
-def read(path: Path) -> dict[str, Section]:
+def read(path: Path) -> "dict[str, Section]":
     """Read and check every section of params.yaml.
 
     Raises:
@@ -48,8 +50,10 @@ def read(path: Path) -> dict[str, Section]:
     return check_all(load_yaml(path))
 
 
-def check_all(values: Mapping[str, Any]) -> dict[str, Section]:
+def check_all(values: Mapping[str, Any]) -> "dict[str, Section]":
     """Check every section of values that are in memory; errors as for `read`."""
+    from twofold.core.params import check_section
+
     problems: list[str] = []
     sections: dict[str, Section] = {}
     if unknown := [str(name) for name in values if name not in STEPS]:
@@ -208,7 +212,9 @@ def describe() -> Iterator[tuple[str, list[tuple[str, str]]]]:
         yield step, list(_fields(section_model(step), ""))
 
 
-def _fields(model: type[Section], prefix: str) -> Iterator[tuple[str, str]]:
+def _fields(model: "type[Section]", prefix: str) -> Iterator[tuple[str, str]]:
+    from twofold.core.params import nested_section
+
     for key, field in model.model_fields.items():
         if (inner := nested_section(field)) is None:
             yield prefix + key, field.description or ""

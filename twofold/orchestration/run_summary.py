@@ -88,24 +88,19 @@ def step_result(step: str, files: Files) -> str:
     if step == "preprocess":
         return f"{values['train']} train, {values['validation']} validation, {values['test']} test"
     if step == "train_head":
-        return f"epoch {values['best_epoch']} of {values['epochs']}, {_validation(values['validation'])}"
+        epochs = f"epoch {values['best_epoch']} of {values['epochs']}"
+        return f"{epochs}, validation roc_auc {values['validation']['roc_auc']:.3f}"
     if step == "finetune_all":
-        return f"{KEPT[values['winner']]}, {_validation(values['validation'][values['winner']])}"
-    if step == "evaluate":
-        return _errors(values, "positive")
-    return _verdict(values)
-
-
-def _validation(metrics: Mapping[str, float]) -> str:
-    return f"validation roc_auc {metrics['roc_auc']:.3f}"
+        winner = values["winner"]
+        return f"{KEPT[winner]}, validation roc_auc {values['validation'][winner]['roc_auc']:.3f}"
+    return _errors(values, "positive") if step == "evaluate" else _verdict(values)
 
 
 def _errors(metrics: Mapping[str, Any], positive: str) -> str:
     found, missed, alarms = (metrics[name] for name in ("true_positive", "false_negative", "false_positive"))
     n, negative = found + missed, alarms + metrics["true_negative"]
-    return (
-        f"finds {found} of {n} {positive}, misses {missed} ({missed / n:.0%}), {alarms} false alarms in {negative}"
-    ).replace("%", " %")
+    rate = round(100 * missed / n)
+    return f"finds {found} of {n} {positive}, misses {missed} ({rate} %), {alarms} false alarms in {negative}"
 
 
 def _with_interval(metrics: Mapping[str, Any], name: str) -> str:

@@ -2,29 +2,20 @@
 
 from collections.abc import Mapping, Sequence
 from math import isfinite
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from twofold.registry import ledger as ledgers
 from twofold.registry.ledger import Ledger
 from twofold.registry.lineage import json_tag, recorded_lineage
-from twofold.tracking.registry_reader import CHALLENGER, CHAMPION, FIGURES, KEY, StoredVersion, read_model
-
-if TYPE_CHECKING:
-    from twofold.tracking.registry_client import ModelVersion
-
-    Versions = Sequence[ModelVersion | StoredVersion]
+from twofold.tracking.registry_reader import CHALLENGER, CHAMPION, FIGURES, KEY, read_model
 
 HEADLINE = ("accuracy", "f1", "roc_auc")  # metrics in a list of versions
 
 
 def version_rows(
-    ledger: Ledger, versions: "Versions", metrics_by_run: Mapping[str, Mapping[str, Any]]
+    ledger: Ledger, versions: Sequence[Any], metrics_by_run: Mapping[str, Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
-    """Return the versions, latest first; one that Twofold did not make has no metrics.
-
-    Args:
-        metrics_by_run: of the runs of `runs_with_metrics`.
-    """
+    """Return a row for each version of MLflow's or of `registry_reader`, latest first, with the metrics of its run."""
     rows = []
     for version in reversed(versions):
         run = metrics_by_run.get(version.run_id or "")
@@ -44,18 +35,18 @@ def version_rows(
     return rows
 
 
-def runs_with_metrics(versions: "Versions") -> list[str | None]:
+def runs_with_metrics(versions: Sequence[Any]) -> list[str | None]:
     """Return the runs of the versions that an earlier Twofold made, without their main metrics in a tag."""
     return [each.run_id for each in versions if KEY in each.tags and FIGURES not in each.tags]
 
 
-def read_versions(name: str) -> tuple[Ledger, list[dict[str, Any]]] | None:
-    """Return the ledger and the rows of a registered model without MLflow; None if only MLflow can read them."""
+def read_versions(name: str) -> tuple[list[dict[str, Any]], tuple[str, ...]] | None:
+    """Return the rows and the ledger's problems without MLflow; None if only MLflow can read them."""
     model = read_model(name)
     if model is None or runs_with_metrics(model.versions):
         return None
     ledger = ledgers.read(model.tags)
-    return ledger, version_rows(ledger, model.versions, {})
+    return version_rows(ledger, model.versions, {}), ledger.problems
 
 
 def main_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:

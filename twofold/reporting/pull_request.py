@@ -13,7 +13,7 @@ from twofold.reporting.wording import interval_text
 
 def render(files: Files) -> str:
     """Return the comment; raise ArtifactError if a file is missing."""
-    metrics, verdict = read_json(files.metrics), read_json(files.verdict)
+    metrics, verdict = read_json(files.evaluate), read_json(files.register)
     title, head = f"Metrics on {metrics['n']} test images.", ["metric", "value", "95 % interval"]
     compared = verdict["comparison"] or {}
     figures, version = compared.get("figures"), f"version {compared.get('version')}"
@@ -28,7 +28,7 @@ def render(files: Files) -> str:
         for name in METRICS
         if name in metrics
     ]
-    return "\n".join([render_verdict(str(files.verdict)), title, "", *table(head, rows)])
+    return "\n".join([render_verdict(str(files.register)), title, "", *table(head, rows)])
 
 
 def _difference(figure: Mapping[str, float]) -> list[str]:

@@ -1,6 +1,7 @@
 """Reads a registered model from MLflow's SQLite file without MLflow, which takes more than a second to import."""
 
 import json
+import os
 import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
@@ -43,8 +44,10 @@ def read_model(name: str) -> StoredModel | None:
     Nothing is created or changed.
     """
     kind, _, path = address().partition(":///")
-    if kind != "sqlite" or "?" in path or not Path(path).is_file():
+    if kind != "sqlite" or "?" in path:
         return None
+    if not Path(path).exists():  # the first run creates the project's own; one that somebody has named is missing
+        return None if "MLFLOW_TRACKING_URI" in os.environ else StoredModel({}, [])
     try:
         connection = sqlite3.connect(f"{Path(path).absolute().as_uri()}?mode=ro", uri=True)
         try:

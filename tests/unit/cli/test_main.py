@@ -1,6 +1,7 @@
 """The command `twofold`: parameters, errors and exit statuses."""
 
 import argparse
+import json
 import re
 import resource
 import shlex
@@ -46,6 +47,26 @@ def test_params_get_and_set(params, capsys):
     assert capsys.readouterr().out == "bad\n"
 
 
+def test_a_source_that_is_not_there_warns_at_once(params, tmp_path, capsys):
+    (tmp_path / "images").mkdir()
+    for source in ("images", tmp_path / "images", "s3://bucket/images"):
+        assert call("params", "set", "--params", params, f"ingest.source={source}") == 0
+        assert capsys.readouterr().err == ""
+    assert call("params", "set", "--params", params, "ingest.source=/nowhere") == 0
+    captured = capsys.readouterr()
+    assert captured.err == "twofold: warning: ingest.source: there is no folder /nowhere, so ingest will fail\n"
+    assert "+  source: /nowhere" in captured.out
+
+
+def test_values_are_printed_as_json(params, capsys):
+    assert call("params", "get", "--params", params, "train_head.epochs", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == 60
+    assert call("params", "get", "--params", params, "train_head.audit", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == {"label_issues": "warn"}
+    assert call("cache", "show", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == {"cache": None}
+
+
 def test_an_error_is_printed_and_the_exit_status_is_1(params, capsys):
     assert call("params", "set", "--params", params, "finetune_all.epochs=three") == 1
     captured = capsys.readouterr()
@@ -78,11 +99,11 @@ def test_without_a_command_the_groups_are_printed_with_an_example_each(capsys):
     printed = capsys.readouterr().out
     parser = main._parser(())
     (commands,) = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
-    assert sorted(name for group in main.GROUPS.values() for name in group) == sorted(commands.choices)
+    assert sorted(each.split()[0] for group in main.GROUPS.values() for each in group) == sorted(commands.choices)
     for group, examples in main.GROUPS.items():
         assert f"\n{group}:\n" in printed
-        for name, example in examples.items():
-            assert f"\n  {name:<12}" in printed
+        for example in examples:
+            assert f"\n  {example.split()[0]:<12}" in printed
             assert f"$ twofold {example}\n" in printed
             words = shlex.split(example.partition(" >> ")[0])
             assert callable(main._parser(words).parse_args(words).run), example

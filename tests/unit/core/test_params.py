@@ -5,7 +5,7 @@ import pytest
 from pydantic import Field
 
 from twofold.core.errors import ParameterError
-from twofold.core.params import Fraction, Integer, Number, Section, Text, check_section
+from twofold.core.params import Fraction, Integer, Number, Section, Text, check_section, in_plain_words
 
 
 class Toy(Section):
@@ -33,7 +33,7 @@ def test_a_whole_float_from_kubeflow_becomes_an_integer():
         ("epochs", "3", "'3'"),
         ("epochs", True, "True"),
         ("epochs", 0, "1 to 10"),
-        ("epochs", 11, "less than or equal to 10"),
+        ("epochs", 11, "at most 10"),
         ("rate", "1e-3", "'1e-3'"),
         ("rate", math.nan, "finite"),
         ("rate", math.inf, "finite"),
@@ -100,3 +100,27 @@ def test_a_nested_section_is_as_strict(audit, message):
     assert check_section(Step, "step", {"size": 1, "audit": {"blur": "warn", "share": 0.5}}).audit.share == 0.5
     with pytest.raises(ParameterError, match=message):
         check_section(Step, "step", {"size": 1, "audit": audit})
+
+
+@pytest.mark.parametrize(
+    ("message", "words"),
+    [
+        ("Input should be a valid integer, unable to parse string as an integer", "must be a whole number"),
+        ("Input should be a valid number", "must be a number"),
+        ("Input should be a finite number", "must be a finite number"),
+        ("Input should be a valid boolean", "must be true or false"),
+        ("Input should be a valid string", "must be text"),
+        ("Input should be a valid list", "must be a list"),
+        ("Input should be 'float32' or 'bfloat16'", "must be 'float32' or 'bfloat16'"),
+        ("Input should be greater than or equal to 1", "must be at least 1"),
+        ("Input should be less than or equal to 0.05", "must be at most 0.05"),
+        ("Input should be less than 1", "must be below 1"),
+        ("Input should be greater than 0", "must be above 0"),
+        ("List should have at least 1 item after validation, not 0", "must have at least 1 item"),
+        ("String should have at most 100 characters", "must have at most 100 characters"),
+        ("String should match pattern '^[A-Z]+$'", "must match pattern '^[A-Z]+$'"),
+        ("Value error, allowed are 1 and 2", "allowed are 1 and 2"),
+    ],
+)
+def test_rules_are_in_plain_words(message, words):
+    assert in_plain_words(message) == words

@@ -15,7 +15,7 @@ from twofold.steps.evaluate import Evaluate
         ({"recall": 0.9}, r"evaluate\.threshold: found \{'recall': 0.9\}; a rule has a 'policy'"),
         (0.5, r"evaluate\.threshold: found 0.5; a rule has a 'policy'"),
         ({"policy": "recall_at_least"}, r"evaluate\.threshold\.recall: missing; add it \(smallest share of the"),
-        ({"policy": "recall_at_least", "recall": 1.5}, r"evaluate\.threshold\.recall: found 1.5; .*less than or equal"),
+        ({"policy": "recall_at_least", "recall": 1.5}, r"evaluate\.threshold\.recall: found 1.5; must be at most 1"),
         ({"policy": "recall_at_least", "recall": 0}, r"evaluate\.threshold\.recall: found 0; .*above 0 to 1"),
         ({"policy": "precision_at_least", "recall": 0.9}, r"evaluate\.threshold\.recall: unknown key"),
         ({"policy": "max_f1", "recall": 0.9}, r"evaluate\.threshold\.recall: unknown key; .*: policy$"),

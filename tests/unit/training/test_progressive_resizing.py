@@ -99,7 +99,7 @@ def test_an_end_that_is_not_the_size_of_the_images_is_an_error(larger, alone):
         (SMALLER | {"stop": 1}, r"finetune_all\.image_size\.stop: unknown key; known in this section: at, end, start"),
         (64, r"finetune_all\.image_size: found 64; must be prepared, or a section that holds start, end and at"),
         (None, r"finetune_all\.image_size: found None; must be prepared, or a section"),
-        ("whole", r"finetune_all\.image_size: found 'whole'; Input should be 'prepared'"),
+        ("whole", r"finetune_all\.image_size: found 'whole'; must be 'prepared'"),
     ],
 )
 def test_a_wrong_schedule_is_an_error(value, said):

@@ -69,7 +69,7 @@ def init(
             directory.rmdir()  # empty
         project.rename(directory)
     lines += ["", f"engine: twofold {version('twofold')}, from {origin}, pinned by its hash", commit]
-    return "\n".join([*lines, "", "next:", f"  cd {directory} && dvc repro", "  twofold summary"])
+    return "\n".join([*lines, "", f"next: cd {directory} && twofold run"])
 
 
 def answers(tag: str) -> str:

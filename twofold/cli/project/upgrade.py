@@ -60,7 +60,7 @@ def upgrade(project: Path, wheel: Path | None = None) -> str:
     if PARAMS not in conflicts:
         new = flatten(load_yaml(project / PARAMS))
         lines += [f"new parameter: {name}={value}" for name, value in new.items() if name not in old]
-    return "\n".join([*lines, "next: git diff; git commit --all; dvc repro"])
+    return "\n".join([*lines, "next: git diff; git commit --all; twofold run"])
 
 
 def _merge(project: Path, template: Path, before: str, installed: str) -> None:

@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from twofold.core.errors import ParameterError
-from twofold.core.params import check_address
+from twofold.core.params import check_address, in_plain_words
 from twofold.orchestration.params_file import STEPS, project_root
 
 TASKS = (*STEPS, "notify")  # the steps in their order, and the exit task
@@ -199,7 +199,7 @@ def load_resources(path: Path | None = None) -> Resources:
     except ValidationError as error:
         problems = [
             f"{'.'.join(map(str, each['loc'])) or 'the file'}: "
-            + ("missing" if each["type"] == "missing" else f"found {each['input']!r}; {each['msg']}")
+            + ("missing" if each["type"] == "missing" else f"found {each['input']!r}; {in_plain_words(each['msg'])}")
             for each in error.errors()
         ]
         raise ParameterError("\n  ".join([f"{path}:", *problems])) from None

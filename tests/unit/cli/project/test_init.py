@@ -39,7 +39,7 @@ def test_a_project_is_ready_to_run_and_committed(installed, parts, wheel):
         engine_file.check_engine_file(project, step)
     assert git(project, "status", "--porcelain") == ""
     assert {"requirements.txt", "docker/images", f"docker/wheel/{wheel.name}"} <= {*git(project, "ls-files").split()}
-    for words in ("60 bad", "shorter sides 24 to 24 px", "could not be downloaded", "cd line && dvc repro"):
+    for words in ("60 bad", "shorter sides 24 to 24 px", "could not be downloaded", "cd line && twofold run"):
         assert words in text
     assert f"engine: twofold {version('twofold')}" in text
     assert [path.name for path in installed.iterdir() if "line" in path.name] == ["line"]

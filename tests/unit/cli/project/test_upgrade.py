@@ -74,7 +74,7 @@ def test_edits_stay_new_parts_come_and_the_engine_is_the_new_one(project, wheel)
     assert "new parameter: ingest.audit.narrow_range=warn" in text
     assert "conflicts" not in text
     wheel_case.commit(project)
-    assert upgrade(project, wheel).splitlines()[1:] == ["next: git diff; git commit --all; dvc repro"]
+    assert upgrade(project, wheel).splitlines()[1:] == ["next: git diff; git commit --all; twofold run"]
 
 
 def test_what_both_sides_have_changed_is_marked(project, wheel):
