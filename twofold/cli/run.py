@@ -45,11 +45,12 @@ def add(commands: Any, words: Collection[str]) -> None:
 
 def _summarize(root: Path) -> Result:
     from twofold.core.artifacts import read_json
-    from twofold.orchestration.run_summary import Files, summarize, summary
+    from twofold.orchestration.run_summary import Files, summary
 
     files = Files.of(root)
-    text, values = summary(files), {"summary": summarize(files)}
-    return Result(text, values | {name: read_json(getattr(files, name)) for name in ("evaluate", "register")})
+    text = summary(files)
+    values = {name: read_json(getattr(files, name)) for name in ("evaluate", "register")}
+    return Result(text, {"summary": text.splitlines()} | values)
 
 
 def _run(options: argparse.Namespace) -> Result | int:

@@ -47,11 +47,13 @@ def _status(options: argparse.Namespace) -> Result:
         stale, steps = ({}, f"unknown: {' '.join(err.split())}") if dvc.returncode else (json.loads(out), "up to date")
     if stale:
         steps = "stale: " + ", ".join(f"{step} ({_changed(changes)})" for step, changes in stale.items())
+    metrics = ", ".join(f"{key} {value:.3f}" for key, value in champion["figures"].items()) if champion else ""
+    known = f"version {champion['version']}: {metrics} on {champion['n']} test images" if champion else "none yet"
     number, then = review["version"] if review else None, "twofold predict champion IMAGES"
     then = "twofold run" if steps != "up to date" else "twofold open decision" if review or not champion else then
     lines = {
         "steps": steps,
-        "champion": trouble or _described(champion),
+        "champion": trouble or known,
         "review": f"version {number} waits: twofold models approve {number}" if review else "nothing waits",
         "next": then,
     }
@@ -63,13 +65,6 @@ def _changed(changes: list[Any]) -> str:
     """Name what DVC calls changed: "params.yaml, data/raw"."""
     named = [[each] if isinstance(each, str) else next(iter(each.values())) for each in changes]
     return shortened([name for names in named for name in names])
-
-
-def _described(version: dict[str, Any] | None) -> str:
-    if version is None:
-        return "none yet"
-    metrics = ", ".join(f"{key} {value:.3f}" for key, value in version["figures"].items())
-    return f"version {version['version']}: {metrics} on {version['n']} test images"
 
 
 def _open(options: argparse.Namespace) -> Result:

@@ -42,8 +42,11 @@ class Files(NamedTuple):
         )
 
 
-def summarize(files: Files) -> dict[str, str]:
-    """Return what came of a run, in eight lines by their titles.
+def summary(files: Files, ui: str = "") -> str:
+    """Return what came of a run and where to read more, in twelve lines.
+
+    Args:
+        ui: the command that opens the MLflow UI on a run whose pages `twofold open` does not find.
 
     Raises:
         ArtifactError: a file is missing; the message names it.
@@ -55,8 +58,7 @@ def summarize(files: Files) -> dict[str, str]:
     splits = "/".join(str(preprocess[split]) for split in ("train", "validation", "test"))
     left_out = ingest["refused"] + preprocess["left_out"]
     size, positive = f"{meta['image_size']} px", meta["labels"][1]
-    return {
-        "test": _errors(metrics, positive),
+    lines = {
         "verdict": _verdict(verdict),
         "gates": _gates(verdict["gates"]),
         "weakest slice": _weakest_slice(metrics["slices"]),
@@ -65,19 +67,12 @@ def summarize(files: Files) -> dict[str, str]:
         "data": f"{ingest['images']} images ({ingest['positive']} {positive}), split {splits}, {left_out} left out",
         "model": f"{meta['backbone']} ({meta['weights']}), {size}, {KEPT[tuned['winner']]}",
     }
-
-
-def summary(files: Files, ui: str = "") -> str:
-    """Return what came of a run and where to read more, in twelve lines.
-
-    Args:
-        ui: the command that opens the MLflow UI on a run whose pages `twofold open` does not find.
-    """
-    (first, *lines), audit = summarize(files).items(), files.audits[0].parents[1] / "*" / files.audits[0].name
+    audit = files.audits[0].parents[1] / "*" / files.audits[0].name
     pages = {"decision": str(files.decision), "evaluation": str(files.report), "audit": str(audit), "mlflow": ui}
     if not ui:
         pages = {name: f"{f'twofold open {name}':<25}{page}".rstrip() for name, page in pages.items()}
-    return "\n".join([first[1], *(f"{name:<15}{line}" for name, line in [*lines, *pages.items()])])
+    named = [f"{name:<15}{line}" for name, line in [*lines.items(), *pages.items()]]
+    return "\n".join([_errors(metrics, positive), *named])
 
 
 def step_result(step: str, files: Files) -> str:

@@ -22,7 +22,6 @@ from twofold.core.redaction import without_credentials
 if TYPE_CHECKING:
     from twofold.promotion.judgement import Judgement
     from twofold.tracking.registry_client import ModelVersion
-    from twofold.tracking.registry_reader import StoredVersion
 
 LINEAGE = "twofold.lineage"  # tag of a version
 UNKNOWN = "unknown"
@@ -88,14 +87,14 @@ def _limit_length(names: str) -> str:
     return f"{kept}, and {names.count(', ') - kept.count(', ')} more"
 
 
-def recorded_lineage(version: "ModelVersion | StoredVersion") -> dict[str, Any]:
+def recorded_lineage(version: "ModelVersion") -> dict[str, Any]:
     """The lineage in a version's tag; empty if it cannot be read, as for a version that Twofold did not make."""
     lineage = json_tag(version, LINEAGE)
     git = lineage.get("git")
     return lineage if isinstance(git, dict) and all(isinstance(git.get(key), str) for key in GIT) else {}
 
 
-def json_tag(version: "ModelVersion | StoredVersion", tag: str) -> dict[str, Any]:
+def json_tag(version: "ModelVersion", tag: str) -> dict[str, Any]:
     """The JSON object in a version's tag; empty if there is none, or something else."""
     try:
         values = json.loads(version.tags.get(tag, "{}"))

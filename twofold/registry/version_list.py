@@ -42,11 +42,11 @@ def runs_with_metrics(versions: Sequence[Any]) -> list[str | None]:
 
 def read_versions(name: str) -> tuple[list[dict[str, Any]], tuple[str, ...]] | None:
     """Return the rows and the ledger's problems without MLflow; None if only MLflow can read them."""
-    model = read_model(name)
-    if model is None or runs_with_metrics(model.versions):
+    tags, versions = read_model(name) or ({}, None)
+    if versions is None or runs_with_metrics(versions):
         return None
-    ledger = ledgers.read(model.tags)
-    return version_rows(ledger, model.versions, {}), ledger.problems
+    ledger = ledgers.read(tags)
+    return version_rows(ledger, versions, {}), ledger.problems
 
 
 def main_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:

@@ -3,9 +3,10 @@
 import json
 import os
 import sqlite3
-from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
-from typing import NamedTuple
+from types import SimpleNamespace
+from typing import Any
 
 from twofold.tracking.store import address
 
@@ -22,40 +23,22 @@ _VERSIONS = """SELECT version, creation_time, run_id, (
     WHERE name = ? AND workspace = 'default' AND current_stage != 'Deleted_Internal' ORDER BY version"""
 
 
-class StoredVersion(NamedTuple):
-    """A version, with the names of MLflow's ModelVersion."""
+def read_model(name: str) -> tuple[dict[str, str], list[Any]] | None:
+    """Return a registered model's tags, and its versions like MLflow's, oldest first; both are empty if there is none.
 
-    version: int
-    creation_timestamp: int | None
-    run_id: str | None
-    tags: Mapping[str, str]
-
-
-class StoredModel(NamedTuple):
-    """The tags of a registered model and its versions, oldest first; both are empty if there is none."""
-
-    tags: Mapping[str, str]
-    versions: list[StoredVersion]
-
-
-def read_model(name: str) -> StoredModel | None:
-    """Return a registered model; None if the store is no SQLite file with these tables, so that MLflow has to read it.
-
-    Nothing is created or changed.
+    None if the store is no SQLite file with these tables, so that MLflow has to read it. Nothing is created or changed.
     """
     kind, _, path = address().partition(":///")
     if kind != "sqlite" or "?" in path:
         return None
     if not Path(path).exists():  # the first run creates the project's own; one that somebody has named is missing
-        return None if "MLFLOW_TRACKING_URI" in os.environ else StoredModel({}, [])
+        return None if "MLFLOW_TRACKING_URI" in os.environ else ({}, [])
     try:
-        connection = sqlite3.connect(f"{Path(path).absolute().as_uri()}?mode=ro", uri=True)
-        try:
+        with closing(sqlite3.connect(f"{Path(path).absolute().as_uri()}?mode=ro", uri=True)) as connection:
             if connection.execute("SELECT version_num FROM alembic_version").fetchall() != [(SCHEMA,)]:
                 return None
             tags, rows = (connection.execute(query, (name,)).fetchall() for query in (_TAGS, _VERSIONS))
-        finally:
-            connection.close()
     except sqlite3.Error:
         return None
-    return StoredModel(dict(tags), [StoredVersion(a, b, c, json.loads(d)) for a, b, c, d in rows])
+    keys = ("version", "creation_timestamp", "run_id")
+    return dict(tags), [SimpleNamespace(**dict(zip(keys, row, strict=False)), tags=json.loads(row[3])) for row in rows]

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from twofold.core.errors import RegistryError
-from twofold.registry import version_catalog
+from twofold.registry import version_catalog, version_list
 from twofold.tracking.registry_client import CONDITIONS, FIGURES, KEY
 
 
@@ -18,7 +18,7 @@ def test_a_list_has_the_latest_version_first_with_its_origin(models_store):
         (1, "was champion"),
     ]
     for each in found:
-        assert set(each["figures"]) == set(version_catalog.HEADLINE)
+        assert set(each["figures"]) == set(version_list.HEADLINE)
         assert each["n"] == 7
         assert len(each["commit"]) == 40
         assert len(each["data_fingerprint"]) == 64
@@ -42,13 +42,13 @@ def test_a_list_asks_a_few_questions_however_many_versions_there_are(models_stor
             return getattr(client, name)
 
     found = version_catalog.list_versions(replace(models_store, client=Counting()), "corner")
-    assert (found[40:], {tuple(each["figures"]) for each in found}) == (expected, {version_catalog.HEADLINE})
+    assert (found[40:], {tuple(each["figures"]) for each in found}) == (expected, {version_list.HEADLINE})
     assert len(calls) <= 5, calls
 
 
 def test_the_main_metrics_are_the_numbers_among_the_metrics():
     values = {"accuracy": 1, "f1": math.nan, "roc_auc": "0.9", "n": 7, "brier": 0.1}
-    assert version_catalog.main_metrics(values) == {"accuracy": 1.0, "n": 7.0}
+    assert version_list.main_metrics(values) == {"accuracy": 1.0, "n": 7.0}
 
 
 def test_a_version_has_its_gates_metrics_decisions_and_links(models_store):

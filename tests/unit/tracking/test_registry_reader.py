@@ -15,11 +15,11 @@ from twofold.tracking.registry_reader import SCHEMA, read_model
 def test_it_is_what_mlflow_says(models_store):
     models_store.client.create_model_version("corner", "s3://elsewhere/model")
     models_store.client.delete_model_version("corner", "1")
-    found = read_model("corner")
-    assert found.tags == models_store.client.get_registered_model("corner").tags
+    tags, found = read_model("corner")
+    assert tags == models_store.client.get_registered_model("corner").tags
     versions = registry_client.versions(models_store, "corner")
-    assert [each.version for each in found.versions] == [2, 3, 4] == [int(each.version) for each in versions]
-    for one, other in zip(found.versions, versions, strict=True):
+    assert [each.version for each in found] == [2, 3, 4] == [int(each.version) for each in versions]
+    for one, other in zip(found, versions, strict=True):
         assert (one.tags, one.run_id or "") == (other.tags, other.run_id or "")
         assert one.creation_timestamp == other.creation_timestamp
     assert read_versions("corner") == (list_versions(models_store, "corner"), ())
