@@ -40,6 +40,17 @@ def test_a_second_run_runs_nothing(project):
     assert "up to date" in done.stdout
 
 
+def test_twofold_run_has_a_line_for_each_step_of_dvcs(project):
+    done = project.run("twofold", "run")
+    assert [line.split() for line in done.stderr.splitlines()] == [[step, "unchanged"] for step in STEPS]
+    assert done.stdout.startswith("finds ")
+    assert len(done.stdout.splitlines()) == 12
+    done = project.run("twofold", "run", "preprocess", "--only", "--force")
+    (line,) = (line for line in done.stderr.splitlines() if line.startswith("preprocess"))
+    assert line.split(maxsplit=2)[2] == "23 train, 19 validation, 18 test"
+    assert project.run("twofold", "status").stdout.startswith("steps     up to date\nchampion  version 1: accuracy 0.")
+
+
 def test_changing_one_parameter_runs_its_step_and_what_follows(project):
     before = (project.root / "params.yaml").read_text()
     expected = {

@@ -2,16 +2,17 @@
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 # On a terminal, the colour of a word says how things stand.
 _COLOURS = {
-    "green": r"\b(passed|champion|promoted|as recorded|up to date|ok)\b",
-    "red": r"\b(FAILED|WRONG|failed|failure|[Rr]efused|differs|error)\b",
-    "yellow": r"\b(challenger|stale|waits|warning|not checked)\b",
-    "bold": r"(?m)^\w[^\n]*:$|^twofold [\w ]+|^finds .*$",
+    "green": r"\b(passed|Promoted|as recorded|up to date|ok)\b|^champion$",
+    "red": r"\b(FAILED|WRONG|failed|failure|Refused|differs|error)\b",
+    "yellow": r"\b(stale|version \d+ waits|warning|not checked)\b|^challenger$",
+    "bold": r"(?m)^\w[^\n]*:$|^finds .*$",
     "dim": r"(?m)^ +\$ .*$",
 }
 
@@ -36,7 +37,7 @@ def print_result(result: Result, *, as_json: bool) -> None:
         print(json.dumps(result.values, indent=2, ensure_ascii=False))
     elif isinstance(result.text, str):
         echo(result.text)
-    elif sys.stdout.isatty():
+    elif sys.stdout.isatty() and "NO_COLOR" not in os.environ:
         from rich.console import Console
         from rich.table import Column, Table
 
@@ -54,7 +55,7 @@ def print_result(result: Result, *, as_json: bool) -> None:
 def echo(text: str, file: Any = None) -> None:
     """Print a text; on a terminal in colour, unless NO_COLOR is set."""
     stream = file or sys.stdout
-    if not stream.isatty():
+    if not stream.isatty() or "NO_COLOR" in os.environ:
         print(text, file=stream)
         return
     from rich.console import Console

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import re
 import resource
 import shlex
@@ -200,3 +201,11 @@ def test_quiet_leaves_the_result_and_the_errors(params, capsys, monkeypatch):
     assert capsys.readouterr().out == "defective\n"
     assert call("params", "get", "--params", params, "ingest.none", "--quiet") == 1
     assert "ingest.none: no 'none'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("setting", "shown"), [({}, "\x1b[1mStart:\x1b[0m"), ({"NO_COLOR": "1"}, "Start:")])
+def test_a_terminal_has_colour_unless_no_color_is_set(setting, shown):
+    command = f"{sys.executable} -m twofold.cli"
+    env = {key: value for key, value in os.environ.items() if key != "NO_COLOR"} | {"TERM": "xterm"} | setting
+    done = subprocess.run(["script", "-qec", command, "/dev/null"], env=env, capture_output=True, text=True, check=True)
+    assert shown in done.stdout.splitlines()

@@ -2,6 +2,7 @@ import sys
 import threading
 import time
 
+from twofold.cli.run import _PROGRESS
 from twofold.core import progress
 
 
@@ -20,6 +21,14 @@ def test_without_a_terminal_progress_is_plain_lines(monkeypatch, capsys):
 def test_short_work_prints_nothing(capsys):
     assert list(progress.track(range(3), "features", total=3)) == [0, 1, 2]
     assert capsys.readouterr().err == ""
+
+
+def test_twofold_run_asks_for_lines_more_often(monkeypatch, capsys):
+    monkeypatch.setenv("TWOFOLD_PROGRESS_SECONDS", "0")
+    assert list(progress.track(range(2), "features", total=20, per_item=10)) == [0, 1]
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.partition(" (")[0] for line in lines] == ["features: 10 of 20 images", "features: 20 of 20 images"]
+    assert all(_PROGRESS.fullmatch(line) for line in lines)
 
 
 def test_on_a_terminal_progress_is_a_bar(monkeypatch, capsys):
