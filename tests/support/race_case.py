@@ -139,13 +139,13 @@ def promote_many(name: str, number: int, promotions: int, evaluation: Path) -> l
     return results
 
 
-def cheap_version(store, name, model, run, tags, description):
+def cheap_version(store, name, model, run, tags, card, about):
     """Make a version without files; a tag holds the images on which it is right."""
     from twofold.tracking import registry_client
 
     registry_client.create_unique(store, name, {})
     return store.client.create_model_version(
-        name, source="s3://nowhere/model", tags=tags | {"right": model.right}, description=description
+        name, source="s3://nowhere/model", tags=tags | {"right": model.right}, description=card
     )
 
 

@@ -8,6 +8,7 @@ make the raw images, the prepared ones and the evaluation.
 """
 
 import csv
+import re
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -51,6 +52,7 @@ PARAMS = Register(
 )
 # The fields of an entry that do not depend on time and lock.
 REPRODUCIBLE = ("number", "action", "version", "champion", "actor", "reason", "gates", "note")
+A_RUN = re.compile(r"\b[0-9a-f]{32}\b")  # an id that MLflow draws
 REFUSING = PARAMS.model_copy(update={"gates": [*GATES, Maximum(figure="brier", max=0.01)]})
 
 
@@ -250,10 +252,11 @@ def state() -> dict:
     from twofold.registry import ledger
     from twofold.tracking import store as tracking
     from twofold.tracking.runs import RUN_KEY
+    from twofold.tracking.store import DIGEST
 
     client = tracking.connect().client
     (place,) = [found.experiment_id for found in client.search_experiments() if found.name == "trying"]
-    runs = sorted(client.search_runs([place]), key=lambda run: run.data.tags[RUN_KEY])
+    runs = sorted(client.search_runs([place]), key=lambda run: run.data.tags.get(RUN_KEY) or run.data.tags[DIGEST])
     own = {"mlflow.runName", "twofold.model_id"}
     return {
         "runs": [
@@ -261,7 +264,8 @@ def state() -> dict:
                 run.info.status,
                 run.data.params,
                 run.data.metrics,
-                {key: value for key, value in run.data.tags.items() if key not in own},
+                {key: A_RUN.sub("a run", value) for key, value in run.data.tags.items() if key not in own},
+                [(data.dataset.digest, data.tags[0].value) for data in run.inputs.dataset_inputs],
                 sorted(info.path for info in client.list_artifacts(run.info.run_id)),
                 len(run.outputs.model_outputs),
                 sum(len(client.get_metric_history(run.info.run_id, key)) for key in run.data.metrics),

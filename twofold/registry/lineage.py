@@ -38,10 +38,6 @@ def collect_lineage(judgement: "Judgement", params: Mapping[str, Any]) -> dict[s
     from twofold.evaluation.predictions import PREDICTIONS
 
     candidate, provenance = judgement.candidate, judgement.provenance
-    if "pipeline_run" not in provenance:
-        origin = dvc_data(Path.cwd(), candidate.raw)
-    else:  # a dvc.lock in the image says nothing about the data of a Kubeflow run
-        origin = _describe_source(provenance["source"]) if "source" in provenance else {}
 
     def section(prefix: str) -> dict[str, str]:
         return {key.removeprefix(prefix): value for key, value in provenance.items() if key.startswith(prefix)}
@@ -54,7 +50,7 @@ def collect_lineage(judgement: "Judgement", params: Mapping[str, Any]) -> dict[s
         "data": {
             "fingerprint": candidate.decision["fingerprint"],
             "test_fingerprint": candidate.test_fingerprint,
-            **origin,
+            **data_origin(judgement),
         },
         "params": dict(params),
         "params_sha256": sha256_of(params),
@@ -68,6 +64,15 @@ def collect_lineage(judgement: "Judgement", params: Mapping[str, Any]) -> dict[s
         "hardware": section("hardware."),
         **{key: provenance[key] for key in ("image", "pipeline_run") if key in provenance},
     }
+
+
+def data_origin(judgement: Judgement) -> dict[str, str]:
+    """Return `source`, and the data's revision, as far as they are known."""
+    if "pipeline_run" not in judgement.provenance:
+        return dvc_data(Path.cwd(), judgement.candidate.raw)
+    # A dvc.lock in the image says nothing about the data of a Kubeflow run.
+    source = judgement.provenance.get("source")
+    return {} if source is None else _describe_source(source)
 
 
 def _describe_source(source: str) -> dict[str, str]:

@@ -153,7 +153,8 @@ def _acquire(store: MlflowStore, model: str, above: int) -> Lock:
 def _create(lock: Lock) -> bool:
     """Create the lock's name; return whether this process created it and no later lock exists."""
     tags = {KIND: "lock", TOKEN: lock.token, HOLDER: holder(), HEARTBEAT_TAG: "0"}
-    created = registry_client.create_unique(lock.store, lock.name, tags)
+    about = f"A lock of '{lock.model}', not a model: one promotion at a time. The next promotion deletes it."
+    created = registry_client.create_unique(lock.store, lock.name, tags, about)
     locks = _list_locks(lock.store, lock.model)
     if not created and all(each.number < lock.fence for each in locks):
         # The name is gone by now, or exists and may not be read: in that case this raises "permission denied".

@@ -42,7 +42,7 @@ from twofold.tracking.registry_client import (
     LoggedModel,
     ModelVersion,
 )
-from twofold.tracking.runs import Run, log_nested_metrics, set_tags
+from twofold.tracking.runs import Run, log_main_metrics, set_tags
 from twofold.tracking.store import MlflowStore
 
 MODEL_ID = "twofold.model_id"  # of a run: the logged model that it sealed
@@ -145,7 +145,7 @@ def log_model(store: MlflowStore, run: Run, judgement: Judgement) -> tuple[Logge
         found = registry_client.logged_model(store, run.info.experiment_id, candidate.key, sealed.digest)
         model = found or registry_client.begin_model(store, run, judgement.name, tags)
         registry_client.name_output(store, run, model)
-        log_nested_metrics(store, run, candidate.metrics, model.model_id)
+        log_main_metrics(store, run, candidate.metrics, model.model_id)
         largest = model.tags.get(SMOKE_TESTED)
         if largest is not None and (problem := _find_problem(store, model, sealed, folder / "logged")):
             # The smoke test may be weeks old, and a model that cannot be served must not be promoted.
@@ -171,6 +171,7 @@ def promote(
     seal_digest: str,
     alias: str,
     card: str,
+    about: str,
     params: Mapping[str, Any],
 ) -> Outcome:
     """Under the lock, make the version unless it exists, and give it its alias unless the champion has changed.
@@ -183,6 +184,7 @@ def promote(
         seal_digest: SHA-256 of its seal.json.
         alias: `champion`, or `challenger` if a person decides.
         card: the version's description.
+        about: the registered model's description.
         params: every step's section.
 
     Raises:
@@ -197,7 +199,7 @@ def promote(
         expected = state.champion_number
         transitions.require_same_champion(name, expected, current.champion_number)
         opponent = "" if judgement.champion is None else judgement.champion.version
-        version, gates = _make_version(store, run, judgement, current.version, model, seal_digest, card, params)
+        version, gates = _make_version(store, run, judgement, current.version, model, seal_digest, card, about, params)
         number = int(version.version)
         basis = f"held against version {opponent}" if opponent else "there was no champion to hold it against"
         change = transitions.Change(
@@ -223,6 +225,7 @@ def _make_version(
     model: LoggedModel,
     seal_digest: str,
     card: str,
+    about: str,
     params: Mapping[str, Any],
 ) -> tuple[ModelVersion, str]:
     """The candidate's version, made unless it exists, and the SHA-256 of the verdict in its tags."""
@@ -241,7 +244,10 @@ def _make_version(
         # Made by a register that was killed, or judged before; the champion may have changed since.
         registry_client.tag_version(store, existing, tags)
         return existing, gates
+    figures = main_metrics(candidate.metrics)
     fixed_tags = {
+        # First, because the MLflow UI shows tags in the order in which they were set.
+        **{metric: f"{value:.3f}" for metric, value in figures.items() if metric != "n"},
         KEY: candidate.key,
         SEAL: seal_digest,
         "twofold.test_fingerprint": candidate.test_fingerprint,
@@ -249,10 +255,11 @@ def _make_version(
         "twofold.model_digest": candidate.digests["finetune_all"],
         "twofold.decision_digest": candidate.digests["decision"],
         "twofold.git_commit": judgement.provenance.get("git.commit", ""),
-        FIGURES: canonical(main_metrics(candidate.metrics)),
+        FIGURES: canonical(figures),
         LINEAGE: canonical(collect_lineage(judgement, params)),
     }
-    return registry_client.create_version(store, judgement.name, model, run, fixed_tags | tags, card), gates
+    made = registry_client.create_version(store, judgement.name, model, run, fixed_tags | tags, card, about)
+    return made, gates
 
 
 def _find_problem(store: MlflowStore, model: LoggedModel, sealed: SealedFolder, folder: Path) -> str:

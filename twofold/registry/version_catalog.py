@@ -24,6 +24,7 @@ from twofold.tracking import registry_client
 from twofold.tracking.registry_client import CONDITIONS, JUDGED_AGAINST, ModelVersion
 from twofold.tracking.runs import runs_by_id
 from twofold.tracking.store import MlflowStore, flatten, ui_command
+from twofold.tracking.urls import LOCAL_UI, ui_page
 
 
 def list_versions(store: MlflowStore, name: str) -> list[dict[str, Any]]:
@@ -63,10 +64,10 @@ def describe(store: MlflowStore, name: str, selector: str) -> dict[str, Any]:
 def _links(store: MlflowStore, version: ModelVersion, experiment_id: str | None) -> dict[str, str]:
     """The model and the run in the MLflow UI, and the reports among the run's files."""
     uri = without_credentials(store.uri).rstrip("/")
-    base = uri if uri.startswith("http") else "http://127.0.0.1:5000"
-    links = {"version": f"{base}/#/models/{version.name}/versions/{version.version}"}
+    base = uri if uri.startswith("http") else LOCAL_UI
+    links = {"version": f"{base}/{ui_page('models', version.name, 'versions', str(version.version))}"}
     if experiment_id is not None:
-        links["run"] = f"{base}/#/experiments/{experiment_id}/runs/{version.run_id}"
+        links["run"] = f"{base}/{ui_page('experiments', experiment_id, 'runs', version.run_id or '')}"
         links["decision page"] = f"registration/decision.html of run {version.run_id}"
         links["report"] = f"evaluation/evaluation.html of run {version.run_id}"
     links["model"] = f"models:/{version.name}/{version.version}"

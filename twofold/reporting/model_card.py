@@ -44,6 +44,22 @@ def render(judgement: Judgement) -> str:
     return "\n".join(line for section in sections for line in section(judgement))
 
 
+def describe_model(judgement: Judgement) -> str:
+    """Describe the registered model as Markdown: what it is, how to review a version, what Twofold keeps beside it."""
+    negative, positive = map(text, judgement.candidate.labels)
+    return f"""Tells images of **{positive}** from images of **{negative}**. Each version is a sealed model that has \
+passed its gates; its description is its model card.
+
+- **In use:** the version with the alias `champion`. A version with the alias `challenger` waits for review.
+- **Review:** open the version's source run, and there `registration/decision.html` under Artifacts. Decide with \
+`twofold models approve`, `reject` or `rollback`. Do not move an alias here: nothing is promoted until \
+`twofold models history --repair` has put it back.
+- **Tags:** `twofold.ledger…` record who decided what, when and why; `twofold models history` prints them. \
+`twofold.judged` counts the candidates that each test has judged. Do not change or delete these tags.
+- **Locks:** a registered model `twofold.lock.{judgement.name}.…` without versions lets one promotion run at a time.
+- **Documentation:** `docs/gates.md` and `docs/mlflow.md` of Twofold."""
+
+
 def _summary(judgement: Judgement) -> list[str]:
     candidate, verdict = judgement.candidate, judgement.verdict
     negative, positive = map(text, candidate.labels)

@@ -120,11 +120,12 @@ def format_slices(judgement: Judgement) -> list[str]:
                 text(value),
                 f"{values[value]['n']}" + ("" if values[value]["judged"] else ", too few to judge"),
                 values[value]["n_positive"],
-                *(_with_interval(values[value], name, 3) for name in metrics),
+                *(cell for name in metrics for cell in _value_and_interval(values[value], name, 3)),
             )
             for value in in_order(column, values)[:MOST_VALUES]
         ]
-        lines += table([text(column), "images", text(judgement.candidate.labels[1]), *metrics], rows)
+        heads = (head for name in metrics for head in (name, "95 % interval"))
+        lines += table([text(column), "images", text(judgement.candidate.labels[1]), *heads], rows)
         if len(values) > MOST_VALUES:
             lines += [f"{len(values) - MOST_VALUES} more values of {text(column)} are in slices.csv.", ""]
     return lines
@@ -133,7 +134,7 @@ def format_slices(judgement: Judgement) -> list[str]:
 def format_calibration(judgement: Judgement) -> list[str]:
     """Temperature and threshold, and how they were chosen."""
     metrics, decision = judgement.candidate.metrics, judgement.candidate.decision
-    before, after = (_with_interval(metrics, name, 4) for name in ("ece_uncalibrated", "ece"))
+    before, after = ("{} ({})".format(*_value_and_interval(metrics, name, 4)) for name in ("ece_uncalibrated", "ece"))
     fitted, temperature = decision["calibrated_on"], decision["temperature"]
     bound = f" It is at its bound: {WHY[temperature]}." if fitted["at_bound"] else ""
     return [
@@ -150,8 +151,7 @@ def format_calibration(judgement: Judgement) -> list[str]:
     ]
 
 
-def _with_interval(metrics: Mapping[str, Any], name: str, digits: int) -> str:
-    if name not in metrics:
-        return "none"
-    value, interval = f"{metrics[name]:.{digits}f}", metrics["intervals"].get(name)
-    return f"{value} ({interval['low']:.{digits}f} to {interval['high']:.{digits}f})" if interval else value
+def _value_and_interval(metrics: Mapping[str, Any], name: str, digits: int) -> tuple[str, str]:
+    value = f"{metrics[name]:.{digits}f}" if name in metrics else "none"
+    interval = metrics["intervals"].get(name)
+    return value, f"{interval['low']:.{digits}f} to {interval['high']:.{digits}f}" if interval else "none"

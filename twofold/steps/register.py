@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -132,8 +131,9 @@ def _record(
 ) -> dict[str, Any]:
     """Write into MLflow what is missing there, and the pages into `folder`; return the verdict."""
     from twofold.promotion.judgement import as_json, digest
+    from twofold.registry import candidate_run
     from twofold.registry import registration as registering
-    from twofold.reporting.model_card import render
+    from twofold.reporting.model_card import describe_model, render
     from twofold.tracking import runs
     from twofold.tracking import store as tracking
     from twofold.tracking.live_run import joined_run
@@ -156,8 +156,8 @@ def _record(
         outcome = replace(outcome, nothing_new=False)
 
     run_name = judgement.dvc_experiment or f"candidate-{judgement.candidate.key[:8]}"
-    run = runs.open_run(store, experiment_id, found, run_name, _tags(judgement) | {runs.RUN_KEY: run_key})
-    _log_candidate(store, run, judgement, sections)
+    run = runs.open_run(store, experiment_id, found, run_name, candidate_run.tags(judgement) | {runs.RUN_KEY: run_key})
+    candidate_run.log_candidate(store, run, judgement, sections)
     if outcome is None or (outcome.version is None and judgement.dvc_experiment is None):
         logged, seal = registering.log_model(store, run, judgement)
         outcome = outcome or registering.promote(
@@ -169,37 +169,14 @@ def _record(
             seal_digest=seal,
             alias=alias,
             card=render(judgement),
+            about=describe_model(judgement),
             params=sections,
         )
     values = _write(store, store.client.get_run(run.info.run_id), judgement, outcome, params, folder)
     runs.log_folder(store, run, folder, KIND)
-    headline, reasons = values["headline"], values["reasons"]
-    tags = {"twofold.verdict": headline, "twofold.reasons": "\n".join(reasons)}
-    runs.set_tags(store, run, tags | {"mlflow.note.content": "\n\n".join([headline, *reasons])})
-    runs.close_run(store, run, digest(as_json(judgement, outcome)), terminate=joined is None)
+    runs.set_tags(store, run, candidate_run.verdict_tags(judgement, values, rename=joined is None))
+    runs.close_run(store, run, {runs.OUTCOME: digest(as_json(judgement, outcome))}, terminate=joined is None)
     return values
-
-
-def _log_candidate(store: "MlflowStore", run: "Run", judgement: "Judgement", sections: Mapping[str, Any]) -> None:
-    from twofold.registry.recorded_evaluation import EVALUATION
-    from twofold.tracking import runs
-    from twofold.tracking import store as tracking
-
-    candidate = judgement.candidate
-    tracking.log_params(store, run, tracking.as_params(sections))
-    runs.log_nested_metrics(store, run, {**candidate.metrics, **judgement.measured})
-    if judgement.champion is not None and not judgement.champion.problem:
-        champion = judgement.champion.as_json()
-        # The version is the step, so that the run keeps its comparison with each champion.
-        comparison = {"comparison": champion["figures"] | {"n": champion["n"]}}
-        runs.log_nested_metrics(store, run, comparison, step=champion["version"])
-    trainings = {"train_head": candidate.head, "finetune_all": candidate.model}
-    runs.log_nested_metrics(
-        store, run, {f"{step}.validation": candidate.about[step]["validation"] for step in trainings}
-    )
-    for step, folder in trainings.items():
-        runs.link_training(store, run, step, candidate.digests[step], folder / "history.csv")
-    runs.log_folder(store, run, candidate.evaluation, EVALUATION)
 
 
 def _write(
@@ -230,9 +207,10 @@ def _mlflow_location(store: "MlflowStore", run: "Run", params: Register, toleran
     from twofold.serving.smoke_test import IMAGES
     from twofold.tracking.registry_client import SEAL, SMOKE_TESTED
     from twofold.tracking.store import ui_command
+    from twofold.tracking.urls import LOCAL_UI, ui_page
 
     tags, uri = run.data.tags, without_credentials(store.uri)
-    path = f"#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
+    page = ui_page("experiments", str(run.info.experiment_id), "runs", run.info.run_id)
     smoke_test = {"images": IMAGES, "tolerance": tolerance, "largest_difference": float(tags.get(SMOKE_TESTED, "nan"))}
     web = uri.startswith("http")
     return {
@@ -240,8 +218,8 @@ def _mlflow_location(store: "MlflowStore", run: "Run", params: Register, toleran
         "experiment_id": run.info.experiment_id,
         "run_id": run.info.run_id,
         "tracking_uri": uri,
-        "open": f"{uri.rstrip('/')}/{path}" if web else ui_command(),
-        "page": "" if web else f"http://127.0.0.1:5000/{path}",
+        "open": f"{uri.rstrip('/')}/{page}" if web else ui_command(),
+        "page": "" if web else f"{LOCAL_UI}/{page}",
         "model_id": tags.get(MODEL_ID),
         "seal": tags.get(SEAL),
         "rehearsal": smoke_test if SMOKE_TESTED in tags else None,
@@ -249,28 +227,6 @@ def _mlflow_location(store: "MlflowStore", run: "Run", params: Register, toleran
             step: tags.get(f"twofold.run.{step}", "curves logged here") for step in ("train_head", "finetune_all")
         },
     }
-
-
-def _tags(judgement: "Judgement") -> dict[str, str]:
-    from twofold.tracking.live_run import STEP
-    from twofold.tracking.registry_client import KEY
-    from twofold.tracking.runs import TEST_FINGERPRINT
-    from twofold.tracking.store import LOOKS
-
-    candidate = judgement.candidate
-    tags = {
-        KEY: candidate.key,
-        STEP: "register",
-        "twofold.model_digest": candidate.digests["finetune_all"],
-        "twofold.decision_digest": candidate.digests["decision"],
-        TEST_FINGERPRINT: candidate.test_fingerprint,
-        LOOKS: judgement.looks.model_dump_json(),
-        "twofold.data_fingerprint": candidate.decision["fingerprint"],
-        "mlflow.source.name": "twofold.steps.register",
-    }
-    if commit := judgement.provenance.get("git.commit"):
-        tags["mlflow.source.git.commit"] = commit
-    return tags | {f"twofold.{key}": value for key, value in judgement.provenance.items()}
 
 
 if __name__ == "__main__":

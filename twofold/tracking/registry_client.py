@@ -5,6 +5,7 @@ Logged models and versions are found by their tags, so that an interrupted regis
 """
 
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -116,11 +117,18 @@ def refuse_foreign_server(store: MlflowStore, place: str) -> None:
 
 
 def create_version(
-    store: MlflowStore, name: str, model: LoggedModel, run: Run, tags: Mapping[str, str], description: str
+    store: MlflowStore, name: str, model: LoggedModel, run: Run, tags: Mapping[str, str], card: str, about: str
 ) -> ModelVersion:
-    """Create a version of a logged model with its tags in one write, and the registered model if there is none."""
+    """Create a version of a logged model with its tags in one write, and the registered model if there is none.
+
+    Args:
+        card: the model card, which becomes the version's description.
+        about: the registered model's description, unless it has one.
+    """
     with _ignore("RESOURCE_ALREADY_EXISTS"):
-        store.client.create_registered_model(name)
+        store.client.create_registered_model(name, description=about)
+    if not getattr(registered(store, name), "description", None):  # made by an earlier Twofold
+        store.client.update_registered_model(name, about)
     with _default_store(store):
         made = store.client.create_model_version(
             name,
@@ -128,7 +136,7 @@ def create_version(
             run_id=run.info.run_id,
             model_id=model.model_id,
             tags=dict(tags),
-            description=shorten_description(description),
+            description=version_description(card),
         )
     first, *others = versions_of_candidate(store, name, tags[KEY]) or [made]
     for other in others:  # the request was repeated after a lost answer
@@ -167,11 +175,11 @@ def tag_model(store: MlflowStore, name: str, key: str, value: str) -> None:
     store.client.set_registered_model_tag(name, key, value)
 
 
-def create_unique(store: MlflowStore, name: str, tags: Mapping[str, str]) -> bool:
+def create_unique(store: MlflowStore, name: str, tags: Mapping[str, str], description: str = "") -> bool:
     """Create a registered model, which only one process can do; return False if another process has done it."""
     # The last two: MLflow's database reads the existing model, which may be gone by then, or the database is busy.
     with _ignore("RESOURCE_ALREADY_EXISTS", "RESOURCE_DOES_NOT_EXIST", "TEMPORARILY_UNAVAILABLE"):
-        store.client.create_registered_model(name, tags=dict(tags))
+        store.client.create_registered_model(name, tags=dict(tags), description=description)
         return True
     return False
 
@@ -206,8 +214,14 @@ def tag_version(store: MlflowStore, version: ModelVersion, tags: Mapping[str, st
             store.client.set_model_version_tag(version.name, version.version, key, value)
 
 
-def shorten_description(description: str) -> str:
-    """Return a description that every store keeps; one that is too long is cut after its last section that fits."""
+def version_description(card: str) -> str:
+    """Return a model card as the description of a version that every store keeps.
+
+    The MLflow UI draws no space between the cells of a table, so each gets one. A card that is too long is cut after
+    its last section that fits.
+    """
+    lines = (re.sub(r" \| (?!---)", " | &ensp;", line) if line[:2] == "| " else line for line in card.split("\n"))
+    description = "\n".join(lines)
     if len(description) <= DESCRIPTION:
         return description
     end = "\n\n(The whole card is `registration/model_card.md` of the run.)"

@@ -5,6 +5,7 @@ opened again and receives what it lacks, without duplicates.
 """
 
 import csv
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,13 +13,14 @@ from typing import Any
 
 from boto3.exceptions import Boto3Error
 from botocore.exceptions import BotoCoreError, ClientError
-from mlflow.entities import Metric, ViewType
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, ViewType
 from mlflow.entities import Run as Run
 from mlflow.exceptions import MlflowException
+from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 from requests import RequestException
 
 from twofold.core.errors import ArtifactError, RegistryError
-from twofold.tracking.live_run import PARENT, STEP
+from twofold.tracking.live_run import PARENT, RESUME, STEP
 from twofold.tracking.store import (
     DIGEST,
     MlflowStore,
@@ -33,8 +35,7 @@ from twofold.tracking.store import (
 RUN_KEY = "twofold.run_key"  # digest of the model's key and of all parameters
 OUTCOME = "twofold.outcome"  # digest of the verdict; set last, so a run that has it is complete
 TEST_FINGERPRINT = "twofold.test_fingerprint"  # SHA-256 over the test images and their labels
-MOST_VALUES = 50  # keys of a nested metric that is logged
-LONGEST_NAME = 250  # characters that MLflow keeps
+LONGEST_NAME, DIGITS = 500, 12  # characters of a data set's name that MLflow keeps, and of its digest that it shows
 
 
 def open_run(store: MlflowStore, experiment_id: str, found: Run | None, name: str, tags: Mapping[str, str]) -> Run:
@@ -80,68 +81,85 @@ def set_tags(store: MlflowStore, run: Run, tags: Mapping[str, str]) -> None:
             store.client.set_tag(run.info.run_id, key, value)
 
 
-def log_nested_metrics(
-    store: MlflowStore, run: Run, metrics: Mapping[str, Any], model_id: str | None = None, step: int = 0
-) -> None:
-    """Log every number of nested metrics as `a.b`, on the run and, if given, on the logged model."""
+def log_main_metrics(store: MlflowStore, run: Run, metrics: Mapping[str, Any], model_id: str | None = None) -> None:
+    """Log the numbers of metrics.json on the run and, if given, on the logged model.
+
+    The metrics of slices and of perturbed images, and the intervals, stay in the tables and pages that the run logs.
+    """
     # With the run's start time, so that logging the same metric twice does not duplicate it.
     start, run_id = run.info.start_time, run.info.run_id
     model = {"model_id": model_id, "run_id": run_id} if model_id else {}
-    log_metrics(store, run_id, [Metric(key, value, start, step, **model) for key, value in numbers(metrics).items()])
+    found = {key: float(value) for key, value in metrics.items() if isinstance(value, int | float)}
+    log_metrics(store, run_id, [Metric(key, value, start, 0, **model) for key, value in found.items()])
 
 
-def numbers(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
-    """Return the numbers among nested metrics as `a.b`; characters other than letters, digits, `_-.` and spaces, which
-    MLflow does not allow in names, become `_`.
+def log_datasets(store: MlflowStore, run: Run, source: str, splits: Mapping[str, tuple[str, dict[str, int]]]) -> None:
+    """Log the data of each split as an input of the run; no image is read.
+
+    Args:
+        source: where the images come from, which becomes the name.
+        splits: by name, the SHA-256 of the split's images and labels, and its number of images by label.
     """
-    found: dict[str, float] = {}
-    for key, value in values.items():
-        name = prefix + "".join(c if c.isascii() and (c.isalnum() or c in "_-. ") else "_" for c in str(key))
-        if key == "intervals" and prefix:
-            continue  # those of slices and of perturbed images are in slices.csv and robustness.csv
-        if isinstance(value, Mapping):
-            # A slice column with hundreds of values is readable as a table (slices.csv), not as hundreds of charts.
-            found |= numbers(value, f"{name}.") if len(value) <= MOST_VALUES else {}
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            found[name[:LONGEST_NAME]] = float(value)
-    return found
+    inputs = []
+    for split, (digest, counts) in splits.items():
+        profile = {"num_rows": sum(counts.values()), **counts, "sha256": digest}
+        kind = "s3" if source.startswith("s3://") else "local"
+        place, shown = json.dumps({"uri": source}), json.dumps(profile)
+        data = Dataset(source[:LONGEST_NAME], digest[:DIGITS], kind, place, profile=shown)
+        inputs.append(DatasetInput(data, [InputTag(MLFLOW_DATASET_CONTEXT, split)]))
+    store.client.log_inputs(run.info.run_id, inputs)
 
 
-def link_training(store: MlflowStore, run: Run, step: str, digest: str, history: Path) -> str | None:
-    """Link the candidate's run to the live run that trained an artifact, which is found by the artifact's digest.
+def link_training(store: MlflowStore, run: Run, step: str, digest: str, history: Path) -> str:
+    """Link the candidate's run to the run that trained an artifact, found by the artifact's digest; return its id.
 
-    If there is none (the artifact comes from a cache, or the store was unavailable), history.csv is logged into the
-    candidate's run instead, each column as `<step>.<column>`. Returns the id of the training run, or None.
+    The training is nested in the first candidate that used it, because MLflow allows one parent. If there is none (the
+    artifact comes from a cache, or the store was unavailable), it is made from history.csv.
     """
+    own = run.info.run_id
     found = runs_with(store, run.info.experiment_id, DIGEST, digest)
-    if not found:
-        replay(store, run, step, history)
-        return None
     # A run that trained within this run takes precedence, otherwise the newest.
-    parent = run.info.run_id
-    best = next((other for other in found if other.data.tags.get(PARENT) == parent), found[0])
-    set_tags(store, run, {f"twofold.run.{step}": best.info.run_id})
-    return str(best.info.run_id)
+    nested = [other for other in found if other.data.tags.get(PARENT) == own]
+    training = next(iter(nested or found), None) or replay(store, run, step, digest, history)
+    parent = training.data.tags.get(PARENT)
+    if parent != own:
+        first = runs_by_id(store, [parent]).get(parent or "")
+        if first is None or first.info.lifecycle_stage != "active":
+            set_tags(store, training, {PARENT: own})
+    set_tags(store, run, {f"twofold.run.{step}": training.info.run_id})
+    return str(training.info.run_id)
 
 
-def replay(store: MlflowStore, run: Run, step: str, history: Path) -> None:
-    """Log a training's history.csv into a run, each column as `<step>.<column>` with the epoch as its step.
+def replay(store: MlflowStore, run: Run, step: str, digest: str, history: Path) -> Run:
+    """Make a training's run, nested in the candidate's, from its history.csv: each column with the epoch as its step.
 
     Raises:
         ArtifactError: the file is missing, has no `epoch` column, or contains a value that is not a number.
     """
-    points = []
+    rows: list[tuple[int, dict[str, float]]] = []
     try:
         with history.open(encoding="utf-8", newline="") as stream:
             for row in csv.DictReader(stream):
                 epoch = int(row.pop("epoch"))
-                values = {key: float(value) for key, value in row.items() if value}
-                points += [Metric(f"{step}.{key}", value, run.info.start_time, epoch) for key, value in values.items()]
+                rows.append((epoch, {key: float(value) for key, value in row.items() if value}))
     except OSError as error:
         raise ArtifactError(f"{history}: {error.strerror}; has the training run?") from None
     except (KeyError, ValueError) as error:
         raise ArtifactError(f"{history}: needs a column 'epoch' and numbers, found {error}") from None
-    log_metrics(store, run.info.run_id, points)
+    tags = {
+        STEP: step,
+        RESUME: digest,
+        PARENT: run.info.run_id,
+        "mlflow.source.name": f"twofold.steps.{step}",
+        "mlflow.note.content": "Curves from history.csv: this experiment has no live run of this training.",
+    }
+    place = run.info.experiment_id
+    training = next(iter(runs_with(store, place, RESUME, digest)), None) or create_run(store, place, RESUME, tags, step)
+    start = training.info.start_time
+    points = [Metric(key, value, start, epoch) for epoch, values in rows for key, value in values.items()]
+    log_metrics(store, training.info.run_id, points)
+    close_run(store, training, {DIGEST: digest}, terminate=True)
+    return training
 
 
 def fetch_file(store: MlflowStore, run_id: str, path: str, folder: Path) -> Path:
@@ -174,9 +192,9 @@ def readable_file_errors(store: MlflowStore) -> Iterator[None]:
         ) from error
 
 
-def close_run(store: MlflowStore, run: Run, outcome: str, *, terminate: bool) -> None:
-    """End the run if `terminate`, and mark it as complete with the digest of its outcome."""
+def close_run(store: MlflowStore, run: Run, complete: Mapping[str, str], *, terminate: bool) -> None:
+    """End the run if `terminate`, and set the tag that marks it as complete: OUTCOME or DIGEST."""
     if terminate:
         store.client.set_terminated(run.info.run_id, "FINISHED")
-    # The very last write: a run with this tag is never changed again.
-    set_tags(store, run, {OUTCOME: outcome})
+    # The very last write: without it, the run is completed when register runs again.
+    set_tags(store, run, complete)

@@ -1,4 +1,4 @@
-"""The check that a store's files are not on another server.
+"""Pages of the MLflow UI, and the check that a store's files are not on another server.
 
 A store's files may be on its own server, in a bucket, or in a folder. MLflow's client sends the user's name and
 password to the server in a file's address, and anyone who may edit a version or create an experiment can set that
@@ -8,7 +8,13 @@ address. MLflow's server rejects addresses of other servers since 3.17; older on
 import urllib.request
 from urllib.parse import urlsplit
 
+LOCAL_UI = "http://127.0.0.1:5000"  # where `mlflow ui` listens
 _SERVERS = ("http", "https", "mlflow-artifacts")
+
+
+def ui_page(*path: str) -> str:
+    """Return a page's address from that of the MLflow UI, in the view of model training instead of that of GenAI."""
+    return f"#/{'/'.join(path)}?workflowType=machine_learning"
 
 
 def is_foreign_server(home: str, place: str) -> bool:

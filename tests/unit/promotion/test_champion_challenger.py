@@ -116,8 +116,6 @@ def test_the_comparison_is_in_the_verdict_the_table_the_model_card_and_mlflow(ma
     assert counts["champion"] - counts["candidate"] == 2
     assert beside["test_fingerprint"] in (tmp_path / "registration" / "model_card.md").read_text()
     store = client()
-    points = store.get_metric_history(verdict["run_id"], "comparison.accuracy.difference")
-    assert [(point.step, point.value) for point in points] == [(1, pytest.approx(-2 / 7))]
     assert store.get_run(verdict["run_id"]).data.metrics["vanished_test_images"] == 0
     logged = [info.path for info in store.list_artifacts(verdict["run_id"], "registration")]
     assert {"registration/disagreements.csv", "registration/vanished.csv"} <= set(logged)

@@ -65,7 +65,8 @@ def test_every_create_of_register_makes_one_thing(candidates, tmp_path, monkeypa
     assert set(repeating.repeated) == creates | {"create_model_version"}
     assert (versions(), champion(), verdict["version"]) == ([1], 1, 1)
     place = client().get_experiment_by_name("trying").experiment_id
-    assert [run.info.status for run in client().search_runs([place])] == ["FINISHED"]
+    steps = sorted((run.data.tags["twofold.step"], run.info.status) for run in client().search_runs([place]))
+    assert steps == [(step, "FINISHED") for step in ("finetune_all", "register", "train_head")]
     assert [str(model.status) for model in client().search_logged_models([place])] == ["READY"]
     assert len(client().search_registered_models("name LIKE 'twofold.lock.%'")) == 1
     entries = ledger()

@@ -59,8 +59,8 @@ def test_a_version_has_its_gates_metrics_decisions_and_links(models_store):
     assert {"accuracy", "threshold", "n"} <= set(found["figures"])
     assert [entry["version"] for entry in found["decisions"]] == [2]
     assert found["links"] == {
-        "version": "http://127.0.0.1:5000/#/models/corner/versions/2",
-        "run": f"http://127.0.0.1:5000/#/experiments/{experiment}/runs/{run}",
+        "version": "http://127.0.0.1:5000/#/models/corner/versions/2?workflowType=machine_learning",
+        "run": f"http://127.0.0.1:5000/#/experiments/{experiment}/runs/{run}?workflowType=machine_learning",
         "decision page": f"registration/decision.html of run {run}",
         "report": f"evaluation/evaluation.html of run {run}",
         "model": "models:/corner/2",

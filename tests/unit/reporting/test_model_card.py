@@ -89,8 +89,10 @@ def test_the_comparison_with_the_champion_is_there_if_there_is_one(card, candida
 
 
 def test_slices_have_metrics_intervals_and_a_note_where_images_are_too_few(card):
-    assert row(card, "mono")[:4] == ["mono", "3, too few to judge", "0", "1.000 (0.292 to 1.000)"]
-    assert row(card, "mono")[4:] == ["none", "1.000 (0.292 to 1.000)"]
+    heads = ["accuracy", "95 % interval", "recall", "95 % interval", "specificity", "95 % interval"]
+    assert row(card, "type") == ["type", "images", "bad", *heads]
+    assert row(card, "mono")[:5] == ["mono", "3, too few to judge", "0", "1.000", "0.292 to 1.000"]
+    assert row(card, "mono")[5:] == ["none", "none", "1.000", "0.292 to 1.000"]
     assert "Too few test images (below 30) to judge: " in card
 
 
@@ -149,14 +151,15 @@ def test_the_same_judgement_gives_the_same_card(candidate, card):
 
 
 def test_a_description_keeps_whole_sections(card):
-    assert registry_client.shorten_description(card[:5000]) == card[:5000]
-    short = registry_client.shorten_description(card + "x" * 5000)
+    assert registry_client.version_description(card[:900]).replace("&ensp;", "") == card[:900]
+    short = registry_client.version_description(card + "x" * 5000)
     assert len(short) <= registry_client.DESCRIPTION
+    short = short.replace("&ensp;", "")
     front, _, end = short.rpartition("\n\n")
     assert end == "(The whole card is `registration/model_card.md` of the run.)"
     assert card.startswith(front)
     assert card[len(front) :].lstrip().startswith("## ")
-    assert len(registry_client.shorten_description("x" * 6000)) == registry_client.DESCRIPTION
+    assert len(registry_client.version_description("x" * 6000)) == registry_client.DESCRIPTION
 
 
 class Elements(HTMLParser):

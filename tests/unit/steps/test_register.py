@@ -14,7 +14,6 @@ from twofold.promotion.gates import Maximum, Minimum
 from twofold.registry import approval, registration, verdict_store
 from twofold.tracking import registry_client
 from twofold.tracking import store as tracking
-from twofold.tracking.live_run import live_run
 
 REVIEW = case.PARAMS.model_copy(update={"promotion": "review"})
 
@@ -47,7 +46,7 @@ def test_a_model_that_passes_becomes_version_1_and_champion(made, tmp_path, smok
     assert smoke_tests == [7]  # all test images, there being fewer than 16
     version = client().get_model_version("corner", "1")
     card = (tmp_path / "registration" / "model_card.md").read_text()
-    assert version.description == registry_client.shorten_description(card)
+    assert version.description == registry_client.version_description(card)
     assert "## Gates" in version.description
     assert version.tags[registry_client.SEAL] == verdict["seal"]
     (entry,) = ledger()
@@ -64,8 +63,7 @@ def test_the_run_holds_parameters_figures_curves_pictures_provenance_and_the_mod
     assert run.data.params["train_head.epochs"] == "2"
     assert run.data.params["register.model_name"] == "corner"
     assert run.data.metrics["roc_auc"] == 10 / 12
-    assert run.data.metrics["slices.type.mono.accuracy"] == 1.0
-    curve = client().get_metric_history(verdict["run_id"], "finetune_all.validation_log_loss")
+    curve = client().get_metric_history(verdict["training_runs"]["finetune_all"], "validation_log_loss")
     assert [(point.step, point.value) for point in curve] == [(0, 0.7), (1, 0.5), (2, 0.4)]
     tags = run.data.tags
     assert tags["twofold.library.torch"].startswith("2.")
@@ -86,22 +84,6 @@ def files(run_id, folder):
 
 def sealed_files(model_id):
     return [info.path for info in client().list_logged_model_artifacts(model_id, "artifacts/sealed")]
-
-
-def test_live_training_runs_are_linked_by_the_digest_of_what_they_wrote(made, tmp_path):
-    from twofold.core.artifacts import digest
-
-    with live_run("finetune_all", {}, resume_key="a") as older:
-        older.finish("of something else")
-    with live_run("finetune_all", {}, resume_key="b") as live:
-        live.log(0, {"validation_log_loss": 0.7})
-        live.finish(digest(made["good"].model))
-    params = case.PARAMS.model_copy(update={"experiment": "twofold"})
-    verdict = case.run(made["good"], tmp_path, params)
-    assert verdict["training_runs"]["finetune_all"] == live.run_id
-    metrics = client().get_run(verdict["run_id"]).data.metrics
-    assert "finetune_all.validation_log_loss" not in metrics, "the live run has it"
-    assert "train_head.validation_log_loss" in metrics, "there is no live run of it"
 
 
 def test_a_second_run_writes_nothing_and_reports_nothing_new(made, tmp_path, monkeypatch):
@@ -164,7 +146,7 @@ def test_an_experiment_is_recorded_and_never_moves_an_alias(made, tmp_path, monk
         verdict = case.run(made[name], tmp_path)
         assert (verdict["passed"], verdict["promoted"], verdict["champion"]) == (True, False, 1)
         run = client().get_run(verdict["run_id"])
-        assert (run.info.run_name, run.data.metrics["roc_auc"]) == ("lucky-guess", 10 / 12)
+        assert run.info.run_name.startswith("lucky-guess roc_auc 0.833 ")
     assert not {"set_registered_model_alias", "create_model_version", "create_logged_model"} & set(watched.writes)
     assert (versions(), champion(), len(smoke_tests)) == ([1], 1, 1)
     monkeypatch.delenv("DVC_EXP_NAME")

@@ -1,4 +1,4 @@
-"""Registry functions: versions by alias and key, downloads, scoring a champion, metrics and descriptions."""
+"""Registry functions: versions by alias and key, downloads, scoring a champion, descriptions."""
 
 import pytest
 
@@ -105,25 +105,39 @@ def test_an_invalid_history_is_refused(store, tmp_path):
     run = store.client.create_run(tracking.experiment(store, "e"))
     path = tmp_path / "history.csv"
     with pytest.raises(ArtifactError, match="No such file"):
-        runs.replay(store, run, "train_head", path)
+        runs.replay(store, run, "train_head", "d", path)
     for text in ("step,loss\n1,2\n", "epoch,loss\n1,low\n"):
         path.write_text(text)
         with pytest.raises(ArtifactError, match="needs a column 'epoch' and numbers"):
-            runs.replay(store, run, "train_head", path)
+            runs.replay(store, run, "train_head", "d", path)
+    assert [found.info.run_id for found in store.client.search_runs([run.info.experiment_id])] == [run.info.run_id]
 
 
-def test_metrics_get_names_that_mlflow_allows():
-    found = runs.numbers({"slices": {"größe/kind": {"n": 3, "why": "text", "ok": True}}, "f1": 0.5})
-    assert found == {"slices.gr__e_kind.n": 3.0, "f1": 0.5}
-    ends = {"intervals": {"f1": {"low": 0.4, "high": 0.6}}}
-    altered = runs.numbers({**ends, "robustness": {"blur": {"f1": 0.3, **ends}}})
-    assert altered == {"intervals.f1.low": 0.4, "intervals.f1.high": 0.6, "robustness.blur.f1": 0.3}
-    assert runs.numbers({"slices": {"serial": {str(number): {"n": 1} for number in range(51)}}}) == {}
-    assert [len(name) for name in runs.numbers({"x" * 300: 1})] == [250]
+def test_a_registered_model_is_described_unless_a_person_has_described_it(store, version, made, tmp_path):
+    described = store.client.get_registered_model("corner")
+    assert described.description.startswith("Tells images of **bad** from images of **good**.")
+    assert "`twofold.lock.corner.…` without versions" in described.description
+    run = store.client.get_run(version.run_id)
+    (model,) = store.client.search_logged_models([run.info.experiment_id])
+    for number, before, after in ((1, "", "about it"), (2, "by hand", "by hand")):
+        store.client.update_registered_model("corner", before)
+        registry_client.create_version(store, "corner", model, run, {registry_client.KEY: str(number)}, "", "about it")
+        assert store.client.get_registered_model("corner").description == after
+
+
+def test_the_cells_of_a_table_in_a_description_are_apart():
+    table = ["a | b", "| metric | 95 % interval |", "| --- | --- |", r"| x \| y | 0.1 to 0.2 |", "a `| b |`"]
+    assert registry_client.version_description("\n".join(table)).split("\n") == [
+        "a | b",
+        "| metric | &ensp;95 % interval |",
+        "| --- | --- |",
+        r"| x \| y | &ensp;0.1 to 0.2 |",
+        "a `| b |`",
+    ]
 
 
 def test_a_long_description_is_cut():
-    assert registry_client.shorten_description("short") == "short"
-    cut = registry_client.shorten_description("x" * 9000)
+    assert registry_client.version_description("short") == "short"
+    cut = registry_client.version_description("x" * 9000)
     assert len(cut) == 5000
     assert cut.endswith("of the run.)")
