@@ -166,12 +166,14 @@ def test_with_review_a_person_promotes(made, tmp_path):
 
 def test_a_run_that_was_opened_by_someone_else_is_joined(made, tmp_path, monkeypatch):
     place = tracking.experiment(tracking.connect(), "of the pipeline")
-    outer = client().create_run(place).info.run_id
+    outer = client().create_run(place, run_name="nightly").info.run_id
     monkeypatch.setenv("MLFLOW_RUN_ID", outer)
     verdict = case.run(made["good"], tmp_path)
     assert (verdict["run_id"], verdict["promoted"]) == (outer, True)
     run = client().get_run(outer)
-    assert (run.info.status, run.data.metrics["accuracy"]) == ("RUNNING", 5 / 7)
+    assert (run.info.status, run.info.run_name, run.data.metrics["accuracy"]) == ("RUNNING", "nightly", 5 / 7)
+    nested = [client().get_run(each).data.tags["mlflow.parentRunId"] for each in verdict["training_runs"].values()]
+    assert nested == [outer, outer]
 
 
 def test_with_kubeflows_mlflow_plugin_one_candidate_is_the_pipeline_runs_run(made, tmp_path, monkeypatch):
