@@ -44,6 +44,13 @@ def test_an_unchanged_version_is_as_recorded(models, models_made):
     assert set(expected.split(", ")) <= set(verdicts)
 
 
+def test_a_run_with_the_many_metrics_of_an_earlier_version_is_as_recorded(models, models_store):
+    run = models_store.client.get_model_version("corner", "2").run_id
+    for name in ("slices.type.mono.accuracy", "intervals.accuracy.low", "train_head.validation_log_loss"):
+        models_store.client.log_metric(run, name, 0.5)
+    assert models("verify", "2")[0] == 0
+
+
 def test_a_version_without_golden_samples_is_not_checked_on_them_and_this_is_no_difference(models):
     status, text = models("verify", "2")
     assert status == 0
