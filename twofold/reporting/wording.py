@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from twofold.evaluation.slice_names import BRIGHTNESS, SIZE, SOURCE
 from twofold.metrics import number_format
+from twofold.metrics.classification import ConfusionMatrix
 from twofold.metrics.confidence_intervals import Interval
 
 # Of each metric: its title, and what it says.
@@ -86,3 +87,15 @@ def interval_text(metrics: Mapping[str, Any], key: str) -> str | None:
 def count_images(n: int, kind: str = "") -> str:
     """A number of images in words: "1 image", "1,312 images", "181 defective images"."""
     return f"{n:,} {f'{kind} ' if kind else ''}image{'' if n == 1 else 's'}"
+
+
+def detection_sentence(counts: ConfusionMatrix, positive: str) -> str:
+    """A test in a sentence: "finds 153 of 205 defective, misses 52 (25 %), 12 false alarms in 451"."""
+    missed, alarms = counts.false_negative, counts.false_positive
+    share = missed / max(1, counts.positive)
+    digits = 2 if 0 < share < 0.01 else 0
+    return (
+        f"finds {counts.true_positive:,} of {counts.positive:,} {positive}, misses {missed:,} "
+        f"({number_format.percent(share, digits)}), {alarms:,} false alarm{'' if alarms == 1 else 's'} in "
+        f"{counts.negative:,}"
+    )

@@ -1,0 +1,23 @@
+"""Metrics in words."""
+
+import pytest
+
+from twofold.metrics.classification import ConfusionMatrix
+from twofold.reporting.wording import detection_sentence
+
+
+@pytest.mark.parametrize(
+    ("counts", "sentence"),
+    [
+        (ConfusionMatrix(153, 12, 439, 52), "finds 153 of 205 defective, misses 52 (25 %), 12 false alarms in 451"),
+        (ConfusionMatrix(3, 1, 9, 0), "finds 3 of 3 defective, misses 0 (0 %), 1 false alarm in 10"),
+        # A share other than 0 or 1 is not rounded to 0 or 100.
+        (
+            ConfusionMatrix(1999, 0, 1200, 1),
+            "finds 1,999 of 2,000 defective, misses 1 (0.05 %), 0 false alarms in 1,200",
+        ),
+        (ConfusionMatrix(1, 0, 5, 999), "finds 1 of 1,000 defective, misses 999 (99 %), 0 false alarms in 5"),
+    ],
+)
+def test_a_test_in_a_sentence(counts, sentence):
+    assert detection_sentence(counts, "defective").replace("\N{NARROW NO-BREAK SPACE}", " ") == sentence
