@@ -131,6 +131,14 @@ def actor(name: str | None = None) -> str:
     return os.environ.get("USER") or holder().partition(",")[0]
 
 
+def describe_decision(store: MlflowStore, name: str, version: int | None, started: int) -> dict[str, str]:
+    """When and by whom the last decision on a version was made; without one, that of register (milliseconds, UTC)."""
+    entries = inspect_ledger(store, name)[0].entries
+    last = next((entry for entry in reversed(entries) if version is not None and entry.version == version), None)
+    when = datetime.fromisoformat(last.time) if last else datetime.fromtimestamp(started / 1000, UTC)
+    return {"time": f"{when:%Y-%m-%d %H:%M} UTC", "by": last.actor if last else f"register, run by {actor()}"}
+
+
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 

@@ -10,14 +10,14 @@ from typing import Any
 
 from twofold.audit import summary
 from twofold.core.artifacts import read_csv
-from twofold.metrics.classification import METRICS
+from twofold.metrics.classification import METRICS, confusion_matrix
 from twofold.metrics.temperature_scaling import apply_temperature
 from twofold.promotion.judgement import Judgement, Outcome, headline, reasons
 from twofold.promotion.test_reuse import ERROR_RATE, confidence_text
 from twofold.promotion.verdict import GateResult, format_value
 from twofold.reporting import charts, comparison_section, data_summary, html_page, plots, sections, threshold_slider
 from twofold.reporting.html_page import Picture, code_markup
-from twofold.reporting.wording import METHODS, TITLES
+from twofold.reporting.wording import METHODS, TITLES, detection_sentence
 
 STEPS = {"train_head": "The head, on the frozen base", "finetune_all": "The whole network"}
 
@@ -28,8 +28,8 @@ def render(judgement: Judgement, outcome: Outcome, recorded: Mapping[str, Any]) 
     Args:
         judgement: the candidate and its verdict.
         outcome: what register did with the candidate.
-        recorded: where it is recorded: `run_id`, `experiment`, `tracking_uri`, `open`, and the training runs; see
-            register.
+        recorded: where it is recorded: `run_id`, `experiment`, `tracking_uri`, `open`, and the training runs; and
+            `decided`, when and by whom; see register.
     """
     candidate = judgement.candidate
     negative, positive = candidate.labels
@@ -38,7 +38,11 @@ def render(judgement: Judgement, outcome: Outcome, recorded: Mapping[str, Any]) 
     title = headline(judgement, outcome)
     context = {
         "headline": title,
-        "good": judgement.verdict.passed,
+        "tone": "good" if judgement.verdict.passed else "bad",
+        "sentence": detection_sentence(
+            confusion_matrix(test.target, test.probability, decision["threshold"]), positive
+        ),
+        "verdict": _verdict(judgement, outcome, recorded),
         "name": judgement.name,
         "positive": positive,
         "negative": negative,
@@ -47,7 +51,6 @@ def render(judgement: Judgement, outcome: Outcome, recorded: Mapping[str, Any]) 
         "units": metrics["n_units"] if metrics["n_units"] < metrics["n"] else None,
         "effective": round(metrics["n_effective"]),
         "methods": METHODS,
-        "consequence": _consequence(judgement, outcome),
         "reasons": reasons(judgement, outcome),
         "gates": [_gate(gate) for gate in judgement.verdict.gates],
         "champion": judgement.champion,
@@ -74,27 +77,7 @@ def render(judgement: Judgement, outcome: Outcome, recorded: Mapping[str, Any]) 
         "recorded": recorded,
         **comparison_section.context(judgement),
     }
-    context["contents"] = _contents(context)
     return html_page.render(f"{judgement.name}: {title}", "decision.html", context, threshold_slider.SCRIPT)
-
-
-def _contents(context: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The sections that the page has: (anchor, words)."""
-    sections = {
-        "gates": ("Gates", True),
-        "figures": ("Metrics", True),
-        "champion": ("Champion and challenger", context["comparison"]),
-        "gone": ("Missing test images", context["vanished"]),
-        "line": ("Decision threshold", True),
-        "curves": ("Curves", True),
-        "slices": ("Slices", context["slices"]),
-        "robustness": ("Robustness", context["robustness"]),
-        "errors": ("Errors", True),
-        "data": ("Data", True),
-        "training": ("Training", context["trainings"]),
-        "lineage": ("Lineage", True),
-    }
-    return [(anchor, words) for anchor, (words, exists) in sections.items() if exists]
 
 
 def draw_training(history: Path, title: str, best: int) -> tuple[str, Picture] | None:
@@ -109,6 +92,24 @@ def draw_training(history: Path, title: str, best: int) -> tuple[str, Picture] |
     if columns["validation_log_loss"] not in series:
         return None
     return title, charts.draw_history([int(row["epoch"]) for row in rows], series, "loss (log loss, nats)", best)
+
+
+def _verdict(judgement: Judgement, outcome: Outcome, recorded: Mapping[str, Any]) -> list[tuple[str, str]]:
+    candidate, origin, decided = judgement.candidate, judgement.provenance, recorded["decided"]
+    passed = (
+        "The model passed every gate that applies." if judgement.verdict.passed else "The model did not pass the gates."
+    )
+    raised = summary.group_by_outcome(candidate.audits).raised
+    changed = "" if origin.get("git.changed", "none") == "none" else f", with changes in {origin['git.changed']}"
+    return [
+        ("Verdict", f"{passed} {_consequence(judgement, outcome)}"),
+        ("Weakest slice", sections.weakest_slice(candidate.metrics["slices"], candidate.labels[1])),
+        ("Data audits", "; ".join(f"{check.title} ({check.found:,})" for check in raised) or "nothing was found"),
+        ("Date", decided["time"]),
+        ("Version", "none was registered" if outcome.version is None else str(outcome.version)),
+        ("Commit", origin.get("git.commit", "unknown")[:12] + changed),
+        ("Decided by", decided["by"]),
+    ]
 
 
 def _consequence(judgement: Judgement, outcome: Outcome) -> str:

@@ -21,6 +21,7 @@ from twofold.reporting.wording import (
     METHODS,
     TITLES,
     count_images,
+    detection_sentence,
     interval_text,
     rate_with_interval,
     recorded_interval,
@@ -66,6 +67,14 @@ def render(findings: Findings) -> str:
         "prevalence": prevalence,
         "baseline": max(prevalence, 1 - prevalence),
         "common": positive if prevalence > 0.5 else negative,
+        "tone": "",
+        "sentence": detection_sentence(counts, positive),
+        # Gates and audits are no input of evaluate, whose result depends on data and model only.
+        "verdict": [
+            ("Verdict", "register evaluates the gates: decision.html"),
+            ("Weakest slice", sections.weakest_slice(metrics["slices"], positive)),
+            ("Data audits", "on decision.html, and with pictures on the pages of ingest, preprocess and train_head"),
+        ],
         "tiles": _tiles(metrics, counts, negative, positive),
         "sentences": [
             describe_share(hits, counts.positive, f"{positive} image", "found", "missed"),
@@ -92,17 +101,10 @@ def render(findings: Findings) -> str:
 
 
 def describe_share(hits: int, n: int, noun: str, hit: str, miss: str) -> str:
-    """A share as a sentence: "Of 100 defective images, the model found 87 and missed 13 (exactly: …)."
-
-    With fewer than 100 images, the sentence gives the counts. A share other than 0 or 1 is never rounded to 0 or 100.
-    """
+    """A share as a sentence: "Of 205 defective images, the model found 153 and missed 52."."""
     if n == 0:
         return f"There was no {noun}."
-    if n < 100:
-        return f"Of {n} {noun}{'s' if n > 1 else ''}, the model {hit} {hits} and {miss} {n - hits}."
-    part = min(max(round(100 * hits / n), int(hits > 0)), 100 - int(hits < n))
-    exactly = "" if n == 100 else f" (exactly: {hits:,} and {n - hits:,} of {n:,})"
-    return f"Of 100 {noun}s, the model {hit} {part} and {miss} {100 - part}{exactly}."
+    return f"Of {n:,} {noun}{'s' if n > 1 else ''}, the model {hit} {hits:,} and {miss} {n - hits:,}."
 
 
 def _tiles(metrics: Mapping[str, Any], counts: ConfusionMatrix, negative: str, positive: str) -> list[dict[str, Any]]:

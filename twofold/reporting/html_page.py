@@ -20,7 +20,7 @@ where None becomes an en dash, and these classes:
     scroll      around every table                  num         cells with numbers
     explained   a table whose last column is prose  gallery     pictures with captions; pairs: two pictures each
     pair        images side by side, in a figure    slider      around an input of a range
-    contents    a ul of links to the sections, in a nav
+    folded      a details with an h2 in its summary     copy        a command; one click selects all of it
     stack       a table whose cells a phone stacks; each td names its column in data-label
 """
 
@@ -44,6 +44,8 @@ MUTED = "#59656e"
 GRID = "#dfe3e6"
 RIGHT = "#1f6fb2"  # curves of the model, and its correct answers
 WRONG = "#c4501b"  # its errors
+# A heading is an entry of the contents; that of a folded section names the element inside, so that its link unfolds it.
+SECTION = re.compile(r'<h2 (?:id|data-unfolds)="([\w-]+)">(.*?)</h2>')
 COLOURS = {"paper": PAPER, "ink": INK, "muted": MUTED, "grid": GRID, "right": RIGHT, "wrong": WRONG}
 
 
@@ -74,11 +76,13 @@ def render(title: str, template: str, context: Mapping[str, Any], script: str = 
     environment.filters.update(percent=percent, number=number, count=count, code=code_markup, shown=format_value)
     environment.globals.update(figure=figure)
     code = read_template(script) if script else ""
+    body = environment.get_template(template).render(dict(context))
     return environment.get_template("page.html").render(
         title=title,
         policy=Markup(content_policy(code)),  # noqa: S704
         style=Markup(read_template("page.css")),  # noqa: S704
-        body=Markup(environment.get_template(template).render(dict(context))),  # noqa: S704
+        contents=[(anchor, Markup(words)) for anchor, words in SECTION.findall(body)],  # noqa: S704
+        body=Markup(body),  # noqa: S704
         script=Markup(code),  # noqa: S704
     )
 

@@ -186,10 +186,12 @@ def _write(
     from twofold.core.artifacts import write_csv, write_json
     from twofold.promotion import disagreements
     from twofold.promotion.judgement import as_json
+    from twofold.registry import transitions
     from twofold.reporting import decision_page, model_card
     from twofold.serving.sealed_model import TOLERANCES
 
     location = _mlflow_location(store, run, params, TOLERANCES[judgement.candidate.decision["precision"]])
+    location["decided"] = transitions.describe_decision(store, judgement.name, outcome.version, run.info.start_time)
     (folder / PAGE).write_text(decision_page.render(judgement, outcome, location), encoding="utf-8", newline="\n")
     (folder / CARD).write_text(model_card.render(judgement), encoding="utf-8", newline="\n")
     differing = disagreements.find_disagreements(judgement.champion) if judgement.champion else []

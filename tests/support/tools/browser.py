@@ -76,7 +76,7 @@ def width(found: Visit) -> tuple[int, int]:
     return int(measured.group(1)), int(measured.group(2))
 
 
-def moved(path: str, stops: list[int], frame: str = "") -> str:
+def moved(path: str, stops: list[float], frame: str = "") -> str:
     """A page that moves the slider of the page in its frame to each stop; its title becomes the readings as JSON.
 
     A reading is {name: text} of all elements with `data-at`. The first one is taken before any move, the last one after

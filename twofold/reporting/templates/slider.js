@@ -10,8 +10,7 @@
     // A share below 1 is never shown as 100 %.
     return (part < whole && text === "100.0" ? "99.9" : text) + "\u202f%";
   };
-  const move = () => {
-    const [threshold, found, alarms] = data.stops[Number(slider.value)];
+  const show = (threshold, found, alarms) => {
     const missed = data.positive - found, passed = data.negative - alarms, called = found + alarms;
     const counts = {true_positive: found, false_positive: alarms, true_negative: passed, false_negative: missed};
     const shown = {
@@ -26,9 +25,12 @@
     for (const cell of document.querySelectorAll("[data-at]")) cell.textContent = shown[cell.dataset.at];
     slider.setAttribute("aria-valuetext", shown.threshold);
   };
-  slider.addEventListener("input", move);
-  document.getElementById("threshold-back").addEventListener("click", () => { slider.value = data.chosen; move(); });
+  const reset = () => { slider.value = data.chosen[0]; show(...data.chosen); };
+  slider.addEventListener("input", () => {
+    const stop = Math.round(slider.value * (data.stops.length - 1));
+    show(stop / (data.stops.length - 1), ...data.stops[stop]);
+  });
+  document.getElementById("threshold-back").addEventListener("click", reset);
   for (const part of document.querySelectorAll(".scripted")) part.hidden = false;
-  slider.value = data.chosen;
-  move();
+  reset();
 })();
