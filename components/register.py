@@ -16,6 +16,7 @@ def register(
     preprocess_audit: Input[Artifact], preprocess_audit_digest: str,
     train_head_audit: Input[Artifact], train_head_audit_digest: str,
     registration: Output[Artifact], verdict: Output[Artifact], gates: Output[Markdown], decision: Output[HTML],
+    index: Output[HTML],
 ) -> NamedTuple("Outputs", [("digest", str)]):  # fmt: skip
     """Gates, and registration of the model if it passes them."""
     from twofold.orchestration.kfp_display import render_verdict
@@ -28,7 +29,8 @@ def register(
     digests |= {"preprocess_audit": preprocess_audit_digest, "train_head_audit": train_head_audit_digest}
     artifacts = {"raw": raw, "data": data, "head": head, "model": model, "evaluation": evaluation}
     artifacts |= {"ingest_audit": ingest_audit, "preprocess_audit": preprocess_audit}
-    artifacts |= {"train_head_audit": train_head_audit, "registration": registration, "verdict": verdict}
+    artifacts |= {"train_head_audit": train_head_audit, "registration": registration}
+    artifacts |= {"verdict": verdict, "index": index}
     paths = {name: artifact.path for name, artifact in artifacts.items()}
     digest = run_step(register, params, digests, {"TWOFOLD_PIPELINE_RUN": run, "TWOFOLD_SOURCE": source}, **paths)
     tag_run_outcome(verdict.path, run)

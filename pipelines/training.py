@@ -82,7 +82,14 @@ def pipeline(
                 cached=True,
             )
             head = put(
-                train_head_component(params=train_head, experiment=first["experiment"], force=force, **data),
+                train_head_component(
+                    params=train_head,
+                    experiment=first["experiment"],
+                    force=force,
+                    preprocess_audit=prepared["audit"],
+                    preprocess_audit_digest=prepared["audit_digest"],
+                    **data,
+                ),
                 "train_head",
                 cached=True,
             )

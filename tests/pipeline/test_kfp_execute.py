@@ -83,9 +83,8 @@ def test_a_register_that_fails_fails_its_task_and_leaves_no_verdict(
     places |= {f"{step}_audit": f"reports/audit/{step}" for step in ("ingest", "preprocess", "train_head")}
     reads = {name: SimpleNamespace(path=str(project.root / place)) for name, place in places.items()}
     digests = {f"{name}_digest": digest(project.root / place) for name, place in places.items()}
-    writes = {
-        name: SimpleNamespace(path=str(tmp_path / name)) for name in ("registration", "verdict", "gates", "decision")
-    }
+    names = ("registration", "verdict", "gates", "decision", "index")
+    writes = {name: SimpleNamespace(path=str(tmp_path / name)) for name in names}
     given = {"force": "", "run": "42", "source": "data/images"}
     section = json.loads(json.dumps(params["register"]))
     with pytest.raises(SystemExit) as failed:

@@ -181,6 +181,7 @@ def test_the_commands_error_is_one_line_without_traceback_or_password(user, data
     yaml.dump(params, tmp_path / "params.yaml")
     words = [part for name, path in better._asdict().items() for part in (f"--{name}", str(path))]
     outputs = ["--registration", str(tmp_path / "registration"), "--verdict", str(tmp_path / "registration.json")]
+    outputs += ["--index", str(tmp_path / "index.html")]
     done = subprocess.run(
         [sys.executable, "-m", "twofold.steps.register", "--params", str(tmp_path / "params.yaml"), *words, *outputs],
         cwd=ROOT,

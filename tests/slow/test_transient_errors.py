@@ -93,7 +93,7 @@ def judge(step, folder, candidate, **changes):
     """Run register as a task; return the verdict."""
     section = case.PARAMS.model_dump(mode="json") | changes
     paths = {name: str(path) for name, path in candidate._asdict().items()}
-    written = {name: str(folder / name) for name in ("registration", "verdict")}
+    written = {name: str(folder / name) for name in ("registration", "verdict", "index")}
     task.run_step(step, section, {}, {}, **paths, **written)
     return read_json(folder / "verdict")
 

@@ -179,7 +179,8 @@ def make_known(root: Path) -> tuple[tuple[Path, Path], Paths]:
 
 def run(paths: Paths, root: Path, params: Register = PARAMS) -> dict:
     """Register the candidate and return the verdict."""
-    register(params, *paths, registration=root / "registration", verdict=root / "registration.json")
+    written = {"registration": root / "registration", "verdict": root / "registration.json"}
+    register(params, *paths, **written, index=root / "index.html")
     return artifacts.read_json(root / "registration.json")
 
 

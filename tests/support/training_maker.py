@@ -73,7 +73,7 @@ def make_prepared(root: Path, per_class: int = 15, size: int = 32) -> Path:
 def make_head(data: Path, root: Path, **changes: Any) -> Path:
     """A head trained by its step with `HEAD` and the changes."""
     written = {"model": root / "head", "metrics": root / "head.json", "audit": root / "audit"}
-    train_head(TrainHead(**(HEAD | changes)), data, **written)
+    train_head(TrainHead(**(HEAD | changes)), data, data.with_name("audit"), **written)
     return root / "head"
 
 

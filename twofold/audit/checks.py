@@ -28,6 +28,9 @@ DONE: dict[Policy, str] = {
 
 KIND, VERSION = "audit", 2
 PAGE, FINDINGS, SUMMARY = "audit.html", "findings.csv", "audit.json"
+NAMES = "names.csv"  # of preprocess's audit: the path of every image in the source, by SHA-256
+# The checks with a PolicyOfAll, which leave no image out.
+OF_ALL = ("exact_duplicates", "imbalance", "label_issues", "narrow_range", "readable_label")
 
 
 class Issue(NamedTuple):
@@ -41,6 +44,7 @@ class Issue(NamedTuple):
     detail: str  # what was found, for people
     of: str = ""  # SHA-256 of the image that it repeats or contradicts, if any
     value: float | None = None  # the value that decided, in the check's unit
+    command: str = ""  # that corrects it, for a shell in the folder of the source
 
 
 class Check(NamedTuple):
@@ -57,6 +61,25 @@ class Check(NamedTuple):
     def set_by(self, step: str) -> str:
         """The key in params.yaml that controls what is done about the issues."""
         return self.parameter or f"{step}.audit.{self.name}"
+
+    @property
+    def same_label(self) -> str:
+        """That all images of the issues have one label, as "All 13 under-exposed images are defective"; or nothing."""
+        labels = [issue.label for issue in self.found if issue.sha256]
+        if len(labels) < 2 or len(set(labels)) > 1:
+            return ""
+        subject = self.title[0].lower() + self.title[1:] if self.title.endswith("images") else "findings"
+        return f"All {len(labels)} {subject} are {labels[0]}"
+
+
+def next_step(name: str, policy: Policy, set_by: str) -> tuple[str, str]:
+    """What to do about the issues of a check: in words, and as a command."""
+    if not set_by.endswith(name):
+        return "After repairing or removing these files", "dvc repro"
+    leaves_out = name not in OF_ALL and policy != "quarantine"
+    other = "quarantine" if leaves_out else "warn" if policy == "fail" else "fail"
+    words = {"quarantine": "To leave these images out", "fail": "To stop at such a finding", "warn": "To go on with it"}
+    return words[other], f"twofold params set {set_by}={other}"
 
 
 def describe_findings(checks: Sequence[Check]) -> str:

@@ -14,6 +14,8 @@ is more confident in one class does no harm. The method assumes predictions on u
 depends on the class rather than the image. Hard images violate the second assumption and look like wrong labels.
 """
 
+import re
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -30,13 +32,14 @@ SPLITS = ("train", "validation", "test")
 FOLDS = 5
 Integers = npt.NDArray[np.int64]
 Objects = npt.NDArray[Any]
+Features = Callable[[str], npt.NDArray[np.float32]]
 STRENGTH = 0.01  # C of the regression, from 0.0001 to 0.1 the one with the best log loss on the sample data
 MEANING = (
     "An out-of-fold prediction contradicts the label with confidence (confident learning; five folds over all splits, "
     "groups kept together). Wrong labels in training teach the model errors; in the test they hide how good it is. An "
     "issue is not always an error: a hard image looks the same. Judge by the picture, not by the prediction, and "
     "review other images too: if only the test labels that contradict the model are corrected, it looks better than it "
-    "is. An image's name here is the SHA-256 of its file; the manifest of data/raw has its path."
+    "is."
 )
 
 
@@ -50,7 +53,7 @@ class LabelIssues(NamedTuple):
 
 
 def check_labels(
-    policy: PolicyOfAll, images: PreparedDataset, features: Callable[[str], npt.NDArray[np.float32]]
+    policy: PolicyOfAll, images: PreparedDataset, features: Features, names: Mapping[str, str]
 ) -> tuple[Check, dict[str, Any]]:
     """The check and the statistics of the audit.
 
@@ -60,6 +63,7 @@ def check_labels(
     Args:
         policy: of the check; `ignore` does nothing and requests no features.
         features: returns the base's features (n, F) of a split, in the order of its rows.
+        names: the path of every image in the source, by SHA-256.
 
     Raises:
         TrainingError: a feature is not finite.
@@ -74,7 +78,7 @@ def check_labels(
     order = np.concatenate([images.rows(split) for split in SPLITS])
     probability = out_of_fold_probabilities(parts, order, images.target, group)
     issues = find_label_issues(images.target, probability)
-    found = [_issue(images, row, probability[row]) for row in issues.rows]
+    found = [_issue(images, row, probability[row], names) for row in issues.rows]
     return check._replace(found=found), _statistics(images, issues)
 
 
@@ -162,11 +166,22 @@ def _number_groups(group: Objects) -> Integers:
     return np.array([numbers.setdefault(name, len(numbers)) for name in named], np.int64)
 
 
-def _issue(images: PreparedDataset, row: int, probability: float) -> Issue:
+def relabel_command(key: str, label: str, other: str) -> str:
+    """A command that corrects an image's label: the image moves to the other class folder, or labels.csv changes."""
+    parts = key.split("/")
+    if label in parts[:-1][:2]:  # <class>/… or <split>/<class>/…
+        parts[parts.index(label)] = other
+        return f"mv {shlex.quote(key)} {shlex.quote('/'.join(parts))}"
+    row, old, new = (re.sub(r"[][\\.*^$|&]", r"\\\g<0>", text) for text in (key, label, other))
+    return "sed -i " + shlex.quote(rf"\|{row}|s|,{old}|,{new}|") + " labels.csv"
+
+
+def _issue(images: PreparedDataset, row: int, probability: float, names: Mapping[str, str]) -> Issue:
     labels, target, sha256 = images.meta["labels"], int(images.target[row]), str(images.sha256[row])
     given = float(probability if target else 1 - probability)
     detail = f"labelled {labels[target]}; the out-of-fold prediction is {labels[1 - target]}, {percent(1 - given)}"
-    return Issue(NAME, sha256, sha256, labels[target], str(images.split[row]), detail, value=given)
+    key, command = names[sha256], relabel_command(names[sha256], labels[target], labels[1 - target])
+    return Issue(NAME, sha256, key, labels[target], str(images.split[row]), detail, value=given, command=command)
 
 
 def _statistics(images: PreparedDataset, issues: LabelIssues) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from twofold.audit.checks import DONE, KIND, PAGE, SUMMARY, VERSION, Policy
-from twofold.core.artifacts import read_json, read_meta
+from twofold.audit.checks import DONE, KIND, NAMES, PAGE, SUMMARY, VERSION, Policy, next_step
+from twofold.core.artifacts import read_csv, read_json, read_meta
 from twofold.core.errors import ArtifactError
 
 
@@ -31,6 +31,11 @@ class AuditSummary(NamedTuple):
     def done(self) -> str:
         """What was done about the issues, for people."""
         return DONE[self.policy]
+
+    @property
+    def next_step(self) -> tuple[str, str]:
+        """What to do about the issues: in words, and as a command."""
+        return next_step(self.check, self.policy, self.set_by)
 
 
 class ChecksByOutcome(NamedTuple):
@@ -53,6 +58,12 @@ def read_audits(audits: Mapping[str, Path], fingerprint: str) -> tuple[AuditSumm
         ArtifactError: an audit is missing, of another step or other data, or found issues whose policy is `fail`.
     """
     return tuple(check for step, folder in audits.items() for check in _read_audit(step, folder, fingerprint))
+
+
+def read_names(preprocess_audit: Path, fingerprint: str) -> dict[str, str]:
+    """The path of every image in the source, by SHA-256, and ArtifactError as for `read_audits`."""
+    read_audits({"preprocess": preprocess_audit}, fingerprint)
+    return {row["sha256"]: row["key"] for row in read_csv(preprocess_audit / NAMES)}
 
 
 def _read_audit(step: str, folder: Path, fingerprint: str) -> list[AuditSummary]:

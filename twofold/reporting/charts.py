@@ -178,29 +178,34 @@ def draw_scores(bars: Histogram, counts: ConfusionMatrix, threshold: float, labe
 
 
 def draw_history(
-    epochs: Sequence[int], series: Mapping[str, Sequence[float | None]], measure: str, best: int | None = None
+    epochs: Sequence[int],
+    series: Mapping[str, Sequence[float | None]],
+    measure: str,
+    best: int | None = None,
+    unit: str = "epoch",
 ) -> Picture:
-    """Draw the training history: at most two lines over the epochs.
+    """Draw a history: at most three lines over the epochs of a training, or over versions.
 
     Args:
         epochs: their numbers.
         series: by name one value per epoch; None where it was not measured.
         measure: label of the axis: what the values are, with their unit.
         best: the epoch whose weights were kept.
+        unit: what `epochs` counts.
     """
     with new_figure() as figure:
         axes = figure.add_subplot()
-        for (name, values), colour in zip(series.items(), (RIGHT, WRONG), strict=False):
+        for (name, values), colour in zip(series.items(), (RIGHT, WRONG, INK), strict=False):
             points = [(epoch, value) for epoch, value in zip(epochs, values, strict=True) if value is not None]
             marker = "o" if len(points) < 40 else ""
             axes.plot(*zip(*points, strict=True), color=colour, marker=marker, markersize=3.5, label=name)
         if best is not None:
             axes.axvline(best, color=INK, linewidth=1, linestyle=(0, (4, 3)), label=f"kept: epoch {best}")
-        axes.set(xlabel="epoch (passes over the training images)", ylabel=measure)
+        axes.set(xlabel={"epoch": "epoch (passes over the training images)"}.get(unit, unit), ylabel=measure)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend(loc="best")
         kept = "" if best is None else f" Epoch {best} was kept."
-        return render_figure(figure, f"{measure} over {len(epochs)} epochs: {', '.join(series)}.{kept}")
+        return render_figure(figure, f"{measure} over {len(epochs)} {unit}s: {', '.join(series)}.{kept}")
 
 
 @contextmanager

@@ -17,12 +17,12 @@ from twofold.promotion.test_reuse import ERROR_RATE, confidence_text
 from twofold.promotion.verdict import GateResult, format_value
 from twofold.reporting import charts, comparison_section, data_summary, html_page, plots, sections, threshold_slider
 from twofold.reporting.html_page import Picture, code_markup
-from twofold.reporting.wording import METHODS, TITLES, detection_sentence
+from twofold.reporting.wording import METHODS, TITLES, detection_sentence, interval_text, weakest_slice
 
 STEPS = {"train_head": "The head, on the frozen base", "finetune_all": "The whole network"}
 
 
-def render(judgement: Judgement, outcome: Outcome, recorded: Mapping[str, Any]) -> str:
+def render(judgement: Judgement, outcome: Outcome, recorded: dict[str, Any]) -> str:
     """Render the page.
 
     Args:
@@ -38,11 +38,7 @@ def render(judgement: Judgement, outcome: Outcome, recorded: Mapping[str, Any]) 
     title = headline(judgement, outcome)
     context = {
         "headline": title,
-        "tone": "good" if judgement.verdict.passed else "bad",
-        "sentence": detection_sentence(
-            confusion_matrix(test.target, test.probability, decision["threshold"]), positive
-        ),
-        "verdict": _verdict(judgement, outcome, recorded),
+        **verdict_block(judgement, _consequence(judgement, outcome), recorded | {"version": outcome.version}),
         "name": judgement.name,
         "positive": positive,
         "negative": negative,
@@ -56,7 +52,7 @@ def render(judgement: Judgement, outcome: Outcome, recorded: Mapping[str, Any]) 
         "champion": judgement.champion,
         "looks": judgement.looks,
         "confidence": confidence_text(judgement.looks.error_rate or ERROR_RATE),
-        "rows": _rows(judgement),
+        "rows": _rows(metrics),
         "slider": threshold_slider.context(test.target, test.probability, decision["threshold"]),
         "charts": plots.draw_plots(test, uncalibrated, metrics, candidate.labels),
         "temperature": decision["temperature"],
@@ -94,22 +90,24 @@ def draw_training(history: Path, title: str, best: int) -> tuple[str, Picture] |
     return title, charts.draw_history([int(row["epoch"]) for row in rows], series, "loss (log loss, nats)", best)
 
 
-def _verdict(judgement: Judgement, outcome: Outcome, recorded: Mapping[str, Any]) -> list[tuple[str, str]]:
+def verdict_block(judgement: Judgement, consequence: str, recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of `verdict.html`; `recorded` holds `version` and `decided`."""
     candidate, origin, decided = judgement.candidate, judgement.provenance, recorded["decided"]
-    passed = (
-        "The model passed every gate that applies." if judgement.verdict.passed else "The model did not pass the gates."
-    )
+    counts = confusion_matrix(candidate.test.target, candidate.test.probability, candidate.decision["threshold"])
+    passed = "passed every gate that applies" if judgement.verdict.passed else "did not pass the gates"
     raised = summary.group_by_outcome(candidate.audits).raised
     changed = "" if origin.get("git.changed", "none") == "none" else f", with changes in {origin['git.changed']}"
-    return [
-        ("Verdict", f"{passed} {_consequence(judgement, outcome)}"),
-        ("Weakest slice", sections.weakest_slice(candidate.metrics["slices"], candidate.labels[1])),
+    rows = [
+        ("Verdict", f"The model {passed}. {consequence}"),
+        ("Weakest slice", weakest_slice(candidate.metrics["slices"], candidate.labels[1])),
         ("Data audits", "; ".join(f"{check.title} ({check.found:,})" for check in raised) or "nothing was found"),
         ("Date", decided["time"]),
-        ("Version", "none was registered" if outcome.version is None else str(outcome.version)),
+        ("Version", str(recorded["version"] or "none was registered")),
         ("Commit", origin.get("git.commit", "unknown")[:12] + changed),
         ("Decided by", decided["by"]),
     ]
+    tone = "good" if judgement.verdict.passed else "bad"
+    return {"tone": tone, "sentence": detection_sentence(counts, candidate.labels[1]), "verdict": rows}
 
 
 def _consequence(judgement: Judgement, outcome: Outcome) -> str:
@@ -145,16 +143,10 @@ def _gate(gate: GateResult) -> dict[str, Any]:
     }
 
 
-def _rows(judgement: Judgement) -> list[dict[str, Any]]:
-    metrics, intervals = judgement.candidate.metrics, judgement.candidate.intervals
+def _rows(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
     titles = {name: TITLES[name][0] for name in METRICS} | {"threshold": "Threshold"}
     return [
-        {
-            "key": name,
-            "title": title,
-            "own": metrics.get(name),
-            "interval": f"{intervals[name].low:.3f} to {intervals[name].high:.3f}" if name in intervals else None,
-        }
+        {"key": name, "title": title, "own": metrics.get(name), "interval": interval_text(metrics, name)}
         for name, title in titles.items()
     ]
 

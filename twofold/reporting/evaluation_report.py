@@ -25,6 +25,7 @@ from twofold.reporting.wording import (
     interval_text,
     rate_with_interval,
     recorded_interval,
+    weakest_slice,
 )
 
 
@@ -57,7 +58,7 @@ def render(findings: Findings) -> str:
     metrics, decision = findings.metrics, findings.decision
     negative, positive = decision["labels"]
     counts = ConfusionMatrix(*(metrics[name] for name in ConfusionMatrix._fields))
-    hits, passed, prevalence = counts.true_positive, counts.true_negative, counts.positive / counts.n
+    prevalence = counts.positive / counts.n
     context = {
         "negative": negative,
         "positive": positive,
@@ -72,17 +73,12 @@ def render(findings: Findings) -> str:
         # Gates and audits are no input of evaluate, whose result depends on data and model only.
         "verdict": [
             ("Verdict", "register evaluates the gates: decision.html"),
-            ("Weakest slice", sections.weakest_slice(metrics["slices"], positive)),
+            ("Weakest slice", weakest_slice(metrics["slices"], positive)),
             ("Data audits", "on decision.html, and with pictures on the pages of ingest, preprocess and train_head"),
         ],
         "tiles": _tiles(metrics, counts, negative, positive),
-        "sentences": [
-            describe_share(hits, counts.positive, f"{positive} image", "found", "missed"),
-            describe_share(passed, counts.negative, f"{negative} image", "correctly passed", "raised a false alarm on"),
-            describe_share(hits, counts.called, f"“{positive}” answer", "was right in", "wrong in"),
-        ],
         "charts": findings.charts,
-        "splits": _splits(findings.splits),
+        "splits": findings.splits,
         "units": metrics["n_units"] if metrics["n_units"] < counts.n else None,
         "effective": round(metrics["n_effective"]),
         "threshold": decision["threshold"],
@@ -100,13 +96,6 @@ def render(findings: Findings) -> str:
     return html_page.render(f"Evaluation: {positive} or {negative}", "evaluation.html", context)
 
 
-def describe_share(hits: int, n: int, noun: str, hit: str, miss: str) -> str:
-    """A share as a sentence: "Of 205 defective images, the model found 153 and missed 52."."""
-    if n == 0:
-        return f"There was no {noun}."
-    return f"Of {n:,} {noun}{'s' if n > 1 else ''}, the model {hit} {hits:,} and {miss} {n - hits:,}."
-
-
 def _tiles(metrics: Mapping[str, Any], counts: ConfusionMatrix, negative: str, positive: str) -> list[dict[str, Any]]:
     tiles = (
         ("Correct answers", counts.correct, counts.n, "images", "accuracy", False),
@@ -117,18 +106,6 @@ def _tiles(metrics: Mapping[str, Any], counts: ConfusionMatrix, negative: str, p
     return [
         {"title": title, "rate": rate_with_interval(hits, n, recorded_interval(metrics, key, complement)), "of": of}
         for title, hits, n, of, key, complement in tiles
-    ]
-
-
-def _splits(splits: Mapping[str, tuple[int, int]]) -> list[dict[str, Any]]:
-    roles = {
-        "train": "the model learned from these",
-        "validation": "temperature, threshold and the end of training were chosen on these",
-        "test": "this report",
-    }
-    return [
-        {"name": name, "role": role, "negative": splits[name][0], "positive": splits[name][1], "n": sum(splits[name])}
-        for name, role in roles.items()
     ]
 
 

@@ -5,15 +5,8 @@ from typing import Any
 
 from twofold.evaluation.robustness import CHANGE, METRICS, PERTURBATIONS, PLAIN, describe_perturbation
 from twofold.evaluation.slice_names import FEWEST, in_order
-from twofold.metrics import number_format
 from twofold.metrics.classification import ConfusionMatrix
-from twofold.reporting.wording import (
-    EXPLAINED,
-    detection_sentence,
-    interval_text,
-    rate_with_interval,
-    recorded_interval,
-)
+from twofold.reporting.wording import EXPLAINED, interval_text, rate_with_interval, recorded_interval
 
 MOST_VALUES = 20  # values of a slice column that a page shows; slices.csv has all
 
@@ -52,24 +45,6 @@ def _cell(own: Mapping[str, Any], metric: str) -> dict[str, Any]:
         "high": signed(interval["high"]),
         "tone": "bad" if interval["high"] < 0 else "good" if interval["low"] > 0 else "",
     }
-
-
-def weakest_slice(slices: Mapping[str, Mapping[str, Mapping[str, Any]]], positive: str) -> str:
-    """The slice with the lowest accuracy of those with enough images, in a sentence."""
-    judged = [
-        (own["accuracy"], name, value)
-        for name, values in slices.items()
-        for value, own in values.items()
-        if own["judged"]
-    ]
-    if not judged:
-        return "no slice has enough images to judge"
-    accuracy, name, value = min(judged)
-    counts = ConfusionMatrix(*(slices[name][value][field] for field in ConfusionMatrix._fields))
-    return (
-        f"{name} {value}: accuracy {number_format.percent(accuracy)}, the lowest of {len(judged)} slices; "
-        f"{detection_sentence(counts, positive)}"
-    )
 
 
 def slice_tables(slices: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[dict[str, Any]]:

@@ -99,3 +99,21 @@ def detection_sentence(counts: ConfusionMatrix, positive: str) -> str:
         f"({number_format.percent(share, digits)}), {alarms:,} false alarm{'' if alarms == 1 else 's'} in "
         f"{counts.negative:,}"
     )
+
+
+def weakest_slice(slices: Mapping[str, Mapping[str, Mapping[str, Any]]], positive: str) -> str:
+    """The slice with the lowest accuracy of those with enough images, in a sentence."""
+    judged = [
+        (own["accuracy"], name, value)
+        for name, values in slices.items()
+        for value, own in values.items()
+        if own["judged"]
+    ]
+    if not judged:
+        return "no slice has enough images to judge"
+    accuracy, name, value = min(judged)
+    counts = ConfusionMatrix(*(slices[name][value][field] for field in ConfusionMatrix._fields))
+    return (
+        f"{name} {value}: accuracy {number_format.percent(accuracy)}, the lowest of {len(judged)} slices; "
+        f"{detection_sentence(counts, positive)}"
+    )

@@ -120,7 +120,13 @@ def preprocess(params: Preprocess, raw: Path, *, data: Path, metrics: Path, audi
         summary |= split_leakage.split_statistics(images, splits, classes, source.meta["slices"])
         show = partial(_read_pixels, source=source)
         write_audit(
-            audit, "preprocess", checks, fingerprint=source.meta["fingerprint"], statistics=summary, pixels=show
+            audit,
+            "preprocess",
+            checks,
+            fingerprint=source.meta["fingerprint"],
+            statistics=summary,
+            pixels=show,
+            names={image.sha256: image.key for image in images},
         )
         enforce_policies("preprocess", checks, audit / PAGE)
         counts = check_splits(images, splits, classes)

@@ -1,10 +1,10 @@
 """register: judges the model against its gates, and promotes it in MLflow if it passes all of them.
 
 Reads the outputs of all other steps. Writes `decision.html`, `model_card.md`, `disagreements.csv` (test images that
-either the model or the champion alone gets right), `vanished.csv` (earlier test images that this test lacks), and the
-verdict as JSON. In MLflow it writes a run with parameters, metrics, curves, charts and provenance, the sealed model,
-and, if every gate passes, a version with an alias. It is the only step that uses the registry. A refused model is a
-result, not an error.
+either the model or the champion alone gets right), `vanished.csv` (earlier test images that this test lacks), the
+verdict as JSON, and `index.html`, which links all pages and shows the history of champions and versions. In MLflow it
+writes a run with parameters, metrics, curves, charts and provenance, the sealed model, and, if every gate passes, a
+version with an alias. It is the only step that uses the registry. A refused model is a result, not an error.
 """
 
 import hashlib
@@ -15,6 +15,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
+from urllib.parse import quote
 
 from pydantic import Field
 
@@ -74,6 +75,7 @@ def register(
     *,
     registration: Path,
     verdict: Path,
+    index: Path,
 ) -> None:
     """Judge the candidate, record it in MLflow, and give it its alias if it passes.
 
@@ -88,18 +90,21 @@ def register(
     from twofold.tracking import store as tracking
 
     tracking.silence_mlflow()  # before MLflow is imported
-    from twofold.core.artifacts import publish, write_json, write_meta
+    from twofold.audit.checks import PAGE as AUDIT_PAGE
+    from twofold.core.artifacts import publish, write_bytes, write_json, write_meta
     from twofold.core.progress import say
     from twofold.promotion.candidate import read_candidate
     from twofold.promotion.champion_challenger import assess_candidate
     from twofold.promotion.judgement import Judgement
     from twofold.promotion.test_reuse import count_looks
     from twofold.registry import registration as registering
+    from twofold.registry import version_catalog
     from twofold.registry.earlier_candidates import earlier_candidates
     from twofold.registry.provenance import provenance
+    from twofold.reporting import decision_page, index_page
 
-    audits = (ingest_audit, preprocess_audit, train_head_audit)
-    candidate = read_candidate(raw, data, head, model, evaluation, *audits)
+    audits = {"ingest": ingest_audit, "preprocess": preprocess_audit, "train_head": train_head_audit}
+    candidate = read_candidate(raw, data, head, model, evaluation, *audits.values())
     store = tracking.connect(create=True)
     with tracking.readable_errors(store.uri):
         name = params.model_name
@@ -121,7 +126,15 @@ def register(
                 for file in (PAGE, CARD, DISAGREEMENTS, VANISHED):
                     shutil.copyfile(scratch / file, draft / file)
                 write_meta(draft, KIND, SCHEMA_VERSION, params=params.model_dump(mode="json"))
+        versions, decisions = version_catalog.list_versions(store, name), version_catalog.history(store, name)
     write_json(verdict, values)
+    pages = {"Verdict, gates and metrics": registration / PAGE, "Evaluation, explained": evaluation / "evaluation.html"}
+    pages |= {f"Data audit of {step}": audit / AUDIT_PAGE for step, audit in audits.items()}
+    # In Kubeflow, each page is an output of its own, which no other page can link.
+    reachable = {} if "pipeline_run" in judgement.provenance else pages | {"Model card": registration / CARD}
+    links = {title: quote(Path(os.path.relpath(page, index.parent)).as_posix()) for title, page in reachable.items()}
+    block = decision_page.verdict_block(judgement, f"{values['headline']}.", values)
+    write_bytes(index, index_page.render(values, block, links, versions, decisions["entries"]).encode())
     for line in (values["headline"], *values["reasons"]):
         say(f"register: {line}")
 

@@ -64,7 +64,9 @@ class TrainHead(Section):
         return weights
 
 
-def train_head(params: TrainHead, data: Path, *, model: Path, metrics: Path, audit: Path) -> None:
+def train_head(
+    params: TrainHead, data: Path, preprocess_audit: Path, *, model: Path, metrics: Path, audit: Path
+) -> None:
     """Train the head on features of the frozen base, until the validation log loss stops improving.
 
     Raises:
@@ -79,6 +81,7 @@ def train_head(params: TrainHead, data: Path, *, model: Path, metrics: Path, aud
 
     from twofold.audit import label_issues
     from twofold.audit.checks import PAGE, enforce_policies
+    from twofold.audit.summary import read_names
     from twofold.core.artifacts import digest, publish, write_json, write_meta
     from twofold.core.progress import say
     from twofold.data.prepared import PreparedDataset
@@ -97,6 +100,7 @@ def train_head(params: TrainHead, data: Path, *, model: Path, metrics: Path, aud
     make_deterministic()
     target_device = device()
     images = PreparedDataset.open(data)
+    names = read_names(preprocess_audit, images.meta["fingerprint"])
     architecture = BACKBONES[params.backbone]
     classifier, base = pretrained(params.backbone, params.weights, params.dropout)
     classifier.to(target_device).to(memory_format=torch.channels_last)
@@ -112,7 +116,10 @@ def train_head(params: TrainHead, data: Path, *, model: Path, metrics: Path, aud
     validation = features("validation", 0)
     known = {"train": train_views[0], "validation": validation}  # the first view is view 0, the image as it is
     check, statistics = label_issues.check_labels(
-        params.audit.label_issues, images, lambda split: known[split] if split in known else features(split, 0)
+        params.audit.label_issues,
+        images,
+        lambda split: known[split] if split in known else features(split, 0),
+        names,
     )
     row_of = {sha256: row for row, sha256 in enumerate(images.sha256)}
     write_audit(

@@ -1,6 +1,7 @@
 """Label issues: planted wrong labels are found, clean data has hardly any, and the model does not change."""
 
 import json
+import subprocess
 from types import SimpleNamespace
 
 import numpy as np
@@ -119,7 +120,8 @@ def data(tmp_path_factory):
 def run(data, root, **audit):
     root.mkdir()
     changes = {"audit": HEAD["audit"] | audit, "epochs": 2}
-    train_head(TrainHead(**(HEAD | changes)), data, model=root / "m", metrics=root / "m.json", audit=root / "audit")
+    written = {"model": root / "m", "metrics": root / "m.json", "audit": root / "audit"}
+    train_head(TrainHead(**(HEAD | changes)), data, data.with_name("audit"), **written)
     return root
 
 
@@ -134,10 +136,30 @@ def test_the_audit_is_written_and_leaves_the_model_as_it_is(data, tmp_path):
     assert "Checks that are turned off" in (ignored / "audit" / "audit.html").read_text()
 
 
+@pytest.mark.parametrize(
+    ("key", "command"),
+    [
+        ("bad/a b.png", "mv 'bad/a b.png' 'good/a b.png'"),
+        ("test/bad/x/1.png", "mv test/bad/x/1.png test/good/x/1.png"),
+        ("images/bad/1.png", "mv images/bad/1.png images/good/1.png"),
+        ("images/[1].png", r"sed -i '\|images/\[1\]\.png|s|,bad|,good|' labels.csv"),
+    ],
+)
+def test_a_label_is_corrected_by_a_command(key, command):
+    assert label_issues.relabel_command(key, "bad", "good") == command
+
+
+def test_the_command_for_a_table_changes_the_row_of_the_image_alone(tmp_path):
+    table = tmp_path / "labels.csv"
+    table.write_text("path,label\na.1.png,a|b\nab1.png,a|b\n")
+    subprocess.run(label_issues.relabel_command("a.1.png", "a|b", "c&d"), shell=True, check=True, cwd=tmp_path)  # noqa: S602
+    assert table.read_text() == "path,label\na.1.png,c&d\nab1.png,a|b\n"
+
+
 def test_too_few_images_make_the_check_impossible():
     target = np.array([0] * 30 + [1] * 4)
     images = SimpleNamespace(target=target, column=lambda name: NO_GROUPS[:34], meta={"labels": ["good", "bad"]})
-    check, figures = label_issues.check_labels("fail", images, lambda split: pytest.fail("no features are needed"))
+    check, figures = label_issues.check_labels("fail", images, lambda split: pytest.fail("no features are needed"), {})
     assert check.found == []
     assert check.impossible.startswith("4 images of class 'bad', at least 5 are needed")
     assert figures == {"images looked at": 0}

@@ -2,13 +2,15 @@
 
 import csv
 import json
+from typing import get_args
 
 import numpy as np
 import pytest
 
-from twofold.audit.checks import Check, Issue, describe_findings, enforce_policies
+from twofold.audit.checks import OF_ALL, Check, Issue, describe_findings, enforce_policies, next_step
 from twofold.core.errors import DataError
 from twofold.reporting.audit_page import PICTURES, write_audit
+from twofold.steps import ingest, preprocess, train_head
 
 HOSTILE = '=cmd|"<script>alert(1)</script>"'
 
@@ -52,7 +54,7 @@ def test_checks_with_and_without_findings_are_on_the_page_and_in_the_files(tmp_p
         "title": "Blurred",
         "meaning": "What blurred means.",
         "set_by": "ingest.audit.blurred",
-        "told": [],
+        "told": ["All 3 findings are bad"],
         "impossible": "",
     }
     assert summary["figures"] == figures
@@ -74,6 +76,45 @@ def test_pairs_are_side_by_side_and_only_the_first_are_shown(tmp_path):
     assert "And 28 more" in html
     assert len(rows(tmp_path / "audit")) == 40
     assert len(html) < 500_000
+
+
+def test_all_label_issues_are_shown_and_can_be_filtered_without_a_script(tmp_path):
+    found = [
+        Issue("label_issues", f"{n:064x}", f"{label}/{n}.png", label, split, "doubtful", command=f"mv {n}")
+        for n, (label, split) in enumerate([("bad", "train"), ("good", "test"), ("bad", "test")] * 20)
+    ]
+    html = write(tmp_path / "audit", [Check("label_issues", "warn", "Label issues", "x", found)])
+    assert html.count("<img ") == 60
+    assert html.count('<figure class="label1 train">') == html.count('<figure class="label2 test">') == 20
+    assert html.count('<input type="checkbox"') == 4
+    assert "bad\n(40)</label>" in html
+    assert '<code class="copy line">mv 59</code>' in html
+    assert "By label: 40 bad, 20 good." in html
+    assert "<script" not in html
+
+
+def test_what_all_images_of_a_check_have_in_common_and_what_to_do_is_said(tmp_path):
+    dark = check("under_exposed", "warn", 13)._replace(title="Under-exposed images")
+    html = write(tmp_path / "audit", [dark])
+    assert "All 13 under-exposed images are bad." in html
+    assert '<code class="copy">twofold params set ingest.audit.under_exposed=quarantine</code>' in html
+    assert f'<code class="copy line">twofold forget {12:064x}</code>' not in html  # the thirteenth is not shown
+    assert f'<code class="copy line">twofold forget {11:064x}</code>' in html
+    assert dark._replace(found=dark.found[:1]).same_label == ""
+    assert next_step("leaks", "quarantine", "p.audit.leaks") == (
+        "To stop at such a finding",
+        "twofold params set p.audit.leaks=fail",
+    )
+    assert next_step("imbalance", "fail", "i.audit.imbalance")[1] == "twofold params set i.audit.imbalance=warn"
+    assert next_step("refused", "quarantine", "ingest.max_refused_fraction")[1] == "dvc repro"
+
+
+def test_a_command_sets_a_policy_that_the_check_allows():
+    fields = ingest.Audit.model_fields | preprocess.Audit.model_fields | train_head.Audit.model_fields
+    assert {name for name, field in fields.items() if "quarantine" not in get_args(field.annotation)} == {*OF_ALL}
+    for name, field in fields.items():
+        for policy in get_args(field.annotation):
+            assert next_step(name, policy, f"x.audit.{name}")[1].rpartition("=")[2] in get_args(field.annotation)
 
 
 def test_names_are_escaped_on_the_page_and_are_no_formula_in_the_csv(tmp_path):

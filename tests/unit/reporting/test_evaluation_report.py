@@ -246,19 +246,6 @@ def test_tiles_and_slices_show_the_intervals_of_the_metrics(group):
     assert bool(alone) == (group is None)
 
 
-@pytest.mark.parametrize(
-    ("hits", "n", "sentence"),
-    [
-        (0, 0, "There was no crack image."),
-        (1, 1, "Of 1 crack image, the model found 1 and missed 0."),
-        (9, 12, "Of 12 crack images, the model found 9 and missed 3."),
-        (158, 1181, "Of 1,181 crack images, the model found 158 and missed 1,023."),
-    ],
-)
-def test_shares_are_described_as_counts(hits, n, sentence):
-    assert evaluation_report.describe_share(hits, n, "crack image", "found", "missed") == sentence
-
-
 def test_rates_carry_their_interval():
     found = rate_with_interval(8, 10, Interval(0.444, 0.975))
     assert (found.value, found.interval.replace("\N{NARROW NO-BREAK SPACE}", " ")) == (0.8, "44.4 to 97.5 %")

@@ -50,6 +50,13 @@ def test_values_are_escaped_in_body_title_and_chart(render):
     assert "b&#34;&lt;a&gt;d images" in html
 
 
+def test_headings_with_an_anchor_are_the_contents_in_their_order(render):
+    body = '<h2 id="a">{{ x }}</h2><h2>No</h2><summary><h2 data-unfolds="b">B</h2></summary><div id="b"></div>'
+    html = render("Title", body, {"x": "<A>"})
+    assert re.findall(r'<li><a href="#(\w)">(.*?)</a></li>', html) == [("a", "&lt;A&gt;"), ("b", "B")]
+    assert "<nav" not in render("Title", '<h2 id="a">A</h2>', {})
+
+
 def test_a_name_missing_from_the_context_is_an_error(render):
     with pytest.raises(UndefinedError, match="'missing' is undefined"):
         render("Title", "{{ missing }}", {})

@@ -131,20 +131,6 @@ def test_robustness_is_a_table_in_which_only_what_is_clear_is_coloured():
     assert "0.000 0.000 to +0.020" in text  # -0.0004 is shown without a sign
 
 
-def test_the_weakest_slice_has_the_lowest_accuracy_of_those_that_are_judged():
-    counts = {"true_positive": 30, "false_positive": 10, "true_negative": 50, "false_negative": 10}
-    slices = {
-        "type": {
-            "mono": counts | {"accuracy": 0.8, "judged": True},
-            "poly": counts | {"accuracy": 0.9, "judged": True},
-        },
-        "source": {"rare": {"judged": False, "accuracy": 0.1}},
-    }
-    expected = "type mono: accuracy 80.0 %, the lowest of 2 slices; finds 30 of 40 bad, misses 10 (25 %), 10 false"
-    assert sections.weakest_slice(slices, "bad").replace("\N{NARROW NO-BREAK SPACE}", " ").startswith(expected)
-    assert sections.weakest_slice({}, "bad") == "no slice has enough images to judge"
-
-
 def test_what_was_not_measured_has_no_part():
     assert sections.robustness_rows(None) == []
     assert "Robustness" not in html_page.render("x", "robustness.html", {"robustness": []})

@@ -3,7 +3,7 @@
 import pytest
 
 from twofold.metrics.classification import ConfusionMatrix
-from twofold.reporting.wording import detection_sentence
+from twofold.reporting.wording import detection_sentence, weakest_slice
 
 
 @pytest.mark.parametrize(
@@ -21,3 +21,17 @@ from twofold.reporting.wording import detection_sentence
 )
 def test_a_test_in_a_sentence(counts, sentence):
     assert detection_sentence(counts, "defective").replace("\N{NARROW NO-BREAK SPACE}", " ") == sentence
+
+
+def test_the_weakest_slice_has_the_lowest_accuracy_of_those_that_are_judged():
+    counts = {"true_positive": 30, "false_positive": 10, "true_negative": 50, "false_negative": 10}
+    slices = {
+        "type": {
+            "mono": counts | {"accuracy": 0.8, "judged": True},
+            "poly": counts | {"accuracy": 0.9, "judged": True},
+        },
+        "source": {"rare": {"judged": False, "accuracy": 0.1}},
+    }
+    expected = "type mono: accuracy 80.0 %, the lowest of 2 slices; finds 30 of 40 bad, misses 10 (25 %), 10 false"
+    assert weakest_slice(slices, "bad").replace("\N{NARROW NO-BREAK SPACE}", " ").startswith(expected)
+    assert weakest_slice({}, "bad") == "no slice has enough images to judge"

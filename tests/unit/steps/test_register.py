@@ -43,6 +43,10 @@ def test_a_model_that_passes_becomes_version_1_and_champion(made, tmp_path, smok
         ("roc_auc", 10 / 12, False, True),
     ]
     assert champion() == 1
+    index = (tmp_path / "index.html").read_text()
+    assert 'href="registration/decision.html"' in index
+    assert "promoted version 1" in index
+    assert verdict["decided"]["by"] in index.replace("&lt;", "<").replace("&gt;", ">")
     assert smoke_tests == [7]  # all test images, there being fewer than 16
     version = client().get_model_version("corner", "1")
     card = (tmp_path / "registration" / "model_card.md").read_text()
