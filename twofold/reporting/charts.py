@@ -24,6 +24,7 @@ from twofold.reporting.html_page import GRID, INK, MUTED, PAPER, RIGHT, WRONG, P
 
 SIZE = (4.9, 4.1)  # inches
 DPI = 144  # of the PNG
+Values = Sequence[float | None]
 
 STYLE: dict[Any, Any] = {
     "svg.hashsalt": "twofold",
@@ -178,11 +179,7 @@ def draw_scores(bars: Histogram, counts: ConfusionMatrix, threshold: float, labe
 
 
 def draw_history(
-    epochs: Sequence[int],
-    series: Mapping[str, Sequence[float | None]],
-    measure: str,
-    best: int | None = None,
-    unit: str = "epoch",
+    epochs: Sequence[int], series: Mapping[str, Values], measure: str, best: int | None = None, unit: str = "epoch"
 ) -> Picture:
     """Draw a history: at most three lines over the epochs of a training, or over versions.
 

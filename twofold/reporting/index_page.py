@@ -31,10 +31,8 @@ def render(
     titles = {metric: TITLES[metric][0] for version in versions for metric in version["figures"]}
     measured = [version for version in reversed(versions) if version["figures"]]
     series = {title: [version["figures"].get(metric) for version in measured] for metric, title in titles.items()}
-    trend = None
-    if len(measured) > 1:
-        numbers = [version["version"] for version in measured]
-        trend = charts.draw_history(numbers, series, "metric on its test images", unit="version")
+    numbers = [version["version"] for version in measured]
+    trend = len(measured) > 1 and charts.draw_history(numbers, series, "metric on its test images", unit="version")
     more = {"pages": pages, "titles": titles, "versions": versions, "trend": trend}
     champions = [entry for entry in reversed(decisions) if entry["action"] in ACTIONS]
     context = {**verdict, **block, **more, "champions": champions, "actions": ACTIONS}

@@ -93,11 +93,10 @@ def detection_sentence(counts: ConfusionMatrix, positive: str) -> str:
     """A test in a sentence: "finds 153 of 205 defective, misses 52 (25 %), 12 false alarms in 451"."""
     missed, alarms = counts.false_negative, counts.false_positive
     share = missed / max(1, counts.positive)
-    digits = 2 if 0 < share < 0.01 else 0
     return (
         f"finds {counts.true_positive:,} of {counts.positive:,} {positive}, misses {missed:,} "
-        f"({number_format.percent(share, digits)}), {alarms:,} false alarm{'' if alarms == 1 else 's'} in "
-        f"{counts.negative:,}"
+        f"({number_format.percent(share, 2 if 0 < share < 0.01 else 0)}), {alarms:,} "
+        f"false alarm{'' if alarms == 1 else 's'} in {counts.negative:,}"
     )
 
 

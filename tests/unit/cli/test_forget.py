@@ -101,7 +101,9 @@ def test_reports_that_list_or_show_it_are_deleted(project):
     (reports / "other" / "metrics.json").write_text("{}")
     (reports / "metrics.json").write_text("{}")
     text = forget(sha256, project)
-    audit = [f"audit/preprocess/{name}" for name in ("audit.html", "audit.json", "findings.csv", "meta.json")]
+    audit = [
+        f"audit/preprocess/{name}" for name in ("audit.html", "audit.json", "findings.csv", "meta.json", "names.csv")
+    ]
     assert sorted(file_bytes(reports)) == [*audit, "metrics.json", "other/metrics.json", "preprocess.json"]
     for name in ("evaluation", "registration", "page.html"):
         assert f"reports/{name}: deleted; `dvc repro` makes it again" in text

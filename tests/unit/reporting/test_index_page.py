@@ -26,7 +26,9 @@ def show(pages=PAGES, versions=(), decisions=()):
 
 def test_it_begins_with_the_verdict_and_links_every_page():
     text, elements = show()
-    places = [text.index(words) for words in ("waits for review", "The model finds 1 of 2 bad.", "<b>why", "Pages Verdict")]
+    places = [
+        text.index(words) for words in ("waits for review", "The model finds 1 of 2 bad.", "<b>why", "Pages Verdict")
+    ]
     assert places == sorted(places)
     assert {a["href"] for a in all_of(elements, "a") if not a["href"].startswith("#")} == set(PAGES.values())
     assert "No version has been registered." in text
