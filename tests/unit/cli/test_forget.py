@@ -32,6 +32,8 @@ def project(tmp_path, monkeypatch):
     (root / "params.yaml").write_text("ingest:\n  source: images\n" + POLICIES)
     (root / "reports").mkdir()
     make_prepared(make_raw(root / "images", root / "data" / "raw"), root / "data" / "prepared")
+    shutil.copytree(root / "data" / "prepared.audit", root / "reports" / "audit" / "preprocess")
+    shutil.rmtree(root / "data" / "prepared.audit")
     return root
 
 
