@@ -49,6 +49,11 @@ return [light(behind(page.body)),found]"""
 REACHED = """return [...page.querySelectorAll('a[href],button,input,[tabindex]')].filter(e=>e.checkVisibility()).map(
 e=>[e.tagName,e.tabIndex,e.getAttribute('aria-label')||(e.labels&&e.labels[0]||e).textContent.trim()])"""
 
+# After its link was followed: the place of the contents, whether the folded section is open, and where it begins.
+CONTENTS = """const top=e=>Math.round(e.getBoundingClientRect().top), part=page.getElementById('lineage');
+page.querySelector('nav a[href="#lineage"]').click();
+return [top(page.querySelector('nav')),part.parentElement.open,top(part)]"""
+
 
 @pytest.fixture(scope="module")
 def judgement(tmp_path_factory):
@@ -80,6 +85,8 @@ def visit(judgement, tmp_path_factory):
         "/pictures.html": MEASURED.format(PICTURES),
         "/contrast.html": MEASURED.format(html.escape(CONTRAST)),
         "/reached.html": MEASURED.format(html.escape(REACHED)),
+        "/contents.html": MEASURED.format(html.escape(CONTENTS)),
+        "/phone-contents.html": MEASURED.format(html.escape(CONTENTS)).replace("width:1200px", "width:390px"),
     }
     with browsing(pages, tmp_path_factory.mktemp("profile")) as go:
         yield go
@@ -148,6 +155,14 @@ def test_every_control_is_reached_by_keyboard_and_has_a_name(visit):
     tags = [tag for tag, _, _ in found]
     assert {"A", "BUTTON", "INPUT", "DIV"} == set(tags)  # and SUMMARY, which needs no tabindex
     assert all(place == 0 and name for _, place, name in found)
+
+
+@pytest.mark.parametrize("path", ["/contents.html", "/phone-contents.html"])
+def test_the_contents_stay_in_view_and_unfold_the_section_that_they_lead_to(visit, path):
+    nav, unfolded, begins = title(visit(path, *BUDGET))
+    assert nav == 0
+    assert unfolded
+    assert 40 < begins < 200  # below its heading, which is below the contents of a phone
 
 
 def test_fits_a_phone_without_scrolling_sideways(visit):
