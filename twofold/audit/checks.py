@@ -64,9 +64,9 @@ class Check(NamedTuple):
 
     @property
     def same_label(self) -> str:
-        """That all images of the issues have one label, as "All 13 under-exposed images are defective"; or nothing."""
+        """As "All 13 under-exposed images are defective"; empty for several labels, and for fewer than 5 images."""
         labels = [issue.label for issue in self.found if issue.sha256]
-        if len(labels) < 2 or len(set(labels)) > 1:
+        if len(labels) < 5 or len(set(labels)) > 1:
             return ""
         subject = self.title[0].lower() + self.title[1:] if self.title.endswith("images") else "findings"
         return f"All {len(labels)} {subject} are {labels[0]}"

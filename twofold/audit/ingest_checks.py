@@ -127,7 +127,7 @@ def _data_statistics(
         "source folders": _table(by_label, lambda image: str(PurePosixPath(image.key).parent)),
     }
     if correlations:
-        found["the label read from one kind of facts alone (0.5 is guessing)"] = {
+        found["the label predicted from one kind of metadata alone (0.5 is guessing)"] = {
             one.family: {"ROC-AUC": one.auc, f"at least ({CONFIDENCE})": one.bound, "from": one.facts}
             for one in correlations
         }
