@@ -71,6 +71,7 @@ def _open(options: argparse.Namespace) -> Result:
     from twofold.orchestration.params_file import project_root
     from twofold.orchestration.run_summary import Files
     from twofold.tracking.store import address
+    from twofold.tracking.urls import ui_page
 
     os.chdir(project_root())
     files, show = Files.of(Path()), sys.stdout.isatty() and not options.only_print
@@ -78,8 +79,9 @@ def _open(options: argparse.Namespace) -> Result:
     found = [page.absolute().as_uri() if show else str(page) for page in pages[options.page] if page.exists()]
     if options.page == "mlflow":
         uri, port = address(), os.environ.get("PORT", "5000")
-        found = [uri if uri.startswith("http") else f"http://127.0.0.1:{port}"]
-        if found != [uri] and not options.only_print:
+        local = not uri.startswith("http")
+        found = [f"{f'http://127.0.0.1:{port}' if local else uri.rstrip('/')}/{ui_page('experiments')}"]
+        if local and not options.only_print:
             print(f"{found[0]} (stop with Ctrl-C)", flush=True)
             words = ["mlflow", "ui", "--backend-store-uri", uri, "--host", "127.0.0.1", "--port", port]
             os.execv(sys.executable, [sys.executable, "-m", *words])  # noqa: S606

@@ -66,7 +66,7 @@ def collect_lineage(judgement: "Judgement", params: Mapping[str, Any]) -> dict[s
     }
 
 
-def data_origin(judgement: Judgement) -> dict[str, str]:
+def data_origin(judgement: "Judgement") -> dict[str, str]:
     """Return `source`, and the data's revision, as far as they are known."""
     if "pipeline_run" not in judgement.provenance:
         return dvc_data(Path.cwd(), judgement.candidate.raw)

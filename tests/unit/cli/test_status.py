@@ -16,6 +16,7 @@ from twofold.orchestration.params_file import set_values
 from twofold.tracking import store as tracking
 
 ROOT = Path(__file__).resolve().parents[3]
+TRAINING = "#/experiments?workflowType=machine_learning"
 PIPELINE = """stages:
   ingest:
     cmd: "true"
@@ -155,12 +156,12 @@ def test_open_mlflow_starts_the_ui_on_the_projects_store(project, call, monkeypa
     started = []
     monkeypatch.setattr(os, "execv", lambda program, words: started.append(words))
     monkeypatch.setattr(tracking, "address", lambda: "sqlite:////a/mlflow.db")
-    assert call("open", "mlflow", "--print") == "http://127.0.0.1:5000\n"
+    assert call("open", "mlflow", "--print") == f"http://127.0.0.1:5000/{TRAINING}\n"
     assert started == []
     monkeypatch.setenv("PORT", "5001")
-    assert call("open", "mlflow").startswith("http://127.0.0.1:5001 (stop with Ctrl-C)\n")
+    assert call("open", "mlflow").startswith(f"http://127.0.0.1:5001/{TRAINING} (stop with Ctrl-C)\n")
     assert started[0][1:5] == ["-m", "mlflow", "ui", "--backend-store-uri"]
     assert started[0][5:] == ["sqlite:////a/mlflow.db", "--host", "127.0.0.1", "--port", "5001"]
     monkeypatch.setattr(tracking, "address", lambda: "https://mlflow.example")
-    assert call("open", "mlflow") == "https://mlflow.example\n"
+    assert call("open", "mlflow") == f"https://mlflow.example/{TRAINING}\n"
     assert len(started) == 1
