@@ -168,6 +168,15 @@ def test_with_review_a_person_promotes(made, tmp_path):
     assert (promoted["version"], promoted["promoted"], champion()) == (1, True, 1)
 
 
+def test_the_verdict_names_the_person_who_decided_last_and_when(made, tmp_path):
+    first = case.run(made["good"], tmp_path, REVIEW)["decided"]
+    assert first["by"].startswith("register, run by ")
+    assert first["time"] == f"{ledger()[0].time[:16].replace('T', ' ')} UTC"
+    approval.reject(tracking.connect(), "corner", "1", actor="ann", reason="it misses scratches")
+    assert case.run(made["good"], tmp_path, REVIEW)["decided"]["by"] == "ann"
+    assert "<dd>ann</dd>" in (tmp_path / "index.html").read_text()
+
+
 def test_a_run_that_was_opened_by_someone_else_is_joined(made, tmp_path, monkeypatch):
     place = tracking.experiment(tracking.connect(), "of the pipeline")
     outer = client().create_run(place, run_name="nightly").info.run_id
