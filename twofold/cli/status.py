@@ -46,7 +46,7 @@ def _status(options: argparse.Namespace) -> Result:
         out, err = dvc.communicate()
         stale, steps = ({}, f"unknown: {' '.join(err.split())}") if dvc.returncode else (json.loads(out), "up to date")
     if stale:
-        steps = "stale: " + ", ".join(f"{step} ({_changed(changes)})" for step, changes in stale.items())
+        steps = "stale: " + shortened([f"{step} ({_changed(changes)})" for step, changes in stale.items()], 2)
     metrics = ", ".join(f"{key} {value:.3f}" for key, value in champion["figures"].items()) if champion else ""
     known = f"version {champion['version']}: {metrics} on {champion['n']} test images" if champion else "none yet"
     number, then = review["version"] if review else None, "twofold predict champion IMAGES"
