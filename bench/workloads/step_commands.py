@@ -17,12 +17,14 @@ def step_commands(params: Path, folder: Path) -> dict[str, list[str]]:
     options = {
         "ingest": {"raw": raw, "metrics": folder / "ingest.json", "audit": audits / "ingest"},
         "preprocess": {"raw": raw, "data": data, "metrics": folder / "preprocess.json", "audit": audits / "preprocess"},
-        "train_head": {"data": data, "model": head, "metrics": folder / "head.json", "audit": audits / "train_head"},
+        "train_head": {"data": data, "preprocess_audit": audits / "preprocess", "model": head}
+        | {"metrics": folder / "head.json", "audit": audits / "train_head"},
         "finetune_all": {"data": data, "head": head, "model": model, "metrics": folder / "finetuned.json"},
         "evaluate": {"data": data, "model": model, "evaluation": evaluation, "metrics": metrics},
         "register": paths
         | {f"{step}_audit": audits / step for step in ("ingest", "preprocess", "train_head")}
-        | {"registration": folder / "registration", "verdict": folder / "verdict.json"},
+        | {"registration": folder / "registration", "verdict": folder / "verdict.json"}
+        | {"index": folder / "index.html"},
     }
     return {
         step: ["-m", f"twofold.steps.{step}", "--params", str(params)]

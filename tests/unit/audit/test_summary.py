@@ -113,7 +113,7 @@ def test_the_decision_page_has_the_findings(candidate):
     table = page.partition('<table id="audit-table"')[2].partition("</table>")[0]
     words = " ".join(table.split())
     assert "Very dark<small>ingest.audit.under_exposed: quarantine</small>" in words
-    assert "3 of 70 images are bad: 4.3%. One class is rare." in words
+    assert "<strong>3 of 70 images are bad: 4.3%.</strong> One class is rare." in words
     assert words.count("<tr>") == 4
     assert "Wrong labels could not be checked: 4 images of class" in page
     assert "secret" not in table

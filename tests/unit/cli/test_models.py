@@ -75,7 +75,9 @@ def test_show_has_gates_metrics_decisions_lineage_and_links(models, models_store
     assert lineage["base_sha256"] == "b" * 64
     assert lineage["libraries"]["torch"].startswith("2.")
     assert lineage["hardware"]["device"] == "cpu"
-    assert found["links"]["run"].endswith(models_store.client.get_model_version("corner", "2").run_id)
+    assert found["links"]["run"].endswith(
+        f"{models_store.client.get_model_version('corner', '2').run_id}?workflowType=machine_learning"
+    )
     text = models("show", "2")[1]
     assert found["test_reuse"] == "candidate 2 on these test images, 1 promoted before"
     for words in (

@@ -37,7 +37,7 @@ def test_a_missing_model_is_an_error(mlflow_store, tmp_path, capsys):
 
 def test_other_kinds_are_refused(capsys, tmp_path):
     assert status("coreml", "champion", tmp_path) == 2
-    assert "invalid choice: 'coreml'" in capsys.readouterr().err
+    assert "argument kind: no such choice (choose from onnx, torch)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
