@@ -15,7 +15,8 @@ export DO_NOT_TRACK ?= true
 export DVC_NO_ANALYTICS ?= true
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ui register test test-slow soak mutants test-python lint format bench bench-long quality readme lock images push test-containers
+.PHONY: help setup demo ui register test test-slow soak mutants test-python lint format bench bench-long quality docs reference screenshots lock
+.PHONY: images push test-containers
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | awk -F '\t' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -79,8 +80,15 @@ bench-long: $(STAMP) ## run the long benchmarks, one to three rounds each (hours
 quality: $(STAMP) ## train five seeds on the sample data, compare with published metrics (an hour)
 	python -m bench.studies.model_quality
 
-readme: $(STAMP) ## write the tables of parameters and resources into README.md and docs/kubeflow.md
-	python -m scripts.reference_tables
+docs: $(STAMP) ## build the documentation as a site in docs/_build, without network access
+	python -m sphinx -W --keep-going -n -q -j auto docs docs/_build
+
+reference: $(STAMP) ## write the pages of docs/reference that are generated from the code
+	python -m scripts.reference
+
+screenshots: $(STAMP) ## take the README's pictures of the demo's pages (requires make demo)
+	scripts/install-test-tools
+	python -m scripts.screenshots
 
 lock: $(STAMP) ## resolve pyproject.toml into requirements.lock and docker/*.lock
 	scripts/lock

@@ -1,8 +1,8 @@
-"""The Python face of Twofold: all that a team's own code need import. Everything else may change between versions.
+"""The Python interface of Twofold: all that a team's own code needs. Everything else may change between versions.
 
 from twofold import api
 
-model = api.load_model("champion")          # of the registered model in params.yaml
+model = api.load_model("champion")  # of the registered model in params.yaml
 for answer in api.predict(model, ["new/"]):
     print(answer.path, answer.label, answer.probability)
 api.evaluate(model, "s3://bucket/labelled")["roc_auc"]

@@ -19,7 +19,7 @@ PACKAGES = ("torch", "torchvision", "timm", "pillow", "numpy", "mlflow", "dvc")
 RESNET50_FLOPS = 8.2e9  # of a forward pass of one image of 224 px; a training step takes three times as many
 CPU_SIDE, GPU_SIDE = 4096, 8192  # of the square matrices whose product is timed
 MEASUREMENTS = 5
-GENERATED = ("bench/results/", "bench/README.md", "README.md")  # what the benchmarks write themselves
+GENERATED = ("bench/results/", "bench/README.md", "docs/benchmarks.md")  # what the benchmarks write themselves
 
 
 def hardware_name() -> str:

@@ -1,4 +1,4 @@
-"""`python -m bench.harness.results_page`: write bench/README.md and the table in README.md.
+"""`python -m bench.harness.results_page`: write bench/README.md and the table in docs/benchmarks.md.
 
 Reads bench/results/<hardware>/B*.json and bench/notes.md. The page has a table with a column for each hardware, the
 details of every result, and the notes.
@@ -13,7 +13,7 @@ from bench.harness.results import RESULTS, format_number, format_result, goal_st
 from bench.harness.timing import Comparison
 
 PAGE, NOTES = RESULTS.parent / "README.md", RESULTS.parent / "notes.md"
-README = RESULTS.parent.parent / "README.md"
+SUMMARY = RESULTS.parent.parent / "docs" / "benchmarks.md"
 BEGIN, END = "<!-- speed: made by `python -m bench.harness.results_page` -->", "<!-- speed: end -->"
 INTRODUCTION = """\
 # Speed, compared with other tools
@@ -99,16 +99,16 @@ def render_table(results: Results, *, include_unmeasured: bool) -> str:
     return "\n".join(lines)
 
 
-def replace_table(readme: str, results: Results) -> str:
-    """The text of README.md with a new table between its two marks.
+def replace_table(summary: str, results: Results) -> str:
+    """The text of docs/benchmarks.md with a new table between its two marks.
 
     Raises:
         SystemExit: the marks are missing.
     """
-    before, begin, rest = readme.partition(BEGIN)
+    before, begin, rest = summary.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
-        raise SystemExit(f"bench: README.md has no {BEGIN} followed by {END}")
+        raise SystemExit(f"bench: docs/benchmarks.md has no {BEGIN} followed by {END}")
     return f"{before}{BEGIN}\n\n{render_table(results, include_unmeasured=False)}\n\n{END}{after}"
 
 
@@ -144,10 +144,10 @@ def _comparison_lines(c: Comparison) -> list[str]:
 
 
 def main() -> None:
-    """Write the page and the table in README.md."""
+    """Write the page and the table in docs/benchmarks.md."""
     results = read_results()
     PAGE.write_text(render_page(results, NOTES.read_text(encoding="utf-8")), encoding="utf-8")
-    README.write_text(replace_table(README.read_text(encoding="utf-8"), results), encoding="utf-8")
+    SUMMARY.write_text(replace_table(SUMMARY.read_text(encoding="utf-8"), results), encoding="utf-8")
     print(PAGE)
 
 

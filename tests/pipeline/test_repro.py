@@ -2,10 +2,13 @@
 
 import json
 import shutil
+from fnmatch import fnmatch
 
+import pyarrow.parquet
 import pytest
 from ruamel.yaml import YAML
 
+from scripts.reference.reports import files
 from tests.support.tools.browser import BROWSER, browsing
 from twofold.core.artifacts import digest
 from twofold.metrics.classification import HEADLINE
@@ -175,3 +178,23 @@ def champion(project):
     )
     name = YAML(typ="safe").load((project.root / "params.yaml").read_text())["register"]["model_name"]
     return int(project.run("python", "-W", "ignore", "-c", code, name).stdout)
+
+
+def test_every_file_in_reports_with_its_keys_and_columns_is_in_the_reference(project):
+    reports = project.root / "reports"
+    for path in sorted(path for path in reports.rglob("*") if path.is_file()):
+        name = str(path.relative_to(reports)).removesuffix(".png")
+        name += ".svg" if path.suffix == ".png" else ""
+        described = [file for file in files() if fnmatch(name, file.path)]
+        assert described, f"{name}: not in scripts/reference/reports.py"
+        keys = described[0].keys
+        if path.suffix == ".json" and keys:
+            found = [*json.loads(path.read_text())]
+        elif path.suffix == ".csv":
+            found = path.read_text().splitlines()[0].split(",")
+        elif path.suffix == ".parquet":
+            found = pyarrow.parquet.read_schema(path).names
+        else:
+            continue
+        assert [key for key in found if not any(fnmatch(key, known) for known in keys)] == [], name
+        assert [known for known in keys if not any(fnmatch(key, known) for key in found)] in ([], ["undefined"]), name

@@ -76,7 +76,7 @@ def test_a_bucket_that_exists_and_refuses_every_object_fails(pod, bucket):
     found = preflight_services.s3("s3://late/team", write=True)
     assert (found.level, "PutObject: HTTP 500" in found.seen) == ("failure", True), found
     assert "-volume.max" in found.remedy
-    assert "docs/cluster.md, step 6" in found.remedy
+    assert "docs/guides/cluster.md, step 6" in found.remedy
 
 
 def test_mlflow_on_such_a_bucket_fails_although_it_accepts_the_login(pod, bucket, tmp_path, monkeypatch):

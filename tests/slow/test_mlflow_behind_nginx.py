@@ -1,4 +1,4 @@
-"""MLflow's server behind the nginx of docs/mlflow.md: TLS, large files, and no access to the assistant."""
+"""MLflow's server behind the nginx of docs/guides/mlflow.md: TLS, large files, and no access to the assistant."""
 
 import http.client
 import os

@@ -1,4 +1,4 @@
-"""Permissions on the MLflow server of deploy/mlflow: its login, a real PostgreSQL, the commands of docs/mlflow.md."""
+"""Permissions on the MLflow server of deploy/mlflow: login, a PostgreSQL, the commands of docs/guides/mlflow.md."""
 
 import http.client
 import re
@@ -62,7 +62,7 @@ def run(commands):
 
 @pytest.fixture(scope="module")
 def server(made, tmp_path_factory):
-    """The server with the users of docs/mlflow.md, and a champion that `register` created as the user of the runs."""
+    """The server with the users of docs/guides/mlflow.md, and a champion that the user of the runs has registered."""
     first, grants = re.findall(r"```python\n(.*?)```", DOC, re.DOTALL)
     files = tmp_path_factory.mktemp("files")
     with deployed(tmp_path_factory.mktemp("mlflow") / "deployed", {"MLFLOW_ARTIFACTS_DESTINATION": str(files)}) as uri:

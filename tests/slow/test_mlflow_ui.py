@@ -1,6 +1,6 @@
 """What register writes, as the MLflow UI shows it in a real browser.
 
-With another version of MLflow, this finds what is no longer where docs/mlflow.md says it is.
+With another version of MLflow, this finds what is no longer where docs/guides/mlflow.md says it is.
 """
 
 import html

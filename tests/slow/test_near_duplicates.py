@@ -10,7 +10,7 @@ from twofold.audit.near_duplicates import find_near_duplicates
 from twofold.data.process_pool import worker_count
 
 pytestmark = pytest.mark.slow
-CUT = [name for name in CHANGES if "cut off each side" in name]  # not found, as the README states
+CUT = [name for name in CHANGES if "cut off each side" in name]  # not found, as docs/guides/audit.md states
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Unusual but intact image files, with the outcome of each: the rows of "Kinds of image" in docs/images.md.
+"""Unusual but intact image files, with the outcome of each: the rows of "Kinds of image" in docs/reference/images.md.
 
 TIFF files of any sample format are written by hand from the TIFF 6.0 specification, as Pillow cannot write them.
 """

@@ -2,7 +2,7 @@
 
 A section is a pydantic model in its step's file (`twofold/steps/<step>.py`). No field has a default: params.yaml is
 the only place for values. A field may hold a nested section (`train_head.audit`). A field's description states unit
-and range; the README's parameter tables are generated from the descriptions.
+and range; docs/reference/parameters.md is generated from the descriptions.
 """
 
 import json

@@ -16,7 +16,7 @@ from twofold.model.classifier import Classifier
 from twofold.model.fused_classifier import FusedClassifier
 
 # Test-time augmentation: the views to average (see `apply_view`), by their number. The four rotations of an image add
-# more than its mirror images do: docs/recipe.md.
+# more than its mirror images do: docs/benchmarks.md.
 VIEWS = {1: (0,), 2: (0, 1), 4: (0, 3, 5, 6), 8: (0, 1, 2, 3, 4, 5, 6, 7)}
 CPU_BATCH = 16  # images per forward pass at which a CPU is fastest
 SWAP_AXES = 4  # the bit of a view's number that swaps the axes

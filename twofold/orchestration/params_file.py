@@ -171,7 +171,7 @@ def assign(document: MutableMapping[str, Any], assignments: Sequence[str], path:
         target: Any = document
         for parent in parents:
             if not isinstance(target, dict) or parent not in target:
-                raise ParameterError(f"{address}: no '{parent}' in {path}; see the README for every key")
+                raise ParameterError(f"{address}: no '{parent}' in {path}; every key: docs/reference/parameters.md")
             target = target[parent]
         holder = ".".join(parents)
         if not isinstance(target, dict):

@@ -48,7 +48,7 @@ S3_ERRORS = {  # by HTTP status: what it means, what to do
 }
 NO_ROOM = (
     "see the log of the storage server. SeaweedFS answers HTTP 500 if it has no volume left for this bucket: use a "
-    "prefix of an existing bucket, or raise its -volume.max (docs/cluster.md, step 6)"
+    "prefix of an existing bucket, or raise its -volume.max (docs/guides/cluster.md, step 6)"
 )
 
 
@@ -142,7 +142,7 @@ def mlflow_files(experiment: str, *, create: bool) -> Finding:
                 return not_checked(check, seen, "use --in-cluster")
             place = store.client.get_experiment(tracking.experiment(store, experiment)).artifact_location
     except RegistryError as error:
-        return failure(check, first_line(error), "see docs/mlflow.md")
+        return failure(check, first_line(error), "see docs/guides/mlflow.md")
     where = urlsplit(place)
     if where.scheme == "s3":
         return replace(s3(place, write=True), check=check)
@@ -164,7 +164,7 @@ def mlflow_files(experiment: str, *, create: bool) -> Finding:
     try:
         _write_read_delete(lambda: send("PUT", CONTENT), lambda: send("GET"), lambda: send("DELETE"))
     except (OSError, HTTPException, ValueError) as error:
-        denied = "give the user EDIT on the experiment, and MANAGE for the deletion (docs/mlflow.md)"
+        denied = "give the user EDIT on the experiment, and MANAGE for the deletion (docs/guides/mlflow.md)"
         remedy = denied if first_line(error).startswith("HTTP 403") else NO_ROOM
         return failure(check, f"{place}: {first_line(error)}", remedy)
     return ok(check, f"{place}: a file was written, read and deleted")
@@ -172,7 +172,7 @@ def mlflow_files(experiment: str, *, create: bool) -> Finding:
 
 def test_reuse(experiment: str) -> list[Finding]:
     """Check how many of the candidates that the test images may judge are used up, by the last run of each model."""
-    remedy = "add new labelled images: after the last one, no model can be compared with the champion (README, Gates)"
+    remedy = "add new labelled images: after the last one, none is compared with the champion (docs/guides/gates.md)"
     findings: dict[str, Finding] = {}
     try:
         store = tracking.connect()
@@ -186,7 +186,7 @@ def test_reuse(experiment: str) -> list[Finding]:
                 few = candidate >= NEARLY_SPENT * allowed
                 findings.setdefault(check, warning(check, seen, remedy) if few else ok(check, seen))
     except (RegistryError, ValueError) as error:
-        return [not_checked("test images", first_line(error), "see docs/mlflow.md")]
+        return [not_checked("test images", first_line(error), "see docs/guides/mlflow.md")]
     return [finding for finding in findings.values() if finding.seen]
 
 

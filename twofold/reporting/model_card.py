@@ -57,7 +57,7 @@ passed its gates; its description is its model card.
 - **Tags:** `twofold.ledger…` record who decided what, when and why; `twofold models history` prints them. \
 `twofold.judged` counts the candidates that each test has judged. Do not change or delete these tags.
 - **Locks:** a registered model `twofold.lock.{judgement.name}.…` without versions lets one promotion run at a time.
-- **Documentation:** `docs/gates.md` and `docs/mlflow.md` of Twofold."""
+- **Documentation:** `docs/concepts/gates.md` and `docs/guides/mlflow.md` of Twofold."""
 
 
 def _summary(judgement: Judgement) -> list[str]:

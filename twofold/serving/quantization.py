@@ -2,7 +2,7 @@
 
 Reads a float32 ONNX file of `twofold.serving.export` and pixels of training images; writes the same graph with uint8
 activations (one scale per tensor) and int8 weights (one scale per output channel) in the backbone. The range of a
-tensor is its minimum and maximum over the images (docs/serving.md compares other methods).
+tensor is its minimum and maximum over the images (docs/guides/serving.md compares other methods).
 
 Normalisation, views, head and temperature stay in float32, as in bfloat16: their cost is negligible.
 """

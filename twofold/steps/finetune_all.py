@@ -47,7 +47,7 @@ class FinetuneAll(Section):
     batch_size: Integer = Field(description="Images per step at most, 1 to 65536; 16 is best on a CPU", ge=1, le=65536)
     image_size: Sizes = Field(
         description="Size of the training images: prepared (as they are), or a section: {start: 160, end: 224, "
-        "at: 0.75} scales them down to 160 px in the first 75 % of the epochs, which is faster (docs/recipe.md)"
+        "at: 0.75} scales them to 160 px in the first 75 % of the epochs, which is faster (docs/guides/training.md)"
     )
     learning_rate: Number = Field(
         description="AdamW's peak learning rate for the backbone's top stage, above 0 to 1", gt=0, le=1

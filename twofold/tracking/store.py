@@ -280,7 +280,7 @@ def explain_refusal(code: str, text: str) -> str | None:
     if code == "UNAUTHENTICATED" or "401 Client Error" in text:
         return (
             f"the server rejects the login of {_user()}: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD "
-            "(docs/mlflow.md)"
+            "(docs/guides/mlflow.md)"
         )
     denied = code == "PERMISSION_DENIED" and "Permission denied" in text
     if not denied and "403 Client Error" not in text:
@@ -291,7 +291,7 @@ def explain_refusal(code: str, text: str) -> str | None:
     endpoint = f" ({match[0].strip('/')})" if match and not text.startswith("403") else ""
     return (
         f"permission denied: {_user()} lacks {needed} on the {target}{endpoint}; an administrator of the server can "
-        "grant it (docs/mlflow.md)"
+        "grant it (docs/guides/mlflow.md)"
     )
 
 

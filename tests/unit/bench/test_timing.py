@@ -212,7 +212,7 @@ def test_packages_that_are_not_installed_are_left_out(monkeypatch):
 
 def test_changed_results_alone_do_not_count_as_changes():
     assert not has_changes("none")
-    assert not has_changes("bench/results/cpu/B3.json, bench/README.md, README.md")
+    assert not has_changes("bench/results/cpu/B3.json, bench/README.md, docs/benchmarks.md")
     assert has_changes("bench/results/cpu/B3.json, bench/harness/timing.py")
 
 
@@ -272,18 +272,18 @@ def test_a_part_without_a_goal_may_be_unmeasured(tmp_path):
 def test_the_page_in_the_repository_is_made_from_its_results():
     made = results_page.render_page(results_page.read_results(), results_page.NOTES.read_text(encoding="utf-8"))
     assert results_page.PAGE.read_text(encoding="utf-8") == made, "run: python -m bench.harness.results_page"
-    readme = results_page.README.read_text(encoding="utf-8")
-    assert readme == results_page.replace_table(readme, results_page.read_results()), (
+    summary = results_page.SUMMARY.read_text(encoding="utf-8")
+    assert summary == results_page.replace_table(summary, results_page.read_results()), (
         "run: python -m bench.harness.results_page"
     )
 
 
-def test_the_page_lists_benchmarks_without_results_and_the_readme_does_not():
+def test_the_page_lists_benchmarks_without_results_and_the_documentation_does_not():
     assert "| B11 evaluate |" in results_page.render_table({}, include_unmeasured=True)
     assert "| B11 evaluate |" not in results_page.render_table({}, include_unmeasured=False)
 
 
-def test_only_the_table_between_the_marks_is_replaced_in_the_readme():
+def test_only_the_table_between_the_marks_is_replaced():
     text = f"before\n\n{results_page.BEGIN}\n\nstale\n\n{results_page.END}\nafter\n"
     made = results_page.replace_table(text, results_page.read_results())
     assert made.startswith("before\n")

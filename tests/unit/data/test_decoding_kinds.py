@@ -1,4 +1,4 @@
-"""Unusual kinds of intact images: what becomes of each, and that docs/images.md says the same."""
+"""Unusual kinds of intact images: what becomes of each, and that docs/reference/images.md says the same."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from twofold.core.errors import DataError
 from twofold.data.decoding import Limits, decode
 
 LIMITS = Limits(max_bytes=1_000_000, max_pixels=1_000_000, min_side=4)
-DOCS = Path(__file__).resolve().parents[3] / "docs" / "images.md"
+DOCS = Path(__file__).resolve().parents[3] / "docs" / "reference" / "images.md"
 
 
 @pytest.mark.parametrize("name", KINDS)

@@ -1,4 +1,4 @@
-"""docs/cluster.md names files, secrets, commands and versions that exist. Its commands are not run here."""
+"""docs/guides/cluster.md names files, secrets, commands and versions that exist. Its commands are not run here."""
 
 import argparse
 import re
@@ -14,10 +14,10 @@ from twofold.kubeflow.definition.resources import load_resources
 from twofold.kubeflow.server.kfp_client import OLDEST
 
 ROOT = Path(__file__).resolve().parents[3]
-TEXT = (ROOT / "docs" / "cluster.md").read_text()
+TEXT = (ROOT / "docs" / "guides" / "cluster.md").read_text()
 BLOCKS = [block.replace("\\\n", " ") for block in re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL)]
 LINES = [line.strip() for block in BLOCKS for line in block.splitlines() if line.strip()]
-COMMANDS = [line for line in LINES if line.startswith("python -m pipelines")]
+COMMANDS = [line for line in LINES if line.startswith("twofold kfp")]
 
 
 def secrets():
@@ -33,14 +33,14 @@ def test_the_command_line_accepts_its_commands(command, monkeypatch):
     subparsers = parser.add_subparsers()
     for module in (doctor, schedule, submit):
         module.add_parser(subparsers)
-    found = parser.parse_args(shlex.split(command, comments=True)[3:])
+    found = parser.parse_args(shlex.split(command, comments=True)[2:])
     if hasattr(found, "resources"):
         load_resources(found.resources)
         assert options.overrides_from(found)["ingest"]["source"] == "/data/elpv"
 
 
 def test_all_three_commands_are_shown():
-    assert {command.split()[3] for command in COMMANDS} == {"doctor", "submit", "schedule"}
+    assert {command.split()[2] for command in COMMANDS} == {"doctor", "submit", "schedule"}
 
 
 def test_the_files_and_folders_that_it_names_exist():
@@ -51,7 +51,7 @@ def test_the_files_and_folders_that_it_names_exist():
     for folder in re.findall(r"kubectl (?:apply -k|kustomize) (deploy/\w+)", TEXT):
         assert (ROOT / folder / "kustomization.yaml").exists(), folder
     for link in re.findall(r"\]\((\.\./[^)#]+)\)", TEXT):
-        assert (ROOT / "docs" / link).exists(), link
+        assert (ROOT / "docs" / "guides" / link).exists(), link
 
 
 def test_the_secrets_that_it_creates_are_those_of_the_example():
@@ -63,7 +63,7 @@ def test_the_secrets_that_it_creates_are_those_of_the_example():
             keys = {word.split("=")[1] for word in words if word.startswith("--from-literal=")}
             for each in ("kubeflow", "twofold") if namespace == "$namespace" else (namespace,):
                 created[each, name] = keys
-    # docs/serving.md creates those for serving.
+    # docs/guides/serving.md creates those for serving.
     assert created == {name: keys for name, keys in secrets().items() if name[0] != "twofold-serving"}
 
 

@@ -18,7 +18,7 @@ from tests.support.kserve.making import KUBERNETES, SCHEMA
 from tests.support.tools.pod_security import violations
 from tests.unit.deploy.test_deploy import DEPLOY, ROOT, VERSIONS, documents, example_secrets, named, secret_keys
 
-DOC = (ROOT / "docs" / "serving.md").read_text()
+DOC = (ROOT / "docs" / "guides" / "serving.md").read_text()
 WRONG = (AssertionError, ValidationError, kubernetes_validate.ValidationError)
 
 

@@ -1,4 +1,4 @@
-"""docs/mlflow.md agrees with deploy/mlflow, the client and Twofold's own code; tests/slow/ runs the server."""
+"""docs/guides/mlflow.md agrees with deploy/mlflow, the client and Twofold's own code; tests/slow/ runs the server."""
 
 import re
 from configparser import ConfigParser
@@ -6,7 +6,7 @@ from configparser import ConfigParser
 from tests.support.deployed_case import CONFIG, CONTAINER, LOGIN
 from tests.unit.deploy.test_deploy import ROOT
 
-DOC = (ROOT / "docs" / "mlflow.md").read_text()
+DOC = (ROOT / "docs" / "guides" / "mlflow.md").read_text()
 SHELL, INI, NGINX = (re.findall(rf"```{kind}\n(.*?)```", DOC, re.DOTALL)[0] for kind in ("sh", "ini", "nginx"))
 
 
@@ -56,5 +56,5 @@ def test_the_proxy_forwards_the_clients_address():
 
 def test_the_files_that_the_document_names_exist():
     for path in re.findall(r"`((?:tests|deploy|docs)/[\w./-]+)`|\]\(([\w./-]+)\)", DOC):
-        name = path[0] or f"docs/{path[1]}"
+        name = path[0] or f"docs/guides/{path[1]}"
         assert (ROOT / name).exists(), name

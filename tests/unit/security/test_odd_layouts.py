@@ -1,4 +1,4 @@
-"""Names, folders and links as people and systems make them: the outcome of each, which docs/images.md lists in a table.
+"""Names, folders and links as people and systems make them: the outcome of each, as docs/reference/images.md lists it.
 
 `test_hostile_names.py` holds the names that are made to do harm.
 """
@@ -19,7 +19,7 @@ from twofold.core.errors import DataError
 from twofold.data.raw import RawDataset
 from twofold.sources.local_folder import FolderSource
 
-DOCS = Path("docs/images.md")
+DOCS = Path("docs/reference/images.md")
 OBJECT = "files/md5/ab/" + "0" * 30
 TEXT = b"some words\n"
 ACCEPTED, ASIDE = "accepted", "left aside"

@@ -33,7 +33,7 @@ def test_a_refusal_names_the_permission_the_object_and_the_user(text, need, thin
     message = explain_refusal("" if text is FILE else "PERMISSION_DENIED", text)
     assert message.startswith(f"permission denied: user 'reader' lacks {need}")
     assert f" on the {thing}" in message
-    assert "docs/mlflow.md" in message
+    assert "docs/guides/mlflow.md" in message
     assert "the-password" not in message
 
 

@@ -14,7 +14,7 @@ from twofold.sources.factory import open_source
 from twofold.steps.ingest import class_labels
 
 SAMPLE = 200  # images that are decoded
-# The recipe that was measured for this backbone (docs/recipe.md of Twofold); its weights are a Python package.
+# The recipe that was measured for this backbone (docs/benchmarks.md of Twofold); its weights are a Python package.
 PACKAGED = {
     "train_head.backbone": "efficientnet_lite0",
     "train_head.weights": "packaged",

@@ -47,7 +47,7 @@ def server_finding(server: Connection) -> tuple[Finding, str]:
         # The version is public; only a call that needs a login tells whether the credentials are accepted.
         client.list_experiments(page_size=1, namespace=client.get_user_namespace())
     except TooOldError as error:
-        return failure(check, str(error), "update Kubeflow Pipelines (docs/cluster.md, step 2)"), namespace
+        return failure(check, str(error), "update Kubeflow Pipelines (docs/guides/cluster.md, step 2)"), namespace
     except ServerError as error:
         return failure_of(check, error), namespace
     if outdated:
@@ -73,7 +73,7 @@ def schedule_findings(server: Connection) -> list[Finding]:
 def failure_of(check: str, error: ServerError) -> Finding:
     """A server's error as a finding: its first sentence is what was found, the rest is the remedy."""
     text, _, remedy = str(error).partition(". ")
-    return failure(check, text, remedy or "see docs/cluster.md")
+    return failure(check, text, remedy or "see docs/guides/cluster.md")
 
 
 def image_findings(words: Sequence[str]) -> tuple[Images | None, list[Finding]]:
