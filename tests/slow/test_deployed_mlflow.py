@@ -16,7 +16,7 @@ from tests.support.tools.servers import KEY, SECRET, mlflow, s3
 from twofold.orchestration import preflight_services
 
 pytestmark = pytest.mark.slow
-CLUSTER = Path(__file__).resolve().parents[2] / "docs" / "cluster.md"
+CLUSTER = Path(__file__).resolve().parents[2] / "docs" / "guides" / "cluster.md"
 
 
 @pytest.fixture(scope="module")

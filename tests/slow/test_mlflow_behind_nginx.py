@@ -15,7 +15,7 @@ from tests.support.deployed_case import ADMIN, ADMINS_PASSWORD, authorization, d
 from tests.support.tools.servers import free_port, running
 
 pytestmark = pytest.mark.slow
-DOC = Path(__file__).resolve().parents[2] / "docs" / "mlflow.md"
+DOC = Path(__file__).resolve().parents[2] / "docs" / "guides" / "mlflow.md"
 ASSISTANT = "/ajax-api/3.0/mlflow/assistant/config"
 
 

@@ -25,7 +25,7 @@ from twofold.tracking.registry_client import KEY, SEAL, version_by_alias, versio
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
-DOC = (ROOT / "docs" / "mlflow.md").read_text()
+DOC = (ROOT / "docs" / "guides" / "mlflow.md").read_text()
 PASSWORDS = {name: f"w0rd/of:the@{name}%" for name in ("twofold", "reader", "approver", "editor")}
 
 
