@@ -31,14 +31,18 @@ class OtherVersionError(sqlite3.DatabaseError):
 
 def has_tables(connection: sqlite3.Connection) -> bool:
     """Return whether the file has tables; raise OtherVersionError if they are those of another version."""
-    with closing(connection.execute("PRAGMA user_version")) as rows:
-        found = int(rows.fetchone()[0])
-        # The first version also wrote 0, which is what an empty file has.
-        if found == 0 and rows.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,):
-            return False
+    # The version comes second: another process may be creating the tables, which get it in the same transaction.
+    if not _number(connection, "SELECT count(*) FROM sqlite_master"):
+        return False
+    found = _number(connection, "PRAGMA user_version")
     if found != VERSION:
         raise OtherVersionError(f"it is of version {found}, this Twofold writes version {VERSION}")
     return True
+
+
+def _number(connection: sqlite3.Connection, query: str) -> int:
+    with closing(connection.execute(query)) as rows:
+        return int(rows.fetchone()[0])
 
 
 def ensure_schema(connection: sqlite3.Connection) -> None:

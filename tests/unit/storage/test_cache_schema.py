@@ -48,6 +48,26 @@ def test_a_file_without_a_version_is_replaced(alone):
     assert stored_keys() == ["k"]
 
 
+def test_tables_that_another_process_creates_meanwhile_are_not_those_of_another_version(alone, monkeypatch):
+    connect, said = cache_sqlite._connect, []
+
+    class Slow(sqlite3.Connection):
+        def execute(self, *args):
+            said.append(args)
+            if len(said) == 2:
+                monkeypatch.setattr(cache_sqlite, "_connect", connect)
+                put([("theirs", IMAGE, b"theirs")])
+            return super().execute(*args)
+
+    def slow(timeout=1.0):
+        cache_sqlite.database().parent.mkdir(parents=True, exist_ok=True)
+        return sqlite3.connect(cache_sqlite.database(), timeout=timeout, factory=Slow)
+
+    monkeypatch.setattr(cache_sqlite, "_connect", slow)
+    put([("ours", IMAGE, b"ours")])
+    assert cache.lookup(["ours", "theirs"]) == {"ours": b"ours", "theirs": b"theirs"}
+
+
 def test_only_keys_have_an_index_in_hash_order(filled):
     found = rows("SELECT name FROM sqlite_master WHERE type = 'index' ORDER BY name")
     assert found == [("by_use",), ("sqlite_autoindex_entries_1",)]
