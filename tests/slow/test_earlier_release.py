@@ -32,7 +32,7 @@ from twofold.tracking import store as tracking
 
 pytestmark = pytest.mark.slow
 RAW, DATA, HEAD, MODEL = Path("data/raw"), Path("data/prepared"), Path("models/head"), Path("models/finetuned")
-EVALUATION, METRICS = Path("reports/evaluation"), Path("reports/metrics.json")
+EVALUATION = Path("reports/evaluation")
 AUDITS = [Path("reports/audit") / step for step in ("ingest", "preprocess", "train_head")]
 NEW = Path("new")  # what the present steps write
 
@@ -169,11 +169,12 @@ def sections(**changes):
 
 def test_prepared_data_and_what_was_made_from_them_are_refused_with_the_step_to_run():
     params = sections()
-    head = partial(train_head, params["train_head"], model=NEW / "a", metrics=NEW / "b", audit=NEW / "c")
+    paths = {"model": NEW / "a", "metrics": NEW / "b", "audit": NEW / "c"}
+    head = partial(train_head, params["train_head"], preprocess_audit=AUDITS[1], **paths)
     tune = partial(finetune_all, params["finetune_all"], model=NEW / "a", metrics=NEW / "b")
     judge = partial(evaluate, params["evaluate"], evaluation=NEW / "a", metrics=NEW / "b")
-    decide = partial(register, params["register"], raw=RAW, registration=NEW / "a", verdict=NEW / "b")
-    made = {"head": HEAD, "model": MODEL, "evaluation": EVALUATION, "metrics": METRICS}
+    decide = partial(register, params["register"], raw=RAW, registration=NEW / "a", verdict=NEW / "b", index=NEW / "c")
+    made = {"head": HEAD, "model": MODEL, "evaluation": EVALUATION}
     made |= {f"{audit.name}_audit": audit for audit in AUDITS}
     for use in (head, partial(tune, head=HEAD), partial(judge, model=MODEL), partial(decide, **made)):
         with pytest.raises(ArtifactError, match=r"\('prepared', 3\), .* make this artifact again with .*`dvc repro`"):
@@ -183,7 +184,7 @@ def test_prepared_data_and_what_was_made_from_them_are_refused_with_the_step_to_
         tune(data=NEW / "data", head=HEAD)
     with pytest.raises(ArtifactError, match="run finetune_all again"):
         judge(data=NEW / "data", model=MODEL)
-    with pytest.raises(ArtifactError, match="run evaluate again"):
+    with pytest.raises(ArtifactError, match=r"\('evaluation', 3\), .*`dvc repro`"):
         decide(data=NEW / "data", **made)
     assert {path.name for path in NEW.iterdir()} == {"data", "d", "e"}
 
@@ -207,11 +208,11 @@ def test_a_new_candidate_is_compared_with_the_champion_and_can_be_rolled_back_fr
     data, head, model, evaluation = (NEW / name for name in ("data", "head", "model", "evaluation"))
     audits = [AUDITS[0], NEW / "audit-1", NEW / "audit-2"]
     preprocess(params["preprocess"], RAW, data=data, metrics=NEW / "a", audit=audits[1])
-    train_head(params["train_head"], data, model=head, metrics=NEW / "b", audit=audits[2])
+    train_head(params["train_head"], data, audits[1], model=head, metrics=NEW / "b", audit=audits[2])
     finetune_all(params["finetune_all"], data, head, model=model, metrics=NEW / "c")
     evaluate(params["evaluate"], data, model, evaluation=evaluation, metrics=NEW / "d")
-    made = (data, head, model, evaluation, NEW / "d", *audits)
-    register(params["register"], RAW, *made, registration=NEW / "registration", verdict=NEW / "verdict")
+    made, written = (data, head, model, evaluation, *audits), {"registration": NEW / "r", "index": NEW / "i"}
+    register(params["register"], RAW, *made, **written, verdict=NEW / "verdict")
     verdict = read_json(NEW / "verdict")
     assert (verdict["headline"], verdict["judged_against"]) == ("Promoted: version 4 is the champion", 2)
     comparison = verdict["comparison"]
@@ -237,9 +238,9 @@ def test_an_image_is_forgotten(run):
     assert len(RawDataset.open(RAW).images) == 99
 
 
-def test_the_last_run_is_summed_up_and_versions_are_shown(run):
+def test_its_last_run_has_no_summary_and_its_versions_are_shown(run):
     status, text = run("summary")
-    assert (status, "version 3 waits as 'challenger'" in text) == (0, True)
+    assert (status, "reports/evaluation/metrics.json" in text, "run?" in text) == (1, True, True)
     status, text = run("models", "show", "2")
     assert (status, "twofold 0.1.0" in text) == (0, True)
     status, text = run("models", "compare", "1", "2")
