@@ -21,9 +21,12 @@ stages:
     deps: [images]
     outs: [data/raw]
   preprocess:
-    cmd: python -c "from tests.support.makers import *; make_prepared(Path('data/raw'), Path('data/prepared'))"
+    cmd: >-
+      python -c "from tests.support.makers import *; make_prepared(Path('data/raw'), Path('data/prepared'));
+      Path('reports/audit').mkdir(parents=True, exist_ok=True);
+      Path('data/prepared.audit').rename('reports/audit/preprocess')"
     deps: [data/raw]
-    outs: [data/prepared]
+    outs: [data/prepared, reports/audit/preprocess]
 """
 
 

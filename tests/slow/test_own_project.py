@@ -46,7 +46,7 @@ def test_the_model_is_promoted_without_an_edit_of_a_file(project):
     assert "git: a repository with a first commit" in project.said
     verdict = json.loads((project.root / "reports" / "registration.json").read_text())
     assert (verdict["promoted"], verdict["version"]) == (True, 1)
-    assert "version 1 of 'twofold' registered; it is its champion" in twofold(project, "summary").stdout
+    assert "verdict        Promoted: version 1 is the champion" in twofold(project, "summary").stdout
     assert project.run("git", "status", "--porcelain").stdout == "?? dvc.lock\n"
     answers = twofold(project, "predict", "champion", "../parts/bad").stdout.splitlines()
     assert len(answers) == 150

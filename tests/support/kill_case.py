@@ -25,7 +25,8 @@ from twofold.orchestration.step_cli import main
 from twofold.registry import lock
 
 STATE = ("mlflow.db", "mlartifacts", ".twofold")  # what steps change beside their outputs
-RANDOM = ("run_id", "model_id", "page", "open", "training_runs")  # of a verdict: names that MLflow draws
+# Of a verdict: names that MLflow draws, and the time of the decision.
+RANDOM = ("run_id", "model_id", "page", "open", "training_runs", "decided")
 lock.LEASE, lock.HEARTBEAT = 1.0, 0.2
 
 
