@@ -77,7 +77,7 @@ bench-long: $(STAMP) ## run the long benchmarks, one to three rounds each (hours
 	python -m bench --long
 	python -m bench.harness.results_page
 
-quality: $(STAMP) ## train five seeds on the sample data, compare with published metrics (an hour)
+quality: $(STAMP) ## train ten seeds on the sample data and two generated tasks, beside a plain baseline (hours; resumes)
 	python -m bench.studies.model_quality
 
 docs: $(STAMP) ## build the documentation as a site in docs/_build, without network access

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-SEED = 23  # of every study
+SEED = 23  # of every statistical study
 RESULTS = Path(__file__).parent.parent / "results" / "studies"
 
 
@@ -14,9 +14,9 @@ def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
-def show(name: str, *tables: str) -> None:
+def show(name: str, *tables: str, seeds: str = f"seed {SEED}", folder: Path = RESULTS) -> None:
     """Print a study's tables below its command, and write them where the documentation takes them from."""
-    text = "\n\n".join([f"`{' '.join(['python -m bench.studies.' + name, *sys.argv[1:]])}`, seed {SEED}:", *tables])
+    text = "\n\n".join([f"`{' '.join(['python -m bench.studies.' + name, *sys.argv[1:]])}`, {seeds}:", *tables])
     print(text)
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    (RESULTS / f"{name}.md").write_text(text + "\n", encoding="utf-8")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.md").write_text(text + "\n", encoding="utf-8")
