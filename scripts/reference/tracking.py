@@ -21,6 +21,7 @@ VERSION = {
     "twofold.figures": "main metrics on its test images, as JSON",
     "twofold.gates": "the verdict as JSON, in tags `twofold.gates…`",
     "twofold.judged_against": "version of the champion at that time, or nothing",
+    "twofold.champion_predictions": "by champion, the run and the SHA-256 of its predictions on the version's test",
     "twofold.conditions": "gates, `reference_since` and test reuse of its judgement, as JSON",
     "twofold.best": "best champion before, by metric",
     "twofold.lineage": "data, parameters, code and images that it was made from, as JSON",

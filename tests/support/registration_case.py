@@ -93,14 +93,14 @@ def image(grey: int) -> bytes:
     return encode(pixels)
 
 
-def make_data(root: Path) -> tuple[Path, Path]:
-    """Make `raw` and `data` with ingest and preprocess."""
+def make_data(root: Path, more: Sequence[tuple[str, int, bool]] = ()) -> tuple[Path, Path]:
+    """Make `raw` and `data` with ingest and preprocess, of IMAGES and more."""
     source = root / "images"
     source.mkdir(parents=True)
     with (source / "labels.csv").open("w", newline="") as stream:
         rows = csv.writer(stream)
         rows.writerow(("path", "label", "split", "type"))
-        for split, grey, bad in IMAGES:
+        for split, grey, bad in (*IMAGES, *more):
             (source / f"{grey}.png").write_bytes(image(grey))
             rows.writerow((f"{grey}.png", "bad" if bad else "good", split, "mono" if grey < 100 else "poly"))
     accepted = {"max_bytes": 1 << 20, "max_pixels": 1 << 20, "min_side": 8}
@@ -277,7 +277,10 @@ def state() -> dict:
             (str(model.status), sorted(model.tags.items()), sorted((m.key, m.value) for m in model.metrics))
             for model in client.search_logged_models([place])
         ),
-        "versions": [(v.version, v.tags, v.description) for v in client.search_model_versions("name = 'corner'")],
+        "versions": [
+            (v.version, {key: A_RUN.sub("a run", value) for key, value in v.tags.items()}, v.description)
+            for v in client.search_model_versions("name = 'corner'")
+        ],
         "aliases": client.get_registered_model("corner").aliases,
         "ledger": [
             [getattr(entry, field) for field in REPRODUCIBLE]

@@ -48,6 +48,12 @@ class Judgement:
     measured: Mapping[str, float] = field(default_factory=dict)
     looks: Looks = field(default_factory=Looks)
 
+    @property
+    def comparisons(self) -> dict[str, PairedComparison]:
+        """The candidate compared with the champion and the best former champions that could be scored, by version."""
+        found = [each for each in (self.champion, *self.best.values()) if each is not None and not each.problem]
+        return {comparison.version: comparison for comparison in found}
+
 
 @dataclass(frozen=True)
 class Outcome:

@@ -50,14 +50,14 @@ def approve(
 ) -> tuple[Entry | None, Reevaluation]:
     """Make a version the champion if it passes its gates against the current champion.
 
-    The gates are those recorded with the version, and are evaluated on the predictions logged with both versions.
+    The gates are those recorded with the version, and are evaluated on logged predictions.
 
     Returns:
         The ledger's entry, or None if a gate was not passed; and the evaluation of the gates.
 
     Raises:
-        RegistryError: the two were not tested on the same images, the records contradict each other, files are gone, or
-            the champion has changed meanwhile.
+        RegistryError: the logged predictions do not cover the version's test images, the records contradict each other,
+            files are gone, or the champion has changed meanwhile.
         ArtifactError: the version's files were altered.
     """
     transitions.check_texts(actor, reason)

@@ -5,14 +5,19 @@ Takes a judgement and, at the end, the verdict as JSON; every function can be re
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
+
+from twofold.core.artifacts import file_sha256
+from twofold.core.drafts import scratch_folder
 from twofold.data.splits import SPLITS
-from twofold.evaluation.predictions import fingerprint
+from twofold.evaluation.predictions import PREDICTIONS, fingerprint, write
 from twofold.promotion.judgement import Judgement
 from twofold.registry.lineage import data_origin
-from twofold.registry.recorded_evaluation import EVALUATION
+from twofold.registry.recorded_evaluation import CHAMPION_PREDICTIONS, CHAMPIONS, EVALUATION
 from twofold.tracking import runs
 from twofold.tracking.live_run import STEP
 from twofold.tracking.registry_client import KEY
@@ -82,3 +87,24 @@ def log_candidate(store: MlflowStore, run: Run, judgement: Judgement, sections: 
     for step, folder in {"train_head": candidate.head, "finetune_all": candidate.model}.items():
         runs.link_training(store, run, step, candidate.digests[step], folder / "history.csv")
     runs.log_folder(store, run, candidate.evaluation, EVALUATION)
+
+
+def log_champion_predictions(store: MlflowStore, run: Run, judgement: Judgement) -> dict[str, str]:
+    """Log what each champion predicts on the images of its comparison, from which `approve` evaluates the gates again.
+
+    Returns:
+        Tags of the candidate's version, which name the files.
+    """
+    found = {}
+    with scratch_folder() as folder:
+        for number, comparison in judgement.comparisons.items():
+            probability, threshold = np.asarray(comparison.other.probability), comparison.other.threshold
+            predicted = (probability >= threshold).astype(np.int64)
+            write(folder / PREDICTIONS, replace(comparison.test, probability=probability, predicted=predicted))
+            sha256 = file_sha256(folder / PREDICTIONS)
+            # Named by its content, so that judging again overwrites no evidence.
+            (folder / PREDICTIONS).rename(folder / f"{sha256}.parquet")
+            found[f"{CHAMPION_PREDICTIONS}{number}"] = f"{run.info.run_id}/{sha256}"
+        if found:
+            runs.log_folder(store, run, folder, CHAMPIONS)
+    return found

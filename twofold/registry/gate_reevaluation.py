@@ -2,12 +2,12 @@
 
 Reads what was logged with the version, with the champion and with the best champions before it. Returns the verdict by
 the gates recorded with the version. As in register, models are compared on test images that neither of them learned
-from. If a needed prediction was not logged, an error asks for register, which has the images.
+from. If a needed prediction was not logged, an error asks for register, which has the images and logs it.
 """
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,16 +23,16 @@ from twofold.promotion.champion_challenger import unscored
 from twofold.promotion.gate_evaluation import evaluate_gates
 from twofold.promotion.gate_slices import MetricKey
 from twofold.promotion.gates import LATENCY, SIZE, VANISHED, Gate
-from twofold.promotion.paired_comparison import LEARNED_FROM, Opponent, PairedComparison, compare
+from twofold.promotion.paired_comparison import Opponent, PairedComparison, compare
 from twofold.promotion.test_reuse import Looks
 from twofold.promotion.verdict import GateInputs, Verdict
 from twofold.registry.recorded_evaluation import RecordedEvaluation, fetch_evaluation, find_differences
-from twofold.serving.sealed_model import ARCHITECTURE, DECISION, WEIGHTS
+from twofold.serving.sealed_model import ARCHITECTURE, DECISION, TOLERANCES, WEIGHTS
 from twofold.tracking import registry_client
 from twofold.tracking.registry_client import CONDITIONS
 from twofold.tracking.store import MlflowStore
 
-AGAIN = "run register again (`dvc repro -f -s register`), which judges it against the champion of that moment"
+AGAIN = "run register again (`twofold run register --only --force`), which judges it against the current champion"
 
 
 class Conditions(Section):
@@ -103,34 +103,53 @@ def reevaluate_gates(
 
 
 def compare_with(candidate: RecordedEvaluation, other: RecordedEvaluation) -> PairedComparison:
-    """Compare a version with another one on the version's test images.
+    """Compare a version with another one on the version's test images that neither learned from.
+
+    The other's predictions are those that register logged with the version, otherwise those of the other's own test.
 
     Raises:
-        RegistryError: the other version neither tested nor learned from some of the images, or has another label there.
+        RegistryError: the predictions do not cover the images, contradict each other, or an image has another label.
     """
-    return compare(candidate.test, candidate.threshold, candidate.splits, _opponent(other, candidate))
+    number, test = str(other.number), candidate.test
+    try:
+        splits = other.splits
+    except ArtifactError as error:
+        problem = f"{error}; the lists of a model's images are sealed by register: {AGAIN}"
+        return compare(test, candidate.threshold, candidate.splits, unscored(number, problem))
+    probability, relabelled = _match_probabilities(test, other.test)
+    if number in candidate.champions:
+        own, (probability, relabelled) = probability, _match_probabilities(test, candidate.champions[number])
+        difference = np.nan_to_num(np.abs(own - probability))
+        worst = int(difference.argmax())
+        if difference[worst] > TOLERANCES[other.decision.get("precision", "float32")]:
+            raise RegistryError(
+                f"the records of versions {number} and {candidate.number} contradict each other, and nothing is "
+                f"promoted on them: the probability of image {test.sha256[worst][:12]} by version {number} is "
+                f"{own[worst]:.6g} in its own test, and {probability[worst]:.6g} where register judged version "
+                f"{candidate.number}; verify both with `twofold models verify`"
+            )
+    opponent = Opponent(number, ModelOutputs(probability, other.threshold), splits)
+    comparison = compare(test, candidate.threshold, candidate.splits, opponent)
+    unknown = comparison.test.sha256[np.isnan(comparison.other.probability)].tolist()
+    if unknown or relabelled:
+        raise RegistryError(
+            f"the logged predictions cannot compare version {candidate.number} with version {number}: of the "
+            f"{len(test)} test images of version {candidate.number}, {len(unknown)} were not in the test of version "
+            f"{number} and {len(relabelled)} had another label "
+            f"({shortened([image[:12] for image in unknown or relabelled])}); with the data and the model of version "
+            f"{candidate.number}, {AGAIN} and logs its predictions"
+        )
+    return comparison
 
 
 def compare_on_common_images(one: RecordedEvaluation, other: RecordedEvaluation) -> PairedComparison | None:
     """Compare two versions on the test images of both that neither learned from; None if they share no test image.
 
     Raises:
-        RegistryError: an image has different labels in the two tests.
-        ArtifactError: a version was sealed without the lists of its images.
+        RegistryError: as of `compare_with`.
     """
-    common = set(other.test.sha256)
-    rows = np.array([row for row, sha256 in enumerate(one.test.sha256) if sha256 in common], dtype=np.int64)
-    if not len(rows):
-        return None
-    test = one.test.take(rows)
-    probability, relabelled = _match_probabilities(test, other.test)
-    if relabelled:
-        raise RegistryError(
-            f"{len(relabelled)} images have another label in the test of version {other.number} than in that of "
-            f"version {one.number}: {shortened([image[:12] for image in relabelled])}"
-        )
-    opponent = Opponent(str(other.number), ModelOutputs(probability, other.threshold), other.splits)
-    return compare(test, one.threshold, one.splits, opponent)
+    rows = np.flatnonzero(np.isin(one.test.sha256.astype(str), other.test.sha256.astype(str)))
+    return compare_with(replace(one, test=one.test.take(rows)), other) if len(rows) else None
 
 
 def require_sound(evaluation: RecordedEvaluation) -> RecordedEvaluation:
@@ -142,25 +161,6 @@ def require_sound(evaluation: RecordedEvaluation) -> RecordedEvaluation:
             f"{'; '.join(problems)}"
         )
     return evaluation
-
-
-def _opponent(other: RecordedEvaluation, candidate: RecordedEvaluation) -> Opponent:
-    try:
-        splits, own_splits = other.splits, candidate.splits
-    except ArtifactError as error:
-        return unscored(str(other.number), f"{error}; the lists of a model's images are sealed by register: {AGAIN}")
-    probability, relabelled = _match_probabilities(candidate.test, other.test)
-    images = candidate.test.sha256
-    learned = frozenset().union(*(each.get(split, ()) for each in (splits, own_splits) for split in LEARNED_FROM))
-    unknown = [sha256 for sha256 in images[np.isnan(probability)] if sha256 not in learned]
-    if unknown or relabelled:
-        raise RegistryError(
-            f"the logged predictions cannot compare version {candidate.number} with version {other.number}: of the "
-            f"{len(images)} test images of version {candidate.number}, {len(unknown)} were not in the test of version "
-            f"{other.number} and {len(relabelled)} had another label "
-            f"({shortened([image[:12] for image in unknown or relabelled])}); {AGAIN}"
-        )
-    return Opponent(str(other.number), ModelOutputs(probability, other.threshold), splits)
 
 
 def _match_probabilities(test: Predictions, other: Predictions) -> tuple[NDArray[np.float64], list[str]]:

@@ -25,7 +25,9 @@ from twofold.tracking.registry_client import KEY, ModelVersion
 from twofold.tracking.runs import Run, fetch_file
 from twofold.tracking.store import MlflowStore
 
-EVALUATION = "evaluation"  # folder of a run's files
+EVALUATION, CHAMPIONS = "evaluation", "champions"  # folders of a run's files
+# Tag of a version, followed by a champion's number: the run and the SHA-256 of what register logged, RUN_ID/SHA256.
+CHAMPION_PREDICTIONS = "twofold.champion_predictions."
 CLOSE = 1e-9
 
 
@@ -38,7 +40,9 @@ class RecordedEvaluation:
         test: predictions on the test images.
         decision: content of decision.json.
         metrics: content of metrics.json.
-        digests: SHA-256 of the files `decision` and `predictions`, and of `metrics` as in the lineage.
+        champions: predictions of champions on the test images compared when register judged the version, by version.
+        digests: SHA-256 of the files `decision`, `predictions` and `predictions of version N`, and of `metrics` as in
+            the lineage.
         sealed: folder of the sealed model, verified against its seal.
     """
 
@@ -47,6 +51,7 @@ class RecordedEvaluation:
     test: Predictions
     decision: dict[str, Any]
     metrics: dict[str, Any]
+    champions: Mapping[str, Predictions]
     digests: Mapping[str, str]
     sealed: Path
 
@@ -87,16 +92,24 @@ def fetch_evaluation(store: MlflowStore, version: ModelVersion, folder: Path) ->
     files = (f"{EVALUATION}/{name}" for name in (PREDICTIONS, DECISION, METRICS_FILE))
     predictions, decision, metrics = (fetch_file(store, version.run_id, file, place) for file in files)
     values = read_json(metrics)
+    champions = {
+        tag.removeprefix(CHAMPION_PREDICTIONS): fetch_file(store, run_id, f"{CHAMPIONS}/{sha256}.parquet", place)
+        for tag, value in version.tags.items()
+        if tag.startswith(CHAMPION_PREDICTIONS)
+        for run_id, _, sha256 in [value.partition("/")]
+    }
     return RecordedEvaluation(
         version=version,
         run=store.client.get_run(version.run_id),
         test=read_predictions(predictions).of("test"),
         decision=read_json(decision),
         metrics=values,
+        champions={number: read_predictions(path) for number, path in champions.items()},
         digests={
             "decision": file_sha256(decision),
             "predictions": file_sha256(predictions),
             "metrics": sha256_of(values),
+            **{f"predictions of version {number}": file_sha256(path) for number, path in champions.items()},
         },
         sealed=fetch_sealed(store, version, place / "model"),
     )
@@ -114,6 +127,10 @@ def find_differences(evaluation: RecordedEvaluation) -> dict[str, list[str]]:
         "predictions": ("SHA-256", evaluation.digests["predictions"], lineage_digests.get("predictions")),
         "metrics": ("SHA-256", evaluation.digests["metrics"], lineage_digests.get("metrics")),
     }
+    for number in evaluation.champions:
+        recorded = tags.get(f"{CHAMPION_PREDICTIONS}{number}", "").rpartition("/")[2]
+        name = f"predictions of version {number}"
+        compared[name] = ("SHA-256", evaluation.digests[name], recorded)
     differences = {
         name: [] if actual == recorded else [f"{what} is {actual}, recorded is {recorded}"]
         for name, (what, actual, recorded) in compared.items()

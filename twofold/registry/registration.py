@@ -23,6 +23,7 @@ from twofold.promotion.paired_comparison import ANOTHER
 from twofold.registry import transitions, verdict_store
 from twofold.registry.ledger import Ledger
 from twofold.registry.lineage import LINEAGE, canonical, collect_lineage
+from twofold.registry.recorded_evaluation import CHAMPION_PREDICTIONS
 from twofold.registry.version_list import main_metrics
 from twofold.serving import golden_samples
 from twofold.serving.golden_samples import GOLDEN_SAMPLES
@@ -110,8 +111,10 @@ def known_outcome(state: RegistryState, judgement: Judgement, alias: str) -> Out
     number = None if version is None else int(version.version)
     if version is not None and number is not None and not judgement.dvc_experiment:
         status = CHAMPION if number == champion else state.ledger.highest_status(number)
-        # A version that waits for review is judged again if the champion has changed.
-        is_current = version.tags.get(JUDGED_AGAINST, "") == str(champion or "")
+        # A version that waits for review is judged again if the champion has changed or its predictions are not logged.
+        is_current = version.tags.get(JUDGED_AGAINST, "") == str(champion or "") and all(
+            f"{CHAMPION_PREDICTIONS}{each}" in version.tags for each in judgement.comparisons
+        )
         if status in (CHAMPION, REJECTED) or (status == alias and is_current):
             return Outcome(number, status, nothing_new=True, champion=champion)
     if judgement.verdict.passed and not judgement.dvc_experiment:
@@ -173,6 +176,7 @@ def promote(
     card: str,
     about: str,
     params: Mapping[str, Any],
+    predictions: Mapping[str, str],
 ) -> Outcome:
     """Under the lock, make the version unless it exists, and give it its alias unless the champion has changed.
 
@@ -186,6 +190,7 @@ def promote(
         card: the version's description.
         about: the registered model's description.
         params: every step's section.
+        predictions: the version's tags that name the champions' predictions, see `log_champion_predictions`.
 
     Raises:
         RegistryError: the champion has changed since the candidate was judged.
@@ -199,7 +204,9 @@ def promote(
         expected = state.champion_number
         transitions.require_same_champion(name, expected, current.champion_number)
         opponent = "" if judgement.champion is None else judgement.champion.version
-        version, gates = _make_version(store, run, judgement, current.version, model, seal_digest, card, about, params)
+        version, gates = _make_version(
+            store, run, judgement, current.version, model, seal_digest, card, about, params, predictions
+        )
         number = int(version.version)
         basis = f"held against version {opponent}" if opponent else "there was no champion to hold it against"
         change = transitions.Change(
@@ -227,6 +234,7 @@ def _make_version(
     card: str,
     about: str,
     params: Mapping[str, Any],
+    predictions: Mapping[str, str],
 ) -> tuple[ModelVersion, str]:
     """The candidate's version, made unless it exists, and the SHA-256 of the verdict in its tags."""
     candidate = judgement.candidate
@@ -239,6 +247,7 @@ def _make_version(
             | {"test_reuse": judgement.looks.model_dump()}
         ),
         **verdict_tags,
+        **predictions,
     }
     if existing is not None:
         # Made by a register that was killed, or judged before; the champion may have changed since.

@@ -184,6 +184,7 @@ def _record(
             card=render(judgement),
             about=describe_model(judgement),
             params=sections,
+            predictions=candidate_run.log_champion_predictions(store, run, judgement),
         )
     values = _write(store, store.client.get_run(run.info.run_id), judgement, outcome, params, folder)
     runs.log_folder(store, run, folder, KIND)

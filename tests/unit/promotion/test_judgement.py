@@ -61,6 +61,9 @@ def test_the_record_holds_verdict_outcome_and_comparison():
     champion = case.beside(TEST, [0.9, 0.9, 0.9, 0.1], version="3")
     before = case.beside(TEST, [0.9, 0.9, 0.1, 0.1], version="2")
     judgement = judged(champion=champion, best={"accuracy": before}, vanished={"x": ""}, measured={"size": 1.0})
+    assert judgement.comparisons == {"3": champion, "2": before}
+    assert judged(champion=case.broken(TEST), best={"f1": before, "recall": before}).comparisons == {"2": before}
+    assert judged().comparisons == {}
     found = judgements.as_json(judgement, Outcome(4, "champion", False, 4))
     expected = {
         "name": "corner",

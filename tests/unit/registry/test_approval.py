@@ -4,12 +4,17 @@ import json
 
 import pytest
 
+from tests.support import models_case
+from tests.support import registration_case as case
 from tests.support.models_case import WHY, aliases, decide_meanwhile, entries
 from twofold.core.artifacts import file_sha256
+from twofold.evaluation import predictions
 from twofold.metrics import temperature_scaling
 from twofold.registry import approval, transitions
+from twofold.registry.recorded_evaluation import CHAMPION_PREDICTIONS
 from twofold.registry.transitions import Change
 from twofold.tracking import registry_client
+from twofold.tracking import store as tracking
 
 
 def test_approve_evaluates_the_gates_and_records_actor_and_reason(models, models_store):
@@ -169,3 +174,38 @@ def test_approve_comes_to_the_same_verdict_as_register(models):
         assert one.keys() == other.keys()
         for key, value in one.items():
             assert other[key] == (pytest.approx(value, abs=1e-6) if isinstance(value, float) else value), key
+
+
+def test_approve_after_the_test_has_grown(mlflow_store, tmp_path, monkeypatch, capsys):
+    case.hurry(monkeypatch)
+    _, before = case.make_known(tmp_path)
+    grown = case.make_data(tmp_path / "grown", [("test", 70, False), ("test", 230, True)])
+    candidate, models = case.make_candidate(tmp_path / "9", grown, 9.0), models_case.runner(capsys)
+    case.run(before, tmp_path)
+    registered = case.run(candidate, tmp_path, models_case.REVIEW)
+    assert (registered["version"], registered["alias"], registered["comparison"]["n"]) == (2, "challenger", 9)
+    # A version that an earlier Twofold has registered: register logs what is missing, and moves nothing.
+    store, tag = tracking.connect(), f"{CHAMPION_PREDICTIONS}1"
+    store.client.delete_model_version_tag("corner", "2", tag)
+    status, text = models("approve", *WHY)
+    assert (status, "2 were not in the test of version 1" in text, "run register again" in text) == (1, True, True)
+    assert case.run(candidate, tmp_path, models_case.REVIEW)["version"] == 2
+    assert (len(entries(store)), case.run(candidate, tmp_path, models_case.REVIEW)["nothing_new"]) == (2, True)
+    status, text = models("approve", "--json", *WHY)
+    assert (status, aliases(store), json.loads(text)["gates"]) == (0, {"champion": 2}, registered["gates"])
+    assert models("verify", "champion")[0] == 0
+
+
+def test_approve_refuses_a_version_whose_record_of_the_champion_was_changed(models, models_store):
+    run_id, _, sha256 = (
+        models_store.client.get_model_version("corner", "3").tags[f"{CHAMPION_PREDICTIONS}2"].partition("/")
+    )
+    (path,) = models_store.files.rglob(f"{run_id}/artifacts/champions/{sha256}.parquet")
+    found = predictions.read(path)
+    found.probability[:] = 0.5
+    predictions.write(path, found)
+    status, text = models("approve", *WHY)
+    expected = (
+        "the records of version 3 contradict each other, and nothing is promoted on them: predictions of version 2"
+    )
+    assert (status, expected in text, aliases(models_store)["champion"]) == (1, True, 2)

@@ -26,7 +26,17 @@ def make(tmp_path):
     """Make the recorded evaluation of a version that is right on some images and learned from others."""
 
     def evaluation(
-        number, right, *, names=NAMES, target=TARGET, learned=(), gates=GATES, best=None, metrics=None, since=1
+        number,
+        right,
+        *,
+        names=NAMES,
+        target=TARGET,
+        learned=(),
+        gates=GATES,
+        best=None,
+        metrics=None,
+        since=1,
+        champions=None,
     ):
         test = predictions(target, answered(right, target)).take(np.arange(len(target)))
         test.sha256[:] = names
@@ -42,6 +52,7 @@ def make(tmp_path):
             run=SimpleNamespace(data=SimpleNamespace(metrics=metrics or {})),
             test=test,
             decision={"threshold": 0.5},
+            champions=champions or {},
             digests={},
             metrics=metrics_summary(test.target, test.probability, 0.5),
             sealed=folder,
@@ -105,13 +116,13 @@ def test_images_that_either_model_learned_from_are_left_out_and_need_no_predicti
 
 def test_an_image_unknown_to_the_champion_needs_register(make, tmp_path):
     champion = make(4, first(30)[:38], names=NAMES[:38], target=TARGET[:38], learned=NAMES[38:39])
-    with pytest.raises(RegistryError, match=r"1 were not in the test of version 4 .*\(039\); run register again"):
+    with pytest.raises(RegistryError, match=r"1 were not in the test of version 4 .*\(039\); .*run register again"):
         evaluate(make(5, first(30)), champion, tmp_path)
 
 
 def test_an_image_whose_label_has_changed_needs_register(make, tmp_path):
     turned = [1 - TARGET[0], *TARGET[1:]]
-    match = r"0 were not in the test .* 1 had another label \(000\); run register again"
+    match = r"0 were not in the test .* 1 had another label \(000\); .*, run register again"
     with pytest.raises(RegistryError, match=match):
         evaluate(make(5, first(30), target=turned), make(4, first(30)), tmp_path)
 
@@ -155,6 +166,10 @@ def test_the_best_champion_before_guards_against_slow_decline(make, tmp_path, mo
         RegistryError, match=r"version 2: .*run register again.*, or set register\.reference_since above 2"
     ):
         evaluate(more, new, tmp_path)
+    # Unless register has logged its predictions.
+    logged = make(10, [True] * 42, **MORE, champions={"2": answers([True] * 42)})
+    found = evaluate(logged, make(11, [True] * 42, **MORE, best={"accuracy": "2"}), tmp_path)
+    assert [(gate.against, gate.passed) for gate in found.verdict.gates] == [(None, True), ("11", True), ("2", True)]
     # A deleted best champion cannot be compared with: refused, with the remedy.
     champion = make(7, first(33), best={"accuracy": "1"})
     refused = evaluate(candidate, champion, tmp_path).verdict
@@ -167,6 +182,56 @@ def test_a_champion_without_the_lists_of_its_images_is_not_compared(make, tmp_pa
     verdict = evaluate(make(5, first(30)), champion, tmp_path).verdict
     assert not verdict.passed
     assert "splits.json: cannot be read" in verdict.reasons[-1]
+
+
+MORE = {"names": [*NAMES, "040", "041"], "target": [*TARGET, 0, 1]}
+
+
+def answers(right, target=MORE["target"]):
+    """The predictions of a champion on a test of two more images, as register logs them."""
+    test = predictions(target, answered(right, target))
+    test.sha256[:] = MORE["names"]
+    return test
+
+
+def test_after_the_test_has_grown_the_predictions_that_register_logged_count(make, tmp_path):
+    champion = make(4, first(30))
+    candidate = make(5, [*first(32), True, True], **MORE, champions={"4": answers([*first(30), True, False])})
+    found = evaluate(candidate, champion, tmp_path)
+    assert (found.verdict.passed, len(found.champion.test)) == (True, 42)
+    assert (found.champion.own["accuracy"], found.champion.metrics["accuracy"]) == (34 / 42, 31 / 42)
+    # An image whose label has changed since is judged by its present label.
+    turned = [0, 0, *MORE["target"][2:]]
+    logged = answers([True, False, *first(30)[2:], True, False], turned)
+    relabelled = make(6, [*first(32), True, True], names=MORE["names"], target=turned, champions={"4": logged})
+    assert evaluate(relabelled, champion, tmp_path).champion.metrics["accuracy"] == 30 / 42
+
+
+def test_a_champion_that_was_not_yet_champion_then_counts_by_its_own_test(make, tmp_path):
+    logged = {"4": answers([*first(30), True, False])}
+    candidate = make(5, [*first(32), True, True], **MORE, champions=logged)
+    champion = make(6, [*first(30), True, True], **MORE)
+    assert evaluate(candidate, champion, tmp_path).champion.metrics["accuracy"] == 32 / 42
+    match = (
+        r"version 5 with version 7: of the 42 test images of version 5, 2 were not in the test of version 7 and 0 .*"
+    )
+    match += r"\(040, 041\); with the data and the model of version 5, run register again \(`twofold run register "
+    with pytest.raises(RegistryError, match=match):
+        evaluate(candidate, make(7, first(30)), tmp_path)
+
+
+@pytest.mark.parametrize(("precision", "noise", "wrong"), [("float32", 5e-5, 2e-4), ("bfloat16", 0.01, 0.03)])
+def test_predictions_of_a_champion_that_contradict_each_other_are_refused(make, tmp_path, precision, noise, wrong):
+    champion = make(4, first(30))
+    champion.decision["precision"] = precision
+    logged = answers([*first(30), True, False])
+    candidate = make(5, [*first(32), True, True], **MORE, champions={"4": logged})
+    logged.probability[7] += noise
+    assert evaluate(candidate, champion, tmp_path).verdict.passed
+    logged.probability[7] += wrong - noise
+    match = "records of versions 4 and 5 contradict each other.* of image 007 by version 4 is .* in its own test, and "
+    with pytest.raises(RegistryError, match=match):
+        evaluate(candidate, champion, tmp_path)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"gates": [{"figure": "f1"}], "reference_since": 1}', "null"])
@@ -185,6 +250,6 @@ def test_two_versions_are_compared_on_their_common_test_images(make):
     assert (found.own["accuracy"], found.metrics["accuracy"]) == (1.0, 5 / 20)
     assert compare_on_common_images(one, make(3, first(40)[30:], names=NAMES[30:], target=TARGET[30:])) is None
     turned = [1 - value for value in TARGET[10:]]
-    with pytest.raises(RegistryError, match="20 images have another label"):
+    with pytest.raises(RegistryError, match="20 had another label"):
         compare_on_common_images(one, make(4, first(15)[10:], names=NAMES[10:], target=turned))
     assert compare_with(one, make(5, first(30))).metrics["accuracy"] == 1.0

@@ -6,7 +6,7 @@ import pytest
 
 from twofold.core.artifacts import file_sha256
 from twofold.core.errors import RegistryError
-from twofold.registry.recorded_evaluation import candidate_key, fetch_evaluation, find_differences
+from twofold.registry.recorded_evaluation import CHAMPION_PREDICTIONS, candidate_key, fetch_evaluation, find_differences
 
 
 @pytest.fixture
@@ -25,6 +25,21 @@ def test_an_evaluation_is_fetched_whole(recorded):
     assert recorded.digests["predictions"] in {file_sha256(path) for path in predictions}
 
 
+def test_the_champions_predictions_are_on_the_compared_images_and_an_older_version_has_none(
+    recorded, models_store, tmp_path
+):
+    (logged,) = recorded.champions.values()
+    assert list(recorded.champions) == ["1"]
+    champion = fetch_evaluation(models_store, models_store.client.get_model_version("corner", "1"), tmp_path)
+    assert logged.sha256.tolist() == champion.test.sha256.tolist()
+    assert logged.probability == pytest.approx(champion.test.probability, abs=1e-6)
+    assert logged.predicted.tolist() == champion.test.predicted.tolist()
+    assert champion.champions == {}, "there was no champion before it"
+    models_store.client.delete_model_version_tag("corner", "2", f"{CHAMPION_PREDICTIONS}1")
+    older = fetch_evaluation(models_store, models_store.client.get_model_version("corner", "2"), tmp_path / "older")
+    assert (older.champions, any(find_differences(older).values())) == ({}, False)
+
+
 def test_a_version_of_another_program_has_no_evaluation(models_store, tmp_path):
     models_store.client.create_model_version("corner", "file:///elsewhere")
     version = models_store.client.get_model_version("corner", "4")
@@ -40,6 +55,7 @@ def test_unchanged_records_agree(recorded):
         "test images",
         "key",
         "predictions",
+        "predictions of version 1",
         "metrics",
         "metrics in metrics.json",
         "metrics in MLflow's run",

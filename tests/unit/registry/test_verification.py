@@ -15,6 +15,7 @@ from twofold.metrics.metric_intervals import metric_intervals
 from twofold.promotion.gates import Minimum
 from twofold.registry import verification
 from twofold.registry.lineage import LINEAGE
+from twofold.registry.recorded_evaluation import CHAMPION_PREDICTIONS
 from twofold.tracking.registry_client import SEAL
 
 
@@ -96,6 +97,19 @@ def edit_predictions(store, row=-1):
     predictions.write(path, found)
 
 
+def champion_file(store):
+    """What version 2's run has logged of version 1."""
+    run_id, _, sha256 = store.client.get_model_version("corner", "2").tags[f"{CHAMPION_PREDICTIONS}1"].partition("/")
+    return find_file(store, f"{run_id}/artifacts/champions/{sha256}.parquet")
+
+
+def edit_champion(store):
+    path = champion_file(store)
+    found = predictions.read(path)
+    found.probability[0] += 1e-6
+    predictions.write(path, found)
+
+
 def edit_gates(store):
     tags = store.client.get_model_version("corner", "2").tags
     (key,) = [key for key in tags if key.startswith("twofold.gates.")]
@@ -131,6 +145,13 @@ ALTERED = {
     "temperature": (lambda s: edit_json(s, METRICS, temperature=2.0), IN_METRICS, "temperature is 2.0"),
     "intervals": (edit_interval, "intervals in metrics.json", "accuracy is"),
     "predictions": (edit_predictions, "predictions", "SHA-256 is"),
+    "a champion's predictions": (edit_champion, "predictions of version 1", "SHA-256 is"),
+    "a champion's digest": (
+        lambda s: set_tag(s, f"{CHAMPION_PREDICTIONS}1", f"{champion_file(s).parents[2].name}/{'0' * 64}"),
+        "test",
+        "champions/0000",
+    ),
+    "a champion's file": (lambda s: champion_file(s).unlink(), "test", "cannot be fetched"),
     "test": (lambda s: edit_predictions(s, 0), IN_METRICS, "the logged predictions give"),
     "another metric": (lambda s: edit_json(s, METRICS, ece_uncalibrated=0.0), "metrics", "SHA-256 is"),
     "a metric of the run": (edit_metric_of_run, "metrics in MLflow's run", "accuracy is 0.99"),
