@@ -114,7 +114,7 @@ def test_weekly_retraining(reader):
             (reader.home / "data" / "labelled" / path.parent.name).mkdir(parents=True, exist_ok=True)
             shutil.copy(path, reader.home / "data" / "labelled" / path.parent.name)
     said = reader.follow("retraining")
-    assert "Promoted: version 3 is the champion" in said
+    assert "is now champion (entry " in said
     assert "misses scratches at line 4" in reader.project.run("bash", "-c", "cd line; twofold models history").stdout
 
 
