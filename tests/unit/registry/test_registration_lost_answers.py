@@ -9,6 +9,7 @@ from tests.support import registration_case as case
 from tests.support.corner_store import champion, client, ledger, versions
 from twofold.promotion.candidate import read_candidate
 from twofold.registry import lock, transitions
+from twofold.registry.recorded_evaluation import CHAMPION_PREDICTIONS
 from twofold.tracking import registry_client, runs
 from twofold.tracking import store as tracking
 from twofold.tracking.live_run import live_run
@@ -98,6 +99,7 @@ def test_of_two_versions_of_a_candidate_the_one_that_was_decided_on_counts(candi
     first = client().get_model_version("corner", "1")
     # As an earlier Twofold made them: versions 2 and 3 of another candidate, of which the answer for 3 arrived.
     tags = first.tags | {registry_client.KEY: read_candidate(*candidates[0]).key, registry_client.JUDGED_AGAINST: "1"}
+    tags[f"{CHAMPION_PREDICTIONS}1"] = "run/sha256"  # without it, a challenger would be judged again
     for _ in range(2):
         client().create_model_version("corner", first.source, first.run_id, tags)
     with transitions.change_under_lock(tracking.connect(), "corner") as (held, _):
