@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from twofold.core.artifacts import read_csv, read_json
 from twofold.core.errors import ArtifactError, exit_with_message
+from twofold.core.markdown import table, text
 
 MAX_POINTS = 200  # of a curve; more make the page slow and show nothing new
 
@@ -96,11 +97,12 @@ def read_confusion_matrix(evaluation: str) -> tuple[list[str], list[list[int]]]:
 def render_verdict(registration: str) -> str:
     """Return the verdict in registration.json as Markdown, with every gate."""
     verdict = read_json(Path(registration))
-    lines = [f"# {_escape(verdict['headline'])}", "", "| gate | on this model | |", "|---|---|---|"]
+    gates = []
     for gate in verdict["gates"]:
         result = ("passed" if gate["passed"] else "**failed**") if gate["applies"] else "does not apply"
-        lines.append(f"| {_escape(gate['name'])} | {_escape(gate['detail'])} | {result} |")
-    lines += ["", *(f"- {_escape(reason)}" for reason in verdict["reasons"]), "", "| | |", "|---|---|"]
+        gates.append((text(gate["name"]), text(gate["detail"]), result))
+    lines = [f"# {text(verdict['headline'])}", "", *table(["gate", "on this model", ""], gates)]
+    lines += [*(f"- {text(reason)}" for reason in verdict["reasons"]), ""]
     version, champion, opponent = (verdict[key] for key in ("version", "champion", "judged_against"))
     facts = {
         "model": verdict["name"],
@@ -109,14 +111,7 @@ def render_verdict(registration: str) -> str:
         "judged against": "no champion" if opponent is None else f"version {opponent}",
         "test reuse": verdict.get("test_reuse", {}).get("words", "not recorded"),
     }
-    lines += [f"| {key} | {_escape(str(value))} |" for key, value in facts.items()]
+    lines += table(["", ""], [(key, text(value)) for key, value in facts.items()])
     link = verdict["open"]
-    lines += ["", f"[The run in MLflow](<{link}>)" if link.startswith("http") else f"In MLflow: `{link}`", ""]
+    lines += [f"[The run in MLflow](<{link}>)" if link.startswith("http") else f"In MLflow: `{link}`", ""]
     return "\n".join(lines)
-
-
-def _escape(text: str) -> str:
-    """Escape Markdown, and put the text on one line for a table cell."""
-    for character in "\\`*_[]<>|#":
-        text = text.replace(character, "\\" + character)
-    return " ".join(text.split())

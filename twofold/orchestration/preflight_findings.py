@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal, get_args
 
+from twofold.core.markdown import table, text
 from twofold.core.redaction import redact
 
 Level = Literal["ok", "warning", "failure", "not checked from here"]
@@ -69,11 +70,8 @@ def lines(findings: Sequence[Finding]) -> list[str]:
 
 
 def markdown(findings: Sequence[Finding]) -> str:
-    rows = ["| | check | found | what to do |", "|---|---|---|---|"]
-    for finding in findings:
-        cells = (finding.level, finding.check, finding.seen, finding.remedy)
-        rows.append("| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in cells) + " |")
-    return "\n".join(rows) + "\n"
+    rows = [[text(each.level), text(each.check), text(each.seen), text(each.remedy)] for each in findings]
+    return "\n".join(table(["", "check", "found", "what to do"], rows))
 
 
 def in_log(finding: Finding) -> str:

@@ -8,7 +8,6 @@ import hashlib
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +26,9 @@ from twofold.evaluation.explanations import read as read_explanations
 from twofold.evaluation.predictions import PREDICTIONS, Predictions, fingerprint
 from twofold.evaluation.predictions import read as read_predictions
 from twofold.metrics.classification import METRICS_FILE, classification_metrics
-from twofold.metrics.confidence_intervals import Interval
 from twofold.metrics.decision_threshold import DECISION
 from twofold.metrics.influence import ModelOutputs
-from twofold.metrics.metric_intervals import METHODS, effective_images, metric_interval
+from twofold.metrics.metric_intervals import effective_images
 
 KINDS = {
     "ingest": ("raw", 1),
@@ -78,14 +76,6 @@ class Candidate:
         """SHA-256 over model, decision and test images, which identifies the candidate."""
         parts = (self.digests["finetune_all"], self.digests["decision"], self.test_fingerprint)
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
-
-    @cached_property
-    def intervals(self) -> dict[str, Interval]:
-        """The 95 % interval of every metric that has one."""
-        outputs = ModelOutputs(self.test.probability, float(self.decision["threshold"]))
-        units = self.test.unit.tolist()
-        found = {metric: metric_interval(metric, self.test.target, outputs, groups=units) for metric in METHODS}
-        return {metric: interval for metric, interval in found.items() if interval is not None}
 
     @property
     def labels(self) -> tuple[str, str]:

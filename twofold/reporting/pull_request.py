@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 
 from twofold.core.artifacts import read_json
+from twofold.core.markdown import table, text
 from twofold.metrics.classification import METRICS
 from twofold.metrics.number_format import NOTHING, number
 from twofold.orchestration.kfp_display import render_verdict
 from twofold.orchestration.run_summary import Files
-from twofold.reporting.markdown import table, text
 from twofold.reporting.wording import interval_text
 
 

@@ -78,10 +78,10 @@ def recorded_interval(metrics: Mapping[str, Any], key: str, complement: bool = F
     return Interval(1 - high, 1 - low) if complement else Interval(low, high)
 
 
-def interval_text(metrics: Mapping[str, Any], key: str) -> str | None:
+def interval_text(metrics: Mapping[str, Any], key: str, digits: int = 3) -> str | None:
     """The interval of a metric of metrics.json, "0.851 to 0.912"; None if it has none."""
     interval = metrics["intervals"].get(key)
-    return None if interval is None else f"{interval['low']:.3f} to {interval['high']:.3f}"
+    return None if interval is None else f"{interval['low']:.{digits}f} to {interval['high']:.{digits}f}"
 
 
 def count_images(n: int, kind: str = "") -> str:

@@ -8,8 +8,8 @@ from markdown_it import MarkdownIt
 
 from tests.support import registration_case as case
 from tests.support.makers import UNJUDGED, make_folder, make_raw
+from tests.unit.core.test_markdown import HOSTILE, Elements
 from tests.unit.reporting.test_decision_page import PROMOTED, RECORDED, judged
-from tests.unit.reporting.test_model_card import HOSTILE, Elements
 from twofold.audit import summary
 from twofold.audit.checks import Check, Issue
 from twofold.core.artifacts import read_json, write_json

@@ -114,10 +114,10 @@ def test_the_verdict_shows_every_gate(tmp_path):
     text = kfp_display.render_verdict(str(path))
     assert text.startswith("# Refused\n")
     rows = [line for line in text.splitlines() if line.startswith("| ")]
-    assert "| roc\\_auc at least 0.85 | 0.8000 is below 0.8500 | **failed** |" in rows
+    assert "| roc_auc at least 0.85 | 0.8000 is below 0.8500 | **failed** |" in rows
     assert "| accuracy at least 0.8 | 0.9000 | passed |" in rows
     assert "| f1 no worse | no champion | does not apply |" in rows
-    assert "- roc\\_auc is 0.8000 \\| below 0.8500" in text
+    assert "- roc_auc is 0.8000 \\| below 0.8500" in text
     assert "| version | none was registered |" in rows
     assert "| test reuse | not recorded |" in rows, "a verdict of an earlier version"
     assert "(<http://mlflow/#/experiments/1/runs/2>)" in text

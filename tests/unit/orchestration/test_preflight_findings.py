@@ -58,7 +58,7 @@ def test_findings_are_read_back_from_a_log_and_nothing_else():
 def test_special_characters_do_not_break_the_table():
     page = markdown([Finding("a|b", "ok", "two\nlines")])
     assert page.splitlines() == [
-        "| | check | found | what to do |",
-        "|---|---|---|---|",
+        "|  | check | found | what to do |",
+        "| --- | --- | --- | --- |",
         "| ok | a\\|b | two lines |  |",
     ]

@@ -83,13 +83,6 @@ def test_it_names_the_images_of_each_split(made):
     assert candidate.splits["test"] == {*candidate.test.sha256.tolist()}
 
 
-def test_images_of_one_sample_count_as_one_in_the_intervals(made):
-    candidate = read_candidate(*made)
-    assert "accuracy" in candidate.intervals
-    alike = replace(candidate, test=replace(candidate.test, unit=np.array(["one"] * 7, dtype=object)))
-    assert alike.intervals == {}, "one group is too few"
-
-
 def test_the_sample_has_the_files_of_test_images_and_their_probabilities(made):
     candidate = read_candidate(*made)
     files, probability = sample_files(candidate, 3)

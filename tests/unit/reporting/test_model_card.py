@@ -1,16 +1,16 @@
 """The model card: the facts of the judgement and no others, in Markdown that no value can break."""
 
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import pytest
 from markdown_it import MarkdownIt
 
 from tests.support import registration_case as case
+from tests.unit.core.test_markdown import Elements
 from tests.unit.reporting.test_decision_page import GATES, ORIGIN, RECORDED, REFUSED, beside, judged
 from tests.unit.reporting.test_evaluation_report import read as read_page
 from twofold.promotion.candidate import read_candidate
-from twofold.reporting import decision_page, markdown, model_card
+from twofold.reporting import decision_page, model_card
 from twofold.tracking import registry_client
 from twofold.training import pretrained_weights
 
@@ -160,54 +160,6 @@ def test_a_description_keeps_whole_sections(card):
     assert card.startswith(front)
     assert card[len(front) :].lstrip().startswith("## ")
     assert len(registry_client.version_description("x" * 6000)) == registry_client.DESCRIPTION
-
-
-class Elements(HTMLParser):
-    def __init__(self, html):
-        super().__init__()
-        self.found, self.text = [], []
-        self.feed(html)
-
-    def handle_starttag(self, tag, attrs):
-        self.found.append(tag)
-
-    def handle_data(self, data):
-        self.text.append(data)
-
-
-HOSTILE = [
-    "<script>alert(1)</script>",
-    "a | b | c",
-    "![](http://127.0.0.1:9/x.png)",
-    "[good](javascript:alert(1))",
-    "`code` and ``more``",
-    "*bold* _slant_ ~~gone~~",
-    "two\n\n# lines",
-    "&lt;b&gt; &amp;",
-    "back\\slash \\| \\",
-    "snake_case_name",
-    "$x$",
-]
-
-
-def rendered(lines):
-    html = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"]).render("\n".join(lines))
-    elements = Elements(html)
-    return elements.found, " ".join("".join(elements.text).split())
-
-
-@pytest.mark.parametrize("value", HOSTILE)
-def test_a_value_stays_text_in_a_cell(value):
-    found, words = rendered(markdown.table(["a", "b"], [["left", markdown.text(value)]]))
-    assert found == ["table", "thead", "tr", "th", "th", "tbody", "tr", "td", "td"]
-    assert words == " ".join(f"a b left {value}".split())
-
-
-@pytest.mark.parametrize("value", HOSTILE)
-def test_a_value_stays_code_in_a_list(value):
-    found, words = rendered(markdown.bullets([f"It is {markdown.code(value)}."]))
-    assert found == ["ul", "li", "code"]
-    assert words == " ".join(f"It is {value}.".split())
 
 
 def test_hostile_classes_columns_and_files_leave_the_card_whole(candidate):

@@ -39,7 +39,7 @@ def rows(text):
 def test_it_shows_the_verdict_and_the_difference_to_the_champion(comment):
     text = comment({"version": 3, "problem": None, "n": 580, "figures": FIGURES})
     assert text.startswith("# Refused\n")
-    assert "| roc\\_auc at least 0.85 | 0.8000 is below 0.8500 | **failed** |" in text
+    assert "| roc_auc at least 0.85 | 0.8000 is below 0.8500 | **failed** |" in text
     assert (
         "Metrics on 600 test images. Those of version 3 and the difference: on 580 that neither model learned from."
         in text

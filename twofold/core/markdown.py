@@ -27,8 +27,3 @@ def code(value: object) -> str:
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
     """The lines of a table, then an empty one; the cells are Markdown already."""
     return [*(f"| {' | '.join(map(str, row))} |" for row in (head, ["---"] * len(head), *rows)), ""]
-
-
-def bullets(items: Iterable[str]) -> list[str]:
-    """The lines of a list, then an empty one; the items are Markdown already."""
-    return [*(f"- {item}" for item in items), ""]
