@@ -18,8 +18,8 @@ pytestmark = [
 def visit(tmp_path_factory):
     long = make_findings(labels=("x" * 120, "y" * 120), slices={"z" * 120: ["w" * 120] * 300})
     pages = {
-        "/evaluation.html": evaluation_report.render(make_findings()),
-        "/long.html": evaluation_report.render(long),
+        "/evaluation.html": evaluation_report.render(**make_findings()),
+        "/long.html": evaluation_report.render(**long),
         "/phone-evaluation.html": PHONE.format("/evaluation.html"),
         "/phone-long.html": PHONE.format("/long.html"),
         "/broken.html": "<script>boom()</script>",

@@ -134,6 +134,7 @@ def make_data(folder: Path, images=IMAGES, pixels=None, units=None) -> Path:
         "slice.type": pa.array([kind for _, _, _, kind in rows], pa.string()),
     }
     pq.write_table(pa.table(columns), folder / "index.parquet")
+    targets = {split: [row[2] for row in rows if row[0] == split] for split in ("train", "validation", "test")}
     artifacts.write_meta(
         folder,
         prepared.KIND,
@@ -143,6 +144,7 @@ def make_data(folder: Path, images=IMAGES, pixels=None, units=None) -> Path:
         image_size=SIZE,
         channels=1,
         labels=LABELS,
+        counts={split: {label: of.count(value) for value, label in enumerate(LABELS)} for split, of in targets.items()},
         positive="bad",
         slices=["type"],
         fingerprint="f" * 64,

@@ -1,4 +1,4 @@
-"""Findings for a report: 300 test images of noise, with generated scores."""
+"""What an evaluation report shows: 300 test images of noise, with generated scores."""
 
 from typing import Any
 
@@ -14,7 +14,6 @@ from twofold.metrics.influence import ModelOutputs
 from twofold.metrics.metric_intervals import effective_images, metric_intervals
 from twofold.metrics.temperature_scaling import apply_temperature
 from twofold.reporting import plots
-from twofold.reporting.evaluation_report import Findings
 from twofold.reporting.html_page import Picture
 
 DECISION = {
@@ -45,7 +44,7 @@ def make_findings(
     perfect: bool = False,
     group: list[Any] | None = None,
     **decided: Any,
-) -> Findings:
+) -> dict[str, Any]:
     rng = np.random.default_rng(7)
     target = (np.arange(n) % 3 == 0).astype(int)
     probability = (
@@ -79,16 +78,19 @@ def make_findings(
         "intervals": metric_intervals(*answers, unit) | {"ece_uncalibrated": before},
         "slices": slice_metrics(*answers, test.slices, unit),
     }
-    return Findings(
-        metrics=metrics,
-        decision=decision,
-        data={"image_size": 24, "channels": 1},
-        model={"backbone": "resnet50", "weights": "imagenet1k_v1", "winner": "finetuned"},
-        test=test,
-        splits={"train": (600, 300), "validation": (80, 40), "test": (counts.negative, counts.positive)},
-        charts=draw((labels, n, perfect, decision["temperature"]), test, uncalibrated, metrics),
-        explained=explained(test, labels, pictures),
-    )
+    split_counts = {"train": (600, 300), "validation": (80, 40), "test": (counts.negative, counts.positive)}
+    return {
+        "metrics": metrics,
+        "decision": decision,
+        "data": {
+            "image_size": 24,
+            "channels": 1,
+            "counts": {split: dict(zip(labels, n, strict=True)) for split, n in split_counts.items()},
+        },
+        "model": {"backbone": "resnet50", "weights": "imagenet1k_v1", "winner": "finetuned"},
+        "charts": draw((labels, n, perfect, decision["temperature"]), test, uncalibrated, metrics),
+        "explained": explained(test, labels, pictures),
+    }
 
 
 def explained(test: predictions.Predictions, labels: tuple[str, str], pictures: bool) -> Explanations:

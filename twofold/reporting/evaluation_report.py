@@ -4,11 +4,9 @@ The text of the page is in `templates/evaluation.html`; this module prepares its
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from twofold.evaluation.explanations import Explanations
-from twofold.evaluation.predictions import Predictions
 from twofold.metrics import number_format
 from twofold.metrics.classification import ConfusionMatrix, metrics_by_class
 from twofold.metrics.confidence_intervals import rate_interval
@@ -29,33 +27,23 @@ from twofold.reporting.wording import (
 )
 
 
-@dataclass(frozen=True)
-class Findings:
-    """The content of a report.
+def render(
+    metrics: Mapping[str, Any],
+    decision: Mapping[str, Any],
+    data: Mapping[str, Any],
+    model: Mapping[str, Any],
+    charts: Mapping[str, Picture],
+    explained: Explanations,
+) -> str:
+    """Render the page; the same values give the same text.
 
-    Attributes:
+    Args:
         metrics: as in metrics.json.
         decision: as in decision.json.
         data, model: the meta.json of the prepared data and of the model.
-        test: the predictions on the test split.
-        splits: images by split name, then by target: {"train": (negatives, positives), …}.
         charts: confusion, roc, precision_recall, scores and reliability.
         explained: the most confident errors and some correct answers.
     """
-
-    metrics: Mapping[str, Any]
-    decision: Mapping[str, Any]
-    data: Mapping[str, Any]
-    model: Mapping[str, Any]
-    test: Predictions
-    splits: Mapping[str, tuple[int, int]]
-    charts: Mapping[str, Picture]
-    explained: Explanations
-
-
-def render(findings: Findings) -> str:
-    """Render the page; the same findings give the same text."""
-    metrics, decision = findings.metrics, findings.decision
     negative, positive = decision["labels"]
     counts = ConfusionMatrix(*(metrics[name] for name in ConfusionMatrix._fields))
     prevalence = counts.positive / counts.n
@@ -77,8 +65,8 @@ def render(findings: Findings) -> str:
             ("Data audits", "on decision.html, and with pictures on the pages of ingest, preprocess and train_head"),
         ],
         "tiles": _tiles(metrics, counts, negative, positive),
-        "charts": findings.charts,
-        "splits": findings.splits,
+        "charts": charts,
+        "splits": {split: (own[negative], own[positive]) for split, own in data["counts"].items()},
         "units": metrics["n_units"] if metrics["n_units"] < counts.n else None,
         "effective": round(metrics["n_effective"]),
         "threshold": decision["threshold"],
@@ -90,8 +78,8 @@ def render(findings: Findings) -> str:
         "classes": _classes(metrics, counts, negative, positive),
         "slices": sections.slice_tables(metrics["slices"]),
         "robustness": sections.robustness_rows(metrics.get("robustness")),
-        "explained": findings.explained,
-        "details": _details(findings),
+        "explained": explained,
+        "details": _details(decision, data, model),
     }
     return html_page.render(f"Evaluation: {positive} or {negative}", "evaluation.html", context)
 
@@ -168,15 +156,15 @@ def _classes(metrics: Mapping[str, Any], counts: ConfusionMatrix, negative: str,
     ]
 
 
-def _details(findings: Findings) -> list[tuple[str, Any]]:
-    model, decision, size = findings.model, findings.decision, findings.data["image_size"]
+def _details(decision: Mapping[str, Any], data: Mapping[str, Any], model: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    size = data["image_size"]
     winner = {"finetuned": "the whole network, fine-tuned", "head_only": "the head; fine-tuning was not better"}
     # As in params.yaml: "recall_at_least, recall: 0.95".
     rule = ", ".join([decision["policy"], *(f"{key}: {value:g}" for key, value in decision["rule"].items())])
     return [
         ("Network", f"{model['backbone']}, initial weights {model['weights']}"),
         ("What was trained", winner[model["winner"]]),
-        ("Images as the model sees them", f"{size} x {size} pixels, {findings.data['channels']} channel(s)"),
+        ("Images as the model sees them", f"{size} x {size} pixels, {data['channels']} channel(s)"),
         ("Test-time augmentation", f"mean over {decision['views']} view(s)"),
         ("Arithmetic", ARITHMETIC[decision["precision"]]),
         ("Temperature", f"{decision['temperature']!r}"),

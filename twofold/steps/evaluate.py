@@ -24,9 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from twofold.data.prepared import PreparedDataset
-    from twofold.evaluation.explanations import Explanations
     from twofold.evaluation.predictions import Predictions
-    from twofold.reporting.html_page import Picture
 
     # Takes batches of images, a label for the progress bar and the number of images; returns one probability per image.
     Predict = Callable[[Iterable[Any], str, int], NDArray[np.float64]]
@@ -97,7 +95,7 @@ def evaluate(params: Evaluate, data: Path, model: Path, *, evaluation: Path, met
     from twofold.model.classifier import load_classifier
     from twofold.model.fused_classifier import FusedClassifier
     from twofold.model.inference import predict_views
-    from twofold.reporting import plots
+    from twofold.reporting import evaluation_report, plots
 
     prepared = PreparedDataset.open(data)
     classifier, meta = load_classifier(model)
@@ -142,7 +140,7 @@ def evaluate(params: Evaluate, data: Path, model: Path, *, evaluation: Path, met
         for name, picture in charts.items():
             (draft / f"{name}.svg").write_bytes(picture.svg)
             (draft / f"{name}.png").write_bytes(picture.png)
-        page = _render_report(prepared, meta, results, decision, test, charts, explained)
+        page = evaluation_report.render(results, decision, prepared.meta, meta, charts, explained)
         (draft / "evaluation.html").write_text(page, encoding="utf-8", newline="\n")
         artifacts.write_meta(
             draft,
@@ -232,31 +230,6 @@ def _measure_robustness(
         predict_perturbed,
         params.batch_size,
     )
-
-
-def _render_report(
-    prepared: "PreparedDataset",
-    meta: Mapping[str, Any],
-    results: Mapping[str, Any],
-    decision: Mapping[str, Any],
-    test: "Predictions",
-    charts: Mapping[str, "Picture"],
-    explained: "Explanations",
-) -> str:
-    from twofold.reporting import evaluation_report
-
-    targets = {split: prepared.target[prepared.rows(split)].tolist() for split in ("train", *SPLITS)}
-    findings = evaluation_report.Findings(
-        metrics=results,
-        decision=decision,
-        data=prepared.meta,
-        model=meta,
-        test=test,
-        splits={split: (values.count(0), values.count(1)) for split, values in targets.items()},
-        charts=charts,
-        explained=explained,
-    )
-    return evaluation_report.render(findings)
 
 
 if __name__ == "__main__":

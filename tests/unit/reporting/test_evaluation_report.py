@@ -48,12 +48,12 @@ def all_of(elements, tag):
 
 def test_every_metric_is_shown_as_it_was_measured():
     findings = make_findings()
-    html = evaluation_report.render(findings)
+    html = evaluation_report.render(**findings)
     shown = dict(re.findall(r'data-figure="(\w+)">([^\s<]+)', html))
     assert set(shown) == set(METRICS)
-    assert shown == {name: f"{findings.metrics[name]:.3f}" for name in METRICS}
+    assert shown == {name: f"{findings['metrics'][name]:.3f}" for name in METRICS}
     text, _ = read(html)
-    metrics = findings.metrics
+    metrics = findings["metrics"]
     right = metrics["true_positive"] + metrics["true_negative"]
     found, missed = metrics["true_positive"], metrics["false_negative"]
     sentence = detection_sentence(ConfusionMatrix(*(metrics[key] for key in ConfusionMatrix._fields)), "defective")
@@ -72,8 +72,8 @@ def test_every_metric_is_shown_as_it_was_measured():
 
 def test_every_metric_is_shown_with_its_interval_and_what_it_was_measured_on():
     findings = make_findings()
-    text, _ = read(evaluation_report.render(findings))
-    metrics = findings.metrics
+    text, _ = read(evaluation_report.render(**findings))
+    metrics = findings["metrics"]
     called = metrics["true_positive"] + metrics["false_positive"]
     of = {
         "Accuracy": "300 images",
@@ -94,37 +94,37 @@ def test_every_metric_is_shown_with_its_interval_and_what_it_was_measured_on():
 
 def test_calibration_is_explained_in_words():
     findings = make_findings()
-    metrics = findings.metrics
-    text, _ = read(evaluation_report.render(findings))
+    metrics = findings["metrics"]
+    text, _ = read(evaluation_report.render(**findings))
     assert "the temperature, makes the network less confident. It is 1.60, fitted on the 120 images" in text
     ends = metrics["intervals"]["ece"]
     words = f"wrong by {metrics['ece']:.3f} on average ({ends['low']:.3f} to {ends['high']:.3f})"
     assert f"{words}; without the temperature it would be {metrics['ece_uncalibrated']:.3f}" in text
     assert "chance alone explains" not in text  # random scores are no calibrated probabilities
-    surer, _ = read(evaluation_report.render(make_findings(temperature=0.5, calibrated_on={"at_bound": True})))
+    surer, _ = read(evaluation_report.render(**make_findings(temperature=0.5, calibrated_on={"at_bound": True})))
     assert "makes the network more confident. It is 0.50" in surer
     assert "The temperature is at its bound: a threshold separates the validation images" in surer
-    same, _ = read(evaluation_report.render(make_findings(temperature=1.0)))
+    same, _ = read(evaluation_report.render(**make_findings(temperature=1.0)))
     assert "there was nothing to correct: the fitted temperature is 1" in same
     assert f"{metrics['ece']:.3f} on average" in same
 
 
 def test_a_slice_of_few_images_is_shown_as_such():
     kinds = ["rare" if row < 29 else "common" for row in range(300)]
-    html = evaluation_report.render(make_findings(slices={"kind": kinds}))
+    html = evaluation_report.render(**make_findings(slices={"kind": kinds}))
     text, _ = read(html)
     assert re.search(r"rare too few to judge 29 \d+ ", text)
     assert "On fewer than 30 images a metric says more about chance than about the model." in text
     assert html.count('<tr class="quiet">') == 1
     enough, _ = read(
-        evaluation_report.render(make_findings(slices={"kind": ["rare" if row < 30 else "c" for row in range(300)]}))
+        evaluation_report.render(**make_findings(slices={"kind": ["rare" if row < 30 else "c" for row in range(300)]}))
     )
     assert "too few to judge" not in enough
 
 
 def test_built_in_slices_are_explained_and_their_bands_rise():
     sizes = [("up to 300 px", "301 to 600 px", "601 px or more")[(row % 7) // 3] for row in range(300)]
-    text, _ = read(evaluation_report.render(make_findings(slices={"image size": sizes})))
+    text, _ = read(evaluation_report.render(**make_findings(slices={"image size": sizes})))
     assert "Metrics by slice: image size The shorter side of the original image." in text
     places = [text.index(band) for band in ("up to 300 px", "301 to 600 px", "601 px or more")]
     assert places == sorted(places)
@@ -132,13 +132,13 @@ def test_built_in_slices_are_explained_and_their_bands_rise():
 
 def test_slices_and_parts_are_in_tables():
     findings = make_findings()
-    text, _ = read(evaluation_report.render(findings))
+    text, _ = read(evaluation_report.render(**findings))
     assert "Metrics by slice: type" in text
-    mono = findings.metrics["slices"]["type"]["mono"]
+    mono = findings["metrics"]["slices"]["type"]["mono"]
     alarms = 100 - 100 * mono["specificity"]
     row = rf"mono 150 50 {100 * mono['accuracy']:.1f} % .*?{100 * mono['recall']:.1f} % .*?{alarms:.1f} % "
     assert re.search(row + rf".*?{mono['roc_auc']:.3f}", text)
-    bad = findings.metrics
+    bad = findings["metrics"]
     called = bad["true_positive"] + bad["false_positive"]
     row = rf"defective 100 {100 * bad['recall']:.1f} % .*?{called} {100 * bad['precision']:.1f} % "
     assert re.search(row + rf".*?{bad['f1']:.3f}", text)
@@ -147,7 +147,7 @@ def test_slices_and_parts_are_in_tables():
 
 
 def test_the_ten_most_confident_errors_are_shown_with_text_alternatives():
-    html = evaluation_report.render(make_findings())
+    html = evaluation_report.render(**make_findings())
     _, elements = read(html)
     shown = [attributes for attributes in all_of(elements, "img") if attributes["alt"].startswith("Test image")]
     assert len(shown) == 10 + 8  # and correct answers
@@ -161,7 +161,7 @@ def test_the_ten_most_confident_errors_are_shown_with_text_alternatives():
 
 
 def test_pictures_off_leaves_no_picture_of_an_image():
-    html = evaluation_report.render(make_findings(pictures=False))
+    html = evaluation_report.render(**make_findings(pictures=False))
     text, elements = read(html)
     assert all_of(elements, "img") == []
     assert "data:image" not in html
@@ -171,16 +171,16 @@ def test_pictures_off_leaves_no_picture_of_an_image():
 
 
 def test_the_page_is_self_contained_and_the_same_every_time():
-    html = evaluation_report.render(make_findings())
+    html = evaluation_report.render(**make_findings())
     assert "http" not in html.replace("http-equiv", "")
     _, elements = read(html)
     assert not all_of(elements, "script")
     assert not [a for _, a in elements for name in a if name.startswith("on")]
-    assert html == evaluation_report.render(make_findings())
+    assert html == evaluation_report.render(**make_findings())
 
 
 def test_a_perfect_model_has_no_errors_to_show():
-    text, elements = read(evaluation_report.render(make_findings(perfect=True)))
+    text, elements = read(evaluation_report.render(**make_findings(perfect=True)))
     assert "The model made no error on the test images." in text
     assert len(all_of(elements, "img")) == 8 * 2 + 1  # correct answers with their maps, and the legend
     assert "100.0 %" in text
@@ -189,7 +189,7 @@ def test_a_perfect_model_has_no_errors_to_show():
 def test_names_of_any_kind_are_shown_and_never_run():
     evil = "<img src=x onerror=alert(1)>"
     slices = {evil: [evil if row % 2 else "{{ 7*7 }}" for row in range(300)]}
-    html = evaluation_report.render(make_findings(labels=("{good}", "<b>bad"), slices=slices))
+    html = evaluation_report.render(**make_findings(labels=("{good}", "<b>bad"), slices=slices))
     text, elements = read(html)
     assert len(all_of(elements, "img")) == (10 + 8) * 2 + 1
     assert not [a for _, a in elements if "onerror" in a]
@@ -200,13 +200,13 @@ def test_names_of_any_kind_are_shown_and_never_run():
 
 def test_a_slice_of_one_class_says_why_a_metric_is_missing():
     kinds = ["rare" if row == 1 else "common" for row in range(300)]  # image 1 is a functional one
-    text, _ = read(evaluation_report.render(make_findings(slices={"kind": kinds})))
+    text, _ = read(evaluation_report.render(**make_findings(slices={"kind": kinds})))
     assert "\N{EN DASH} rare: no image of the positive class, so that some metrics have no value" in text
 
 
 def test_a_slice_of_many_values_is_cut_and_says_so():
     text, _ = read(
-        evaluation_report.render(make_findings(slices={"place": [f"place {row % 30:02}" for row in range(300)]}))
+        evaluation_report.render(**make_findings(slices={"place": [f"place {row % 30:02}" for row in range(300)]}))
     )
     assert "place 19" in text
     assert "place 20" not in text.split("most confident errors")[0]
@@ -215,19 +215,19 @@ def test_a_slice_of_many_values_is_cut_and_says_so():
 
 def test_images_in_groups_are_counted_as_samples():
     findings = make_findings(group=[f"g{row // 10}" for row in range(300)])
-    assert findings.metrics["n_units"] == 30
-    effective = round(findings.metrics["n_effective"])
+    assert findings["metrics"]["n_units"] == 30
+    effective = round(findings["metrics"]["n_effective"])
     assert 30 <= effective < 300
-    text, _ = read(evaluation_report.render(findings))
+    text, _ = read(evaluation_report.render(**findings))
     assert "The test images come from 30 samples: images of one group, and near duplicates, count as one." in text
     assert f"the accuracy is as certain as on {effective} independent images." in text
-    assert "samples: images of one group" not in read(evaluation_report.render(make_findings()))[0]
+    assert "samples: images of one group" not in read(evaluation_report.render(**make_findings()))[0]
 
 
 @pytest.mark.parametrize("group", [None, [f"g{row // 5}" for row in range(300)]])
 def test_tiles_and_slices_show_the_intervals_of_the_metrics(group):
-    metrics = (findings := make_findings(group=group)).metrics
-    text, _ = read(evaluation_report.render(findings))
+    metrics = (findings := make_findings(group=group))["metrics"]
+    text, _ = read(evaluation_report.render(**findings))
 
     def words(own, name):
         low, high = (100 * own["intervals"][name][bound] for bound in ("low", "high"))
