@@ -46,6 +46,11 @@ class ChecksByOutcome(NamedTuple):
     impossible: list[AuditSummary]
     ignored: list[AuditSummary]
 
+    @property
+    def found(self) -> list[str]:
+        """The checks with issues and their numbers: "Under-exposed images (13)"."""
+        return [f"{check.title} ({check.found:,})" for check in self.raised]
+
 
 def read_audits(audits: Mapping[str, Path], fingerprint: str) -> tuple[AuditSummary, ...]:
     """Every check of the audits, in the order of the steps and of the checks' names.

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from twofold.core.artifacts import read_json
 from twofold.core.errors import shortened
+from twofold.metrics.number_format import detection_sentence, weakest_slice, with_interval
 
 KEPT = {"finetuned": "fine-tuned", "head_only": "head alone: fine-tuning was no better"}
 
@@ -54,16 +55,16 @@ def summary(files: Files, ui: str = "") -> str:
     ingest, preprocess, tuned, metrics, verdict, meta = map(
         read_json, (*files[:2], *files[3:6], files.model / "meta.json")
     )
-    raised = [f"{each['check'].replace('_', ' ')} ({each['found']})" for each in verdict["audits"] if each["found"]]
+    first, *more = verdict["raised"] or ["nothing was found"]
     splits = "/".join(str(preprocess[split]) for split in ("train", "validation", "test"))
     left_out = ingest["refused"] + preprocess["left_out"]
     size, positive = f"{meta['image_size']} px", meta["labels"][1]
     lines = {
         "verdict": _verdict(verdict),
         "gates": _gates(verdict["gates"]),
-        "weakest slice": _weakest_slice(metrics["slices"]),
-        "audit": f"raised {shortened(raised)}" if raised else "raised nothing",
-        "metrics": ", ".join(f"{key} {_with_interval(metrics, key)}" for key in ("accuracy", "roc_auc")),
+        "weakest slice": weakest_slice(metrics["slices"]),
+        "audit": first + (f" and {len(more)} more" if more else ""),
+        "metrics": ", ".join(f"{key} {with_interval(metrics, key)}" for key in ("accuracy", "roc_auc")),
         "data": f"{ingest['images']} images ({ingest['positive']} {positive}), split {splits}, {left_out} left out",
         "model": f"{meta['backbone']} ({meta['weights']}), {size}, {KEPT[tuned['winner']]}",
     }
@@ -72,7 +73,7 @@ def summary(files: Files, ui: str = "") -> str:
     if not ui:
         pages = {name: f"{f'twofold open {name}':<25}{page}".rstrip() for name, page in pages.items()}
     named = [f"{name:<15}{line}" for name, line in [*lines.items(), *pages.items()]]
-    return "\n".join([_errors(metrics, positive), *named])
+    return "\n".join([_detection(metrics, positive), *named])
 
 
 def step_result(step: str, files: Files) -> str:
@@ -88,33 +89,11 @@ def step_result(step: str, files: Files) -> str:
     if step == "finetune_all":
         winner = values["winner"]
         return f"{KEPT[winner]}, validation roc_auc {values['validation'][winner]['roc_auc']:.3f}"
-    return _errors(values, "positive") if step == "evaluate" else _verdict(values)
+    return _detection(values, "positive") if step == "evaluate" else _verdict(values)
 
 
-def _errors(metrics: Mapping[str, Any], positive: str) -> str:
-    found, missed, alarms = (metrics[name] for name in ("true_positive", "false_negative", "false_positive"))
-    n, negative = found + missed, alarms + metrics["true_negative"]
-    rate = round(100 * missed / n)
-    return f"finds {found} of {n} {positive}, misses {missed} ({rate} %), {alarms} false alarms in {negative}"
-
-
-def _with_interval(metrics: Mapping[str, Any], name: str) -> str:
-    """Format a metric with its interval, if it has one: "0.893 (0.867 to 0.914)"."""
-    bounds = metrics["intervals"].get(name)
-    return f"{metrics[name]:.3f}" + (f" ({bounds['low']:.3f} to {bounds['high']:.3f})" if bounds else "")
-
-
-def _weakest_slice(slices: Mapping[str, Mapping[str, Any]]) -> str:
-    judged = [
-        (own["accuracy"], f"{column} {value}", own)
-        for column, by_value in slices.items()
-        for value, own in by_value.items()
-        if own["judged"] and "accuracy" in own
-    ]
-    if not judged:
-        return "none has enough images to judge"
-    _, name, own = min(judged, key=lambda each: each[:2])
-    return f"{name}: accuracy {_with_interval(own, 'accuracy')}, n = {own['n']}"
+def _detection(metrics: Mapping[str, Any], positive: str) -> str:
+    return detection_sentence(metrics, positive).replace("\N{NARROW NO-BREAK SPACE}", " ")  # terminals may lack it
 
 
 def _gates(gates: list[Mapping[str, Any]]) -> str:

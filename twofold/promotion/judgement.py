@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from twofold.audit.summary import group_by_outcome
 from twofold.promotion.candidate import Candidate
 from twofold.promotion.gate_slices import MetricKey
 from twofold.promotion.paired_comparison import PairedComparison
@@ -151,6 +152,7 @@ def as_json(judgement: Judgement, outcome: Outcome) -> dict[str, Any]:
             {"step": audit.step, "check": audit.check, "policy": audit.policy, "found": audit.found}
             for audit in candidate.audits
         ],
+        "raised": group_by_outcome(candidate.audits).found,
     }
 
 

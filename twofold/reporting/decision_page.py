@@ -10,14 +10,15 @@ from typing import Any
 
 from twofold.audit import summary
 from twofold.core.artifacts import read_csv
-from twofold.metrics.classification import METRICS, confusion_matrix
+from twofold.metrics.classification import METRICS
+from twofold.metrics.number_format import detection_sentence, interval_text, weakest_slice
 from twofold.metrics.temperature_scaling import apply_temperature
 from twofold.promotion.judgement import Judgement, Outcome, headline, reasons
 from twofold.promotion.test_reuse import ERROR_RATE, confidence_text
 from twofold.promotion.verdict import GateResult, format_value
 from twofold.reporting import charts, comparison_section, data_summary, html_page, plots, sections, threshold_slider
 from twofold.reporting.html_page import Picture, code_markup
-from twofold.reporting.wording import METHODS, TITLES, detection_sentence, interval_text, weakest_slice
+from twofold.reporting.wording import METHODS, TITLES
 
 STEPS = {"train_head": "The head, on the frozen base", "finetune_all": "The whole network"}
 
@@ -93,21 +94,20 @@ def draw_training(history: Path, title: str, best: int) -> tuple[str, Picture] |
 def verdict_block(judgement: Judgement, consequence: str, recorded: Mapping[str, Any]) -> dict[str, Any]:
     """The values of `verdict.html`; `recorded` holds `version` and `decided`."""
     candidate, origin, decided = judgement.candidate, judgement.provenance, recorded["decided"]
-    counts = confusion_matrix(candidate.test.target, candidate.test.probability, candidate.decision["threshold"])
+    metrics, positive = candidate.metrics, candidate.labels[1]
     passed = "passed every gate that applies" if judgement.verdict.passed else "did not pass the gates"
-    raised = summary.group_by_outcome(candidate.audits).raised
     changed = "" if origin.get("git.changed", "none") == "none" else f", with changes in {origin['git.changed']}"
     rows = [
         ("Verdict", f"The model {passed}. {consequence}"),
-        ("Weakest slice", weakest_slice(candidate.metrics["slices"], candidate.labels[1])),
-        ("Data audits", "; ".join(f"{check.title} ({check.found:,})" for check in raised) or "nothing was found"),
+        ("Weakest slice", weakest_slice(metrics["slices"], positive)),
+        ("Data audits", "; ".join(summary.group_by_outcome(candidate.audits).found) or "nothing was found"),
         ("Date", decided["time"]),
         ("Version", str(recorded["version"] or "none was registered")),
         ("Commit", origin.get("git.commit", "unknown")[:12] + changed),
         ("Decided by", decided["by"]),
     ]
     tone = "good" if judgement.verdict.passed else "bad"
-    return {"tone": tone, "sentence": detection_sentence(counts, candidate.labels[1]), "verdict": rows}
+    return {"tone": tone, "sentence": detection_sentence(metrics, positive), "verdict": rows}
 
 
 def _consequence(judgement: Judgement, outcome: Outcome) -> str:

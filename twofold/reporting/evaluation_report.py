@@ -7,24 +7,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from twofold.evaluation.explanations import Explanations
-from twofold.metrics import number_format
 from twofold.metrics.classification import ConfusionMatrix, metrics_by_class
 from twofold.metrics.confidence_intervals import rate_interval
 from twofold.metrics.decision_threshold import describe_rule
+from twofold.metrics.number_format import detection_sentence, interval_text, number, weakest_slice
 from twofold.metrics.temperature_scaling import WHY
 from twofold.reporting import html_page, sections
 from twofold.reporting.html_page import Picture
-from twofold.reporting.wording import (
-    ARITHMETIC,
-    METHODS,
-    TITLES,
-    count_images,
-    detection_sentence,
-    interval_text,
-    rate_with_interval,
-    recorded_interval,
-    weakest_slice,
-)
+from twofold.reporting.wording import ARITHMETIC, METHODS, TITLES, count_images, rate_with_interval, recorded_interval
 
 
 def render(
@@ -57,7 +47,7 @@ def render(
         "baseline": max(prevalence, 1 - prevalence),
         "common": positive if prevalence > 0.5 else negative,
         "tone": "",
-        "sentence": detection_sentence(counts, positive),
+        "sentence": detection_sentence(metrics, positive),
         # Gates and audits are no input of evaluate, whose result depends on data and model only.
         "verdict": [
             ("Verdict", "register evaluates the gates: decision.html"),
@@ -119,7 +109,7 @@ def _rows(metrics: Mapping[str, Any], counts: ConfusionMatrix, negative: str, po
         "recall": count_images(counts.positive, positive),
         "specificity": count_images(counts.negative, negative),
     }
-    prevalence = number_format.number(counts.positive / counts.n)
+    prevalence = number(counts.positive / counts.n)
     return [
         {
             "key": key,

@@ -21,11 +21,11 @@ from twofold.metrics.classification import LOSSES, METRICS, ConfusionMatrix
 from twofold.metrics.confidence_intervals import mcnemar
 from twofold.metrics.decision_threshold import describe_rule
 from twofold.metrics.metric_intervals import METHODS
+from twofold.metrics.number_format import interval_text
 from twofold.metrics.temperature_scaling import WHY
 from twofold.promotion.judgement import Judgement
 from twofold.reporting import data_summary
 from twofold.reporting.html_page import TEMPLATES
-from twofold.reporting.wording import interval_text
 
 _BACKBONES = {"resnet50": "ResNet-50 (torchvision)", "efficientnet_lite0": "EfficientNet-Lite0 (timm)"}
 LICENCES = {

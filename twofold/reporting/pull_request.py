@@ -5,10 +5,9 @@ from collections.abc import Mapping
 from twofold.core.artifacts import read_json
 from twofold.core.markdown import table, text
 from twofold.metrics.classification import METRICS
-from twofold.metrics.number_format import NOTHING, number
+from twofold.metrics.number_format import NOTHING, interval_text, number
 from twofold.orchestration.kfp_display import render_verdict
 from twofold.orchestration.run_summary import Files
-from twofold.reporting.wording import interval_text
 
 
 def render(files: Files) -> str:

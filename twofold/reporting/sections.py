@@ -6,7 +6,8 @@ from typing import Any
 from twofold.evaluation.robustness import CHANGE, METRICS, PERTURBATIONS, PLAIN, describe_perturbation
 from twofold.evaluation.slice_names import FEWEST, in_order
 from twofold.metrics.classification import ConfusionMatrix
-from twofold.reporting.wording import EXPLAINED, interval_text, rate_with_interval, recorded_interval
+from twofold.metrics.number_format import interval_text
+from twofold.reporting.wording import EXPLAINED, rate_with_interval, recorded_interval
 
 MOST_VALUES = 20  # values of a slice column that a page shows; slices.csv has all
 

@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 
 from twofold.evaluation.slice_names import BRIGHTNESS, SIZE, SOURCE
 from twofold.metrics import number_format
-from twofold.metrics.classification import ConfusionMatrix
 from twofold.metrics.confidence_intervals import Interval
 
 # Of each metric: its title, and what it says.
@@ -78,41 +77,6 @@ def recorded_interval(metrics: Mapping[str, Any], key: str, complement: bool = F
     return Interval(1 - high, 1 - low) if complement else Interval(low, high)
 
 
-def interval_text(metrics: Mapping[str, Any], key: str, digits: int = 3) -> str | None:
-    """The interval of a metric of metrics.json, "0.851 to 0.912"; None if it has none."""
-    interval = metrics["intervals"].get(key)
-    return None if interval is None else f"{interval['low']:.{digits}f} to {interval['high']:.{digits}f}"
-
-
 def count_images(n: int, kind: str = "") -> str:
     """A number of images in words: "1 image", "1,312 images", "181 defective images"."""
     return f"{n:,} {f'{kind} ' if kind else ''}image{'' if n == 1 else 's'}"
-
-
-def detection_sentence(counts: ConfusionMatrix, positive: str) -> str:
-    """A test in a sentence: "finds 153 of 205 defective, misses 52 (25 %), 12 false alarms in 451"."""
-    missed, alarms = counts.false_negative, counts.false_positive
-    share = missed / max(1, counts.positive)
-    return (
-        f"finds {counts.true_positive:,} of {counts.positive:,} {positive}, misses {missed:,} "
-        f"({number_format.percent(share, 2 if 0 < share < 0.01 else 0)}), {alarms:,} "
-        f"false alarm{'' if alarms == 1 else 's'} in {counts.negative:,}"
-    )
-
-
-def weakest_slice(slices: Mapping[str, Mapping[str, Mapping[str, Any]]], positive: str) -> str:
-    """The slice with the lowest accuracy of those with enough images, in a sentence."""
-    judged = [
-        (own["accuracy"], name, value)
-        for name, values in slices.items()
-        for value, own in values.items()
-        if own["judged"]
-    ]
-    if not judged:
-        return "no slice has enough images to judge"
-    accuracy, name, value = min(judged)
-    counts = ConfusionMatrix(*(slices[name][value][field] for field in ConfusionMatrix._fields))
-    return (
-        f"{name} {value}: accuracy {number_format.percent(accuracy)}, the lowest of {len(judged)} slices; "
-        f"{detection_sentence(counts, positive)}"
-    )

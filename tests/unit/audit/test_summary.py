@@ -122,6 +122,8 @@ def test_the_decision_page_has_the_findings(candidate):
 def test_the_verdict_has_the_counts_and_another_finding_changes_its_digest(candidate):
     values = as_json(judged(candidate), PROMOTED)
     assert values["audits"][-1] == {"step": "ingest", "check": "under_exposed", "policy": "quarantine", "found": 2}
+    assert values["raised"] == summary.group_by_outcome(candidate.audits).found
+    assert "Very dark (2)" in values["raised"]
     fewer = as_json(judged(replace(candidate, audits=candidate.audits[1:])), PROMOTED)
     assert digest(fewer) != digest(values)
 

@@ -27,11 +27,7 @@ VERDICT = {
     "promoted": True,
     "nothing_new": False,
     "gates": [gate("roc_auc at least 0.85"), gate("f1 worse than the champion", applies=False), gate("accuracy")],
-    "audits": [
-        {"check": "near_duplicates", "found": 12, "policy": "warn", "step": "preprocess"},
-        {"check": "blank", "found": 0, "policy": "warn", "step": "ingest"},
-        {"check": "label_issues", "found": 1, "policy": "warn", "step": "train_head"},
-    ],
+    "raised": ["Near duplicates (12)", "Label issues (1)"],
 }
 METRICS = {
     **own(0.9, 600),
@@ -84,7 +80,7 @@ def test_the_summary_has_twelve_lines_and_begins_with_what_the_model_finds_and_m
         "verdict        Promoted: version 3 is the champion",
         "gates          2 of 2 passed",
         "weakest slice  image size up to 300 px: accuracy 0.700 (0.600 to 0.750), n = 200",
-        "audit          raised near duplicates (12), label issues (1)",
+        "audit          Near duplicates (12) and 1 more",
         "metrics        accuracy 0.900 (0.800 to 0.950), roc_auc 0.950",
         "data           2624 images (821 defective), split 1673/295/656, 5 left out",
         "model          resnet50 (imagenet1k_v1), 224 px, fine-tuned",
@@ -114,13 +110,14 @@ def test_the_verdict_says_what_failed_and_what_a_person_does_next(files):
     again = {"headline": "Nothing new since version 3", "nothing_new": True, "promoted": False}
     assert change(files, **again)["verdict"] == "Nothing new since version 3, the champion"
     assert change(files, **again, champion=2)["verdict"].endswith("version 3, which was not promoted")
-    change(files, audits=[])
-    assert "\naudit          raised nothing\n" in summary(files)
+    for raised, line in ((["Near duplicates (12)"], "Near duplicates (12)"), ([], "nothing was found")):
+        change(files, raised=raised)
+        assert f"\naudit          {line}\n" in summary(files)
 
 
 def test_a_test_without_a_slice_of_enough_images_says_so(files):
     files.evaluate.write_text(json.dumps(METRICS | {"slices": {"type": {"rare": own(0.5, 12, judged=False)}}}))
-    assert "weakest slice  none has enough images to judge\n" in summary(files)
+    assert "weakest slice  no slice has enough images to judge\n" in summary(files)
 
 
 def test_each_step_has_its_result_in_a_few_words(files):

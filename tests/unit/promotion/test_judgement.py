@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from tests.support import judging_case as case
+from twofold.audit.summary import AuditSummary
 from twofold.promotion import judgement as judgements
 from twofold.promotion.judgement import Judgement, Outcome
 from twofold.promotion.verdict import GateResult, Verdict
@@ -15,7 +16,7 @@ CANDIDATE = SimpleNamespace(
     digests={"finetune_all": "m", "decision": "d"},
     test_fingerprint="t",
     decision={"fingerprint": "f"},
-    audits=[SimpleNamespace(step="ingest", check="blank", policy="warn", found=2)],
+    audits=[AuditSummary("ingest", "blank", "Blank images", "", "warn", 2, "ingest.audit.blank", (), "")],
 )
 GATE = GateResult("accuracy at least 0.5", "accuracy", 0.75, 0.5, applies=True, passed=True, detail="is")
 PASSED, REFUSED = Verdict((GATE,), ()), Verdict((GATE,), ("too low",))
@@ -92,6 +93,7 @@ def test_the_record_holds_verdict_outcome_and_comparison():
             "data_fingerprint": "f",
         },
         "audits": [{"step": "ingest", "check": "blank", "policy": "warn", "found": 2}],
+        "raised": ["Blank images (2)"],
     }
     assert expected.items() <= found.items()
     refused = judgements.as_json(judged(REFUSED), NOTHING)

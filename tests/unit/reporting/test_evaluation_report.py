@@ -6,10 +6,11 @@ from html.parser import HTMLParser
 import pytest
 
 from tests.support.report_case import make_findings
-from twofold.metrics.classification import METRICS, ConfusionMatrix
+from twofold.metrics.classification import METRICS
 from twofold.metrics.confidence_intervals import Interval
+from twofold.metrics.number_format import detection_sentence
 from twofold.reporting import evaluation_report
-from twofold.reporting.wording import TITLES, Rate, detection_sentence, rate_with_interval, recorded_interval
+from twofold.reporting.wording import TITLES, Rate, rate_with_interval, recorded_interval
 
 
 class Reader(HTMLParser):
@@ -56,7 +57,7 @@ def test_every_metric_is_shown_as_it_was_measured():
     metrics = findings["metrics"]
     right = metrics["true_positive"] + metrics["true_negative"]
     found, missed = metrics["true_positive"], metrics["false_negative"]
-    sentence = detection_sentence(ConfusionMatrix(*(metrics[key] for key in ConfusionMatrix._fields)), "defective")
+    sentence = detection_sentence(metrics, "defective")
     sentence = sentence.replace("\N{NARROW NO-BREAK SPACE}", " ")
     assert f"The model {sentence}. Verdict register evaluates the gates: decision.html" in text
     assert html.count("<caption>") == html.count("<table")

@@ -1,9 +1,9 @@
-"""Metrics in words."""
+"""Metrics in words, as summaries and pages say them."""
 
 import pytest
 
 from twofold.metrics.classification import ConfusionMatrix
-from twofold.reporting.wording import detection_sentence, weakest_slice
+from twofold.metrics.number_format import detection_sentence, weakest_slice
 
 
 @pytest.mark.parametrize(
@@ -20,11 +20,12 @@ from twofold.reporting.wording import detection_sentence, weakest_slice
     ],
 )
 def test_a_test_in_a_sentence(counts, sentence):
-    assert detection_sentence(counts, "defective").replace("\N{NARROW NO-BREAK SPACE}", " ") == sentence
+    assert detection_sentence(counts._asdict(), "defective").replace("\N{NARROW NO-BREAK SPACE}", " ") == sentence
 
 
 def test_the_weakest_slice_has_the_lowest_accuracy_of_those_that_are_judged():
-    counts = {"true_positive": 30, "false_positive": 10, "true_negative": 50, "false_negative": 10}
+    counts = {"true_positive": 30, "false_positive": 10, "true_negative": 50, "false_negative": 10, "n": 100}
+    counts["intervals"] = {"accuracy": {"low": 0.7, "high": 0.9}}
     slices = {
         "type": {
             "mono": counts | {"accuracy": 0.8, "judged": True},
@@ -32,6 +33,8 @@ def test_the_weakest_slice_has_the_lowest_accuracy_of_those_that_are_judged():
         },
         "source": {"rare": {"judged": False, "accuracy": 0.1}},
     }
-    expected = "type mono: accuracy 80.0 %, the lowest of 2 slices; finds 30 of 40 bad, misses 10 (25 %), 10 false"
-    assert weakest_slice(slices, "bad").replace("\N{NARROW NO-BREAK SPACE}", " ").startswith(expected)
+    expected = "type mono: accuracy 0.800 (0.700 to 0.900), n = 100"
+    assert weakest_slice(slices) == expected
+    found = weakest_slice(slices, "bad").replace("\N{NARROW NO-BREAK SPACE}", " ")
+    assert found == f"{expected}; finds 30 of 40 bad, misses 10 (25 %), 10 false alarms in 60"
     assert weakest_slice({}, "bad") == "no slice has enough images to judge"
