@@ -1,7 +1,7 @@
 """`twofold audit SOURCE`: run the audits of ingest and preprocess on any source, before there is a pipeline.
 
-Reads an address and params.yaml. Writes the two audit pages into a folder, and returns a table of the issues. The
-images go to a temporary folder.
+Reads an address and params.yaml, outside of a project that of a new one. Writes the two audit pages into a folder, and
+returns a table of the issues. The images go to a temporary folder.
 """
 
 from collections.abc import Mapping
@@ -11,21 +11,26 @@ from typing import Any
 from twofold.audit.checks import PAGE, SUMMARY
 from twofold.cli.output import Result
 from twofold.core.artifacts import read_json
+from twofold.core.code_digest import ROOT
 from twofold.core.drafts import scratch_folder
-from twofold.core.errors import DataError
+from twofold.core.errors import DataError, ParameterError
 from twofold.core.params import check_section
-from twofold.orchestration.params_file import load_yaml
+from twofold.core.progress import say
+from twofold.orchestration.params_file import PARAMS, load_yaml, project_root
 from twofold.registry.version_text import format_table
 from twofold.sources.factory import open_source
 from twofold.steps.ingest import Ingest, ingest
 from twofold.steps.preprocess import Preprocess, preprocess
 
 
-def audit(source: str, params: Path, to: Path) -> Result:
+def audit(source: str, params: Path | None, to: Path) -> Result:
     """Run both audits; an issue whose policy is `fail` is reported and stops neither of them.
 
     Refused files are listed, whatever their number. If `ingest.positive` is no class of the source, the last class in
     alphabetical order replaces it: no check depends on it.
+
+    Args:
+        params: the file with policies and limits; None for that of the project, or outside of one that of the package.
 
     Returns:
         The table to print, and the status 1 if an issue was found whose policy is `fail`.
@@ -33,7 +38,7 @@ def audit(source: str, params: Path, to: Path) -> Result:
     Raises:
         TwofoldError: the source or params.yaml cannot be used, or too few images are left to draw splits from.
     """
-    values = load_yaml(params)
+    values = load_yaml(params or _default_params())
     section = values.get("ingest")
     if isinstance(section, Mapping):
         section = {**section, "source": source, "max_refused_fraction": 1.0, "min_per_class": 2}
@@ -61,6 +66,15 @@ def audit(source: str, params: Path, to: Path) -> Result:
     text = f"\n\nissues whose policy is fail: {', '.join(failing)}" if failing else ""
     values = {step: _checks(page) for step, page in pages.items()}
     return Result(_table(pages) + text, values, int(bool(failing)))
+
+
+def _default_params() -> Path:
+    try:
+        return project_root() / PARAMS
+    except ParameterError:
+        say("twofold audit: no project here; the policies and limits are those of a new one")
+        packaged = ROOT / "twofold" / "skeleton" / PARAMS
+        return packaged if packaged.is_file() else ROOT / PARAMS  # of a checkout
 
 
 def _warn_instead_of_fail(section: Ingest) -> Ingest:

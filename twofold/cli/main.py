@@ -86,7 +86,7 @@ def _parser(words: Sequence[str]) -> Parser:
 
     audit = commands.add_parser("audit", help="audit images before a pipeline reads them")
     audit.add_argument("source", metavar="SOURCE", help="a folder, s3://… or dvc+…, as for ingest.source")
-    audit.add_argument("--params", type=Path, default=Path("params.yaml"), help="policies and limits (%(default)s)")
+    audit.add_argument("--params", type=Path, help="policies and limits (params.yaml of the project, or of a new one)")
     audit.add_argument("--to", type=Path, default=Path("audit"), help="the folder for the pages (%(default)s)")
     audit.set_defaults(run=_call("twofold.cli.audit", "audit", "source", "params", "to"))
     add_json(audit)

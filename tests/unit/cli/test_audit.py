@@ -8,7 +8,8 @@ import pytest
 
 from tests.unit.audit.test_ingest_checks import add_issues, write
 from twofold.cli.main import main
-from twofold.orchestration.params_file import set_values
+from twofold.core.code_digest import ROOT
+from twofold.orchestration.params_file import load_yaml, set_values
 
 PARAMS = Path(__file__).resolve().parents[2] / "params.yaml"
 
@@ -29,7 +30,11 @@ def audit(*arguments):
 
 
 def policies(step):
-    checks = json.loads(Path(f"audit/{step}/audit.json").read_text())["checks"]
+    return policies_of(f"audit/{step}")
+
+
+def policies_of(folder):
+    checks = json.loads(Path(f"{folder}/audit.json").read_text())["checks"]
     return {name: check["policy"] for name, check in checks.items()}
 
 
@@ -66,6 +71,13 @@ def test_the_policy_fail_in_ingest_lets_the_second_audit_run(project):
     assert Path("audit/preprocess/audit.html").exists()
     set_values(Path("params.yaml"), ["ingest.audit.exact_duplicates=warn"])
     assert audit() == 0
+
+
+def test_outside_of_a_project_the_policies_are_those_of_a_new_one(project, capsys):
+    Path("params.yaml").unlink()
+    assert audit("--to", "pages") == 0
+    assert capsys.readouterr().err.count("no project here") == 1
+    assert policies_of("pages/ingest") == load_yaml(ROOT / "params.yaml")["ingest"]["audit"] | {"refused": "quarantine"}
 
 
 def test_a_missing_source_is_an_error_of_one_line(project, capsys):
