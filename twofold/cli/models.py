@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from twofold.registry.ledger import Entry
     from twofold.tracking.store import MlflowStore
 
-    Command = Callable[[argparse.Namespace, MlflowStore, str], Result]
+    Command = Callable[[argparse.Namespace, MlflowStore, str], Any]
 
 STATUS = "Exit status: 0; 1 for an error, gates that are not passed or a difference; 2 for wrong usage."
 VERSION = "the version's number, champion or challenger"
@@ -32,19 +32,21 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.epilog = STATUS
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
-    def command(name: str, run: "Command", help_: str, *, has_json: bool = True) -> argparse.ArgumentParser:
+    def command(name: str, run: "Command | None", help_: str, *, has_json: bool = True) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=help_, description=help_, epilog=STATUS)
         added.add_argument("--params", type=Path, default=Path("params.yaml"), help="names the model (%(default)s)")
         added.add_argument("--name", help="the registered model (register.model_name)")
         if has_json:
             add_json(added)
-        added.set_defaults(run=partial(_run, run))
+        if run is not None:
+            added.set_defaults(run=partial(_run, run))
         return added
 
-    listing = command("list", _show, "list every version with its status, main metrics and origin")
+    listing = command("list", None, "list every version with its status, main metrics and origin")
     listing.set_defaults(run=_list)
-    show = command("show", _show, "show one version: gates, metrics, decisions, lineage and links")
+    show = command("show", None, "show one version: gates, metrics, decisions, lineage and links")
     show.add_argument("version", metavar="VERSION", help=VERSION)
+    show.set_defaults(run=_show)
     compare = command("compare", _compare, "compare two versions on the test images that both have answered")
     compare.add_argument("versions", nargs=2, metavar="VERSION", help=VERSION)
     approve = command("approve", _approve, "promote a version if it passes its gates against the current champion")
@@ -60,7 +62,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     for decision in (approve, reject, rollback):
         decision.add_argument("--reason", required=True, help="the reason, which the ledger records")
         decision.add_argument("--actor", help=ACTOR)
-    history = command("history", _history, "show the ledger: every decision in order, with its chain verified")
+    history = command("history", None, "show the ledger: every decision in order, with its chain verified")
+    history.set_defaults(run=_history)
     history.add_argument("--repair", action="store_true", help="set the aliases as the ledger says")
     history.add_argument("--reason", default="", help="with --repair: why to go on with a damaged ledger")
     history.add_argument("--actor", help=f"with --reason: {ACTOR}")
@@ -74,45 +77,54 @@ def add(parser: argparse.ArgumentParser) -> None:
     reproduce.add_argument("--source", help="the images, as for ingest.source (the recorded source)")
 
 
-def _run(command: "Command", options: argparse.Namespace) -> Result:
+def _run(command: "Command", options: argparse.Namespace) -> "Any":
     """Run a command with the store and the registered model's name; MLflow's errors become readable."""
-    from twofold.orchestration.params_file import model_name
     from twofold.tracking import store as tracking
 
     tracking.silence_mlflow()  # before MLflow is imported
     store = tracking.connect()
     with tracking.readable_errors(store.uri):
-        return command(options, store, options.name or model_name(options.params))
+        return command(options, store, _name(options))
 
 
 def find_versions(name: str) -> "tuple[list[dict[str, Any]], tuple[str, ...]]":
     """Return the rows of a list of versions and the ledger's problems, if possible without importing MLflow."""
     from twofold.registry.version_list import read_versions
+
+    return read_versions(name) or (_from_mlflow("list_versions", name), ())
+
+
+def _from_mlflow(function: str, *arguments: str) -> "Any":
+    """Return what a function of `version_catalog` reads with MLflow, which takes seconds to import."""
     from twofold.tracking import store as tracking
 
-    if found := read_versions(name):
-        return found
     tracking.silence_mlflow()
     store = tracking.connect()
     with tracking.readable_errors(store.uri):
-        from twofold.registry.version_catalog import list_versions
+        from twofold.registry import version_catalog
 
-        return list_versions(store, name), ()
+        return getattr(version_catalog, function)(store, *arguments)
+
+
+def _name(options: argparse.Namespace) -> str:
+    from twofold.orchestration.params_file import model_name
+
+    return options.name or model_name(options.params)
 
 
 def _list(options: argparse.Namespace) -> Result:
-    from twofold.orchestration.params_file import model_name
     from twofold.registry.version_text import list_rows
 
-    name = options.name or model_name(options.params)
+    name = _name(options)
     versions, _ = find_versions(name)
     return Result(list_rows(versions) if versions else f"'{name}' has no version yet", versions)
 
 
-def _show(options: argparse.Namespace, store: "MlflowStore", name: str) -> Result:
-    from twofold.registry import version_catalog, version_text
+def _show(options: argparse.Namespace) -> Result:
+    from twofold.registry import version_list, version_text
 
-    version = version_catalog.describe(store, name, options.version)
+    which = (_name(options), options.version)
+    version = version_list.read_version(*which) or _from_mlflow("describe", *which)
     return Result(version_text.format_version(version), version)
 
 
@@ -168,21 +180,25 @@ def _rollback(options: argparse.Namespace, store: "MlflowStore", name: str) -> R
     return _decision(entry, text)
 
 
-def _history(options: argparse.Namespace, store: "MlflowStore", name: str) -> Result:
+def _history(options: argparse.Namespace) -> Result:
     from twofold.core.errors import ParameterError
-    from twofold.registry import transitions, version_catalog, version_text
+    from twofold.registry import version_list, version_text
 
     if options.reason and not options.repair:
         raise ParameterError("--reason: only together with --repair")
-    repaired: dict[str, list[str]] = {}
-    lines = []
+    done = _run(_repair, options) if options.repair else []
+    history = version_list.read_history(_name(options)) or _from_mlflow("history", _name(options))
+    lines = [version_text.format_history(history)]
     if options.repair:
-        actor = transitions.actor(options.actor)
-        repaired = {"repaired": transitions.repair(store, name, actor=actor, reason=options.reason)}
-        lines = [f"repaired: {line}" for line in repaired["repaired"]] or ["nothing to repair"]
-    history = version_catalog.history(store, name) | repaired
-    text = "\n".join([version_text.format_history(history), *lines])
-    return Result(text, history, int(bool(history["problems"])))
+        history |= {"repaired": done}
+        lines += [f"repaired: {line}" for line in done] or ["nothing to repair"]
+    return Result("\n".join(lines), history, int(bool(history["problems"])))
+
+
+def _repair(options: argparse.Namespace, store: "MlflowStore", name: str) -> list[str]:
+    from twofold.registry import transitions
+
+    return transitions.repair(store, name, actor=transitions.actor(options.actor), reason=options.reason)
 
 
 def _verify(options: argparse.Namespace, store: "MlflowStore", name: str) -> Result:

@@ -16,6 +16,7 @@ from twofold.registry import transitions, verdict_store
 from twofold.registry.gate_reevaluation import Reevaluation, reevaluate_gates, require_sound
 from twofold.registry.ledger import Entry, Ledger
 from twofold.registry.recorded_evaluation import fetch_evaluation
+from twofold.registry.version_list import select_version
 from twofold.serving import golden_samples
 from twofold.serving.model_resolver import fetch_sealed
 from twofold.serving.sealed_model import open_sealed
@@ -32,17 +33,7 @@ def find_version(store: MlflowStore, name: str, selector: str, ledger: Ledger) -
     Raises:
         RegistryError: there is no such version.
     """
-    number = str(ledger.aliases[selector] or "") if selector in ledger.aliases else selector
-    version = registry_client.version(store, name, number) if number.isdecimal() else None
-    if version is not None:
-        return version
-    numbers = [str(version.version) for version in registry_client.versions(store, name)]
-    if not numbers:
-        raise RegistryError(f"'{name}' has no version in this store; see MLFLOW_TRACKING_URI and --name")
-    aliases = ", ".join(f"{alias} ({version})" for alias, version in ledger.aliases.items() if version) or "none"
-    raise RegistryError(
-        f"'{name}' has no version '{selector}'; its versions are {', '.join(numbers)}, and by alias {aliases}"
-    )
+    return select_version(name, selector, ledger, registry_client.versions(store, name))  # type: ignore[no-any-return]
 
 
 def approve(

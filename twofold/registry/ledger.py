@@ -16,10 +16,11 @@ The chain detects accidental changes. A person who may write all tags could forg
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, get_args
 
+from twofold.registry.lineage import LINEAGE
 from twofold.tracking.registry_reader import CHALLENGER, CHAMPION, REJECTED
 
 HEAD = "twofold.ledger"
@@ -189,6 +190,40 @@ def read(tags: Mapping[str, str]) -> Ledger:
         end=max(before, head),
         fence=max((fence for items in written.values() for fence, _, _ in items), default=0),
     )
+
+
+def inspect(name: str, model: Any, find: Callable[[int], Any]) -> tuple[Ledger, list[str]]:
+    """Return the ledger with its problems and those of the aliases, a sentence each.
+
+    Args:
+        name: of the registered model.
+        model: its tags and aliases; None if there is none.
+        find: returns a version by its number, or None.
+    """
+    ledger = read({} if model is None else model.tags)
+    if model is None or not ledger.entries:
+        alias = model.aliases.get(CHAMPION) if model and not ledger.problems else None
+        version = alias and find(int(alias))
+        if version and LINEAGE in version.tags:
+            gone = f"every entry is missing, though version {version.version} is champion and was made under a ledger"
+            ledger = replace(ledger, problems=(gone,))
+        return ledger, list(ledger.problems)
+    problems = list(ledger.problems)
+    for alias, found, expected in moved_aliases(model.aliases, ledger):
+        if found is None and expected is not None and find(expected) is None:
+            continue  # the version was deleted in MLflow, and its alias with it
+        problems.append(
+            f"the alias '{alias}' of '{name}' is at version {found or 'none'}, by the ledger at {expected or 'none'}"
+        )
+    return ledger, problems
+
+
+def moved_aliases(aliases: Mapping[str, Any], ledger: Ledger) -> Iterator[tuple[str, int | None, int | None]]:
+    """Each alias that differs from the ledger, with the version that it has and the one that the ledger gives it."""
+    for alias, expected in ledger.aliases.items():
+        found = None if aliases.get(alias) is None else int(aliases[alias])
+        if found != expected:
+            yield alias, found, expected
 
 
 def _gap(before: int, number: int) -> list[str]:

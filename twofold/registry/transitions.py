@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,11 +18,10 @@ from twofold.core.errors import ParameterError, RegistryError
 from twofold.core.progress import say
 from twofold.registry import ledger as ledgers
 from twofold.registry.ledger import HEAD, LONGEST_REASON, Action, Entry, Ledger
-from twofold.registry.lineage import LINEAGE
 from twofold.registry.lock import Lock, holder, locked
 from twofold.registry.provenance import run_git
 from twofold.tracking import registry_client
-from twofold.tracking.registry_client import LONGEST_MODEL_TAG, RegisteredModel
+from twofold.tracking.registry_client import LONGEST_MODEL_TAG
 from twofold.tracking.store import MlflowStore
 
 OTHER_FIELDS, PROBLEM = 500, 130  # characters in an entry's tag: all but actor, reason and note; a problem in the note
@@ -160,30 +159,7 @@ def _stored(text: str) -> int:
 def inspect_ledger(store: MlflowStore, name: str) -> tuple[Ledger, list[str]]:
     """Read the ledger; return it with its problems and those of the aliases, a sentence each."""
     model = registry_client.registered(store, name)
-    ledger = ledgers.read({} if model is None else model.tags)
-    if model is None or not ledger.entries:
-        version = None if ledger.problems else registry_client.version_by_alias(store, name)
-        if version is not None and LINEAGE in version.tags:
-            gone = f"every entry is missing, though version {version.version} is champion and was made under a ledger"
-            ledger = replace(ledger, problems=(gone,))
-        return ledger, list(ledger.problems)
-    problems = list(ledger.problems)
-    for alias, found, expected in _moved_aliases(model, ledger):
-        if found is None and expected is not None and registry_client.version(store, name, str(expected)) is None:
-            continue  # the version was deleted in MLflow, and its alias with it
-        problems.append(
-            f"the alias '{alias}' of '{name}' is at version {found or 'none'}, by the ledger at {expected or 'none'}"
-        )
-    return ledger, problems
-
-
-def _moved_aliases(model: RegisteredModel | None, ledger: Ledger) -> Iterator[tuple[str, int | None, int | None]]:
-    """Each alias that differs from the ledger, with the version that it has and the one that the ledger gives it."""
-    for alias, expected in ledger.aliases.items():
-        found = None if model is None else model.aliases.get(alias)
-        found = None if found is None else int(found)
-        if found != expected:
-            yield alias, found, expected
+    return ledgers.inspect(name, model, lambda number: registry_client.version(store, name, str(number)))
 
 
 def _sound_ledger_under(lock: Lock) -> Ledger:
@@ -247,7 +223,7 @@ def _settle(store: MlflowStore, name: str, ledger: Ledger) -> list[str]:
     """Set the aliases that differ from the ledger, then its head; return what was done, a line each."""
     model = registry_client.registered(store, name)
     done = []
-    for alias, found, expected in _moved_aliases(model, ledger):
+    for alias, found, expected in ledgers.moved_aliases({} if model is None else model.aliases, ledger):
         if expected is not None and registry_client.version(store, name, str(expected)) is None:
             if found is None:
                 continue

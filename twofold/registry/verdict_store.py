@@ -6,44 +6,54 @@ the version's run if it is too long for a tag.
 
 import hashlib
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twofold.core.drafts import scratch_folder
 from twofold.core.errors import RegistryError
-from twofold.promotion.verdict import Verdict
 from twofold.registry.lineage import canonical
-from twofold.tracking import registry_client
-from twofold.tracking.registry_client import ModelVersion
-from twofold.tracking.runs import fetch_file
-from twofold.tracking.store import MlflowStore
+
+if TYPE_CHECKING:
+    from twofold.promotion.verdict import Verdict
+    from twofold.tracking.registry_client import ModelVersion
+    from twofold.tracking.store import MlflowStore
 
 GATES = "twofold.gates"  # tag of a version, followed by the first digits of the SHA-256: a verdict as JSON
 FOLDER = "gates"  # of a run
 
 
-def store_verdict(store: MlflowStore, run_id: str, verdict: Verdict) -> tuple[str, dict[str, str]]:
+def store_verdict(store: "MlflowStore", run_id: str, verdict: "Verdict") -> tuple[str, dict[str, str]]:
     """Return a verdict's SHA-256 and the tag for its version; a verdict that is too long is logged to the run."""
+    from twofold.tracking.registry_client import LONGEST_TAG
+
     text = canonical(verdict.as_json())
     digest = hashlib.sha256(text.encode()).hexdigest()
-    if len(text.encode()) <= registry_client.LONGEST_TAG:
-        return digest, {_tag(digest): text}
+    if len(text.encode()) <= LONGEST_TAG:
+        return digest, {tag(digest): text}
     store.client.log_text(run_id, text, _file(digest))
     return digest, {}
 
 
-def load_verdict(store: MlflowStore, version: ModelVersion, digest: str) -> list[dict[str, Any]]:
+def load_verdict(store: "MlflowStore", version: "ModelVersion", digest: str) -> list[dict[str, Any]]:
     """Load the gates of a verdict, each with its value and limit; raise RegistryError if they are gone or changed."""
-    text = version.tags.get(_tag(digest))
+    text = version.tags.get(tag(digest))
     if text is None:
+        from twofold.tracking.runs import fetch_file
+
         with scratch_folder() as scratch:
             text = fetch_file(store, version.run_id or "", _file(digest), scratch).read_text(encoding="utf-8")
+    return parse_verdict(text, digest)
+
+
+def parse_verdict(text: str, digest: str) -> list[dict[str, Any]]:
+    """Return the gates in a stored verdict; raise RegistryError if it was changed."""
     found = hashlib.sha256(text.encode()).hexdigest()
     if found != digest:
         raise RegistryError(f"the gates' SHA-256 is {found}, the ledger says {digest}: they were changed")
     return list(json.loads(text))
 
 
-def _tag(digest: str) -> str:
+def tag(digest: str) -> str:
+    """Return the tag of the version that holds a verdict, unless it is too long."""
     return f"{GATES}.{digest[:12]}"
 
 

@@ -4,27 +4,27 @@ Takes a store and a registered model's name. Returns JSON objects, which `twofol
 reads: the unfinished change of a killed process is reported and left as it is.
 """
 
-import json
-from dataclasses import asdict
 from typing import Any
 
 from twofold.core.drafts import scratch_folder
-from twofold.core.errors import RegistryError
-from twofold.core.redaction import without_credentials
-from twofold.metrics.classification import METRICS, classification_metrics
-from twofold.promotion.test_reuse import Looks
+from twofold.metrics.classification import classification_metrics
 from twofold.registry import verdict_store
 from twofold.registry.approval import find_version
 from twofold.registry.gate_reevaluation import compare_on_common_images
 from twofold.registry.lineage import recorded_lineage
 from twofold.registry.recorded_evaluation import fetch_evaluation
 from twofold.registry.transitions import inspect_ledger
-from twofold.registry.version_list import runs_with_metrics, status, version_rows
+from twofold.registry.version_list import (
+    history_values,
+    last_verdict,
+    runs_with_metrics,
+    status,
+    version_rows,
+    version_values,
+)
 from twofold.tracking import registry_client
-from twofold.tracking.registry_client import CONDITIONS, JUDGED_AGAINST, ModelVersion
 from twofold.tracking.runs import runs_by_id
-from twofold.tracking.store import MlflowStore, flatten, ui_command
-from twofold.tracking.urls import LOCAL_UI, ui_page
+from twofold.tracking.store import MlflowStore, flatten
 
 
 def list_versions(store: MlflowStore, name: str) -> list[dict[str, Any]]:
@@ -39,41 +39,11 @@ def describe(store: MlflowStore, name: str, selector: str) -> dict[str, Any]:
     """One version: gates, metrics, lineage, links, and every decision on it."""
     ledger, _ = inspect_ledger(store, name)
     version = find_version(store, name, selector, ledger)
-    number = int(version.version)
     run = runs_by_id(store, [version.run_id]).get(version.run_id or "")
-    metrics = {} if run is None else run.data.metrics
-    entries = [entry for entry in ledger.entries if entry.version == number]
-    conditions = _conditions(version)
-    last_verdict = next((entry.gates for entry in reversed(entries) if entry.gates), None)
-    return {
-        "name": name,
-        "version": number,
-        "standing": status(ledger, number),
-        "foreign": registry_client.KEY not in version.tags,
-        "judged_against": version.tags.get(JUDGED_AGAINST) or None,
-        "gates": [] if last_verdict is None else verdict_store.load_verdict(store, version, last_verdict),
-        "conditions": conditions,
-        "test_reuse": Looks.model_validate(conditions["test_reuse"]).words if "test_reuse" in conditions else None,
-        "figures": {key: metrics[key] for key in (*METRICS, "threshold", "n") if key in metrics},
-        "lineage": recorded_lineage(version),
-        "decisions": [asdict(entry) for entry in entries],
-        "links": _links(store, version, None if run is None else run.info.experiment_id),
-    }
-
-
-def _links(store: MlflowStore, version: ModelVersion, experiment_id: str | None) -> dict[str, str]:
-    """The model and the run in the MLflow UI, and the reports among the run's files."""
-    uri = without_credentials(store.uri).rstrip("/")
-    base = uri if uri.startswith("http") else LOCAL_UI
-    links = {"version": f"{base}/{ui_page('models', version.name, 'versions', str(version.version))}"}
-    if experiment_id is not None:
-        links["run"] = f"{base}/{ui_page('experiments', experiment_id, 'runs', version.run_id or '')}"
-        links["decision page"] = f"registration/decision.html of run {version.run_id}"
-        links["report"] = f"evaluation/evaluation.html of run {version.run_id}"
-    links["model"] = f"models:/{version.name}/{version.version}"
-    if base != uri:
-        links["server"] = f"`{ui_command()}` starts it"
-    return links
+    metrics, experiment_id = ({}, None) if run is None else (run.data.metrics, str(run.info.experiment_id))
+    digest = last_verdict(ledger, int(version.version))
+    gates = verdict_store.load_verdict(store, version, digest) if digest else []
+    return version_values(name, ledger, version, metrics, experiment_id, gates)
 
 
 def compare(store: MlflowStore, name: str, one: str, other: str) -> dict[str, Any]:
@@ -112,20 +82,4 @@ def compare(store: MlflowStore, name: str, one: str, other: str) -> dict[str, An
 
 def history(store: MlflowStore, name: str) -> dict[str, Any]:
     """Every entry of the ledger in order, and the problems of the ledger and of the aliases."""
-    ledger, problems = inspect_ledger(store, name)
-    return {
-        "name": name,
-        "entries": [asdict(entry) | {"sha256": entry.sha256} for entry in ledger.entries],
-        "void": [asdict(entry) for entry in ledger.void],
-        "aliases": ledger.aliases,
-        "problems": problems,
-        "acknowledged": list(ledger.acknowledged),
-        "unfinished": not ledger.settled,
-    }
-
-
-def _conditions(version: ModelVersion) -> Any:
-    try:
-        return json.loads(version.tags.get(CONDITIONS, "{}"))
-    except ValueError as error:
-        raise RegistryError(f"version {version.version}: its tag {CONDITIONS} is not JSON: {error}") from None
+    return history_values(name, *inspect_ledger(store, name))

@@ -1,13 +1,32 @@
-"""The versions of a registered model as rows of a list: status, main metrics and origin. Imports nothing heavy."""
+"""The versions of a registered model as values: a list, one of them, and their history. Imports nothing heavy.
 
+Reads a local registry without MLflow; `version_catalog` reads any other with it, and gives the same values.
+"""
+
+import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from math import isfinite
 from typing import Any
 
+from twofold.core.errors import RegistryError
+from twofold.core.redaction import without_credentials
 from twofold.registry import ledger as ledgers
+from twofold.registry import verdict_store
 from twofold.registry.ledger import Ledger
 from twofold.registry.lineage import json_tag, recorded_lineage
-from twofold.tracking.registry_reader import CHALLENGER, CHAMPION, FIGURES, KEY, read_model
+from twofold.tracking.registry_reader import (
+    CHALLENGER,
+    CHAMPION,
+    CONDITIONS,
+    FIGURES,
+    JUDGED_AGAINST,
+    KEY,
+    read_model,
+    read_run,
+)
+from twofold.tracking.store import address, ui_command
+from twofold.tracking.urls import LOCAL_UI, ui_page
 
 HEADLINE = ("accuracy", "f1", "roc_auc")  # metrics in a list of versions
 
@@ -42,11 +61,121 @@ def runs_with_metrics(versions: Sequence[Any]) -> list[str | None]:
 
 def read_versions(name: str) -> tuple[list[dict[str, Any]], tuple[str, ...]] | None:
     """Return the rows and the ledger's problems without MLflow; None if only MLflow can read them."""
-    tags, versions = read_model(name) or ({}, None)
-    if versions is None or runs_with_metrics(versions):
+    model = read_model(name)
+    if model is None or runs_with_metrics(model.versions):
         return None
-    ledger = ledgers.read(tags)
-    return version_rows(ledger, versions, {}), ledger.problems
+    ledger = ledgers.read(model.tags)
+    return version_rows(ledger, model.versions, {}), ledger.problems
+
+
+def read_version(name: str, selector: str) -> dict[str, Any] | None:
+    """Return `version_values` without MLflow; None if only MLflow can read them."""
+    if (model := read_model(name)) is None:
+        return None
+    ledger = ledgers.read(model.tags)
+    version = select_version(name, selector, ledger, model.versions)
+    digest = last_verdict(ledger, version.version)
+    text = version.tags.get(verdict_store.tag(digest))
+    if digest and text is None:  # it is too long for a tag
+        return None
+    gates = verdict_store.parse_verdict(text, digest) if digest else []
+    return version_values(name, ledger, version, *read_run(version.run_id or ""), gates)
+
+
+def read_history(name: str) -> dict[str, Any] | None:
+    """Return `history_values` without MLflow; None if only MLflow can read them."""
+    model = read_model(name)
+    return None if model is None else history_values(name, *ledgers.inspect(name, model, model.find))
+
+
+def history_values(name: str, ledger: Ledger, problems: list[str]) -> dict[str, Any]:
+    """Every entry of the ledger in order, and the problems of the ledger and of the aliases."""
+    return {
+        "name": name,
+        "entries": [asdict(entry) | {"sha256": entry.sha256} for entry in ledger.entries],
+        "void": [asdict(entry) for entry in ledger.void],
+        "aliases": ledger.aliases,
+        "problems": problems,
+        "acknowledged": list(ledger.acknowledged),
+        "unfinished": not ledger.settled,
+    }
+
+
+def select_version(name: str, selector: str, ledger: Ledger, versions: Sequence[Any]) -> Any:
+    """Select a version by its number, or by `champion` or `challenger` as the ledger has them.
+
+    Raises:
+        RegistryError: there is no such version.
+    """
+    number = str(ledger.aliases[selector] or "") if selector in ledger.aliases else selector
+    by_number = {str(each.version): each for each in versions}
+    if number in by_number:
+        return by_number[number]
+    if not versions:
+        raise RegistryError(f"'{name}' has no version in this store; see MLFLOW_TRACKING_URI and --name")
+    aliases = ", ".join(f"{alias} ({version})" for alias, version in ledger.aliases.items() if version) or "none"
+    raise RegistryError(
+        f"'{name}' has no version '{selector}'; its versions are {', '.join(by_number)}, and by alias {aliases}"
+    )
+
+
+def version_values(
+    name: str,
+    ledger: Ledger,
+    version: Any,
+    metrics: Mapping[str, float],
+    experiment_id: str | None,
+    gates: list[dict[str, Any]],
+) -> dict[str, Any]:
+    """One version: gates, metrics, lineage, links, and every decision on it.
+
+    Args:
+        version: MLflow's, or that of `registry_reader`.
+        metrics, experiment_id: of its run; no metrics and None if that is gone.
+        gates: of its last verdict.
+    """
+    from twofold.metrics.classification import METRICS
+    from twofold.promotion.test_reuse import Looks
+
+    number = int(version.version)
+    try:
+        conditions = json.loads(version.tags.get(CONDITIONS, "{}"))
+    except ValueError as error:
+        raise RegistryError(f"version {number}: its tag {CONDITIONS} is not JSON: {error}") from None
+    return {
+        "name": name,
+        "version": number,
+        "standing": status(ledger, number),
+        "foreign": KEY not in version.tags,
+        "judged_against": version.tags.get(JUDGED_AGAINST) or None,
+        "gates": gates,
+        "conditions": conditions,
+        "test_reuse": Looks.model_validate(conditions["test_reuse"]).words if "test_reuse" in conditions else None,
+        "figures": {key: metrics[key] for key in (*METRICS, "threshold", "n") if key in metrics},
+        "lineage": recorded_lineage(version),
+        "decisions": [asdict(entry) for entry in ledger.entries if entry.version == number],
+        "links": _links(name, number, version.run_id, experiment_id),
+    }
+
+
+def last_verdict(ledger: Ledger, number: int) -> str:
+    """The SHA-256 of the last verdict on a version; empty if there is none."""
+    return next((each.gates for each in reversed(ledger.entries) if each.version == number and each.gates), "")
+
+
+def _links(name: str, number: int, run_id: str | None, experiment_id: str | None) -> dict[str, str]:
+    """The model and the run in the MLflow UI, and the reports among the run's files."""
+    uri = without_credentials(address()).rstrip("/")
+    base = uri if uri.startswith("http") else LOCAL_UI
+    links = {"version": f"{base}/{ui_page('models', name, 'versions', str(number))}"}
+    if experiment_id is not None:
+        links["run"] = f"{base}/{ui_page('experiments', experiment_id, 'runs', run_id or '')}"
+        links["decision page"] = f"registration/decision.html of run {run_id}"
+        links["report"] = f"evaluation/evaluation.html of run {run_id}"
+    links["model"] = f"models:/{name}/{number}"
+    if base != uri:
+        links["server"] = f"`{ui_command()}` starts it"
+    return links
 
 
 def main_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:

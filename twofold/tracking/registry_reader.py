@@ -1,21 +1,26 @@
 """Reads a registered model from MLflow's SQLite file without MLflow, which takes more than a second to import."""
 
 import json
+import math
 import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 from twofold.tracking.store import address
 
 KEY = "twofold.key"  # tag of a candidate: digest of model, decision and test images
 FIGURES = "twofold.figures"  # tag of a version: its main metrics on its test images, as JSON
 CHAMPION, CHALLENGER = "champion", "challenger"  # aliases of a version
+JUDGED_AGAINST = "twofold.judged_against"  # of a version: the champion's version at the time, or nothing
+CONDITIONS = "twofold.conditions"  # of a version: `gates`, `reference_since`, test reuse of its judgement, as JSON
 REJECTED = "rejected"  # outcome of a version without an alias
 SCHEMA = "dc11669786a5"  # of the tables, by the MLflow that pyproject.toml allows
 _TAGS = "SELECT key, value FROM registered_model_tags WHERE name = ? AND workspace = 'default'"
+_ALIASES = "SELECT alias, version FROM registered_model_aliases WHERE name = ? AND workspace = 'default'"
+_METRICS = "SELECT key, value, is_nan FROM latest_metrics WHERE run_uuid = ?"
 _VERSIONS = """SELECT version, creation_time, run_id, (
         SELECT json_group_object(key, value) FROM model_version_tags t
         WHERE t.name = v.name AND t.version = v.version AND t.workspace = v.workspace)
@@ -23,22 +28,51 @@ _VERSIONS = """SELECT version, creation_time, run_id, (
     WHERE name = ? AND workspace = 'default' AND current_stage != 'Deleted_Internal' ORDER BY version"""
 
 
-def read_model(name: str) -> tuple[dict[str, str], list[Any]] | None:
-    """Return a registered model's tags, and its versions like MLflow's, oldest first; both are empty if there is none.
+class StoredModel(NamedTuple):
+    """A registered model's tags, its versions by alias, and all versions like MLflow's, oldest first."""
+
+    tags: dict[str, str]
+    aliases: dict[str, int]
+    versions: list[Any]
+
+    def find(self, number: int) -> Any:
+        """Return a version; None if it does not exist or has been deleted."""
+        return next((each for each in self.versions if each.version == number), None)
+
+
+def read_model(name: str) -> StoredModel | None:
+    """Return a registered model, which is empty if there is none.
 
     None if the store is no SQLite file with these tables, so that MLflow has to read it. Nothing is created or changed.
     """
+    path = address().partition(":///")[2]
+    if "MLFLOW_TRACKING_URI" not in os.environ and not Path(path).exists():  # the first run creates it
+        return StoredModel({}, {}, [])
+    found = _read(name, _TAGS, _ALIASES, _VERSIONS)
+    if found is None:
+        return None
+    tags, aliases, rows = found
+    keys = ("version", "creation_timestamp", "run_id")
+    versions = [SimpleNamespace(**dict(zip(keys, row, strict=False)), tags=json.loads(row[3])) for row in rows]
+    for version in versions:
+        version.name = name
+    return StoredModel(dict(tags), dict(aliases), versions)
+
+
+def read_run(run_id: str) -> tuple[dict[str, float], str | None]:
+    """Return a run's last metrics and its experiment, from a file that `read_model` has read; nothing if it is gone."""
+    metrics, runs = _read(run_id, _METRICS, "SELECT experiment_id FROM runs WHERE run_uuid = ?") or ([], [])
+    return {key: math.nan if is_nan else value for key, value, is_nan in metrics}, str(runs[0][0]) if runs else None
+
+
+def _read(name: str, *queries: str) -> list[list[Any]] | None:
     kind, _, path = address().partition(":///")
     if kind != "sqlite" or "?" in path:
         return None
-    if not Path(path).exists():  # the first run creates the project's own; one that somebody has named is missing
-        return None if "MLFLOW_TRACKING_URI" in os.environ else ({}, [])
     try:
         with closing(sqlite3.connect(f"{Path(path).absolute().as_uri()}?mode=ro", uri=True)) as connection:
             if connection.execute("SELECT version_num FROM alembic_version").fetchall() != [(SCHEMA,)]:
                 return None
-            tags, rows = (connection.execute(query, (name,)).fetchall() for query in (_TAGS, _VERSIONS))
+            return [connection.execute(query, (name,)).fetchall() for query in queries]
     except sqlite3.Error:
         return None
-    keys = ("version", "creation_timestamp", "run_id")
-    return dict(tags), [SimpleNamespace(**dict(zip(keys, row, strict=False)), tags=json.loads(row[3])) for row in rows]

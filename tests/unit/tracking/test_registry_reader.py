@@ -6,8 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from twofold.registry.version_catalog import list_versions
-from twofold.registry.version_list import read_versions
+import pytest
+
+from twofold.registry.version_catalog import describe, history, list_versions
+from twofold.registry.version_list import read_history, read_version, read_versions
 from twofold.tracking import registry_client
 from twofold.tracking.registry_reader import SCHEMA, read_model
 
@@ -15,7 +17,10 @@ from twofold.tracking.registry_reader import SCHEMA, read_model
 def test_it_is_what_mlflow_says(models_store):
     models_store.client.create_model_version("corner", "s3://elsewhere/model")
     models_store.client.delete_model_version("corner", "1")
-    tags, found = read_model("corner")
+    tags, aliases, found = read_model("corner")
+    assert aliases == {
+        name: int(number) for name, number in registry_client.registered(models_store, "corner").aliases.items()
+    }
     assert tags == models_store.client.get_registered_model("corner").tags
     versions = registry_client.versions(models_store, "corner")
     assert [each.version for each in found] == [2, 3, 4] == [int(each.version) for each in versions]
@@ -23,7 +28,10 @@ def test_it_is_what_mlflow_says(models_store):
         assert (one.tags, one.run_id or "") == (other.tags, other.run_id or "")
         assert one.creation_timestamp == other.creation_timestamp
     assert read_versions("corner") == (list_versions(models_store, "corner"), ())
-    assert read_model("nothing") == ({}, [])
+    assert read_history("corner") == history(models_store, "corner")
+    for version in ("2", "champion"):
+        assert read_version("corner", version) == describe(models_store, "corner", version)
+    assert read_model("nothing") == ({}, {}, [])
 
 
 def test_other_stores_are_left_to_mlflow(models_store, monkeypatch, tmp_path):
@@ -44,12 +52,20 @@ def test_the_schema_is_that_of_the_installed_mlflow(mlflow_store):
         assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [(SCHEMA,)]
 
 
-def test_a_list_of_versions_does_without_mlflow(models_store):
+@pytest.mark.parametrize(
+    ("words", "heavy", "first"),
+    [
+        (["list"], ["mlflow", "torch", "numpy"], "version"),
+        (["history"], ["mlflow", "torch", "numpy"], "1"),
+        (["show", "champion"], ["mlflow", "torch"], "version"),
+    ],
+)
+def test_what_only_reads_does_without_mlflow(models_store, words, heavy, first):
     code = (
         "import sys; from twofold.cli.main import main\n"
-        "try: main(['models', 'list', '--name', 'corner'])\nexcept SystemExit as end: assert end.code == 0\n"
-        "sys.exit(str({'mlflow', 'torch', 'numpy'} & set(sys.modules) or '') or 0)"
+        f"try: main(['models', *{words}, '--name', 'corner'])\nexcept SystemExit as end: assert end.code == 0\n"
+        f"sys.exit(str(set({heavy}) & set(sys.modules) or '') or 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-    assert [line.split()[0] for line in done.stdout.splitlines()] == ["version", "3", "2", "1"]
+    assert done.stdout.split()[0] == first
