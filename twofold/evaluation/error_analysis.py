@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
+from twofold.data.resizing import to_image
 from twofold.evaluation.predictions import Predictions
 
 MOST = 10
@@ -60,11 +60,6 @@ def sample_correct(
         chosen = np.unique(np.linspace(0, max(len(correct) - 1, 0), most // 2).astype(int))
         rows += correct[chosen[: len(correct)]].tolist()
     return _scored_images(test, rows, labels, pixels)
-
-
-def to_image(pixels: NDArray[np.uint8]) -> Image.Image:
-    """An (H, W, C) array, C 1 or 3, as a grey or an RGB image."""
-    return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
 
 
 def data_url(pixels: NDArray[np.uint8], jpeg_quality: int | None = None) -> str:

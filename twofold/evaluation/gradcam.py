@@ -22,14 +22,8 @@ from scipy.stats import spearmanr
 from torch import Tensor, nn
 
 from twofold.core.errors import ArtifactError
-from twofold.evaluation.error_analysis import (
-    Pixels,
-    ScoredImage,
-    data_url,
-    most_confident_errors,
-    sample_correct,
-    to_image,
-)
+from twofold.data.resizing import to_image
+from twofold.evaluation.error_analysis import Pixels, ScoredImage, data_url, most_confident_errors, sample_correct
 from twofold.evaluation.explanations import Explanation, Explanations
 from twofold.evaluation.predictions import Predictions
 from twofold.model.classifier import Classifier, build_classifier

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from twofold.evaluation.error_analysis import to_image
+from twofold.data.resizing import to_image
 from twofold.metrics.classification import classification_metrics, confusion_matrix
 from twofold.metrics.influence import ModelOutputs
 from twofold.metrics.metric_intervals import METHODS, metric_difference

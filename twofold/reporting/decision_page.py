@@ -17,7 +17,7 @@ from twofold.promotion.judgement import Judgement, Outcome, headline, reasons
 from twofold.promotion.test_reuse import ERROR_RATE, confidence_text
 from twofold.promotion.verdict import GateResult, format_value
 from twofold.reporting import charts, comparison_section, data_summary, html_page, plots, sections, threshold_slider
-from twofold.reporting.html_page import Picture, code_markup
+from twofold.reporting.html_page import Picture
 from twofold.reporting.wording import METHODS, TITLES
 
 STEPS = {"train_head": "The head, on the frozen base", "finetune_all": "The whole network"}
@@ -70,7 +70,9 @@ def render(judgement: Judgement, outcome: Outcome, recorded: dict[str, Any]) -> 
             for step, folder in (("train_head", candidate.head), ("finetune_all", candidate.model))
             if (picture := draw_training(folder / "history.csv", STEPS[step], candidate.about[step]["best_epoch"]))
         ],
-        "lineage": _lineage(judgement, recorded),
+        "origin": judgement.provenance,
+        "model": candidate.about["finetune_all"],
+        "candidate": candidate,
         "recorded": recorded,
         **comparison_section.context(judgement),
     }
@@ -149,45 +151,3 @@ def _rows(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
         {"key": name, "title": title, "own": metrics.get(name), "interval": interval_text(metrics, name)}
         for name, title in titles.items()
     ]
-
-
-def _lineage(judgement: Judgement, recorded: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, Any]]]]:
-    candidate, origin = judgement.candidate, judgement.provenance
-    model, smoke_test = candidate.about["finetune_all"], recorded.get("rehearsal")
-
-    def with_prefix(prefix: str) -> str:
-        return ", ".join(f"{key.removeprefix(prefix)} {origin[key]}" for key in origin if key.startswith(prefix))
-
-    optional = {"Image": "image", "Pipeline run": "pipeline_run", "DVC experiment": "dvc_experiment"}
-    made = [
-        ("Git commit", code_markup(origin.get("git.commit", "unknown"))),
-        ("Files changed since that commit", origin.get("git.changed", "unknown")),
-        ("Network and initial weights", f"{model['backbone']}, {model['weights']}"),
-        ("Initial weights, SHA-256", code_markup(model["base_sha256"])),
-        ("Libraries", with_prefix("library.")),
-        ("Hardware of this step", with_prefix("hardware.")),
-        *((title, code_markup(origin[key])) for title, key in optional.items() if key in origin),
-    ]
-    judged: list[tuple[str, Any]] = [
-        ("Data, fingerprint", code_markup(candidate.decision["fingerprint"])),
-        ("Test images, fingerprint", code_markup(candidate.test_fingerprint)),
-        ("Model, SHA-256", code_markup(candidate.digests["finetune_all"])),
-        ("Decision, SHA-256", code_markup(candidate.digests["decision"])),
-    ]
-    if recorded.get("seal"):
-        judged.append(("Seal of the logged model, SHA-256", code_markup(recorded["seal"])))
-    if smoke_test:
-        words = (
-            f"loaded in a fresh process, pickles forbidden; on {smoke_test['images']} test images its probabilities "
-            f"differ from the evaluation's by at most {smoke_test['largest_difference']} (allowed: "
-            f"{smoke_test['tolerance']:g})"
-        )
-        judged.append(("Smoke test of the logged model", words))
-    places = [
-        ("Store", code_markup(recorded["tracking_uri"])),
-        ("Experiment", recorded["experiment"]),
-        ("Run", code_markup(recorded["run_id"])),
-        ("Logged model", code_markup(recorded.get("model_id") or "none")),
-        *((f"Training run of {step}", code_markup(run)) for step, run in recorded["training_runs"].items()),
-    ]
-    return [("What it was made with", made), ("What was judged", judged), ("Where it is recorded", places)]

@@ -69,7 +69,11 @@ def render(
         "slices": sections.slice_tables(metrics["slices"]),
         "robustness": sections.robustness_rows(metrics.get("robustness")),
         "explained": explained,
-        "details": _details(decision, data, model),
+        "decision": decision,
+        "data": data,
+        "model": model,
+        "arithmetic": ARITHMETIC[decision["precision"]],
+        "methods": METHODS,
     }
     return html_page.render(f"Evaluation: {positive} or {negative}", "evaluation.html", context)
 
@@ -143,23 +147,4 @@ def _classes(metrics: Mapping[str, Any], counts: ConfusionMatrix, negative: str,
             "f1": own.get("f1"),
         }
         for label, own in reversed(metrics_by_class(counts, (negative, positive)).items())
-    ]
-
-
-def _details(decision: Mapping[str, Any], data: Mapping[str, Any], model: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    size = data["image_size"]
-    winner = {"finetuned": "the whole network, fine-tuned", "head_only": "the head; fine-tuning was not better"}
-    # As in params.yaml: "recall_at_least, recall: 0.95".
-    rule = ", ".join([decision["policy"], *(f"{key}: {value:g}" for key, value in decision["rule"].items())])
-    return [
-        ("Network", f"{model['backbone']}, initial weights {model['weights']}"),
-        ("What was trained", winner[model["winner"]]),
-        ("Images as the model sees them", f"{size} x {size} pixels, {data['channels']} channel(s)"),
-        ("Test-time augmentation", f"mean over {decision['views']} view(s)"),
-        ("Arithmetic", ARITHMETIC[decision["precision"]]),
-        ("Temperature", f"{decision['temperature']!r}"),
-        ("Threshold", f"{decision['threshold']!r} ({rule})"),
-        ("Confidence intervals", METHODS),
-        ("Data fingerprint", html_page.code_markup(decision["fingerprint"])),
-        ("Model digest (SHA-256)", html_page.code_markup(decision["model_digest"])),
     ]

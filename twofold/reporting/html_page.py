@@ -11,6 +11,7 @@ A body is a Jinja template in `templates/` (values are escaped). Besides its own
     {{ x | percent }}           0.8841 -> 88.4 %      {{ x | number }}   0.8841 -> 0.884
     {{ n | count }}             12345 -> 12,345       {{ text | code }}  a digest; may break anywhere
     {{ value | shown }}         whichever of these fits
+    {{ dict | with_prefix("a.") }}  "b 1, c 2" of {"a.b": 1, "a.c": 2}
 
 where None becomes an en dash, and these classes:
 
@@ -74,6 +75,7 @@ def render(title: str, template: str, context: Mapping[str, Any], script: str = 
         lstrip_blocks=True,
     )
     environment.filters.update(percent=percent, number=number, count=count, code=code_markup, shown=format_value)
+    environment.filters.update(with_prefix=with_prefix)
     environment.globals.update(figure=figure)
     code = read_template(script) if script else ""
     body = environment.get_template(template).render(dict(context))
@@ -111,6 +113,11 @@ def format_value(value: float | str | None) -> str:
 def code_markup(text: str) -> Markup:
     """Text to copy, such as a digest or a file name."""
     return Markup("<code>{}</code>").format(text)
+
+
+def with_prefix(values: Mapping[str, str], prefix: str) -> str:
+    """The values whose keys begin with a prefix: {"library.torch": "2.15.0"} -> "torch 2.15.0"."""
+    return ", ".join(f"{key.removeprefix(prefix)} {values[key]}" for key in values if key.startswith(prefix))
 
 
 def figure(picture: Picture, caption: str = "") -> Markup:
