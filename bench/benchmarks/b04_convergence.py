@@ -35,9 +35,10 @@ from twofold.model.device import autocast, device, make_deterministic
 from twofold.model.inference import normalise, probabilities
 from twofold.orchestration.params_file import load_yaml
 from twofold.steps.train_head import TrainHead, train_head
-from twofold.training.loop import SHARED, TrainingConfig, train
+from twofold.training.loop import SHARED, train
 from twofold.training.optimizer import layer_decay_groups, lr_factor
 from twofold.training.pretrained_weights import pretrained
+from twofold.training.train_step import TrainingConfig
 
 NAME, SIZE = "efficientnet_lite0", 192
 BACKBONE = BACKBONES[NAME]

@@ -21,8 +21,9 @@ from twofold.model.torch_compile import compiled, should_compile
 from twofold.training.augmentation import Augmentation
 from twofold.training.conv_bn_folding import depthwise_in_float32, folded_batchnorm
 from twofold.training.data_loader import TrainingBatches
-from twofold.training.loop import Inputs, TrainingConfig, train
+from twofold.training.loop import Inputs, train
 from twofold.training.optimizer import layer_decay_groups
+from twofold.training.train_step import TrainingConfig
 
 CONSTANT_METRICS = {"log_loss": 1.0, "roc_auc": 0.5, "accuracy": 0.5}
 AUGMENTATION = Augmentation(flips=True, orientation_free=True, crop_min_area=1, brightness=0, contrast=0)

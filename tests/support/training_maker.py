@@ -9,7 +9,7 @@ from twofold.steps.finetune_all import FinetuneAll, finetune_all
 from twofold.steps.ingest import Ingest, ingest
 from twofold.steps.preprocess import Preprocess, preprocess
 from twofold.steps.train_head import TrainHead, train_head
-from twofold.training.loop import TrainingConfig
+from twofold.training.train_step import TrainingConfig
 
 PARAMS = load_yaml(Path(__file__).resolve().parents[1] / "params.yaml")
 HEAD: dict[str, Any] = PARAMS["train_head"] | {

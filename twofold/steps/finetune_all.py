@@ -130,9 +130,10 @@ def finetune_all(params: FinetuneAll, data: Path, head: Path, *, model: Path, me
     from twofold.training.conv_bn_folding import depthwise_in_float32, folded_batchnorm
     from twofold.training.data_loader import ProgressiveResizing, TrainingBatches
     from twofold.training.history import Metrics, format_metrics, validation_metrics, write_history
-    from twofold.training.loop import SHARED, TrainingConfig, class_weights, train
+    from twofold.training.loop import SHARED, class_weights, train
     from twofold.training.optimizer import layer_decay_groups
     from twofold.training.pretrained_weights import pretrained
+    from twofold.training.train_step import TrainingConfig
 
     make_deterministic()
     target_device = device()

@@ -93,9 +93,10 @@ def train_head(
     from twofold.training.checkpoint import Checkpoint, dependencies
     from twofold.training.feature_extraction import extract_features
     from twofold.training.history import Metrics, format_metrics, validation_metrics, write_history
-    from twofold.training.loop import SHARED, Epoch, TrainingConfig, class_weights, train
+    from twofold.training.loop import SHARED, Epoch, class_weights, train
     from twofold.training.optimizer import decay_groups
     from twofold.training.pretrained_weights import pretrained
+    from twofold.training.train_step import TrainingConfig
 
     make_deterministic()
     target_device = device()

@@ -21,7 +21,7 @@ from twofold.training.augmentation import seeded_generator
 from twofold.training.checkpoint import Checkpoint
 from twofold.training.history import Metrics, Row, TrainingHistory, epoch_metrics
 from twofold.training.optimizer import Groups, WeightEMA, lr_factor
-from twofold.training.train_step import PADDING, Forward, TrainStep
+from twofold.training.train_step import PADDING, Forward, TrainingConfig, TrainStep
 
 # Fields of a TrainingConfig that are parameters of both steps under the same name.
 SHARED = {"epochs", "batch_size", "warmup_epochs", "label_smoothing", "ema_decay", "clip_norm", "seed"}
@@ -31,39 +31,6 @@ CHECKPOINT_SECONDS = {"cuda": 15.0}
 # Steps between checks of loss and gradient, because each check waits for the GPU, which then idles.
 CHECK_STEPS = {"cuda": 64}
 _ADVICE = "lower the learning rate, warm up for longer, or clip the gradient at a smaller norm"
-
-
-@dataclass(frozen=True)
-class TrainingConfig:
-    """How long and how to train.
-
-    Attributes:
-        epochs: at most.
-        patience: stop after this many epochs without an improvement; None for all epochs.
-        batch_size: at most; the batches of an epoch differ by one image at most.
-        warmup_epochs: until the peak of the learning rate; may be fractional.
-        label_smoothing: share of the label spread over both classes, in 0..1.
-        class_weights: (negative, positive) in the loss; None for 1 and 1.
-        ema_decay: of the average of the weights that is evaluated and kept; 0 for the weights themselves.
-        clip_norm: greatest norm of the gradient of all parameters.
-        frozen_norms: whether batch norms keep their statistics.
-        mixed_precision: bfloat16 if the device has it; otherwise float32.
-        select_by: log_loss, roc_auc or accuracy on validation.
-        seed: of order, dropout and augmentation.
-    """
-
-    epochs: int
-    patience: int | None
-    batch_size: int
-    warmup_epochs: float
-    label_smoothing: float
-    class_weights: tuple[float, float] | None
-    ema_decay: float
-    clip_norm: float
-    frozen_norms: bool
-    mixed_precision: bool
-    select_by: str
-    seed: int
 
 
 @dataclass(frozen=True)
@@ -115,15 +82,7 @@ def train(
     Raises:
         TrainingError: the loss, the gradient or a validation metric is not finite.
     """
-    step = TrainStep(
-        network,
-        forward or network,
-        groups,
-        class_weights=config.class_weights,
-        label_smoothing=config.label_smoothing,
-        clip_norm=config.clip_norm,
-        mixed_precision=config.mixed_precision,
-    )
+    step = TrainStep(network, forward or network, groups, config)
     average = WeightEMA(network, config.ema_decay)
     result = TrainingHistory()
     if checkpoint and (state := checkpoint.load()):

@@ -23,6 +23,39 @@ WARM_UP = 3
 PADDING = -100  # the target of images that only fill up a batch; the loss ignores them
 
 
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How long and how to train.
+
+    Attributes:
+        epochs: at most.
+        patience: stop after this many epochs without an improvement; None for all epochs.
+        batch_size: at most; the batches of an epoch differ by one image at most.
+        warmup_epochs: until the peak of the learning rate; may be fractional.
+        label_smoothing: share of the label spread over both classes, in 0..1.
+        class_weights: (negative, positive) in the loss; None for 1 and 1.
+        ema_decay: of the average of the weights that is evaluated and kept; 0 for the weights themselves.
+        clip_norm: greatest norm of the gradient of all parameters.
+        frozen_norms: whether batch norms keep their statistics.
+        mixed_precision: bfloat16 if the device has it; otherwise float32.
+        select_by: log_loss, roc_auc or accuracy on validation.
+        seed: of order, dropout and augmentation.
+    """
+
+    epochs: int
+    patience: int | None
+    batch_size: int
+    warmup_epochs: float
+    label_smoothing: float
+    class_weights: tuple[float, float] | None
+    ema_decay: float
+    clip_norm: float
+    frozen_norms: bool
+    mixed_precision: bool
+    select_by: str
+    seed: int
+
+
 class StepResult(NamedTuple):
     """Loss and gradient norm before the update, on the device; valid until the next step of the same shape."""
 
@@ -71,24 +104,13 @@ class TrainStep:
     takes the GPU. So the fourth step of each shape is captured as a CUDA graph; each later one is a single launch.
     """
 
-    def __init__(
-        self,
-        network: nn.Module,
-        forward: Forward,
-        groups: Groups,
-        *,
-        class_weights: tuple[float, float] | None,
-        label_smoothing: float,
-        clip_norm: float,
-        mixed_precision: bool,
-    ) -> None:
+    def __init__(self, network: nn.Module, forward: Forward, groups: Groups, config: TrainingConfig) -> None:
         """Prepare the optimizer, without computing anything.
 
         Args:
             network: the caller sets its modules to training or evaluation mode before each step.
             forward: inputs to logits (N, 2), through the network.
             groups: of AdamW's parameters, each with its peak learning rate.
-            class_weights, label_smoothing, clip_norm, mixed_precision: see `loop.TrainingConfig`.
         """
         self.device = next(network.parameters()).device
         # If steps become CUDA graphs, all batches should have one shape: each shape costs a capture and a compilation.
@@ -97,10 +119,9 @@ class TrainStep:
         self.optimizer = torch.optim.AdamW(groups, fused=True, capturable=self.graphed)
         self._parameters = list(network.parameters())
         self._forward = forward
-        self._weights = torch.tensor(class_weights, device=self.device) if class_weights else None
-        self._label_smoothing = label_smoothing
-        self._clip_norm = clip_norm
-        self._mixed_precision = mixed_precision
+        self._config = config
+        weights = config.class_weights
+        self._weights = torch.tensor(weights, device=self.device) if weights else None
         self._steps: Counter[Shapes] = Counter()
         self._captured: dict[Shapes, _CapturedStep] = {}
 
@@ -131,11 +152,12 @@ class TrainStep:
     def _step(self, tensors: Sequence[Tensor]) -> StepResult:
         *inputs, targets = tensors
         self.optimizer.zero_grad()
-        with autocast(self.device) if self._mixed_precision else nullcontext():
+        with autocast(self.device) if self._config.mixed_precision else nullcontext():
             logits = self._forward(*inputs)
-        loss = cross_entropy(logits.float(), targets, self._weights, self._label_smoothing, padded=self.graphed)
+        smoothing = self._config.label_smoothing
+        loss = cross_entropy(logits.float(), targets, self._weights, smoothing, padded=self.graphed)
         loss.backward()  # type: ignore[no-untyped-call]
-        norm = nn.utils.clip_grad_norm_(self._parameters, self._clip_norm)
+        norm = nn.utils.clip_grad_norm_(self._parameters, self._config.clip_norm)
         self.optimizer.step()
         return StepResult(loss.detach(), norm.detach())
 

@@ -1,6 +1,7 @@
 """The training step on a CPU, including the parts for a GPU that run there."""
 
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from tests.support.training_maker import CONFIG
 from twofold.model import device
 from twofold.training.optimizer import decay_groups
 from twofold.training.train_step import PADDING, StepResult, TrainStep, _CapturedStep, cross_entropy
@@ -44,7 +46,7 @@ def zero_step(**changes):
     network = nn.Linear(2, 2, bias=False)
     network.weight.data.zero_()
     options = {"class_weights": None, "label_smoothing": 0.0, "clip_norm": 1e9, "mixed_precision": False} | changes
-    return network, TrainStep(network, network, decay_groups([network.weight], 0.1, 0.0), **options)
+    return network, TrainStep(network, network, decay_groups([network.weight], 0.1, 0.0), replace(CONFIG, **options))
 
 
 def test_a_step_moves_by_the_learning_rate_and_returns_loss_and_norm():
