@@ -113,7 +113,7 @@ def _call(module: str, function: str, *names: str) -> Callable[[argparse.Namespa
 
     def run(options: argparse.Namespace) -> Result:
         found = getattr(importlib.import_module(module), function)(*(getattr(options, name) for name in names))
-        return found if isinstance(found, Result) else Result(str(found))
+        return found if isinstance(found, Result) else Result(str(found), str(found))
 
     return run
 
@@ -181,6 +181,7 @@ def _add_weights(parser: argparse.ArgumentParser) -> None:
     fetch.add_argument("backbone", help="resnet50 or efficientnet_lite0")
     fetch.add_argument("--weights", help="the name of the weights (the first ones of that backbone)")
     fetch.set_defaults(run=_call("twofold.training.pretrained_weights", "fetch_weights", "backbone", "weights"))
+    add_json(fetch)
 
 
 def _add_cache(parser: argparse.ArgumentParser) -> None:

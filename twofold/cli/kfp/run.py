@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from twofold.cli.kfp import options as common
-from twofold.cli.output import Result
+from twofold.cli.output import Result, add_json
 from twofold.kubeflow.local.outputs import summary_files
 from twofold.kubeflow.local.process_runner import run_in_processes
 from twofold.orchestration.run_summary import summary
@@ -29,6 +29,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     common.add_image_option(parser)
     common.add_params_option(parser)
     common.add_argument_options(parser)
+    add_json(parser)
     parser.set_defaults(run=_run)
 
 
@@ -43,4 +44,5 @@ def _run(options: argparse.Namespace) -> Result:
         folder, ui = run_in_containers(root, common.images_from(options), params, arguments)
     else:
         folder, ui = run_in_processes(root, params, arguments), ui_command()
-    return Result(summary(summary_files(folder), ui))
+    text = summary(summary_files(folder), ui)
+    return Result(text, {"folder": str(folder), "summary": text.splitlines()})
