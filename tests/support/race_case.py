@@ -129,9 +129,8 @@ def promote_many(name: str, number: int, promotions: int, evaluation: Path) -> l
         )
         judgement = Judgement(name, candidate, verdict, against, {}, None)
         run = SimpleNamespace(info=SimpleNamespace(run_id=key[:32]))
-        fixed = {"seal_digest": "s", "alias": "champion", "card": "", "about": "", "params": SECTIONS}
-        fixed["predictions"] = {}
-        model = SimpleNamespace(right="".join(str(int(bit)) for bit in right))
+        fixed = {"alias": "champion", "card": "", "about": "", "params": SECTIONS, "predictions": {}}
+        model = SimpleNamespace(right="".join(str(int(bit)) for bit in right), tags={"twofold.seal": "s"})
         try:
             outcome = registration.promote(store, run, state, judgement, model=model, **fixed)
             results.append({"version": outcome.version})

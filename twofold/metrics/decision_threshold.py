@@ -142,24 +142,20 @@ def candidate_thresholds(probability: NDArray[np.float64]) -> NDArray[np.float64
     return np.concatenate([[top] if top > probability[0] else [], between, [0.0]])
 
 
+IN_WORDS = {
+    "max_accuracy": "the one that gets the most images right",
+    "max_f1": "the one with the best balance (F1) between finding {positive} images and raising false alarms",
+    "recall_at_least": "the one whose {positive} answers are most often right, among those that find at least "
+    "{share:g} % of the {positive} images",
+    "precision_at_least": "the one that finds the most {positive} images, among those whose {positive} answers are "
+    "right at least {share:g} % of the time",
+    "min_cost": "the one whose errors cost least, a missed {positive} image costing {missed:g} and a false alarm "
+    "{false_alarm:g}",
+}
+
+
 def describe_rule(decision: Mapping[str, Any]) -> str:
     """The rule by which the threshold of a decision.json was chosen, in words."""
-    policy, positive, rule = decision["policy"], decision["positive"], decision["rule"]
-    if policy == "max_accuracy":
-        return "the one that gets the most images right"
-    if policy == "max_f1":
-        return f"the one with the best balance (F1) between finding {positive} images and raising false alarms"
-    if policy == "recall_at_least":
-        return (
-            f"the one whose {positive} answers are most often right, among those that find at least "
-            f"{100 * rule['recall']:g} % of the {positive} images"
-        )
-    if policy == "precision_at_least":
-        return (
-            f"the one that finds the most {positive} images, among those whose {positive} answers are right at least "
-            f"{100 * rule['precision']:g} % of the time"
-        )
-    return (
-        f"the one whose errors cost least, a missed {positive} image costing {rule['missed']:g} and a false alarm "
-        f"{rule['false_alarm']:g}"
-    )
+    rule = decision["rule"]
+    share = 100 * rule.get("recall", rule.get("precision", 0))
+    return IN_WORDS[decision["policy"]].format(positive=decision["positive"], share=share, **rule)

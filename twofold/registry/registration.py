@@ -122,11 +122,8 @@ def known_outcome(state: RegistryState, judgement: Judgement, alias: str) -> Out
     return Outcome(number, None, nothing_new=False, champion=champion)
 
 
-def log_model(store: MlflowStore, run: Run, judgement: Judgement) -> tuple[LoggedModel, str]:
+def log_model(store: MlflowStore, run: Run, judgement: Judgement) -> LoggedModel:
     """Seal the candidate, log it, download it again and smoke-test it in a fresh process that forbids pickles.
-
-    Returns:
-        The logged model and the SHA-256 of its seal.
 
     Raises:
         RegistryError: the store returns other files than were uploaded, or the predictions differ from evaluate's.
@@ -161,7 +158,7 @@ def log_model(store: MlflowStore, run: Run, judgement: Judgement) -> tuple[Logge
             largest = f"{_smoke_test(store, model, candidate, folder):.3g}"
             store.client.set_logged_model_tags(model.model_id, {SMOKE_TESTED: largest})
     set_tags(store, run, {MODEL_ID: model.model_id, SEAL: sealed.digest, SMOKE_TESTED: largest})
-    return model, sealed.digest
+    return model
 
 
 def promote(
@@ -171,7 +168,6 @@ def promote(
     judgement: Judgement,
     *,
     model: LoggedModel,
-    seal_digest: str,
     alias: str,
     card: str,
     about: str,
@@ -185,7 +181,6 @@ def promote(
         state: the state of the registry when the candidate was judged.
         judgement: of a candidate that has passed.
         model: the model that `log_model` has logged.
-        seal_digest: SHA-256 of its seal.json.
         alias: `champion`, or `challenger` if a person decides.
         card: the version's description.
         about: the registered model's description.
@@ -204,9 +199,7 @@ def promote(
         expected = state.champion_number
         transitions.require_same_champion(name, expected, current.champion_number)
         opponent = "" if judgement.champion is None else judgement.champion.version
-        version, gates = _make_version(
-            store, run, judgement, current.version, model, seal_digest, card, about, params, predictions
-        )
+        version, gates = _make_version(store, run, judgement, current.version, model, card, about, params, predictions)
         number = int(version.version)
         basis = f"held against version {opponent}" if opponent else "there was no champion to hold it against"
         change = transitions.Change(
@@ -230,7 +223,6 @@ def _make_version(
     judgement: Judgement,
     existing: ModelVersion | None,
     model: LoggedModel,
-    seal_digest: str,
     card: str,
     about: str,
     params: Mapping[str, Any],
@@ -258,7 +250,7 @@ def _make_version(
         # First, because the MLflow UI shows tags in the order in which they were set.
         **{metric: f"{value:.3f}" for metric, value in figures.items() if metric != "n"},
         KEY: candidate.key,
-        SEAL: seal_digest,
+        SEAL: model.tags[SEAL],
         "twofold.test_fingerprint": candidate.test_fingerprint,
         "twofold.data_fingerprint": candidate.decision["fingerprint"],
         "twofold.model_digest": candidate.digests["finetune_all"],

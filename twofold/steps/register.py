@@ -172,14 +172,13 @@ def _record(
     run = runs.open_run(store, experiment_id, found, run_name, candidate_run.tags(judgement) | {runs.RUN_KEY: run_key})
     candidate_run.log_candidate(store, run, judgement, sections)
     if outcome is None or (outcome.version is None and judgement.dvc_experiment is None):
-        logged, seal = registering.log_model(store, run, judgement)
+        logged = registering.log_model(store, run, judgement)
         outcome = outcome or registering.promote(
             store,
             run,
             state,
             judgement,
             model=logged,
-            seal_digest=seal,
             alias=alias,
             card=render(judgement),
             about=describe_model(judgement),

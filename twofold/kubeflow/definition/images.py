@@ -1,11 +1,12 @@
 """Parses and checks the names of the two container images that the tasks run in."""
 
 import re
-import subprocess
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from twofold.core.errors import ParameterError
+from twofold.registry.provenance import run_git
 
 _NAME = re.compile(
     r"^(?:[a-zA-Z0-9.-]+(?::[0-9]+)?/)?[a-z0-9]+(?:[._/-]+[a-z0-9]+)*"
@@ -53,20 +54,13 @@ def parse_images(words: Sequence[str]) -> Images:
             raise ParameterError(f"--image {word}: write it as data=NAME or train=NAME")
         given[target] = check_image(name)
     if len(given) < len(Images._fields):
-        commit = _git_commit()
+        if not (commit := (run_git(Path.cwd(), "rev-parse", "HEAD") or "").strip()):
+            raise ParameterError(
+                "found no git commit to name the default images by; give --image data=... --image train=..."
+            )
         given = {target: f"twofold-{target}:{commit}" for target in Images._fields} | given
     return Images(**given)
 
 
 def has_digest(image: str) -> bool:
     return "@sha256:" in image
-
-
-def _git_commit() -> str:
-    try:
-        done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
-    except (FileNotFoundError, subprocess.CalledProcessError):
-        raise ParameterError(
-            "found no git commit to name the default images by; give --image data=... --image train=..."
-        ) from None
-    return done.stdout.strip()
