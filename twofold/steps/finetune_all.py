@@ -62,7 +62,7 @@ class FinetuneAll(Section):
     dropout: Number = Field(description="Dropout between the head's two dense layers, 0 to below 1", ge=0, lt=1)
     label_smoothing: Number = Field(description="Share of a label spread over both classes, 0 to 0.5", ge=0, le=0.5)
     class_weights: Literal["none", "balanced"] = Field(
-        description="Class weights in the loss: none, or balanced (each class has the same total weight)"
+        description="Class weights in the loss, also on validation: none, or balanced (half of the weight to a class)"
     )
     ema_decay: Number = Field(
         description="Decay of the moving average (EMA) of weights that is kept, 0 (off) to below 1", ge=0, lt=1
@@ -157,6 +157,7 @@ def finetune_all(params: FinetuneAll, data: Path, head: Path, *, model: Path, me
 
     rows, validation_rows = images.rows("train"), images.rows("validation")
     targets = images.target[rows]
+    weights = class_weights(params.class_weights, targets)
     batches = TrainingBatches(
         classifier,
         images,
@@ -181,12 +182,12 @@ def finetune_all(params: FinetuneAll, data: Path, head: Path, *, model: Path, me
             views=params.views,
             precision="bfloat16" if has_bf16(target_device) else "float32",
         )
-        return validation_metrics(images.target[validation_rows], found)
+        return validation_metrics(images.target[validation_rows], found, weights)
 
     config = TrainingConfig(
         **params.model_dump(include=SHARED),
         patience=None,
-        class_weights=class_weights(params.class_weights, targets),
+        class_weights=weights,
         frozen_norms=params.batch_norm == "frozen",
         mixed_precision=True,
         select_by=params.select_by,

@@ -45,7 +45,7 @@ class TrainHead(Section):
     dropout: Number = Field(description="Dropout between the head's two dense layers, 0 to below 1", ge=0, lt=1)
     label_smoothing: Number = Field(description="Share of a label spread over both classes, 0 to 0.5", ge=0, le=0.5)
     class_weights: Literal["none", "balanced"] = Field(
-        description="Class weights in the loss: none, or balanced (each class has the same total weight)"
+        description="Class weights in the loss, also on validation: none, or balanced (half of the weight to a class)"
     )
     ema_decay: Number = Field(
         description="Decay of the moving average (EMA) of weights that is kept, 0 (off) to below 1", ge=0, lt=1
@@ -138,6 +138,7 @@ def train_head(
     train_features = torch.from_numpy(train_views).to(target_device)  # (views, N, F)
     validation_features = torch.from_numpy(validation).to(target_device)
     targets, validation_targets = (images.target[images.rows(split)] for split in ("train", "validation"))
+    weights = class_weights(params.class_weights, targets)
 
     with torch.random.fork_rng():
         torch.manual_seed(params.seed)
@@ -153,12 +154,12 @@ def train_head(
         head.eval()
         with torch.inference_mode():
             probability = head(validation_features).double().softmax(dim=1)[:, 1].cpu().numpy()
-            return validation_metrics(validation_targets, probability)
+            return validation_metrics(validation_targets, probability, weights)
 
     config = TrainingConfig(
         **params.model_dump(include=SHARED),
         patience=params.patience,
-        class_weights=class_weights(params.class_weights, targets),
+        class_weights=weights,
         frozen_norms=True,
         mixed_precision=False,
         select_by="log_loss",

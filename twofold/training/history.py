@@ -53,12 +53,18 @@ def epoch_metrics(row: Row) -> Metrics:
     return {name: value for name, value in row.items() if value is not None and name != "epoch"}
 
 
-def validation_metrics(targets: npt.NDArray[np.int64], probability: npt.NDArray[np.float64]) -> Metrics:
-    """Log loss, ROC-AUC and accuracy at 0.5; all NaN if a probability is not finite."""
+def validation_metrics(
+    targets: npt.NDArray[np.int64], probability: npt.NDArray[np.float64], weights: tuple[float, float] | None = None
+) -> Metrics:
+    """Log loss, ROC-AUC and accuracy at 0.5; all NaN if a probability is not finite.
+
+    The log loss has the class weights (negative, positive) of the training: it selects by what is trained.
+    """
     if not np.isfinite(probability).all():
         return dict.fromkeys(SIGN, math.nan)
+    each = None if weights is None else np.array(weights)[targets]
     return {
-        "log_loss": float(log_loss(targets, probability, labels=[0, 1])),
+        "log_loss": float(log_loss(targets, probability, sample_weight=each, labels=[0, 1])),
         "roc_auc": float(roc_auc_score(targets, probability)),
         "accuracy": float(accuracy_score(targets, probability >= 0.5)),
     }

@@ -162,7 +162,10 @@ def _run_epoch(
 
 
 def class_weights(rule: str, targets: npt.NDArray[np.int64]) -> tuple[float, float] | None:
-    """Weights of (negative, positive): None for "none"; for "balanced", both classes have the same total weight."""
+    """Weights of (negative, positive): None for "none"; "balanced" gives both classes half of the summed weights.
+
+    Their mean over the targets is 1, so that learning rate and gradient norm mean the same with and without them.
+    """
     if rule == "none":
         return None
     n, positive = len(targets), int(targets.sum())

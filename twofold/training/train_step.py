@@ -76,25 +76,21 @@ class _CapturedStep:
         return self.result
 
 
-def cross_entropy(
-    logits: Tensor, targets: Tensor, weights: Tensor | None, label_smoothing: float, *, padded: bool
-) -> Tensor:
-    """The mean loss over the targets that are not PADDING.
+def cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor | None, label_smoothing: float) -> Tensor:
+    """The mean over the targets that are not PADDING of an image's loss times the weight of its class.
+
+    torch's own weighted mean divides by the weights in the batch, so that a rare class weighs little in the few batches
+    that it is in; and it gives the share of a label that smoothing moves the weight of the class it is moved to.
 
     Args:
         logits: (N, 2).
-        targets: (N,), PADDING only if `padded`.
+        targets: (N,), with PADDING; the shapes of the computation do not depend on how much.
         weights: of the classes, (2,).
-        padded: compute it in shapes that do not depend on the number of PADDING targets.
     """
-    if not padded:
-        return F.cross_entropy(logits, targets, weights, label_smoothing=label_smoothing)
-    each = F.cross_entropy(
-        logits, targets, weights, reduction="none", ignore_index=PADDING, label_smoothing=label_smoothing
-    )
-    real = targets != PADDING
-    weight = real.float() if weights is None else weights[targets.clamp(min=0)] * real
-    return each.sum() / weight.sum()
+    each = F.cross_entropy(logits, targets, reduction="none", ignore_index=PADDING, label_smoothing=label_smoothing)
+    if weights is not None:
+        each = each * weights[targets.clamp(min=0)]
+    return each.sum() / (targets != PADDING).sum()
 
 
 class TrainStep:
@@ -154,8 +150,7 @@ class TrainStep:
         self.optimizer.zero_grad()
         with autocast(self.device) if self._config.mixed_precision else nullcontext():
             logits = self._forward(*inputs)
-        smoothing = self._config.label_smoothing
-        loss = cross_entropy(logits.float(), targets, self._weights, smoothing, padded=self.graphed)
+        loss = cross_entropy(logits.float(), targets, self._weights, self._config.label_smoothing)
         loss.backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(self._parameters, self._config.clip_norm)
         self.optimizer.step()

@@ -51,7 +51,7 @@ def scripted(monkeypatch):
         losses = iter(values)
         figures = "twofold.training.history.validation_metrics"
         monkeypatch.setattr(
-            figures, lambda targets, probability: {"log_loss": next(losses), "roc_auc": 0.5, "accuracy": 0.5}
+            figures, lambda targets, probability, weights: {"log_loss": next(losses), "roc_auc": 0.5, "accuracy": 0.5}
         )
 
     return script

@@ -184,6 +184,8 @@ def test_validation_metrics_by_hand():
     assert found["log_loss"] == pytest.approx(-np.log([0.9, 0.4, 0.5, 0.9]).mean())
     assert found["roc_auc"] == 0.75  # three of four pairs in order
     assert found["accuracy"] == 0.75
+    weighted = validation_metrics(np.array([0, 0, 0, 1]), np.array([0.1, 0.6, 0.5, 0.9]), (2 / 3, 2.0))
+    assert weighted["log_loss"] == pytest.approx(-(np.log([0.9, 0.4, 0.5]).mean() + np.log(0.9)) / 2)
 
 
 def test_the_history_is_a_csv_table(tmp_path):

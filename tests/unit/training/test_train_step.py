@@ -11,6 +11,7 @@ from torch import nn
 
 from tests.support.training_maker import CONFIG
 from twofold.model import device
+from twofold.training.loop import class_weights
 from twofold.training.optimizer import decay_groups
 from twofold.training.train_step import PADDING, StepResult, TrainStep, _CapturedStep, cross_entropy
 
@@ -19,12 +20,11 @@ TARGETS = torch.tensor([0, 1, 1, 0, 1])
 
 
 def test_a_loss_by_hand():
-    # log(1 + e^-3) and log(1 + e^3), weighted 1 and 3.
+    # log(1 + e^-3) and log(1 + e^3), weighted 1 and 3, over two images.
     logits, targets = torch.tensor([[3.0, 0.0], [3.0, 0.0]]), torch.tensor([0, 1])
     low, high = math.log1p(math.exp(-3)), math.log1p(math.exp(3))
-    for padded in (True, False):
-        found = cross_entropy(logits, targets, torch.tensor([1.0, 3.0]), 0.0, padded=padded)
-        assert found.item() == pytest.approx((low + 3 * high) / 4)
+    found = cross_entropy(logits, targets, torch.tensor([1.0, 3.0]), 0.0)
+    assert found.item() == pytest.approx((low + 3 * high) / 2)
 
 
 @pytest.mark.parametrize("weights", [None, torch.tensor([0.7, 1.9])])
@@ -33,12 +33,26 @@ def test_padding_counts_in_no_loss_and_in_no_gradient(weights, smoothing):
     filled = TARGETS.clone()
     filled[3:] = PADDING
     logits = LOGITS.clone().requires_grad_()
-    loss = cross_entropy(logits, filled, weights, smoothing, padded=True)
-    expected = F.cross_entropy(LOGITS[:3], TARGETS[:3], weights, label_smoothing=smoothing)
-    torch.testing.assert_close(loss, expected)
+    loss = cross_entropy(logits, filled, weights, smoothing)
+    each = F.cross_entropy(LOGITS[:3], TARGETS[:3], label_smoothing=smoothing, reduction="none")
+    torch.testing.assert_close(loss, (each * (torch.ones(2) if weights is None else weights)[TARGETS[:3]]).mean())
     loss.backward()
     assert not logits.grad[3:].any()
     assert logits.grad[:3].any()
+
+
+@pytest.mark.parametrize("size", [16, 20])  # images in a step; of 20, the last four are padding
+def test_balanced_weights_give_a_rare_class_half_of_an_epochs_loss(size):
+    targets = torch.tensor([1] * 24 + [0] * 776)[torch.randperm(800, generator=torch.Generator().manual_seed(0))]
+    weights = torch.tensor(class_weights("balanced", targets.numpy()))
+    share = torch.zeros(2)
+    for batch in targets.split(16):
+        filled = F.pad(batch, (0, size - 16), value=PADDING)
+        # Undecided about every image, the gradient of a logit is half of the image's weight in the step.
+        logits = torch.zeros(size, 2, requires_grad=True)
+        cross_entropy(logits, filled, weights, 0.0).backward()
+        share.index_add_(0, batch, 2 * logits.grad[:16, 1].abs())
+    assert share.tolist() == pytest.approx([800 / 16 / 2] * 2, rel=1e-5)
 
 
 def zero_step(**changes):
@@ -70,9 +84,13 @@ def test_adamw_gets_the_clipped_gradient():
 def test_the_loss_of_a_step_has_class_weights_and_label_smoothing():
     network, step = zero_step(class_weights=(1.0, 3.0), label_smoothing=0.2)
     network.weight.data[0, 0] = 3.0  # logits 3 and 0
+    step.set_lr(0.0)
     low, high = math.log1p(math.exp(-3)), math.log1p(math.exp(3))
     loss = step((torch.tensor([[1.0, 0.0]]),), torch.tensor([0])).loss
-    assert loss.item() == pytest.approx(0.8 * low + 0.1 * (low + 3 * high))
+    assert loss.item() == pytest.approx(0.9 * low + 0.1 * high)
+    # Smoothing moves a tenth to each class; the weight is that of the image, not of the class it moves to.
+    loss = step((torch.tensor([[1.0, 0.0]]),), torch.tensor([1])).loss
+    assert loss.item() == pytest.approx(3 * (0.9 * high + 0.1 * low))
 
 
 def test_a_step_uses_its_own_gradient_alone():
