@@ -26,11 +26,11 @@ pytestmark = pytest.mark.slow
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "onnx_predict.py"
 
 
-# With these temperatures the probabilities of a random network differ enough from image to image.
-@pytest.fixture(scope="module", params=[("efficientnet_lite0", 2.0), ("resnet50", 0.1)], ids=lambda one: one[0])
+# With these slopes the probabilities of a random network differ enough from image to image.
+@pytest.fixture(scope="module", params=[("efficientnet_lite0", 0.5), ("resnet50", 10.0)], ids=lambda one: one[0])
 def model(request, tmp_path_factory):
-    backbone, temperature = request.param
-    return sealed_case.make(tmp_path_factory.mktemp("export"), backbone=backbone, size=64, temperature=temperature)
+    backbone, slope = request.param
+    return sealed_case.make(tmp_path_factory.mktemp("export"), backbone=backbone, size=64, scaling=(slope, 0.3))
 
 
 def pixels_of(sealed, count):
@@ -90,7 +90,7 @@ def test_the_metadata_is_complete_and_the_same_in_both(written, model):
     assert float(about["threshold"]) == sealed.threshold
     assert json.loads(about["labels"]) == ["good", "bad"]
     assert (about["positive"], about["seal"]) == ("bad", sealed.digest)
-    assert float(about["temperature"]) == sealed.temperature
+    assert (float(about["platt_slope"]), float(about["platt_intercept"])) == sealed.scaling
     assert json.loads(about["preprocessing"]) == {
         "image_size": 64,
         "fit": "squash",
@@ -126,10 +126,10 @@ def test_a_very_confident_model_is_calibrated_like_the_sealed_one(tmp_path, monk
         return made
 
     monkeypatch.setattr(models, "build_classifier", build_confident)
-    sealed = open_sealed(sealed_case.make(tmp_path, size=64, temperature=4.0))
+    sealed = open_sealed(sealed_case.make(tmp_path, size=64, scaling=(0.25, 0.0)))
     batch = pixels_of(sealed, 64)
     expected = sealed.score(batch)
-    # Without the temperature these float32 probabilities would all be 1.
+    # Without calibration these float32 probabilities would all be 1.
     assert (expected > 1 / (1 + np.exp(-17 / 4))).any()
     assert ((expected > 0.9) & (expected < 0.9999)).any()
     with torch.inference_mode():
@@ -138,7 +138,7 @@ def test_a_very_confident_model_is_calibrated_like_the_sealed_one(tmp_path, monk
 
 
 def test_a_bfloat16_model_is_written_in_float32_on_request(tmp_path, capsys):
-    folder = sealed_case.make(tmp_path / "model", size=64, temperature=2.0, precision="bfloat16")
+    folder = sealed_case.make(tmp_path / "model", size=64, scaling=(0.5, 0.0), precision="bfloat16")
     assert status("torch", folder, tmp_path, "--precision", "float32") == 0
     out = capsys.readouterr().out
     assert "it computes in float32 and the model in bfloat16: on random images, a probability differs from" in out

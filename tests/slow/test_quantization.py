@@ -77,7 +77,7 @@ def test_the_metadata_is_that_of_a_float32_file_except_for_the_precision(case, a
     assert (about["precision"], about["sealed_precision"], about["seal"]) == ("int8", "float32", sealed.digest)
     assert float(about["threshold"]) == sealed.threshold
     assert set(about) == {
-        *("version", "seal", "labels", "positive", "threshold", "temperature", "views", "precision"),
+        *("version", "seal", "labels", "positive", "threshold", "platt_slope", "platt_intercept", "views", "precision"),
         *("sealed_precision", "preprocessing", "input", "output", "evaluation"),
     }
 

@@ -1,9 +1,9 @@
 """A test that can be computed by hand: flat grey images, and a model that reads their upper left corner.
 
-The network's probability of `bad` is sigmoid(8 * grey / 255 - 4). On validation all images up to grey 100 are good and
-all from 140 are bad. More confidence is therefore better, and the temperature is at its lower bound, 0.5. The model's
-probability is sigmoid(16 * grey / 255 - 8): 0.151 at grey 100 and 0.686 at grey 140, with the threshold half-way, at
-0.419; grey 120 (0.385) is just below it. On the test split the images are
+The network's probability of `bad` is sigmoid(8 * grey / 255 - 4). On validation the images at 20, 60 and 100 are good,
+those at 140, 180 and 220 bad: symmetric around grey 120, which the calibration puts at a probability of 0.5, and so the
+threshold. Its slope is the one at which the derivative of the log loss is 0 with Platt's targets for three images of a
+class, 1/5 and 4/5. On the test split the images are
 
     good: 10, 50, 90 (correctly passed), 150 (a false alarm)      bad: 125, 240 (found), 110 (missed)
 
@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from safetensors.torch import save_file
+from scipy.optimize import brentq
 from torch import Tensor, nn
 
 from twofold.core import artifacts
@@ -45,8 +46,11 @@ IMAGES = [
     ("test", 240, 1, "poly"),
     ("test", 110, 1, "mono"),
 ]
-TEMPERATURE = 0.5
-THRESHOLD = (1 / (1 + math.exp(8 - 1600 / 255)) + 1 / (1 + math.exp(8 - 2240 / 255))) / 2
+GREYS = np.array([20, 60, 100])  # from grey 120, of the validation images
+SLOPE = brentq(lambda slope: (GREYS * (1 / (1 + np.exp(-8 * slope * GREYS / 255)) - 4 / 5)).sum(), 0.1, 10)
+INTERCEPT = SLOPE * (4 - 8 * 120 / 255)
+UNCALIBRATED = (1.0, 0.0)
+THRESHOLD = 0.5
 PARAMS = Evaluate(
     threshold=MaxAccuracy(policy="max_accuracy"),
     views=1,
@@ -61,8 +65,8 @@ def sha256(grey: int) -> str:
     return hashlib.sha256(bytes([grey])).hexdigest()
 
 
-def chance(grey: float, temperature: float = TEMPERATURE) -> float:
-    return 1 / (1 + math.exp((4 - 8 * grey / 255) / temperature))
+def chance(grey: float, scaling: tuple[float, float] = (SLOPE, INTERCEPT)) -> float:
+    return 1 / (1 + math.exp(scaling[0] * (4 - 8 * grey / 255) - scaling[1]))
 
 
 class Corner(nn.Module):

@@ -29,7 +29,7 @@ class Case(NamedTuple):
 
 def make(root):
     """Label, ingest, preprocess and seal, with a threshold near the probability of many images."""
-    draft = open_sealed(sealed_case.make(root, size=SIZE, temperature=2.0))
+    draft = open_sealed(sealed_case.make(root, size=SIZE, scaling=(0.5, 0.3)))
     files = images(IMAGES)
     probability = draft.score(map(draft.pixels, files))
     data = make_data(root, files, probability)

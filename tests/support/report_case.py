@@ -12,13 +12,14 @@ from twofold.metrics import calibration
 from twofold.metrics.classification import confusion_matrix, metrics_summary
 from twofold.metrics.influence import ModelOutputs
 from twofold.metrics.metric_intervals import effective_images, metric_intervals
-from twofold.metrics.temperature_scaling import apply_temperature
+from twofold.metrics.platt_scaling import recorded_scaling
 from twofold.reporting import plots
 from twofold.reporting.html_page import Picture
 
 DECISION = {
-    "schema_version": 3,
-    "temperature": 1.6,
+    "schema_version": 4,
+    "platt_slope": 0.625,
+    "platt_intercept": -0.4,
     "threshold": 0.5,
     "policy": "recall_at_least",
     "rule": {"recall": 0.85},
@@ -66,14 +67,15 @@ def make_findings(
     answers, unit = (test.target, test.probability, 0.5), test.unit.tolist()
     counts = confusion_matrix(*answers)
     decision = DECISION | {"labels": list(labels), "positive": labels[1]} | decided
-    uncalibrated = apply_temperature(test.probability, 1 / decision["temperature"])
+    uncalibrated = recorded_scaling(decision).inverse().calibrate(test.probability)
     before = metric_intervals(test.target, uncalibrated, 0.5, unit)["ece"]
     units, effective = effective_images(test.target, ModelOutputs(test.probability, 0.5), unit)
     metrics = metrics_summary(*answers) | {
         "n_units": units,
         "n_effective": effective,
         "ece_uncalibrated": calibration.expected_calibration_error(test.target, uncalibrated),
-        "temperature": decision["temperature"],
+        "platt_slope": decision["platt_slope"],
+        "platt_intercept": decision["platt_intercept"],
         "threshold": 0.5,
         "intervals": metric_intervals(*answers, unit) | {"ece_uncalibrated": before},
         "slices": slice_metrics(*answers, test.slices, unit),
@@ -88,7 +90,7 @@ def make_findings(
             "counts": {split: dict(zip(labels, n, strict=True)) for split, n in split_counts.items()},
         },
         "model": {"backbone": "resnet50", "weights": "imagenet1k_v1", "winner": "finetuned"},
-        "charts": draw((labels, n, perfect, decision["temperature"]), test, uncalibrated, metrics),
+        "charts": draw((labels, n, perfect, recorded_scaling(decision)), test, uncalibrated, metrics),
         "explained": explained(test, labels, pictures),
     }
 

@@ -10,11 +10,11 @@ from twofold.serving.sealed_model import open_sealed
 LIMITS = {"max_bytes": 1 << 20, "max_pixels": 1 << 20, "min_side": 8}
 
 
-def make(root, *, backbone=BACKBONE, fit="squash", size=32, views=4, temperature=None, precision=None, further=None):
+def make(root, *, backbone=BACKBONE, fit="squash", size=32, views=4, scaling=None, precision=None, further=None):
     """Write a sealed model and return its folder; half of `images(16)` are above its threshold."""
     save_model(root / "model", backbone)
     decision = {"labels": ["good", "bad"], "positive": "bad", "threshold": 0.5, "views": views}
-    decision |= {} if temperature is None else {"temperature": temperature}
+    decision |= {} if scaling is None else dict(zip(("platt_slope", "platt_intercept"), scaling, strict=True))
     decision |= {} if precision is None else {"precision": precision}
     pixels = {"image_size": size, "fit": fit, "limits": LIMITS, "padding": 0}
     draft = open_sealed(seal(root, decision, pixels, root / "draft"))

@@ -1,6 +1,6 @@
-"""decision.json: the temperature and the decision threshold, both fitted on the validation images.
+"""decision.json: the calibration and the decision threshold, both fitted on the validation images.
 
-The temperature comes first; the threshold is then chosen on calibrated probabilities.
+The calibration comes first; the threshold is then chosen on calibrated probabilities.
 """
 
 from collections.abc import Mapping
@@ -10,16 +10,16 @@ from numpy.typing import ArrayLike
 
 from twofold.core.progress import say
 from twofold.data.prepared import PreparedDataset
-from twofold.metrics import temperature_scaling
 from twofold.metrics.calibration import expected_calibration_error
 from twofold.metrics.classification import classification_metrics, confusion_matrix, rates
 from twofold.metrics.decision_threshold import SCHEMA_VERSION, Rule, choose_threshold
+from twofold.metrics.platt_scaling import LEAST, MOST, WHY, fit_platt_scaling
 
 
 def fit_operating_point(
     rule: Rule, prepared: PreparedDataset, raw: ArrayLike, model_digest: str, computed: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Fit temperature and threshold; returns the content of decision.json.
+    """Fit calibration and threshold; returns the content of decision.json.
 
     Args:
         rule: how the threshold is chosen.
@@ -29,20 +29,21 @@ def fit_operating_point(
         computed: how they were computed: `views` (of test-time augmentation) and `precision`.
 
     Raises:
-        DataError: the validation images lack a class, or no threshold meets the rule.
+        DataError: the validation images lack a class, or no threshold meets the rule with confidence.
     """
-    target = prepared.target[prepared.rows("validation")]
-    temperature = temperature_scaling.fit_temperature(target, raw)
-    probability = temperature_scaling.apply_temperature(raw, temperature)
-    threshold = choose_threshold(rule, target, probability)
+    rows = prepared.rows("validation")
+    target = prepared.target[rows]
+    scaling = fit_platt_scaling(target, raw)
+    probability = scaling.calibrate(raw)
+    threshold = choose_threshold(rule, target, probability, prepared.column("unit")[rows].tolist())
     counts = confusion_matrix(target, probability, threshold)
-    bounds = [temperature_scaling.LEAST, temperature_scaling.MOST]
-    if temperature in bounds:
-        say(f"evaluate: the temperature is at its bound, {temperature:g}: {temperature_scaling.WHY[temperature]}")
+    if scaling.slope in WHY:
+        say(f"evaluate: the slope of the calibration is at its bound, {scaling.slope:g}: {WHY[scaling.slope]}")
     numbers = rule.model_dump(mode="json")
     return {
         "schema_version": SCHEMA_VERSION,
-        "temperature": temperature,
+        "platt_slope": scaling.slope,
+        "platt_intercept": scaling.intercept,
         "threshold": threshold,
         "policy": numbers.pop("policy"),
         "rule": numbers,
@@ -55,8 +56,8 @@ def fit_operating_point(
         "calibrated_on": {
             "split": "validation",
             "n": counts.n,
-            "bounds": bounds,
-            "at_bound": temperature in bounds,
+            "bounds": [LEAST, MOST],
+            "at_bound": scaling.slope in WHY,
             "log_loss_uncalibrated": classification_metrics(target, raw, threshold)["log_loss"],
             "log_loss": classification_metrics(target, probability, threshold)["log_loss"],
             "ece_uncalibrated": expected_calibration_error(target, raw),

@@ -35,7 +35,7 @@ KINDS = {
     "preprocess": ("prepared", PREPARED_VERSION),
     "train_head": ("head", 1),
     "finetune_all": ("model", 1),
-    "evaluate": ("evaluation", 4),
+    "evaluate": ("evaluation", 5),
 }
 
 
@@ -136,7 +136,7 @@ def read_candidate(
     if list(zip(test.sha256, test.target, strict=True)) != expected:
         raise ArtifactError(f"{evaluation / PREDICTIONS}: its test images are not those of {data}; run evaluate again")
     recomputed = classification_metrics(test.target, test.probability, decision["threshold"])
-    recomputed |= {"temperature": decision["temperature"], "threshold": decision["threshold"], "n": len(test)}
+    recomputed |= {key: decision[key] for key in ("platt_slope", "platt_intercept", "threshold")} | {"n": len(test)}
     outputs = ModelOutputs(test.probability, decision["threshold"])
     recomputed |= zip(
         ("n_units", "n_effective"), effective_images(test.target, outputs, test.unit.tolist()), strict=True

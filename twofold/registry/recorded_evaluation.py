@@ -29,6 +29,7 @@ EVALUATION, CHAMPIONS = "evaluation", "champions"  # folders of a run's files
 # Tag of a version, followed by a champion's number: the run and the SHA-256 of what register logged, RUN_ID/SHA256.
 CHAMPION_PREDICTIONS = "twofold.champion_predictions."
 CLOSE = 1e-9
+CALIBRATION = {"temperature", "platt_slope", "platt_intercept"}  # earlier decisions have the first, or none
 
 
 @dataclass(frozen=True)
@@ -138,8 +139,7 @@ def find_differences(evaluation: RecordedEvaluation) -> dict[str, list[str]]:
     summary = metrics_summary(evaluation.test.target, evaluation.test.probability, evaluation.threshold)
     recomputed = {name: value for name, value in summary.items() if isinstance(value, int | float)}
     recomputed["threshold"] = evaluation.threshold
-    if "temperature" in decision:  # older versions have none
-        recomputed["temperature"] = float(decision["temperature"])
+    recomputed |= {key: float(decision[key]) for key in decision.keys() & CALIBRATION}
     differences["metrics in metrics.json"] = _compare_metrics(recomputed, evaluation.metrics)
     differences["metrics in MLflow's run"] = _compare_metrics(recomputed, evaluation.run.data.metrics)
     return differences

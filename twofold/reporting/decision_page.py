@@ -12,7 +12,7 @@ from twofold.audit import summary
 from twofold.core.artifacts import read_csv
 from twofold.metrics.classification import METRICS
 from twofold.metrics.number_format import detection_sentence, interval_text, weakest_slice
-from twofold.metrics.temperature_scaling import apply_temperature
+from twofold.metrics.platt_scaling import recorded_scaling
 from twofold.promotion.judgement import Judgement, Outcome, headline, reasons
 from twofold.promotion.test_reuse import ERROR_RATE, confidence_text
 from twofold.promotion.verdict import GateResult, format_value
@@ -35,7 +35,7 @@ def render(judgement: Judgement, outcome: Outcome, recorded: dict[str, Any]) -> 
     candidate = judgement.candidate
     negative, positive = candidate.labels
     test, decision, metrics = candidate.test, candidate.decision, candidate.metrics
-    uncalibrated = apply_temperature(test.probability, 1 / decision["temperature"])
+    uncalibrated = recorded_scaling(decision).inverse().calibrate(test.probability)
     title = headline(judgement, outcome)
     context = {
         "headline": title,
@@ -56,7 +56,7 @@ def render(judgement: Judgement, outcome: Outcome, recorded: dict[str, Any]) -> 
         "rows": _rows(metrics),
         "slider": threshold_slider.context(test.target, test.probability, decision["threshold"]),
         "charts": plots.draw_plots(test, uncalibrated, metrics, candidate.labels),
-        "temperature": decision["temperature"],
+        "scaling": recorded_scaling(decision),
         "views": decision["views"],
         "slices": sections.slice_tables(metrics["slices"]),
         "robustness": sections.robustness_rows(metrics.get("robustness")),

@@ -11,7 +11,7 @@ from twofold.metrics.classification import ConfusionMatrix, metrics_by_class
 from twofold.metrics.confidence_intervals import rate_interval
 from twofold.metrics.decision_threshold import describe_rule
 from twofold.metrics.number_format import detection_sentence, interval_text, number, weakest_slice
-from twofold.metrics.temperature_scaling import WHY
+from twofold.metrics.platt_scaling import WHY, recorded_scaling
 from twofold.reporting import html_page, sections
 from twofold.reporting.html_page import Picture
 from twofold.reporting.wording import ARITHMETIC, METHODS, TITLES, count_images, rate_with_interval, recorded_interval
@@ -92,12 +92,9 @@ def _tiles(metrics: Mapping[str, Any], counts: ConfusionMatrix, negative: str, p
 
 
 def _calibration(metrics: Mapping[str, Any], decision: Mapping[str, Any]) -> dict[str, Any]:
-    temperature = decision["temperature"]
-    effect = "less confident" if temperature > 1 else "more confident"
     return {
-        "temperature": temperature,
-        "effect": effect if temperature != 1 else "",
-        "bound": WHY[temperature] if decision["calibrated_on"]["at_bound"] else "",
+        **recorded_scaling(decision)._asdict(),
+        "bound": WHY[decision["platt_slope"]] if decision["calibrated_on"]["at_bound"] else "",
         "before": metrics["ece_uncalibrated"],
         "before_interval": interval_text(metrics, "ece_uncalibrated"),
         "after": metrics["ece"],

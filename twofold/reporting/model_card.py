@@ -22,7 +22,7 @@ from twofold.metrics.confidence_intervals import mcnemar
 from twofold.metrics.decision_threshold import describe_rule
 from twofold.metrics.metric_intervals import METHODS
 from twofold.metrics.number_format import interval_text
-from twofold.metrics.temperature_scaling import WHY
+from twofold.metrics.platt_scaling import WHY, recorded_scaling
 from twofold.promotion.judgement import Judgement
 from twofold.reporting import data_summary
 from twofold.reporting.html_page import TEMPLATES
@@ -80,7 +80,8 @@ def render(judgement: Judgement) -> str:
             (column, [(value, own[value]) for value in in_order(column, own)[:_MOST_VALUES]], len(own) - _MOST_VALUES)
             for column, own in slices
         ],
-        "bound_reached": WHY.get(decision["temperature"]),
+        "scaling": recorded_scaling(decision),
+        "bound_reached": WHY.get(recorded_scaling(decision).slope),
         "rule": describe_rule(decision),
         "data": data_summary.summarize_data(
             candidate.raw, candidate.prepared.directory, about["preprocess"]["counts"], (positive, negative)

@@ -27,7 +27,7 @@ def draw_plots(
 
     Args:
         test: the predictions, calibrated.
-        uncalibrated: (N,) probabilities before the temperature, in the same order.
+        uncalibrated: (N,) probabilities before calibration, in the same order.
         metrics: as in metrics.json.
         labels: (negative, positive).
     """

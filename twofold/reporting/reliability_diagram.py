@@ -1,4 +1,4 @@
-"""The reliability diagram: the calibration of a test before and after temperature scaling, as one picture."""
+"""The reliability diagram: the calibration of a test before and after Platt scaling, as one picture."""
 
 import numpy as np
 from matplotlib.axes import Axes

@@ -2,7 +2,7 @@
 
 Reads a sealed model; writes `model.onnx` or `model.pt2` (for `torch.export.load`), which maps pixels, uint8
 (N, S, S, 3), to the probability of the positive class, float32 (N,). Normalisation, test-time augmentation and
-temperature are inside; the metadata describes how a file becomes pixels, and the decision threshold.
+calibration are inside; the metadata describes how a file becomes pixels, and the decision threshold.
 
 A file computes in float32 and is published only if it reproduces the model's float32 probabilities on random images.
 The probabilities of a bfloat16 model, or of an int8 file (`model.int8.onnx`), are other ones than those that were
@@ -73,7 +73,7 @@ class PixelsToProbability(nn.Module):
         self.classifier: Classifier = sealed.classifier
         self.mean, self.std = sealed.architecture["mean"], sealed.architecture["std"]
         self.views = VIEWS[sealed.decision["views"]]
-        self.temperature = sealed.temperature
+        self.slope, self.intercept = sealed.scaling
 
     def forward(self, pixels: Tensor) -> Tensor:
         """(N, S, S, 3) uint8 -> (N,) float32."""
@@ -81,10 +81,10 @@ class PixelsToProbability(nn.Module):
         # All views in one pass, so that the graph contains the network once.
         views = torch.cat([apply_view(images, number).contiguous() for number in self.views])
         # The logit of the mean probability, computed from logarithms: a float32 probability of a very confident model
-        # rounds to 1, and no temperature could calibrate it.
+        # rounds to 1, and nothing could calibrate it.
         log_probability = self.classifier(views).log_softmax(dim=1).reshape(len(self.views), -1, 2)
         means = torch.logsumexp(log_probability, dim=0)
-        return torch.sigmoid((means[:, 1] - means[:, 0]) / self.temperature)
+        return torch.sigmoid((means[:, 1] - means[:, 0]) * self.slope + self.intercept)
 
 
 def export(
@@ -155,7 +155,8 @@ def metadata_of(resolved: ResolvedModel) -> dict[str, str]:
         "labels": json.dumps(list(sealed.labels)),
         "positive": sealed.labels[1],
         "threshold": repr(sealed.threshold),
-        "temperature": repr(sealed.temperature),
+        "platt_slope": repr(sealed.scaling.slope),
+        "platt_intercept": repr(sealed.scaling.intercept),
         "views": str(sealed.decision["views"]),
         "precision": PRECISION,
         "sealed_precision": sealed.precision,

@@ -4,7 +4,7 @@ Reads a float32 ONNX file of `twofold.serving.export` and pixels of training ima
 activations (one scale per tensor) and int8 weights (one scale per output channel) in the backbone. The range of a
 tensor is its minimum and maximum over the images (docs/guides/serving.md compares other methods).
 
-Normalisation, views, head and temperature stay in float32, as in bfloat16: their cost is negligible.
+Normalisation, views, head and calibration stay in float32, as in bfloat16: their cost is negligible.
 """
 
 from collections.abc import Iterable, Mapping

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from twofold.core.errors import ArtifactError
 from twofold.data.decoding import AMPLE_KEY, Limits, prepare
-from twofold.metrics.temperature_scaling import apply_temperature
+from twofold.metrics.platt_scaling import PlattScaling, recorded_scaling
 from twofold.model.classifier import Classifier, load_classifier
 from twofold.model.fused_classifier import PRECISIONS, FusedClassifier
 from twofold.model.inference import predict_views
@@ -28,8 +28,9 @@ WEIGHTS, ARCHITECTURE = "model.safetensors", "meta.json"
 DECISION, PREPROCESSING = "decision.json", "preprocessing.json"
 FILES = (WEIGHTS, ARCHITECTURE, DECISION, PREPROCESSING)  # of every model; a seal may list more
 SPLITS = "splits.json"  # SHA-256 of every image of train, validation and test
-SCHEMA_VERSION = 2
-READABLE = (1, SCHEMA_VERSION)  # in version 1 a decision has no precision, which means float32
+SCHEMA_VERSION = 3
+# In versions 1 and 2 a decision has a temperature, or no calibration; in version 1 no precision, which means float32.
+READABLE = (1, 2, SCHEMA_VERSION)
 # Largest difference between two probabilities of one image. In float32 another processor gives differences of about
 # 1e-5, other pixels or weights more than 1e-3. In bfloat16 another order of the same sums sometimes rounds to the
 # neighbouring value: differences of up to 0.004 where bfloat16 is emulated.
@@ -64,9 +65,9 @@ class SealedModel:
         return float(self.decision["threshold"])
 
     @property
-    def temperature(self) -> float:
-        """For calibration; 1 for a model that was sealed before there was calibration."""
-        return float(self.decision.get("temperature", 1.0))
+    def scaling(self) -> PlattScaling:
+        """The calibration; slope 1 and intercept 0 for a model that was sealed before there was calibration."""
+        return recorded_scaling(self.decision)
 
     @property
     def precision(self) -> str:
@@ -97,7 +98,7 @@ class SealedModel:
         """Return the calibrated probability of the positive class for batches of pixels (n, S, S, C)."""
         mean, std, views = self.architecture["mean"], self.architecture["std"], self.decision["views"]
         raw = predict_views(self.network, batches, mean=mean, std=std, views=views)
-        return apply_temperature(raw, self.temperature)
+        return self.scaling.calibrate(raw)
 
     def score(self, images: Iterable[NDArray[np.uint8]]) -> NDArray[np.float64]:
         """Return the calibrated probability for each image (S, S, C), grey and colour mixed, in their order."""

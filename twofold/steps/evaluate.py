@@ -6,8 +6,8 @@ reference (see `twofold/evaluation/drift_reference.py`), and `metrics.json`: eve
 also by slice and under perturbations. The file `metrics` has the headline metrics alone, for DVC and Kubeflow. The
 outputs depend on data, model and parameters only, not on MLflow or a champion.
 
-The validation images determine the temperature first and then the threshold. All written probabilities are calibrated
-by that temperature, except those that are named uncalibrated.
+The validation images determine the calibration (Platt scaling) first and then the threshold. All written probabilities
+are calibrated, except those that are named uncalibrated.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     # Takes batches of images, a label for the progress bar and the number of images; returns one probability per image.
     Predict = Callable[[Iterable[Any], str, int], NDArray[np.float64]]
 
-KIND, SCHEMA_VERSION = "evaluation", 4
+KIND, SCHEMA_VERSION = "evaluation", 5
 SPLITS = ("validation", "test")
 VIEWS = (1, 2, 4, 8)
 
@@ -44,10 +44,11 @@ class Evaluate(Section):
     """How the model is tested, and how its decision threshold is chosen."""
 
     threshold: Rule = Field(
-        description="Rule that chooses the decision threshold on the validation split: {policy: max_accuracy}; "
-        "{policy: max_f1}; {policy: recall_at_least, recall: 0.95} (highest precision with at least that recall); "
-        "{policy: precision_at_least, precision: 0.9} (highest recall with at least that precision); "
-        "{policy: min_cost, missed: 10, false_alarm: 1} (cost of each error, in any unit, above 0 to 1e9)"
+        description="Rule for the decision threshold: on calibrated probabilities {policy: max_accuracy} (1/2) "
+        "or {policy: min_cost, missed: 10, false_alarm: 1} (false_alarm / (false_alarm + missed); costs above 0 to "
+        "1e9); with 95 % confidence on validation {policy: recall_at_least, recall: 0.95} (and the highest precision) "
+        "or {policy: precision_at_least, precision: 0.9} (and the highest recall); best on the validation images, but "
+        "less steady: {policy: max_f1}, {policy: max_validation_accuracy}, {policy: min_validation_cost, …}"
     )
     views: Annotated[Integer, AfterValidator(_check_views)] = Field(
         description="Test-time augmentation: views of an image whose probabilities are averaged, in the test and when "
@@ -75,12 +76,12 @@ class Evaluate(Section):
 
 
 def evaluate(params: Evaluate, data: Path, model: Path, *, evaluation: Path, metrics: Path) -> None:
-    """Predict validation and test, fit temperature and threshold on validation, report on the test split.
+    """Predict validation and test, fit calibration and threshold on validation, report on the test split.
 
     Raises:
         ArtifactError: data or model cannot be read, or the model was made for other classes or another image size.
         DataError: a split lacks a class, the model predicts something that is no probability, or no threshold fulfils
-            the rule.
+            the rule with confidence.
     """
     from twofold.core import artifacts
     from twofold.core.progress import track
@@ -90,7 +91,7 @@ def evaluate(params: Evaluate, data: Path, model: Path, *, evaluation: Path, met
     from twofold.evaluation.operating_point import fit_operating_point
     from twofold.metrics import decision_threshold
     from twofold.metrics.classification import HEADLINE, METRICS_FILE
-    from twofold.metrics.temperature_scaling import apply_temperature
+    from twofold.metrics.platt_scaling import recorded_scaling
     from twofold.model import device
     from twofold.model.classifier import load_classifier
     from twofold.model.fused_classifier import FusedClassifier
@@ -118,7 +119,7 @@ def evaluate(params: Evaluate, data: Path, model: Path, *, evaluation: Path, met
     digest = artifacts.digest(model)
     computed = {"views": params.views, "precision": params.precision}
     decision = fit_operating_point(params.threshold, prepared, uncalibrated["validation"], digest, computed)
-    probability = {split: apply_temperature(uncalibrated[split], decision["temperature"]) for split in SPLITS}
+    probability = {split: recorded_scaling(decision).calibrate(uncalibrated[split]) for split in SPLITS}
     table = _prediction_table(prepared, probability, decision["threshold"])
     test = table.of("test")
     results = _compute_metrics(test, uncalibrated["test"], decision)
@@ -201,8 +202,7 @@ def _compute_metrics(test: "Predictions", uncalibrated: Any, decision: Mapping[s
         "n_units": units,
         "n_effective": effective,
         "ece_uncalibrated": calibration.expected_calibration_error(test.target, uncalibrated),
-        "temperature": decision["temperature"],
-        "threshold": decision["threshold"],
+        **{key: decision[key] for key in ("platt_slope", "platt_intercept", "threshold")},
         "intervals": metric_intervals(*answers, unit) | ({"ece_uncalibrated": before} if before else {}),
         "slices": slice_metrics(*answers, test.slices, unit),
     }
@@ -213,13 +213,13 @@ def _measure_robustness(
 ) -> dict[str, Any]:
     """Return the metrics under every perturbation of the images; `robustness` in metrics.json."""
     from twofold.evaluation import robustness
-    from twofold.metrics.temperature_scaling import apply_temperature
+    from twofold.metrics.platt_scaling import recorded_scaling
 
     sample = robustness.evenly_spaced(len(test), params.robustness)
     rows = prepared.rows("test")[sample]
 
     def predict_perturbed(name: str, batches: Iterable[Any]) -> "NDArray[np.float64]":
-        return apply_temperature(predict(batches, f"predicting test, {name}", len(rows)), decision["temperature"])
+        return recorded_scaling(decision).calibrate(predict(batches, f"predicting test, {name}", len(rows)))
 
     return robustness.measure_robustness(
         lambda numbers: prepared.pixels(rows[numbers]),

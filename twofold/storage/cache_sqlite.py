@@ -30,7 +30,7 @@ USES_LOCK_TIMEOUT = 5.0  # seconds; little is lost if a use is not recorded
 KEYS_PER_QUERY = 500  # SQLite allows 32,766 variables
 MAX_UNRECORDED = 100_000  # keys of 64 letters
 PAGE = 32768  # bytes; an image's pixels take 5 such pages, or 40 of SQLite's default size
-RECORD_USE = "UPDATE uses SET used = ?2 WHERE id = (SELECT id FROM entries WHERE key = ?1) AND used < ?2"
+RECORD_USE = "UPDATE uses SET used = :time WHERE id = (SELECT id FROM entries WHERE key = :key) AND used < :time"
 SELECT = "SELECT key, checksum, value FROM entries"
 
 
@@ -181,7 +181,7 @@ def transaction(work: Callable[[sqlite3.Connection], T], timeout: float = LOCK_T
     def run() -> T:
         with closing(_connect(timeout)) as connection, connection:
             cache_schema.ensure_schema(connection)
-            connection.executemany(RECORD_USE, uses.items())
+            connection.executemany(RECORD_USE, [{"key": key, "time": time} for key, time in uses.items()])
             return work(connection)
 
     result = _with_recovery(run)

@@ -56,17 +56,19 @@ def epoch_metrics(row: Row) -> Metrics:
 def validation_metrics(
     targets: npt.NDArray[np.int64], probability: npt.NDArray[np.float64], weights: tuple[float, float] | None = None
 ) -> Metrics:
-    """Log loss, ROC-AUC and accuracy at 0.5; all NaN if a probability is not finite.
+    """Log loss with class weights (negative, positive), ROC-AUC and accuracy; all NaN if a probability is not finite.
 
-    The log loss has the class weights (negative, positive) of the training: it selects by what is trained.
+    The accuracy is at the threshold that undoes the weights: positive / (negative + positive), 0.5 without weights.
     """
     if not np.isfinite(probability).all():
         return dict.fromkeys(SIGN, math.nan)
-    each = None if weights is None else np.array(weights)[targets]
+    negative, positive = weights or (1.0, 1.0)
     return {
-        "log_loss": float(log_loss(targets, probability, sample_weight=each, labels=[0, 1])),
+        "log_loss": float(
+            log_loss(targets, probability, sample_weight=np.where(targets == 1, positive, negative), labels=[0, 1])
+        ),
         "roc_auc": float(roc_auc_score(targets, probability)),
-        "accuracy": float(accuracy_score(targets, probability >= 0.5)),
+        "accuracy": float(accuracy_score(targets, probability >= positive / (negative + positive))),
     }
 
 

@@ -162,10 +162,7 @@ def _run_epoch(
 
 
 def class_weights(rule: str, targets: npt.NDArray[np.int64]) -> tuple[float, float] | None:
-    """Weights of (negative, positive): None for "none"; "balanced" gives both classes half of the summed weights.
-
-    Their mean over the targets is 1, so that learning rate and gradient norm mean the same with and without them.
-    """
+    """Weights of (negative, positive), mean 1: None for "none"; "balanced" gives each class half of their sum."""
     if rule == "none":
         return None
     n, positive = len(targets), int(targets.sum())

@@ -25,7 +25,7 @@ def made(tmp_path_factory):
     [
         (lambda own: write_json(own.metrics, read_json(own.metrics) | {"accuracy": 0.99}), "accuracy is 0.99"),
         (lambda own: write_json(own.metrics, {}), "accuracy is None"),
-        (lambda own: of_version(own.evaluation, 3), r"\('evaluation', 3\), expected \('evaluation', 4\); make this"),
+        (lambda own: of_version(own.evaluation, 4), r"\('evaluation', 4\), expected \('evaluation', 5\); make this"),
         (lambda own: write_json(own.metrics, without(own.metrics, "n_units")), "n_units is None.*run evaluate again"),
         (lambda own: (own.model / "extra").write_text(""), "the model's digest is .*run evaluate again"),
         (lambda own: (own.evaluation / "predictions.parquet").unlink(), "predictions.parquet: cannot be read"),

@@ -71,7 +71,7 @@ def test_the_known_metrics_are_named_if_one_is_missing():
         ("model_bytes", 94_371_840.0, "94,371,840"),
         ("latency_ms", 12.34567, "12.3457"),
         ("latency_ms", 12.5, "12.5"),
-        ("temperature", 1200.0, "1,200"),
+        ("n_units", 1200.0, "1,200"),
         ("n", None, "\N{EN DASH}"),
     ],
 )

@@ -9,7 +9,7 @@ from tests.support import registration_case as case
 from tests.support.models_case import WHY, aliases, decide_meanwhile, entries
 from twofold.core.artifacts import file_sha256
 from twofold.evaluation import predictions
-from twofold.metrics import temperature_scaling
+from twofold.metrics.platt_scaling import PlattScaling
 from twofold.registry import approval, transitions
 from twofold.registry.recorded_evaluation import CHAMPION_PREDICTIONS
 from twofold.registry.transitions import Change
@@ -157,10 +157,8 @@ def test_rollback_refuses_a_version_whose_files_are_not_the_sealed_ones(models, 
 
 
 def test_rollback_refuses_a_version_whose_predictions_have_changed(models, models_store, models_made, monkeypatch):
-    monkeypatch.setattr(
-        "twofold.serving.sealed_model.apply_temperature",
-        lambda found, by: temperature_scaling.apply_temperature(found, by) * 0.999,
-    )
+    calibrate = PlattScaling.calibrate
+    monkeypatch.setattr(PlattScaling, "calibrate", lambda scaling, found: calibrate(scaling, found) * 0.999)
     status, text = models("rollback", "1", "--data", str(models_made[1]), *WHY)
     assert (status, "its probabilities differ by up to 0.00" in text) == (1, True)
     assert aliases(models_store)["champion"] == 2

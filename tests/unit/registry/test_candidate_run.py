@@ -49,7 +49,8 @@ def test_a_run_has_about_twenty_metrics_and_the_data_of_every_split(candidates, 
     monkeypatch.setenv("TWOFOLD_PIPELINE_RUN", "7")
     monkeypatch.setenv("TWOFOLD_SOURCE", "s3://bucket/cells")
     run = client().get_run(case.run(candidates[0], tmp_path)["run_id"])
-    assert run.data.metrics.keys() == {*MAIN.split(), *COUNTS.split(), "temperature", "threshold", "model_bytes"}
+    decided = {"platt_slope", "platt_intercept", "threshold", "model_bytes"}
+    assert run.data.metrics.keys() == {*MAIN.split(), *COUNTS.split()} | decided
     prepared = PreparedDataset.open(candidates[0].data)
     for split, counts, each in zip(
         ("train", "validation", "test"),

@@ -65,7 +65,7 @@ def test_unchanged_records_agree(recorded):
 
 @pytest.mark.parametrize(
     ("metric", "changed"),
-    [("accuracy", 0.99), ("accuracy", "0.9"), ("accuracy", None), ("n", 8), ("threshold", 0.1), ("temperature", 0.1)],
+    [("accuracy", 0.99), ("accuracy", "0.9"), ("accuracy", None), ("n", 8), ("threshold", 0.1), ("platt_slope", 9.0)],
 )
 def test_a_changed_metric_is_named(recorded, metric, changed):
     found = find_differences(replace(recorded, metrics=recorded.metrics | {metric: changed}))
@@ -80,9 +80,9 @@ def test_a_metric_that_differs_by_rounding_alone_is_the_same(recorded):
         assert not any(find_differences(replace(recorded, metrics=metrics)).values())
 
 
-def test_an_older_decision_without_a_temperature_is_compared_without_it(recorded):
-    decision = {key: value for key, value in recorded.decision.items() if key != "temperature"}
-    metrics = recorded.metrics | {"temperature": 9.0}
+def test_an_older_decision_without_calibration_is_compared_without_it(recorded):
+    decision = {key: value for key, value in recorded.decision.items() if not key.startswith("platt_")}
+    metrics = recorded.metrics | {"platt_intercept": 9.0}
     assert not any(find_differences(replace(recorded, decision=decision, metrics=metrics)).values())
 
 

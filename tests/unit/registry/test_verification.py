@@ -142,7 +142,7 @@ ALTERED = {
     "decision": (lambda s: edit_json(s, "evaluation/decision.json", threshold=0.9), "decision", "recorded is"),
     "metrics": (lambda s: edit_json(s, METRICS, f1=0.9), IN_METRICS, "f1 is 0.9"),
     "counts": (lambda s: edit_json(s, METRICS, n=8), IN_METRICS, "n is 8"),
-    "temperature": (lambda s: edit_json(s, METRICS, temperature=2.0), IN_METRICS, "temperature is 2.0"),
+    "calibration": (lambda s: edit_json(s, METRICS, platt_slope=2.0), IN_METRICS, "platt_slope is 2.0"),
     "intervals": (edit_interval, "intervals in metrics.json", "accuracy is"),
     "predictions": (edit_predictions, "predictions", "SHA-256 is"),
     "a champion's predictions": (edit_champion, "predictions of version 1", "SHA-256 is"),

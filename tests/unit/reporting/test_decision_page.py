@@ -94,21 +94,21 @@ def test_verdict_and_reasons_come_first_then_the_gates_then_the_metrics(refused)
             "Data audits nothing was found",
             "Date 2026-12-01 10:20 UTC Version none was registered Commit c0ffee, with changes in params.yaml",
             "Decided by Ada <ada@example.com>",
-            "brier at most 0.1: 0.2153 is above 0.1000",
+            "brier at most 0.1: 0.1614 is above 0.1000",
             "Gates Every",
             "Metrics On 7",
         )
     ]
     assert places == sorted(places)
     assert "Version 3 stays the champion." in text
-    assert "brier at most 0.1: 0.2153 is above 0.1000" in text
+    assert "brier at most 0.1: 0.1614 is above 0.1000" in text
 
 
 def test_every_gate_is_there_with_metric_limit_and_verdict(refused):
     text, _ = refused
     table = text[text.index("gate metric bound limit images verdict") :]
     assert re.search(rf"accuracy at least 0\.7\s+0\.7143\s+{DASH}\s+0\.7000\s+7\s+passed", table)
-    assert re.search(rf"brier at most 0\.1\s+0\.2153\s+{DASH}\s+0\.1000\s+7\s+failed", table)
+    assert re.search(rf"brier at most 0\.1\s+0\.1614\s+{DASH}\s+0\.1000\s+7\s+failed", table)
     assert re.search(rf"<ece> at least 0\.5\s*metric '<ece>' is missing; .*?{DASH}\s+0\.5\s+7\s+failed", table)
     assert re.search(rf"n_positive at most 1000000\s+3\s+{DASH}\s+1,000,000\s+7\s+passed", table), "no decimals"
     assert re.search(rf"model_bytes at least 1000\s+.*is missing; .*?{DASH}\s+1,000\s+{DASH}\s+failed", table)

@@ -68,7 +68,7 @@ def test_every_metric_is_shown_as_it_was_measured():
     assert f"{metrics['false_positive']} of 200 functional images" in text
     assert f"Of 100 defective images, the model found {found} and missed {missed}." in text
     assert "At 0.500 or above it answers defective, below it functional." in text
-    assert "find at least 85 % of the defective images, measured on the 120 images of the validation split" in text
+    assert "find at least 85 % of the defective images with 95 % confidence. It comes from the 120 images of" in text
 
 
 def test_every_metric_is_shown_with_its_interval_and_what_it_was_measured_on():
@@ -97,17 +97,18 @@ def test_calibration_is_explained_in_words():
     findings = make_findings()
     metrics = findings["metrics"]
     text, _ = read(evaluation_report.render(**findings))
-    assert "the temperature, makes the network less confident. It is 1.60, fitted on the 120 images" in text
+    assert "Two numbers, fitted on the 120 images of the validation split" in text
+    assert "the slope 0.62 makes the network less confident, and the intercept -0.40 lowers every probability" in text
     ends = metrics["intervals"]["ece"]
     words = f"wrong by {metrics['ece']:.3f} on average ({ends['low']:.3f} to {ends['high']:.3f})"
-    assert f"{words}; without the temperature it would be {metrics['ece_uncalibrated']:.3f}" in text
+    assert f"{words}; without the two numbers it would be {metrics['ece_uncalibrated']:.3f}" in text
     assert "chance alone explains" not in text  # random scores are no calibrated probabilities
-    surer, _ = read(evaluation_report.render(**make_findings(temperature=0.5, calibrated_on={"at_bound": True})))
-    assert "makes the network more confident. It is 0.50" in surer
-    assert "The temperature is at its bound: a threshold separates the validation images" in surer
-    same, _ = read(evaluation_report.render(**make_findings(temperature=1.0)))
-    assert "there was nothing to correct: the fitted temperature is 1" in same
-    assert f"{metrics['ece']:.3f} on average" in same
+    bound = {"at_bound": True}
+    surer, _ = read(
+        evaluation_report.render(**make_findings(platt_slope=10.0, platt_intercept=0.3, calibrated_on=bound))
+    )
+    assert "the slope 10.00 makes the network more confident, and the intercept 0.30 raises every probability" in surer
+    assert "The slope is at its bound: the model's probabilities differ too little from each other" in surer
 
 
 def test_a_slice_of_few_images_is_shown_as_such():
@@ -144,7 +145,7 @@ def test_slices_and_parts_are_in_tables():
     row = rf"defective 100 {100 * bad['recall']:.1f} % .*?{called} {100 * bad['precision']:.1f} % "
     assert re.search(row + rf".*?{bad['f1']:.3f}", text)
     assert "train the model learned from these 300 600 900" in text
-    assert "validation temperature, threshold and the end of training were chosen on these 40 80 120" in text
+    assert "validation calibration, threshold and the end of training were chosen on these 40 80 120" in text
 
 
 def test_the_ten_most_confident_errors_are_shown_with_text_alternatives():

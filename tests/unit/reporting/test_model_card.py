@@ -98,10 +98,11 @@ def test_slices_have_metrics_intervals_and_a_note_where_images_are_too_few(card)
 
 def test_calibration_threshold_and_data_are_those_of_the_artifacts(card, candidate):
     decision = candidate.decision
-    assert "Temperature 0.5000, fitted on 6 validation images by log loss. It is at its bound: " in card
+    scaling = f"slope {decision['platt_slope']:.4f}, intercept {decision['platt_intercept']:.4f}. On the test"
+    assert f"Platt scaling, fitted on 6 validation images by log loss: {scaling}" in card
     assert f"is {candidate.metrics['ece_uncalibrated']:.4f}" in card
     assert f"and {candidate.metrics['ece']:.4f} (" in card
-    assert "Threshold 0.4189, chosen on 6 validation images: the one that gets the most images right" in card
+    assert "Threshold 0.5000, chosen on 6 validation images: the one with the fewest errors to be expected" in card
     assert f"Fingerprint `{decision['fingerprint']}`" in card
     assert [row(card, split) for split in ("train", "validation", "test")] == [
         ["train", "2", "2"],

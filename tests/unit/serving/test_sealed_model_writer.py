@@ -2,6 +2,7 @@
 
 import base64
 import json
+import math
 import shutil
 import sys
 
@@ -90,17 +91,23 @@ def test_a_sealed_model_gives_the_probabilities_of_the_model(trained, seal, imag
     np.testing.assert_allclose(found, expected, atol=1e-7)
 
 
-def test_a_sealed_temperature_calibrates_the_probabilities(trained, seal, images, tmp_path):
-    # A temperature of 0.5 squares the odds; without one, probabilities are those of the network.
+@pytest.mark.parametrize(
+    ("sealed", "factor"),
+    [
+        ({"platt_slope": 2.0, "platt_intercept": math.log(3)}, 3),
+        ({"temperature": 0.5}, 1),  # of a model that was sealed before there was an intercept
+    ],
+)
+def test_a_sealed_calibration_applies_to_the_probabilities(trained, seal, images, tmp_path, sealed, factor):
+    # A slope of 2 squares the odds, the intercept multiplies them; without either, probabilities are the network's.
     decision = read_json(trained / "decision.json")
-    assert "temperature" not in decision
     plain = open_sealed(seal.directory / "sealed")
-    assert plain.temperature == 1.0
-    write_json(tmp_path / "decision.json", decision | {"temperature": 0.5})
+    assert plain.scaling == (1.0, 0.0)
+    write_json(tmp_path / "decision.json", decision | sealed)
     sharp = open_sealed(write_sealed(trained, tmp_path, tmp_path / "decision.json").directory / "sealed")
     before = plain.score(plain.pixels(data) for data in images)
     after = sharp.score(sharp.pixels(data) for data in images)
-    np.testing.assert_allclose(after / (1 - after), (before / (1 - before)) ** 2, rtol=1e-4)
+    np.testing.assert_allclose(after / (1 - after), factor * (before / (1 - before)) ** 2, rtol=1e-4)
 
 
 def test_sealing_twice_gives_the_same_seal(trained, seal, tmp_path):
@@ -155,7 +162,7 @@ def test_a_sealed_model_with_missing_keys_is_refused(trained, tmp_path):
 
 def test_the_sealed_code_is_complete_and_does_not_import_twofold(seal):
     names = {path.relative_to(ROOT / "twofold").as_posix() for path in closure(sealed_model_writer.SERVED)}
-    modules = "core/errors core/redaction data/decoding data/file_validation data/resizing metrics/temperature_scaling "
+    modules = "core/errors core/redaction data/decoding data/file_validation data/resizing metrics/platt_scaling "
     modules += "model/classifier model/fused_classifier model/inference serving/pyfunc_model serving/sealed_model"
     assert names == {f"{module}.py" for module in modules.split()}
     home = seal.directory / "code" / seal.package

@@ -11,11 +11,13 @@ from scipy.stats import binomtest
 
 from tests.support.evaluation_case import (
     IMAGES,
+    INTERCEPT,
     LABELS,
     PARAMS,
     SIZE,
-    TEMPERATURE,
+    SLOPE,
     THRESHOLD,
+    UNCALIBRATED,
     chance,
     known_backbone,
     rows,
@@ -39,7 +41,7 @@ def run(tmp_path, monkeypatch):
 
 def test_metrics_are_those_calculated_by_hand(run):
     _, metrics = run()
-    assert metrics["threshold"] == pytest.approx(THRESHOLD, abs=1e-6)
+    assert metrics["threshold"] == pytest.approx(THRESHOLD, abs=1e-4)
     assert (metrics["n"], metrics["n_positive"], metrics["n_negative"]) == (7, 3, 4)
     outcomes = [metrics[name] for name in ("true_positive", "false_positive", "true_negative", "false_negative")]
     assert outcomes == [2, 1, 3, 1]
@@ -50,14 +52,14 @@ def test_metrics_are_those_calculated_by_hand(run):
     # Precision at 240, 125, 110: 1/1, 2/3, 3/4.
     assert metrics["average_precision"] == pytest.approx((1 + 2 / 3 + 3 / 4) / 3)
     truth = [chance(grey) if target else 1 - chance(grey) for split, grey, target, _ in IMAGES if split == "test"]
-    assert metrics["log_loss"] == pytest.approx(-np.log(truth).mean(), abs=1e-6)
-    assert metrics["brier"] == pytest.approx(np.square(1 - np.array(truth)).mean(), abs=1e-6)
+    assert metrics["log_loss"] == pytest.approx(-np.log(truth).mean(), abs=1e-4)
+    assert metrics["brier"] == pytest.approx(np.square(1 - np.array(truth)).mean(), abs=1e-4)
     # In each bin all errors have the same sign, so the ECE is the sum of the distances.
     gaps = [abs(chance(grey) - target) for split, grey, target, _ in IMAGES if split == "test"]
-    assert metrics["ece"] == pytest.approx(sum(gaps) / 7, abs=1e-6)
-    before = [abs(chance(grey, 1) - target) for split, grey, target, _ in IMAGES if split == "test"]
-    assert metrics["ece_uncalibrated"] == pytest.approx(sum(before) / 7, abs=1e-6)
-    assert metrics["temperature"] == TEMPERATURE
+    assert metrics["ece"] == pytest.approx(sum(gaps) / 7, abs=1e-4)
+    before = [abs(chance(grey, UNCALIBRATED) - target) for split, grey, target, _ in IMAGES if split == "test"]
+    assert metrics["ece_uncalibrated"] == pytest.approx(sum(before) / 7, abs=1e-4)
+    assert (metrics["platt_slope"], metrics["platt_intercept"]) == pytest.approx((SLOPE, INTERCEPT), abs=1e-4)
     assert "undefined" not in metrics
     assert metrics["slices"]["type"]["mono"]["n"] == 4
     assert metrics["slices"]["type"]["mono"]["accuracy"] == 3 / 4
@@ -74,7 +76,7 @@ def test_predictions_hold_validation_and_test_and_nothing_of_train(run):
     expected = sorted((split, sha256(grey), grey) for split, grey, _, _ in IMAGES if split != "train")
     assert list(zip(table.split, table.sha256, strict=True)) == [(split, name) for split, name, _ in expected]
     greys = np.array([grey for _, _, grey in expected])
-    assert table.probability == pytest.approx(np.array([chance(grey) for grey in greys]), abs=1e-6)
+    assert table.probability == pytest.approx(np.array([chance(grey) for grey in greys]), abs=1e-4)
     assert table.predicted.tolist() == (greys > 120).astype(int).tolist()
     assert table.label.tolist() == [LABELS[target] for target in table.target]
 
@@ -117,15 +119,16 @@ def test_images_of_one_sample_widen_every_interval(run):
 
 
 def test_the_decision_holds_all_that_serving_needs(run, tmp_path):
-    evaluation, _ = run(threshold=RecallAtLeast(policy="recall_at_least", recall=0.5), views=1)
+    evaluation, _ = run(threshold=RecallAtLeast(policy="recall_at_least", recall=0.3), views=1)
     decision = json.loads((evaluation / "decision.json").read_text())
     calibrated_on = decision.pop("calibrated_on")
     greys = [(grey, target) for split, grey, target, _ in IMAGES if split == "validation"]
-    for key, temperature in (("log_loss", 0.5), ("log_loss_uncalibrated", 1)):
-        truth = [chance(grey, temperature) if target else 1 - chance(grey, temperature) for grey, target in greys]
-        assert calibrated_on[key] == pytest.approx(-np.log(truth).mean(), abs=1e-6)
-    assert (calibrated_on["at_bound"], calibrated_on["bounds"]) == (True, [0.5, 10.0])
-    assert decision.pop("threshold") == pytest.approx(THRESHOLD, abs=1e-6)
+    for key, scaling in (("log_loss", (SLOPE, INTERCEPT)), ("log_loss_uncalibrated", UNCALIBRATED)):
+        truth = [chance(grey, scaling) if target else 1 - chance(grey, scaling) for grey, target in greys]
+        assert calibrated_on[key] == pytest.approx(-np.log(truth).mean(), abs=1e-4)
+    assert (calibrated_on["at_bound"], calibrated_on["bounds"]) == (False, [0.1, 10.0])
+    assert decision.pop("threshold") == pytest.approx(THRESHOLD, abs=1e-4)
+    assert (decision.pop("platt_slope"), decision.pop("platt_intercept")) == (round(SLOPE, 4), round(INTERCEPT, 4))
     chosen_on = decision.pop("chosen_on")
     assert (chosen_on["split"], chosen_on["n"], chosen_on["n_positive"], chosen_on["accuracy"]) == (
         "validation",
@@ -134,10 +137,9 @@ def test_the_decision_holds_all_that_serving_needs(run, tmp_path):
         1.0,
     )
     assert decision == {
-        "schema_version": 3,
-        "temperature": 0.5,
+        "schema_version": 4,
         "policy": "recall_at_least",
-        "rule": {"recall": 0.5},
+        "rule": {"recall": 0.3},
         "positive": "bad",
         "labels": ["good", "bad"],
         "views": 1,
@@ -147,16 +149,17 @@ def test_the_decision_holds_all_that_serving_needs(run, tmp_path):
     }
 
 
-def test_the_temperature_is_fitted_on_validation_only(run):
-    # Two of six are confident errors: the network is overconfident.
+def test_the_calibration_is_fitted_on_validation_only(run):
+    # Two of six are confident errors: the probabilities say almost nothing.
     wrong = [(s, g, 1 - t if s == "validation" and g in (20, 220) else t, k) for s, g, t, k in IMAGES]
     evaluation, metrics = run("wrong", images=wrong)
-    assert metrics["temperature"] == 10.0
+    assert metrics["platt_slope"] == 0.1
+    scaling = (0.1, metrics["platt_intercept"])
     table = predictions.read(evaluation / predictions.PREDICTIONS)
-    expected = [chance(next(g for _, g, _, _ in IMAGES if sha256(g) == name), 10.0) for name in table.sha256]
-    assert table.probability == pytest.approx(np.array(expected), abs=1e-6)
+    expected = [chance(next(g for _, g, _, _ in IMAGES if sha256(g) == name), scaling) for name in table.sha256]
+    assert table.probability == pytest.approx(np.array(expected), abs=1e-4)
     others, again = run("others", images=[(s, g, 1 - t if s == "test" else t, k) for s, g, t, k in wrong])
-    assert again["temperature"] == metrics["temperature"]
+    assert again["platt_slope"] == metrics["platt_slope"]
     assert again["threshold"] == metrics["threshold"]
     assert (others / "decision.json").read_bytes() == (evaluation / "decision.json").read_bytes().replace(
         artifacts.digest(evaluation.parent / "model-wrong").encode(),
@@ -168,11 +171,12 @@ def test_views_are_averaged(run):
     # Upper left 200, lower right 100, the other two corners 0: mirrored and upside down it shows each corner once.
     odd = np.zeros((SIZE, SIZE, 1), np.uint8)
     odd[0, 0], odd[-1, -1] = 200, 100
-    for views, mean in ((1, chance(200, 1)), (4, (chance(200, 1) + chance(100, 1) + 2 * chance(0, 1)) / 4)):
-        expected = mean**2 / (mean**2 + (1 - mean) ** 2)  # at the temperature a half, odds are squared
+    corners = [chance(grey, UNCALIBRATED) for grey in (200, 100, 0, 0)]
+    for views, mean in ((1, corners[0]), (4, np.mean(corners))):
+        expected = 1 / (1 + np.exp(-INTERCEPT) * ((1 - mean) / mean) ** SLOPE)
         evaluation, _ = run(f"views{views}", pixels={125: odd}, views=views)
         table = predictions.read(evaluation / predictions.PREDICTIONS)
-        assert table.probability[table.sha256 == sha256(125)][0] == pytest.approx(expected, abs=1e-6)
+        assert table.probability[table.sha256 == sha256(125)][0] == pytest.approx(expected, abs=1e-4)
         assert json.loads((evaluation / "decision.json").read_text())["views"] == views
 
 
@@ -189,12 +193,12 @@ def test_csv_files_agree_with_the_metrics(run):
     assert trade[:4] == [(1 / 3, 1), (1 / 3, 1 / 2), (2 / 3, 2 / 3), (1, 3 / 4)]
     bars = rows(evaluation / "scores.csv")
     assert (sum(int(row["negative"]) for row in bars), sum(int(row["positive"]) for row in bars)) == (4, 3)
-    # One image per bin: 240 has probability .999 of bad, and is bad.
+    # One image per bin: 240 has probability .91 of bad, and is bad.
     last = rows(evaluation / "reliability.csv")[-1]
-    assert (last["low"], last["n"], last["positive"], last["share"]) == (str(14 / 15), "1", "1", "1.0")
-    assert float(last["probability"]) == pytest.approx(chance(240), abs=1e-6)
+    assert (last["low"], last["n"], last["positive"], last["share"]) == (str(13 / 15), "1", "1", "1.0")
+    assert float(last["probability"]) == pytest.approx(chance(240), abs=1e-4)
     before = rows(evaluation / "reliability_uncalibrated.csv")[-1]
-    assert float(before["probability"]) == pytest.approx(chance(240, 1), abs=1e-6)
+    assert float(before["probability"]) == pytest.approx(chance(240, UNCALIBRATED), abs=1e-4)
     slices = {row["value"]: row for row in rows(evaluation / "slices.csv")}
     assert float(slices["mono"]["accuracy_low"]) == metrics["slices"]["type"]["mono"]["intervals"]["accuracy"]["low"]
     assert slices["mono"]["judged"] == "false"
@@ -242,7 +246,7 @@ def test_charts_and_page_are_readable(run):
         assert re.search(rf'data-figure="{key}">([\d.]+)', html)[1] == f"{metrics[key]:.3f}"
     assert html.count("<img") == 7  # the false alarm, the missed image and five correct answers
     assert "it is not known where the network corner averages its last map" in html
-    meta = artifacts.read_meta(evaluation, "evaluation", 4)
+    meta = artifacts.read_meta(evaluation, "evaluation", 5)
     assert meta["params"] == PARAMS.model_dump()
     assert meta["n"] == {"validation": 6, "test": 7}
 

@@ -11,12 +11,12 @@ from twofold.steps.evaluate import Evaluate
 @pytest.mark.parametrize(
     ("threshold", "message"),
     [
-        ({"policy": "best"}, r"evaluate\.threshold: found \{'policy': 'best'\}; .*one of max_accuracy, max_f1"),
+        ({"policy": "best"}, r"evaluate\.threshold: found \{'policy': 'best'\}; .*one of max_accuracy, max_val"),
         ({"recall": 0.9}, r"evaluate\.threshold: found \{'recall': 0.9\}; a rule has a 'policy'"),
         (0.5, r"evaluate\.threshold: found 0.5; a rule has a 'policy'"),
         ({"policy": "recall_at_least"}, r"evaluate\.threshold\.recall: missing; add it \(smallest share of the"),
-        ({"policy": "recall_at_least", "recall": 1.5}, r"evaluate\.threshold\.recall: found 1.5; must be at most 1"),
-        ({"policy": "recall_at_least", "recall": 0}, r"evaluate\.threshold\.recall: found 0; .*above 0 to 1"),
+        ({"policy": "recall_at_least", "recall": 1.0}, r"evaluate\.threshold\.recall: found 1.0; must be below 1"),
+        ({"policy": "recall_at_least", "recall": 0}, r"evaluate\.threshold\.recall: found 0; .*above 0 to below 1"),
         ({"policy": "precision_at_least", "recall": 0.9}, r"evaluate\.threshold\.recall: unknown key"),
         ({"policy": "max_f1", "recall": 0.9}, r"evaluate\.threshold\.recall: unknown key; .*: policy$"),
         ({"policy": "min_cost", "missed": 3}, r"evaluate\.threshold\.false_alarm: missing; add it \(what a false"),

@@ -5,6 +5,7 @@ from functools import partial
 import pytest
 
 from tests.support.evaluation_case import known_backbone, rows, run_evaluate
+from twofold.metrics.decision_threshold import MinCost
 
 
 @pytest.fixture
@@ -15,11 +16,11 @@ def run(tmp_path, monkeypatch):
     return partial(run_evaluate, tmp_path)
 
 
-def test_perturbed_images_are_predicted_with_the_same_temperature_and_threshold(run):
-    evaluation, metrics = run(views=4)
+def test_perturbed_images_are_predicted_with_the_same_calibration_and_threshold(run):
+    evaluation, metrics = run(views=4, threshold=MinCost(policy="min_cost", missed=99, false_alarm=101))
     found = metrics["robustness"]
-    # The threshold is at grey 122. 20 % brighter, the missed 110 is detected as 132; 20 % darker, 125 is missed as 100
-    # and the false alarm of 150 disappears as 120. The images are flat, so nothing else changes.
+    # The threshold, .505, is at grey 121. 20 % brighter, the missed 110 is detected as 132; 20 % darker, 125 is missed
+    # as 100 and the false alarm of 150 disappears as 120. The images are flat, so nothing else changes.
     assert {name: own.get("changed") for name, own in found.items()} == {
         "unaltered": None,
         "jpeg": 0,

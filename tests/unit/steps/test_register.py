@@ -108,7 +108,7 @@ def test_a_model_that_does_not_pass_is_recorded_as_refused(made, tmp_path, monke
     assert (verdict["judged_against"], verdict["champion"]) == (1, 1)
     assert verdict["champion_figures"]["roc_auc"] == 10 / 12
     assert verdict["reasons"] == [
-        f"accuracy at least 0.7: {3 / 7:.4f} is below 0.7000",
+        f"accuracy at least 0.7: {2 / 7:.4f} is below 0.7000",
         "roc_auc worse than the champion by less than 0.8: 0.1667 against 0.8333: a gain of -0.6667, at least -0.9751 "
         "(one-sided 95 % bound), which is not above -0.8000",
     ]

@@ -185,6 +185,7 @@ def test_validation_metrics_by_hand():
     assert found["roc_auc"] == 0.75  # three of four pairs in order
     assert found["accuracy"] == 0.75
     weighted = validation_metrics(np.array([0, 0, 0, 1]), np.array([0.1, 0.6, 0.5, 0.9]), (2 / 3, 2.0))
+    assert weighted["accuracy"] == 1.0  # from .75 on, without the weights .5
     assert weighted["log_loss"] == pytest.approx(-(np.log([0.9, 0.4, 0.5]).mean() + np.log(0.9)) / 2)
 
 
