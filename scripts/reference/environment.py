@@ -5,7 +5,8 @@ from scripts.reference.tables import code, table
 WHERE = {
     "MLFLOW_TRACKING_URI": "MLflow's tracking server or store; default `mlflow.db` (SQLite) in the main checkout, "
     "created by the first training or registration",
-    "TWOFOLD_WEIGHTS": "a file, or a folder of files, with pretrained weights; takes precedence over downloads",
+    "TWOFOLD_WEIGHTS": "a file, or a folder of files, with pretrained weights, or their `s3://` address (a folder's "
+    "ends with a slash); takes precedence over downloads",
     "TWOFOLD_CACHE": "a folder, or `s3://bucket/prefix`, for the cache: fetched objects, decoded pixels, features; "
     "default `.twofold/memo`",
     "TWOFOLD_CACHE_LIMIT": "largest size of the cache, in bytes or as `500M`, `20G`; default `10G`; the entries used "

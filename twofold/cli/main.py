@@ -178,10 +178,16 @@ def _add_params(parser: Parser) -> None:
 def _add_weights(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     fetch = commands.add_parser("fetch", help="download weights, verify them, and store them where training looks")
-    fetch.add_argument("backbone", help="resnet50 or efficientnet_lite0")
+    fetch.add_argument("backbone", help="resnet50, efficientnet_lite0 or timm/NAME")
     fetch.add_argument("--weights", help="the name of the weights (the first ones of that backbone)")
     fetch.set_defaults(run=_call("twofold.training.pretrained_weights", "fetch_weights", "backbone", "weights"))
     add_json(fetch)
+    pin = commands.add_parser(
+        "pin", help="find the weights of a model of timm, and set train_head to it and their SHA-256"
+    )
+    pin.add_argument("backbone", metavar="timm/NAME", help="a model of timm, such as timm/resnet18")
+    pin.add_argument("--params", type=Path, default=Path("params.yaml"), help="the file (%(default)s)")
+    pin.set_defaults(run=_run_pin)
 
 
 def _add_cache(parser: argparse.ArgumentParser) -> None:
@@ -219,6 +225,15 @@ def _run_set(options: argparse.Namespace) -> Result:
     if missing and any(each.startswith("ingest.source=") for each in options.assignments):
         say(f"twofold: warning: ingest.source: there is no folder {source}, so ingest will fail")
     return Result(difference.rstrip("\n") or f"{options.params}: nothing to change")
+
+
+def _run_pin(options: argparse.Namespace) -> Result:
+    from twofold.orchestration.params_file import get_value
+    from twofold.training.pretrained_weights import pin_weights
+
+    weights = pin_weights(options.backbone, int(get_value(options.params, "preprocess.image_size")))
+    options.assignments = [f"train_head.backbone={options.backbone}", f"train_head.weights={weights}"]
+    return _run_set(options)
 
 
 def _run_get(options: argparse.Namespace) -> Result:

@@ -7,8 +7,8 @@ positions, and y the score of an answer,
     alpha_k = mean over the positions of dy / dA_k          map = ReLU(sum over k of alpha_k A_k)
 
 The score y of one of two classes is its logit minus the other's, because the probabilities depend on that difference
-alone. The network up to the feature map computes in the classifier's precision, everything after it in float32. The
-same input gives the same bits every time, and no image's map depends on another image.
+alone. The network computes in the classifier's precision, its head and the sums above in float32. The same input gives
+the same bits every time, and no image's map depends on another image.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,8 +29,6 @@ from twofold.evaluation.predictions import Predictions
 from twofold.model.classifier import Classifier, build_classifier
 from twofold.model.inference import exact_float32, normalise, pixels_to_device
 
-# The module of each backbone that averages the last feature map over its positions.
-POOLS = {"resnet50": "avgpool", "efficientnet_lite0": "global_pool"}
 Maps = NDArray[np.float32]
 
 # Colours from 0 to 1; they get lighter, so that they also differ in a grey print.
@@ -82,11 +80,17 @@ def gradcam_maps(
     return np.stack(maps) if maps else np.zeros((0, 0, 0), np.float32)
 
 
-def untrained_copy(backbone: str) -> Classifier:
+def find_pool(network: nn.Module) -> str | None:
+    """Name of the module that averages the last feature map over its positions; None if the network has no such map."""
+    pools = [name for name, module in network.named_modules() if isinstance(module, nn.AdaptiveAvgPool2d)]
+    return pools[-1] if pools else None
+
+
+def untrained_copy(backbone: str, image_size: int) -> Classifier:
     """The same network with random weights, which are the same every time."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return build_classifier(backbone, 0.0)
+        return build_classifier(backbone, 0.0, image_size)
 
 
 def median_rank_correlation(some: Maps, others: Maps) -> float:
@@ -107,7 +111,8 @@ def _last_map(classifier: Classifier, pool: str, image: Tensor) -> tuple[Tensor,
 
     def capture(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Tensor, ...]:
         captured.append(inputs[0].detach().float().requires_grad_())
-        return (captured[-1], *inputs[1:])
+        # Layers behind the average may be in another precision.
+        return (captured[-1].to(inputs[0].dtype), *inputs[1:])
 
     hook = classifier.backbone.get_submodule(pool).register_forward_pre_hook(capture)
     try:
@@ -142,18 +147,21 @@ def explain_answers(
 
     if pixels is None:
         return without_maps("pictures are left out of this report (evaluate.pictures: false)")
-    if meta["backbone"] not in POOLS:
-        return without_maps(f"it is not known where the network {meta['backbone']} averages its last map")
+    pool = find_pool(classifier.backbone)
+    if pool is None:
+        return without_maps(
+            f"Grad-CAM needs a feature map that is averaged at the end, and {meta['backbone']} has none"
+        )
     images = np.stack([pixels(answer.sha256) for answer in answers])
 
     def maps_of(network: Classifier) -> Maps:
         given = [labels.index(answer.answer) for answer in answers]
-        return gradcam_maps(network, POOLS[meta["backbone"]], images, given, mean=meta["mean"], std=meta["std"])
+        return gradcam_maps(network, pool, images, given, mean=meta["mean"], std=meta["std"])
 
     maps = maps_of(classifier)
     if maps[0].size == 1:
         return without_maps(f"the last map of the network has a single position at images of {len(images[0])} pixels")
-    untrained = untrained_copy(meta["backbone"]).to(next(classifier.parameters()).device)
+    untrained = untrained_copy(meta["backbone"], len(images[0])).to(next(classifier.parameters()).device)
     cases = [
         Explanation(answer, overlay_map(image, heat), alt_text(answer, heat))
         for answer, image, heat in zip(answers, images, maps, strict=True)

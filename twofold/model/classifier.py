@@ -5,8 +5,9 @@ this file, so it imports nothing else of Twofold but the errors.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from twofold.core.errors import ArtifactError
 
 KIND, SCHEMA_VERSION = "model", 1
 HIDDEN = 256  # width of the head's first dense layer
+IMAGE_SIZE = 224  # pixels, where none is given; only some networks of timm are made for one size
+TIMM = "timm/"  # how the name of a backbone begins that is a model of timm
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,8 @@ class Backbone:
     Attributes:
         features: length of the pooled feature vector.
         mean, std: of its pretraining images, per channel, pixels in 0..1.
-        stages: name prefixes of its parameters, from input to output; each stage has one learning rate.
+        stages: names of its parameters or prefixes of them, from input to output, each with a dot at its end; each
+            stage has one learning rate.
         make: builds the network, randomly initialised, from images to pooled features.
     """
 
@@ -48,11 +52,24 @@ def _resnet50() -> nn.Module:
     return network
 
 
-def _efficientnet_lite0() -> nn.Module:
-    from timm import create_model  # takes seconds to import, and only this backbone needs it
+def make_timm(name: str, image_size: int = IMAGE_SIZE, state: dict[str, Tensor] | None = None) -> nn.Module:
+    """A network of timm with a published state; None for random weights.
 
-    network: nn.Module = create_model("tf_efficientnet_lite0", pretrained=False, num_classes=0)
-    return network
+    timm maps older names of tensors, resizes the weights of positions, and raises an error if a tensor is missing.
+    """
+    from timm import create_model, get_pretrained_cfg  # takes seconds to import, and not every backbone needs it
+
+    published: Any = get_pretrained_cfg(name)
+    # timm requires all tensors where the published number of classes is the network's.
+    config: dict[str, Any] = {"num_classes": 0, "label_offset": 0, "input_size": (3, image_size, image_size)}
+    options: dict[str, Any] = {"img_size": image_size} if getattr(published, "fixed_input_size", False) else {}
+    if state:
+        heads = getattr(published, "classifier", None) or ()
+        prefixes = tuple(f"{head}." for head in ([heads] if isinstance(heads, str) else heads))
+        config["state_dict"] = {key: tensor for key, tensor in state.items() if not key.startswith(prefixes)}
+    network: Any = create_model(name, pretrained=bool(state), pretrained_cfg_overlay=config, **options)
+    network.pretrained_cfg.pop("state_dict", None)  # a copy of the network would copy it
+    return network  # type: ignore[no-any-return]
 
 
 BACKBONES = {
@@ -68,9 +85,52 @@ BACKBONES = {
         mean=(0.5, 0.5, 0.5),
         std=(0.5, 0.5, 0.5),
         stages=(("conv_stem.", "bn1.", "blocks.0."), *((f"blocks.{i}.",) for i in range(1, 7)), ("conv_head.", "bn2.")),
-        make=_efficientnet_lite0,
+        make=partial(make_timm, "tf_efficientnet_lite0"),
     ),
 }
+
+
+def find_backbone(name: str, image_size: int = IMAGE_SIZE) -> Backbone:
+    """The facts of an architecture; raises ArtifactError if it is unknown, or not for images of this side, pixels."""
+    if name.startswith(TIMM):
+        return _timm_backbone(name, image_size)
+    if name not in BACKBONES:
+        raise ArtifactError(f"backbone: found {name!r}, allowed are {', '.join(BACKBONES)} and {TIMM}NAME")
+    return BACKBONES[name]
+
+
+@cache
+def _timm_backbone(backbone: str, image_size: int) -> Backbone:
+    from timm import is_model
+    from timm.models import group_parameters
+
+    make = partial(make_timm, backbone.removeprefix(TIMM), image_size)
+    try:
+        if not is_model(make.args[0]):
+            raise ValueError("timm has no model of this name")
+        with torch.device("meta"):
+            network: Any = make()
+        about = network.pretrained_cfg
+        (_, features) = run_on_meta(network, about["input_size"])[1].shape
+    except Exception as error:  # each model has its own checks
+        raise ArtifactError(
+            f"{backbone}: gives no feature vector of images of {image_size} px: {_describe(error)}; choose another "
+            "preprocess.image_size or another backbone"
+        ) from None
+    try:
+        groups = group_parameters(network, network.group_matcher(coarse=True))
+    except (AttributeError, AssertionError):  # a few models name no stages: one for all
+        groups = {0: [key for key, _ in network.named_parameters()]}
+    stages = tuple(tuple(f"{key}." for key in groups[depth]) for depth in sorted(groups))
+    return Backbone(features, about["mean"], about["std"], stages, make)
+
+
+def run_on_meta(network: nn.Module, size: Sequence[int]) -> tuple[dict[str, Tensor], Tensor]:
+    """Shapes and types without values (torch's meta device): the network's tensors, and its output for two images."""
+    tensors = dict([*network.named_parameters(), *network.named_buffers()])
+    state = {name: torch.empty_like(tensor, device="meta") for name, tensor in tensors.items()}
+    with torch.no_grad():
+        return state, torch.func.functional_call(network, state, (torch.empty(2, *size, device="meta"),))
 
 
 class Classifier(nn.Module):
@@ -97,11 +157,9 @@ def make_head(features: int, dropout: float) -> nn.Sequential:
     return nn.Sequential(nn.Linear(features, HIDDEN), nn.ReLU(), nn.Dropout(dropout), nn.Linear(HIDDEN, 2))
 
 
-def build_classifier(backbone: str, dropout: float) -> Classifier:
-    """A randomly initialised classifier; raises ArtifactError if the backbone is unknown."""
-    if backbone not in BACKBONES:
-        raise ArtifactError(f"backbone: found {backbone!r}, allowed are {', '.join(BACKBONES)}")
-    architecture = BACKBONES[backbone]
+def build_classifier(backbone: str, dropout: float, image_size: int = IMAGE_SIZE) -> Classifier:
+    """A randomly initialised classifier; image size and errors as for `find_backbone`."""
+    architecture = find_backbone(backbone, image_size)
     return Classifier(architecture.make(), architecture.features, dropout)
 
 
@@ -117,7 +175,7 @@ def load_classifier(directory: Path) -> tuple[Classifier, dict[str, Any]]:
         found = (meta.get("kind"), meta.get("schema_version")) if isinstance(meta, dict) else type(meta).__name__
         if found != (KIND, SCHEMA_VERSION):
             raise ArtifactError(f"{path}: kind and schema version: found {found}, expected {(KIND, SCHEMA_VERSION)}")
-        classifier = build_classifier(meta["backbone"], meta["dropout"])
+        classifier = build_classifier(meta["backbone"], meta["dropout"], meta.get("image_size", IMAGE_SIZE))
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ArtifactError(f"{path}: cannot be read as a model's: {_describe(error)}; make the model again") from None
     copy_weights(classifier, directory / "model.safetensors")

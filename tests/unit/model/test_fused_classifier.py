@@ -103,13 +103,13 @@ def test_every_batch_norm_is_replaced_by_its_activation(classifier):
 
 
 def test_the_fold_is_the_formula():
-    # One channel: 3 x + 1, then (y - 2) / sqrt(0.25 - 1e-5 + 1e-5) * 5 + 7 = 10 y - 13 = 30 x - 3.
-    convolution, norm = nn.Conv2d(1, 1, 1), nn.BatchNorm2d(1)
+    # The sum of three channels x: 3 x + 1, then (y - 2) / sqrt(0.25 - 1e-5 + 1e-5) * 5 + 7 = 10 y - 13 = 30 x - 3.
+    convolution, norm = nn.Conv2d(3, 1, 1), nn.BatchNorm2d(1)
     tensors = (*convolution.parameters(), *norm.parameters(), norm.running_mean, norm.running_var)
     for tensor, value in zip(tensors, (3.0, 1.0, 5.0, 7.0, 2.0, 0.25 - norm.eps), strict=True):
         tensor.data.fill_(value)
     fused = FusedClassifier(Classifier(nn.Sequential(convolution, norm), 1, 0.5), "float32")
-    assert fused.backbone[0].weight.item() == pytest.approx(30.0, rel=1e-6)
+    assert fused.backbone[0].weight.flatten().tolist() == pytest.approx([30.0] * 3, rel=1e-6)
     assert fused.backbone[0].bias.item() == pytest.approx(-3.0, rel=1e-6)
 
 

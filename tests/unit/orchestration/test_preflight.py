@@ -188,3 +188,12 @@ def test_weights_of_a_missing_package_fail_and_name_it(place, monkeypatch):
 def test_the_address_of_the_weights_is_checked_without_a_download(place):
     assert preflight._request_error("http://127.0.0.1:9/x")
     assert Path.cwd() == place
+
+
+def test_weights_on_s3_are_fetched_and_verified(published, place, monkeypatch):
+    asked = []
+    monkeypatch.setenv("TWOFOLD_WEIGHTS", "s3://bucket/weights/")
+    monkeypatch.setattr(pretrained_weights, "download", lambda *given: asked.append(given) or published)
+    found = check()
+    assert (found.level, "resnet50.pth" in found.seen) == ("ok", True), found
+    assert asked == [("s3://bucket/weights/resnet50.pth", hashlib.sha256(published).hexdigest())]

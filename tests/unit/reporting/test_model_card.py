@@ -143,6 +143,15 @@ def test_many_changed_files_are_counted(candidate):
     assert "changed files: file_0.py, file_1.py, file_2.py, file_3.py, file_4.py and 4 more." in text
 
 
+@pytest.mark.parametrize(
+    ("backbone", "licence"), [("timm/resnet18.tv_in1k", "bsd-3-clause, as timm records it"), ("timm/test_vit", "")]
+)
+def test_the_licence_of_weights_of_timm_is_what_timm_records(candidate, backbone, licence):
+    about = candidate.about | {"finetune_all": candidate.about["finetune_all"] | {"backbone": backbone, "weights": "x"}}
+    text = model_card.render(judged(replace(candidate, about=about)))
+    assert f"Licence of the initial weights: {licence}" in text
+
+
 def test_all_available_weights_have_a_licence():
     assert set(model_card.LICENCES) == set(pretrained_weights.SOURCES)
 

@@ -69,7 +69,11 @@ def test_the_base_processes_every_image_once_and_each_cached_view_once_more(prep
     ("changes", "message"),
     [
         ({"weights": "imagenet1k_v1"}, r"train_head\.weights: found 'imagenet1k_v1'.*lite0 has packaged"),
-        ({"backbone": "vgg"}, r"train_head\.backbone: found 'vgg'"),
+        ({"backbone": "vgg"}, r"train_head\.backbone: found 'vgg'.*resnet50\|efficientnet_lite0\|timm/"),
+        ({"backbone": "timm/hf-hub:some/model"}, r"train_head\.backbone: found 'timm/hf-hub:some/model'"),
+        ({"backbone": "timm/resnet18", "weights": "packaged"}, r"timm/resnet18 has sha256:DIGEST, random"),
+        ({"backbone": "timm/resnet18", "weights": "sha256:12"}, r"train_head\.weights: found 'sha256:12'"),
+        ({"weights": "sha256:" + "0" * 64}, r"lite0 has packaged, random"),
         ({"epochs": 3.5}, r"train_head\.epochs: found 3\.5"),
         ({"dropout": 1.0}, r"train_head\.dropout: found 1\.0.*0 to below 1"),
         ({"learning_rate": 0}, r"train_head\.learning_rate: found 0"),
@@ -84,3 +88,8 @@ def test_training_writes_no_other_files(prepared, alone):
     make_head(prepared, alone)
     assert sorted(path.name for path in alone.iterdir()) == [".twofold", "audit", "head", "head.json"]
     assert torch.get_num_threads() >= 1
+
+
+def test_a_model_of_timm_is_a_backbone(alone):
+    section = HEAD | {"backbone": "timm/resnet18.a1_in1k", "weights": "sha256:" + "0" * 64}
+    assert check_section(TrainHead, "train_head", section).backbone == "timm/resnet18.a1_in1k"

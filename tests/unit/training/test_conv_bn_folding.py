@@ -59,9 +59,36 @@ def test_every_batch_norm_has_the_convolution_before_it(classifier):
     assert len({id(convolution) for convolution, _ in found}) == len(norms)
 
 
-def test_a_batch_norm_without_a_convolution_is_an_error():
-    with pytest.raises(ValueError, match="no convolution before"):
-        conv_bn_pairs(nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.BatchNorm2d(5)))
+class Shortcut(nn.Module):
+    """A convolution that a batch norm reads, and the sum behind it too."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)
+
+    def forward(self, images):
+        maps = self.conv(images)
+        return self.norm(maps) + maps
+
+
+class Standardised(nn.Conv2d):
+    """A convolution with another kernel than its weight: a scale on the weight has no effect."""
+
+    def forward(self, images):
+        return F.conv2d(images, self.weight / self.weight.norm(), self.bias)
+
+
+def test_a_batch_norm_that_is_not_alone_behind_a_convolution_is_left_as_it_is():
+    shared = nn.Conv2d(3, 3, 1)
+    for network in (
+        nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.BatchNorm2d(4)),
+        nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 4, 1)),
+        nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4, affine=False)),
+        nn.Sequential(shared, nn.BatchNorm2d(3), shared),
+        Shortcut(),
+        nn.Sequential(Standardised(3, 4, 1), nn.BatchNorm2d(4)),
+    ):
+        assert conv_bn_pairs(network) == []
 
 
 def test_depthwise_convolutions_compute_in_float32_and_return_bfloat16():

@@ -2,13 +2,16 @@
 
 import hashlib
 import http.server
+import io
 import socket
 import threading
 import time
 
 import pytest
+from botocore.exceptions import ClientError
 
-from twofold.core.errors import WeightsError
+from twofold.core.errors import DataError, WeightsError
+from twofold.storage import s3_client
 from twofold.training import download
 
 CONTENT = bytes(range(256)) * 5000
@@ -91,3 +94,25 @@ def test_a_file_that_is_too_large_is_not_read_to_its_end(alone, server, monkeypa
     monkeypatch.setattr(download, "LARGEST", 1000)
     with pytest.raises(WeightsError, match="more than 1,000 bytes"):
         download.download(f"{server}/whole", SHA256)
+
+
+class Bucket:
+    """An S3 client of one object."""
+
+    def get_object(self, **place):
+        if place != {"Bucket": "bucket", "Key": "folder/weights"}:
+            answer = {"Error": {"Code": "NoSuchKey"}, "ResponseMetadata": {"HTTPStatusCode": 404}}
+            raise ClientError(answer, "GetObject")
+        return {"Body": io.BytesIO(CONTENT)}
+
+
+def test_an_object_of_s3_is_read_and_verified(monkeypatch):
+    monkeypatch.setattr(s3_client, "create_client", Bucket)
+    assert download.download("s3://bucket/folder/weights", SHA256) == CONTENT
+    with pytest.raises(WeightsError, match=f"with SHA-256 {SHA256}, expected 00; not kept"):
+        download.download("s3://bucket/folder/weights", "00")
+    with pytest.raises(WeightsError, match="s3://bucket/other: could not be downloaded: no such object") as caught:
+        download.download("s3://bucket/other", SHA256)
+    assert not caught.value.transient
+    with pytest.raises(DataError, match="TWOFOLD_WEIGHTS: found 's3://'"):
+        download.download("s3://", SHA256)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from twofold.model.classifier import BACKBONES, build_classifier
+from twofold.model.classifier import BACKBONES, Classifier, build_classifier, find_backbone
 from twofold.training.optimizer import WeightEMA, layer_decay_groups, lr_factor
 
 RATES = {"learning_rate": 1.0, "head_learning_rate": 3.0, "stage_decay": 0.5, "weight_decay": 0.1}
@@ -44,6 +44,17 @@ def test_the_learning_rate_decays_by_stage_and_the_head_has_its_own(grouped):
         expected |= {"blocks.1.0.conv_dw.weight": 2.0**-6, "blocks.0.0.bn1.bias": 2.0**-7, "conv_stem.weight": 2.0**-7}
     for name, rate in expected.items():
         assert rates[f"backbone.{name}"] == rate, name
+
+
+def test_a_transformer_has_a_learning_rate_for_each_block():
+    backbone = find_backbone("timm/vit_tiny_patch16_224", 32)
+    classifier = Classifier(backbone.make(), backbone.features, 0.5)
+    groups = layer_decay_groups(classifier, backbone.stages, **RATES)
+    rate_of = {id(p): group["lr"] for group in groups for p in group["params"]}
+    rates = {name: rate_of[id(p)] for name, p in classifier.backbone.named_parameters()}
+    assert (rates["norm.weight"], rates["blocks.11.mlp.fc1.weight"]) == (1.0, 1.0)
+    assert (rates["blocks.1.attn.qkv.bias"], rates["blocks.10.attn.qkv.bias"]) == (2.0**-10, 0.5)
+    assert rates["pos_embed"] == rates["patch_embed.proj.weight"] == 2.0**-12
 
 
 def test_a_parameter_outside_every_stage_is_an_error():

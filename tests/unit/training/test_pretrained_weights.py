@@ -2,12 +2,14 @@ import hashlib
 from pathlib import Path
 
 import pytest
+import timm
 import torch
+from safetensors.torch import load, save_file
 
 from twofold.core.errors import WeightsError
 from twofold.model.classifier import build_classifier
 from twofold.training import pretrained_weights
-from twofold.training.pretrained_weights import WeightsSource, fetch_weights, locate, pretrained
+from twofold.training.pretrained_weights import WeightsSource, fetch_weights, locate, pin_weights, pretrained
 
 KEY = ("resnet50", "imagenet1k_v1")
 
@@ -145,7 +147,7 @@ def test_without_a_file_and_a_network_the_error_names_every_alternative(publishe
         "http://127.0.0.1:9/nothing.pth",
         "TWOFOLD_WEIGHTS",
         str(Path("torch", "hub", "checkpoints", path.name)),
-        "twofold weights fetch resnet50 (HTTPS_PROXY",
+        "twofold weights fetch resnet50 --weights imagenet1k_v1 (HTTPS_PROXY",
         "train_head.backbone=efficientnet_lite0 train_head.weights=packaged",
     ):
         assert words in str(caught.value)
@@ -190,3 +192,103 @@ def test_an_unknown_name_is_an_error_with_the_known_ones():
         fetch_weights("vgg")
     with pytest.raises(WeightsError, match="resnet50 has imagenet1k_v1, imagenet1k_v2, random"):
         pretrained("resnet50", "packaged", dropout=0.5)
+
+
+NAME = "timm/test_vit"
+
+
+@pytest.fixture
+def given(alone, monkeypatch):
+    """A file of a model of timm as it is published, for images of 160 px, where TWOFOLD_WEIGHTS points."""
+    torch.manual_seed(3)
+    path = alone / "given.safetensors"
+    save_file(timm.create_model("test_vit").state_dict(), path)
+    monkeypatch.setenv("TWOFOLD_WEIGHTS", str(path))
+    return path
+
+
+def without_norm(path):
+    return {name: tensor for name, tensor in load(path.read_bytes()).items() if name != "norm.bias"}
+
+
+def test_weights_are_pinned_by_their_sha256_and_put_where_training_looks(given, alone, monkeypatch):
+    weights = pin_weights(NAME, 32)
+    sha256 = hashlib.sha256(given.read_bytes()).hexdigest()
+    assert weights == f"sha256:{sha256}"
+    monkeypatch.delenv("TWOFOLD_WEIGHTS")
+    kept = alone / "torch" / "hub" / "checkpoints" / f"test_vit-{sha256[:8]}"
+    assert locate(NAME, weights) == fetch_weights(NAME, weights) == kept
+    classifier, base = pretrained(NAME, weights, 0.5, 32)
+    assert base == sha256
+    state = load(given.read_bytes())
+    assert torch.equal(classifier.backbone.blocks[0].attn.qkv.weight, state["blocks.0.attn.qkv.weight"])
+    assert classifier.backbone.pos_embed.shape[1] < state["pos_embed"].shape[1]  # resized to fewer patches
+    monkeypatch.setenv("TWOFOLD_WEIGHTS", str(kept.parent))  # a folder, as in an image
+    assert locate(NAME, weights) == kept
+
+
+def test_a_file_of_torch_is_pinned_too(given):
+    torch.save(load(given.read_bytes()), given)
+    assert pin_weights(NAME, 32) == "sha256:" + hashlib.sha256(given.read_bytes()).hexdigest()
+
+
+def test_a_changed_file_is_refused_and_named_with_both_digests(given):
+    weights = pin_weights(NAME, 32)
+    given.write_bytes(given.read_bytes()[:-1] + b"!")
+    found = hashlib.sha256(given.read_bytes()).hexdigest()
+    with pytest.raises(WeightsError) as caught:
+        pretrained(NAME, weights, 0.5, 32)
+    for words in (str(given), found, weights.removeprefix("sha256:"), "remove it and fetch it again"):
+        assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda path: path.write_bytes(path.read_bytes()[:-9]), "refused, it is not a plain file of tensors"),
+        (lambda path: torch.save({"some": Canary(path.with_name("canary"))}, path), "refused"),
+        (lambda path: save_file(timm.create_model("test_convnext").state_dict(), path), "architecture: .*Missing key"),
+        (lambda path: save_file(without_norm(path), path), "norm.bias"),
+    ],
+    ids=["damaged", "pickle", "other model", "incomplete"],
+)
+def test_only_a_whole_file_of_that_model_is_pinned(given, alone, change, message):
+    change(given)
+    with pytest.raises(WeightsError, match=rf"(?s)given\.safetensors: .*{message}"):
+        pin_weights(NAME, 32)
+    assert not (alone / "canary").exists()
+    assert not (alone / "torch").exists()
+
+
+def test_without_a_hub_the_error_names_every_alternative_in_a_line(given, alone, monkeypatch):
+    asked = []
+
+    def refuse(url, sha256):
+        asked.append(url)
+        raise WeightsError(f"{url}: could not be downloaded: no route")
+
+    monkeypatch.delenv("TWOFOLD_WEIGHTS")
+    monkeypatch.setenv("HF_HUB_CACHE", str(alone / "hub"))
+    monkeypatch.setattr(pretrained_weights, "download", refuse)
+    with pytest.raises(WeightsError) as caught:
+        pin_weights(NAME, 32)
+    assert asked == ["https://huggingface.co/timm/test_vit.r160_in1k/resolve/main/model.safetensors"]
+    lines = str(caught.value).splitlines()
+    assert lines[0] == f"{asked[0]}: could not be downloaded: no route"
+    ways = (
+        "set TWOFOLD_WEIGHTS",
+        "put a copy on S3",
+        "put a copy at",
+        "try again: twofold weights pin",
+        "use the backbone",
+    )
+    for line, way in zip(lines[2:], ways, strict=True):
+        assert line.startswith(f"  - {way}")
+    monkeypatch.setenv("TWOFOLD_WEIGHTS", "s3://bucket/weights/")
+    with pytest.raises(WeightsError):
+        pretrained(NAME, "sha256:" + "12345678" * 8, 0.5, 32)
+    assert asked[1:] == ["s3://bucket/weights/test_vit-12345678"]
+    with pytest.raises(WeightsError, match="found None; to find and set them: twofold weights pin timm/test_vit"):
+        fetch_weights(NAME)
+    with pytest.raises(WeightsError, match="found 'resnet50', expected timm/NAME"):
+        pin_weights("resnet50", 32)
