@@ -31,8 +31,7 @@ class Backbone:
     Attributes:
         features: length of the pooled feature vector.
         mean, std: of its pretraining images, per channel, pixels in 0..1.
-        stages: names of its parameters or prefixes of them, from input to output, each with a dot at its end; each
-            stage has one learning rate.
+        stages: prefixes of its parameters' names, up to a dot, from input to output; each stage has one learning rate.
         make: builds the network, randomly initialised, from images to pooled features.
     """
 
@@ -53,10 +52,7 @@ def _resnet50() -> nn.Module:
 
 
 def make_timm(name: str, image_size: int = IMAGE_SIZE, state: dict[str, Tensor] | None = None) -> nn.Module:
-    """A network of timm with a published state; None for random weights.
-
-    timm maps older names of tensors, resizes the weights of positions, and raises an error if a tensor is missing.
-    """
+    """A network of timm, random or with a published state, which timm adapts to it and which must have every tensor."""
     from timm import create_model, get_pretrained_cfg  # takes seconds to import, and not every backbone needs it
 
     published: Any = get_pretrained_cfg(name)
@@ -92,11 +88,11 @@ BACKBONES = {
 
 def find_backbone(name: str, image_size: int = IMAGE_SIZE) -> Backbone:
     """The facts of an architecture; raises ArtifactError if it is unknown, or not for images of this side, pixels."""
-    if name.startswith(TIMM):
-        return _timm_backbone(name, image_size)
-    if name not in BACKBONES:
+    if name in BACKBONES:
+        return BACKBONES[name]
+    if not str(name).startswith(TIMM):
         raise ArtifactError(f"backbone: found {name!r}, allowed are {', '.join(BACKBONES)} and {TIMM}NAME")
-    return BACKBONES[name]
+    return _timm_backbone(name, image_size)
 
 
 @cache

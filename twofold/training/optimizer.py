@@ -26,7 +26,7 @@ def layer_decay_groups(
 
     Args:
         classifier: each of its parameters is put into exactly one group.
-        stages: names of the backbone's parameters, or prefixes of them, from input to output; each ends with a dot.
+        stages: prefixes of the backbone's parameters' names, up to a dot, from input to output.
         learning_rate: of the top stage.
         stage_decay: factor from a stage to the one below it, in (0, 1].
         weight_decay: of the kernels; norms and biases have none.
