@@ -3,15 +3,21 @@
 Uses the 2,624 photographs of solar cells of the package elpv-dataset, which are very similar to each other, and as many
 generated images of one kind of part. For each change, adds 100 changed copies to all images, and counts the copies that
 are found and the other pairs that are found only with the copies present. Prints the counts and writes
-bench/results/<hardware>/near.json. With --many N, measures time and memory on N thumbnails instead.
+bench/results/<hardware>/near.json.
+
+With --many N, cuts N squares out of the cells, at random places, of random size and orientation: with a million, the
+nearest neighbour of an image is as similar to it as with the cells themselves. Adds 100 copies for each change but
+crops. Measures seconds and peak memory of the search, the copies found, and the recall of all pairs of 1,000 images,
+which are compared with all others. Writes bench/results/<hardware>/near_N.json.
 """
 
 import argparse
 import io
 import resource
 import time
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor
+from functools import cache, reduce
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -23,12 +29,15 @@ from scipy.ndimage import gaussian_filter
 
 from bench.harness.memory import MIB
 from bench.harness.results import save
-from twofold.audit.near_duplicates import find_near_duplicates
+from twofold.audit.near_duplicates import MIN_CORRELATION, _orient, _whiten, find_near_duplicates
 from twofold.data.process_pool import worker_count
-from twofold.data.thumbnails import SIDE, Thumbnails, thumbnail
+from twofold.data.thumbnails import SIDE, Thumbnails, grey_thumbnail, thumbnail
 
 COUNT, COPIES, SIZE = 2624, 100, 300  # images, copies per change, pixels of a side
 SCALES = ((1.5, 20), (4, 30), (12, 25))  # sigma and gain of the structure of a generated part
+SHARES = (0.65, 0.95)  # of a cell's side, the smallest and largest square that is cut out of it
+EXHAUSTIVE = 500  # images, and as many copies, that are compared with all others
+CHUNK = 1000  # thumbnails made or compared at once
 Change = Callable[[Image.Image], Image.Image]
 
 
@@ -98,9 +107,14 @@ CHANGES: dict[str, Change] = {
 }
 
 
+@cache
+def _solar_cells() -> list[Path]:
+    return sorted((Path(str(find_spec("elpv_dataset").origin)).parent / "data" / "images").glob("*.png"))  # type: ignore[union-attr]
+
+
+@cache
 def _solar_cell(number: int) -> Image.Image:
-    files = sorted((Path(str(find_spec("elpv_dataset").origin)).parent / "data" / "images").glob("*.png"))  # type: ignore[union-attr]
-    return Image.open(files[number]).convert("L")
+    return Image.open(_solar_cells()[number]).convert("L")
 
 
 def _generated_part(number: int) -> Image.Image:
@@ -112,7 +126,7 @@ def _generated_part(number: int) -> Image.Image:
     return Image.fromarray(np.clip(130 + own - common, 0, 255).astype(np.uint8))
 
 
-IMAGES = {"solar cells": _solar_cell, "generated parts": _generated_part}
+IMAGES: dict[str, Callable[[int], Image.Image]] = {"solar cells": _solar_cell, "generated parts": _generated_part}
 
 
 def make_thumbnails(kind: str, numbers: range, change: str | None = None) -> list[Thumbnails]:
@@ -150,35 +164,86 @@ def _measure_recall(kind: str, executor: ProcessPoolExecutor) -> dict[str, Any]:
     return {"images": COUNT, "pairs_before": len(before), "changes": rows}
 
 
-def _measure_cost(count: int) -> dict[str, Any]:
-    """Seconds and peak memory of the search among this many thumbnails, of which 20 are mirrored copies."""
-    rng = np.random.default_rng(0)
+def _cut(number: int) -> Image.Image:
+    """A square of a cell, in one of the eight orientations."""
+    rng = np.random.default_rng([11, number])
+    cell = _solar_cell(number % COUNT)
+    side = round(rng.uniform(*SHARES) * cell.width)
+    x, y = rng.integers(0, cell.width - side + 1, 2)
+    square, way = cell.crop((x, y, x + side, y + side)), int(rng.integers(8))
+    return square.transpose(Image.Transpose(way)) if way < len(Image.Transpose) else square
+
+
+def cut_thumbnails(numbers: list[int], change: str | None = None) -> Thumbnails:
+    """Thumbnails of squares cut out of cells, optionally with a change of CHANGES."""
+    images = (_cut(number) if change is None else CHANGES[change](_cut(number)) for number in numbers)
+    return np.stack([grey_thumbnail(image) for image in images])
+
+
+def _compare_with_all(thumbnails: Thumbnails, chosen: set[int]) -> Iterator[tuple[int, int]]:
+    """The near duplicates of some images by comparison with all others in every orientation."""
+    indices = np.flatnonzero([each.any() for each in thumbnails])
+    white = _whiten(thumbnails, indices)
+    rows = np.flatnonzero(np.isin(indices, list(chosen)))
+    turned = [_orient(white[rows], number).astype(np.float32).reshape(len(rows), -1) for number in range(8)]
+    for start in range(0, len(white), CHUNK):
+        some = white[start : start + CHUNK].astype(np.float32).reshape(-1, SIDE * SIDE)
+        correlations = reduce(np.maximum, (one @ some.T for one in turned))
+        for row, column in zip(*np.nonzero(correlations >= MIN_CORRELATION), strict=True):
+            first, second = sorted((int(indices[rows[row]]), int(indices[start + column])))
+            if first != second:
+                yield first, second
+
+
+def _measure_cost(count: int, executor: Executor) -> dict[str, Any]:
+    """Seconds, peak memory and recall of the search among this many thumbnails."""
+    changes = [name for name in CHANGES if "cut off each side" not in name]
+    added = COPIES * len(changes)
+    unchanged = count - added
+    if unchanged < added:
+        raise SystemExit(f"--many {count}: at least {2 * added}, to copy {added} of them")
+    originals = list(range(0, unchanged, unchanged // added))[:added]
+    chunks = [list(range(start, min(start + CHUNK, unchanged))) for start in range(0, unchanged, CHUNK)]
     thumbnails = np.empty((count, SIDE, SIDE), np.float16)
-    for start in range(0, count, 1000):
-        some = gaussian_filter(rng.normal(size=(min(1000, count - start), SIDE, SIDE)), (0, 2, 2))
-        some -= some.mean(axis=(1, 2), keepdims=True)
-        thumbnails[start : start + 1000] = some / np.linalg.norm(some, axis=(1, 2), keepdims=True)
-    thumbnails[-20:] = thumbnails[:20, :, ::-1]
+    for chunk, some in zip(chunks, executor.map(cut_thumbnails, chunks), strict=True):
+        thumbnails[chunk[0] : chunk[-1] + 1] = some
+    copied = [originals[start : start + COPIES] for start in range(0, added, COPIES)]
+    thumbnails[unchanged:] = np.concatenate(list(executor.map(cut_thumbnails, copied, changes)))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     begin = time.perf_counter()
-    found = len(find_near_duplicates(thumbnails))
+    found = {pair[:2] for pair in find_near_duplicates(thumbnails)}
     seconds = time.perf_counter() - begin
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    memory = f"peak memory {peak / MIB:.0f} MiB ({before / MIB:.0f} before the search)"
-    print(f"{count} images: {seconds:.0f} s, {memory}, {found} of 20 found")
-    return {"count": count, "seconds": seconds, "peak_bytes": peak, "bytes_before": before, "found": found}
+    print(f"{count} images: {seconds:.0f} s, peak memory {peak / MIB:.0f} MiB ({before / MIB:.0f} before the search)")
+    planted = {
+        name: len(found & set(zip(chunk, range(start, start + COPIES), strict=True)))
+        for name, chunk, start in zip(changes, copied, range(unchanged, count, COPIES), strict=True)
+    }
+    print(f"{len(found)} pairs; {sum(planted.values())} of {added} copies found", flush=True)
+    rows = {*range(0, unchanged, unchanged // EXHAUSTIVE), *range(unchanged, count, added // EXHAUSTIVE)}
+    expected = set(_compare_with_all(thumbnails, rows))
+    print(f"{len(expected & found)} of the {len(expected)} pairs of {len(rows)} images found")
+    return {
+        "images": count,
+        "seconds": seconds,
+        "peak_bytes": peak,
+        "bytes_before": before,
+        "pairs": len(found),
+        "copies_found": planted,
+        "exhaustive": {"images": len(rows), "pairs": len(expected), "found": len(expected & found)},
+    }
 
 
 def main() -> None:
     """Run the study that the command line selects and write its result."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
-    parser.add_argument("--many", type=int, metavar="N", help="measure time and memory on N thumbnails")
+    parser.add_argument("--many", type=int, metavar="N", help="measure time, memory and recall among N thumbnails")
     many = parser.parse_args().many
-    if many:
-        save("near_cost", _measure_cost(many))
-        return
     with ProcessPoolExecutor(worker_count()) as executor:
-        save("near", {kind: _measure_recall(kind, executor) for kind in IMAGES})
+        if many:
+            save(f"near_{many}", _measure_cost(many, executor))
+        else:
+            save("near", {kind: _measure_recall(kind, executor) for kind in IMAGES})
 
 
 if __name__ == "__main__":

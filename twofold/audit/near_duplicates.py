@@ -11,8 +11,12 @@ right-angle rotations, is at least MIN_CORRELATION.
 The covariance is averaged over the eight orientations, so whitening commutes with flips and rotations. This allows a
 quick and exact filter. In the low frequencies of the cosine transform flips only change signs, and a rotation swaps
 rows for columns, so |a + b| and |a - b| of a coefficient and its transposed one do not change. Two images with the
-correlation MIN_CORRELATION have a distance of at most sqrt(2 - 2 MIN_CORRELATION) in these invariant features. A
-distance in a quarter of the features is no larger than in all, so a quarter is enough to exclude most pairs.
+correlation MIN_CORRELATION have a distance of at most sqrt(2 - 2 MIN_CORRELATION) in these invariant features, and no
+larger one in a projection of them: in their first principal components.
+
+Most pairs are excluded together. The images are sorted into the leaves of a k-d tree (Bentley 1975, "Multidimensional
+binary search trees used for associative searching"), and a leaf is compared only with the images near its bounding box.
+The more images, the smaller the boxes: the time grows more slowly than the number of pairs.
 
 Limits: a crop is not found, because with 1 % cut off each side the thumbnails no longer align. Whitening depends on
 all images: a pair near the threshold may fall on the other side of it if other images are added.
@@ -37,12 +41,14 @@ DIGITS = 4  # of a correlation; the next ones depend on the processor
 # least similar of 404 copies (half the size, JPEG and WebP at 40, gamma); at .02 it is 10 pairs, at .01 it is 22.
 _FLOOR = 0.1
 _LOW = 16  # cosine coefficients a side from which the invariant features are computed
-_FIRST = 64  # of the 256 features of an image, those in which all pairs are compared
-_BLOCK = 512  # images compared with _ACROSS others at a time: 8 MB of distances
-_ACROSS = 4096
+_COMPONENTS = 128  # principal components of the 256 features
+_BOX = 16  # of them, those in which images are sorted and leaves have bounding boxes
+_SAMPLE = 8192  # images, at least, that determine the principal components
+_BLOCK = 512  # images of a leaf, compared with _ACROSS others at a time: at most 32 MB of distances
+_ACROSS = 16384
 _MAX_DISTANCE = 2 - 2 * MIN_CORRELATION + 1e-3  # square of a distance of features, with a margin for rounding
 _PAIRS = 1024  # correlated at once
-_CANDIDATES = 64  # at most for one image, the nearest ones: more give no new information
+_ENOUGH = 64  # near duplicates of one image: more give no new information
 _ORIENTATIONS = tuple((k & 4, k & 2, k & 1) for k in range(8))  # transposed, upside down, mirrored
 _WORDS = (
     "as it is",
@@ -55,6 +61,7 @@ _WORDS = (
     "mirrored and turned by 270 degrees",
 )
 Level = TypeVar("Level", bound=np.generic)
+Indices = NDArray[np.int64]
 
 
 class NearDuplicate(NamedTuple):
@@ -69,22 +76,25 @@ class NearDuplicate(NamedTuple):
 def find_near_duplicates(thumbnails: Sequence[Thumbnails] | Thumbnails) -> list[NearDuplicate]:
     """The near duplicates among images, sorted by index.
 
+    All pairs are found, except that an image with more than _ENOUGH near duplicates is paired with _ENOUGH or more.
+
     Args:
-        thumbnails: (N, SIDE, SIDE), as `thumbnail` returns them. 50,000 of them need another quarter of a gigabyte.
+        thumbnails: (N, SIDE, SIDE), as `thumbnail` returns them. A million of them need another 3 GB.
     """
-    thumbnails = np.asarray(thumbnails, np.float16).reshape(-1, SIDE, SIDE)
-    indices = np.flatnonzero(thumbnails.any(axis=(1, 2)))
+    indices = np.flatnonzero([each.any() for each in thumbnails])
     if len(indices) < 2:
         return []
-    white = _whiten(thumbnails[indices])
+    white = _whiten(thumbnails, indices)
+    points = _principal_components(white)
+    leaves = _leaves(points, np.arange(len(white)))
+    order = np.concatenate(leaves)
+    points = points[:, order]
     found = []
-    for rows, columns in _candidates(_invariant_features(white)):
-        correlations, orientations = _correlate(white[rows], white[columns])
-        for row, column, value, number in zip(rows, columns, correlations, orientations, strict=True):
-            if value >= MIN_CORRELATION:
-                first, second = int(indices[row]), int(indices[column])
+    for rows in np.split(np.arange(len(order)), np.cumsum([len(leaf) for leaf in leaves])[:-1]):
+        for firsts, seconds, correlations, orientations in _search(points, white, order, rows):
+            for row, column, value, number in zip(firsts, seconds, correlations, orientations, strict=True):
                 similarity = min(round(float(value), DIGITS), 1.0)
-                found.append(NearDuplicate(first, second, similarity, _WORDS[number]))
+                found.append(NearDuplicate(int(indices[row]), int(indices[column]), similarity, _WORDS[number]))
     return sorted(found)
 
 
@@ -98,78 +108,119 @@ def _orient(images: NDArray[Level], number: int) -> NDArray[Level]:
     return images[:, :, ::-1] if mirrored else images
 
 
-def _whiten(thumbnails: Thumbnails) -> Thumbnails:
-    """The thumbnails without what all of them share, normalised to length 1."""
+def _whiten(thumbnails: Sequence[Thumbnails] | Thumbnails, indices: Indices) -> Thumbnails:
+    """The thumbnails at some indices without what all of them share, normalised to length 1."""
     covariance = np.zeros((SIDE * SIDE, SIDE * SIDE))
-    for start in range(0, len(thumbnails), _BLOCK):
-        flat = thumbnails[start : start + _BLOCK].astype(np.float32).reshape(-1, SIDE * SIDE)
+    for _, flat in _blocks(thumbnails, indices):
         covariance += flat.T @ flat
     pixels = np.arange(SIDE * SIDE).reshape(1, SIDE, SIDE)
     # Orienting all images reorders the rows and columns of their covariance.
     orders = [_orient(pixels, number).ravel() for number in range(len(_ORIENTATIONS))]
     averaged = np.mean([covariance[np.ix_(order, order)] for order in orders], axis=0)
-    values, vectors = np.linalg.eigh(averaged / len(thumbnails))
+    values, vectors = np.linalg.eigh(averaged / len(indices))
     values = np.maximum(values, 0)
     # One picture in its eight orientations spans at most eight dimensions, those of the largest variance. With few
     # images, what they have in common cannot be estimated.
-    floor = _FLOOR * max(values[: -len(_ORIENTATIONS)].sum(), min(1, (len(_ORIENTATIONS) / len(thumbnails)) ** 2))
+    floor = _FLOOR * max(values[: -len(_ORIENTATIONS)].sum(), min(1, (len(_ORIENTATIONS) / len(indices)) ** 2))
     matrix = ((vectors / np.sqrt(values + floor)) @ vectors.T).astype(np.float32)
-    white = np.empty_like(thumbnails)
-    for start in range(0, len(thumbnails), _BLOCK):
-        block = thumbnails[start : start + _BLOCK].astype(np.float32).reshape(-1, SIDE * SIDE) @ matrix
+    white = np.empty((len(indices), SIDE, SIDE), np.float16)
+    for start, flat in _blocks(thumbnails, indices):
+        block = flat @ matrix
         block /= np.linalg.norm(block, axis=1, keepdims=True)
         white[start : start + _BLOCK] = block.reshape(-1, SIDE, SIDE)
     return white
 
 
+def _blocks(
+    thumbnails: Sequence[Thumbnails] | Thumbnails, indices: Indices
+) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """Parts of the thumbnails at some indices, (_BLOCK, SIDE * SIDE), and where they start among these."""
+    for start in range(0, len(indices), _BLOCK):
+        some = np.stack([thumbnails[index] for index in indices[start : start + _BLOCK]])
+        yield start, some.astype(np.float32).reshape(-1, SIDE * SIDE)
+
+
+def _principal_components(white: Thumbnails) -> NDArray[np.float32]:
+    """(D, N) the images in the components of the largest variance of their invariant features, around their mean.
+
+    Every orthonormal basis keeps distances or shortens them, so some of the images are enough to determine it.
+    """
+    some = _invariant_features(white[:: max(1, len(white) // _SAMPLE)])
+    mean = some.mean(axis=0)
+    basis = np.linalg.eigh(np.cov(some, rowvar=False))[1][:, : -_COMPONENTS - 1 : -1].astype(np.float32)
+    points = np.empty((_COMPONENTS, len(white)), np.float32)
+    for start in range(0, len(white), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        points[:, block] = ((_invariant_features(white[block]) - mean) @ basis).T
+    return points
+
+
 def _invariant_features(white: Thumbnails) -> NDArray[np.float32]:
     """(N, D) low-frequency features, invariant to flips and rotations; their distances are at most the images'."""
     upper = np.triu_indices(_LOW, 1)
-    features = np.empty((len(white), _LOW + 2 * len(upper[0])), np.float32)
-    for start in range(0, len(white), _BLOCK):
-        waves = np.abs(dctn(white[start : start + _BLOCK].astype(np.float32), axes=(1, 2), norm="ortho"))
-        low = waves[:, :_LOW, :_LOW]
-        one, other = low[:, upper[0], upper[1]], low[:, upper[1], upper[0]]
-        diagonal = low[:, np.arange(_LOW), np.arange(_LOW)]
-        # Divided by the square root of 2, sum and difference are a rotation of the plane, which keeps its distances.
-        both = [(one + other) / np.sqrt(2), np.abs(one - other) / np.sqrt(2)]
-        features[start : start + _BLOCK] = np.concatenate([diagonal, *both], axis=1)
+    low = np.abs(dctn(white.astype(np.float32), axes=(1, 2), norm="ortho")[:, :_LOW, :_LOW])
+    one, other = low[:, upper[0], upper[1]], low[:, upper[1], upper[0]]
+    diagonal = low[:, np.arange(_LOW), np.arange(_LOW)]
+    # Divided by the square root of 2, sum and difference are a rotation of the plane, which keeps its distances.
+    features: NDArray[np.float32] = np.concatenate(
+        [diagonal, (one + other) / np.sqrt(2), np.abs(one - other) / np.sqrt(2)], axis=1, dtype=np.float32
+    )
     return features
 
 
-def _candidates(features: NDArray[np.float32]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Pairs (row, column), row < column, that may be near duplicates."""
-    squares = (features**2).sum(axis=1)
-    first, second = _distance_factors(features)
-    for start in range(0, len(features), _BLOCK):
-        block = slice(start, start + _BLOCK)
-        nearby = [
-            begin
-            + np.flatnonzero((first[block] @ second[begin : begin + _ACROSS].T).max(axis=0) >= -0.5 * _MAX_DISTANCE)
-            for begin in range(start, len(features), _ACROSS)
-        ]
-        others = np.concatenate(nearby)
-        distances = squares[block, None] + squares[None, others] - 2 * features[block] @ features[others].T
-        below = others[None] - start <= np.arange(distances.shape[0])[:, None]
-        distances[below] = np.inf
-        if distances.shape[1] > _CANDIDATES:
-            limit = np.partition(distances, _CANDIDATES - 1, axis=1)[:, _CANDIDATES - 1 : _CANDIDATES]
-            distances[distances > limit] = np.inf
-        rows, columns = np.nonzero(distances <= _MAX_DISTANCE)
-        for chunk in range(0, len(rows), _PAIRS):
-            yield rows[chunk : chunk + _PAIRS] + start, others[columns[chunk : chunk + _PAIRS]]
+def _leaves(points: NDArray[np.float32], indices: Indices) -> list[Indices]:
+    """The indices in parts of at most _BLOCK, halved again and again along the component of the largest variance."""
+    if len(indices) <= _BLOCK:
+        return [indices]
+    half = len(indices) // 2
+    widest = points[:_BOX, indices].var(axis=1).argmax()
+    split = indices[np.argpartition(points[widest, indices], half)]
+    return _leaves(points, split[:half]) + _leaves(points, split[half:])
 
 
-def _distance_factors(features: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Two arrays (N, D): a row of the first times a row of the second is -0.5 times the squared distance of two images
-    in the features of the largest variance.
+def _search(
+    points: NDArray[np.float32], white: Thumbnails, order: Indices, rows: Indices
+) -> Iterator[tuple[Indices, Indices, NDArray[np.float32], Indices]]:
+    """The near duplicates of a leaf in itself and in later leaves: first < second in `white`, correlation, orientation.
+
+    Args:
+        points: (D, N) the images in the order of the leaves.
+        white: (N, SIDE, SIDE) in their own order.
+        order: (N,) the index in `white` of each of the points.
+        rows: the places of the leaf among the points.
     """
-    mean = features.mean(axis=0)  # far from zero: its square would hide the distances
-    largest = np.sort(np.argsort(-features.var(axis=0), kind="stable")[:_FIRST])
-    few = (features - mean)[:, largest]
-    halves = -0.5 * (few**2).sum(axis=1, keepdims=True)
-    ones = np.ones_like(halves)
-    return np.concatenate([few, halves, ones], axis=1), np.concatenate([few, ones, halves], axis=1)
+    counts = np.zeros(len(rows), np.int64)
+    for begin in range(int(rows[0]), len(order), _ACROSS):
+        ones, others = _candidates(points, rows[counts < _ENOUGH], begin)
+        while len(ones):  # at most _ENOUGH of each image at a time, until it has enough near duplicates
+            now = np.arange(len(ones)) - np.searchsorted(ones, ones) < _ENOUGH
+            for chunk in range(0, int(now.sum()), _PAIRS):
+                some = ones[now][chunk : chunk + _PAIRS]
+                pairs = np.sort(order[np.stack([some, others[now][chunk : chunk + _PAIRS]])], axis=0)
+                correlations, orientations = _correlate(white[pairs[0]], white[pairs[1]])
+                same = correlations >= MIN_CORRELATION
+                counts += np.bincount(some[same] - rows[0], minlength=len(rows))
+                yield pairs[0, same], pairs[1, same], correlations[same], orientations[same]
+            later = ~now & (counts[ones - rows[0]] < _ENOUGH)
+            ones, others = ones[later], others[later]
+
+
+def _candidates(points: NDArray[np.float32], rows: Indices, begin: int) -> tuple[Indices, Indices]:
+    """Pairs (row, column), row < column, sorted, that may be near duplicates: columns from `begin` on, _ACROSS of them.
+
+    Only columns near the bounding box of the rows are compared with each of them.
+    """
+    if not len(rows):
+        return rows, rows
+    box = points[:_BOX, rows]
+    across = points[:_BOX, begin : begin + _ACROSS]
+    outside = across - np.clip(across, box.min(axis=1, keepdims=True), box.max(axis=1, keepdims=True))
+    columns = begin + np.flatnonzero(np.einsum("dn,dn->n", outside, outside) <= _MAX_DISTANCE)
+    one, other = points[:, rows], points[:, columns]
+    squares = (one**2).sum(axis=0)[:, None] + (other**2).sum(axis=0)
+    near = (squares - 2 * one.T @ other <= _MAX_DISTANCE) & (columns > rows[:, None])
+    first, second = np.nonzero(near)
+    return rows[first], columns[second]
 
 
 def _correlate(first: Thumbnails, second: Thumbnails) -> tuple[NDArray[np.float32], NDArray[np.int64]]:

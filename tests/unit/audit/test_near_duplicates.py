@@ -1,15 +1,18 @@
 """Near duplicates: changed copies are found, similar images are not."""
 
 import io
+import tracemalloc
 
 import numpy as np
 import pytest
 from PIL import Image
 from scipy.ndimage import gaussian_filter
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from twofold.audit import near_duplicates
-from twofold.audit.near_duplicates import find_near_duplicates
-from twofold.data.thumbnails import thumbnail
+from twofold.audit.near_duplicates import MIN_CORRELATION, find_near_duplicates
+from twofold.data.thumbnails import SIDE, thumbnail
 
 SIZE = 160
 
@@ -109,21 +112,130 @@ def test_the_block_size_does_not_change_the_result(monkeypatch):
     assert [pair[:2] for pair in find_near_duplicates(thumbnails)] == found == [(n, n + 50) for n in range(50)]
 
 
-@pytest.mark.parametrize(("block", "across"), [(512, 4096), (40, 64), (64, 40)])
-def test_the_candidates_contain_every_pair(monkeypatch, block, across):
+def structured(count, seed=0):
+    """(count, SIDE, SIDE) random thumbnails with structure at two scales."""
+    rng = np.random.default_rng(seed)
+    return sum(gaussian_filter(rng.normal(size=(count, SIDE, SIDE)), (0, sigma, sigma)) * sigma for sigma in (1, 4))
+
+
+def normalised(pictures):
+    pictures = pictures - pictures.mean(axis=(1, 2), keepdims=True)
+    return (pictures / np.linalg.norm(pictures, axis=(1, 2), keepdims=True)).astype(np.float16)
+
+
+def clustered(clusters=12, members=40):
+    """Thumbnails around a few pictures, at distances from far below the limit to far above it."""
+    amounts = np.linspace(0.002, 0.3, members)[:, None, None]
+    return np.concatenate(
+        [centre + amounts * structured(members, [1, k]) for k, centre in enumerate(structured(clusters))]
+    )
+
+
+def planted(count=500):
+    """Random thumbnails and copies of every fifth in all orientations, with a little noise."""
+    pictures = structured(count)
+    copies = [near_duplicates._orient(picture[None], k % 8)[0] for k, picture in enumerate(pictures[::5])]
+    return np.concatenate([pictures, copies + 0.03 * structured(len(copies), 2)])
+
+
+DATA = {
+    "random": structured(600),
+    "clustered": clustered(),
+    "planted": planted(),
+    "noise": np.random.default_rng(3).normal(size=(300, SIDE, SIDE)),
+}
+
+
+def compare_all(thumbnails):
+    """Every pair compared in every orientation."""
+    white = near_duplicates._whiten(thumbnails, np.arange(len(thumbnails))).astype(np.float64)
+    correlations = np.max(
+        [np.tensordot(white, near_duplicates._orient(white, k), ((1, 2), (1, 2))) for k in range(8)], 0
+    )
+    return {tuple(pair) for pair in np.argwhere(np.triu(correlations >= MIN_CORRELATION, 1)).tolist()}
+
+
+@pytest.mark.parametrize(("block", "across"), [(512, 16384), (16, 64), (7, 500), (50, 16)])
+@pytest.mark.parametrize("kind", DATA)
+def test_the_same_pairs_as_by_comparing_all(kind, block, across, monkeypatch):
+    monkeypatch.setattr("twofold.audit.near_duplicates._BLOCK", block)
+    monkeypatch.setattr("twofold.audit.near_duplicates._ACROSS", across)
+    thumbnails = normalised(DATA[kind])
+    expected = compare_all(thumbnails)
+    assert {pair[:2] for pair in find_near_duplicates(thumbnails)} == expected
+    assert (len(expected) >= 90) == (kind in ("clustered", "planted"))
+
+
+def test_the_order_of_the_images_does_not_change_the_pairs(monkeypatch):
+    monkeypatch.setattr("twofold.audit.near_duplicates._BLOCK", 16)
+    thumbnails = normalised(planted())
+    shuffled = np.random.default_rng(0).permutation(len(thumbnails))
+    found = {tuple(sorted(shuffled[list(pair[:2])])) for pair in find_near_duplicates(thumbnails[shuffled])}
+    first, again = find_near_duplicates(thumbnails), find_near_duplicates(list(thumbnails))
+    assert first == again
+    assert {pair[:2] for pair in first} == found
+
+
+@pytest.mark.parametrize(("block", "across"), [(512, 16384), (40, 64)])
+def test_the_candidates_contain_every_pair(block, across, monkeypatch):
     monkeypatch.setattr("twofold.audit.near_duplicates._BLOCK", block)
     monkeypatch.setattr("twofold.audit.near_duplicates._ACROSS", across)
     rng = np.random.default_rng(0)
-    features = np.abs(rng.normal(size=(300, 256)) / 16).astype(np.float32)
+    points = (rng.normal(size=(128, 300)) * np.geomspace(0.2, 0.02, 128)[:, None]).astype(np.float32)
     # Copies at distances from zero to just above the limit.
-    steps = rng.normal(size=(100, 256))
-    steps *= np.linspace(0, 0.2, 100)[:, None] / np.linalg.norm(steps, axis=1, keepdims=True)
-    features[200:] = features[:100] + steps
-    distances = ((features[:, None].astype(np.float64) - features[None]) ** 2).sum(axis=2)
+    steps = rng.normal(size=(128, 100))
+    steps *= np.linspace(0, 0.2, 100) / np.linalg.norm(steps, axis=0)
+    points[:, 200:] = points[:, :100] + steps
+    leaves = near_duplicates._leaves(points, np.arange(300))
+    assert sorted(np.concatenate(leaves)) == list(range(300))
+    points = points[:, np.concatenate(leaves)]
+    distances = ((points[:, :, None].astype(np.float64) - points[:, None]) ** 2).sum(axis=0)
     expected = np.argwhere(np.triu(distances <= near_duplicates._MAX_DISTANCE, 1)).tolist()
-    found = [pair for pairs in near_duplicates._candidates(features) for pair in np.transpose(pairs).tolist()]
+    found = []
+    for rows in np.split(np.arange(300), np.cumsum([len(leaf) for leaf in leaves])[:-1]):
+        assert len(rows) <= block
+        for begin in range(rows[0], 300, across):
+            found += np.transpose(near_duplicates._candidates(points, rows, begin)).tolist()
     assert sorted(found) == expected
     assert 50 < len(found) < 100
+
+
+def test_a_leaf_is_compared_with_the_images_near_it_alone(monkeypatch):
+    monkeypatch.setattr("twofold.audit.near_duplicates._BLOCK", 16)
+    compared, exact = [], np.nonzero
+    monkeypatch.setattr(np, "nonzero", lambda near: compared.append(near.size * (near.ndim == 2)) or exact(near))
+    find_near_duplicates(normalised(structured(2000)))
+    assert 0 < sum(compared) < 0.3 * 2000**2 / 2
+
+
+@pytest.mark.parametrize("noise", [0, 2e-4])
+def test_a_picture_that_occurs_very_often_takes_a_bounded_number_of_comparisons(noise, monkeypatch):
+    monkeypatch.setattr("twofold.audit.near_duplicates._ENOUGH", 4)
+    others, often = structured(300), 600
+    pictures = np.concatenate([normalised(others), normalised(others[:1]) + noise * structured(often, 5)])
+    correlated = []
+    exact = near_duplicates._correlate
+    monkeypatch.setattr(
+        "twofold.audit.near_duplicates._correlate",
+        lambda first, second: correlated.append(len(first)) or exact(first, second),
+    )
+    pairs = [pair[:2] for pair in find_near_duplicates(pictures.astype(np.float16))]
+    assert len(pairs) == len(set(pairs))
+    assert 4 * (often - 8) <= len(pairs) <= sum(correlated) <= 8 * often
+    graph = coo_array((np.ones(len(pairs)), np.transpose(pairs)), (len(pictures), len(pictures)))
+    assert connected_components(graph)[0] == 300  # all copies belong together
+
+
+def test_memory_per_image(monkeypatch):
+    monkeypatch.setattr("twofold.audit.near_duplicates._SAMPLE", 256)
+    peaks = []
+    for count in (2000, 6000):
+        thumbnails = normalised(structured(count))
+        tracemalloc.start()
+        find_near_duplicates(thumbnails)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert (peaks[1] - peaks[0]) / 4000 < 3500
 
 
 def test_a_shared_background_makes_no_duplicates():
