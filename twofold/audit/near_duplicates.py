@@ -194,12 +194,13 @@ def _search(
         ones, others = _candidates(points, rows[counts < _ENOUGH], begin)
         while len(ones):  # at most _ENOUGH of each image at a time, until it has enough near duplicates
             now = np.arange(len(ones)) - np.searchsorted(ones, ones) < _ENOUGH
-            for chunk in range(0, int(now.sum()), _PAIRS):
-                some = ones[now][chunk : chunk + _PAIRS]
-                pairs = np.sort(order[np.stack([some, others[now][chunk : chunk + _PAIRS]])], axis=0)
+            turn = np.stack([ones[now], others[now]])
+            for chunk in range(0, turn.shape[1], _PAIRS):
+                some = turn[:, chunk : chunk + _PAIRS]
+                pairs = np.sort(order[some], axis=0)
                 correlations, orientations = _correlate(white[pairs[0]], white[pairs[1]])
                 same = correlations >= MIN_CORRELATION
-                counts += np.bincount(some[same] - rows[0], minlength=len(rows))
+                counts += np.bincount(some[0, same] - rows[0], minlength=len(rows))
                 yield pairs[0, same], pairs[1, same], correlations[same], orientations[same]
             later = ~now & (counts[ones - rows[0]] < _ENOUGH)
             ones, others = ones[later], others[later]
