@@ -17,7 +17,10 @@ find_engine() { # docker or podman: the one in ENGINE, or the first that answers
 
 revision() { # the commit, with -dirty if the files of the images differ from it
   local commit
-  commit=$(git rev-parse --verify HEAD)
+  if ! commit=$(git rev-parse --verify --quiet HEAD); then
+    echo "no git commit here, and the images are tagged with it; run: git add --all && git commit --message 'First commit'" >&2
+    return 1
+  fi
   if [[ -n $(git status --porcelain -- "${CONTEXT[@]}") ]]; then commit+=-dirty; fi
   echo "$commit"
 }

@@ -166,13 +166,17 @@ def main():
     chosen = parser.parse_args()
     mutants = list(draw(chosen.count, chosen.seed))
     test_sets = sorted({tests_of(path) for path, *_ in mutants})
-    ignored = [line.strip("/").rpartition("/")[2] for line in (ROOT / ".gitignore").read_text().split()]
+    words = ["git", "ls-files", "--others", "--ignored", "--exclude-standard", "--directory"]
+    ignored = {ROOT / line for line in subprocess.check_output(words, cwd=ROOT, text=True).splitlines()}
 
     with tempfile.TemporaryDirectory() as work:
 
         def copy():
             here.copy = Path(work) / threading.current_thread().name
-            shutil.copytree(ROOT, here.copy, ignore=shutil.ignore_patterns(*ignored))  # a repository, for tests
+            # With .git, for tests that need a repository.
+            shutil.copytree(
+                ROOT, here.copy, ignore=lambda folder, names: {n for n in names if Path(folder, n) in ignored}
+            )
 
         with ThreadPoolExecutor(chosen.jobs, "copy", copy) as workers:
             seconds = dict(zip(test_sets, workers.map(seconds_of, test_sets), strict=True))

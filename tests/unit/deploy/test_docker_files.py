@@ -165,6 +165,17 @@ def test_docker_takes_precedence_over_podman_and_an_engine_that_fails_is_skipped
     assert done.stdout == ""
 
 
+@pytest.mark.parametrize("script", ["docker/images", "REGISTRY=registry.example/team docker/push"])
+def test_without_a_commit_nothing_is_built_or_pushed(clone, script):
+    folder, _ = clone
+    engine(folder)
+    bash("rm -rf .git && git init -q", folder)
+    done = bash(script, folder)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "no git commit here, and the images are tagged with it; run: git add --all && git commit" in done.stderr
+    assert commands(folder) == []
+
+
 @pytest.mark.parametrize("count", [0, 2])
 def test_images_are_built_from_exactly_one_wheel(clone, count):
     folder, _ = clone
