@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 from contextlib import redirect_stderr
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -62,10 +63,18 @@ def test_every_command_that_a_page_shows_is_accepted(page, monkeypatch):
     assert set(re.findall(r"(?:`|^)make ([a-z][a-z-]*)", page.read_text(), re.MULTILINE)) <= targets
 
 
+def test_every_path_of_a_command_in_the_sample_data_is_one_that_they_have():
+    package = Path(find_spec("elpv_dataset").origin).parent / "data"  # data/elpv.py keeps its paths
+    asked = [word for page in PAGES for words in commands_of(page) for word in words if "data/elpv/" in word]
+    assert asked
+    assert [word for word in asked if not [*package.glob(word.partition("data/elpv/")[2])]] == []
+
+
 def test_the_readme_is_short_and_begins_with_the_demo():
     text = (ROOT / "README.md").read_text()
     assert len(text.splitlines()) <= 150
-    assert re.findall(r"```sh\n(.*?)```", text, re.DOTALL)[0].startswith("make demo ")
+    first = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)[0]
+    assert re.match(r"git clone \S+ twofold && cd twofold\nmake demo ", first)
 
 
 def test_readme_and_docs_are_shorter_than_before_they_were_a_site():

@@ -21,17 +21,23 @@ from twofold.kubeflow.definition.resources import load_resources
 pytestmark = pytest.mark.slow
 TUTORIALS = Path(__file__).resolve().parents[2] / "docs" / "tutorials"
 LEFT_OUT = {
-    "demo": ["make demo", ". .venv/bin/activate", "twofold open mlflow"],
+    "demo": [
+        "git clone URL-OF-THIS-REPOSITORY twofold",
+        "cd twofold",
+        "make demo",
+        ". .venv/bin/activate",
+        "twofold open mlflow",
+    ],
     "own-images": [
         ". .venv/bin/activate",
         "scripts/wheel dist",
-        "python3 -m venv ~/twofold",
-        ". ~/twofold/bin/activate",
+        "python3 -m venv ~/.venvs/twofold",
+        ". ~/.venvs/twofold/bin/activate",
         "pip install dist/twofold-0.2.0-py3-none-any.whl",
     ],
-    "retraining": [". ~/twofold/bin/activate"],
+    "retraining": [". ~/.venvs/twofold/bin/activate"],
     "kubeflow": [
-        ". ~/twofold/bin/activate",
+        ". ~/.venvs/twofold/bin/activate",
         "twofold kfp run",  # tests/pipeline/test_kfp_run.py
         "docker/images",
         "REGISTRY=registry.example/team docker/push",
@@ -93,6 +99,9 @@ def reader(tmp_path_factory):
 def test_own_images(reader):
     assert "because: " in reader.said
     assert (reader.home / "line" / "audit" / "ingest" / "audit.html").is_file()
+    tracked = reader.project.run("git", "-C", "line", "ls-files").stdout.splitlines()
+    assert "params.yaml" in tracked
+    assert [name for name in tracked if name.startswith(("audit/", "answers"))] == []
     verdict = (reader.home / "line" / "reports" / "registration.json").read_text()
     assert '"version": 1' in verdict
     assert "promotion: review" in (reader.home / "line" / "params.yaml").read_text()
@@ -100,9 +109,12 @@ def test_own_images(reader):
 
 def test_the_demo(reader):
     (reader.home / "demo").symlink_to("line")
-    shutil.copytree(reader.home / "data" / "parts" / "bad", reader.home / "data" / "elpv" / "defective")
+    images = reader.home / "data" / "elpv" / "images"
+    images.mkdir(parents=True)
+    for number, path in enumerate(sorted((reader.home / "data" / "parts" / "bad").glob("*.png"))[:10], start=1):
+        shutil.copy(path, images / f"cell{number:04d}.png")  # named as data/elpv.py names them
     said = reader.follow("demo")
-    assert re.search(r"^path,label,probability,threshold,version,error\n.*00000\.png,", said, re.MULTILINE)
+    assert re.search(r"^path,label,probability,threshold,version,error\n.*cell0001\.png,", said, re.MULTILINE)
     assert "policy: max_accuracy" in (reader.home / "line" / "params.yaml").read_text()
 
 
