@@ -27,6 +27,7 @@ def add(commands: Any) -> None:
 
 def _status(options: argparse.Namespace) -> Result:
     from twofold.orchestration.params_file import PARAMS, model_name, project_root
+    from twofold.orchestration.run_summary import approval_command
     from twofold.tracking.store import impatient
 
     os.chdir(project_root())
@@ -54,7 +55,7 @@ def _status(options: argparse.Namespace) -> Result:
     lines = {
         "steps": steps,
         "champion": trouble or known,
-        "review": f"version {number} waits: twofold models approve {number}" if review else "nothing waits",
+        "review": f"version {number} waits: {approval_command(number)}" if number else "nothing waits",
         "next": then,
     }
     values = {"steps": steps, "stale": stale, "champion": champion, "review": review, "problem": trouble, "next": then}

@@ -76,6 +76,11 @@ def summary(files: Files, ui: str = "") -> str:
     return "\n".join([_detection(metrics, positive), *named])
 
 
+def approval_command(version: int) -> str:
+    """Return the command that promotes a version which waits for review."""
+    return f'twofold models approve {version} --reason "..."'
+
+
 def step_result(step: str, files: Files) -> str:
     """Return the result of a finished step in a few words."""
     values = read_json(getattr(files, step))
@@ -108,5 +113,5 @@ def _verdict(verdict: Mapping[str, Any]) -> str:
     if verdict["nothing_new"]:
         text += ", the champion" if verdict["champion"] == verdict["version"] else ", which was not promoted"
     elif verdict["alias"] == "challenger" and not verdict["promoted"]:
-        text += f": twofold models approve {verdict['version']}"
+        text += f": {approval_command(verdict['version'])}"
     return text

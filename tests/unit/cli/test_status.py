@@ -97,7 +97,7 @@ def test_champion_and_what_waits_for_review_are_shown(project, models_store, cal
     assert call("status").splitlines() == [
         "steps     up to date",
         "champion  version 2: accuracy 0.714, f1 0.667, roc_auc 0.833 on 7 test images",
-        "review    version 3 waits: twofold models approve 3",
+        'review    version 3 waits: twofold models approve 3 --reason "..."',
         "next      twofold open decision",
     ]
     models_store.client.delete_registered_model_tag("corner", "twofold.ledger.000001.1")

@@ -106,7 +106,8 @@ def test_the_verdict_says_what_failed_and_what_a_person_does_next(files):
     assert found["verdict"] == "Refused"
     assert found["gates"] == "1 of 3 passed; FAILED: roc_auc at least 0.85, …"
     review = {"headline": "Passed: version 4 waits for review", "version": 4, "alias": "challenger", "promoted": False}
-    assert change(files, **review)["verdict"] == "Passed: version 4 waits for review: twofold models approve 4"
+    command = 'twofold models approve 4 --reason "..."'
+    assert change(files, **review)["verdict"] == f"Passed: version 4 waits for review: {command}"
     again = {"headline": "Nothing new since version 3", "nothing_new": True, "promoted": False}
     assert change(files, **again)["verdict"] == "Nothing new since version 3, the champion"
     assert change(files, **again, champion=2)["verdict"].endswith("version 3, which was not promoted")
