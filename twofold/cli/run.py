@@ -1,6 +1,8 @@
 """`twofold run`: runs the steps that have changed by `dvc repro`, and prints a line a step and what came of the run."""
 
 import argparse
+import fcntl
+import json
 import os
 import re
 import signal
@@ -12,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twofold.cli.output import Result, add_json
-from twofold.core.errors import ArtifactError
+from twofold.core.errors import ArtifactError, TwofoldError
 
 if TYPE_CHECKING:
     from twofold.orchestration.run_summary import Files
@@ -57,6 +59,8 @@ def _run(options: argparse.Namespace) -> Result | int:
     from twofold.orchestration.params_file import project_root
 
     os.chdir(project_root())
+    if process := running_process():
+        raise TwofoldError(f"a run is in progress here (process {process}); wait for it, or stop it there with Ctrl-C")
     words = [sys.executable, "-m", "dvc", "repro"]
     words += ["--force"] * options.force + ["--single-item"] * options.only + [options.step] * bool(options.step)
     # The steps' `python` is the one that runs this, also if its environment is not activated.
@@ -70,25 +74,65 @@ def _run(options: argparse.Namespace) -> Result | int:
     return status if status >= 0 else 128 - status
 
 
+def running_process() -> int | None:
+    """Return the process that runs steps of this project, or holds DVC's lock for seconds; None if there is none."""
+    here = Path.cwd()
+    folder = next((each / ".dvc" / "tmp" for each in (here, *here.parents) if (each / ".dvc").is_dir()), here)
+    for _ in range(16):  # DVC gives up after three seconds
+        try:
+            # Of each path that a step writes, the process; those that were killed have left theirs.
+            if found := [each["pid"] for each in _read_locks(folder / "rwlock") if _is_alive(each["pid"])]:
+                return int(found[0])
+            with (folder / "lock").open() as lock:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return None
+        except FileNotFoundError:
+            return None
+        except (BlockingIOError, ValueError):  # held between two steps or by a shorter command; being written
+            time.sleep(0.2)
+    return int((folder / "lock").read_text())
+
+
+def _read_locks(path: Path) -> list[dict[str, Any]]:
+    return [*json.loads(path.read_text()).get("write", {}).values()] if path.exists() else []
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        pass
+    return True
+
+
 def _print_steps(words: list[str], env: dict[str, str]) -> int:
     """Run DVC in a process group of its own, log what it prints, and print a line a step; return its exit status."""
     from twofold.orchestration.run_summary import Files
 
     LOG.parent.mkdir(exist_ok=True)
     steps, null = _StepLines(Files.of(Path())), subprocess.DEVNULL
+    received: list[int] = []
     pipes: dict[str, Any] = {"stdin": null, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     with LOG.open("w", encoding="utf-8") as log, steps.bar:
         process = subprocess.Popen(words, env=env, process_group=0, text=True, errors="replace", **pipes)
         signals = (signal.SIGINT, signal.SIGTERM)
-        before = [signal.signal(each, lambda number, _: os.killpg(process.pid, number)) for each in signals]
+
+        def hand_on(number: int, _: object) -> None:
+            received.append(number)
+            os.killpg(process.pid, number)
+
+        before = [signal.signal(each, hand_on) for each in signals]
         for line in process.stdout or ():
             if not steps.read(line.rstrip("\n")):
                 print(line, end="", file=log, flush=True)
         status = int(process.wait())
         for each, handler in zip(signals, before, strict=True):
             signal.signal(each, handler)
-        steps.end(failed=status != 0)
-    return status
+        interrupted = bool(status and received)
+        steps.end(failed=status != 0, interrupted=interrupted)
+    return 128 + received[0] if interrupted else status
 
 
 class _StepLines:
@@ -132,12 +176,15 @@ class _StepLines:
             self.console.print(f"{'':<22}{found[1]}", style="yellow")
         return False
 
-    def end(self, *, failed: bool = False) -> None:
-        """Print the line of the step that has ended; if the run has failed, what it has printed first."""
+    def end(self, *, failed: bool = False, interrupted: bool = False) -> None:
+        """Print the line of the step that has ended; if it has failed by itself, what it has printed first."""
         from twofold.orchestration.run_summary import step_result
 
         minutes, seconds = divmod(int(time.monotonic() - self.begin), 60)
-        if failed:
+        if interrupted:
+            place = f" in {self.step}" if self.step else ""
+            self.console.print(f"interrupted{place}; `twofold run` goes on from here")
+        elif failed:
             self.console.print("\n".join(self.output))
             self.console.print(f"{self.step or 'dvc'} failed; all that the run has printed: {LOG}", style="red")
         elif self.step:

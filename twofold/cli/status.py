@@ -10,6 +10,7 @@ from typing import Any
 
 from twofold.cli.models import find_versions
 from twofold.cli.output import Result, add_json
+from twofold.cli.run import running_process
 from twofold.core.errors import ArtifactError, RegistryError, first_line, shortened
 
 
@@ -32,8 +33,8 @@ def _status(options: argparse.Namespace) -> Result:
 
     os.chdir(project_root())
     words, pipe = [sys.executable, "-m", "dvc", "status", "--json"], subprocess.PIPE
-    ran = Path("dvc.lock").exists()
-    dvc = subprocess.Popen(words, stdout=pipe, stderr=pipe, text=True) if ran else None
+    process, ran = running_process(), Path("dvc.lock").exists()
+    dvc = subprocess.Popen(words, stdout=pipe, stderr=pipe, text=True) if ran and not process else None
     rows: list[dict[str, Any]] = []
     try:
         with impatient():
@@ -52,6 +53,8 @@ def _status(options: argparse.Namespace) -> Result:
     known = f"version {champion['version']}: {metrics} on {champion['n']} test images" if champion else "none yet"
     number, then = review["version"] if review else None, "twofold predict champion IMAGES"
     then = "twofold run" if steps != "up to date" else "twofold open decision" if review or not champion else then
+    if process:
+        steps, then = f"a run is in progress (process {process})", ""
     lines = {
         "steps": steps,
         "champion": trouble or known,
@@ -59,7 +62,7 @@ def _status(options: argparse.Namespace) -> Result:
         "next": then,
     }
     values = {"steps": steps, "stale": stale, "champion": champion, "review": review, "problem": trouble, "next": then}
-    return Result("\n".join(f"{title:<10}{line}" for title, line in lines.items()), values)
+    return Result("\n".join(f"{title:<10}{line}" for title, line in lines.items() if line), values)
 
 
 def _changed(changes: list[Any]) -> str:

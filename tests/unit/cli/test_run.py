@@ -1,5 +1,6 @@
 """`twofold run` with a stand-in for DVC, which prints what DVC and the steps print."""
 
+import fcntl
 import json
 import os
 import shutil
@@ -126,7 +127,7 @@ def test_what_dvc_prints_before_any_step_is_shown_if_it_fails(project):
     ]
 
 
-def test_an_interruption_reaches_dvc_and_its_status_is_handed_on(project):
+def test_an_interruption_reaches_dvc_and_the_step_is_named_without_what_it_printed(project):
     process = start(project, "Running stage 'train_head':\nready\nwait\n")
     log = project / "reports" / "run.log"
     for _ in range(300):
@@ -135,8 +136,30 @@ def test_an_interruption_reaches_dvc_and_its_status_is_handed_on(project):
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=30)
-    assert process.returncode == 42
-    assert "interrupted, cleaning up" in err
+    assert process.returncode == 130
+    assert err == "interrupted in train_head; `twofold run` goes on from here\n"
+    assert "interrupted, cleaning up" in log.read_text()
+
+
+def test_a_second_run_names_the_process_of_the_first_and_leaves_its_log(project):
+    folder = project / ".dvc" / "tmp"
+    folder.mkdir(parents=True)
+    (project / "reports" / "run.log").write_text("of the first")
+    step = {"pid": os.getpid(), "cmd": "dvc repro"}
+    (folder / "rwlock").write_text(json.dumps({"write": {"data/raw": step}, "read": {}}))
+    message = f"error: a run is in progress here (process {os.getpid()}); wait for it, or stop it there with Ctrl-C"
+    for words in ([], ["--verbose"]):
+        status, _, lines = run(project, "", *words)
+        assert (status, lines) == (1, [f"twofold: {message}"])
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    (folder / "rwlock").write_text(json.dumps({"write": {"data/raw": step | {"pid": ended.pid}}, "read": {}}))
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        print(f" {os.getpid()}", file=lock, flush=True)
+        assert run(project, "")[2] == [f"twofold: {message}"]
+    assert (project / "reports" / "run.log").read_text() == "of the first"
+    assert run(project, "", "evaluate")[0] == 0
 
 
 def test_verbose_prints_what_dvc_prints(project):

@@ -91,6 +91,17 @@ def test_stale_steps_are_named_with_what_has_changed(project, call):
     )
 
 
+def test_while_a_run_is_in_progress_its_process_is_named_and_no_run_is_advised(project, call):
+    reproduce()
+    step = {"pid": os.getpid(), "cmd": "dvc repro"}
+    (project / ".dvc" / "tmp" / "rwlock").write_text(json.dumps({"write": {"images": step}, "read": {}}))
+    assert call("status").splitlines() == [
+        f"steps     a run is in progress (process {os.getpid()})",
+        "champion  none yet",
+        "review    nothing waits",
+    ]
+
+
 def test_champion_and_what_waits_for_review_are_shown(project, models_store, call):
     set_values(project / "params.yaml", ["register.model_name=corner"])
     reproduce()
