@@ -21,9 +21,9 @@ def check_database(uri: str, *, create: bool) -> Path | None:
     import mlflow
     from alembic.migration import MigrationContext
     from alembic.script import ScriptDirectory
-    from sqlalchemy import create_engine, make_url
+    from sqlalchemy import create_engine, inspect, make_url, text
 
-    url, file, revision = make_url(uri), None, None
+    url, file, revision, unused = make_url(uri), None, None, False
     if url.get_backend_name() == "sqlite" and url.database not in (None, "", ":memory:"):
         file = Path(str(url.database)).absolute()
         if not os.access(file.parent, os.W_OK):
@@ -32,6 +32,9 @@ def check_database(uri: str, *, create: bool) -> Path | None:
         engine = create_engine(uri)
         with engine.connect() as connection:
             revision = MigrationContext.configure(connection).get_current_revision()
+            # MLflow adds its default experiment as soon as it has made the tables.
+            unused = inspect(connection).has_table("experiments")
+            unused = unused and connection.execute(text("SELECT 1 FROM experiments")).first() is None
         engine.dispose()
     if revision is None and not create:
         raise RegistryError("it does not exist, or has no tables yet: a training or register creates them")
@@ -39,6 +42,8 @@ def check_database(uri: str, *, create: bool) -> Path | None:
     if revision is not None and revision not in scripts.get_heads():
         remedy = "a newer MLflow: install that"
         if any(revision == each.revision for each in scripts.walk_revisions()):
+            if unused:
+                raise RegistryError("MLflow is making its tables; try again in a moment (if it was stopped: remove it)")
             remedy = "an older MLflow: back it up, then run `mlflow db upgrade`"
         raise RegistryError(f"its tables (schema {revision}) are those of {remedy}")
     return file

@@ -69,6 +69,15 @@ def test_the_tables_of_another_version_are_neither_used_nor_upgraded(mlflow_stor
     assert (mlflow_store / "mlflow.db").read_bytes() == before
 
 
+@pytest.mark.parametrize("create", [False, True])
+def test_tables_that_mlflow_is_making_are_not_taken_for_those_of_an_older_version(mlflow_store, create):
+    set_schema(mlflow_store / "mlflow.db", "4465047574b1")
+    with closing(sqlite3.connect(mlflow_store / "mlflow.db")) as opened, opened:
+        opened.execute("DELETE FROM experiments")
+    with pytest.raises(RegistryError, match=r"mlflow\.db cannot be opened: MLflow is making its tables; try again"):
+        tracking.connect(create=create)
+
+
 @pytest.mark.parametrize("uri", ["sqlite:///new.db", "sqlite+pysqlite:///new.db", "sqlite:///empty.db", "sqlite://"])
 def test_a_command_that_only_reads_creates_no_database(uri, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
