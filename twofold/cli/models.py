@@ -80,8 +80,10 @@ def add(parser: argparse.ArgumentParser) -> None:
 def _run(command: "Command", options: argparse.Namespace) -> "Any":
     """Run a command with the store and the registered model's name; MLflow's errors become readable."""
     from twofold.tracking import store as tracking
+    from twofold.tracking.urls import require_server
 
     tracking.silence_mlflow()  # before MLflow is imported
+    require_server(tracking.address())
     store = tracking.connect()
     with tracking.readable_errors(store.uri):
         return command(options, store, _name(options))
@@ -97,8 +99,10 @@ def find_versions(name: str) -> "tuple[list[dict[str, Any]], tuple[str, ...]]":
 def _from_mlflow(function: str, *arguments: str) -> "Any":
     """Return what a function of `version_catalog` reads with MLflow, which takes seconds to import."""
     from twofold.tracking import store as tracking
+    from twofold.tracking.urls import require_server
 
     tracking.silence_mlflow()
+    require_server(tracking.address())
     store = tracking.connect()
     with tracking.readable_errors(store.uri):
         from twofold.registry import version_catalog

@@ -4,7 +4,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -49,13 +49,14 @@ def say(text: str) -> None:
 
 
 @contextmanager
-def waiting(what: str) -> Iterator[None]:
-    """Say every ten seconds that the main thread still waits; other threads wait without a word."""
+def waiting(what: str, why: Callable[[], str] = str) -> Iterator[None]:
+    """Say every ten seconds that the main thread still waits, and why; other threads wait without a word."""
     end, begin = threading.Event(), time.monotonic()
 
     def tell() -> None:
         while not end.wait(EVERY):
-            say(f"still waiting for {what} ({time.monotonic() - begin:.0f} s)")
+            reason = why()
+            say(f"still waiting for {what} ({time.monotonic() - begin:.0f} s){f': {reason}' if reason else ''}")
 
     if threading.current_thread() is threading.main_thread():
         threading.Thread(target=tell, daemon=True).start()

@@ -26,6 +26,7 @@ from twofold.serving.sealed_model import SealedModel, check_seal, open_sealed
 from twofold.tracking import registry_client
 from twofold.tracking.registry_client import SEAL, fetch, refuse_foreign_server
 from twofold.tracking.store import MlflowStore, connect, readable_errors
+from twofold.tracking.urls import require_server
 
 DIGITS = 12  # of a seal's SHA-256, where it stands for a version, as in twofold/serving/pyfunc_model.py
 _ADDRESS = re.compile(r"models:/(?P<name>[^/@]+)(?:/(?P<number>\d+)|@(?P<alias>[^/@]+))")
@@ -66,6 +67,7 @@ def resolve_model(model: str, name: Callable[[], str]) -> Iterator[ResolvedModel
     parts = match.groupdict()
     registered_name = parts.get("name") or name()
     store = connect()
+    require_server(store.uri)
     with scratch_folder() as scratch:
         with readable_errors(store.uri):
             version = _find_version(store, registered_name, parts["number"], parts["alias"])

@@ -18,7 +18,7 @@ from twofold.core.errors import TRANSIENT_STATUSES, RegistryError, is_transient
 from twofold.core.progress import waiting
 from twofold.core.redaction import redact, without_credentials
 from twofold.tracking.database import check_database
-from twofold.tracking.urls import is_foreign_server
+from twofold.tracking.urls import is_foreign_server, waiting_for_server
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -59,11 +59,11 @@ class _ClientWithProgress:
     """MLflow's client; while a call lasts, a line every ten seconds says so."""
 
     client: "MlflowClient"
-    what: str
+    uri: str
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self.client, name)
-        return waiting(self.what)(value) if callable(value) else value
+        return waiting_for_server(self.uri)(value) if callable(value) else value
 
 
 def main_checkout() -> Path:
@@ -102,7 +102,7 @@ def connect(*, create: bool = False) -> MlflowStore:
         if _DATABASE.match(uri) and (file := waiting(what)(check_database)(uri, create=create)):
             _, mark, query = uri.partition("?")
             uri, files = f"sqlite:///{file}{mark}{query}", file.parent / "mlartifacts"
-        return MlflowStore(cast("MlflowClient", _ClientWithProgress(_client(uri), what)), uri, files)
+        return MlflowStore(cast("MlflowClient", _ClientWithProgress(_client(uri), uri)), uri, files)
     # A driver, SQLAlchemy, alembic and MLflow raise whatever they like at a wrong address.
     except Exception as error:
         missing = f"the Python package '{error.name}' is not installed" if isinstance(error, ImportError) else ""
