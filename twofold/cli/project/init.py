@@ -64,7 +64,7 @@ def init(
         origin = find_wheel(wheel, project / WHEELS)
         pin_wheel(project, origin)
         (project / ANSWERS).write_text(answers(version("twofold")), encoding="utf-8")
-        commit = _commit(project)
+        commit = _commit(project, directory)
         if directory.exists():
             directory.rmdir()  # empty
         project.rename(directory)
@@ -81,11 +81,22 @@ def _ask(meaning: str) -> bool:
     return input(f"Does an image keep its class {meaning}? [y/N] ").strip().casefold().startswith("y")
 
 
-def _commit(project: Path) -> str:
-    """Make a Git repository with a first commit; return what was made, in words."""
+def _has_identity(project: Path) -> bool:
+    words = ["git", "var", "GIT_COMMITTER_IDENT"]
+    return not subprocess.run(words, cwd=project, capture_output=True, check=False).returncode
+
+
+def _commit(project: Path, directory: Path) -> str:
+    """Make a Git repository with a first commit; return what was made, in words, or how to make it in `directory`."""
     commit = ["commit", "--quiet", "--message", "A project made by twofold init"]
     for words in (["init", "--quiet"], ["add", "--all"], ["add", "--force", str(WHEELS)], commit):
         done = subprocess.run(["git", *words], cwd=project, capture_output=True, text=True, check=False)
+        if done.returncode and words == commit and not _has_identity(project):
+            return (
+                "git: no first commit, so models will have no commit; set your name (git config --global user.name "
+                f'"..." and user.email), then: git -C {directory} add --all && '
+                f'git -C {directory} commit -m "New project"'
+            )
         if done.returncode:
             return f"git: no first commit was made: {(done.stderr.splitlines() or words)[0]}"
     return "git: a repository with a first commit"

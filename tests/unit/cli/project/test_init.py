@@ -102,7 +102,8 @@ def test_without_an_identity_nothing_is_committed_and_the_text_says_so(installed
     (installed / "xdg" / "git").mkdir(parents=True)
     (installed / "config").rename(installed / "xdg" / "git" / "config")
     text = init(Path("line"), str(parts), "bad", wheel=wheel)
-    assert "git: no first commit was made: " in text
+    assert "git: no first commit, so models will have no commit; set your name (git config --global user.name" in text
+    assert 'then: git -C line add --all && git -C line commit -m "New project"\n' in text
     assert "dvc.yaml" in git(installed / "line", "diff", "--cached", "--name-only")
 
 
