@@ -11,7 +11,7 @@ from typing import Any
 
 from twofold.cli import models, run, serving, status
 from twofold.cli.kfp import command as kfp
-from twofold.cli.output import Result, add_json, print_result
+from twofold.cli.output import Result, add_json, add_params, add_root, in_project, print_result
 from twofold.cli.parser import Parser
 from twofold.core.errors import exit_with_message
 from twofold.core.redaction import redact
@@ -80,9 +80,9 @@ def _parser(words: Sequence[str]) -> Parser:
     run.add(commands, words)
     status.add(commands)
     report = commands.add_parser("report", help="print the last run's verdict and metrics for a pull request")
-    report.add_argument("--root", type=Path, default=Path(), help="the project's folder (%(default)s)")
+    add_root(report)
     report.add_argument("--markdown", action="store_true", required=True, help="as Markdown, the one format")
-    report.set_defaults(run=_run_report)
+    report.set_defaults(run=in_project(_run_report))
 
     audit = commands.add_parser("audit", help="audit images before a pipeline reads them")
     audit.add_argument("source", metavar="SOURCE", help="a folder, s3://… or dvc+…, as for ingest.source")
@@ -98,8 +98,8 @@ def _parser(words: Sequence[str]) -> Parser:
 
     forget = commands.add_parser("forget", help="remove an image for good from every artifact that holds it")
     forget.add_argument("sha256", metavar="SHA256", help="of the image file, as in manifest.parquet and the reports")
-    forget.add_argument("--root", type=Path, default=Path(), help="the project's folder (%(default)s)")
-    forget.set_defaults(run=_call("twofold.cli.forget", "forget", "sha256", "root"))
+    add_root(forget)
+    forget.set_defaults(run=in_project(_call("twofold.cli.forget", "forget", "sha256", "root")))
 
     completion = commands.add_parser("completion", help="print a script that completes commands and options")
     completion.add_argument("shell", choices=("bash", "zsh"))
@@ -156,8 +156,8 @@ def _add_project(commands: Any) -> None:
     make.add_argument("--yes", action="store_true", help="ask nothing")
     make.set_defaults(run=_run_init)
     update = commands.add_parser("upgrade", help="bring this project's files to the installed version")
-    update.add_argument("--root", type=Path, default=Path(), help="the project's folder (%(default)s)")
-    update.set_defaults(run=_call("twofold.cli.project.upgrade", "upgrade", "root", "wheel"))
+    add_root(update)
+    update.set_defaults(run=in_project(_call("twofold.cli.project.upgrade", "upgrade", "root", "wheel")))
     for each in (make, update):
         each.add_argument("--wheel", type=Path, help="twofold's wheel (the one that pip has installed)")
 
@@ -168,8 +168,8 @@ def _add_params(parser: Parser) -> None:
     get = commands.add_parser("get", help="print one value")
     check = commands.add_parser("check", help="check every section, and warn of gates that no model can pass")
     for command, function in ((set_, _run_set), (get, _run_get), (check, _run_check)):
-        command.add_argument("--params", type=Path, default=Path("params.yaml"), help="the file (%(default)s)")
-        command.set_defaults(run=function)
+        add_params(command, "the file")
+        command.set_defaults(run=in_project(function))
     set_.add_argument("assignments", nargs="+", metavar="SECTION.KEY=VALUE")
     get.add_argument("address", metavar="SECTION.KEY")
     add_json(get)
@@ -186,8 +186,8 @@ def _add_weights(parser: argparse.ArgumentParser) -> None:
         "pin", help="find the weights of a model of timm, and set train_head to it and their SHA-256"
     )
     pin.add_argument("backbone", metavar="timm/NAME", help="a model of timm, such as timm/resnet18")
-    pin.add_argument("--params", type=Path, default=Path("params.yaml"), help="the file (%(default)s)")
-    pin.set_defaults(run=_run_pin)
+    add_params(pin, "the file")
+    pin.set_defaults(run=in_project(_run_pin))
 
 
 def _add_cache(parser: argparse.ArgumentParser) -> None:

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from twofold.cli.output import Result, add_json
+from twofold.cli.output import Result, add_json, add_params, in_project
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,7 +34,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
     def command(name: str, run: "Command | None", help_: str, *, has_json: bool = True) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=help_, description=help_, epilog=STATUS)
-        added.add_argument("--params", type=Path, default=Path("params.yaml"), help="names the model (%(default)s)")
+        add_params(added, "names the model")
         added.add_argument("--name", help="the registered model (register.model_name)")
         if has_json:
             add_json(added)
@@ -113,7 +113,7 @@ def _from_mlflow(function: str, *arguments: str) -> "Any":
 def _name(options: argparse.Namespace) -> str:
     from twofold.orchestration.params_file import model_name
 
-    return options.name or model_name(options.params)
+    return str(options.name or in_project(lambda found: model_name(found.params))(options))
 
 
 def _list(options: argparse.Namespace) -> Result:

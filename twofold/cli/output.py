@@ -4,7 +4,8 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 # On a terminal, the colour of a word says how things stand.
@@ -29,6 +30,30 @@ def add_json(*parsers: argparse.ArgumentParser) -> None:
     """Add `--json` to commands whose result has values."""
     for parser in parsers:
         parser.add_argument("--json", action="store_true", help="print JSON instead of text")
+
+
+def add_params(parser: argparse.ArgumentParser, use: str) -> None:
+    """Add `--params`, without which a command reads the params.yaml of the project around the current folder."""
+    parser.add_argument("--params", type=Path, help=f"{use} (params.yaml of the project)")
+
+
+def add_root(parser: argparse.ArgumentParser) -> None:
+    """Add `--root`, without which a command takes the project around the current folder."""
+    parser.add_argument("--root", type=Path, help="the project's folder (the nearest one with params.yaml, upwards)")
+
+
+def in_project(run: Callable[[argparse.Namespace], Any]) -> Callable[[argparse.Namespace], Any]:
+    """Return a command with `--params` and `--root` of the project where they are not given."""
+
+    def located(options: argparse.Namespace) -> Any:
+        from twofold.orchestration.params_file import PARAMS, project_path
+
+        for name, file in (("params", PARAMS), ("root", "")):
+            if getattr(options, name, "") is None:
+                setattr(options, name, project_path(file))
+        return run(options)
+
+    return located
 
 
 def print_result(result: Result, *, as_json: bool) -> None:

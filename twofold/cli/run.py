@@ -13,7 +13,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from twofold.cli.output import Result, add_json
+from twofold.cli.output import Result, add_json, add_root, in_project
 from twofold.core.errors import ArtifactError, TwofoldError
 
 if TYPE_CHECKING:
@@ -40,8 +40,8 @@ def add(commands: Any, words: Collection[str]) -> None:
     run.add_argument("--verbose", action="store_true", help="print all that DVC and the steps print")
     run.set_defaults(run=_run)
     summary = commands.add_parser("summary", help="summarize the last run of the pipeline")
-    summary.add_argument("--root", type=Path, default=Path(), help="the project's folder (%(default)s)")
-    summary.set_defaults(run=lambda options: _summarize(options.root))
+    add_root(summary)
+    summary.set_defaults(run=in_project(lambda options: _summarize(options.root)))
     add_json(run, summary)
 
 

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from twofold.cli.output import Result, add_json
+from twofold.cli.output import Result, add_json, add_params, in_project
 
 MODEL = "champion, a version (3), models:/NAME@ALIAS, models:/NAME/VERSION, or the folder of a sealed model"
 # Exit statuses besides 0, 1 (an error) and 2 (wrong usage).
@@ -65,13 +65,13 @@ def add(commands: Any) -> None:
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help=MODEL)
-    parser.add_argument("--params", type=Path, default=Path("params.yaml"), help="names the model (%(default)s)")
+    add_params(parser, "names the model")
 
 
 def _model_name(options: argparse.Namespace) -> Callable[[], str]:
     from twofold.orchestration.params_file import model_name
 
-    return partial(model_name, options.params)
+    return partial(in_project(lambda found: model_name(found.params)), options)
 
 
 def _run_predict(options: argparse.Namespace) -> int:

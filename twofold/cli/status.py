@@ -78,9 +78,11 @@ def _open(options: argparse.Namespace) -> Result:
     from twofold.tracking.urls import ui_page
 
     os.chdir(project_root())
-    files, show = Files.of(Path()), sys.stdout.isatty() and not options.only_print
+    files, show = Files.of(Path.cwd()), sys.stdout.isatty() and not options.only_print
     pages = {"decision": (files.decision,), "evaluation": (files.report,), "audit": files.audits, "mlflow": ()}
-    found = [page.absolute().as_uri() if show else str(page) for page in pages[options.page] if page.exists()]
+    found = [
+        page.as_uri() if show else str(page) for page in pages[options.page] if page.exists()
+    ]
     if options.page == "mlflow":
         uri, port = address(), os.environ.get("PORT", "5000")
         local = not uri.startswith("http")

@@ -3,6 +3,7 @@
 import difflib
 import functools
 import importlib
+import os
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from io import StringIO
 from pathlib import Path
@@ -31,6 +32,11 @@ def project_root() -> Path:
         if (folder / PARAMS).is_file():
             return folder
     raise ParameterError(f"{here}: no {PARAMS} here or in a folder above; change to your project's folder")
+
+
+def project_path(file: str = "") -> Path:
+    """Return a file of the project, or its root, as a path from the current folder; errors as for `project_root`."""
+    return Path(os.path.relpath(project_root() / file))
 
 
 def section_model(step: str) -> "type[Section]":

@@ -69,6 +69,25 @@ def test_a_source_that_is_not_there_warns_at_once(params, tmp_path, capsys):
     assert "+  source: /nowhere" in captured.out
 
 
+def test_commands_find_the_project_from_a_folder_below(params, tmp_path, capsys, monkeypatch):
+    (tmp_path / "data" / "raw").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "data" / "raw")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/none.db")
+    assert call("params", "get", "ingest.positive") == 0
+    assert call("params", "check") == 0
+    assert call("params", "set", "ingest.positive=bad") == 0
+    assert "--- ../../params.yaml (before)" in capsys.readouterr().out
+    commands = [["models", "list"], ["summary"], ["report", "--markdown"], ["predict", "champion", "."], ["upgrade"]]
+    for words in commands:
+        assert call(*words) == 1
+        assert "no params.yaml" not in capsys.readouterr().err
+    monkeypatch.chdir("/")
+    for words in (*commands, ["params", "get", "a.b"], ["forget", "0" * 64]):
+        if words[0] != "predict":
+            assert call(*words) == 1
+            assert "/: no params.yaml here or in a folder above" in capsys.readouterr().err
+
+
 def test_values_are_printed_as_json(params, capsys):
     assert call("params", "get", "--params", params, "train_head.epochs", "--json") == 0
     assert json.loads(capsys.readouterr().out) == 60

@@ -148,8 +148,8 @@ def pages(project):
 
 def test_open_prints_the_paths_where_there_is_no_terminal(pages, call, monkeypatch):
     monkeypatch.setattr(webbrowser, "open", lambda page: pytest.fail("a browser was opened"))
-    assert call("open") == f"{pages[2]}\n"
-    assert call("open", "audit") == f"{pages[0]}\n{pages[1]}\n"
+    assert call("open") == f"{pages[2].absolute()}\n"
+    assert call("open", "audit") == f"{pages[0].absolute()}\n{pages[1].absolute()}\n"
     assert "evaluation.html: no such page; `twofold run` makes it" in call("open", "evaluation")
 
 

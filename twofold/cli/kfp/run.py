@@ -7,6 +7,7 @@ from twofold.cli.kfp import options as common
 from twofold.cli.output import Result, add_json
 from twofold.kubeflow.local.outputs import summary_files
 from twofold.kubeflow.local.process_runner import run_in_processes
+from twofold.orchestration.params_file import project_root
 from twofold.orchestration.run_summary import summary
 from twofold.tracking.store import ui_command
 
@@ -23,9 +24,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="subprocess: in this environment, recorded in its MLflow store; docker: in the images, as non-root, with "
         "its own MLflow server (%(default)s)",
     )
-    parser.add_argument(
-        "--root", type=Path, default=ROOT, metavar="DIR", help="folder for the runs' files (%(default)s)"
-    )
+    parser.add_argument("--root", type=Path, metavar="DIR", help=f"folder for the runs' files ({ROOT} of the project)")
     common.add_image_option(parser)
     common.add_params_option(parser)
     common.add_argument_options(parser)
@@ -36,7 +35,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def _run(options: argparse.Namespace) -> Result:
     params = common.params_from(options)
     arguments = common.overrides_from(options)
-    root = options.root.absolute()
+    root = (options.root or project_root() / ROOT).absolute()
     root.mkdir(parents=True, exist_ok=True)
     if options.runner == "docker":
         from twofold.kubeflow.local.docker_runner import run_in_containers
