@@ -70,6 +70,7 @@ def _run(options: argparse.Namespace) -> Result | int:
         os.execve(sys.executable, words, env)  # noqa: S606
     status = _print_steps(words, env | {"TWOFOLD_PROGRESS_SECONDS": "1"})
     if status == 0 and options.step in (None, "register"):
+        print(file=sys.stderr)  # between the steps and the summary
         return _summarize(Path())
     return status if status >= 0 else 128 - status
 
@@ -166,6 +167,8 @@ class _StepLines:
             self.end()
             self.step, self.begin, self.output = found[1], time.monotonic(), []
             self.bar.reset(self.task, total=None, description=self.step, label="", visible=True)
+            if not self.console.is_terminal:
+                self.console.print(f"{self.step:<13} started")
         elif found := _SKIPPED.match(line):
             self.end()
             cached = ", from DVC's run cache" if found[2] == "is cached" else ""

@@ -80,9 +80,7 @@ def _open(options: argparse.Namespace) -> Result:
     os.chdir(project_root())
     files, show = Files.of(Path.cwd()), sys.stdout.isatty() and not options.only_print
     pages = {"decision": (files.decision,), "evaluation": (files.report,), "audit": files.audits, "mlflow": ()}
-    found = [
-        page.as_uri() if show else str(page) for page in pages[options.page] if page.exists()
-    ]
+    found = [page.as_uri() if show else str(page) for page in pages[options.page] if page.exists()]
     if options.page == "mlflow":
         uri, port = address(), os.environ.get("PORT", "5000")
         local = not uri.startswith("http")

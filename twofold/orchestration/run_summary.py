@@ -94,7 +94,9 @@ def step_result(step: str, files: Files) -> str:
     if step == "finetune_all":
         winner = values["winner"]
         return f"{KEPT[winner]}, validation roc_auc {values['validation'][winner]['roc_auc']:.3f}"
-    return _detection(values, "positive") if step == "evaluate" else _verdict(values)
+    if step == "evaluate":
+        return _detection(values, read_json(files.model / "meta.json")["labels"][1])
+    return _verdict(values)
 
 
 def _detection(metrics: Mapping[str, Any], positive: str) -> str:

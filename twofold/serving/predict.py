@@ -64,8 +64,9 @@ def predict(model: str, paths: Sequence[str], *, name: Callable[[], str], to: Pa
     """
     # Before the model is downloaded, so that a mistyped path fails at once.
     files = find_files(paths)
+    counted = f"{len(files)} file{'' if len(files) == 1 else 's'}"
     with resolve_model(model, name) as resolved, _open_output(to) as stream:
-        say(f"predict: {len(files)} files, model {resolved.version}, seal {resolved.sealed.digest[:12]}")
+        say(f"predict: {counted}, model {resolved.version}, seal {resolved.sealed.digest[:12]}")
         write, refused = _row_writer(stream, as_csv), 0
         rows = predict_files(resolved, files)
         # A progress bar among rows on one terminal would make both unreadable.
@@ -73,7 +74,7 @@ def predict(model: str, paths: Sequence[str], *, name: Callable[[], str], to: Pa
         for answer in rows if rows_on_terminal else track(rows, "predicting", len(files)):
             write(answer)
             refused += answer.error is not None
-    say(f"predict: {len(files)} files, {refused} of them without a prediction")
+    say(f"predict: {counted}, {refused} of them without a prediction")
     return Count(len(files), refused)
 
 

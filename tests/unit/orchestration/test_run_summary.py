@@ -128,6 +128,6 @@ def test_each_step_has_its_result_in_a_few_words(files):
         "preprocess": "1673 train, 295 validation, 656 test",
         "train_head": "epoch 31 of 60, validation roc_auc 0.930",
         "finetune_all": "fine-tuned, validation roc_auc 0.930",
-        "evaluate": "finds 153 of 205 positive, misses 52 (25 %), 12 false alarms in 451",
+        "evaluate": "finds 153 of 205 defective, misses 52 (25 %), 12 false alarms in 451",
         "register": "Promoted: version 3 is the champion",
     }

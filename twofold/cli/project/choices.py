@@ -106,7 +106,7 @@ def _orientation(orientation: str | None) -> Choice:
     meaning, free, flips, views = ORIENTATIONS[orientation or "fixed"]
     steps = ("train_head", "finetune_all")
     values = {f"{step}.{key}": value for step in steps for key, value in (("orientation_free", free), ("flips", flips))}
-    reason = f"as you said, an image keeps its class when {meaning}"
+    reason = f"as you said (--orientation {orientation}), an image keeps its class when {meaning}"
     if orientation is None:
         reason = "nobody said that a turned or mirrored image keeps its class, so it is not assumed (--orientation)"
     return Choice(values | {"finetune_all.views": views, "evaluate.views": views}, reason)

@@ -7,7 +7,7 @@ from pathlib import Path
 from twofold.cli.project.choices import ORIENTATIONS, choose, look
 from twofold.cli.project.engine_wheel import WHEELS, copy_skeleton, find_wheel, pin_wheel, skeleton
 from twofold.core.drafts import draft
-from twofold.core.errors import ParameterError
+from twofold.core.errors import DataError, ParameterError
 from twofold.data.decoding import Limits
 from twofold.orchestration.engine_file import write_engine_file
 from twofold.orchestration.params_file import PARAMS, read, set_values
@@ -42,11 +42,16 @@ def init(
     """
     sections = read(skeleton() / PARAMS)
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise ParameterError(f"{directory}: is in use; name a folder that does not exist yet, or an empty one")
+        state = "exists and is not empty" if directory.is_dir() else "is a file"
+        raise ParameterError(f"{directory}: {state}; name a folder that does not exist yet, or an empty one")
     if not address_kind(source):
         source = str(Path(source).resolve())
     ingest = sections["ingest"].model_dump()
-    found = look(source, positive, Limits(ingest["max_bytes"], ingest["max_pixels"], ingest["min_side"]))
+    try:
+        found = look(source, positive, Limits(ingest["max_bytes"], ingest["max_pixels"], ingest["min_side"]))
+    except DataError as error:  # of options, where a project has parameters
+        text = str(error).replace("ingest.source in params.yaml", "--source").replace("ingest.source", "--source")
+        raise type(error)(text.replace("ingest.positive", "--positive"), transient=error.transient) from None
     if orientation is None and ask:
         orientation = next((name for name in ("free", "mirrored") if _ask(ORIENTATIONS[name][0])), "fixed")
     lines, assignments = [], []
@@ -78,7 +83,13 @@ def answers(tag: str) -> str:
 
 
 def _ask(meaning: str) -> bool:
-    return input(f"Does an image keep its class {meaning}? [y/N] ").strip().casefold().startswith("y")
+    example = "a scratch does, a letter does not"
+    return (
+        input(f"Does an image keep its class when it is {meaning} ({example})? [y/N] ")
+        .strip()
+        .casefold()
+        .startswith("y")
+    )
 
 
 def _has_identity(project: Path) -> bool:

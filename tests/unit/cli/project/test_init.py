@@ -63,7 +63,7 @@ def test_a_folder_in_use_is_refused_before_anything_is_read(installed):
     (installed / "line" / "mine").touch()
     (installed / "file").touch()
     for name in ("line", "file"):
-        with pytest.raises(ParameterError, match=f"^{name}: is in use"):
+        with pytest.raises(ParameterError, match=f"^{name}: (exists and is not empty|is a file)"):
             init(Path(name), "nowhere", "bad")
     assert [path.name for path in (installed / "line").iterdir()] == ["mine"]
 
@@ -77,8 +77,8 @@ def test_an_empty_folder_is_used(installed, parts, wheel):
 @pytest.mark.parametrize(
     ("error", "words"),
     [
-        ({"positive": "worse"}, r"ingest.positive: found 'worse'; the classes of .* are \['bad', 'good'\]"),
-        ({"source": "nowhere"}, "nowhere"),
+        ({"positive": "worse"}, r"--positive: found 'worse'; the classes of .* are \['bad', 'good'\]"),
+        ({"source": "nowhere"}, "nowhere: no such folder; set --source, or"),
     ],
 )
 def test_what_cannot_be_used_is_named_and_leaves_nothing(installed, parts, error, words):
