@@ -104,8 +104,19 @@ def _parser(words: Sequence[str]) -> Parser:
     completion = commands.add_parser("completion", help="print a script that completes commands and options")
     completion.add_argument("shell", choices=("bash", "zsh"))
     completion.set_defaults(run=lambda options: _run_completion(parser, options.shell))
+    _describe(parser)
     parser.overview = _overview({action.dest: action.help or "" for action in commands._choices_actions})
     return parser
+
+
+def _describe(parser: argparse.ArgumentParser) -> None:
+    """Give each command without a description the sentence of the list of commands."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for each in action._choices_actions:
+                command, sentence = action.choices[each.dest], each.help or ""
+                command.description = command.description or f"{sentence[:1].upper()}{sentence[1:]}."
+                _describe(command)
 
 
 def _call(module: str, function: str, *names: str) -> Callable[[argparse.Namespace], Result]:

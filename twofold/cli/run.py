@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from twofold.orchestration.run_summary import Files
 
 LOG = Path("reports", "run.log")
+STEP_HELP = "up to this step: ingest, preprocess, train_head, finetune_all, evaluate or register (the last one)"
 _STARTED, _FINISHED = re.compile(r"Running stage '(\w+)':"), "Updating lock file"
 _SKIPPED = re.compile(r"Stage '(\w+)' (didn't change|is cached)")
 _PROGRESS = re.compile(r"(.+?)(?: (\d+)/(\d+))?: (\d+) of (\d+) \w+ \(\d+/s\)")  # the fraction is that of the epochs
@@ -34,7 +35,7 @@ def add(commands: Any, words: Collection[str]) -> None:
         from twofold.orchestration.params_file import STEPS
 
         steps = STEPS
-    run.add_argument("step", nargs="?", choices=steps, metavar="STEP", help="up to this step (register, the last one)")
+    run.add_argument("step", nargs="?", choices=steps, metavar="STEP", help=STEP_HELP)
     run.add_argument("--only", action="store_true", help="only STEP, on what the steps before it have left")
     run.add_argument("--force", action="store_true", help="also what has not changed")
     run.add_argument("--verbose", action="store_true", help="print all that DVC and the steps print")
