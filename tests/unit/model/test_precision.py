@@ -20,6 +20,7 @@ from twofold.core.artifacts import file_sha256, read_json, write_json
 from twofold.core.errors import ArtifactError, ParameterError
 from twofold.core.params import check_section
 from twofold.evaluation import drift_reference, gradcam, predictions
+from twofold.metrics.platt_scaling import recorded_scaling
 from twofold.model import device, inference
 from twofold.model.classifier import build_classifier
 from twofold.model.fused_classifier import FusedClassifier
@@ -81,11 +82,11 @@ def reseal(folder, place, decision=(), **seal):
     return copied
 
 
-def test_seals_of_both_schema_versions_are_read_and_no_others(folders, tmp_path):
-    assert read_json(folders["bfloat16"] / "seal.json")["schema_version"] == 2
+def test_seals_of_all_schema_versions_are_read_and_no_others(folders, tmp_path):
+    assert read_json(folders["bfloat16"] / "seal.json")["schema_version"] == 3
     assert open_sealed(reseal(folders["before"], tmp_path / "1", schema_version=1)).precision == "float32"
-    with pytest.raises(ArtifactError, match="not the seal of a model of schema version 1 or 2"):
-        open_sealed(reseal(folders["before"], tmp_path / "3", schema_version=3))
+    with pytest.raises(ArtifactError, match="not the seal of a model of schema version 1 or 2 or 3"):
+        open_sealed(reseal(folders["before"], tmp_path / "4", schema_version=4))
 
 
 @pytest.mark.parametrize("value", ["float16", 16, None, ["bfloat16"]])
@@ -143,13 +144,15 @@ def test_evaluate_computes_everything_in_its_precision(tmp_path, monkeypatch):
     assert made == ["bfloat16"]
     # Two splits, six perturbations, the reference for drift.
     assert asked == ["bfloat16"] * 9
-    assert read_json(evaluation / "decision.json")["precision"] == "bfloat16"
+    decision = read_json(evaluation / "decision.json")
+    assert decision["precision"] == "bfloat16"
     assert read_json(evaluation / "meta.json")["params"]["precision"] == "bfloat16"
     assert "16-bit floating point (bfloat16)" in (evaluation / "evaluation.html").read_text()
     # Pixels and the feature are rounded to eight bits: 150 / 255 to 0.58984375, 125 / 255 to 0.490234375.
     found = predictions.read(evaluation / predictions.PREDICTIONS).of("test")
     for grey, rounded in ((150, 0.58984375), (125, 0.490234375)):
-        (at,) = np.flatnonzero(np.isclose(found.probability, 1 / (1 + np.exp(8 - 16 * rounded)), atol=1e-6))
+        expected = recorded_scaling(decision).calibrate(1 / (1 + np.exp(4 - 8 * rounded)))
+        (at,) = np.flatnonzero(np.isclose(found.probability, expected, atol=1e-6))
         assert found.target[at] == (grey == 125)
     assert metrics["n"] == 7
 

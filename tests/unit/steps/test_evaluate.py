@@ -245,7 +245,7 @@ def test_charts_and_page_are_readable(run):
     for key in ("accuracy", "precision", "recall", "f1", "specificity", "roc_auc", "log_loss", "brier", "ece"):
         assert re.search(rf'data-figure="{key}">([\d.]+)', html)[1] == f"{metrics[key]:.3f}"
     assert html.count("<img") == 7  # the false alarm, the missed image and five correct answers
-    assert "it is not known where the network corner averages its last map" in html
+    assert "a feature map that is averaged at the end, and corner has none" in html
     meta = artifacts.read_meta(evaluation, "evaluation", 5)
     assert meta["params"] == PARAMS.model_dump()
     assert meta["n"] == {"validation": 6, "test": 7}
