@@ -36,8 +36,8 @@ ui: $(STAMP) ## open the MLflow UI on the runs and models of the demo
 register: $(STAMP) ## judge the demo's model again, against the current champion
 	cd demo && twofold run register --only --force
 
-test: $(STAMP) ## run the tests, two files at once (JOBS=4: four): minutes, no network
-	python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "not slow"
+test: $(STAMP) ## run the tests, two files at once (JOBS=4: four), a thread each: minutes, no network
+	OMP_NUM_THREADS=1 python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "not slow"
 
 test-slow: $(STAMP) ## run the slow tests: a browser, servers, memory at 20,000 images, containers
 	scripts/install-test-tools

@@ -45,11 +45,12 @@ def test_a_second_run_runs_nothing(project):
 
 def test_twofold_run_has_a_line_for_each_step_of_dvcs(project):
     done = project.run("twofold", "run")
-    assert [line.split() for line in done.stderr.splitlines()] == [[step, "unchanged"] for step in STEPS]
+    assert [line.split() for line in done.stderr.splitlines() if line] == [[step, "unchanged"] for step in STEPS]
     assert done.stdout.startswith("finds ")
     assert len(done.stdout.splitlines()) == 12
     done = project.run("twofold", "run", "preprocess", "--only", "--force")
-    (line,) = (line for line in done.stderr.splitlines() if line.startswith("preprocess"))
+    started, line = (line for line in done.stderr.splitlines() if line.startswith("preprocess"))
+    assert started.split() == ["preprocess", "started"]
     assert line.split(maxsplit=2)[2] == "23 train, 19 validation, 18 test"
     assert project.run("twofold", "status").stdout.startswith("steps     up to date\nchampion  version 1: accuracy 0.")
 
