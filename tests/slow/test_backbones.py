@@ -103,7 +103,8 @@ def test_a_model_of_timm_is_trained_registered_exported_and_served(
         kept = dict(zip(table.sha256.tolist(), table.probability.tolist(), strict=True))
         answers = list(predict_files(resolved, find_files([str(root / "images")])))
     found = {file_sha256(Path(answer.path)): answer.probability for answer in answers}
-    assert max(abs(found[sha256] - probability) for sha256, probability in kept.items()) <= 1e-6
+    # In other batches the last bits differ, and the calibration's slope, of up to 10, multiplies that.
+    assert max(abs(found[sha256] - probability) for sha256, probability in kept.items()) <= 1e-5
     # The file is compared with the model. ONNX takes ten seconds, and its graph is made from torch's.
     kind = "onnx" if name in ("vit_tiny_patch16_224", "mobilenetv3_small_050") else "torch"
     assert status(kind, "champion", "dist") == 0

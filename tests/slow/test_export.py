@@ -119,8 +119,8 @@ def test_the_example_needs_only_the_file(written, model, tmp_path):
 def test_a_very_confident_model_is_calibrated_like_the_sealed_one(tmp_path, monkeypatch):
     build = models.build_classifier
 
-    def build_confident(backbone, dropout):
-        made = build(backbone, dropout)
+    def build_confident(*arguments):
+        made = build(*arguments)
         with torch.no_grad():
             made.head[3].weight.mul_(-8)
         return made

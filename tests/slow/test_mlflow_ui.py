@@ -63,7 +63,7 @@ def test_a_runs_page_has_its_trainings_tags_description_and_some_twenty_metrics(
     assert re.search(r"\|Child runs\|(finetune_all\|,\|train_head|train_head\|,\|finetune_all)\|", text)
     assert "|Tags|twofold.verdict|: Promoted: version 1 is the champion|twofold.reasons|" in text
     assert "|Promoted: version 1 is the champion|Trained by|train_head|and|finetune_all|. For the gates" in text
-    assert "|Metrics (23)|" in text
+    assert "|Metrics (24)|" in text
     assert "Evaluation runs" not in text, "that is the view of GenAI"
 
 
