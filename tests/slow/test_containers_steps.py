@@ -40,6 +40,8 @@ def project(tmp_path_factory):
     wheel = wheel_case.build(root / "wheel")
     found = Project(root / "project")
     found.env["PYTHONPATH"] = str(wheel_case.install(wheel, root / "site"))
+    # The first commit, with which images are tagged, needs a name.
+    found.env |= {f"GIT_{role}_{key}": "a@b.example" for role in ("AUTHOR", "COMMITTER") for key in ("NAME", "EMAIL")}
     make_folder(root / "images", per_class=30)
     words = ["init", found.root, "--source", root / "images", "--positive", "bad", "--wheel", wheel, "--yes"]
     subprocess.run([sys.executable, "-m", "twofold.cli", *words], cwd=root, env=found.env, check=True)
