@@ -117,7 +117,7 @@ def _run_or_read(case: Case, options: argparse.Namespace) -> dict[str, Any]:
             kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             if kept["made_from"] == made_from:
                 return kept
-        source = _write_images(case, folder / "images", options.fraction)
+        source = write_images(case, folder / "images", options.fraction)
         run = _run(case, source, folder) | {"made_from": made_from, "machine": describe_machine()}
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_suffix(".draft")
@@ -135,7 +135,7 @@ def _code() -> str:
     return hashlib.sha256(" ".join(map(code_digest, modules)).encode()).hexdigest()
 
 
-def _write_images(case: Case, folder: Path, fraction: float) -> Path:
+def write_images(case: Case, folder: Path, fraction: float) -> Path:
     """Write the task's images; of ELPV every so many rows of labels.csv."""
     if case.rate is not None:
         counts = {split: round(count * fraction) for split, count in COUNTS.items()}
