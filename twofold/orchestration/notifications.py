@@ -5,15 +5,14 @@ run has ended, and sends one POST of `{"text": ...}`, which Slack, Mattermost an
 address is a secret in TWOFOLD_WEBHOOK. KF_PIPELINES_UI_ENDPOINT (the Kubeflow UI for browsers) adds a link.
 """
 
-import http.client
 import json
 import os
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+
+import requests
+from requests.exceptions import InvalidSchema, InvalidURL, MissingSchema
 
 from twofold.core.artifacts import read_json
 from twofold.core.errors import RegistryError, TwofoldError, exit_with_message
@@ -22,7 +21,6 @@ from twofold.core.redaction import redact
 from twofold.orchestration.kept_audit import find_audit
 from twofold.orchestration.run_ending import describe_ending
 from twofold.orchestration.task import retry_transient
-from twofold.tracking.urls import NoRedirects
 
 TAG = "twofold.pipeline_run"  # followed by the pipeline run's id; its value is the verdict as JSON
 SUCCESS = ("SUCCEEDED", "COMPLETE")  # COMPLETE: servers that use ML Metadata, as those of KFP 2.16 do
@@ -131,20 +129,12 @@ def _post(text: str) -> None:
         say("notify: TWOFOLD_WEBHOOK is not set, so no message was sent")
         return
     try:
-        parts = urlsplit(address)
-        valid = parts.scheme in ("http", "https") and bool(parts.hostname)
-    except ValueError:
-        valid = False
-    if not valid:
-        raise TwofoldError("TWOFOLD_WEBHOOK holds no http or https address (it is a secret and not shown)")
-    body = json.dumps({"text": redact(text)}).encode()
-    request = urllib.request.Request(address, data=body, headers={"Content-Type": "application/json"})  # noqa: S310
-    try:
-        with urllib.request.build_opener(NoRedirects()).open(request, timeout=TIMEOUT) as answer:
-            status = answer.status
-    except urllib.error.HTTPError as error:
-        error.close()
-        raise TwofoldError(f"the webhook answered {error.code}; no message was sent") from None
-    except (OSError, ValueError, http.client.HTTPException) as error:
+        # Following a redirect would turn the POST into a GET.
+        response = requests.post(address, json={"text": redact(text)}, timeout=TIMEOUT, allow_redirects=False)
+    except (InvalidSchema, InvalidURL, MissingSchema):
+        raise TwofoldError("TWOFOLD_WEBHOOK holds no http or https address (it is a secret and not shown)") from None
+    except (OSError, ValueError) as error:
         raise TwofoldError(f"the webhook cannot be reached ({type(error).__name__}); no message was sent") from None
-    say(f"notify: sent ({status})")
+    if response.status_code // 100 != 2:
+        raise TwofoldError(f"the webhook answered {response.status_code}; no message was sent")
+    say(f"notify: sent ({response.status_code})")

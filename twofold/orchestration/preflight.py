@@ -8,14 +8,12 @@ they find what those steps will find.
 import os
 import shutil
 import tempfile
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from http.client import HTTPException
 from pathlib import Path
 from typing import Any, Literal
 
+import requests
 from pydantic import Field
 
 from twofold.core.artifacts import file_sha256, write_bytes
@@ -187,10 +185,7 @@ def check_weights(backbone: str, name: str) -> Finding:
 def _request_error(url: str) -> str:
     """Return why a HEAD request to the address fails; empty if it succeeds."""
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=8):  # noqa: S310
-            return ""
-    except urllib.error.HTTPError as error:
-        error.close()
-        return f"HTTP {error.code}"
-    except (OSError, HTTPException) as error:
+        response = requests.head(url, timeout=8, allow_redirects=True)
+    except OSError as error:
         return str(error)
+    return "" if response.ok else f"HTTP {response.status_code}"

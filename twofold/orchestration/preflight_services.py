@@ -5,28 +5,24 @@ is written is one small object with a name of its own, and it is deleted. No cre
 sent to where a server redirects.
 """
 
-import base64
 import json
 import os
 import re
-import ssl
-import urllib.error
-import urllib.request
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from http.client import HTTPException
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import quote, urlsplit
+
+import requests
 
 from twofold.core.errors import DataError, RegistryError, first_line
 from twofold.core.redaction import redact
 from twofold.orchestration.preflight_findings import Finding, failure, not_checked, ok, warning
 from twofold.tracking import store as tracking
 from twofold.tracking.live_run import STEP
-from twofold.tracking.urls import NoRedirects
 
 TIMEOUT = 10.0  # seconds for an answer
 FILE_TIMEOUT = 60.0  # seconds for an answer about a file: MLflow's server first asks its own storage, several times
@@ -50,11 +46,6 @@ NO_ROOM = (
     "see the log of the storage server. SeaweedFS answers HTTP 500 if it has no volume left for this bucket: use a "
     "prefix of an existing bucket, or raise its -volume.max (docs/guides/cluster.md, step 6)"
 )
-
-
-class Response(NamedTuple):
-    status: int
-    text: str
 
 
 def s3_buckets(source: str, bucket: str, cache: str) -> list[Finding]:
@@ -122,12 +113,12 @@ def mlflow() -> list[Finding]:
         return [failure("MLflow", seen, "set it to the server's http address in the secret for MLflow")]
     try:
         health, server_version, search = (_request(url + path) for path in ("/health", "/version", SEARCH))
-    except (OSError, HTTPException, ValueError) as error:
+    except (OSError, ValueError) as error:
         remedy = "correct MLFLOW_TRACKING_URI, start the server, or open the network policy to it"
         return [failure("MLflow", f"{url}: {first_line(error)}", remedy)]
-    if health.status != 200:
+    if health.status_code != 200:
         remedy = "correct the address if it is not an MLflow server; otherwise see the server's log"
-        return [failure("MLflow", f"{url}/health: HTTP {health.status}", remedy)]
+        return [failure("MLflow", f"{url}/health: HTTP {health.status_code}", remedy)]
     return [_check_version(server_version), _check_login(search, url)]
 
 
@@ -156,14 +147,14 @@ def mlflow_files(experiment: str, *, create: bool) -> Finding:
 
     def send(method: str, data: bytes | None = None) -> bytes:
         response = _request(url, method, data, FILE_TIMEOUT)
-        if response.status != 200:
+        if response.status_code != 200:
             text = " ".join(re.sub(r"<[^>]*>", " ", response.text).split())  # an error may come as a web page
-            raise ValueError(f"HTTP {response.status} to {method}: {redact(text)[:200]}")
-        return response.text.encode()
+            raise ValueError(f"HTTP {response.status_code} to {method}: {redact(text)[:200]}")
+        return bytes(response.content)
 
     try:
         _write_read_delete(lambda: send("PUT", CONTENT), lambda: send("GET"), lambda: send("DELETE"))
-    except (OSError, HTTPException, ValueError) as error:
+    except (OSError, ValueError) as error:
         denied = "give the user EDIT on the experiment, and MANAGE for the deletion (docs/guides/mlflow.md)"
         remedy = denied if first_line(error).startswith("HTTP 403") else NO_ROOM
         return failure(check, f"{place}: {first_line(error)}", remedy)
@@ -190,10 +181,10 @@ def test_reuse(experiment: str) -> list[Finding]:
     return [finding for finding in findings.values() if finding.seen]
 
 
-def _check_version(response: Response) -> Finding:
+def _check_version(response: requests.Response) -> Finding:
     check, server = "MLflow version", response.text.strip()
-    if response.status != 200:
-        return warning(check, f"/version: HTTP {response.status}", "update the server: it is older than MLflow 2")
+    if response.status_code != 200:
+        return warning(check, f"/version: HTTP {response.status_code}", "update the server: it is older than MLflow 2")
     try:
         client = version("mlflow")
     except PackageNotFoundError:
@@ -206,44 +197,34 @@ def _check_version(response: Response) -> Finding:
     return ok(check, both)
 
 
-def _check_login(response: Response, address: str) -> Finding:
-    check, answer = "MLflow", f"{address}: HTTP {response.status}"
-    if response.status == 200:
+def _check_login(response: requests.Response, address: str) -> Finding:
+    check, status = "MLflow", response.status_code
+    answer = f"{address}: HTTP {status}"
+    if status == 200:
         return ok(check, f"{address}: answers, the credentials are accepted")
-    if "host" in response.text.lower() and response.status == 403:
+    if "host" in response.text.lower() and status == 403:
         # Except at /health and /version, MLflow answers only to the host names that it was started with.
         return failure(check, f"{answer}, the server does not accept this host name", "add it to --allowed-hosts")
-    if response.status in (401, 403):
+    if status in (401, 403):
         remedy = "put MLFLOW_TRACKING_USERNAME and _PASSWORD, or MLFLOW_TRACKING_TOKEN, into the secret for MLflow"
         return failure(check, f"{answer}, the credentials are missing or refused", remedy)
-    if 300 <= response.status < 400:
+    if 300 <= status < 400:
         return failure(check, f"{answer}, a redirect, usually to a login page", "name the address of the server itself")
     return failure(check, f"{answer} to a search", "see the server's log; usually its database is the cause")
 
 
-def _request(url: str, method: str = "GET", data: bytes | None = None, timeout: float = TIMEOUT) -> Response:
-    headers = _authorization()
-    request = urllib.request.Request(url, data, headers, method=method)  # noqa: S310  (checked to be http or https)
-    opener = urllib.request.build_opener(NoRedirects(), urllib.request.HTTPSHandler(context=_tls()))
-    try:
-        with opener.open(request, timeout=timeout) as response:
-            return Response(response.status, response.read(4096).decode("utf-8", "replace"))
-    except urllib.error.HTTPError as error:
-        with error:
-            return Response(error.code, error.read(4096).decode("utf-8", "replace"))
-
-
-def _authorization() -> dict[str, str]:
-    # As in the MLflow client, user and password take precedence over a token.
-    user, token = os.environ.get("MLFLOW_TRACKING_USERNAME"), os.environ.get("MLFLOW_TRACKING_TOKEN")
-    if user:
-        pair = f"{user}:{os.environ.get('MLFLOW_TRACKING_PASSWORD', '')}"
-        return {"Authorization": "Basic " + base64.b64encode(pair.encode()).decode()}
-    return {"Authorization": f"Bearer {token}"} if token else {}
-
-
-def _tls() -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=os.environ.get("MLFLOW_TRACKING_SERVER_CERT_PATH"))
-    if json.loads(os.environ.get("MLFLOW_TRACKING_INSECURE_TLS", "false").lower()):
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    return context
+def _request(url: str, method: str = "GET", data: bytes | None = None, timeout: float = TIMEOUT) -> requests.Response:
+    """Send a request with the credentials and the certificate that the MLflow client would use."""
+    names = ("USERNAME", "PASSWORD", "TOKEN", "SERVER_CERT_PATH")
+    user, password, token, certificate = (os.environ.get(f"MLFLOW_TRACKING_{name}", "") for name in names)
+    insecure = json.loads(os.environ.get("MLFLOW_TRACKING_INSECURE_TLS", "false").lower())
+    return requests.request(
+        method,
+        url,
+        data=data,
+        headers={"Authorization": f"Bearer {token}"} if token else {},
+        auth=(user.encode(), password.encode()) if user else None,  # replaces the token
+        timeout=timeout,
+        allow_redirects=False,
+        verify=not insecure and (certificate or True),
+    )

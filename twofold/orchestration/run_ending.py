@@ -7,21 +7,19 @@ Environment: KF_PIPELINES_ENDPOINT (the server; default in a pod: the service `m
 (a token for a multi-user server).
 """
 
-import http.client
 import json
 import os
 import re
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import requests
 
 from twofold.core.errors import ServerError
 from twofold.core.progress import say
 from twofold.core.redaction import redact
 from twofold.orchestration.params_file import STEPS
-from twofold.tracking.urls import NoRedirects
 
 TASKS = ("source_version", *STEPS)
 TOKEN = "/var/run/secrets/kubeflow/pipelines/token"  # noqa: S105  # the path that kfp.Client reads too
@@ -70,18 +68,16 @@ def _ask(path: str) -> dict[str, Any]:
     host = os.environ.get("ML_PIPELINE_SERVICE_HOST") or "ml-pipeline.kubeflow.svc.cluster.local"
     host, port = f"[{host}]" if ":" in host else host, os.environ.get("ML_PIPELINE_SERVICE_PORT") or "8888"
     try:
-        request = urllib.request.Request(f"{address or f'http://{host}:{port}'}/{path}")  # noqa: S310
-        token = Path(os.environ.get("KF_PIPELINES_SA_TOKEN_PATH") or TOKEN)
-        if token.is_file():
-            request.add_header("Authorization", f"Bearer {token.read_text().strip()}")
-        with urllib.request.build_opener(NoRedirects()).open(request, timeout=TIMEOUT) as stream:
-            return dict(json.load(stream))
-    except urllib.error.HTTPError as error:
-        error.close()
-        raise ServerError(f"it answered {error.code} to {path}") from None
-    except (OSError, ValueError, TypeError, http.client.HTTPException) as error:
-        # Of a URLError the reason; the messages of others may quote the token.
-        raise ServerError(f"no answer to {path}: {type(error).__name__} {getattr(error, 'reason', '')}") from None
+        token, url = Path(os.environ.get("KF_PIPELINES_SA_TOKEN_PATH") or TOKEN), address or f"http://{host}:{port}"
+        headers = {"Authorization": f"Bearer {token.read_text().strip()}"} if token.is_file() else {}
+        response = requests.get(f"{url}/{path}", headers=headers, timeout=TIMEOUT, allow_redirects=False)
+        if response.status_code != 200:
+            raise ServerError(f"it answered {response.status_code} to {path}")
+        return dict(response.json())
+    except (OSError, ValueError, TypeError) as error:
+        # Of a failed connection the reason; the messages of others may quote the token.
+        reason = getattr(next(iter(error.args), None), "reason", "")
+        raise ServerError(f"no answer to {path}: {type(error).__name__} {reason}") from None
 
 
 def _find_step(run: Mapping[str, Any]) -> tuple[str, bool]:

@@ -74,10 +74,3 @@ def is_foreign_server(home: str, place: str) -> bool:
         return False
     scheme = here.scheme if there.scheme == "mlflow-artifacts" else there.scheme
     return (scheme, there.netloc.rpartition("@")[2]) != (here.scheme, here.netloc.rpartition("@")[2])
-
-
-class NoRedirects(urllib.request.HTTPRedirectHandler):
-    """Follows no redirect, which would turn a POST into a GET and send the Authorization header to another server."""
-
-    def redirect_request(self, *_: object) -> None:
-        """Return no request, so that the redirect becomes an error."""

@@ -10,13 +10,13 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.request
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import requests
 from docker.client import from_env
 from docker.errors import DockerException
 from docker.types import Mount
@@ -144,9 +144,8 @@ def mlflow_server(folder: Path) -> Iterator[str]:
 def _wait_for_server(server: "subprocess.Popen[bytes]", address: str, log: Path) -> None:
     deadline = time.monotonic() + MLFLOW_START_TIMEOUT
     while time.monotonic() < deadline and server.poll() is None:
-        try:
-            with urllib.request.urlopen(f"{address}/health", timeout=5):  # noqa: S310  (an address of this machine)
-                return
-        except OSError:
-            time.sleep(0.3)
+        with suppress(OSError):
+            requests.get(f"{address}/health", timeout=5).raise_for_status()
+            return
+        time.sleep(0.3)
     raise TwofoldError(f"the MLflow server did not start; see {log}")
