@@ -82,7 +82,7 @@ def _parser(words: Sequence[str]) -> Parser:
     report = commands.add_parser("report", help="print the last run's verdict and metrics for a pull request")
     add_root(report)
     report.add_argument("--markdown", action="store_true", required=True, help="as Markdown, the one format")
-    report.set_defaults(run=in_project(_run_report))
+    report.set_defaults(run=in_project(_call("twofold.reporting.pull_request", "render", "root")))
 
     audit = commands.add_parser("audit", help="audit images before a pipeline reads them")
     audit.add_argument("source", metavar="SOURCE", help="a folder, s3://… or dvc+…, as for ingest.source")
@@ -254,13 +254,6 @@ def _run_get(options: argparse.Namespace) -> Result:
     return Result(redact(str(value)), redact(value) if isinstance(value, str) else value)
 
 
-def _run_report(options: argparse.Namespace) -> Result:
-    from twofold.orchestration.run_summary import Files
-    from twofold.reporting.pull_request import render
-
-    return Result(render(Files.of(options.root)).rstrip("\n"))
-
-
 def _run_check(options: argparse.Namespace) -> int:
     from twofold.core.progress import say
     from twofold.orchestration.params_file import read
@@ -280,7 +273,3 @@ def _run_cache(options: argparse.Namespace) -> Result:
         return show(options.verify)
     size = "0" if options.all else options.to
     return prune(None if size is None else parse_size(size, "--to"), damaged=options.damaged)
-
-
-if __name__ == "__main__":
-    main()

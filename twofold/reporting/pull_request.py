@@ -1,6 +1,7 @@
 """The last run as Markdown, for a comment on a pull request: the verdict, and the metrics beside the champion's."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from twofold.core.artifacts import read_json
 from twofold.core.markdown import table, text
@@ -10,8 +11,9 @@ from twofold.orchestration.kfp_display import render_verdict
 from twofold.orchestration.run_summary import Files
 
 
-def render(files: Files) -> str:
-    """Return the comment; raise ArtifactError if a file is missing."""
+def render(root: Path) -> str:
+    """Return the comment on the project in a folder; raise ArtifactError if a file is missing."""
+    files = Files.of(root)
     metrics, verdict = read_json(files.evaluate), read_json(files.register)
     title, head = f"Metrics on {metrics['n']} test images.", ["metric", "value", "95 % interval"]
     compared = verdict["comparison"] or {}
@@ -27,7 +29,7 @@ def render(files: Files) -> str:
         for name in METRICS
         if name in metrics
     ]
-    return "\n".join([render_verdict(str(files.register)), title, "", *table(head, rows)])
+    return "\n".join([render_verdict(str(files.register)), title, "", *table(head, rows)]).rstrip("\n")
 
 
 def _difference(figure: Mapping[str, float]) -> list[str]:
