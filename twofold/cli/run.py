@@ -78,13 +78,17 @@ def _run(options: argparse.Namespace) -> Result | int:
 
 def running_process() -> int | None:
     """Return the process that runs steps of this project, or holds DVC's lock for seconds; None if there is none."""
+    from psutil import pid_exists
+
     here = Path.cwd()
     folder = next((each / ".dvc" / "tmp" for each in (here, *here.parents) if (each / ".dvc").is_dir()), here)
+    table = folder / "rwlock"
     for _ in range(16):  # DVC gives up after three seconds
         try:
             # Of each path that a step writes, the process; those that were killed have left theirs.
-            if found := [each["pid"] for each in _read_locks(folder / "rwlock") if _is_alive(each["pid"])]:
-                return int(found[0])
+            locks = json.loads(table.read_text()).get("write", {}) if table.exists() else {}
+            if found := [int(each["pid"]) for each in locks.values() if pid_exists(each["pid"])]:
+                return found[0]
             with (folder / "lock").open() as lock:
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
             return None
@@ -93,20 +97,6 @@ def running_process() -> int | None:
         except (BlockingIOError, ValueError):  # held between two steps or by a shorter command; being written
             time.sleep(0.2)
     return int((folder / "lock").read_text())
-
-
-def _read_locks(path: Path) -> list[dict[str, Any]]:
-    return [*json.loads(path.read_text()).get("write", {}).values()] if path.exists() else []
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # another user's
-        pass
-    return True
 
 
 def _print_steps(words: list[str], env: dict[str, str]) -> int:
