@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, get_args
 
-from twofold.registry.lineage import LINEAGE
+from twofold.registry.lineage import LINEAGE, canonical, sha256_of
 from twofold.tracking.registry_reader import CHALLENGER, CHAMPION, REJECTED
 
 HEAD = "twofold.ledger"
@@ -69,12 +69,12 @@ class Entry:
 
     @property
     def sha256(self) -> str:
-        return hashlib.sha256(_canonical(asdict(self)).encode()).hexdigest()
+        return sha256_of(asdict(self))
 
     @property
     def text(self) -> str:
         """The tag's value."""
-        return _canonical(asdict(self) | {"sha256": self.sha256})
+        return canonical(asdict(self) | {"sha256": self.sha256})
 
     @property
     def sets_champion(self) -> bool:
@@ -251,10 +251,6 @@ def _parse(key: str, text: str) -> Entry | None:
         if set(values) != {field.name for field in fields(Entry)} or values["action"] not in ACTIONS:
             return None
         entry = Entry(**values)
+        return entry if entry.key == key and entry.sha256 == digest else None
     except (ValueError, TypeError, AttributeError, KeyError):
         return None
-    return entry if entry.key == key and entry.sha256 == digest else None
-
-
-def _canonical(values: Mapping[str, Any]) -> str:
-    return json.dumps(values, sort_keys=True, ensure_ascii=False, separators=(",", ":"))

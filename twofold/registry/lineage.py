@@ -109,7 +109,7 @@ def json_tag(version: "ModelVersion", tag: str) -> dict[str, Any]:
 
 
 def sha256_of(values: Mapping[str, Any]) -> str:
-    """SHA-256 of the canonical JSON of parameters or metrics."""
+    """SHA-256 of the canonical JSON of values, such as parameters or metrics."""
     return hashlib.sha256(canonical(values).encode()).hexdigest()
 
 

@@ -83,7 +83,16 @@ def test_the_highest_status_of_a_version():
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("reason", "another"), ("actor", "bob"), ("version", 9), ("champion", 9), ("time", ""), ("gates", "f" * 64)],
+    [
+        ("reason", "another"),
+        ("reason", float("nan")),
+        ("number", "x"),
+        ("actor", "bob"),
+        ("version", 9),
+        ("champion", 9),
+        ("time", ""),
+        ("gates", "f" * 64),
+    ],
 )
 @pytest.mark.parametrize("number", [1, 2, 3])
 def test_a_changed_field_is_detected(field, value, number):
