@@ -97,7 +97,7 @@ def promote_many(name: str, number: int, promotions: int, evaluation: Path) -> l
     from twofold.promotion.gate_evaluation import evaluate_gates
     from twofold.promotion.gates import Minimum, NonInferior
     from twofold.promotion.judgement import Judgement
-    from twofold.registry import registration
+    from twofold.registry import registration, transitions
     from twofold.tracking import registry_client
     from twofold.tracking import store as tracking
 
@@ -110,7 +110,7 @@ def promote_many(name: str, number: int, promotions: int, evaluation: Path) -> l
         key = hashlib.sha256(f"{number} {turn}".encode()).hexdigest()
         right = [draw.random() < 0.85 for _ in TARGET]
         test = judging_case.predictions(TARGET, judging_case.answered(right, TARGET))
-        state = registration.registry_state(store, name, key)
+        state = registration.registry_state(store, name, key, transitions.sound_ledger(store, name))
         against = None
         if state.champion is not None:
             before = judging_case.answered([bit == "1" for bit in state.champion.tags["right"]], TARGET)

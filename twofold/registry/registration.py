@@ -31,18 +31,7 @@ from twofold.serving.mlflow_model import find_differences, write_mlflow_model
 from twofold.serving.sealed_model_writer import SealedFolder, write_sealed_model
 from twofold.serving.smoke_test import IMAGES, run_smoke_test
 from twofold.tracking import registry_client
-from twofold.tracking.registry_client import (
-    CHAMPION,
-    CONDITIONS,
-    FIGURES,
-    JUDGED_AGAINST,
-    KEY,
-    REJECTED,
-    SEAL,
-    SMOKE_TESTED,
-    LoggedModel,
-    ModelVersion,
-)
+from twofold.tracking.registry_client import CHAMPION, JUDGED_AGAINST, KEY, SEAL, LoggedModel, ModelVersion
 from twofold.tracking.runs import Run, log_main_metrics, set_tags
 from twofold.tracking.store import MlflowStore
 
@@ -71,16 +60,12 @@ class RegistryState:
         return None if self.champion is None else int(self.champion.version)
 
 
-def registry_state(store: MlflowStore, name: str, key: str) -> RegistryState:
-    """Look up champion and candidate in ledger and registry, after finishing the change of a killed process.
+def registry_state(store: MlflowStore, name: str, key: str, ledger: Ledger) -> RegistryState:
+    """Look up champion and candidate, by a key, in the registry and a ledger that was found sound.
 
     Raises:
-        RegistryError: the ledger is damaged, an alias was moved outside Twofold, or the champion has been deleted.
+        RegistryError: the champion has been deleted.
     """
-    return _read_state(store, name, key, transitions.sound_ledger(store, name))
-
-
-def _read_state(store: MlflowStore, name: str, key: str, ledger: Ledger) -> RegistryState:
     if ledger.entries:
         champion = None if ledger.champion is None else registry_client.version(store, name, str(ledger.champion))
         if champion is None and ledger.champion is not None:
@@ -115,7 +100,7 @@ def known_outcome(state: RegistryState, judgement: Judgement, alias: str) -> Out
         is_current = version.tags.get(JUDGED_AGAINST, "") == str(champion or "") and all(
             f"{CHAMPION_PREDICTIONS}{each}" in version.tags for each in judgement.comparisons
         )
-        if status in (CHAMPION, REJECTED) or (status == alias and is_current):
+        if status in (CHAMPION, registry_client.REJECTED) or (status == alias and is_current):
             return Outcome(number, status, nothing_new=True, champion=champion)
     if judgement.verdict.passed and not judgement.dvc_experiment:
         return None
@@ -146,7 +131,7 @@ def log_model(store: MlflowStore, run: Run, judgement: Judgement) -> LoggedModel
         model = found or registry_client.begin_model(store, run, judgement.name, tags)
         registry_client.name_output(store, run, model)
         log_main_metrics(store, run, candidate.metrics, model.model_id)
-        largest = model.tags.get(SMOKE_TESTED)
+        largest = model.tags.get(registry_client.SMOKE_TESTED)
         if largest is not None and (problem := _find_problem(store, model, sealed, folder / "logged")):
             # The smoke test may be weeks old, and a model that cannot be served must not be promoted.
             say(f"register: the logged model has changed since its smoke test ({problem}); uploading it again")
@@ -156,8 +141,8 @@ def log_model(store: MlflowStore, run: Run, judgement: Judgement) -> LoggedModel
             write_mlflow_model(sealed, folder / "packed", model_id=model.model_id, run_id=model.source_run_id)
             registry_client.upload(store, model, folder / "packed")
             largest = f"{_smoke_test(store, model, candidate, folder):.3g}"
-            store.client.set_logged_model_tags(model.model_id, {SMOKE_TESTED: largest})
-    set_tags(store, run, {MODEL_ID: model.model_id, SEAL: sealed.digest, SMOKE_TESTED: largest})
+            store.client.set_logged_model_tags(model.model_id, {registry_client.SMOKE_TESTED: largest})
+    set_tags(store, run, {MODEL_ID: model.model_id, SEAL: sealed.digest, registry_client.SMOKE_TESTED: largest})
     return model
 
 
@@ -192,7 +177,7 @@ def promote(
     """
     name, key = judgement.name, judgement.candidate.key
     with transitions.change_under_lock(store, name) as (lock, ledger):
-        current = _read_state(store, name, key, ledger)
+        current = registry_state(store, name, key, ledger)
         outcome = known_outcome(current, judgement, alias)
         if outcome is not None:
             return outcome  # another register has promoted the same candidate
@@ -234,7 +219,7 @@ def _make_version(
     tags = {
         JUDGED_AGAINST: "" if judgement.champion is None else judgement.champion.version,
         **best_champion.as_tags(judgement.inherited_best, existing.tags if existing else {}),
-        CONDITIONS: canonical(
+        registry_client.CONDITIONS: canonical(
             {key: params["register"][key] for key in ("gates", "reference_since")}
             | {"test_reuse": judgement.looks.model_dump()}
         ),
@@ -256,7 +241,7 @@ def _make_version(
         "twofold.model_digest": candidate.digests["finetune_all"],
         "twofold.decision_digest": candidate.digests["decision"],
         "twofold.git_commit": judgement.provenance.get("git.commit", ""),
-        FIGURES: canonical(figures),
+        registry_client.FIGURES: canonical(figures),
         LINEAGE: canonical(collect_lineage(judgement, params)),
     }
     made = registry_client.create_version(store, judgement.name, model, run, fixed_tags | tags, card, about)

@@ -98,7 +98,7 @@ def register(
     from twofold.promotion.judgement import Judgement
     from twofold.promotion.test_reuse import count_looks
     from twofold.registry import registration as registering
-    from twofold.registry import version_catalog
+    from twofold.registry import transitions, version_catalog
     from twofold.registry.earlier_candidates import earlier_candidates
     from twofold.registry.provenance import provenance
     from twofold.reporting import decision_page, index_page
@@ -108,7 +108,7 @@ def register(
     store = tracking.connect(create=True)
     with tracking.readable_errors(store.uri):
         name = params.model_name
-        state = registering.registry_state(store, name, candidate.key)
+        state = registering.registry_state(store, name, candidate.key, transitions.sound_ledger(store, name))
         earlier, recorded = earlier_candidates(store, name, state.ledger, candidate)
         count = partial(count_looks, reuse=params.test_reuse, earlier=earlier, recorded=recorded)
         gates, since = params.gates, params.reference_since
