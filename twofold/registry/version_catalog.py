@@ -8,20 +8,12 @@ from typing import Any
 
 from twofold.core.drafts import scratch_folder
 from twofold.metrics.classification import classification_metrics
-from twofold.registry import verdict_store
+from twofold.registry import verdict_store, version_list
 from twofold.registry.approval import find_version
 from twofold.registry.gate_reevaluation import compare_on_common_images
 from twofold.registry.lineage import recorded_lineage
 from twofold.registry.recorded_evaluation import fetch_evaluation
 from twofold.registry.transitions import inspect_ledger
-from twofold.registry.version_list import (
-    history_values,
-    last_verdict,
-    runs_with_metrics,
-    status,
-    version_rows,
-    version_values,
-)
 from twofold.tracking import registry_client
 from twofold.tracking.runs import runs_by_id
 from twofold.tracking.store import MlflowStore, flatten
@@ -31,8 +23,8 @@ def list_versions(store: MlflowStore, name: str) -> list[dict[str, Any]]:
     """Every version, latest first, with its status, main metrics and origin; one that Twofold did not make has none."""
     ledger, _ = inspect_ledger(store, name)
     versions = registry_client.versions(store, name)
-    runs = runs_by_id(store, runs_with_metrics(versions))
-    return version_rows(ledger, versions, {run_id: run.data.metrics for run_id, run in runs.items()})
+    runs = runs_by_id(store, version_list.runs_with_metrics(versions))
+    return version_list.version_rows(ledger, versions, {run_id: run.data.metrics for run_id, run in runs.items()})
 
 
 def describe(store: MlflowStore, name: str, selector: str) -> dict[str, Any]:
@@ -41,9 +33,9 @@ def describe(store: MlflowStore, name: str, selector: str) -> dict[str, Any]:
     version = find_version(store, name, selector, ledger)
     run = runs_by_id(store, [version.run_id]).get(version.run_id or "")
     metrics, experiment_id = ({}, None) if run is None else (run.data.metrics, str(run.info.experiment_id))
-    digest = last_verdict(ledger, int(version.version))
+    digest = version_list.last_verdict(ledger, int(version.version))
     gates = verdict_store.load_verdict(store, version, digest) if digest else []
-    return version_values(name, ledger, version, metrics, experiment_id, gates)
+    return version_list.version_values(name, ledger, version, metrics, experiment_id, gates)
 
 
 def compare(store: MlflowStore, name: str, one: str, other: str) -> dict[str, Any]:
@@ -62,7 +54,7 @@ def compare(store: MlflowStore, name: str, one: str, other: str) -> dict[str, An
     return {
         "name": name,
         "versions": [int(version.version) for version in versions],
-        "standings": [status(ledger, int(version.version)) for version in versions],
+        "standings": [version_list.status(ledger, int(version.version)) for version in versions],
         "same_test": pair[0].fingerprint == pair[1].fingerprint,
         "own_tests": [
             {
@@ -82,4 +74,4 @@ def compare(store: MlflowStore, name: str, one: str, other: str) -> dict[str, An
 
 def history(store: MlflowStore, name: str) -> dict[str, Any]:
     """Every entry of the ledger in order, and the problems of the ledger and of the aliases."""
-    return history_values(name, *inspect_ledger(store, name))
+    return version_list.history_values(name, *inspect_ledger(store, name))

@@ -20,17 +20,9 @@ from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 from requests import RequestException
 
 from twofold.core.errors import ArtifactError, RegistryError
+from twofold.tracking import store as tracking
 from twofold.tracking.live_run import PARENT, RESUME, STEP
-from twofold.tracking.store import (
-    DIGEST,
-    MlflowStore,
-    all_pages,
-    create_run,
-    explain_error,
-    log_metrics,
-    may_pass,
-    runs_with,
-)
+from twofold.tracking.store import DIGEST, MlflowStore, all_pages, explain_error, may_pass
 
 RUN_KEY = "twofold.run_key"  # digest of the model's key and of all parameters
 OUTCOME = "twofold.outcome"  # digest of the verdict; set last, so a run that has it is complete
@@ -41,7 +33,7 @@ LONGEST_NAME, DIGITS = 500, 12  # characters of a data set's name that MLflow ke
 def open_run(store: MlflowStore, experiment_id: str, found: Run | None, name: str, tags: Mapping[str, str]) -> Run:
     """Create the run, or open the one that was found, with these tags."""
     if found is None:
-        return create_run(store, experiment_id, RUN_KEY, tags, name)
+        return tracking.create_run(store, experiment_id, RUN_KEY, tags, name)
     if found.info.status != "RUNNING":
         store.client.update_run(found.info.run_id, status="RUNNING")
     set_tags(store, found, tags)
@@ -90,7 +82,7 @@ def log_main_metrics(store: MlflowStore, run: Run, metrics: Mapping[str, Any], m
     start, run_id = run.info.start_time, run.info.run_id
     model = {"model_id": model_id, "run_id": run_id} if model_id else {}
     found = {key: float(value) for key, value in metrics.items() if isinstance(value, int | float)}
-    log_metrics(store, run_id, [Metric(key, value, start, 0, **model) for key, value in found.items()])
+    tracking.log_metrics(store, run_id, [Metric(key, value, start, 0, **model) for key, value in found.items()])
 
 
 def log_datasets(store: MlflowStore, run: Run, source: str, splits: Mapping[str, tuple[str, dict[str, int]]]) -> None:
@@ -117,7 +109,7 @@ def link_training(store: MlflowStore, run: Run, step: str, digest: str, history:
     artifact comes from a cache, or the store was unavailable), it is made from history.csv.
     """
     own = run.info.run_id
-    found = runs_with(store, run.info.experiment_id, DIGEST, digest)
+    found = tracking.runs_with(store, run.info.experiment_id, DIGEST, digest)
     # A run that trained within this run takes precedence, otherwise the newest.
     nested = [other for other in found if other.data.tags.get(PARENT) == own]
     training = next(iter(nested or found), None) or replay(store, run, step, digest, history)
@@ -154,10 +146,11 @@ def replay(store: MlflowStore, run: Run, step: str, digest: str, history: Path) 
         "mlflow.note.content": "Curves from history.csv: this experiment has no live run of this training.",
     }
     place = run.info.experiment_id
-    training = next(iter(runs_with(store, place, RESUME, digest)), None) or create_run(store, place, RESUME, tags, step)
+    begun = tracking.runs_with(store, place, RESUME, digest)
+    training = begun[0] if begun else tracking.create_run(store, place, RESUME, tags, step)
     start = training.info.start_time
     points = [Metric(key, value, start, epoch) for epoch, values in rows for key, value in values.items()]
-    log_metrics(store, training.info.run_id, points)
+    tracking.log_metrics(store, training.info.run_id, points)
     close_run(store, training, {DIGEST: digest}, terminate=True)
     return training
 

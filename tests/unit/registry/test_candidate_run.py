@@ -10,7 +10,7 @@ from tests.support.corner_store import client
 from twofold.core.artifacts import digest
 from twofold.data.prepared import PreparedDataset
 from twofold.evaluation.predictions import fingerprint
-from twofold.tracking import runs
+from twofold.tracking import runs, store
 from twofold.tracking.live_run import PARENT, live_run
 from twofold.tracking.store import DIGEST
 
@@ -107,9 +107,9 @@ def test_a_training_without_a_live_run_gets_a_nested_one_once(candidates, tmp_pa
         raise case.Killed
 
     # Killed while it made the run of train_head, and again before that was marked as complete.
-    for name in ("log_metrics", "close_run"):
+    for module, name, dies in ((store, "log_metrics", fail_on_curves(store.log_metrics)), (runs, "close_run", die)):
         with monkeypatch.context() as patch, pytest.raises(case.Killed):
-            patch.setattr(runs, name, die if name == "close_run" else fail_on_curves(runs.log_metrics))
+            patch.setattr(module, name, dies)
             case.run(candidates[0], tmp_path)
     verdict = case.run(candidates[0], tmp_path)
     assert len(client().search_runs([verdict["experiment_id"]])) == 3
@@ -124,11 +124,11 @@ def test_a_training_without_a_live_run_gets_a_nested_one_once(candidates, tmp_pa
 def fail_on_curves(log_metrics):
     """`log_metrics` that writes the first points of a curve and dies."""
 
-    def write(store, run_id, metrics):
+    def write(place, run_id, metrics):
         if curve := [metric for metric in metrics if metric.key == "validation_log_loss"]:
-            log_metrics(store, run_id, curve[:1])
+            log_metrics(place, run_id, curve[:1])
             raise case.Killed
-        log_metrics(store, run_id, metrics)
+        log_metrics(place, run_id, metrics)
 
     return write
 

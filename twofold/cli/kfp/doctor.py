@@ -14,16 +14,7 @@ from twofold.cli.output import Result, add_json
 from twofold.core.errors import ServerError
 from twofold.kubeflow.definition.images import Images
 from twofold.kubeflow.definition.resources import Resources
-from twofold.kubeflow.preflight.local_checks import (
-    failure_of,
-    findings_left_to_pods,
-    gate_findings,
-    image_findings,
-    schedule_findings,
-    server_finding,
-    service_findings,
-    source_finding,
-)
+from twofold.kubeflow.preflight import local_checks
 from twofold.kubeflow.server.connection import connect
 from twofold.orchestration.preflight_findings import Finding, failed, lines, not_checked
 
@@ -61,14 +52,14 @@ def _doctor(options: argparse.Namespace) -> Result:
 
     resources = common.resources_from(options)
     sections = common.params_from(options) | common.overrides_from(options)
-    images, findings = image_findings(options.image)
-    server, namespace = server_finding(common.connection_from(options))
+    images, findings = local_checks.image_findings(options.image)
+    server, namespace = local_checks.server_finding(common.connection_from(options))
     place = ClusterLocation(namespace, options.kubeconfig, options.context)
-    schedules = [] if server.level == "failure" else schedule_findings(common.connection_from(options))
+    schedules = [] if server.level == "failure" else local_checks.schedule_findings(common.connection_from(options))
     findings = [server, *schedules, *findings, *cluster_findings(place, resources, images)]
-    findings.append(source_finding(sections["ingest"]["source"], resources))
-    findings += gate_findings(common.params_file(options).parent, sections)
-    findings += service_findings(options.bucket, sections, resources)
+    findings.append(local_checks.source_finding(sections["ingest"]["source"], resources))
+    findings += local_checks.gate_findings(common.params_file(options).parent, sections)
+    findings += local_checks.service_findings(options.bucket, sections, resources)
     if options.in_cluster:
         if images is None or server.level == "failure":
             reason = "not started because of the failures above"
@@ -79,7 +70,7 @@ def _doctor(options: argparse.Namespace) -> Result:
             findings = [each for each in findings if each.check not in ANSWERED_BY_PODS or each.level == "failure"]
         findings += from_pods
     else:
-        findings += findings_left_to_pods(sections, resources)
+        findings += local_checks.findings_left_to_pods(sections, resources)
     return Result("\n".join(lines(findings)), [asdict(each) for each in findings], int(failed(findings)))
 
 
@@ -95,4 +86,4 @@ def _check_in_cluster(
     try:
         return run_in_cluster(connect(common.connection_from(options)), place, request, options.patience)
     except ServerError as error:
-        return [failure_of("run in the cluster", error)]
+        return [local_checks.failure_of("run in the cluster", error)]
