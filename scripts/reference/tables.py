@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from twofold.core.params import Section
 from twofold.kubeflow.definition import resources as models
-from twofold.kubeflow.definition.resources import StrictModel
 from twofold.orchestration.params_file import describe
 
 ROOT = Path(__file__).resolve().parents[2]
-NESTED: Mapping[str, tuple[str, type[StrictModel]]] = {  # a key of the resources: what follows it in a path, its model
+NESTED: Mapping[str, tuple[str, type[Section]]] = {  # a key of the resources: what follows it in a path, its model
     "steps": (".<task>", models.Step),
     "node_affinity": ("[]", models.NodeAffinityTerm),
     "match_expressions": ("[]", models.NodeRequirement),
@@ -57,7 +57,7 @@ def code(rows: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
     return ((f"`{key}`", text.replace("<", "\\<")) for key, text in rows)
 
 
-def _rows(model: type[StrictModel], prefix: str) -> Iterator[tuple[str, str]]:
+def _rows(model: type[Section], prefix: str) -> Iterator[tuple[str, str]]:
     for name, field in model.model_fields.items():
         yield prefix + name, field.description or ""
         if name in NESTED:

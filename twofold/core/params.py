@@ -58,7 +58,7 @@ Address = Annotated[str, AfterValidator(_check_not_blank), AfterValidator(check_
 
 
 class Section(BaseModel):
-    """The parameters of one step: strict types, immutable, no defaults, no unknown keys."""
+    """A mapping in a file: strict types, immutable, no unknown keys."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 

@@ -6,12 +6,12 @@ Reads and checks that file; returns `Resources`. Optional keys that are left out
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from twofold.core.errors import ParameterError
-from twofold.core.params import check_address, in_plain_words
+from twofold.core.params import Section, check_address, in_plain_words
 from twofold.orchestration.params_file import STEPS, project_root
 
 TASKS = (*STEPS, "notify")  # the steps in their order, and the exit task
@@ -30,13 +30,7 @@ Variable = Annotated[str, Field(pattern=r"^[A-Z_][A-Z0-9_]*$")]
 MountPath = Annotated[str, Field(pattern=r"^/[^:\s]+$")]
 
 
-class StrictModel(BaseModel):
-    """A section of the file: strict types, frozen, unknown keys forbidden."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class Gpu(StrictModel):
+class Gpu(Section):
     type: Label = Field(description="resource name of the GPU, such as nvidia.com/gpu")
     count: int = Field(description="number of GPUs; must be 1, because no step uses more")
 
@@ -48,7 +42,7 @@ class Gpu(StrictModel):
         return count
 
 
-class Toleration(StrictModel):
+class Toleration(Section):
     key: Label | None = Field(default=None, description="key of the taint; if left out, all taints (with Exists)")
     operator: Literal["Equal", "Exists"] = Field(default="Equal", description="how the taint is matched")
     value: LabelValue | None = Field(default=None, description="value of the taint, with operator Equal only")
@@ -65,7 +59,7 @@ class Toleration(StrictModel):
         return self
 
 
-class NodeRequirement(StrictModel):
+class NodeRequirement(Section):
     key: Label = Field(description="label of the node")
     operator: Literal["In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"] = Field(description="how it is compared")
     values: list[LabelValue] = Field(default_factory=list, description="values to compare it with, as text")
@@ -79,12 +73,12 @@ class NodeRequirement(StrictModel):
         return self
 
 
-class NodeAffinityTerm(StrictModel):
+class NodeAffinityTerm(Section):
     match_expressions: list[NodeRequirement] = Field(description="conditions that must all hold", min_length=1)
     weight: int | None = Field(default=None, description="1 to 100: preferred instead of required", ge=1, le=100)
 
 
-class Retries(StrictModel):
+class Retries(Section):
     count: int = Field(description="number of retries, 0 to 20", ge=0, le=20)
     backoff: Duration = Field(description="wait before the first retry, such as 60s")
     factor: int = Field(description="factor by which the wait grows with each retry, 1 to 10", ge=1, le=10)
@@ -97,7 +91,7 @@ class Retries(StrictModel):
         return self
 
 
-class Step(StrictModel):
+class Step(Section):
     cpu: Cpu | None = Field(
         default=None, description="CPU request and limit, such as 4 or 500m, as text; if left out, what is free"
     )
@@ -115,32 +109,32 @@ class Step(StrictModel):
     retries: Retries = Field(description="retries of a lost pod, by Argo; a step that fails is not tried again")
 
 
-class RunLimits(StrictModel):
+class RunLimits(Section):
     timeout: Duration | None = Field(default=None, description="time limit of the run, all waits included, such as 48h")
     ttl_after_success: Duration | None = Field(default=None, description="how long its pods stay if it succeeds")
     ttl_after_failure: Duration | None = Field(default=None, description="how long its pods stay if it fails")
 
 
-class Security(StrictModel):
+class Security(Section):
     run_as_user: int = Field(description="user id of the process, 1 or more (never root)", ge=1)
     run_as_group: int = Field(description="group id of the process, 1 or more", ge=1)
 
 
-class Secret(StrictModel):
+class Secret(Section):
     name: Name = Field(description="name of the Kubernetes secret, in the namespace of the runs")
     keys: dict[Key, Variable] = Field(description="environment variable for each key of the secret", min_length=1)
     tasks: list[Task] = Field(description="tasks that get it", min_length=1)
     optional: bool = Field(default=False, description="whether the tasks may start without it")
 
 
-class Volume(StrictModel):
+class Volume(Section):
     claim: Name = Field(description="name of an existing persistent volume claim")
     path: MountPath = Field(description="where it is mounted")
     tasks: list[Task] = Field(description="tasks that get it", min_length=1)
     variable: Variable | None = Field(default=None, description="environment variable that holds the path")
 
 
-class Resources(StrictModel):
+class Resources(Section):
     """The whole file."""
 
     steps: dict[Task, Step] = Field(description="what each task requests from the cluster")

@@ -4,8 +4,9 @@ import pytest
 from ruamel.yaml import YAML
 
 from twofold.core.errors import ParameterError
+from twofold.core.params import Section
 from twofold.kubeflow.definition import resources
-from twofold.kubeflow.definition.resources import DEFAULT, TASKS, StrictModel
+from twofold.kubeflow.definition.resources import DEFAULT, TASKS
 
 
 @pytest.fixture
@@ -157,6 +158,6 @@ def test_durations():
 
 
 def test_every_key_has_a_description():
-    for model in (StrictModel, *StrictModel.__subclasses__()):
+    for model in (each for each in vars(resources).values() if isinstance(each, type) and issubclass(each, Section)):
         for name, field in model.model_fields.items():
             assert field.description, f"{model.__name__}.{name}"
