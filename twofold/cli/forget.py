@@ -8,6 +8,8 @@ and MLflow's records. The command can be repeated.
 """
 
 import contextlib
+import mmap
+import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -20,10 +22,9 @@ from twofold.core.artifacts import META, file_sha256, publish, read_csv, write_c
 from twofold.core.errors import DataError, ParameterError, TwofoldError, listed
 from twofold.core.params import check_section
 from twofold.core.progress import say
-from twofold.data.decoding import FORMATS
+from twofold.data import raw as raw_data
 from twofold.data.prepared import INDEX, LEFT_OUT, PreparedDataset
 from twofold.data.raw import DUPLICATES, QUARANTINE, VERSIONS, Duplicate, QuarantinedFile, RawDataset, write_tables
-from twofold.data.shards import ShardWriter
 from twofold.orchestration.params_file import load_yaml
 from twofold.steps.preprocess import Preprocess, preprocess
 from twofold.storage import cache
@@ -32,7 +33,6 @@ RAW, PREPARED, REPORTS = Path("data/raw"), Path("data/prepared"), Path("reports"
 EVALUATION, REGISTRATION = REPORTS / "evaluation", REPORTS / "registration"
 DVC, MLFLOW_FILES = Path(".dvc"), Path("mlartifacts")
 _SHORT = 12  # digits of a SHA-256 by which reports name an image
-_CHUNK = 1 << 20
 _LISTED = 10
 
 
@@ -75,14 +75,8 @@ def _rewrite_raw(sha256: str, root: Path) -> str:
     own_keys = {image.key for image in raw.images if image.sha256 == sha256}
     if not own_keys and not any(sha256 in row for row in [*duplicates, *quarantined]):
         return ""
-    images = []
     with publish(directory) as draft:
-        shards = ShardWriter(draft)
-        for image in sorted(raw.images, key=lambda image: (image.shard, image.offset)):
-            if image.sha256 != sha256:
-                shard, offset = shards.add(f"{image.sha256}.{FORMATS[image.format]}", raw.read(image))
-                images.append(image._replace(shard=shard, offset=offset))
-        shards.close()
+        images = raw_data.copy_images(directory, draft, (image for image in raw.images if image.sha256 != sha256))
         if (directory / VERSIONS).exists():
             own_keys |= {row.key for row in duplicates if row.sha256 == sha256}
             versions = read_csv(directory / VERSIONS)
@@ -190,13 +184,10 @@ def holds(path: Path, sha256: str) -> bool:
             except pa.ArrowException:
                 return False
             return any(sha256 in values for values in columns.values())
-        stream.seek(0)
-        name = sha256[:_SHORT].encode()
-        tail = b""
-        while block := stream.read(_CHUNK):
-            if name in tail + block:
-                return True
-            tail = block[-_SHORT:]
+        if stream.seek(0, os.SEEK_END):  # an empty file cannot be mapped
+            with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                if content.find(sha256[:_SHORT].encode()) >= 0:
+                    return True
     return file_sha256(path) == sha256
 
 

@@ -120,14 +120,20 @@ def rewrite_shards(directory: Path, images: Iterable[ImageRecord]) -> list[Image
     old.mkdir()
     for path in sorted(directory.glob("images-*.tar")):
         path.rename(old / path.name)
-    shards, moved = ShardWriter(directory), []
-    for image in sorted(images, key=lambda image: (image.shard, image.offset)):
-        data = read_member(old, image.shard, image.offset, image.bytes, image.sha256)
-        shard, offset = shards.add(f"{image.sha256}.{FORMATS[image.format]}", data)
-        moved.append(image._replace(shard=shard, offset=offset))
-    shards.close()
+    moved = copy_images(old, directory, images)
     shutil.rmtree(old)
     return moved
+
+
+def copy_images(source: Path, target: Path, images: Iterable[ImageRecord]) -> list[ImageRecord]:
+    """Write shards with some images of another folder; returns these with their new shard and offset."""
+    shards, copied = ShardWriter(target), []
+    for image in sorted(images, key=lambda image: (image.shard, image.offset)):
+        data = read_member(source, image.shard, image.offset, image.bytes, image.sha256)
+        shard, offset = shards.add(f"{image.sha256}.{FORMATS[image.format]}", data)
+        copied.append(image._replace(shard=shard, offset=offset))
+    shards.close()
+    return copied
 
 
 def fingerprint(images: Iterable[ImageRecord], slices: Sequence[str]) -> str:
