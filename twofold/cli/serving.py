@@ -78,12 +78,12 @@ def _run_predict(options: argparse.Namespace) -> int:
     from twofold.serving.predict import predict
 
     try:
-        count = predict(options.model, options.paths, name=_model_name(options), to=options.to, as_csv=options.csv)
+        refused = predict(options.model, options.paths, name=_model_name(options), to=options.to, as_csv=options.csv)
     except BrokenPipeError:
         # The reader has closed the pipe (`| head`); send what Python still flushes to the null device.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    return REFUSED if count.refused else 0
+    return REFUSED if refused else 0
 
 
 def _run_export(options: argparse.Namespace) -> Result:

@@ -41,15 +41,10 @@ class Answer(NamedTuple):
     error: str | None
 
 
-class Count(NamedTuple):
-    """The number of files, and of files without a prediction."""
+def predict(model: str, paths: Sequence[str], *, name: Callable[[], str], to: Path | None, as_csv: bool) -> int:
+    """Predict every image and write the rows; return how many files have no prediction.
 
-    files: int
-    refused: int
-
-
-def predict(model: str, paths: Sequence[str], *, name: Callable[[], str], to: Path | None, as_csv: bool) -> Count:
-    """Predict every image and write the rows; a file appears only after the last row is written.
+    A file appears only after its last row is written.
 
     Args:
         model, name: see `resolve_model`.
@@ -75,7 +70,7 @@ def predict(model: str, paths: Sequence[str], *, name: Callable[[], str], to: Pa
             write(answer)
             refused += answer.error is not None
     say(f"predict: {counted}, {refused} of them without a prediction")
-    return Count(len(files), refused)
+    return refused
 
 
 def predict_files(resolved: ResolvedModel, files: Sequence[ImageFile]) -> Iterator[Answer]:
