@@ -50,9 +50,7 @@ class FolderSource:
         files, ignored = self._walk()
         if os.path.lexists(self.root / LABELS):
             files.append(LABELS)
-        return list_labelled(
-            str(self.root), files, ignored, lambda limit: self._read_or_refuse(LABELS, limit), self.problem
-        )
+        return list_labelled(str(self.root), files, ignored, lambda limit: self._read(LABELS, limit), self.problem)
 
     def problem(self, key: str) -> str | None:
         """Return why a file must not be read, or None."""
@@ -99,31 +97,24 @@ class FolderSource:
 
     def fetch(self, requests: Sequence[FileRequest], limit: int) -> list[FetchedFile]:
         """Return the files, in order; of a file above `limit` bytes only its beginning."""
-        return [self._read_or_refuse(one.key, limit) for one in requests]
+        return [self._read(one.key, limit) for one in requests]
 
-    def _read_or_refuse(self, key: str, limit: int) -> FetchedFile:
-        try:
-            return FetchedFile(self.read(key, limit))
-        except DataError as error:
-            return FetchedFile(b"", str(error))
-
-    def read(self, key: str, limit: int) -> bytes:
-        """Return at most `limit` + 1 bytes of a file, or raise a DataError whose message is only the reason."""
-        problem = self.problem(key)
-        if problem is not None:
-            raise DataError(problem)
+    def _read(self, key: str, limit: int) -> FetchedFile:
+        """Return at most `limit` + 1 bytes of a file, or why it is refused."""
+        if (problem := self.problem(key)) is not None:
+            return FetchedFile(b"", problem)
         try:
             # Does not block if a pipe has replaced the file since.
             handle = os.open(f"{self.root}/{key}", _READ)
             try:
                 status = os.fstat(handle)
                 if not stat.S_ISREG(status.st_mode):
-                    raise DataError("not a regular file")
-                return _read_bytes(handle, status.st_size, limit + 1)
+                    return FetchedFile(b"", "not a regular file")
+                return FetchedFile(_read_bytes(handle, status.st_size, limit + 1))
             finally:
                 os.close(handle)
         except OSError as error:
-            raise DataError(f"cannot be read: {error.strerror}") from None
+            return FetchedFile(b"", f"cannot be read: {error.strerror}")
 
     def _walk(self) -> tuple[list[str], list[IgnoredFile]]:
         """Return the keys of hidden folders and of all other files but `labels.csv`, and those with a refused name."""
