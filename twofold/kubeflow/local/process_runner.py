@@ -7,8 +7,7 @@ all its files are there, whatever the runner reports.
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -52,7 +51,9 @@ def run_pipeline(
     # Any user of an image must be able to write here, but (sticky bit) not to remove other users' files.
     run_root.chmod(0o1777 if images else 0o755)
     failure = ""
-    with scratch_folder() as scratch, _unbuffered_tasks():
+    os.environ["PYTHONUNBUFFERED"] = "1"  # so that tasks print their lines immediately
+    sys.stdout.flush()
+    with scratch_folder() as scratch:
         # kfp deletes its workspace, so it gets an empty folder, never one with data in it.
         local.init(runner=runner, pipeline_root=str(run_root), workspace_root=str(scratch / "workspace"))
         try:
@@ -67,17 +68,3 @@ def run_pipeline(
         )
     check_outputs(folders[0], pipeline)
     return folders[0]
-
-
-@contextmanager
-def _unbuffered_tasks() -> Iterator[None]:
-    """Let tasks print their lines immediately."""
-    before = os.environ.get("PYTHONUNBUFFERED")
-    os.environ["PYTHONUNBUFFERED"] = "1"
-    sys.stdout.flush()
-    try:
-        yield
-    finally:
-        del os.environ["PYTHONUNBUFFERED"]
-        if before is not None:
-            os.environ["PYTHONUNBUFFERED"] = before
