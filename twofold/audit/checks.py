@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from twofold.core.errors import DataError
+from twofold.core.errors import DataError, listed
 
 Policy = Literal["ignore", "warn", "quarantine", "fail"]
 # For checks of the data as a whole, which have no single image to leave out.
@@ -100,9 +100,8 @@ def enforce_policies(step: str, checks: Sequence[Check], page: Path) -> None:
     lines = []
     for check in checks:
         if check.policy == "fail" and check.found:
-            lines.append(f"{check.title}: {len(check.found)} found, and {check.set_by(step)} is fail")
-            lines += [f"  {issue.key or 'all images'}: {issue.detail}" for issue in check.found[:SHOWN]]
-            if len(check.found) > SHOWN:
-                lines.append(f"  … and {len(check.found) - SHOWN} more")
+            title = f"{check.title}: {len(check.found)} found, and {check.set_by(step)} is fail"
+            issues = [f"{issue.key or 'all images'}: {issue.detail}" for issue in check.found]
+            lines += listed(title, issues, SHOWN).split("\n")
     if lines:
         raise DataError("\n  ".join([f"the audit of {step} found issues whose policy is fail; see {page}:", *lines]))

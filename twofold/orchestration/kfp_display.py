@@ -5,13 +5,14 @@ Kubeflow server would lose the task's result over them.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from twofold.core.artifacts import read_csv, read_json
 from twofold.core.errors import ArtifactError, exit_with_message
 from twofold.core.markdown import table, text
+from twofold.tracking.store import flatten
 
 MAX_POINTS = 200  # of a curve; more make the page slow and show nothing new
 
@@ -31,20 +32,14 @@ def read_metrics(metrics: str) -> dict[str, float]:
     Raises:
         SystemExit: a number is NaN or infinite, or the file holds no number.
     """
-    found = dict(_numbers(Path(metrics), read_json(Path(metrics)), ""))
+    values = flatten(read_json(Path(metrics)))
+    found = {key: float(value) for key, value in values.items() if type(value) in (int, float)}
+    for key, value in found.items():
+        if not math.isfinite(value):
+            raise ArtifactError(f"{metrics}: {key} is {value}; NaN and infinity are not allowed in a result")
     if not found:
         raise ArtifactError(f"{metrics}: holds no number")
     return found
-
-
-def _numbers(path: Path, values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, float]]:
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _numbers(path, value, f"{prefix}{key}.")
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            if not math.isfinite(value):
-                raise ArtifactError(f"{path}: {prefix}{key} is {value}; NaN and infinity are not allowed in a result")
-            yield prefix + key, float(value)
 
 
 @exit_with_message("twofold display")

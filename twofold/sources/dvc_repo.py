@@ -18,7 +18,6 @@ import os
 import re
 import tempfile
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import PurePosixPath
 from typing import Any
@@ -29,8 +28,8 @@ from twofold.core.progress import say
 from twofold.sources.base import FetchedFile, FileRequest, Listing
 from twofold.sources.dvc_objects import DvcObjectStore
 from twofold.sources.labels import LABELS, LARGEST_TABLE, list_labelled, refuse_name
+from twofold.storage.s3_client import map_in_threads
 
-THREADS = 8  # concurrent reads in each worker: waiting for a response takes far longer than its bytes
 _GIT = "git"  # the store of the files that Git tracks; the others are numbered
 _FORM = "dvc+<git url or path>@<revision>:<path in it>"
 _UPSTREAM_CACHE = "auto-generated-upstream"  # DVC's name for the cache of a local repository without a remote
@@ -96,8 +95,7 @@ class DvcSource:
                     self._git_tree()
                 else:
                     self._stores[int(store)].open()
-        with ThreadPoolExecutor(THREADS) as pool:
-            return list(pool.map(lambda one: self._fetch_file(one, limit), requests))
+        return map_in_threads(lambda one: self._fetch_file(one, limit), requests)
 
     def _list_files(self) -> list[FileRequest]:
         """Return the requests of all files below the path: those that Git tracks, then those that DVC tracks."""

@@ -93,13 +93,12 @@ class FinetuneAll(Section):
     def _check_views(cls, views: object, info: ValidationInfo) -> object:
         if isinstance(views, bool):
             raise ValueError("must be 1, 2, 4 or 8")
-        number = int(views) if isinstance(views, float) and views.is_integer() else views
         free, flips = info.data.get("orientation_free"), info.data.get("flips")
-        if number in (4, 8) and free is False:
+        if views in (4, 8) and free is False:
             raise ValueError("4 and 8 need orientation_free: true")
-        if number == 2 and flips is False and free is False:
+        if views == 2 and flips is False and free is False:
             raise ValueError("2 needs flips: true or orientation_free: true")
-        return number
+        return views
 
 
 def finetune_all(params: FinetuneAll, data: Path, head: Path, *, model: Path, metrics: Path) -> None:

@@ -83,13 +83,8 @@ def answers(tag: str) -> str:
 
 
 def _ask(meaning: str) -> bool:
-    example = "a scratch does, a letter does not"
-    return (
-        input(f"Does an image keep its class when it is {meaning} ({example})? [y/N] ")
-        .strip()
-        .casefold()
-        .startswith("y")
-    )
+    answer = input(f"Does an image keep its class when it is {meaning} (a scratch does, a letter does not)? [y/N] ")
+    return answer.strip().casefold().startswith("y")
 
 
 def _has_identity(project: Path) -> bool:
