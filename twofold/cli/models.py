@@ -47,8 +47,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     show = command("show", None, "show one version: gates, metrics, decisions, lineage and links")
     show.add_argument("version", metavar="VERSION", help=VERSION)
     show.set_defaults(run=_show)
-    compare = command("compare", _compare, "compare two versions on the test images that both have answered")
+    compare = command("compare", None, "compare two versions on the test images that both have answered")
     compare.add_argument("versions", nargs=2, metavar="VERSION", help=VERSION)
+    compare.set_defaults(run=_compare)
     approve = command("approve", _approve, "promote a version if it passes its gates against the current champion")
     reject = command("reject", _reject, "decide that a version is not promoted")
     for decision in (approve, reject):
@@ -78,7 +79,12 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(command: "Command", options: argparse.Namespace) -> "Any":
-    """Run a command with the store and the registered model's name; MLflow's errors become readable."""
+    """Run a command with the store and the registered model's name."""
+    return _with_mlflow(lambda store: command(options, store, _name(options)))
+
+
+def _with_mlflow(read: "Callable[[MlflowStore], Any]") -> "Any":
+    """Return what a function makes of the store; MLflow, which takes seconds to import, has readable errors."""
     from twofold.tracking import store as tracking
     from twofold.tracking.urls import require_server
 
@@ -86,7 +92,7 @@ def _run(command: "Command", options: argparse.Namespace) -> "Any":
     require_server(tracking.address())
     store = tracking.connect()
     with tracking.readable_errors(store.uri):
-        return command(options, store, _name(options))
+        return read(store)
 
 
 def find_versions(name: str) -> "tuple[list[dict[str, Any]], tuple[str, ...]]":
@@ -97,17 +103,14 @@ def find_versions(name: str) -> "tuple[list[dict[str, Any]], tuple[str, ...]]":
 
 
 def _from_mlflow(function: str, *arguments: str) -> "Any":
-    """Return what a function of `version_catalog` reads with MLflow, which takes seconds to import."""
-    from twofold.tracking import store as tracking
-    from twofold.tracking.urls import require_server
+    """Return what a function of `version_catalog` reads."""
 
-    tracking.silence_mlflow()
-    require_server(tracking.address())
-    store = tracking.connect()
-    with tracking.readable_errors(store.uri):
+    def read(store: "MlflowStore") -> "Any":
         from twofold.registry import version_catalog
 
         return getattr(version_catalog, function)(store, *arguments)
+
+    return _with_mlflow(read)
 
 
 def _name(options: argparse.Namespace) -> str:
@@ -132,10 +135,11 @@ def _show(options: argparse.Namespace) -> Result:
     return Result(version_text.format_version(version), version)
 
 
-def _compare(options: argparse.Namespace, store: "MlflowStore", name: str) -> Result:
-    from twofold.registry import version_catalog, version_text
+def _compare(options: argparse.Namespace) -> Result:
+    from twofold.registry import version_list, version_text
 
-    comparison = version_catalog.compare(store, name, *options.versions)
+    which = (_name(options), *options.versions)
+    comparison = version_list.read_comparison(*which) or _from_mlflow("compare", *which)
     return Result(version_text.format_comparison(comparison), comparison)
 
 

@@ -95,7 +95,7 @@ def read(path: Path) -> Predictions:
         ArtifactError: the file is missing or not Parquet, or a column is missing or has another type.
     """
     try:
-        table = pq.read_table(path)
+        table = pq.ParquetFile(path).read()  # `read_table` imports pandas
     except (OSError, pa.ArrowException) as error:
         raise ArtifactError(f"{path}: cannot be read as Parquet: {error}; run evaluate again") from None
     if "unit" not in table.column_names and "group" in table.column_names:  # written before there were units

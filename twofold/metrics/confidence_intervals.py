@@ -123,10 +123,9 @@ def tango(one_only: float, other_only: float, n: float, level: float = LEVEL) ->
 
 def mcnemar(one_only: int, other_only: int) -> float:
     """The p-value of McNemar's test (1947), two-sided and exact (binomial); 1 without a discordant image."""
-    from scipy.stats import binomtest
+    from scipy.special import bdtr
 
-    n = one_only + other_only
-    return float(binomtest(one_only, n).pvalue) if n else 1.0
+    return min(1.0, 2 * float(bdtr(min(one_only, other_only), one_only + other_only, 0.5)))
 
 
 def mover(first: float, of_first: Interval, second: float, of_second: Interval, correlation: float) -> Difference:

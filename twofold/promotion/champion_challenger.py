@@ -26,7 +26,7 @@ from twofold.promotion.candidate import Candidate, sample_files
 from twofold.promotion.gate_evaluation import evaluate_gates
 from twofold.promotion.gate_slices import MetricKey
 from twofold.promotion.gates import LATENCY, SIZE, VANISHED, Gate
-from twofold.promotion.paired_comparison import ANOTHER, NO_ANSWERS, Opponent, PairedComparison, compare
+from twofold.promotion.paired_comparison import ANOTHER, Opponent, PairedComparison, compare, unscored
 from twofold.promotion.test_reuse import Looks
 from twofold.promotion.verdict import GateInputs, Verdict
 from twofold.serving.model_resolver import fetch_sealed, prepare_inference
@@ -131,11 +131,6 @@ def score_champion(store: MlflowStore, version: ModelVersion, candidate: Candida
             raise  # a store that does not answer says nothing about the champion, and must not fail a gate
         return unscored(name, f"{error}; make it readable, or {ANOTHER}")
     return Opponent(name, ModelOutputs(probability, sealed.threshold), splits)
-
-
-def unscored(version: str, problem: str) -> Opponent:
-    """Return a champion that could not be scored, with the reason."""
-    return Opponent(version, NO_ANSWERS, {}, problem)
 
 
 def probabilities(sealed: SealedModel, candidate: Candidate) -> NDArray[np.float64]:

@@ -163,6 +163,11 @@ class PairedComparison:
         return found | {"method": METHODS[metric].paired}
 
 
+def unscored(version: str, problem: str) -> Opponent:
+    """Return a champion that could not be scored, with the reason."""
+    return Opponent(version, NO_ANSWERS, {}, problem)
+
+
 def compare(test: Predictions, threshold: float, splits: Splits, opponent: Opponent) -> PairedComparison:
     """Compare the candidate with an opponent on the test images that neither learned from.
 

@@ -5,34 +5,32 @@ the gates recorded with the version. As in register, models are compared on test
 from. If a needed prediction was not logged, an error asks for register, which has the images and logs it.
 """
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from twofold.core.errors import ArtifactError, RegistryError, TwofoldError, shortened
+from twofold.core.errors import RegistryError, TwofoldError
 from twofold.core.params import Integer, Section
-from twofold.evaluation.predictions import Predictions
-from twofold.metrics.influence import ModelOutputs
 from twofold.promotion import best_champion
-from twofold.promotion.champion_challenger import unscored
 from twofold.promotion.gate_evaluation import evaluate_gates
 from twofold.promotion.gate_slices import MetricKey
 from twofold.promotion.gates import LATENCY, SIZE, VANISHED, Gate
-from twofold.promotion.paired_comparison import Opponent, PairedComparison, compare
+from twofold.promotion.paired_comparison import PairedComparison, compare, unscored
 from twofold.promotion.test_reuse import Looks
 from twofold.promotion.verdict import GateInputs, Verdict
-from twofold.registry.recorded_evaluation import RecordedEvaluation, fetch_evaluation, find_differences
-from twofold.serving.sealed_model import ARCHITECTURE, DECISION, TOLERANCES, WEIGHTS
+from twofold.registry.recorded_evaluation import (
+    AGAIN,
+    RecordedEvaluation,
+    compare_with,
+    fetch_evaluation,
+    find_differences,
+)
+from twofold.serving.sealed_model import ARCHITECTURE, DECISION, WEIGHTS
 from twofold.tracking import registry_client
 from twofold.tracking.registry_client import CONDITIONS
 from twofold.tracking.store import MlflowStore
-
-AGAIN = "run register again (`twofold run register --only --force`), which judges it against the current champion"
 
 
 class Conditions(Section):
@@ -102,56 +100,6 @@ def reevaluate_gates(
     )
 
 
-def compare_with(candidate: RecordedEvaluation, other: RecordedEvaluation) -> PairedComparison:
-    """Compare a version with another one on the version's test images that neither learned from.
-
-    The other's predictions are those that register logged with the version, otherwise those of the other's own test.
-
-    Raises:
-        RegistryError: the predictions do not cover the images, contradict each other, or an image has another label.
-    """
-    number, test = str(other.number), candidate.test
-    try:
-        splits = other.splits
-    except ArtifactError as error:
-        problem = f"{error}; the lists of a model's images are sealed by register: {AGAIN}"
-        return compare(test, candidate.threshold, candidate.splits, unscored(number, problem))
-    probability, relabelled = _match_probabilities(test, other.test)
-    if number in candidate.champions:
-        own, (probability, relabelled) = probability, _match_probabilities(test, candidate.champions[number])
-        difference = np.nan_to_num(np.abs(own - probability))
-        worst = int(difference.argmax())
-        if difference[worst] > TOLERANCES[other.decision.get("precision", "float32")]:
-            raise RegistryError(
-                f"the records of versions {number} and {candidate.number} contradict each other, and nothing is "
-                f"promoted on them: the probability of image {test.sha256[worst][:12]} by version {number} is "
-                f"{own[worst]:.6g} in its own test, and {probability[worst]:.6g} where register judged version "
-                f"{candidate.number}; verify both with `twofold models verify`"
-            )
-    opponent = Opponent(number, ModelOutputs(probability, other.threshold), splits)
-    comparison = compare(test, candidate.threshold, candidate.splits, opponent)
-    unknown = comparison.test.sha256[np.isnan(comparison.other.probability)].tolist()
-    if unknown or relabelled:
-        raise RegistryError(
-            f"the logged predictions cannot compare version {candidate.number} with version {number}: of the "
-            f"{len(test)} test images of version {candidate.number}, {len(unknown)} were not in the test of version "
-            f"{number} and {len(relabelled)} had another label "
-            f"({shortened([image[:12] for image in unknown or relabelled])}); with the data and the model of version "
-            f"{candidate.number}, {AGAIN} and logs its predictions"
-        )
-    return comparison
-
-
-def compare_on_common_images(one: RecordedEvaluation, other: RecordedEvaluation) -> PairedComparison | None:
-    """Compare two versions on the test images of both that neither learned from; None if they share no test image.
-
-    Raises:
-        RegistryError: as of `compare_with`.
-    """
-    rows = np.flatnonzero(np.isin(one.test.sha256.astype(str), other.test.sha256.astype(str)))
-    return compare_with(replace(one, test=one.test.take(rows)), other) if len(rows) else None
-
-
 def require_sound(evaluation: RecordedEvaluation) -> RecordedEvaluation:
     """Return the evaluation; raise RegistryError unless its records agree with each other."""
     problems = [f"{what}: {line}" for what, lines in find_differences(evaluation).items() for line in lines]
@@ -161,19 +109,6 @@ def require_sound(evaluation: RecordedEvaluation) -> RecordedEvaluation:
             f"{'; '.join(problems)}"
         )
     return evaluation
-
-
-def _match_probabilities(test: Predictions, other: Predictions) -> tuple[NDArray[np.float64], list[str]]:
-    """Another model's probability of each image of a test, NaN if it has none; and the images with another label."""
-    positions = {sha256: row for row, sha256 in enumerate(other.sha256)}
-    rows = [positions.get(sha256) for sha256 in test.sha256]
-    probability = np.array([math.nan if row is None else other.probability[row] for row in rows])
-    relabelled = [
-        sha256
-        for sha256, label, row in zip(test.sha256, test.label, rows, strict=True)
-        if row is not None and other.label[row] != label
-    ]
-    return probability, relabelled
 
 
 def _compare_with_version(

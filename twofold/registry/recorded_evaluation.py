@@ -1,33 +1,41 @@
 """The evaluation of a version as its run has logged it: predictions, decision and metrics.
 
 `fetch_evaluation` takes a version in the registry and returns its evaluation, from which its gates can be evaluated
-again. `find_differences` lists contradictions between its records. No prediction is made and no weights are loaded.
+again. `find_differences` lists contradictions between its records, `compare_with` compares two versions. No prediction
+is made and no weights are loaded.
 """
 
 import hashlib
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from twofold.core.artifacts import file_sha256, read_json
-from twofold.core.errors import RegistryError
+from twofold.core.errors import ArtifactError, RegistryError, shortened
 from twofold.evaluation.predictions import PREDICTIONS, Predictions, fingerprint
 from twofold.evaluation.predictions import read as read_predictions
 from twofold.metrics.classification import METRICS_FILE, metrics_summary
 from twofold.metrics.decision_threshold import DECISION
+from twofold.metrics.influence import ModelOutputs
+from twofold.promotion.paired_comparison import Opponent, PairedComparison, compare, unscored
 from twofold.registry.lineage import recorded_lineage, sha256_of
-from twofold.serving.model_resolver import fetch_sealed
-from twofold.serving.sealed_model import sealed_splits
-from twofold.tracking.registry_client import KEY, ModelVersion
-from twofold.tracking.runs import Run, fetch_file
-from twofold.tracking.store import MlflowStore
+from twofold.serving.sealed_model import TOLERANCES, check_seal, sealed_splits
+from twofold.tracking.registry_reader import KEY, SEAL, local_file, run_address
+
+if TYPE_CHECKING:  # MLflow takes seconds to import, and a local store is read without it
+    from twofold.tracking.registry_client import ModelVersion
+    from twofold.tracking.store import MlflowStore
 
 EVALUATION, CHAMPIONS = "evaluation", "champions"  # folders of a run's files
 # Tag of a version, followed by a champion's number: the run and the SHA-256 of what register logged, RUN_ID/SHA256.
 CHAMPION_PREDICTIONS = "twofold.champion_predictions."
+AGAIN = "run register again (`twofold run register --only --force`), which judges it against the current champion"
 CLOSE = 1e-9
 CALIBRATION = {"temperature", "platt_slope", "platt_intercept"}  # earlier decisions have the first, or none
 
@@ -37,7 +45,7 @@ class RecordedEvaluation:
     """The logged evaluation of a version.
 
     Attributes:
-        run: the run that judged the version.
+        run: MLflow's run that judged the version; None as read without MLflow.
         test: predictions on the test images.
         decision: content of decision.json.
         metrics: content of metrics.json.
@@ -47,8 +55,8 @@ class RecordedEvaluation:
         sealed: folder of the sealed model, verified against its seal.
     """
 
-    version: ModelVersion
-    run: Run
+    version: "ModelVersion"
+    run: Any
     test: Predictions
     decision: dict[str, Any]
     metrics: dict[str, Any]
@@ -79,41 +87,65 @@ class RecordedEvaluation:
         return sealed_splits(self.sealed)
 
 
-def fetch_evaluation(store: MlflowStore, version: ModelVersion, folder: Path) -> RecordedEvaluation:
+def fetch_evaluation(store: "MlflowStore", version: "ModelVersion", folder: Path) -> RecordedEvaluation:
     """Download a version's evaluation and sealed model into a folder.
 
     Raises:
         RegistryError: the version has no run, or its files or those of the run are gone.
         ArtifactError: a file cannot be read, or the sealed model was altered.
     """
+    from twofold.serving.model_resolver import fetch_sealed
+    from twofold.tracking.runs import fetch_file
+
     if not version.run_id:
         raise RegistryError(f"version {version.version} names no run: it was not registered by Twofold")
     place = folder / f"version-{version.version}"
     place.mkdir(parents=True, exist_ok=True)
+    files = _read_files(version, lambda run_id, path: fetch_file(store, run_id, path, place))
+    run, sealed = store.client.get_run(version.run_id), fetch_sealed(store, version, place / "model")
+    return RecordedEvaluation(version, run, **files, sealed=sealed)
+
+
+def read_evaluation(version: Any) -> RecordedEvaluation | None:
+    """Read the evaluation of a version of `registry_reader`, where it lies; None if only MLflow can fetch it.
+
+    Raises:
+        ArtifactError: a file cannot be read, or the sealed model was altered.
+    """
+    if not (version.run_id and version.tags.get(SEAL)):
+        return None
+    try:
+        files = _read_files(version, lambda run_id, path: local_file(run_address(run_id), path))
+        sealed = local_file(version.storage_location or "", "artifacts/sealed")
+    except FileNotFoundError:
+        return None
+    check_seal(sealed, version.tags[SEAL])
+    return RecordedEvaluation(version, None, **files, sealed=sealed)
+
+
+def _read_files(version: "ModelVersion", fetch: Callable[[str, str], Path]) -> dict[str, Any]:
+    """Read what the run of a version has logged; `fetch` returns the file with a run's id and a path in it."""
     files = (f"{EVALUATION}/{name}" for name in (PREDICTIONS, DECISION, METRICS_FILE))
-    predictions, decision, metrics = (fetch_file(store, version.run_id, file, place) for file in files)
+    predictions, decision, metrics = (fetch(version.run_id or "", file) for file in files)
     values = read_json(metrics)
     champions = {
-        tag.removeprefix(CHAMPION_PREDICTIONS): fetch_file(store, run_id, f"{CHAMPIONS}/{sha256}.parquet", place)
+        tag.removeprefix(CHAMPION_PREDICTIONS): fetch(run_id, f"{CHAMPIONS}/{sha256}.parquet")
         for tag, value in version.tags.items()
         if tag.startswith(CHAMPION_PREDICTIONS)
         for run_id, _, sha256 in [value.partition("/")]
     }
-    return RecordedEvaluation(
-        version=version,
-        run=store.client.get_run(version.run_id),
-        test=read_predictions(predictions).of("test"),
-        decision=read_json(decision),
-        metrics=values,
-        champions={number: read_predictions(path) for number, path in champions.items()},
-        digests={
+    return {
+        "test": read_predictions(predictions).of("test"),
+        "decision": read_json(decision),
+        "metrics": values,
+        "champions": {number: read_predictions(path) for number, path in champions.items()},
+        "digests": {
             "decision": file_sha256(decision),
             "predictions": file_sha256(predictions),
             "metrics": sha256_of(values),
             **{f"predictions of version {number}": file_sha256(path) for number, path in champions.items()},
         },
-        sealed=fetch_sealed(store, version, place / "model"),
-    )
+    }
 
 
 def find_differences(evaluation: RecordedEvaluation) -> dict[str, list[str]]:
@@ -145,6 +177,56 @@ def find_differences(evaluation: RecordedEvaluation) -> dict[str, list[str]]:
     return differences
 
 
+def compare_with(candidate: RecordedEvaluation, other: RecordedEvaluation) -> PairedComparison:
+    """Compare a version with another one on the version's test images that neither learned from.
+
+    The other's predictions are those that register logged with the version, otherwise those of the other's own test.
+
+    Raises:
+        RegistryError: the predictions do not cover the images, contradict each other, or an image has another label.
+    """
+    number, test = str(other.number), candidate.test
+    try:
+        splits = other.splits
+    except ArtifactError as error:
+        problem = f"{error}; the lists of a model's images are sealed by register: {AGAIN}"
+        return compare(test, candidate.threshold, candidate.splits, unscored(number, problem))
+    probability, relabelled = _match_probabilities(test, other.test)
+    if number in candidate.champions:
+        own, (probability, relabelled) = probability, _match_probabilities(test, candidate.champions[number])
+        difference = np.nan_to_num(np.abs(own - probability))
+        worst = int(difference.argmax())
+        if difference[worst] > TOLERANCES[other.decision.get("precision", "float32")]:
+            raise RegistryError(
+                f"the records of versions {number} and {candidate.number} contradict each other, and nothing is "
+                f"promoted on them: the probability of image {test.sha256[worst][:12]} by version {number} is "
+                f"{own[worst]:.6g} in its own test, and {probability[worst]:.6g} where register judged version "
+                f"{candidate.number}; verify both with `twofold models verify`"
+            )
+    opponent = Opponent(number, ModelOutputs(probability, other.threshold), splits)
+    comparison = compare(test, candidate.threshold, candidate.splits, opponent)
+    unknown = comparison.test.sha256[np.isnan(comparison.other.probability)].tolist()
+    if unknown or relabelled:
+        raise RegistryError(
+            f"the logged predictions cannot compare version {candidate.number} with version {number}: of the "
+            f"{len(test)} test images of version {candidate.number}, {len(unknown)} were not in the test of version "
+            f"{number} and {len(relabelled)} had another label "
+            f"({shortened([image[:12] for image in unknown or relabelled])}); with the data and the model of version "
+            f"{candidate.number}, {AGAIN} and logs its predictions"
+        )
+    return comparison
+
+
+def compare_on_common_images(one: RecordedEvaluation, other: RecordedEvaluation) -> PairedComparison | None:
+    """Compare two versions on the test images of both that neither learned from; None if they share no test image.
+
+    Raises:
+        RegistryError: as of `compare_with`.
+    """
+    rows = np.flatnonzero(np.isin(one.test.sha256.astype(str), other.test.sha256.astype(str)))
+    return compare_with(replace(one, test=one.test.take(rows)), other) if len(rows) else None
+
+
 def candidate_key(tags: Mapping[str, str]) -> str:
     """A candidate's key, computed from the digests in its version's tags."""
     parts = [tags.get(f"twofold.{name}", "") for name in ("model_digest", "decision_digest", "test_fingerprint")]
@@ -158,3 +240,16 @@ def _compare_metrics(recomputed: Mapping[str, float], recorded: Mapping[str, Any
         if not isinstance(found, int | float) or not math.isclose(found, value, rel_tol=CLOSE, abs_tol=CLOSE):
             lines.append(f"{name} is {found}, the logged predictions give {value}")
     return lines
+
+
+def _match_probabilities(test: Predictions, other: Predictions) -> tuple[NDArray[np.float64], list[str]]:
+    """Another model's probability of each image of a test, NaN if it has none; and the images with another label."""
+    positions = {sha256: row for row, sha256 in enumerate(other.sha256)}
+    rows = [positions.get(sha256) for sha256 in test.sha256]
+    probability = np.array([math.nan if row is None else other.probability[row] for row in rows])
+    relabelled = [
+        sha256
+        for sha256, label, row in zip(test.sha256, test.label, rows, strict=True)
+        if row is not None and other.label[row] != label
+    ]
+    return probability, relabelled

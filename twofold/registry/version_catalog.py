@@ -7,16 +7,21 @@ reads: the unfinished change of a killed process is reported and left as it is.
 from typing import Any
 
 from twofold.core.drafts import scratch_folder
-from twofold.metrics.classification import classification_metrics
-from twofold.registry import verdict_store, version_list
-from twofold.registry.approval import find_version
-from twofold.registry.gate_reevaluation import compare_on_common_images
-from twofold.registry.lineage import recorded_lineage
+from twofold.registry import verdict_store
 from twofold.registry.recorded_evaluation import fetch_evaluation
 from twofold.registry.transitions import inspect_ledger
+from twofold.registry.version_list import (
+    comparison_values,
+    history_values,
+    last_verdict,
+    runs_with_metrics,
+    select_version,
+    version_rows,
+    version_values,
+)
 from twofold.tracking import registry_client
 from twofold.tracking.runs import runs_by_id
-from twofold.tracking.store import MlflowStore, flatten
+from twofold.tracking.store import MlflowStore
 
 
 def list_versions(store: MlflowStore, name: str) -> list[dict[str, Any]]:
@@ -30,7 +35,7 @@ def list_versions(store: MlflowStore, name: str) -> list[dict[str, Any]]:
 def describe(store: MlflowStore, name: str, selector: str) -> dict[str, Any]:
     """One version: gates, metrics, lineage, links, and every decision on it."""
     ledger, _ = inspect_ledger(store, name)
-    version = find_version(store, name, selector, ledger)
+    version = select_version(name, selector, ledger, registry_client.versions(store, name))
     run = runs_by_id(store, [version.run_id]).get(version.run_id or "")
     metrics, experiment_id = ({}, None) if run is None else (run.data.metrics, str(run.info.experiment_id))
     digest = version_list.last_verdict(ledger, int(version.version))
@@ -45,31 +50,13 @@ def compare(store: MlflowStore, name: str, one: str, other: str) -> dict[str, An
         RegistryError: a logged file of a version is gone, or an image has different labels in the two tests.
         ArtifactError: a version's files were altered, or lack the lists of its images.
     """
-    ledger, _ = inspect_ledger(store, name)
-    versions = [find_version(store, name, selector, ledger) for selector in (one, other)]
+    ledger, versions = inspect_ledger(store, name)[0], registry_client.versions(store, name)
     with scratch_folder() as scratch:
-        pair = [fetch_evaluation(store, version, scratch / str(place)) for place, version in enumerate(versions)]
-        common = compare_on_common_images(*pair)
-    first, second = (flatten(recorded_lineage(version)) for version in versions)
-    return {
-        "name": name,
-        "versions": [int(version.version) for version in versions],
-        "standings": [version_list.status(ledger, int(version.version)) for version in versions],
-        "same_test": pair[0].fingerprint == pair[1].fingerprint,
-        "own_tests": [
-            {
-                "n": len(each.test),
-                "figures": classification_metrics(each.test.target, each.test.probability, each.threshold),
-            }
-            for each in pair
-        ],
-        "same_images": None if common is None else common.as_json(),
-        "made_differently": {
-            key: [first.get(key), second.get(key)]
-            for key in sorted(first.keys() | second.keys())
-            if first.get(key) != second.get(key)
-        },
-    }
+        pair = [
+            fetch_evaluation(store, select_version(name, selector, ledger, versions), scratch / str(place))
+            for place, selector in enumerate((one, other))
+        ]
+        return comparison_values(name, ledger, *pair)
 
 
 def history(store: MlflowStore, name: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The versions of a registered model as values: a list, one of them, and their history. Imports nothing heavy.
+"""The versions of a registered model as values: all, one, two compared, their history. Imports nothing heavy.
 
 Reads a local registry without MLflow; `version_catalog` reads any other with it, and gives the same values.
 """
@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from math import isfinite
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twofold.core.errors import RegistryError
 from twofold.core.redaction import without_credentials
@@ -25,8 +25,11 @@ from twofold.tracking.registry_reader import (
     read_model,
     read_run,
 )
-from twofold.tracking.store import address, ui_command
+from twofold.tracking.store import address, flatten, ui_command
 from twofold.tracking.urls import LOCAL_UI, ui_page
+
+if TYPE_CHECKING:
+    from twofold.registry.recorded_evaluation import RecordedEvaluation
 
 HEADLINE = ("accuracy", "f1", "roc_auc")  # metrics in a list of versions
 
@@ -86,6 +89,49 @@ def read_history(name: str) -> dict[str, Any] | None:
     """Return `history_values` without MLflow; None if only MLflow can read them."""
     model = read_model(name)
     return None if model is None else history_values(name, *ledgers.inspect(name, model, model.find))
+
+
+def read_comparison(name: str, one: str, other: str) -> dict[str, Any] | None:
+    """Return `comparison_values` without MLflow; None if only MLflow can read them. Raises as `version_catalog`'s."""
+    if (model := read_model(name)) is None:
+        return None
+    from twofold.registry.recorded_evaluation import read_evaluation
+
+    ledger = ledgers.read(model.tags)
+    versions = [select_version(name, selector, ledger, model.versions) for selector in (one, other)]
+    pair = [found for version in versions if (found := read_evaluation(version))]
+    return comparison_values(name, ledger, *pair) if len(pair) == len(versions) else None
+
+
+def comparison_values(
+    name: str, ledger: Ledger, one: "RecordedEvaluation", other: "RecordedEvaluation"
+) -> dict[str, Any]:
+    """Two versions compared: metrics, predictions on the test images of both, and differences in lineage."""
+    from twofold.metrics.classification import classification_metrics
+    from twofold.registry.recorded_evaluation import compare_on_common_images
+
+    pair = (one, other)
+    common = compare_on_common_images(*pair)
+    first, second = (flatten(recorded_lineage(each.version)) for each in pair)
+    return {
+        "name": name,
+        "versions": [each.number for each in pair],
+        "standings": [status(ledger, each.number) for each in pair],
+        "same_test": one.fingerprint == other.fingerprint,
+        "own_tests": [
+            {
+                "n": len(each.test),
+                "figures": classification_metrics(each.test.target, each.test.probability, each.threshold),
+            }
+            for each in pair
+        ],
+        "same_images": None if common is None else common.as_json(),
+        "made_differently": {
+            key: [first.get(key), second.get(key)]
+            for key in sorted(first.keys() | second.keys())
+            if first.get(key) != second.get(key)
+        },
+    }
 
 
 def history_values(name: str, ledger: Ledger, problems: list[str]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from twofold.core.errors import ArtifactError
 from twofold.data.decoding import AMPLE_KEY, Limits, prepare
 from twofold.metrics.platt_scaling import PlattScaling, recorded_scaling
-from twofold.model.classifier import Classifier, load_classifier
-from twofold.model.fused_classifier import PRECISIONS, FusedClassifier
-from twofold.model.inference import predict_views
+
+if TYPE_CHECKING:  # a seal is checked, and the lists of images are read, without torch
+    from twofold.model.classifier import Classifier
+    from twofold.model.fused_classifier import FusedClassifier
 
 SEAL = "seal.json"
 WEIGHTS, ARCHITECTURE = "model.safetensors", "meta.json"
@@ -47,7 +48,7 @@ class SealedModel:
         digest: SHA-256 of seal.json, which contains the SHA-256 of every other file.
     """
 
-    classifier: Classifier
+    classifier: "Classifier"
     architecture: dict[str, Any]
     decision: dict[str, Any]
     preprocessing: dict[str, Any]
@@ -80,8 +81,10 @@ class SealedModel:
         return TOLERANCES[self.precision]
 
     @cached_property
-    def network(self) -> FusedClassifier:
+    def network(self) -> "FusedClassifier":
         """The inference copy of the classifier, built at first use on the classifier's device."""
+        from twofold.model.fused_classifier import FusedClassifier
+
         return FusedClassifier(self.classifier, self.precision)
 
     def pixels(self, data: bytes) -> NDArray[np.uint8]:
@@ -96,6 +99,8 @@ class SealedModel:
 
     def probabilities(self, batches: Iterable[NDArray[np.uint8]]) -> NDArray[np.float64]:
         """Return the calibrated probability of the positive class for batches of pixels (n, S, S, C)."""
+        from twofold.model.inference import predict_views
+
         mean, std, views = self.architecture["mean"], self.architecture["std"], self.decision["views"]
         raw = predict_views(self.network, batches, mean=mean, std=std, views=views)
         return self.scaling.calibrate(raw)
@@ -114,6 +119,9 @@ def open_sealed(directory: Path, digest: str | None = None) -> SealedModel:
     Raises:
         ArtifactError: a file is missing, altered or cannot be read.
     """
+    from twofold.model.classifier import load_classifier
+    from twofold.model.fused_classifier import PRECISIONS
+
     seal_digest = check_seal(directory, digest)
     classifier, architecture = load_classifier(directory)
     decision, preprocessing = _read_object(directory / DECISION), _read_object(directory / PREPROCESSING)

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from twofold.core.errors import RegistryError
 
+SCHEMA = "dc11669786a5"  # of the tables, by the MLflow that pyproject.toml allows
+
 
 def check_database(uri: str, *, create: bool) -> Path | None:
     """Make sure that MLflow can open a database and changes nothing in it; return its file if it is SQLite's.
@@ -38,8 +40,8 @@ def check_database(uri: str, *, create: bool) -> Path | None:
         engine.dispose()
     if revision is None and not create:
         raise RegistryError("it does not exist, or has no tables yet: a training or register creates them")
-    scripts = ScriptDirectory(str(Path(mlflow.__file__).parent / "store" / "db_migrations"))
-    if revision is not None and revision not in scripts.get_heads():
+    if revision not in (None, SCHEMA):
+        scripts = ScriptDirectory(str(Path(mlflow.__file__).parent / "store" / "db_migrations"))
         remedy = "a newer MLflow: install that"
         if any(revision == each.revision for each in scripts.walk_revisions()):
             if unused:

@@ -29,7 +29,7 @@ from twofold.tracking.urls import is_foreign_server
 
 KEY, FIGURES = registry_reader.KEY, registry_reader.FIGURES
 CHAMPION, CHALLENGER, REJECTED = registry_reader.CHAMPION, registry_reader.CHALLENGER, registry_reader.REJECTED
-SEAL = "twofold.seal"  # SHA-256 of seal.json
+SEAL = registry_reader.SEAL
 SMOKE_TESTED = "twofold.rehearsed"  # of a logged model: the largest difference in its smoke test
 JUDGED_AGAINST, CONDITIONS = registry_reader.JUDGED_AGAINST, registry_reader.CONDITIONS
 LONGEST_TAG = 65_000  # bytes of a version's tag that every database keeps: MySQL's TEXT

@@ -8,7 +8,9 @@ from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
+from urllib.parse import unquote
 
+from twofold.tracking.database import SCHEMA
 from twofold.tracking.store import address
 
 KEY = "twofold.key"  # tag of a candidate: digest of model, decision and test images
@@ -16,12 +18,12 @@ FIGURES = "twofold.figures"  # tag of a version: its main metrics on its test im
 CHAMPION, CHALLENGER = "champion", "challenger"  # aliases of a version
 JUDGED_AGAINST = "twofold.judged_against"  # of a version: the champion's version at the time, or nothing
 CONDITIONS = "twofold.conditions"  # of a version: `gates`, `reference_since`, test reuse of its judgement, as JSON
+SEAL = "twofold.seal"  # of a version: the SHA-256 of its seal.json
 REJECTED = "rejected"  # outcome of a version without an alias
-SCHEMA = "dc11669786a5"  # of the tables, by the MLflow that pyproject.toml allows
 _TAGS = "SELECT key, value FROM registered_model_tags WHERE name = ? AND workspace = 'default'"
 _ALIASES = "SELECT alias, version FROM registered_model_aliases WHERE name = ? AND workspace = 'default'"
 _METRICS = "SELECT key, value, is_nan FROM latest_metrics WHERE run_uuid = ?"
-_VERSIONS = """SELECT version, creation_time, run_id, (
+_VERSIONS = """SELECT version, creation_time, run_id, storage_location, (
         SELECT json_group_object(key, value) FROM model_version_tags t
         WHERE t.name = v.name AND t.version = v.version AND t.workspace = v.workspace)
     FROM model_versions v
@@ -52,8 +54,8 @@ def read_model(name: str) -> StoredModel | None:
     if found is None:
         return None
     tags, aliases, rows = found
-    keys = ("version", "creation_timestamp", "run_id")
-    versions = [SimpleNamespace(**dict(zip(keys, row, strict=False)), tags=json.loads(row[3])) for row in rows]
+    keys = ("version", "creation_timestamp", "run_id", "storage_location")
+    versions = [SimpleNamespace(**dict(zip(keys, row, strict=False)), tags=json.loads(row[-1])) for row in rows]
     for version in versions:
         version.name = name
     return StoredModel(dict(tags), dict(aliases), versions)
@@ -63,6 +65,20 @@ def read_run(run_id: str) -> tuple[dict[str, float], str | None]:
     """Return a run's last metrics and its experiment, from a file that `read_model` has read; nothing if it is gone."""
     metrics, runs = _read(run_id, _METRICS, "SELECT experiment_id FROM runs WHERE run_uuid = ?") or ([], [])
     return {key: math.nan if is_nan else value for key, value, is_nan in metrics}, str(runs[0][0]) if runs else None
+
+
+def run_address(run_id: str) -> str:
+    """Return the address of a run's files, from a file that `read_model` has read; "" if the run is gone."""
+    (rows,) = _read(run_id, "SELECT artifact_uri FROM runs WHERE run_uuid = ?") or ([],)
+    return str(rows[0][0]) if rows else ""
+
+
+def local_file(place: str, path: str) -> Path:
+    """Return a file or folder below an address of MLflow's; raise FileNotFoundError unless it is on this machine."""
+    found = Path(unquote(place.removeprefix("file://"))) / path
+    if place.startswith("file:///") and found.exists():
+        return found
+    raise FileNotFoundError(place)
 
 
 def _read(name: str, *queries: str) -> list[list[Any]] | None:

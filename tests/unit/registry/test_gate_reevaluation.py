@@ -12,8 +12,8 @@ from twofold.core.errors import RegistryError
 from twofold.metrics.classification import metrics_summary
 from twofold.promotion.gate_slices import MetricKey
 from twofold.registry import gate_reevaluation
-from twofold.registry.gate_reevaluation import compare_on_common_images, compare_with, reevaluate_gates
-from twofold.registry.recorded_evaluation import RecordedEvaluation
+from twofold.registry.gate_reevaluation import reevaluate_gates
+from twofold.registry.recorded_evaluation import RecordedEvaluation, compare_on_common_images, compare_with
 from twofold.tracking import registry_client
 
 TARGET = [number % 2 for number in range(40)]

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from twofold.registry.version_catalog import describe, history, list_versions
-from twofold.registry.version_list import read_history, read_version, read_versions
+from twofold.core.errors import ArtifactError, RegistryError
+from twofold.registry.version_catalog import compare, describe, history, list_versions
+from twofold.registry.version_list import read_comparison, read_history, read_version, read_versions
 from twofold.tracking import registry_client
-from twofold.tracking.registry_reader import SCHEMA, read_model
+from twofold.tracking.database import SCHEMA
+from twofold.tracking.registry_reader import local_file, read_model, run_address
 
 
 def test_it_is_what_mlflow_says(models_store):
@@ -31,6 +33,7 @@ def test_it_is_what_mlflow_says(models_store):
     assert read_history("corner") == history(models_store, "corner")
     for version in ("2", "champion"):
         assert read_version("corner", version) == describe(models_store, "corner", version)
+    assert read_comparison("corner", "2", "challenger") == compare(models_store, "corner", "2", "challenger")
     assert read_model("nothing") == ({}, {}, [])
 
 
@@ -47,6 +50,22 @@ def test_other_stores_are_left_to_mlflow(models_store, monkeypatch, tmp_path):
     assert not (tmp_path / "gone.db").exists()
 
 
+def test_files_that_are_elsewhere_or_gone_are_left_to_mlflow_and_altered_ones_refused(models_store):
+    version = read_model("corner").find(3)
+    predictions = local_file(run_address(version.run_id), "evaluation/predictions.parquet")
+    sealed = local_file(version.storage_location, "artifacts/sealed")
+    models_store.client.create_model_version("corner", "s3://elsewhere/model", version.run_id, version.tags)
+    assert read_comparison("corner", "2", "4") is None
+    predictions.rename(predictions.with_name("moved"))
+    assert read_comparison("corner", "2", "3") is None
+    with pytest.raises(RegistryError, match=r"predictions\.parquet of run .* cannot be fetched"):
+        compare(models_store, "corner", "2", "3")
+    predictions.with_name("moved").rename(predictions)
+    (sealed / "decision.json").write_text("{}")
+    with pytest.raises(ArtifactError, match=r"decision\.json: altered"):
+        read_comparison("corner", "2", "3")
+
+
 def test_the_schema_is_that_of_the_installed_mlflow(mlflow_store):
     with sqlite3.connect(mlflow_store / "mlflow.db") as connection:
         assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [(SCHEMA,)]
@@ -58,6 +77,7 @@ def test_the_schema_is_that_of_the_installed_mlflow(mlflow_store):
         (["list"], ["mlflow", "torch", "numpy"], "version"),
         (["history"], ["mlflow", "torch", "numpy"], "1"),
         (["show", "champion"], ["mlflow", "torch"], "version"),
+        (["compare", "1", "3"], ["mlflow", "torch", "pandas"], "on"),
     ],
 )
 def test_what_only_reads_does_without_mlflow(models_store, words, heavy, first):
