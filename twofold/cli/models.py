@@ -158,9 +158,8 @@ def _approve(options: argparse.Namespace, store: "MlflowStore", name: str) -> Re
     }
     lines = [version_text.format_gates(gates)]
     if champion is not None:
-        version = f"version {evaluated.version}"
-        images = f"the test images of {version} that neither learned from"
-        other = f"version {champion.version} (champion)"
+        version, other = f"version {evaluated.version}", f"version {champion.version}"
+        images = f"the test images of {version} that neither it nor {other}, the champion, learned from"
         lines.append(version_text.format_paired(champion.as_json(), images, version, other))
     if entry is None:
         lines += ["not promoted:", *(f"  {reason}" for reason in evaluated.verdict.reasons)]

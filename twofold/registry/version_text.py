@@ -1,7 +1,9 @@
-"""Format the values of `version_catalog` and `verification` as the text that `twofold models` prints."""
+"""Format the values of `version_list` and `verification` as the text that `twofold models` prints, 80 columns wide."""
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from textwrap import fill
 from typing import Any
 
 from twofold.metrics.number_format import NOTHING, number
@@ -9,44 +11,49 @@ from twofold.registry.ledger import SETS_CHAMPION
 from twofold.registry.version_list import HEADLINE
 
 FEW = 8  # names listed in full
+WIDTH = 78  # columns of a text that is indented by two
+LONGEST_CELL = 24
+_DIGEST = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{20,}\b")  # of which a reader needs twelve digits; `--json` has all
 
 
 def list_rows(versions: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
     """The rows of a table of versions, of which the first one is its head."""
-    head = ("version", "status", *HEADLINE, "images", "created (UTC)", "commit", "data")
+    head = ("version", "status", *HEADLINE, "images", "created", "commit", "data")
     rows = [
         (
             str(version["version"]),
             _status(version) or NOTHING,
             *(number(version["figures"].get(key)) for key in HEADLINE),
             str(version["n"] or NOTHING),
-            _minute(version["made"]),
+            NOTHING if made is None else f"{datetime.fromtimestamp(made / 1000, UTC):%Y-%m-%d}",
             (version["commit"] or NOTHING)[:7],
             (version["data_fingerprint"] or NOTHING)[:7],
         )
         for version in versions
+        for made in [version["made"]]
     ]
     return [head, *rows]
 
 
 def _status(version: Mapping[str, Any]) -> str:
-    return ", ".join(filter(None, (version["standing"], "not made by Twofold" if version["foreign"] else "")))
+    return ", ".join(filter(None, (version["standing"], "not by Twofold" if version["foreign"] else "")))
 
 
 def format_version(version: Mapping[str, Any]) -> str:
     """One version, in paragraphs."""
     against = version["judged_against"]
     compared = f"compared with version {against}" if against else "there was no champion to compare with"
-    compared += f"; {version['test_reuse']}" if version["test_reuse"] else ""
     metrics = [(key, f"{value:.4f}" if key != "n" else f"{value:.0f}") for key, value in version["figures"].items()]
-    decisions = "\n".join(map(_decision, version["decisions"]))
+    rows = lineage_rows(version["lineage"])
+    width = max((len(key) for key, _ in rows), default=0)
+    lineage = [_wrapped(f"{key:<{width}}  ", _DIGEST.sub(r"\1", value)) for key, value in rows]
     status = _status(version) or "neither champion nor challenger"
     parts = [
         f"version {version['version']} of '{version['name']}': {status}",
-        f"gates ({compared})\n{_indent(format_gates(version['gates']))}",
+        f"gates ({compared})\n{_indent(version['test_reuse'] or '', format_gates(version['gates']))}",
         f"metrics on its test images\n{_indent(format_table(metrics))}",
-        f"decisions\n{_indent(decisions or 'none')}",
-        f"lineage\n{_indent(format_table(lineage_rows(version['lineage'])) or 'not recorded')}",
+        f"decisions\n{_indent(*map(_entry, version['decisions'])) or '  none'}",
+        f"lineage\n{_indent(*lineage) or '  not recorded'}",
         f"links\n{_indent(format_table(list(version['links'].items())))}",
     ]
     return "\n\n".join(parts)
@@ -57,7 +64,7 @@ def format_gates(gates: Sequence[Mapping[str, Any]]) -> str:
     lines = []
     for gate in gates:
         result = ("passed" if gate["passed"] else "FAILED") if gate["applies"] else "does not apply"
-        lines.append(f"{result:<15} {gate['name']}: {gate['detail']}")
+        lines.append(_wrapped(f"{result:<15} ", f"{gate['name']}: {gate['detail']}"))
     return "\n".join(lines) or "none recorded"
 
 
@@ -84,12 +91,11 @@ def format_comparison(comparison: Mapping[str, Any]) -> str:
     """Two versions, compared."""
     from twofold.metrics.classification import METRICS
 
-    one, other = (
-        f"version {number}" + (f" ({status})" if status else "")
-        for number, status in zip(comparison["versions"], comparison["standings"], strict=True)
-    )
+    one, other = names = [f"version {number}" for number in comparison["versions"]]
+    pair = zip(names, comparison["standings"], strict=True)
     images = "the test images of both" if comparison["same_test"] else "the test images that both have answered"
-    parts = [format_paired(comparison["same_images"], images, one, other)]
+    parts = [" and ".join(name + (f" ({status})" if status else "") for name, status in pair)]
+    parts.append(format_paired(comparison["same_images"], images, one, other))
     if not comparison["same_test"]:
         first, second = comparison["own_tests"]
         rows = [("metric", f"{one}, {first['n']} images", f"{other}, {second['n']} images")]
@@ -98,9 +104,9 @@ def format_comparison(comparison: Mapping[str, Any]) -> str:
                 rows.append((key, f"{first['figures'][key]:.4f}", f"{second['figures'][key]:.4f}"))
         parts.append(f"each on its own test images (not comparable)\n{_indent(format_table(rows))}")
     rows = [("", one, other)]
-    for key, pair in comparison["made_differently"].items():
-        rows.append((key, *(NOTHING if value is None else str(value) for value in pair)))
-    parts.append("differences in lineage\n" + _indent(format_table(rows) if len(rows) > 1 else "none recorded"))
+    for key, values in comparison["made_differently"].items():
+        rows.append((key, *(NOTHING if value is None else _DIGEST.sub(r"\1", str(value)) for value in values)))
+    parts.append("differences in lineage\n" + (_cells_and_texts(rows) if len(rows) > 1 else "  none recorded"))
     return "\n\n".join(parts)
 
 
@@ -118,7 +124,7 @@ def format_paired(paired: Mapping[str, Any] | None, images: str, one: str, other
     only = paired["mcnemar"]
     lines = [
         f"on {paired['n']} images, {images}",
-        _indent(format_table(rows)),
+        _cells_and_texts(rows),
         f"  only {one} is right on {only['candidate_only']} of them, only {other} on {only['champion_only']} "
         f"(McNemar: p = {only['p_value']:.3f})",
     ]
@@ -129,14 +135,14 @@ def format_paired(paired: Mapping[str, Any] | None, images: str, one: str, other
         if count:
             left_out.append(f"{count} in {split} of {names[model]}")
     if left_out:
-        lines.append(f"  left out because a model has learned from them: {', '.join(left_out)}")
+        lines.append(_indent(_wrapped("left out because a model has learned from them: ", ", ".join(left_out), 2)))
     return "\n".join(lines)
 
 
 def format_history(history: Mapping[str, Any]) -> str:
     """One line per entry, then the problems."""
     lines = [_entry(entry) for entry in history["entries"]] or [f"'{history['name']}' has no ledger yet"]
-    lines += [f"void, written under a lock that had been taken over: {_entry(entry)}" for entry in history["void"]]
+    lines += [f"void, written under a lock that had been taken over:\n{_entry(entry)}" for entry in history["void"]]
     lines += [f"acknowledged: {problem}" for problem in history["acknowledged"]]
     if history["unfinished"]:
         lines.append(
@@ -155,33 +161,41 @@ def format_checks(checks: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def format_table(rows: Sequence[Sequence[str]]) -> str:
+def _cells_and_texts(rows: Sequence[Sequence[str]]) -> str:
+    """An indented table with its head, and below it what is too long for a cell, as `row, column: text`."""
+    shown, texts = [], []
+    for key, *cells in rows:
+        long = {name: cell for name, cell in zip(rows[0][1:], cells, strict=True) if len(cell) > LONGEST_CELL}
+        shown.append((key, *("see below" if cell in long.values() else cell for cell in cells)))
+        texts += [_wrapped(f"{key}, {name}: ", cell, 2) for name, cell in long.items()]
+    return _indent(format_table(shown), *texts)
+
+
+def _wrapped(start: str, text: str, hang: int | None = None) -> str:
+    """A text after a start; further lines hang below the text, or by some columns."""
+    indent = " " * (len(start) if hang is None else hang)
+    whole = {"break_long_words": False, "break_on_hyphens": False}
+    return fill(text, WIDTH, initial_indent=start, subsequent_indent=indent, **whole) or start.rstrip()  # type: ignore
+
+
+def format_table(rows: Sequence[Sequence[str]], gap: str = "  ") -> str:
     """Rows of texts with aligned columns; empty if there are no rows."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
-        "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows
+        gap.join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows
     )
 
 
 def _entry(entry: Mapping[str, Any]) -> str:
-    return f"{entry['number']:>4}  {_decision(entry)}"
-
-
-def _decision(entry: Mapping[str, Any]) -> str:
     version = "no model" if entry["version"] is None else f"version {entry['version']}"
     sets_champion = entry["action"] in SETS_CHAMPION
     before = f", champion before: {entry['champion'] or 'none'}" if sets_champion else ""
     note = f" [{entry['note']}]" if entry["note"] else ""
     text = f"{entry['time']}  {entry['action']:<11} {version}{before}, by {entry['actor']}: {entry['reason']}{note}"
     # A person's text must not look like another entry, nor control the terminal.
-    return "".join(letter if letter.isprintable() else " " for letter in text)
+    text = "".join(letter if letter.isprintable() else " " for letter in text)
+    return _wrapped(f"{entry['number']:>4}  ", text)
 
 
-def _indent(text: str) -> str:
-    return "\n".join(f"  {line}" for line in text.splitlines())
-
-
-def _minute(milliseconds: int | None) -> str:
-    if milliseconds is None:
-        return NOTHING
-    return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%d %H:%M")
+def _indent(*texts: str) -> str:
+    return "\n".join(f"  {line}" for text in texts for line in text.splitlines())

@@ -3,6 +3,7 @@
 from twofold.metrics.number_format import NOTHING
 from twofold.registry import version_text
 
+LIBRARIES = {f"library{number}": "1.0" for number in range(6)}
 ENTRY = {
     "number": 2,
     "version": 2,
@@ -18,7 +19,7 @@ PAIRED = {
     "n": 40,
     "figures": {
         "accuracy": {"candidate": 0.9, "champion": 0.8, "low": -0.05, "high": 0.25},
-        "f1": {"candidate": 0.5, "champion": 0.75, "no_interval": "why there is none"},
+        "f1": {"candidate": 0.5, "champion": 0.75, "no_interval": f"why {'it ' * 20}has none"},
     },
     "mcnemar": {"candidate_only": 7, "champion_only": 3, "p_value": 0.34375},
     "left_out": {"candidate_train": 0, "champion_train": 2, "champion_validation": 1},
@@ -43,16 +44,16 @@ def test_a_list_has_one_aligned_line_per_version():
     bare = dict.fromkeys(version) | {"version": 9, "standing": "", "figures": {"roc_auc": 0.999}}
     foreign = bare | {"version": 8, "foreign": True, "figures": {}}
     expected = [
-        "version  status               accuracy  f1     roc_auc  images  created (UTC)     commit   data",
-        "10       champion             0.250     0.500  -        40      1970-01-01 00:01  ccccccc  ddddddd",
-        "9        -                    -         -      0.999    -       -                 -        -",
-        "8        not made by Twofold  -         -      -        -       -                 -        -",
+        "version  status          accuracy  f1     roc_auc  images  created     commit   data",
+        "10       champion        0.250     0.500  -        40      1970-01-01  ccccccc  ddddddd",
+        "9        -               -         -      0.999    -       -           -        -",
+        "8        not by Twofold  -         -      -        -       -           -        -",
     ]
     versions = [version, bare, foreign]
     assert format_list(versions) == expected
     # Whichever version is the latest, the columns are the same.
     assert format_list(versions[::-1]) == [expected[0], *expected[:0:-1]]
-    assert format_list([version | {"foreign": True}])[1].startswith("10       champion, not made by Twofold  0.250")
+    assert format_list([version | {"foreign": True}])[1].startswith("10       champion, not by Twofold  0.250")
 
 
 def test_a_version_is_described_in_paragraphs():
@@ -71,13 +72,14 @@ def test_a_version_is_described_in_paragraphs():
         "gates": gates,
         "figures": {"accuracy": 0.5, "n": 40.0},
         "decisions": [ENTRY],
-        "lineage": {"git": {"commit": "abc", "changed": "no"}, "libraries": {"torch": "2", "x": "1"}, "params": {}},
+        "lineage": {"git": {"commit": "a" * 40, "changed": "no"}, "libraries": LIBRARIES, "params": {}},
         "links": {"run": "there"},
     }
     assert version_text.format_version(version).splitlines() == [
         "version 2 of 'corner': champion",
         "",
-        "gates (compared with version 1; candidate 2 on these test images, 1 promoted before)",
+        "gates (compared with version 1)",
+        "  candidate 2 on these test images, 1 promoted before",
         "  passed          a: d",
         "  FAILED          b: e",
         "  does not apply  c: f",
@@ -87,12 +89,13 @@ def test_a_version_is_described_in_paragraphs():
         "  n         40",
         "",
         "decisions",
-        "  2030-01-01  promote     version 2, champion before: 1, by ann: better",
+        "     2  2030-01-01  promote     version 2, champion before: 1, by ann: better",
         "",
         "lineage",
-        "  git commit   abc",
+        "  git commit   aaaaaaaaaaaa",
         "  git changed  no",
-        "  libraries    torch 2, x 1",
+        "  libraries    library0 1.0, library1 1.0, library2 1.0, library3 1.0, library4",
+        "               1.0, library5 1.0",
         "",
         "links",
         "  run  there",
@@ -119,23 +122,31 @@ def test_two_versions_are_compared_on_the_same_images_on_their_own_and_by_lineag
         "same_test": False,
         "same_images": PAIRED,
         "own_tests": own,
-        "made_differently": {"seed": [0, None]},
+        "made_differently": {"seed": [0, None], "digests.head": ["a" * 64, "b" * 64], "gates": [[1], ["x" * 30]]},
     }
     assert version_text.format_comparison(comparison).replace(NOTHING, "-").splitlines() == [
+        "version 2 (champion) and version 1",
+        "",
         "on 40 images, the test images that both have answered",
-        "  metric    version 2 (champion)  version 1  difference  95 % interval",
-        "  accuracy  0.9000                0.8000     +0.1000     -0.0500 to +0.2500",
-        "  f1        0.5000                0.7500     -0.2500     why there is none",
-        "  only version 2 (champion) is right on 7 of them, only version 1 on 3 (McNemar: p = 0.344)",
-        "  left out because a model has learned from them: 2 in train of version 1, 1 in validation of version 1",
+        "  metric    version 2  version 1  difference  95 % interval",
+        "  accuracy  0.9000     0.8000     +0.1000     -0.0500 to +0.2500",
+        "  f1        0.5000     0.7500     -0.2500     see below",
+        "  f1, 95 % interval: why it it it it it it it it it it it it it it it it it it",
+        "    it it has none",
+        "  only version 2 is right on 7 of them, only version 1 on 3 (McNemar: p = 0.344)",
+        "  left out because a model has learned from them: 2 in train of version 1, 1 in",
+        "    validation of version 1",
         "",
         "each on its own test images (not comparable)",
-        "  metric    version 2 (champion), 50 images  version 1, 60 images",
-        "  accuracy  0.9000                           0.8000",
+        "  metric    version 2, 50 images  version 1, 60 images",
+        "  accuracy  0.9000                0.8000",
         "",
         "differences in lineage",
-        "        version 2 (champion)  version 1",
-        "  seed  0                     -",
+        "                version 2     version 1",
+        "  seed          0             -",
+        "  digests.head  aaaaaaaaaaaa  bbbbbbbbbbbb",
+        "  gates         [1]           see below",
+        f"  gates, version 1: ['{'x' * 30}']",
     ]
     text = version_text.format_comparison(comparison | {"same_test": True, "made_differently": {}})
     assert "the test images of both" in text
@@ -154,8 +165,8 @@ def test_a_history_has_entries_then_what_is_wrong():
     history = {"name": "corner", "entries": [rejected], "void": [cleared], "acknowledged": ["a"], "problems": ["b"]}
     assert version_text.format_history(history | {"unfinished": False}).splitlines() == [
         "   3  2030-01-01  reject      version 2, by ann: better [late]",
-        "void, written under a lock that had been taken over:    4  2030-01-01  promote     no model, champion before: "
-        "none, by ann: better",
+        "void, written under a lock that had been taken over:",
+        "   4  2030-01-01  promote     no model, champion before: none, by ann: better",
         "acknowledged: a",
         "WRONG: b",
     ]

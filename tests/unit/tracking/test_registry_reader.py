@@ -77,7 +77,7 @@ def test_the_schema_is_that_of_the_installed_mlflow(mlflow_store):
         (["list"], ["mlflow", "torch", "numpy"], "version"),
         (["history"], ["mlflow", "torch", "numpy"], "1"),
         (["show", "champion"], ["mlflow", "torch"], "version"),
-        (["compare", "1", "3"], ["mlflow", "torch", "pandas"], "on"),
+        (["compare", "1", "3"], ["mlflow", "torch", "pandas"], "version"),
     ],
 )
 def test_what_only_reads_does_without_mlflow(models_store, words, heavy, first):
