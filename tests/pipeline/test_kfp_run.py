@@ -72,7 +72,7 @@ def test_a_page_that_loads_something_is_detected(text):
 
 def newest(project):
     own = sorted((project.root / ".twofold" / "kubeflow" / "runs").iterdir())[-1]
-    (folder,) = own.iterdir()
+    (folder,) = own.glob("*/")
     return folder
 
 
@@ -105,6 +105,19 @@ def test_a_digest_is_that_of_the_artifact(folder):
     assert returned["parameterValues"]["digest"] == digest(folder / "finetune-all" / "model")
 
 
+def test_a_task_is_a_line_and_the_log_has_the_rest(done, folder):
+    lines = done.stderr.splitlines()
+    assert [line.split()[0].replace("_", "-") for line in lines if line.endswith(" started")] == list(TASKS)
+    ended = [line.split(maxsplit=2) for line in lines if re.match(r"\w+ +\d+:\d\d ", line)]
+    assert [(step, result) for step, _, result in ended if step in ("ingest", "notify")] == [
+        ("ingest", "60 images, 30 of them positive, 0 refused"),
+        ("notify", "done"),
+    ]
+    assert done.stdout.startswith("finds ")
+    assert "KFP Executor" not in done.stdout + done.stderr
+    assert "KFP Executor" in (folder.parent / "run.log").read_text()
+
+
 def test_it_ends_with_the_summary_of_make_demo(project, done, folder):
     same = ("finds", "weakest slice", "audit    ", "metrics", "data", "model")
     expected, found = (
@@ -121,7 +134,7 @@ def test_it_ends_with_the_summary_of_make_demo(project, done, folder):
 def test_the_same_model_is_no_second_version_and_the_run_is_recorded_all_the_same(project, done, folder):
     verdict = json.loads((folder / "register" / "verdict").read_text())
     assert (verdict["version"], verdict["nothing_new"]) == (1, True)
-    assert "nothing to send" in done.stdout
+    assert "nothing to send" in (folder.parent / "run.log").read_text()
 
 
 def test_the_kubeflow_ui_shows_metrics_curves_and_pages(folder):
@@ -194,9 +207,10 @@ def test_a_task_that_fails_halfway_fails_the_run_and_sends_a_message(broken, tmp
             "python", "-m", "pipelines", "run", check=False, PYTHONPATH=path, TWOFOLD_WEBHOOK=webhook.address
         )
     assert failed.returncode == 1
-    assert "disk full" in failed.stdout
-    assert "the pipeline failed" in failed.stderr
     ended = newest(broken)
+    assert "disk full" in failed.stderr
+    assert f"preprocess failed; all that the run has printed: {ended.parent / 'run.log'}" in failed.stderr
+    assert "the pipeline failed" in failed.stderr
     assert {path.name for path in ended.iterdir() if any(path.iterdir())} == {
         "source-version",
         "ingest",

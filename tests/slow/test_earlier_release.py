@@ -177,14 +177,14 @@ def test_prepared_data_and_what_was_made_from_them_are_refused_with_the_step_to_
     made = {"head": HEAD, "model": MODEL, "evaluation": EVALUATION}
     made |= {f"{audit.name}_audit": audit for audit in AUDITS}
     for use in (head, partial(tune, head=HEAD), partial(judge, model=MODEL), partial(decide, **made)):
-        with pytest.raises(ArtifactError, match=r"\('prepared', 3\), .* make this artifact again with .*`dvc repro`"):
+        with pytest.raises(ArtifactError, match=r"\('prepared', 3\), .* make this artifact again with .*`twofold run`"):
             use(data=DATA)
     preprocess(params["preprocess"], RAW, data=NEW / "data", metrics=NEW / "d", audit=NEW / "e")
     with pytest.raises(TwofoldError, match="run train_head again"):  # of random weights, the digest has changed
         tune(data=NEW / "data", head=HEAD)
     with pytest.raises(ArtifactError, match="run finetune_all again"):
         judge(data=NEW / "data", model=MODEL)
-    with pytest.raises(ArtifactError, match=r"\('evaluation', 3\), .*`dvc repro`"):
+    with pytest.raises(ArtifactError, match=r"\('evaluation', 3\), .*`twofold run`"):
         decide(data=NEW / "data", **made)
     assert {path.name for path in NEW.iterdir()} == {"data", "d", "e"}
 
@@ -230,7 +230,7 @@ def test_an_image_is_forgotten(run):
     (image,) = pq.read_table(DATA / "index.parquet", filters=[("split", "=", "test")])["sha256"].to_pylist()[:1]
     status, text = run("forget", image)
     assert status == 0
-    assert "data/prepared: deleted; `dvc repro` makes it again" in text
+    assert "data/prepared: deleted; `twofold run` makes it again" in text
     assert "files that MLflow recorded list or show it" in text
     left = {path for folder in ("data", "reports", "models") for path in Path(folder).rglob("*") if path.is_file()}
     (source,) = (path for path in left if holds(path, image))

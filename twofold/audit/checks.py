@@ -75,7 +75,7 @@ class Check(NamedTuple):
 def next_step(name: str, policy: Policy, set_by: str) -> tuple[str, str]:
     """What to do about the issues of a check: in words, and as a command."""
     if not set_by.endswith(name):
-        return "After repairing or removing these files", "dvc repro"
+        return "After repairing or removing these files", "twofold run"
     leaves_out = name not in OF_ALL and policy != "quarantine"
     other = "quarantine" if leaves_out else "warn" if policy == "fail" else "fail"
     words = {"quarantine": "To leave these images out", "fail": "To stop at such a finding", "warn": "To go on with it"}

@@ -114,7 +114,7 @@ def _rewrite_prepared(sha256: str, root: Path) -> str:
     except TwofoldError as error:
         shutil.rmtree(directory)
         say(f"forget: {PREPARED} could not be made again without the image ({error})")
-        return f"{PREPARED}: deleted; `dvc repro` makes it again"
+        return f"{PREPARED}: deleted; `twofold run` makes it again"
     return f"{PREPARED}: arrays, {INDEX} and statistics made again without it"
 
 
@@ -138,7 +138,7 @@ def _delete_reports(sha256: str, root: Path) -> list[str]:
             shutil.rmtree(path)
         else:
             path.unlink()
-    return [f"{path.relative_to(root)}: deleted; `dvc repro` makes it again" for path in sorted(found)]
+    return [f"{path.relative_to(root)}: deleted; `twofold run` makes it again" for path in sorted(found)]
 
 
 def _find_rest(sha256: str, root: Path, duplicates: list[str]) -> list[str]:
@@ -152,7 +152,7 @@ def _find_rest(sha256: str, root: Path, duplicates: list[str]) -> list[str]:
         lines.append(f"delete the object with that SHA-256, and its old versions, if it is in {source}")
     elif source and (files := [path for path in _files(root / source) if file_sha256(path) == sha256]):
         lines.append("delete the source, and its row if there is a labels.csv; if a script or `dvc add` made that")
-        lines += _list_files("folder, delete it there too, or it comes back with the next `dvc repro`:", files, root)
+        lines += _list_files("folder, delete it there too, or it comes back with the next `twofold run`:", files, root)
     if duplicates:
         lines.append(f"other files show the same pixels; forget them too: {', '.join(duplicates)}")
     if cached := [path for path in _files(root / DVC / "cache") if holds(path, sha256)]:
@@ -165,7 +165,7 @@ def _find_rest(sha256: str, root: Path, duplicates: list[str]) -> list[str]:
 
 
 def _next_commands(root: Path) -> list[str]:
-    lines = ["dvc repro: makes the reports again, and trains models without the image; until then the old ones remain"]
+    lines = ["twofold run: makes the reports again, and trains models without the image; until then the old remain"]
     if (root / DVC).exists():
         lines += [
             "then dvc gc --workspace --force: drops old versions from DVC's cache, also of other branches, commits and",

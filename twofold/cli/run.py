@@ -9,9 +9,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from twofold.cli.output import Result, add_json, add_root, in_project
 from twofold.core.errors import ArtifactError, TwofoldError
@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 LOG = Path("reports", "run.log")
 STEP_HELP = "up to this step: ingest, preprocess, train_head, finetune_all, evaluate or register (the last one)"
-_STARTED, _FINISHED = re.compile(r"Running stage '(\w+)':"), "Updating lock file"
+# Each is a line of DVC's or one of kfp's local runner, without the colours.
+_STARTED = re.compile(r"Running stage '(\w+)':|.* - Executing task '([\w-]+)'")
+_FINISHED = re.compile(r"Updating lock file|.* - Task '[\w-]+' finished with status (\w+)")
+_COLOUR = re.compile(r"\x1b\[\d+m")
 _SKIPPED = re.compile(r"Stage '(\w+)' (didn't change|is cached)")
 _PROGRESS = re.compile(r"(.+?)(?: (\d+)/(\d+))?: (\d+) of (\d+) \w+ \(\d+/s\)")  # the fraction is that of the epochs
 _WARNING = re.compile(r"\w+: (warning: .*)")
@@ -104,10 +107,9 @@ def _print_steps(words: list[str], env: dict[str, str]) -> int:
     from twofold.orchestration.run_summary import Files
 
     LOG.parent.mkdir(exist_ok=True)
-    steps, null = _StepLines(Files.of(Path())), subprocess.DEVNULL
     received: list[int] = []
-    pipes: dict[str, Any] = {"stdin": null, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    with LOG.open("w", encoding="utf-8") as log, steps.bar:
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "stdin": subprocess.DEVNULL}
+    with LOG.open("w", encoding="utf-8") as log, (steps := StepLines(log, lambda: Files.of(Path()))).bar:
         process = subprocess.Popen(words, env=env, process_group=0, text=True, errors="replace", **pipes)
         signals = (signal.SIGINT, signal.SIGTERM)
 
@@ -117,8 +119,7 @@ def _print_steps(words: list[str], env: dict[str, str]) -> int:
 
         before = [signal.signal(each, hand_on) for each in signals]
         for line in process.stdout or ():
-            if not steps.read(line.rstrip("\n")):
-                print(line, end="", file=log, flush=True)
+            steps.write(line)
         status = int(process.wait())
         for each, handler in zip(signals, before, strict=True):
             signal.signal(each, handler)
@@ -127,24 +128,32 @@ def _print_steps(words: list[str], env: dict[str, str]) -> int:
     return 128 + received[0] if interrupted else status
 
 
-class _StepLines:
-    """Turns what `dvc repro` prints into a line a step on stderr, with a bar on a terminal for the step that runs."""
+class StepLines:
+    """Logs what DVC or kfp prints, and prints a line a step on stderr, and on a terminal a bar."""
 
-    def __init__(self, files: "Files") -> None:
+    def __init__(self, log: TextIO, files: "Callable[[], Files]") -> None:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-        self.files, self.step, self.label, self.begin = files, "", "", 0.0
+        self.log, self.files, self.step, self.label, self.begin, self.rest = log, files, "", "", 0.0, ""
         self.output: list[str] = []  # of the step that runs
         self.console = Console(file=sys.stderr, highlight=False, soft_wrap=True, markup=False)
-        columns = (TextColumn("{task.description:<13}"), TimeElapsedColumn(), BarColumn(20))
+        columns = (TextColumn("{task.description:<14}"), TimeElapsedColumn(), BarColumn(20))
         label, left = TextColumn("{task.fields[label]}"), TimeRemainingColumn(compact=True)
         settings = {"console": self.console, "transient": True, "disable": not self.console.is_terminal}
         self.bar = Progress(*columns, label, left, refresh_per_second=2, **settings)  # type: ignore[arg-type]
         self.task = self.bar.add_task("", total=None, label="", visible=False)
 
-    def read(self, line: str) -> bool:
-        """Take the next line; return whether it is progress, which the log does not keep."""
+    def write(self, text: str) -> None:
+        """Take what is printed next."""
+        *lines, self.rest = (self.rest + text).split("\n")
+        for line in lines:
+            self._read(line, _COLOUR.sub("", line).strip())
+
+    def flush(self) -> None:
+        """Keep the rest of a line for later; `print` asks for this method."""
+
+    def _read(self, printed: str, line: str) -> None:
         if found := _PROGRESS.fullmatch(line):
             label, *numbers = found.groups()
             epoch, epochs, done, total = (int(number or 1) for number in numbers)
@@ -152,23 +161,23 @@ class _StepLines:
                 self.bar.reset(self.task, label=label, description=self.step, visible=True)
             self.label = label
             self.bar.update(self.task, total=epochs * total, completed=(epoch - 1) * total + done)
-            return True
-        self.output.append(line)
+            return  # the log does not keep it
+        print(printed, file=self.log, flush=True)
+        self.output.append(printed)
         if found := _STARTED.fullmatch(line):
             self.end()
-            self.step, self.begin, self.output = found[1], time.monotonic(), []
+            self.step, self.begin, self.output = (found[1] or found[2]).replace("-", "_"), time.monotonic(), []
             self.bar.reset(self.task, total=None, description=self.step, label="", visible=True)
             if not self.console.is_terminal:
-                self.console.print(f"{self.step:<13} started")
+                self.console.print(f"{self.step:<14} started")
         elif found := _SKIPPED.match(line):
             self.end()
             cached = ", from DVC's run cache" if found[2] == "is cached" else ""
-            self.console.print(f"{found[1]:<13} {'':>7} unchanged{cached}", style="dim")
-        elif line.startswith(_FINISHED):
-            self.end()
+            self.console.print(f"{found[1]:<14} {'':>6} unchanged{cached}", style="dim")
+        elif found := _FINISHED.match(line):
+            self.end(failed=found[1] == "FAILURE")
         elif found := _WARNING.match(line):
             self.console.print(f"{'':<22}{found[1]}", style="yellow")
-        return False
 
     def end(self, *, failed: bool = False, interrupted: bool = False) -> None:
         """Print the line of the step that has ended; if it has failed by itself, what it has printed first."""
@@ -180,12 +189,14 @@ class _StepLines:
             self.console.print(f"interrupted{place}; `twofold run` goes on from here")
         elif failed:
             self.console.print("\n".join(self.output))
-            self.console.print(f"{self.step or 'dvc'} failed; all that the run has printed: {LOG}", style="red")
+            self.console.print(
+                f"{self.step or 'dvc'} failed; all that the run has printed: {self.log.name}", style="red"
+            )
         elif self.step:
             try:
-                result = step_result(self.step, self.files)
+                result = step_result(self.step, self.files())
             except (ArtifactError, AttributeError, KeyError, TypeError):  # a step that a project has added
                 result = "done"
-            self.console.print(f"{self.step:<13} {f'{minutes}:{seconds:02}':>7} {result}")
+            self.console.print(f"{self.step:<14} {f'{minutes}:{seconds:02}':>6} {result}")
         self.step = ""
         self.bar.update(self.task, visible=False)

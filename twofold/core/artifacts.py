@@ -91,7 +91,7 @@ def read_meta(directory: Path, kind: str, version: int) -> dict[str, Any]:
     if found != (kind, version):
         raise ArtifactError(
             f"{directory / META}: kind and schema version are {found}, expected {(kind, version)}; "
-            "make this artifact again with this version of twofold: `dvc repro`"
+            "make this artifact again with this version of twofold: `twofold run`"
         )
     return meta
 

@@ -97,7 +97,7 @@ def read(path: Path) -> Predictions:
     try:
         table = pq.ParquetFile(path).read()  # `read_table` imports pandas
     except (OSError, pa.ArrowException) as error:
-        raise ArtifactError(f"{path}: cannot be read as Parquet: {error}; run evaluate again") from None
+        raise ArtifactError(f"{path}: cannot be read: {error}; run evaluate again, or restore it in MLflow") from None
     if "unit" not in table.column_names and "group" in table.column_names:  # written before there were units
         table = table.append_column("unit", table["group"])
     for name, kind in COLUMNS.items():

@@ -212,6 +212,7 @@ def candidate_thresholds(probability: NDArray[np.float64]) -> NDArray[np.float64
     return np.concatenate([[top] if top > probability[0] else [], between, [0.0]])
 
 
+BY_THEORY = ("max_accuracy", "min_cost")  # policies whose threshold does not depend on the validation images
 IN_WORDS = {
     "max_accuracy": "the one with the fewest errors to be expected from calibrated probabilities",
     "max_validation_accuracy": "the one that gets the most validation images right",

@@ -126,7 +126,7 @@ def read_candidate(
     _check_same(data, "the data's fingerprint", about["preprocess"]["fingerprint"], data_fingerprint, "preprocess")
     _check_same(path, "the data's fingerprint", decision["fingerprint"], data_fingerprint, "evaluate")
     _check_same(path, "the model's digest", decision["model_digest"], digests["finetune_all"], "evaluate")
-    _check_same(head, "the base weights' SHA-256", about["train_head"]["base_sha256"], base, "dvc repro")
+    _check_same(head, "the base weights' SHA-256", about["train_head"]["base_sha256"], base, "the training")
     audits = {"ingest": ingest_audit, "preprocess": preprocess_audit, "train_head": train_head_audit}
     checks = read_audits(audits, data_fingerprint)
     prepared = PreparedDataset.open(data)

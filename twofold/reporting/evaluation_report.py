@@ -9,7 +9,7 @@ from typing import Any
 from twofold.evaluation.explanations import Explanations
 from twofold.metrics.classification import ConfusionMatrix, metrics_by_class
 from twofold.metrics.confidence_intervals import rate_interval
-from twofold.metrics.decision_threshold import describe_rule
+from twofold.metrics.decision_threshold import BY_THEORY, describe_rule
 from twofold.metrics.number_format import detection_sentence, interval_text, number, weakest_slice
 from twofold.metrics.platt_scaling import WHY, recorded_scaling
 from twofold.reporting import html_page, sections
@@ -61,6 +61,7 @@ def render(
         "effective": round(metrics["n_effective"]),
         "threshold": decision["threshold"],
         "rule": describe_rule(dict(decision)),
+        "by_theory": decision["policy"] in BY_THEORY,
         "chosen_on": decision["chosen_on"],
         "views": decision["views"],
         "calibration": _calibration(metrics, decision),

@@ -19,7 +19,7 @@ from twofold.data.decoding import FORMATS
 from twofold.evaluation.slice_names import FEWEST, in_order
 from twofold.metrics.classification import LOSSES, METRICS, ConfusionMatrix
 from twofold.metrics.confidence_intervals import mcnemar
-from twofold.metrics.decision_threshold import describe_rule
+from twofold.metrics.decision_threshold import BY_THEORY, describe_rule
 from twofold.metrics.metric_intervals import METHODS
 from twofold.metrics.number_format import interval_text
 from twofold.metrics.platt_scaling import WHY, recorded_scaling
@@ -88,6 +88,7 @@ def render(judgement: Judgement) -> str:
         "scaling": recorded_scaling(decision),
         "bound_reached": WHY.get(recorded_scaling(decision).slope),
         "rule": describe_rule(decision),
+        "by_theory": decision["policy"] in BY_THEORY,
         "data": data_summary.summarize_data(
             candidate.raw, candidate.prepared.directory, about["preprocess"]["counts"], (positive, negative)
         ),

@@ -108,7 +108,7 @@ def test_reports_that_list_or_show_it_are_deleted(project):
     ]
     assert sorted(file_bytes(reports)) == [*audit, "metrics.json", "other/metrics.json", "preprocess.json"]
     for name in ("evaluation", "registration", "page.html"):
-        assert f"reports/{name}: deleted; `dvc repro` makes it again" in text
+        assert f"reports/{name}: deleted; `twofold run` makes it again" in text
 
 
 def test_other_reports_stay(project):

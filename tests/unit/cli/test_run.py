@@ -80,7 +80,7 @@ Stage 'train_head' is cached - skipping run, checking out outputs
     assert (status, out) == (0, "")
     assert lines == [
         "ingest                unchanged",
-        "preprocess    started",
+        "preprocess     started",
         "                      warning: too few images for [a gate]",
         "preprocess       0:00 23 train, 19 validation, 18 test",
         "train_head            unchanged, from DVC's run cache",
@@ -94,9 +94,9 @@ Stage 'train_head' is cached - skipping run, checking out outputs
 def test_a_step_that_a_project_has_added_has_a_line_too(project):
     scenario = "Running stage 'label':\nUpdating lock file 'dvc.lock'\nRunning stage 'train_head':\n"
     assert run(project, scenario, "evaluate")[2] == [
-        "label         started",
+        "label          started",
         "label            0:00 done",
-        "train_head    started",
+        "train_head     started",
         "train_head       0:00 done",
     ]
 
@@ -143,7 +143,7 @@ def test_an_interruption_reaches_dvc_and_the_step_is_named_without_what_it_print
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert err == "train_head    started\ninterrupted in train_head; `twofold run` goes on from here\n"
+    assert err == "train_head     started\ninterrupted in train_head; `twofold run` goes on from here\n"
     assert "interrupted, cleaning up" in log.read_text()
 
 

@@ -109,7 +109,7 @@ def test_what_all_images_of_a_check_have_in_common_and_what_to_do_is_said(tmp_pa
         "twofold params set p.audit.leaks=fail",
     )
     assert next_step("imbalance", "fail", "i.audit.imbalance")[1] == "twofold params set i.audit.imbalance=warn"
-    assert next_step("refused", "quarantine", "ingest.max_refused_fraction")[1] == "dvc repro"
+    assert next_step("refused", "quarantine", "ingest.max_refused_fraction")[1] == "twofold run"
 
 
 def test_a_command_sets_a_policy_that_the_check_allows():

@@ -68,7 +68,10 @@ def test_every_metric_is_shown_as_it_was_measured():
     assert f"{metrics['false_positive']} of 200 functional images" in text
     assert f"Of 100 defective images, the model found {found} and missed {missed}." in text
     assert "At 0.500 or above it answers defective, below it functional." in text
-    assert "find at least 85 % of the defective images with 95 % confidence. It was set with the 120 images of" in text
+    assert "find at least 85 % of the defective images with 95 % confidence. It was chosen on the 120 images of" in text
+    text, _ = read(evaluation_report.render(**make_findings(policy="max_accuracy", rule={})))
+    assert "It follows from the theory of decisions alone, for probabilities that were calibrated with the 120" in text
+    assert "validation calibration and the end of training were chosen on these 40 80 120" in text
 
 
 def test_every_metric_is_shown_with_its_interval_and_what_it_was_measured_on():

@@ -102,7 +102,10 @@ def test_calibration_threshold_and_data_are_those_of_the_artifacts(card, candida
     assert f"Platt scaling, fitted on 6 validation images by log loss: {scaling}" in card
     assert f"is {candidate.metrics['ece_uncalibrated']:.4f}" in card
     assert f"and {candidate.metrics['ece']:.4f} (" in card
-    assert "Threshold 0.5000, set with the 6 validation images: the one with the fewest errors to be expected" in card
+    assert (
+        "Threshold 0.5000, by theory, on probabilities calibrated with the 6 validation images: the one with the"
+        in card
+    )
     assert f"Fingerprint `{decision['fingerprint']}`" in card
     assert [row(card, split) for split in ("train", "validation", "test")] == [
         ["train", "2", "2"],

@@ -12,7 +12,7 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +25,16 @@ from kfp.local import DockerRunner
 from twofold.core.errors import TwofoldError
 from twofold.kubeflow.definition.compiler import Sections
 from twofold.kubeflow.definition.images import Images
-from twofold.kubeflow.local.process_runner import run_pipeline
+from twofold.kubeflow.local.process_runner import Output, run_pipeline
 
 MLFLOW_START_TIMEOUT = 120  # seconds
 RUN_LABEL = "twofold.run"  # label of the containers of one run
 PASSED_VARIABLES = ("OMP_NUM_THREADS", "TWOFOLD_DEVICE", "TWOFOLD_LIVE", "TWOFOLD_WEIGHTS", "TWOFOLD_WORKERS")
 
 
-def run_in_containers(root: Path, images: Images, params: Sections, arguments: Mapping[str, Any]) -> tuple[Path, str]:
+def run_in_containers(
+    root: Path, images: Images, params: Sections, arguments: Mapping[str, Any], output: Output = nullcontext
+) -> tuple[Path, str]:
     """Run the pipeline; return the run's folder and the command that opens the MLflow UI on it.
 
     Raises:
@@ -69,7 +71,8 @@ def run_in_containers(root: Path, images: Images, params: Sections, arguments: M
         if os.getuid():
             # Files belong to the caller. If the caller is root, the image's own non-root user stays.
             options["user"] = f"{os.getuid()}:{os.getgid()}"
-        folder = run_pipeline(root / "runs", DockerRunner(**options), images, params, {**arguments, "ingest": ingest})
+        arguments = {**arguments, "ingest": ingest}
+        folder = run_pipeline(root / "runs", DockerRunner(**options), images, params, arguments, output)
     return folder, f"{Path(sys.executable).name} -m mlflow server {' '.join(_store_options(root / 'mlflow'))}"
 
 

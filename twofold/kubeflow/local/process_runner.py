@@ -7,7 +7,8 @@ all its files are there, whatever the runner reports.
 import os
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -18,16 +19,23 @@ from twofold.kubeflow.definition.compiler import Sections, build_pipeline
 from twofold.kubeflow.definition.images import Images
 from twofold.kubeflow.local.outputs import check_outputs
 
+Output = Callable[[Path], AbstractContextManager[Any]]  # where to print, given the folder of a run
 
-def run_in_processes(root: Path, params: Sections, arguments: Mapping[str, Any]) -> Path:
+
+def run_in_processes(root: Path, params: Sections, arguments: Mapping[str, Any], output: Output) -> Path:
     """Run every task as a process in this environment and the current folder; see `run_pipeline`."""
     from kfp.local import SubprocessRunner
 
-    return run_pipeline(root / "runs", SubprocessRunner(use_venv=False), None, params, arguments)
+    return run_pipeline(root / "runs", SubprocessRunner(use_venv=False), None, params, arguments, output)
 
 
 def run_pipeline(
-    root: Path, runner: Any, images: Images | None, params: Sections, arguments: Mapping[str, Any]
+    root: Path,
+    runner: Any,
+    images: Images | None,
+    params: Sections,
+    arguments: Mapping[str, Any],
+    output: Output = nullcontext,
 ) -> Path:
     """Run the pipeline and check its outputs.
 
@@ -35,6 +43,7 @@ def run_pipeline(
         root: gets a folder for this run, the only one that the runner sees.
         runner: one of kfp's local runners.
         images: None for a runner without containers.
+        output: the context in which the pipeline runs, for what kfp prints.
 
     Returns:
         The run's folder, which holds one folder per task.
@@ -51,9 +60,7 @@ def run_pipeline(
     # Any user of an image must be able to write here, but (sticky bit) not to remove other users' files.
     run_root.chmod(0o1777 if images else 0o755)
     failure = ""
-    os.environ["PYTHONUNBUFFERED"] = "1"  # so that tasks print their lines immediately
-    sys.stdout.flush()
-    with scratch_folder() as scratch:
+    with scratch_folder() as scratch, _unbuffered_tasks(), output(run_root):
         # kfp deletes its workspace, so it gets an empty folder, never one with data in it.
         local.init(runner=runner, pipeline_root=str(run_root), workspace_root=str(scratch / "workspace"))
         try:
@@ -61,7 +68,7 @@ def run_pipeline(
         except (RuntimeError, ValueError, OSError) as error:
             # A failed task, a missing output, or an image that the engine does not have.
             failure = str(error) or type(error).__name__
-    folders = sorted(run_root.iterdir())
+    folders = sorted(run_root.glob("*/"))
     if failure or len(folders) != 1:
         raise TwofoldError(
             f"the pipeline failed: {failure or 'it left no folder'}; see the lines above, and {run_root}"

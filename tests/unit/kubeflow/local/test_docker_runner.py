@@ -49,7 +49,7 @@ def options(alone, monkeypatch):
     def server(folder):
         yield "http://127.0.0.1:5055"
 
-    def execute(root, runner, images, params, arguments):
+    def execute(root, runner, images, params, arguments, output):
         options.update(runner.container_run_args, root=root, images=images, arguments=arguments)
         return root / "run"
 
@@ -111,7 +111,7 @@ def test_no_engine(alone, params, monkeypatch):
 def test_a_terminated_run_leaves_no_container_and_restores_the_signal_handler(alone, params, options, monkeypatch):
     killed, running = [], ["twofold.run=another"]
 
-    def terminate(root, runner, images, params, arguments):
+    def terminate(root, runner, images, params, arguments, output):
         running.append(f"twofold.run={runner.container_run_args['labels']['twofold.run']}")
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(10)
