@@ -22,7 +22,8 @@ TAGS = {"twofold.lineage": 4000, "twofold.gates.0123456789ab": 1500, "twofold.co
 # In a process that has imported everything, as the list of an empty model makes sure.
 MEASURE = """
 import json, time
-from twofold.registry import version_catalog, version_text
+from twofold.registry.version_catalog import list_versions, open_catalog
+from twofold.registry.version_text import format_table, list_rows
 from twofold.tracking import store as tracking
 
 calls = []
@@ -38,10 +39,10 @@ class Counting:
 client = tracking._client
 tracking._client = lambda uri: Counting(client(uri))
 store = tracking.connect()
-version_catalog.list_versions(store, "empty")
+list_versions(open_catalog("empty", store))
 calls.clear()
 begin = time.process_time()
-text = version_text.format_table(version_text.list_rows(version_catalog.list_versions(store, "corner")))
+text = format_table(list_rows(list_versions(open_catalog("corner", store))))
 listing = time.process_time() - begin
 print(json.dumps([listing, time.process_time(), len(calls), len(text.splitlines()), text.count("0.875")]))
 """

@@ -17,10 +17,12 @@ if TYPE_CHECKING:
     from typing import Any
 
     from twofold.registry.ledger import Entry
+    from twofold.registry.version_catalog import Catalog
     from twofold.tracking.store import MlflowStore
 
     Command = Callable[[argparse.Namespace, MlflowStore, str], Any]
 
+WITHOUT_MLFLOW = ("list", "show", "compare", "history")  # on a local registry
 STATUS = "Exit status: 0; 1 for an error, gates that are not passed or a difference; 2 for wrong usage."
 VERSION = "the version's number, champion or challenger"
 ACTOR = "the person who decides (git's user.name, otherwise $USER)"
@@ -32,24 +34,20 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.epilog = STATUS
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
-    def command(name: str, run: "Command | None", help_: str, *, has_json: bool = True) -> argparse.ArgumentParser:
+    def command(name: str, run: "Callable[..., Any]", help_: str, *, has_json: bool = True) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=help_, description=help_, epilog=STATUS)
         add_params(added, "names the model")
         added.add_argument("--name", help="the registered model (register.model_name)")
         if has_json:
             add_json(added)
-        if run is not None:
-            added.set_defaults(run=partial(_run, run))
+        added.set_defaults(run=run if name in WITHOUT_MLFLOW else partial(_run, run))
         return added
 
-    listing = command("list", None, "list every version with its status, main metrics and origin")
-    listing.set_defaults(run=_list)
-    show = command("show", None, "show one version: gates, metrics, decisions, lineage and links")
+    command("list", _list, "list every version with its status, main metrics and origin")
+    show = command("show", _show, "show one version: gates, metrics, decisions, lineage and links")
     show.add_argument("version", metavar="VERSION", help=VERSION)
-    show.set_defaults(run=_show)
-    compare = command("compare", None, "compare two versions on the test images that both have answered")
+    compare = command("compare", _compare, "compare two versions on the test images that both have answered")
     compare.add_argument("versions", nargs=2, metavar="VERSION", help=VERSION)
-    compare.set_defaults(run=_compare)
     approve = command("approve", _approve, "promote a version if it passes its gates against the current champion")
     reject = command("reject", _reject, "decide that a version is not promoted")
     for decision in (approve, reject):
@@ -63,8 +61,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     for decision in (approve, reject, rollback):
         decision.add_argument("--reason", required=True, help="the reason, which the ledger records")
         decision.add_argument("--actor", help=ACTOR)
-    history = command("history", None, "show the ledger: every decision in order, with its chain verified")
-    history.set_defaults(run=_history)
+    history = command("history", _history, "show the ledger: every decision in order, with its chain verified")
     history.add_argument("--repair", action="store_true", help="set the aliases as the ledger says")
     history.add_argument("--reason", default="", help="with --repair: why to go on with a damaged ledger")
     history.add_argument("--actor", help=f"with --reason: {ACTOR}")
@@ -84,7 +81,7 @@ def _run(command: "Command", options: argparse.Namespace) -> "Any":
 
 
 def _with_mlflow(read: "Callable[[MlflowStore], Any]") -> "Any":
-    """Return what a function makes of the store; MLflow, which takes seconds to import, has readable errors."""
+    """Return what a function makes of the store; MLflow's errors become readable."""
     from twofold.tracking import store as tracking
     from twofold.tracking.urls import require_server
 
@@ -95,22 +92,15 @@ def _with_mlflow(read: "Callable[[MlflowStore], Any]") -> "Any":
         return read(store)
 
 
-def find_versions(name: str) -> "tuple[list[dict[str, Any]], tuple[str, ...]]":
-    """Return the rows of a list of versions and the ledger's problems, if possible without importing MLflow."""
-    from twofold.registry.version_list import read_versions
+def read(name: str, function: "Callable[[Catalog], Any]") -> "Any":
+    """Return what a function reads of a registered model, if possible without MLflow, which takes seconds to import."""
+    from twofold.registry.version_catalog import open_catalog
+    from twofold.tracking.registry_reader import NeedsMlflowError
 
-    return read_versions(name) or (_from_mlflow("list_versions", name), ())
-
-
-def _from_mlflow(function: str, *arguments: str) -> "Any":
-    """Return what a function of `version_catalog` reads."""
-
-    def read(store: "MlflowStore") -> "Any":
-        from twofold.registry import version_catalog
-
-        return getattr(version_catalog, function)(store, *arguments)
-
-    return _with_mlflow(read)
+    try:
+        return function(open_catalog(name))
+    except NeedsMlflowError:
+        return _with_mlflow(lambda store: function(open_catalog(name, store)))
 
 
 def _name(options: argparse.Namespace) -> str:
@@ -120,26 +110,24 @@ def _name(options: argparse.Namespace) -> str:
 
 
 def _list(options: argparse.Namespace) -> Result:
-    from twofold.registry.version_text import list_rows
+    from twofold.registry import version_catalog, version_text
 
     name = _name(options)
-    versions, _ = find_versions(name)
-    return Result(list_rows(versions) if versions else f"'{name}' has no version yet", versions)
+    versions = read(name, version_catalog.list_versions)
+    return Result(version_text.list_rows(versions) if versions else f"'{name}' has no version yet", versions)
 
 
 def _show(options: argparse.Namespace) -> Result:
-    from twofold.registry import version_list, version_text
+    from twofold.registry import version_catalog, version_text
 
-    which = (_name(options), options.version)
-    version = version_list.read_version(*which) or _from_mlflow("describe", *which)
+    version = read(_name(options), lambda catalog: version_catalog.describe(catalog, options.version))
     return Result(version_text.format_version(version), version)
 
 
 def _compare(options: argparse.Namespace) -> Result:
-    from twofold.registry import version_list, version_text
+    from twofold.registry import version_catalog, version_text
 
-    which = (_name(options), *options.versions)
-    comparison = version_list.read_comparison(*which) or _from_mlflow("compare", *which)
+    comparison = read(_name(options), lambda catalog: version_catalog.compare(catalog, *options.versions))
     return Result(version_text.format_comparison(comparison), comparison)
 
 
@@ -189,12 +177,12 @@ def _rollback(options: argparse.Namespace, store: "MlflowStore", name: str) -> R
 
 def _history(options: argparse.Namespace) -> Result:
     from twofold.core.errors import ParameterError
-    from twofold.registry import version_list, version_text
+    from twofold.registry import version_catalog, version_text
 
     if options.reason and not options.repair:
         raise ParameterError("--reason: only together with --repair")
     done = _run(_repair, options) if options.repair else []
-    history = version_list.read_history(_name(options)) or _from_mlflow("history", _name(options))
+    history = read(_name(options), version_catalog.history)
     lines = [version_text.format_history(history)]
     if options.repair:
         history |= {"repaired": done}

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from twofold.cli.models import find_versions
+from twofold.cli.models import read
 from twofold.cli.output import Result, add_json
 from twofold.cli.run import running_process
 from twofold.core.errors import ArtifactError, RegistryError, first_line, shortened
@@ -29,6 +29,7 @@ def add(commands: Any) -> None:
 def _status(options: argparse.Namespace) -> Result:
     from twofold.orchestration.params_file import PARAMS, model_name, project_root
     from twofold.orchestration.run_summary import approval_command
+    from twofold.registry.version_catalog import list_versions
     from twofold.tracking.store import impatient
 
     os.chdir(project_root())
@@ -38,7 +39,7 @@ def _status(options: argparse.Namespace) -> Result:
     rows: list[dict[str, Any]] = []
     try:
         with impatient():
-            rows, problems = find_versions(model_name(Path(PARAMS)))
+            rows, problems = read(model_name(Path(PARAMS)), lambda each: (list_versions(each), each.ledger.problems))
         trouble = f"WRONG: {problems[0]}; see twofold models history" if problems else ""
     except RegistryError as error:
         trouble = first_line(error)

@@ -16,7 +16,7 @@ from twofold.registry import transitions, verdict_store
 from twofold.registry.gate_reevaluation import Reevaluation, reevaluate_gates, require_sound
 from twofold.registry.ledger import Entry, Ledger
 from twofold.registry.recorded_evaluation import fetch_evaluation
-from twofold.registry.version_list import select_version
+from twofold.registry.version_catalog import select_version
 from twofold.serving import golden_samples
 from twofold.serving.model_resolver import fetch_sealed
 from twofold.serving.sealed_model import open_sealed

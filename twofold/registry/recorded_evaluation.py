@@ -7,11 +7,11 @@ is made and no weights are loaded.
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,11 +26,8 @@ from twofold.metrics.influence import ModelOutputs
 from twofold.promotion.paired_comparison import Opponent, PairedComparison, compare, unscored
 from twofold.registry.lineage import recorded_lineage, sha256_of
 from twofold.serving.sealed_model import TOLERANCES, check_seal, sealed_splits
-from twofold.tracking.registry_reader import KEY, SEAL, local_file, run_address
-
-if TYPE_CHECKING:  # MLflow takes seconds to import, and a local store is read without it
-    from twofold.tracking.registry_client import ModelVersion
-    from twofold.tracking.store import MlflowStore
+from twofold.tracking.registry_reader import KEY, SEAL, NeedsMlflowError, local_file, logged_file
+from twofold.tracking.store import MlflowStore
 
 EVALUATION, CHAMPIONS = "evaluation", "champions"  # folders of a run's files
 # Tag of a version, followed by a champion's number: the run and the SHA-256 of what register logged, RUN_ID/SHA256.
@@ -45,7 +42,7 @@ class RecordedEvaluation:
     """The logged evaluation of a version.
 
     Attributes:
-        run: MLflow's run that judged the version; None as read without MLflow.
+        version, run: MLflow's version and the run that judged it; of `registry_reader` and None if read without MLflow.
         test: predictions on the test images.
         decision: content of decision.json.
         metrics: content of metrics.json.
@@ -55,7 +52,7 @@ class RecordedEvaluation:
         sealed: folder of the sealed model, verified against its seal.
     """
 
-    version: "ModelVersion"
+    version: Any
     run: Any
     test: Predictions
     decision: dict[str, Any]
@@ -87,65 +84,53 @@ class RecordedEvaluation:
         return sealed_splits(self.sealed)
 
 
-def fetch_evaluation(store: "MlflowStore", version: "ModelVersion", folder: Path) -> RecordedEvaluation:
-    """Download a version's evaluation and sealed model into a folder.
+def fetch_evaluation(store: MlflowStore | None, version: Any, folder: Path) -> RecordedEvaluation:
+    """Download a version's evaluation and sealed model into a folder; without a store, read them where they lie.
 
     Raises:
         RegistryError: the version has no run, or its files or those of the run are gone.
         ArtifactError: a file cannot be read, or the sealed model was altered.
     """
-    from twofold.serving.model_resolver import fetch_sealed
-    from twofold.tracking.runs import fetch_file
-
     if not version.run_id:
         raise RegistryError(f"version {version.version} names no run: it was not registered by Twofold")
     place = folder / f"version-{version.version}"
     place.mkdir(parents=True, exist_ok=True)
-    files = _read_files(version, lambda run_id, path: fetch_file(store, run_id, path, place))
-    run, sealed = store.client.get_run(version.run_id), fetch_sealed(store, version, place / "model")
-    return RecordedEvaluation(version, run, **files, sealed=sealed)
-
-
-def read_evaluation(version: Any) -> RecordedEvaluation | None:
-    """Read the evaluation of a version of `registry_reader`, where it lies; None if only MLflow can fetch it.
-
-    Raises:
-        ArtifactError: a file cannot be read, or the sealed model was altered.
-    """
-    if not (version.run_id and version.tags.get(SEAL)):
-        return None
-    try:
-        files = _read_files(version, lambda run_id, path: local_file(run_address(run_id), path))
-        sealed = local_file(version.storage_location or "", "artifacts/sealed")
-    except FileNotFoundError:
-        return None
-    check_seal(sealed, version.tags[SEAL])
-    return RecordedEvaluation(version, None, **files, sealed=sealed)
-
-
-def _read_files(version: "ModelVersion", fetch: Callable[[str, str], Path]) -> dict[str, Any]:
-    """Read what the run of a version has logged; `fetch` returns the file with a run's id and a path in it."""
     files = (f"{EVALUATION}/{name}" for name in (PREDICTIONS, DECISION, METRICS_FILE))
-    predictions, decision, metrics = (fetch(version.run_id or "", file) for file in files)
+    predictions, decision, metrics = (logged_file(store, version.run_id, file, place) for file in files)
     values = read_json(metrics)
     champions = {
-        tag.removeprefix(CHAMPION_PREDICTIONS): fetch(run_id, f"{CHAMPIONS}/{sha256}.parquet")
+        tag.removeprefix(CHAMPION_PREDICTIONS): logged_file(store, run_id, f"{CHAMPIONS}/{sha256}.parquet", place)
         for tag, value in version.tags.items()
         if tag.startswith(CHAMPION_PREDICTIONS)
         for run_id, _, sha256 in [value.partition("/")]
     }
-    return {
-        "test": read_predictions(predictions).of("test"),
-        "decision": read_json(decision),
-        "metrics": values,
-        "champions": {number: read_predictions(path) for number, path in champions.items()},
-        "digests": {
+    return RecordedEvaluation(
+        version=version,
+        run=None if store is None else store.client.get_run(version.run_id),
+        test=read_predictions(predictions).of("test"),
+        decision=read_json(decision),
+        metrics=values,
+        champions={number: read_predictions(path) for number, path in champions.items()},
+        digests={
             "decision": file_sha256(decision),
             "predictions": file_sha256(predictions),
             "metrics": sha256_of(values),
             **{f"predictions of version {number}": file_sha256(path) for number, path in champions.items()},
         },
-    }
+        sealed=_fetch_sealed(store, version, place / "model"),
+    )
+
+
+def _fetch_sealed(store: MlflowStore | None, version: Any, folder: Path) -> Path:
+    if store is None:
+        if not version.tags.get(SEAL):
+            raise NeedsMlflowError(f"version {version.version}")
+        sealed = local_file(version.storage_location or "", "artifacts/sealed")
+        check_seal(sealed, version.tags[SEAL])
+        return sealed
+    from twofold.serving.model_resolver import fetch_sealed
+
+    return fetch_sealed(store, version, folder)
 
 
 def find_differences(evaluation: RecordedEvaluation) -> dict[str, list[str]]:

@@ -24,7 +24,7 @@ from twofold.registry import transitions, verdict_store
 from twofold.registry.ledger import Ledger
 from twofold.registry.lineage import LINEAGE, canonical, collect_lineage
 from twofold.registry.recorded_evaluation import CHAMPION_PREDICTIONS
-from twofold.registry.version_list import main_metrics
+from twofold.registry.version_catalog import main_metrics
 from twofold.serving import golden_samples
 from twofold.serving.golden_samples import GOLDEN_SAMPLES
 from twofold.serving.mlflow_model import find_differences, write_mlflow_model

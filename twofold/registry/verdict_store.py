@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from twofold.core.drafts import scratch_folder
 from twofold.core.errors import RegistryError
 from twofold.registry.lineage import canonical
+from twofold.tracking.registry_reader import logged_file
 
 if TYPE_CHECKING:
     from twofold.promotion.verdict import Verdict
-    from twofold.tracking.registry_client import ModelVersion
     from twofold.tracking.store import MlflowStore
 
 GATES = "twofold.gates"  # tag of a version, followed by the first digits of the SHA-256: a verdict as JSON
@@ -33,19 +33,12 @@ def store_verdict(store: "MlflowStore", run_id: str, verdict: "Verdict") -> tupl
     return digest, {}
 
 
-def load_verdict(store: "MlflowStore", version: "ModelVersion", digest: str) -> list[dict[str, Any]]:
+def load_verdict(store: "MlflowStore | None", version: Any, digest: str) -> list[dict[str, Any]]:
     """Load the gates of a verdict, each with its value and limit; raise RegistryError if they are gone or changed."""
     text = version.tags.get(tag(digest))
     if text is None:
-        from twofold.tracking.runs import fetch_file
-
         with scratch_folder() as scratch:
-            text = fetch_file(store, version.run_id or "", _file(digest), scratch).read_text(encoding="utf-8")
-    return parse_verdict(text, digest)
-
-
-def parse_verdict(text: str, digest: str) -> list[dict[str, Any]]:
-    """Return the gates in a stored verdict; raise RegistryError if it was changed."""
+            text = logged_file(store, version.run_id or "", _file(digest), scratch).read_text(encoding="utf-8")
     found = hashlib.sha256(text.encode()).hexdigest()
     if found != digest:
         raise RegistryError(f"the gates' SHA-256 is {found}, the ledger says {digest}: they were changed")

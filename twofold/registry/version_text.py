@@ -1,4 +1,4 @@
-"""Format the values of `version_list` and `verification` as the text that `twofold models` prints, 80 columns wide."""
+"""Format the values of `version_catalog` and `verification` as the text of `twofold models`, 80 columns wide."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ from typing import Any
 
 from twofold.metrics.number_format import NOTHING, number
 from twofold.registry.ledger import SETS_CHAMPION
-from twofold.registry.version_list import HEADLINE
+from twofold.registry.version_catalog import HEADLINE
 
 FEW = 8  # names listed in full
 WIDTH = 78  # columns of a text that is indented by two

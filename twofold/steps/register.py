@@ -126,7 +126,8 @@ def register(
                 for file in (PAGE, CARD, DISAGREEMENTS, VANISHED):
                     shutil.copyfile(scratch / file, draft / file)
                 write_meta(draft, KIND, SCHEMA_VERSION, params=params.model_dump(mode="json"))
-        versions, decisions = version_catalog.list_versions(store, name), version_catalog.history(store, name)
+        catalog = version_catalog.open_catalog(name, store)
+        versions, decisions = version_catalog.list_versions(catalog), version_catalog.history(catalog)
     write_json(verdict, values)
     pages = {"Verdict, gates and metrics": registration / PAGE, "Evaluation, explained": evaluation / "evaluation.html"}
     pages |= {f"Data audit of {step}": audit / AUDIT_PAGE for step, audit in audits.items()}

@@ -4,14 +4,15 @@ import json
 import math
 import os
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
+from twofold.core.errors import RegistryError
 from twofold.tracking.database import SCHEMA
-from twofold.tracking.store import address
+from twofold.tracking.store import MlflowStore, address
 
 KEY = "twofold.key"  # tag of a candidate: digest of model, decision and test images
 FIGURES = "twofold.figures"  # tag of a version: its main metrics on its test images, as JSON
@@ -30,6 +31,10 @@ _VERSIONS = """SELECT version, creation_time, run_id, storage_location, (
     WHERE name = ? AND workspace = 'default' AND current_stage != 'Deleted_Internal' ORDER BY version"""
 
 
+class NeedsMlflowError(RegistryError):
+    """Only MLflow can read this."""
+
+
 class StoredModel(NamedTuple):
     """A registered model's tags, its versions by alias, and all versions like MLflow's, oldest first."""
 
@@ -42,18 +47,16 @@ class StoredModel(NamedTuple):
         return next((each for each in self.versions if each.version == number), None)
 
 
-def read_model(name: str) -> StoredModel | None:
-    """Return a registered model, which is empty if there is none.
+def read_model(name: str) -> StoredModel:
+    """Return a registered model, which is empty if there is none. Nothing is created or changed.
 
-    None if the store is no SQLite file with these tables, so that MLflow has to read it. Nothing is created or changed.
+    Raises:
+        NeedsMlflowError: the store is no SQLite file with these tables.
     """
     path = address().partition(":///")[2]
     if "MLFLOW_TRACKING_URI" not in os.environ and not Path(path).exists():  # the first run creates it
         return StoredModel({}, {}, [])
-    found = _read(name, _TAGS, _ALIASES, _VERSIONS)
-    if found is None:
-        return None
-    tags, aliases, rows = found
+    tags, aliases, rows = _read(name, _TAGS, _ALIASES, _VERSIONS)
     keys = ("version", "creation_timestamp", "run_id", "storage_location")
     versions = [SimpleNamespace(**dict(zip(keys, row, strict=False)), tags=json.loads(row[-1])) for row in rows]
     for version in versions:
@@ -62,33 +65,36 @@ def read_model(name: str) -> StoredModel | None:
 
 
 def read_run(run_id: str) -> tuple[dict[str, float], str | None]:
-    """Return a run's last metrics and its experiment, from a file that `read_model` has read; nothing if it is gone."""
-    metrics, runs = _read(run_id, _METRICS, "SELECT experiment_id FROM runs WHERE run_uuid = ?") or ([], [])
+    """Return a run's last metrics and its experiment; nothing if it is gone."""
+    metrics, runs = _read(run_id, _METRICS, "SELECT experiment_id FROM runs WHERE run_uuid = ?")
     return {key: math.nan if is_nan else value for key, value, is_nan in metrics}, str(runs[0][0]) if runs else None
 
 
-def run_address(run_id: str) -> str:
-    """Return the address of a run's files, from a file that `read_model` has read; "" if the run is gone."""
-    (rows,) = _read(run_id, "SELECT artifact_uri FROM runs WHERE run_uuid = ?") or ([],)
-    return str(rows[0][0]) if rows else ""
+def logged_file(store: MlflowStore | None, run_id: str, path: str, folder: Path) -> Path:
+    """Return a file that a run has logged, downloaded into a folder, or without a store where it lies."""
+    if store is not None:
+        from twofold.tracking.runs import fetch_file
+
+        return fetch_file(store, run_id, path, folder)
+    (rows,) = _read(run_id, "SELECT artifact_uri FROM runs WHERE run_uuid = ?")
+    return local_file(str(rows[0][0]) if rows else "", path)
 
 
 def local_file(place: str, path: str) -> Path:
-    """Return a file or folder below an address of MLflow's; raise FileNotFoundError unless it is on this machine."""
+    """Return a file or folder below an address of MLflow's; raise NeedsMlflowError unless it is on this machine."""
     found = Path(unquote(place.removeprefix("file://"))) / path
     if place.startswith("file:///") and found.exists():
         return found
-    raise FileNotFoundError(place)
+    raise NeedsMlflowError(place)
 
 
-def _read(name: str, *queries: str) -> list[list[Any]] | None:
+def _read(name: str, *queries: str) -> list[list[Any]]:
     kind, _, path = address().partition(":///")
-    if kind != "sqlite" or "?" in path:
-        return None
-    try:
-        with closing(sqlite3.connect(f"{Path(path).absolute().as_uri()}?mode=ro", uri=True)) as connection:
-            if connection.execute("SELECT version_num FROM alembic_version").fetchall() != [(SCHEMA,)]:
-                return None
-            return [connection.execute(query, (name,)).fetchall() for query in queries]
-    except sqlite3.Error:
-        return None
+    if kind == "sqlite" and "?" not in path:
+        with (
+            suppress(sqlite3.Error),
+            closing(sqlite3.connect(f"{Path(path).absolute().as_uri()}?mode=ro", uri=True)) as connection,
+        ):
+            if connection.execute("SELECT version_num FROM alembic_version").fetchall() == [(SCHEMA,)]:
+                return [connection.execute(query, (name,)).fetchall() for query in queries]
+    raise NeedsMlflowError(address())

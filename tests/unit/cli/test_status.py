@@ -118,7 +118,7 @@ def test_champion_and_what_waits_for_review_are_shown(project, models_store, cal
 def test_a_store_that_only_mlflow_can_read_is_asked_and_its_error_shown(project, models_store, call, monkeypatch):
     set_values(project / "params.yaml", ["register.model_name=corner"])
     expected = call("status")
-    monkeypatch.setattr("twofold.registry.version_list.read_versions", lambda name: None)
+    monkeypatch.setattr("twofold.tracking.registry_reader.SCHEMA", "of another MLflow")
     assert call("status") == expected
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{project / 'gone.db'}")
     assert "champion  MLflow at sqlite:///" in call("status")

@@ -9,11 +9,10 @@ from pathlib import Path
 import pytest
 
 from twofold.core.errors import ArtifactError, RegistryError
-from twofold.registry.version_catalog import compare, describe, history, list_versions
-from twofold.registry.version_list import read_comparison, read_history, read_version, read_versions
+from twofold.registry.version_catalog import compare, describe, history, list_versions, open_catalog
 from twofold.tracking import registry_client
 from twofold.tracking.database import SCHEMA
-from twofold.tracking.registry_reader import local_file, read_model, run_address
+from twofold.tracking.registry_reader import NeedsMlflowError, local_file, logged_file, read_model
 
 
 def test_it_is_what_mlflow_says(models_store):
@@ -29,41 +28,48 @@ def test_it_is_what_mlflow_says(models_store):
     for one, other in zip(found, versions, strict=True):
         assert (one.tags, one.run_id or "") == (other.tags, other.run_id or "")
         assert one.creation_timestamp == other.creation_timestamp
-    assert read_versions("corner") == (list_versions(models_store, "corner"), ())
-    assert read_history("corner") == history(models_store, "corner")
+    local, other = open_catalog("corner"), open_catalog("corner", models_store)
+    assert list_versions(local) == list_versions(other)
+    assert history(local) == history(other)
     for version in ("2", "champion"):
-        assert read_version("corner", version) == describe(models_store, "corner", version)
-    assert read_comparison("corner", "2", "challenger") == compare(models_store, "corner", "2", "challenger")
+        assert describe(local, version) == describe(other, version)
+    assert compare(local, "2", "challenger") == compare(other, "2", "challenger")
     assert read_model("nothing") == ({}, {}, [])
 
 
 def test_other_stores_are_left_to_mlflow(models_store, monkeypatch, tmp_path):
     models_store.client.delete_model_version_tag("corner", "2", registry_client.FIGURES)
-    assert read_versions("corner") is None  # its metrics are in its run
+    with pytest.raises(NeedsMlflowError):  # its metrics are in its run
+        list_versions(open_catalog("corner"))
     file = Path(os.environ["MLFLOW_TRACKING_URI"].removeprefix("sqlite:///"))
     with sqlite3.connect(file) as connection:
         connection.execute("UPDATE alembic_version SET version_num = 'old'")
-    assert read_model("corner") is None
+    with pytest.raises(NeedsMlflowError):
+        read_model("corner")
     for address in (f"sqlite:///{tmp_path / 'gone.db'}", "http://127.0.0.1:9", f"sqlite:///{Path(__file__)}"):
         monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
-        assert read_model("corner") is None
+        with pytest.raises(NeedsMlflowError):
+            read_model("corner")
     assert not (tmp_path / "gone.db").exists()
 
 
 def test_files_that_are_elsewhere_or_gone_are_left_to_mlflow_and_altered_ones_refused(models_store):
     version = read_model("corner").find(3)
-    predictions = local_file(run_address(version.run_id), "evaluation/predictions.parquet")
+    predictions = logged_file(None, version.run_id, "evaluation/predictions.parquet", None)
     sealed = local_file(version.storage_location, "artifacts/sealed")
     models_store.client.create_model_version("corner", "s3://elsewhere/model", version.run_id, version.tags)
-    assert read_comparison("corner", "2", "4") is None
+    local = open_catalog("corner")
+    with pytest.raises(NeedsMlflowError):
+        compare(local, "2", "4")
     predictions.rename(predictions.with_name("moved"))
-    assert read_comparison("corner", "2", "3") is None
+    with pytest.raises(NeedsMlflowError):
+        compare(local, "2", "3")
     with pytest.raises(RegistryError, match=r"predictions\.parquet of run .* cannot be fetched"):
-        compare(models_store, "corner", "2", "3")
+        compare(open_catalog("corner", models_store), "2", "3")
     predictions.with_name("moved").rename(predictions)
     (sealed / "decision.json").write_text("{}")
     with pytest.raises(ArtifactError, match=r"decision\.json: altered"):
-        read_comparison("corner", "2", "3")
+        compare(local, "2", "3")
 
 
 def test_the_schema_is_that_of_the_installed_mlflow(mlflow_store):

@@ -5,10 +5,9 @@ all its files are there, whatever the runner reports.
 """
 
 import os
-import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -60,7 +59,8 @@ def run_pipeline(
     # Any user of an image must be able to write here, but (sticky bit) not to remove other users' files.
     run_root.chmod(0o1777 if images else 0o755)
     failure = ""
-    with scratch_folder() as scratch, _unbuffered_tasks(), output(run_root):
+    with scratch_folder() as scratch, output(run_root):
+        os.environ["PYTHONUNBUFFERED"] = "1"  # tasks print their lines immediately
         # kfp deletes its workspace, so it gets an empty folder, never one with data in it.
         local.init(runner=runner, pipeline_root=str(run_root), workspace_root=str(scratch / "workspace"))
         try:
