@@ -1,6 +1,7 @@
 """Local runs: outputs are verified, the workspace is empty and removed, and a failed register leaves no verdict."""
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -27,7 +28,7 @@ def params(monkeypatch):
 def test_success_reported_by_the_runner_is_verified(params, tmp_path, monkeypatch):
     monkeypatch.setattr(subprocess_task_handler, "run_local_subprocess", lambda **words: 0)
     with pytest.raises(TwofoldError, match="Tried to get output"):
-        run_pipeline(tmp_path / "runs", SubprocessRunner(use_venv=False), None, params, {})
+        run_pipeline(tmp_path / "runs", SubprocessRunner(use_venv=False), None, params, {}, nullcontext)
 
 
 def test_the_runner_gets_an_empty_workspace_that_is_deleted(params, tmp_path, monkeypatch):
@@ -42,7 +43,7 @@ def test_the_runner_gets_an_empty_workspace_that_is_deleted(params, tmp_path, mo
     monkeypatch.setattr(subprocess_task_handler, "run_local_subprocess", lambda **words: 1)
     (tmp_path / "data").write_text("kept")
     with pytest.raises(TwofoldError, match="the pipeline failed"):
-        run_pipeline(tmp_path / "runs", SubprocessRunner(use_venv=False), None, params, {})
+        run_pipeline(tmp_path / "runs", SubprocessRunner(use_venv=False), None, params, {}, nullcontext)
     workspace = Path(given["workspace_root"])
     assert not workspace.exists()
     assert not workspace.parent.exists()
@@ -61,7 +62,8 @@ def test_a_run_finds_its_own_folder_among_others_created_at_the_same_time(params
 
     monkeypatch.setattr(process_runner, "build_pipeline", lambda *words, **named: tasks)
     monkeypatch.setattr(process_runner, "check_outputs", lambda folder, pipeline: None)
-    found = process_runner.run_pipeline(tmp_path / "runs", SubprocessRunner(use_venv=False), images, params, {})
+    runner = SubprocessRunner(use_venv=False)
+    found = process_runner.run_pipeline(tmp_path / "runs", runner, images, params, {}, nullcontext)
     assert found == roots[0] / "twofold-training-now"
     assert roots[0].parent == tmp_path / "runs"
     assert roots[0].stat().st_mode & 0o7777 == mode

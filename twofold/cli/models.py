@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from twofold.registry.version_catalog import Catalog
     from twofold.tracking.store import MlflowStore
 
-    Command = Callable[[argparse.Namespace, MlflowStore, str], Any]
-
 WITHOUT_MLFLOW = ("list", "show", "compare", "history")  # on a local registry
 STATUS = "Exit status: 0; 1 for an error, gates that are not passed or a difference; 2 for wrong usage."
 VERSION = "the version's number, champion or challenger"
@@ -75,7 +73,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     reproduce.add_argument("--source", help="the images, as for ingest.source (the recorded source)")
 
 
-def _run(command: "Command", options: argparse.Namespace) -> "Any":
+def _run(command: "Callable[..., Any]", options: argparse.Namespace) -> "Any":
     """Run a command with the store and the registered model's name."""
     return _with_mlflow(lambda store: command(options, store, _name(options)))
 

@@ -74,7 +74,7 @@ def print_result(result: Result, *, as_json: bool) -> None:
     elif result.text:
         from twofold.registry.version_text import format_table
 
-        print(format_table(result.text, gap=" "))
+        print(format_table(result.text))
 
 
 def echo(text: str, file: Any = None) -> None:

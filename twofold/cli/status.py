@@ -50,6 +50,7 @@ def _status(options: argparse.Namespace) -> Result:
         stale, steps = ({}, f"unknown: {' '.join(err.split())}") if dvc.returncode else (json.loads(out), "up to date")
     if stale:
         steps = "stale: " + shortened([f"{step} ({_changed(changes)})" for step, changes in stale.items()], 2)
+        steps += "; a run judges again and trains nothing" if [*stale] == ["register"] else ""
     metrics = ", ".join(f"{key} {value:.3f}" for key, value in champion["figures"].items()) if champion else ""
     known = f"version {champion['version']}: {metrics} on {champion['n']} test images" if champion else "none yet"
     number, then = review["version"] if review else None, "twofold predict champion IMAGES"

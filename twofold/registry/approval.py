@@ -16,7 +16,7 @@ from twofold.registry import transitions, verdict_store
 from twofold.registry.gate_reevaluation import Reevaluation, reevaluate_gates, require_sound
 from twofold.registry.ledger import Entry, Ledger
 from twofold.registry.recorded_evaluation import fetch_evaluation
-from twofold.registry.version_catalog import select_version
+from twofold.registry.version_catalog import Catalog, select_version
 from twofold.serving import golden_samples
 from twofold.serving.model_resolver import fetch_sealed
 from twofold.serving.sealed_model import open_sealed
@@ -28,12 +28,9 @@ NONE = "none"  # instead of a version: no model
 
 
 def find_version(store: MlflowStore, name: str, selector: str, ledger: Ledger) -> ModelVersion:
-    """Find a version by its number, or by `champion` or `challenger` as the ledger has them.
-
-    Raises:
-        RegistryError: there is no such version.
-    """
-    return select_version(name, selector, ledger, registry_client.versions(store, name))  # type: ignore[no-any-return]
+    """Find a version in the store, as `select_version` does."""
+    catalog = Catalog(name, store, ledger, [], registry_client.versions(store, name))
+    return select_version(catalog, selector)  # type: ignore[no-any-return]
 
 
 def approve(

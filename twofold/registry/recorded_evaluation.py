@@ -26,7 +26,7 @@ from twofold.metrics.influence import ModelOutputs
 from twofold.promotion.paired_comparison import Opponent, PairedComparison, compare, unscored
 from twofold.registry.lineage import recorded_lineage, sha256_of
 from twofold.serving.sealed_model import TOLERANCES, check_seal, sealed_splits
-from twofold.tracking.registry_reader import KEY, SEAL, NeedsMlflowError, local_file, logged_file
+from twofold.tracking.registry_reader import KEY, SEAL, local_file, logged_file
 from twofold.tracking.store import MlflowStore
 
 EVALUATION, CHAMPIONS = "evaluation", "champions"  # folders of a run's files
@@ -123,10 +123,8 @@ def fetch_evaluation(store: MlflowStore | None, version: Any, folder: Path) -> R
 
 def _fetch_sealed(store: MlflowStore | None, version: Any, folder: Path) -> Path:
     if store is None:
-        if not version.tags.get(SEAL):
-            raise NeedsMlflowError(f"version {version.version}")
         sealed = local_file(version.storage_location or "", "artifacts/sealed")
-        check_seal(sealed, version.tags[SEAL])
+        check_seal(sealed, version.tags.get(SEAL, "none"))
         return sealed
     from twofold.serving.model_resolver import fetch_sealed
 
@@ -229,12 +227,7 @@ def _compare_metrics(recomputed: Mapping[str, float], recorded: Mapping[str, Any
 
 def _match_probabilities(test: Predictions, other: Predictions) -> tuple[NDArray[np.float64], list[str]]:
     """Another model's probability of each image of a test, NaN if it has none; and the images with another label."""
-    positions = {sha256: row for row, sha256 in enumerate(other.sha256)}
-    rows = [positions.get(sha256) for sha256 in test.sha256]
-    probability = np.array([math.nan if row is None else other.probability[row] for row in rows])
-    relabelled = [
-        sha256
-        for sha256, label, row in zip(test.sha256, test.label, rows, strict=True)
-        if row is not None and other.label[row] != label
-    ]
-    return probability, relabelled
+    known = dict(zip(other.sha256, zip(other.probability, other.label, strict=True), strict=True))
+    found = [known.get(sha256, (math.nan, label)) for sha256, label in zip(test.sha256, test.label, strict=True)]
+    changed = [given != label for (_, given), label in zip(found, test.label, strict=True)]
+    return np.array([probability for probability, _ in found]), test.sha256[np.array(changed, bool)].tolist()

@@ -29,7 +29,7 @@ def store_verdict(store: "MlflowStore", run_id: str, verdict: "Verdict") -> tupl
     digest = hashlib.sha256(text.encode()).hexdigest()
     if len(text.encode()) <= LONGEST_TAG:
         return digest, {tag(digest): text}
-    store.client.log_text(run_id, text, _file(digest))
+    store.client.log_text(run_id, text, f"{FOLDER}/{digest}.json")
     return digest, {}
 
 
@@ -38,7 +38,9 @@ def load_verdict(store: "MlflowStore | None", version: Any, digest: str) -> list
     text = version.tags.get(tag(digest))
     if text is None:
         with scratch_folder() as scratch:
-            text = logged_file(store, version.run_id or "", _file(digest), scratch).read_text(encoding="utf-8")
+            text = logged_file(store, version.run_id or "", f"{FOLDER}/{digest}.json", scratch).read_text(
+                encoding="utf-8"
+            )
     found = hashlib.sha256(text.encode()).hexdigest()
     if found != digest:
         raise RegistryError(f"the gates' SHA-256 is {found}, the ledger says {digest}: they were changed")
@@ -48,7 +50,3 @@ def load_verdict(store: "MlflowStore | None", version: Any, digest: str) -> list
 def tag(digest: str) -> str:
     """Return the tag of the version that holds a verdict, unless it is too long."""
     return f"{GATES}.{digest[:12]}"
-
-
-def _file(digest: str) -> str:
-    return f"{FOLDER}/{digest}.json"

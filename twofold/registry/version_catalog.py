@@ -97,15 +97,14 @@ def describe(catalog: Catalog, selector: str) -> dict[str, Any]:
     from twofold.metrics.classification import METRICS
     from twofold.promotion.test_reuse import Looks
 
-    ledger, version = catalog.ledger, _select(catalog, selector)
+    ledger, version = catalog.ledger, select_version(catalog, selector)
     number, run_id = int(version.version), version.run_id or ""
     if catalog.store is None:
         metrics, experiment_id = read_run(run_id)
     else:
         run = _runs(catalog, [run_id]).get(run_id)
         metrics, experiment_id = ({}, None) if run is None else (run.data.metrics, str(run.info.experiment_id))
-    verdicts = (each.gates for each in reversed(ledger.entries) if each.version == number and each.gates)
-    digest = next(verdicts, "")
+    digest = next((each.gates for each in reversed(ledger.entries) if each.version == number and each.gates), "")
     try:
         conditions = json.loads(version.tags.get(CONDITIONS, "{}"))
     except ValueError as error:
@@ -137,7 +136,7 @@ def compare(catalog: Catalog, one: str, other: str) -> dict[str, Any]:
     from twofold.metrics.classification import classification_metrics
     from twofold.registry.recorded_evaluation import compare_on_common_images, fetch_evaluation
 
-    versions = [_select(catalog, selector) for selector in (one, other)]
+    versions = [select_version(catalog, selector) for selector in (one, other)]
     with scratch_folder() as scratch:
         pair = [fetch_evaluation(catalog.store, each, scratch / str(place)) for place, each in enumerate(versions)]
         common = compare_on_common_images(*pair)
@@ -177,25 +176,22 @@ def history(catalog: Catalog) -> dict[str, Any]:
     }
 
 
-def _select(catalog: Catalog, selector: str) -> Any:
-    return select_version(catalog.name, selector, catalog.ledger, catalog.versions)
-
-
-def select_version(name: str, selector: str, ledger: Ledger, versions: Sequence[Any]) -> Any:
+def select_version(catalog: Catalog, selector: str) -> Any:
     """Select a version by its number, or by `champion` or `challenger` as the ledger has them.
 
     Raises:
         RegistryError: there is no such version.
     """
-    number = str(ledger.aliases[selector] or "") if selector in ledger.aliases else selector
-    by_number = {str(each.version): each for each in versions}
+    name, aliases = catalog.name, catalog.ledger.aliases
+    number = str(aliases[selector] or "") if selector in aliases else selector
+    by_number = {str(each.version): each for each in catalog.versions}
     if number in by_number:
         return by_number[number]
-    if not versions:
+    if not by_number:
         raise RegistryError(f"'{name}' has no version in this store; see MLFLOW_TRACKING_URI and --name")
-    aliases = ", ".join(f"{alias} ({version})" for alias, version in ledger.aliases.items() if version) or "none"
+    known = ", ".join(f"{alias} ({version})" for alias, version in aliases.items() if version) or "none"
     raise RegistryError(
-        f"'{name}' has no version '{selector}'; its versions are {', '.join(by_number)}, and by alias {aliases}"
+        f"'{name}' has no version '{selector}'; its versions are {', '.join(by_number)}, and by alias {known}"
     )
 
 

@@ -99,9 +99,8 @@ def format_comparison(comparison: Mapping[str, Any]) -> str:
     if not comparison["same_test"]:
         first, second = comparison["own_tests"]
         rows = [("metric", f"{one}, {first['n']} images", f"{other}, {second['n']} images")]
-        for key in METRICS:
-            if key in first["figures"] and key in second["figures"]:
-                rows.append((key, f"{first['figures'][key]:.4f}", f"{second['figures'][key]:.4f}"))
+        shared = [key for key in METRICS if key in first["figures"] and key in second["figures"]]
+        rows += [(key, f"{first['figures'][key]:.4f}", f"{second['figures'][key]:.4f}") for key in shared]
         parts.append(f"each on its own test images (not comparable)\n{_indent(format_table(rows))}")
     rows = [("", one, other)]
     for key, values in comparison["made_differently"].items():
@@ -129,13 +128,9 @@ def format_paired(paired: Mapping[str, Any] | None, images: str, one: str, other
         f"(McNemar: p = {only['p_value']:.3f})",
     ]
     names = {"candidate": one, "champion": other}
-    left_out = []
-    for key, count in paired["left_out"].items():
-        model, split = key.split("_")
-        if count:
-            left_out.append(f"{count} in {split} of {names[model]}")
-    if left_out:
-        lines.append(_indent(_wrapped("left out because a model has learned from them: ", ", ".join(left_out), 2)))
+    learned = ((count, *key.split("_")) for key, count in paired["left_out"].items() if count)
+    if left_out := ", ".join(f"{count} in {split} of {names[model]}" for count, model, split in learned):
+        lines.append(_indent(_wrapped("left out because a model has learned from them: ", left_out, 2)))
     return "\n".join(lines)
 
 
@@ -178,9 +173,11 @@ def _wrapped(start: str, text: str, hang: int | None = None) -> str:
     return fill(text, WIDTH, initial_indent=start, subsequent_indent=indent, **whole) or start.rstrip()  # type: ignore
 
 
-def format_table(rows: Sequence[Sequence[str]], gap: str = "  ") -> str:
-    """Rows of texts with aligned columns; empty if there are no rows."""
+def format_table(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of texts with aligned columns, closer together if that makes them fit; empty if there are no rows."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    narrow = sum(widths) + len(widths) - 1
+    gap = " " if narrow <= WIDTH + 2 < narrow + len(widths) - 1 else "  "
     return "\n".join(
         gap.join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows
     )

@@ -18,6 +18,9 @@ from twofold.tracking import store as tracking
 ROOT = Path(__file__).resolve().parents[3]
 TRAINING = "#/experiments?workflowType=machine_learning"
 PIPELINE = """stages:
+  register:
+    cmd: "true"
+    params: [register.promotion]
   ingest:
     cmd: "true"
     params: [ingest.max_pixels]
@@ -79,7 +82,10 @@ def test_stale_steps_are_named_with_what_has_changed(project, call):
     before = files(project)
     assert call("status").splitlines()[0] == "steps     up to date"
     assert files(project) == before
-    set_values(project / "params.yaml", ["train_head.epochs=3"])
+    set_values(project / "params.yaml", ["register.promotion=review"])
+    judged = "steps     stale: register (params.yaml); a run judges again and trains nothing"
+    assert call("status").splitlines()[0] == judged
+    set_values(project / "params.yaml", ["register.promotion=auto", "train_head.epochs=3"])
     assert call("status").splitlines()[0] == "steps     stale: train_head (params.yaml)"
     (project / "images" / "2.txt").write_text("2")
     found = json.loads(call("status", "--json"))

@@ -44,10 +44,10 @@ def test_a_list_has_one_aligned_line_per_version():
     bare = dict.fromkeys(version) | {"version": 9, "standing": "", "figures": {"roc_auc": 0.999}}
     foreign = bare | {"version": 8, "foreign": True, "figures": {}}
     expected = [
-        "version  status          accuracy  f1     roc_auc  images  created     commit   data",
-        "10       champion        0.250     0.500  -        40      1970-01-01  ccccccc  ddddddd",
-        "9        -               -         -      0.999    -       -           -        -",
-        "8        not by Twofold  -         -      -        -       -           -        -",
+        "version status         accuracy f1    roc_auc images created    commit  data",
+        "10      champion       0.250    0.500 -       40     1970-01-01 ccccccc ddddddd",
+        "9       -              -        -     0.999   -      -          -       -",
+        "8       not by Twofold -        -     -       -      -          -       -",
     ]
     versions = [version, bare, foreign]
     assert format_list(versions) == expected

@@ -7,7 +7,7 @@ all its files are there, whatever the runner reports.
 import os
 import tempfile
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -29,12 +29,7 @@ def run_in_processes(root: Path, params: Sections, arguments: Mapping[str, Any],
 
 
 def run_pipeline(
-    root: Path,
-    runner: Any,
-    images: Images | None,
-    params: Sections,
-    arguments: Mapping[str, Any],
-    output: Output = nullcontext,
+    root: Path, runner: Any, images: Images | None, params: Sections, arguments: Mapping[str, Any], output: Output
 ) -> Path:
     """Run the pipeline and check its outputs.
 
