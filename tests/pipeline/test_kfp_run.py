@@ -209,7 +209,8 @@ def test_a_task_that_fails_halfway_fails_the_run_and_sends_a_message(broken, tmp
     assert failed.returncode == 1
     ended = newest(broken)
     assert "disk full" in failed.stderr
-    assert f"preprocess failed; all that the run has printed: {ended.parent / 'run.log'}" in failed.stderr
+    assert "KFP Executor" not in failed.stderr
+    assert f"preprocess failed; all that the run printed: {ended.parent / 'run.log'}" in failed.stderr
     assert "the pipeline failed" in failed.stderr
     assert {path.name for path in ended.iterdir() if any(path.iterdir())} == {
         "source-version",

@@ -24,6 +24,7 @@ STEP_HELP = "up to this step: ingest, preprocess, train_head, finetune_all, eval
 # Each is a line of DVC's or one of kfp's local runner, without the colours.
 _STARTED = re.compile(r"Running stage '(\w+)':|.* - Executing task '([\w-]+)'")
 _FINISHED = re.compile(r"Updating lock file|.* - Task '[\w-]+' finished with status (\w+)")
+_INPUT = re.compile(r".*Got executor_input:\n( +)\{.*?\n\1\}\n", re.DOTALL)  # what kfp's executor prints first
 _COLOUR = re.compile(r"\x1b\[\d+m")
 _SKIPPED = re.compile(r"Stage '(\w+)' (didn't change|is cached)")
 _PROGRESS = re.compile(r"(.+?)(?: (\d+)/(\d+))?: (\d+) of (\d+) \w+ \(\d+/s\)")  # the fraction is that of the epochs
@@ -188,10 +189,8 @@ class StepLines:
             place = f" in {self.step}" if self.step else ""
             self.console.print(f"interrupted{place}; `twofold run` goes on from here")
         elif failed:
-            self.console.print("\n".join(self.output))
-            self.console.print(
-                f"{self.step or 'dvc'} failed; all that the run has printed: {self.log.name}", style="red"
-            )
+            self.console.print(_INPUT.sub("", "\n".join(self.output)))
+            self.console.print(f"{self.step or 'dvc'} failed; all that the run printed: {self.log.name}", style="red")
         elif self.step:
             try:
                 result = step_result(self.step, self.files())

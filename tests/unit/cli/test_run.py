@@ -120,7 +120,7 @@ def test_what_a_failed_step_has_printed_is_shown_and_the_status_is_dvcs(project)
         "head: error: [odd] loss nan",
         "  see the README",
         "ERROR: failed",
-        "train_head failed; all that the run has printed: reports/run.log",
+        "train_head failed; all that the run printed: reports/run.log",
     ]
 
 
@@ -129,7 +129,7 @@ def test_what_dvc_prints_before_any_step_is_shown_if_it_fails(project):
     assert status == 253
     assert lines[1:] == [
         "ERROR: you are not inside of a DVC repository",
-        "dvc failed; all that the run has printed: reports/run.log",
+        "dvc failed; all that the run printed: reports/run.log",
     ]
 
 
