@@ -18,6 +18,7 @@ from twofold.data.thumbnails import SIDE, thumbnail
 SIZE = 160
 
 
+@cache
 def part(seed, common=0.0):
     """A picture with structure at several scales, on a background common to all, scaled by `common`."""
     rng, ground = np.random.default_rng(seed), np.random.default_rng(99)
@@ -61,18 +62,14 @@ def find(pictures):
 
 
 @pytest.mark.parametrize("common", [0, 1, 4])
-@pytest.mark.parametrize("change", CHANGES)
-def test_a_changed_copy_is_found_and_nothing_else(change, common):
-    pictures = [part(seed, common) for seed in range(60)]
-    copies = [CHANGES[change](picture) for picture in pictures[:20]]
-    found = find([*pictures, *copies])
-    expected = {(seed, 60 + seed) for seed in range(20)}
-    assert len(expected & set(found)) >= 19
-    assert not set(found) - expected
+def test_changed_copies_are_found_and_nothing_else(common):
+    count = 10 * len(CHANGES)
+    pictures = [part(seed, common) for seed in range(count)]
+    copies = [change(pictures[10 * k + n]) for k, change in enumerate(CHANGES.values()) for n in range(10)]
+    assert find([*pictures, *copies]) == [(seed, count + seed) for seed in range(count)]
 
 
-@pytest.mark.parametrize("common", [0, 1, 4])
-@pytest.mark.parametrize("count", [2, 3, 40, 600])
+@pytest.mark.parametrize(("count", "common"), [(2, 0), (2, 4), (3, 1), (40, 0), (40, 4)])
 def test_similar_images_are_no_duplicates(count, common):
     assert find([part(seed, common) for seed in range(count)]) == []
 
@@ -147,9 +144,9 @@ DATA = {
 }
 
 
-def compare_all(thumbnails):
+def compare_all(white):
     """Every pair compared in every orientation."""
-    white = near_duplicates._whiten(thumbnails, np.arange(len(thumbnails))).astype(np.float64)
+    white = white.astype(np.float64)
     correlations = np.max(
         [np.tensordot(white, near_duplicates._orient(white, k), ((1, 2), (1, 2))) for k in range(8)], 0
     )
@@ -158,8 +155,10 @@ def compare_all(thumbnails):
 
 @cache
 def compared(kind):
+    """Thumbnails, the same whitened, and the pairs among them."""
     thumbnails = normalised(DATA[kind])
-    return thumbnails, compare_all(thumbnails)
+    white = near_duplicates._whiten(thumbnails, np.arange(len(thumbnails)))
+    return thumbnails, white, compare_all(white)
 
 
 @pytest.mark.parametrize(("block", "across"), [(512, 16384), (16, 64), (50, 16)])
@@ -167,19 +166,19 @@ def compared(kind):
 def test_the_same_pairs_as_by_comparing_all(kind, block, across, monkeypatch):
     monkeypatch.setattr("twofold.audit.near_duplicates._BLOCK", block)
     monkeypatch.setattr("twofold.audit.near_duplicates._ACROSS", across)
-    thumbnails, expected = compared(kind)
+    thumbnails, white, expected = compared(kind)
+    monkeypatch.setattr("twofold.audit.near_duplicates._whiten", lambda *_: white)  # takes most of the time
     assert {pair[:2] for pair in find_near_duplicates(thumbnails)} == expected
     assert (len(expected) >= 90) == (kind in ("clustered", "planted"))
 
 
 def test_the_order_of_the_images_does_not_change_the_pairs(monkeypatch):
     monkeypatch.setattr("twofold.audit.near_duplicates._BLOCK", 16)
-    thumbnails = normalised(planted())
+    thumbnails, _, expected = compared("planted")
     shuffled = np.random.default_rng(0).permutation(len(thumbnails))
-    found = {tuple(sorted(shuffled[list(pair[:2])])) for pair in find_near_duplicates(thumbnails[shuffled])}
-    first, again = find_near_duplicates(thumbnails), find_near_duplicates(list(thumbnails))
-    assert first == again
-    assert {pair[:2] for pair in first} == found
+    found = find_near_duplicates(thumbnails[shuffled])
+    assert {tuple(sorted(shuffled[list(pair[:2])])) for pair in found} == expected
+    assert find_near_duplicates(list(thumbnails[shuffled])) == found
 
 
 @pytest.mark.parametrize(("block", "across"), [(512, 16384), (40, 64)])
@@ -210,8 +209,8 @@ def test_a_leaf_is_compared_with_the_images_near_it_alone(monkeypatch):
     monkeypatch.setattr("twofold.audit.near_duplicates._BLOCK", 16)
     compared, exact = [], np.nonzero
     monkeypatch.setattr(np, "nonzero", lambda near: compared.append(near.size * (near.ndim == 2)) or exact(near))
-    find_near_duplicates(normalised(structured(2000)))
-    assert 0 < sum(compared) < 0.3 * 2000**2 / 2
+    find_near_duplicates(normalised(structured(1200)))
+    assert 0 < sum(compared) < 0.3 * 1200**2 / 2
 
 
 @pytest.mark.parametrize("noise", [0, 2e-4])
@@ -234,14 +233,17 @@ def test_a_picture_that_occurs_very_often_takes_a_bounded_number_of_comparisons(
 
 def test_memory_per_image(monkeypatch):
     monkeypatch.setattr("twofold.audit.near_duplicates._SAMPLE", 256)
+    thumbnails = normalised(structured(3000))
+    # The covariance takes the same memory for any number of images, more than the search takes for these.
+    white = near_duplicates._whiten(thumbnails, np.arange(3000))
+    monkeypatch.setattr("twofold.audit.near_duplicates._whiten", lambda some, _: white[: len(some)])
     peaks = []
-    for count in (2000, 6000):
-        thumbnails = normalised(structured(count))
+    for count in (1000, 3000):
         tracemalloc.start()
-        find_near_duplicates(thumbnails)
+        find_near_duplicates(thumbnails[:count])
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-    assert (peaks[1] - peaks[0]) / 4000 < 3500
+    assert 0 < (peaks[1] - peaks[0]) / 2000 < 3500
 
 
 def test_a_shared_background_makes_no_duplicates():
