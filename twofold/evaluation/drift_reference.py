@@ -8,17 +8,18 @@ the order of their SHA-256, which is as good as a random choice, and only one im
 because the drift tests assume independent images.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from twofold.core.errors import ArtifactError
-from twofold.data.prepared import PreparedDataset
 from twofold.evaluation.predictions import Predictions
 from twofold.model.classifier import Classifier
+from twofold.model.inference import exact_float32, normalise, pixels_to_device
 
 REFERENCE = "reference.safetensors"
 MOST = 1000  # images: 4 MB of ResNet-50 features
@@ -33,25 +34,10 @@ class ReferenceSample(NamedTuple):
     scores: NDArray[np.float32]
 
 
-def reference_of_test(
-    prepared: PreparedDataset, classifier: Classifier, meta: Mapping[str, Any], test: Predictions
-) -> ReferenceSample:
-    """Build the reference sample of a model.
-
-    Args:
-        prepared: the images.
-        classifier: the model or its fused copy, on the device and in the precision to compute in.
-        meta: the model's meta.json.
-        test: its predictions on the test images, in the order of their rows.
-    """
-    from twofold.core.progress import track
-
+def reference_of_test(test: Predictions, features: torch.Tensor) -> ReferenceSample:
+    """Build the reference sample of a model from its predictions on the test images, and their features (N, F)."""
     chosen = first_of_each_group(test.group.tolist())[:MOST]
-    rows = prepared.rows("test")[chosen]
-    batches = (prepared.pixels(rows[start : start + BATCH]) for start in range(0, len(rows), BATCH))
-    tracked = track(batches, "drift reference", len(rows), per_item=BATCH)
-    features = pooled_features(classifier, tracked, mean=meta["mean"], std=meta["std"])
-    return ReferenceSample(features, test.probability[chosen].astype(np.float32))
+    return ReferenceSample(_to_float16(features[chosen]), test.probability[chosen].astype(np.float32))
 
 
 def first_of_each_group(groups: Sequence[str | None]) -> list[int]:
@@ -66,18 +52,18 @@ def pooled_features(
     classifier: Classifier, batches: Iterable[NDArray[np.uint8]], *, mean: Sequence[float], std: Sequence[float]
 ) -> NDArray[np.float16]:
     """Pooled features (N, F) of batches of pixels (n, S, S, C), without test-time augmentation."""
-    import torch
-
-    from twofold.model.inference import exact_float32, normalise, pixels_to_device
-
     device = next(classifier.parameters()).device
     classifier.eval()
     features = []
     with torch.inference_mode(), exact_float32():
         for batch in batches:
-            pooled = classifier.features(normalise(pixels_to_device(batch, device), mean, std))
-            features.append(pooled.float().cpu().numpy().clip(-_FLOAT16_MAX, _FLOAT16_MAX).astype(np.float16))
+            features.append(_to_float16(classifier.features(normalise(pixels_to_device(batch, device), mean, std))))
     return np.concatenate(features) if features else np.zeros((0, 0), np.float16)
+
+
+def _to_float16(features: torch.Tensor) -> NDArray[np.float16]:
+    values: NDArray[np.float32] = features.float().cpu().numpy()
+    return values.clip(-_FLOAT16_MAX, _FLOAT16_MAX).astype(np.float16)
 
 
 def write(path: Path, sample: ReferenceSample) -> None:

@@ -53,8 +53,13 @@ def predict_views(
     mean: Sequence[float],
     std: Sequence[float],
     views: int,
+    features: list[Tensor] | None = None,
 ) -> npt.NDArray[np.float64]:
-    """As `probabilities`, with a fused classifier that the caller keeps for several calls."""
+    """As `probabilities`, with a fused classifier that the caller keeps for several calls.
+
+    Args:
+        features: receives the pooled features (n, F) of each batch's images as they are, the first view.
+    """
     if views not in VIEWS:
         raise ValueError(f"views: found {views}, allowed are {', '.join(map(str, VIEWS))}")
     device = next(network.parameters()).device
@@ -70,10 +75,18 @@ def predict_views(
             for start in range(0, views, step):
                 numbers = VIEWS[views][start : start + step]
                 stacked = torch.cat([apply_view(images, number) for number in numbers])
-                logits = network(stacked.contiguous(memory_format=torch.channels_last))
-                total += logits.double().softmax(dim=1)[:, 1].view(len(numbers), -1).sum(dim=0)
+                pooled = network.features(stacked.contiguous(memory_format=torch.channels_last))
+                if features is not None and start == 0:
+                    features.append(pooled[: len(images)])
+                total += classify_features(network, pooled).view(len(numbers), -1).sum(dim=0)
             results.append(total / views)
         return torch.cat(results).cpu().numpy() if results else np.zeros(0, np.float64)
+
+
+def classify_features(network: Classifier, features: Tensor) -> Tensor:
+    """Pooled features (N, F) -> probabilities of the positive class (N,), float64."""
+    logits: Tensor = network.head(features)
+    return logits.double().softmax(dim=1)[:, 1]
 
 
 def exact_float32() -> AbstractContextManager[None]:

@@ -11,6 +11,7 @@ are calibrated, except those that are named uncalibrated.
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -22,12 +23,11 @@ from twofold.metrics.decision_threshold import Rule
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+    from torch import Tensor
 
     from twofold.data.prepared import PreparedDataset
     from twofold.evaluation.predictions import Predictions
 
-    # Takes batches of images, a label for the progress bar and the number of images; returns one probability per image.
-    Predict = Callable[[Iterable[Any], str, int], NDArray[np.float64]]
 
 KIND, SCHEMA_VERSION = "evaluation", 5
 SPLITS = ("validation", "test")
@@ -63,8 +63,8 @@ class Evaluate(Section):
         description="Images predicted at once, 1 to 1024; affects speed and memory", ge=1, le=1024
     )
     robustness: Integer = Field(
-        description="Test images, evenly spaced, that are predicted again under six mild perturbations (JPEG, blur, "
-        "brighter, darker, less contrast, shifted), 0 (off) to 1000000; each costs six more predictions",
+        description="Test images, evenly spaced, that are predicted again, at one view, under six mild perturbations "
+        "(JPEG, blur, brighter, darker, less contrast, shifted), 0 (off) to 1000000; each costs six forward passes",
         ge=0,
         le=1_000_000,
     )
@@ -83,6 +83,8 @@ def evaluate(params: Evaluate, data: Path, model: Path, *, evaluation: Path, met
         DataError: a split lacks a class, the model predicts something that is no probability, or no threshold fulfils
             the rule with confidence.
     """
+    import torch
+
     from twofold.core import artifacts
     from twofold.core.progress import track
     from twofold.data.prepared import PreparedDataset
@@ -95,7 +97,7 @@ def evaluate(params: Evaluate, data: Path, model: Path, *, evaluation: Path, met
     from twofold.model import device
     from twofold.model.classifier import load_classifier
     from twofold.model.fused_classifier import FusedClassifier
-    from twofold.model.inference import predict_views
+    from twofold.model.inference import classify_features, predict_views
     from twofold.reporting import evaluation_report, plots
 
     prepared = PreparedDataset.open(data)
@@ -106,25 +108,32 @@ def evaluate(params: Evaluate, data: Path, model: Path, *, evaluation: Path, met
     device.warn_if_emulated(params.precision, target_device)
     network = FusedClassifier(classifier.to(target_device), params.precision)
 
-    def predict(batches: Iterable[Any], label: str, n: int) -> "NDArray[np.float64]":
+    def predict(
+        batches: Iterable[Any], label: str, n: int, views: int = 1, features: "list[Tensor] | None" = None
+    ) -> "NDArray[np.float64]":
         progress = track(batches, label, n, per_item=params.batch_size)
-        return predict_views(network, progress, mean=meta["mean"], std=meta["std"], views=params.views)
+        return predict_views(network, progress, mean=meta["mean"], std=meta["std"], views=views, features=features)
 
-    uncalibrated = {}
+    uncalibrated: dict[str, NDArray[np.float64]] = {}
+    pooled: list[Tensor] = []
     for split in SPLITS:
         rows = prepared.rows(split)
         starts = range(0, len(rows), params.batch_size)
         batches = (prepared.pixels(rows[start : start + params.batch_size]) for start in starts)
-        uncalibrated[split] = predict(batches, f"predicting {split}", len(rows))
+        kept = pooled if split == "test" else None
+        uncalibrated[split] = predict(batches, f"predicting {split}", len(rows), params.views, kept)
+    features = torch.cat(pooled)
     digest = artifacts.digest(model)
     computed = {"views": params.views, "precision": params.precision}
     decision = fit_operating_point(params.threshold, prepared, uncalibrated["validation"], digest, computed)
-    probability = {split: recorded_scaling(decision).calibrate(uncalibrated[split]) for split in SPLITS}
+    scaling = recorded_scaling(decision)
+    probability = {split: scaling.calibrate(uncalibrated[split]) for split in SPLITS}
     table = _prediction_table(prepared, probability, decision["threshold"])
     test = table.of("test")
     results = _compute_metrics(test, uncalibrated["test"], decision)
     if params.robustness:
-        results["robustness"] = _measure_robustness(params, prepared, predict, test, decision)
+        one_view = replace(test, probability=scaling.calibrate(classify_features(network, features).cpu().numpy()))
+        results["robustness"] = _measure_robustness(params, prepared, predict, one_view, decision)
     row_of = {sha256: row for row, sha256 in enumerate(prepared.sha256)}
     pixels = (lambda sha256: prepared.pixels([row_of[sha256]])[0]) if params.pictures else None
     negative, positive = prepared.meta["labels"]
@@ -136,8 +145,7 @@ def evaluate(params: Evaluate, data: Path, model: Path, *, evaluation: Path, met
         artifacts.write_json(draft / METRICS_FILE, results)
         plots.write_tables(draft, test, uncalibrated["test"], results, decision["labels"])
         explanations.write(draft / explanations.EXPLANATIONS, explained)
-        reference = drift_reference.reference_of_test(prepared, network, meta, test)
-        drift_reference.write(draft / drift_reference.REFERENCE, reference)
+        drift_reference.write(draft / drift_reference.REFERENCE, drift_reference.reference_of_test(test, features))
         for name, picture in charts.items():
             (draft / f"{name}.svg").write_bytes(picture.svg)
             (draft / f"{name}.png").write_bytes(picture.png)
@@ -209,17 +217,21 @@ def _compute_metrics(test: "Predictions", uncalibrated: Any, decision: Mapping[s
 
 
 def _measure_robustness(
-    params: Evaluate, prepared: "PreparedDataset", predict: "Predict", test: "Predictions", decision: Mapping[str, Any]
+    params: Evaluate,
+    prepared: "PreparedDataset",
+    predict: "Callable[[Iterable[Any], str, int], NDArray[np.float64]]",
+    test: "Predictions",
+    decision: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Return the metrics under every perturbation of the images; `robustness` in metrics.json."""
+    """Return the metrics under every perturbation of the images, at the one view of `test` and of `predict`."""
     from twofold.evaluation import robustness
     from twofold.metrics.platt_scaling import recorded_scaling
 
     sample = robustness.evenly_spaced(len(test), params.robustness)
-    rows = prepared.rows("test")[sample]
+    rows, scaling = prepared.rows("test")[sample], recorded_scaling(decision)
 
     def predict_perturbed(name: str, batches: Iterable[Any]) -> "NDArray[np.float64]":
-        return recorded_scaling(decision).calibrate(predict(batches, f"predicting test, {name}", len(rows)))
+        return scaling.calibrate(predict(batches, f"predicting test, {name}", len(rows)))
 
     return robustness.measure_robustness(
         lambda numbers: prepared.pixels(rows[numbers]),

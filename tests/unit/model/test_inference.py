@@ -4,7 +4,8 @@ import torch
 from torch import nn
 
 from twofold.model.classifier import Classifier
-from twofold.model.inference import apply_view, normalise, probabilities
+from twofold.model.fused_classifier import FusedClassifier
+from twofold.model.inference import apply_view, classify_features, normalise, predict_views, probabilities
 
 MEAN, STD = [0.5, 0.4, 0.3], [0.2, 0.3, 0.4]
 
@@ -47,6 +48,15 @@ def test_views_are_averaged(classifier, images, views):
     assert found.dtype == np.float64
     np.testing.assert_allclose(found, expected, atol=1e-6)
     assert np.ptp(found) > 1e-3  # the images differ at all
+
+
+@pytest.mark.parametrize("views", [1, 4, 8])
+def test_the_features_are_those_of_the_images_as_they_are(classifier, images, views):
+    network, features = FusedClassifier(classifier, "float32"), []
+    predict_views(network, [images[:3], images[3:]], mean=MEAN, std=STD, views=views, features=features)
+    assert [len(each) for each in features] == [3, 2]
+    found = classify_features(network, torch.cat(features)).numpy()
+    np.testing.assert_allclose(found, [by_hand(classifier, image[..., 0]) for image in images], atol=1e-6)
 
 
 def test_the_eight_views_are_all_different():

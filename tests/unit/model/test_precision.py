@@ -19,7 +19,7 @@ from twofold.cli import main
 from twofold.core.artifacts import file_sha256, read_json, write_json
 from twofold.core.errors import ArtifactError, ParameterError
 from twofold.core.params import check_section
-from twofold.evaluation import drift_reference, gradcam, predictions
+from twofold.evaluation import gradcam, predictions
 from twofold.metrics.platt_scaling import recorded_scaling
 from twofold.model import device, inference
 from twofold.model.classifier import build_classifier
@@ -134,16 +134,13 @@ def test_a_champion_answers_in_its_own_precision(sealed, tmp_path, monkeypatch):
 def test_evaluate_computes_everything_in_its_precision(tmp_path, monkeypatch):
     known_backbone(monkeypatch)
     made, asked = [], []
-    init, predict, pool = FusedClassifier.__init__, inference.predict_views, drift_reference.pooled_features
+    init, predict = FusedClassifier.__init__, inference.predict_views
     monkeypatch.setattr(FusedClassifier, "__init__", lambda *a: made.append(a[2]) or init(*a))
     monkeypatch.setattr(inference, "predict_views", lambda *a, **k: asked.append(a[0].precision) or predict(*a, **k))
-    monkeypatch.setattr(
-        drift_reference, "pooled_features", lambda *a, **k: asked.append(a[0].precision) or pool(*a, **k)
-    )
     evaluation, metrics = run_evaluate(tmp_path, precision="bfloat16")
     assert made == ["bfloat16"]
-    # Two splits, six perturbations, the reference for drift.
-    assert asked == ["bfloat16"] * 9
+    # Two splits and six perturbations.
+    assert asked == ["bfloat16"] * 8
     decision = read_json(evaluation / "decision.json")
     assert decision["precision"] == "bfloat16"
     assert read_json(evaluation / "meta.json")["params"]["precision"] == "bfloat16"

@@ -2,9 +2,11 @@
 
 from functools import partial
 
+import numpy as np
 import pytest
 
-from tests.support.evaluation_case import known_backbone, rows, run_evaluate
+from tests.support.evaluation_case import SIZE, known_backbone, rows, run_evaluate
+from twofold.evaluation import drift_reference
 from twofold.metrics.decision_threshold import MinCost
 
 
@@ -42,6 +44,19 @@ def test_perturbed_images_are_predicted_with_the_same_calibration_and_threshold(
     html = (evaluation / "evaluation.html").read_text()
     assert "saved as JPEG of quality 50" in html
     assert 'id="robustness"' in html
+
+
+def test_robustness_is_that_of_one_view(run):
+    # Turned, the image shows a dark corner instead of grey 125: only its first view is detected.
+    odd = np.zeros((SIZE, SIZE, 1), np.uint8)
+    odd[:4, :4] = 125
+    evaluation, metrics = run(views=4, pixels={125: odd})
+    assert metrics["recall"] == pytest.approx(1 / 3)
+    assert {metrics["robustness"][name]["recall"] for name in ("unaltered", "shifted")} == {2 / 3}
+    assert "answered once, without test-time augmentation" in (evaluation / "evaluation.html").read_text()
+    # So are the features of the drift reference.
+    greys = np.sort(drift_reference.read(evaluation).features[:, 0] * 255)
+    assert greys == pytest.approx([10, 50, 90, 110, 125, 150, 240], abs=0.1)
 
 
 def test_robustness_can_be_measured_on_some_images_or_left_out(run):
