@@ -27,7 +27,6 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.fft import dctn
 
 from twofold.data.thumbnails import SIDE, Thumbnails
 
@@ -157,6 +156,8 @@ def _principal_components(white: Thumbnails) -> NDArray[np.float32]:
 
 def _invariant_features(white: Thumbnails) -> NDArray[np.float32]:
     """(N, D) low-frequency features, invariant to flips and rotations; their distances are at most the images'."""
+    from scipy.fft import dctn  # every command that reads params.yaml imports this file
+
     upper = np.triu_indices(_LOW, 1)
     low = np.abs(dctn(white.astype(np.float32), axes=(1, 2), norm="ortho")[:, :_LOW, :_LOW])
     one, other = low[:, upper[0], upper[1]], low[:, upper[1], upper[0]]

@@ -58,7 +58,7 @@ class PreparedDataset:
         """
         meta = read_meta(directory, KIND, VERSION)
         try:
-            table = pq.read_table(directory / INDEX, use_threads=False)
+            table = pq.ParquetFile(directory / INDEX).read(use_threads=False)
             paths = [directory / part_name(number) for number in range(meta["parts"])]
             # Plain arrays: indexing a numpy memmap costs more than reading a row.
             parts = [np.asarray(np.load(path, mmap_mode="r")) for path in paths]

@@ -94,7 +94,7 @@ class RawDataset(NamedTuple):
         """
         meta = read_meta(directory, KIND, VERSION)
         try:
-            table = pq.read_table(directory / MANIFEST, use_threads=False)
+            table = pq.ParquetFile(directory / MANIFEST).read(use_threads=False)
             names = [*ImageRecord._fields[:-1], *(f"slice.{name}" for name in meta["slices"])]
             columns = [table.column(name).to_pylist() for name in names]
         except (OSError, KeyError, pa.ArrowInvalid) as error:
