@@ -48,7 +48,9 @@ def _features(files: list[Path], factor: float) -> NDArray[np.float16]:
     def batches() -> Any:
         for start in range(0, len(files), BATCH):
             images = (Image.open(path).convert("L").point(table) for path in files[start : start + BATCH])
-            yield np.stack([resize(np.asarray(image)[:, :, None], SIZE, "squash") for image in images])
+            yield np.stack([np.asarray(resize(image, (0, 0, *image.size), SIZE, "squash")) for image in images])[
+                ..., None
+            ]
 
     tracked = track(batches(), f"features, levels x {factor}", len(files), per_item=BATCH)
     return pooled_features(classifier, tracked, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))

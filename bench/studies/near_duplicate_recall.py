@@ -31,7 +31,7 @@ from bench.harness.memory import MIB
 from bench.harness.results import save
 from twofold.audit.near_duplicates import MIN_CORRELATION, _orient, _whiten, find_near_duplicates
 from twofold.data.process_pool import worker_count
-from twofold.data.thumbnails import SIDE, Thumbnails, grey_thumbnail, thumbnail
+from twofold.data.thumbnails import SIDE, Thumbnails, thumbnail
 
 COUNT, COPIES, SIZE = 2624, 100, 300  # images, copies per change, pixels of a side
 SCALES = ((1.5, 20), (4, 30), (12, 25))  # sigma and gain of the structure of a generated part
@@ -133,7 +133,7 @@ def make_thumbnails(kind: str, numbers: range, change: str | None = None) -> lis
     """Thumbnails of some images of a kind of IMAGES, optionally with a change of CHANGES."""
     images = (IMAGES[kind](number) for number in numbers)
     changed = (image if change is None else CHANGES[change](image) for image in images)
-    return [thumbnail(np.asarray(image)[:, :, None]) for image in changed]
+    return [thumbnail(image) for image in changed]
 
 
 def _measure_recall(kind: str, executor: ProcessPoolExecutor) -> dict[str, Any]:
@@ -177,7 +177,7 @@ def _cut(number: int) -> Image.Image:
 def cut_thumbnails(numbers: list[int], change: str | None = None) -> Thumbnails:
     """Thumbnails of squares cut out of cells, optionally with a change of CHANGES."""
     images = (_cut(number) if change is None else CHANGES[change](_cut(number)) for number in numbers)
-    return np.stack([grey_thumbnail(image) for image in images])
+    return np.stack([thumbnail(image) for image in images])
 
 
 def _compare_with_all(thumbnails: Thumbnails, chosen: set[int]) -> Iterator[tuple[int, int]]:

@@ -28,7 +28,7 @@ from bench.workloads.photographs import preprocess_params, run_ingest, run_prepr
 from twofold.data.decode_cache import pixel_digest
 from twofold.data.decoding import Limits, decode, prepare
 from twofold.data.resizing import FILTER
-from twofold.data.thumbnails import grey_thumbnail
+from twofold.data.thumbnails import thumbnail
 from twofold.model.device import make_deterministic
 from twofold.model.inference import normalise
 from twofold.training.augmentation import AugmentationDraws, augment, draw_augmentation, seeded_generator
@@ -61,7 +61,7 @@ def _profile_files() -> None:
         _measure(f"resize all pixels to {SIZE} px (Pillow)", images, lambda image: image.resize((SIZE, SIZE), FILTER))
         _measure("prepare: decode, check and resize", files, lambda data: prepare(data, limits, SIZE, "squash"))
         _measure("decode in full, as in ingest", files, lambda data: decode(data, limits))
-        _measure("thumbnail for near duplicates", grey, grey_thumbnail)
+        _measure("thumbnail for near duplicates", grey, thumbnail)
         _measure("digest of the prepared pixels", pixels, pixel_digest)
         _profile_other_libraries(files, images)
 

@@ -14,6 +14,7 @@ from PIL import Image
 from twofold.audit.ingest_checks import Audit
 from twofold.core.params import check_section
 from twofold.data.raw import ImageRecord
+from twofold.data.resizing import Fit, resize, to_image
 from twofold.steps.ingest import Ingest, ingest
 from twofold.steps.preprocess import Preprocess, preprocess
 
@@ -35,6 +36,12 @@ def pixels(rng: np.random.Generator, size: int, bad: bool, channels: int = 1) ->
         base -= 110 * (distance < 0.06)
     grey = np.clip(base, 0, 255).astype(np.uint8)
     return grey if channels == 1 else np.stack([grey, grey[::-1], 255 - grey], axis=2)
+
+
+def scaled(picture: np.ndarray, size: int, fit: Fit) -> np.ndarray:
+    """The whole of (H, W, C) pixels as a square (size, size, C)."""
+    image = to_image(picture)
+    return np.asarray(resize(image, (0, 0, *image.size), size, fit)).reshape(size, size, -1)
 
 
 def encode(image: np.ndarray | Image.Image, kind: str = "PNG", **options: Any) -> bytes:

@@ -41,7 +41,7 @@ from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from twofold.core.errors import DataError
 from twofold.data.file_validation import REMEDY, describe_unidentified, no_mode, validate_file
-from twofold.data.resizing import Fit, Pixels, resize_image, to_image
+from twofold.data.resizing import Fit, Pixels, resize, to_image
 
 # Pillow's name of a format -> the extension of a stored file. Pillow calls a JPEG of several pictures MPO.
 FORMATS = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp", "BMP": "bmp", "TIFF": "tif"}
@@ -91,6 +91,7 @@ class ResizedImage(NamedTuple):
     """A decoded and resized image; `width` and `height` are those of the file, upright."""
 
     pixels: Pixels  # (S, S, C) uint8 with C 1 or 3
+    image: Image.Image  # the same, in Pillow's mode L or RGB
     upright: Image.Image  # before resizing, in Pillow's mode L or RGB; smaller than the file's for a large JPEG
     width: int
     height: int
@@ -121,7 +122,7 @@ def decode(data: bytes, limits: Limits) -> Decoded:
 
 
 def prepare(data: bytes, limits: Limits, size: int, fit: Fit, ample: float = AMPLE) -> ResizedImage:
-    """Decode a file and scale it to a square, as `resize` does.
+    """Decode a file and scale it to a square.
 
     Args:
         size, fit: as for `resize`.
@@ -135,7 +136,9 @@ def prepare(data: bytes, limits: Limits, size: int, fit: Fit, ample: float = AMP
         image = found.image
         if image.mode not in ("L", "RGB") or image.has_transparency_data or found.mode.startswith("I;16"):
             image = to_image(_to_array(image, found.mode, found.depth))
-        return ResizedImage(resize_image(image, found.extent, size, fit), image, found.width, found.height)
+        resized = resize(image, found.extent, size, fit)
+        pixels = np.asarray(resized).reshape(size, size, -1)
+        return ResizedImage(pixels, resized, image, found.width, found.height)
 
 
 @contextmanager

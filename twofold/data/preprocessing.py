@@ -22,10 +22,10 @@ from twofold.data.prepared import part_name
 from twofold.data.prepared_writer import Measurements, PartLocation, Shape, create_part, plan_parts, write_rows
 from twofold.data.process_pool import batch_files, map_in_order, worker_count
 from twofold.data.raw import ImageRecord
-from twofold.data.resizing import Fit, Pixels, level_histogram
+from twofold.data.resizing import Fit, Pixels
 from twofold.data.shards import read_member
 from twofold.data.splits import TRAIN
-from twofold.data.thumbnails import SIDE, grey_thumbnail
+from twofold.data.thumbnails import SIDE, thumbnail
 from twofold.storage import cache
 
 _TASK_IMAGES = 32
@@ -172,9 +172,9 @@ def _preprocess(
             "run ingest again with this version of Pillow"
         )
     # Integers, so that the order in which images are summed cannot change the last digit.
-    counts = level_histogram(resized.pixels)
+    counts = np.array(resized.image.histogram(), np.int64).reshape(-1, len(_LEVELS))
     grey = resized.upright.convert("L")
-    small = grey_thumbnail(grey) if thumbnails else None
+    small = thumbnail(grey) if thumbnails else None
     values, squares = (tuple((counts @ weights).tolist()) for weights in (_LEVELS, _LEVELS**2))
     return resized.pixels, Measurements(pixel_digest(resized.pixels), small, brightness(grey), values, squares)
 

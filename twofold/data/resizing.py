@@ -24,30 +24,14 @@ def to_image(pixels: Pixels) -> Image.Image:
     return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
 
 
-def resize(pixels: Pixels, size: int, fit: Fit) -> Pixels:
+def resize(image: Image.Image, extent: tuple[float, float, float, float], size: int, fit: Fit) -> Image.Image:
     """Scale to a square, antialiased.
 
     Args:
-        pixels: (H, W, C) uint8, C 1 or 3.
+        image: in Pillow's mode L or RGB, as is the result.
+        extent: (left, top, right, bottom) of the part to use, in pixels; fractions of a pixel count.
         size: side of the result, pixels.
         fit: `squash` changes the proportions; `crop` keeps the largest central square; `pad` adds black borders.
-
-    Returns:
-        (size, size, C) uint8.
-    """
-    image = to_image(pixels)
-    return resize_image(image, (0.0, 0.0, float(image.width), float(image.height)), size, fit)
-
-
-def resize_image(image: Image.Image, extent: tuple[float, float, float, float], size: int, fit: Fit) -> Pixels:
-    """Like `resize`, for Pillow's image.
-
-    Args:
-        image: in Pillow's mode L or RGB.
-        extent: (left, top, right, bottom) of the part to use, in pixels; fractions of a pixel count.
-
-    Returns:
-        (size, size, C) uint8.
     """
     left, top, right, bottom = extent
     width, height = right - left, bottom - top
@@ -67,9 +51,4 @@ def resize_image(image: Image.Image, extent: tuple[float, float, float, float], 
         canvas = Image.new(image.mode, (size, size), (PADDING,) * 3 if image.mode == "RGB" else PADDING)
         canvas.paste(image, ((size - target[0]) // 2, (size - target[1]) // 2))
         image = canvas
-    return np.asarray(image).reshape(size, size, -1)
-
-
-def level_histogram(pixels: Pixels) -> NDArray[np.int64]:
-    """How often each level occurs in each channel of (H, W, C) uint8 pixels: (C, 256)."""
-    return np.array(to_image(pixels).histogram(), np.int64).reshape(pixels.shape[2], 256)
+    return image

@@ -4,25 +4,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from twofold.data.resizing import Pixels, to_image
-
 SIDE = 32  # pixels of a thumbnail
 _GAP = 3.0  # at least so many pixels a side become one of a thumbnail
 FLAT = 1.0  # levels of 0..255; a thumbnail with a lower standard deviation has nothing to compare
 Thumbnails = NDArray[np.float16]
 
 
-def thumbnail(pixels: Pixels) -> Thumbnails:
-    """A (SIDE, SIDE) thumbnail of mean 0 and length 1; zeros for a picture without contrast.
-
-    Args:
-        pixels: (H, W, C) uint8, C 1 or 3, of any size.
-    """
-    return grey_thumbnail(to_image(pixels).convert("L"))
-
-
-def grey_thumbnail(grey: Image.Image) -> Thumbnails:
-    """The `thumbnail` of a grey picture (Pillow's mode L)."""
+def thumbnail(grey: Image.Image) -> Thumbnails:
+    """The (SIDE, SIDE) thumbnail of a grey picture (Pillow's mode L): mean 0, length 1; zeros if it has no contrast."""
     # In floats: rounding to levels would lose most of a picture of low contrast.
     exact = grey.convert("F")
     # Averaging whole blocks first, to a few times the size, gives as smooth a result in much less time.

@@ -30,6 +30,7 @@ import hashlib
 import re
 import zlib
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -67,16 +68,7 @@ def render(title: str, template: str, context: Mapping[str, Any], script: str = 
         context: its values; a name that the template uses and the context lacks is an error.
         script: name of a JavaScript file in `templates/`, independent of the context; must not contain `</script`.
     """
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(percent=percent, number=number, count=count, code=code_markup, shown=format_value)
-    environment.filters.update(with_prefix=with_prefix)
-    environment.globals.update(figure=figure)
+    environment = _environment()
     code = read_template(script) if script else ""
     body = environment.get_template(template).render(dict(context))
     return environment.get_template("page.html").render(
@@ -87,6 +79,22 @@ def render(title: str, template: str, context: Mapping[str, Any], script: str = 
         body=Markup(body),  # noqa: S704
         script=Markup(code),  # noqa: S704
     )
+
+
+@cache
+def _environment() -> Environment:
+    """Jinja's environment, which keeps what it has compiled: a step renders several pages."""
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(percent=percent, number=number, count=count, code=code_markup, shown=format_value)
+    environment.filters.update(with_prefix=with_prefix)
+    environment.globals.update(figure=figure)
+    return environment
 
 
 def read_template(name: str) -> str:

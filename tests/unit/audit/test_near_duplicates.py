@@ -58,7 +58,9 @@ CHANGES = {
 
 
 def find(pictures):
-    return [(pair.first, pair.second) for pair in find_near_duplicates([thumbnail(p[:, :, None]) for p in pictures])]
+    return [
+        (pair.first, pair.second) for pair in find_near_duplicates([thumbnail(Image.fromarray(p)) for p in pictures])
+    ]
 
 
 @pytest.mark.parametrize("common", [0, 1, 4])
@@ -77,7 +79,7 @@ def test_similar_images_are_no_duplicates(count, common):
 def test_the_orientation_of_the_second_image_is_reported():
     pictures = [part(seed) for seed in range(30)]
     copies = [pictures[0], pictures[1][:, ::-1], pictures[2][::-1], np.rot90(pictures[3]), np.rot90(pictures[4], 2)]
-    turns = [pair.turn for pair in find_near_duplicates([thumbnail(p[:, :, None]) for p in [*pictures, *copies]])]
+    turns = [pair.turn for pair in find_near_duplicates([thumbnail(Image.fromarray(p)) for p in [*pictures, *copies]])]
     assert turns[0] == "as it is"
     assert turns[1] == "mirrored"
     assert turns[2] == "upside down"
@@ -95,14 +97,14 @@ def test_pictures_without_contrast_are_no_duplicates():
 
 def test_low_contrast_and_colour_are_found_too():
     pictures = [(part(seed) / 8 + 100).astype(np.uint8) for seed in range(40)]
-    thumbnails = [thumbnail(p[:, :, None]) for p in pictures]
-    thumbnails.append(thumbnail(np.stack([pictures[7]] * 3, axis=2)))
+    thumbnails = [thumbnail(Image.fromarray(p)) for p in pictures]
+    thumbnails.append(thumbnail(Image.fromarray(np.stack([pictures[7]] * 3, axis=2)).convert("L")))
     assert [(p.first, p.second) for p in find_near_duplicates(thumbnails)] == [(7, 40)]
 
 
 def test_the_block_size_does_not_change_the_result(monkeypatch):
     pictures = [part(seed, 1) for seed in range(50)]
-    thumbnails = [thumbnail(p[:, :, None]) for p in [*pictures, *(resized(p, 0.5) for p in pictures)]]
+    thumbnails = [thumbnail(Image.fromarray(p)) for p in [*pictures, *(resized(p, 0.5) for p in pictures)]]
     found = [pair[:2] for pair in find_near_duplicates(thumbnails)]
     monkeypatch.setattr("twofold.audit.near_duplicates._BLOCK", 7)
     monkeypatch.setattr("twofold.audit.near_duplicates._ACROSS", 13)

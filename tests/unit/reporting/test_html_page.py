@@ -22,9 +22,11 @@ def render(tmp_path, monkeypatch):
     def rendered(title, body, context, script=""):
         (tmp_path / "body.html").write_text(body)
         (tmp_path / "script.js").write_text(script)
+        html_page._environment.cache_clear()
         return html_page.render(title, "body.html", context, "script.js" if script else "")
 
-    return rendered
+    yield rendered
+    html_page._environment.cache_clear()
 
 
 def chart(found=3):

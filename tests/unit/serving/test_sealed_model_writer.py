@@ -15,12 +15,11 @@ from mlflow.exceptions import MlflowException
 from mlflow.pyfunc.scoring_server import invocations
 
 from tests.support import sealed_case
-from tests.support.makers import encode, pixels
+from tests.support.makers import encode, pixels, scaled
 from twofold.core.artifacts import read_json, write_json
 from twofold.core.code_digest import ROOT, closure
 from twofold.core.errors import ArtifactError
 from twofold.data.decoding import Limits, decode
-from twofold.data.resizing import resize
 from twofold.model import classifier as models
 from twofold.model.inference import probabilities
 from twofold.serving import sealed_model_writer
@@ -82,7 +81,7 @@ def copied(seal, place):
 
 def test_a_sealed_model_gives_the_probabilities_of_the_model(trained, seal, images):
     classifier, about = models.load_classifier(trained / "model")
-    arrays = [resize(decode(data, Limits(**LIMITS)).pixels, 32, "squash") for data in images]
+    arrays = [scaled(decode(data, Limits(**LIMITS)).pixels, 32, "squash") for data in images]
     colour = np.stack([np.repeat(array, 3, axis=2) if array.shape[2] == 1 else array for array in arrays])
     expected = probabilities(classifier, [colour], mean=about["mean"], std=about["std"], views=2, precision="float32")
     sealed = open_sealed(seal.directory / "sealed", seal.digest)

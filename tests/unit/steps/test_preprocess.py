@@ -16,6 +16,7 @@ from tests.support.makers import (
     make_prepared,
     make_raw,
     pixels,
+    scaled,
     write_labels,
 )
 from tests.test_contract import ROOT
@@ -26,7 +27,6 @@ from twofold.data import preprocessing
 from twofold.data.decoding import Limits, decode
 from twofold.data.prepared import PreparedDataset
 from twofold.data.raw import RawDataset
-from twofold.data.resizing import resize
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def test_serving_makes_the_same_pixels_from_the_same_bytes(raw, tmp_path):
     for row, one in enumerate(opened.images):
         assert prepared.sha256[row] == one.sha256
         decoded = decode(opened.read(one), Limits(**recipe["limits"]))
-        expected = resize(decoded.pixels, recipe["image_size"], recipe["fit"])
+        expected = scaled(decoded.pixels, recipe["image_size"], recipe["fit"])
         np.testing.assert_array_equal(prepared.pixels([row])[0], expected)
         assert prepared.target[row] == (one.label == "bad")
 
