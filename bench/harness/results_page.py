@@ -5,6 +5,7 @@ details of every result, and the notes.
 """
 
 import statistics
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ Results = dict[str, dict[str, tuple[list[Comparison], dict[str, Any]]]]  # hardw
 
 
 def read_results(results: Path = RESULTS) -> Results:
-    """Every result in the folder, those of the CPU first.
+    """Every result in the folder, those of the CPU first, with the goals of BENCHMARKS.
 
     Raises:
         SystemExit: a file belongs to no benchmark, lies in the folder of other hardware, or has other parts than
@@ -67,7 +68,8 @@ def read_results(results: Path = RESULTS) -> Results:
             )
         if machine["hardware"] != hardware:
             raise SystemExit(f"bench: {path}: was measured on {machine['hardware']}")
-        found.setdefault(hardware, {})[path.stem] = comparisons, machine
+        today = [replace(each, goal=known[each.part].goal(hardware)) for each in comparisons]
+        found.setdefault(hardware, {})[path.stem] = today, machine
     return found
 
 
@@ -79,7 +81,7 @@ def render_page(results: Results, notes: str) -> str:
 
 
 def render_table(results: Results, *, include_unmeasured: bool) -> str:
-    """A row per comparison and a column per hardware, with the result and the goal.
+    """A row per comparison and a column per hardware, with the result and the goal, and what the open goals wait for.
 
     Args:
         include_unmeasured: also show the benchmarks that have no result on any hardware.
@@ -97,10 +99,24 @@ def render_table(results: Results, *, include_unmeasured: bool) -> str:
             for hardware in columns:
                 comparisons, _ = results.get(hardware, {}).get(name, ([], {}))
                 measured = [_cell(each) for each in comparisons if each.part == part]
-                cells.append(measured[0] if measured else f"not measured; {description.goal(hardware)}")
+                goal = description.goal(hardware)
+                cells.append(measured[0] if measured else "" if goal == Goal() else str(goal))
             title = f"{name} {part}".strip()
             lines.append(f"| {title} | {benchmark.work} | {description.peer} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    return "\n".join([*lines, "", *_open_goals(results)])
+
+
+def _open_goals(results: Results) -> list[str]:
+    """What stands in the way of each goal that is missed, and which benchmarks have a result on each GPU."""
+    lines = ["What stands in the way of the goals that are not reached:", ""]
+    for name, benchmark in BENCHMARKS.items():
+        for found in results.values():
+            missed = [c for c in found.get(name, ([], {}))[0] if c.reached is False]
+            lines += [f"- {c.title}: {benchmark.parts[c.part].obstacle or 'not examined yet.'}" for c in missed]
+    for hardware, found in results.items():
+        if hardware != "cpu":
+            lines.append(f"- {hardware}: only {' and '.join(found)} are measured, since it was lent for minutes.")
+    return lines
 
 
 def replace_table(summary: str, results: Results) -> str:
