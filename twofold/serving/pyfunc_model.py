@@ -17,6 +17,7 @@ from mlflow.protos.databricks_pb2 import BAD_REQUEST
 from mlflow.pyfunc.model import PythonModel
 
 from twofold.core.errors import DataError
+from twofold.model import fused_classifier, inference  # noqa: F401  (while the copy of the code is still there)
 from twofold.serving.sealed_model import open_sealed
 
 COLUMN = "image"

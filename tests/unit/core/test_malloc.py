@@ -10,20 +10,21 @@ import pytest
 from twofold.core import malloc
 from twofold.data import process_pool
 
-# Like one image after another: memory is allocated, written to, freed, and allocated again.
-WORK = """
+# Like one image after another: memory is allocated, written to, freed, and allocated again. The blocks are larger than
+# any gap that imports leave in the heap, in which nothing would be mapped anew.
+BLOCKS, BYTES, ROUNDS = 3, 15 << 20, 5
+WORK = f"""
 import platform
 import resource
 from twofold.core import malloc
 from twofold.data import process_pool
-{before}
-filler = [bytes(150_000) for _ in range(400)]  # of the gaps that imports leave, in which nothing would be mapped anew
+{{before}}
 faults = []
-for _ in range(60):
+for _ in range(2 * {ROUNDS}):
     faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
-    blocks = [bytes(150_000) for _ in range(16)]
+    blocks = [b"x" * {BYTES} for _ in range({BLOCKS})]
     del blocks
-print(faults[-1] - faults[-21])
+print(faults[-1] - faults[-1 - {ROUNDS}])
 """
 
 
@@ -36,8 +37,8 @@ def faults(before):
 @pytest.mark.parametrize("name", ["keep_freed_memory", "keep_all_freed_memory"])
 def test_repeated_work_maps_no_new_pages(name):
     page = resource.getpagesize()
-    anew = 20 * 16 * 150_000 // page
-    assert faults("") > anew / 4
+    anew = ROUNDS * BLOCKS * BYTES // page
+    assert faults("") > anew / 10
     assert faults(f"malloc.{name}()") < anew / 100
 
 
