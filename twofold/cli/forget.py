@@ -165,7 +165,7 @@ def _find_rest(sha256: str, root: Path, duplicates: list[str]) -> list[str]:
 
 
 def _next_commands(root: Path) -> list[str]:
-    lines = ["twofold run: makes the reports again, and trains models without the image; until then the old remain"]
+    lines = ["twofold run: makes the reports again, and trains without the image; until then, the old ones stay"]
     if (root / DVC).exists():
         lines += [
             "then dvc gc --workspace --force: drops old versions from DVC's cache, also of other branches, commits and",

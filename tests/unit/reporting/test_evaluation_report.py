@@ -71,7 +71,7 @@ def test_every_metric_is_shown_as_it_was_measured():
     assert "find at least 85 % of the defective images with 95 % confidence. It was chosen on the 120 images of" in text
     text, _ = read(evaluation_report.render(**make_findings(policy="max_accuracy", rule={})))
     assert "It follows from the theory of decisions alone, for probabilities that were calibrated with the 120" in text
-    assert "validation calibration and the end of training were chosen on these 40 80 120" in text
+    assert "validation calibration and the end of training were set with these 40 80 120" in text
 
 
 def test_every_metric_is_shown_with_its_interval_and_what_it_was_measured_on():
@@ -148,7 +148,7 @@ def test_slices_and_parts_are_in_tables():
     row = rf"defective 100 {100 * bad['recall']:.1f} % .*?{called} {100 * bad['precision']:.1f} % "
     assert re.search(row + rf".*?{bad['f1']:.3f}", text)
     assert "train the model learned from these 300 600 900" in text
-    assert "validation calibration, threshold and the end of training were chosen on these 40 80 120" in text
+    assert "validation calibration, threshold and the end of training were set with these 40 80 120" in text
 
 
 def test_the_ten_most_confident_errors_are_shown_with_text_alternatives():
